@@ -1,0 +1,5 @@
+"""``python -m scrcl`` is ``scrcl``."""
+
+from scrcl.cli.main import main
+
+main()

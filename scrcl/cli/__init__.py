@@ -1,0 +1,1 @@
+"""The command line: commands, exit codes and the drawing of progress."""

@@ -1,0 +1,176 @@
+"""Progress and results on a terminal; plain timestamped lines where there is none.
+
+Bars make the logs of batch jobs unreadable, so a bar is drawn only on a terminal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from scrcl.engine.config import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Bars", "Lines", "clusters_table", "console", "info_table", "reporter_for", "stages_table"]
+
+console = Console(highlight=False)
+_LINE_EVERY_S = 30.0
+
+
+class Bars:
+    """Reporter that draws one live bar; use as a context manager."""
+
+    def __init__(self, on: Console) -> None:
+        self._console = on
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+            console=on,
+            transient=True,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+        """Replace the bar."""
+        self._drop()
+        self._task = self._progress.add_task(name, total=total or 0, unit=unit, said="")
+
+    def advance(self, n: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.advance(self._task, n)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Show the losses beside the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=step, said=_losses(values))
+
+    def note(self, message: str) -> None:
+        """Print above the bar."""
+        self._console.print(f"[yellow]note:[/] {message}")
+
+    def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
+        """Replace the bar by a line."""
+        self._drop()
+        how = "[dim]found finished[/]" if resumed else f"{seconds:8.1f} s"
+        self._console.print(f"[green]✓[/] {name:<9} {how}")
+
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+
+class Lines:
+    """Reporter that prints timestamped lines, at most one every 30 seconds within a stage."""
+
+    def __init__(self, on: Console) -> None:
+        self._console = on
+        self._lock = threading.Lock()
+        self._name, self._unit, self._total, self._done = "", "", 0, 0
+        self._started_s = self._said_s = time.monotonic()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+        """Start counting."""
+        with self._lock:
+            self._name, self._unit, self._total, self._done = name, unit, total or 0, 0
+            self._started_s = self._said_s = time.monotonic()
+
+    def advance(self, n: int) -> None:
+        """Count, and now and then say where the stage is."""
+        with self._lock:
+            self._done += n
+            now = time.monotonic()
+            if now - self._said_s < _LINE_EVERY_S:
+                return
+            self._said_s = now
+            rate = self._done / max(now - self._started_s, 1e-9)
+            left = (self._total - self._done) / max(rate, 1e-9)
+        of = f" of {self._total:,}, {left:.0f} s left" if self._total else ""
+        self._say(f"{self._name}: {self._done:,} {self._unit}{of} ({rate:,.0f}/s)")
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Say the losses now and then."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._said_s < _LINE_EVERY_S:
+                return
+            self._said_s = now
+        self._say(f"{self._name}: step {step:,} {_losses(values)}")
+
+    def note(self, message: str) -> None:
+        """Print the remark."""
+        self._say(f"note: {message}")
+
+    def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
+        """Say that the stage is done."""
+        self._say(f"{name}: found finished" if resumed else f"{name}: done in {seconds:.1f} s")
+
+    def _say(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._console.print(f"{stamp} {text}", markup=False, soft_wrap=True)
+
+
+def reporter_for(on: Console) -> Bars | Lines:
+    """Bars on a terminal, lines elsewhere."""
+    return Bars(on) if on.is_terminal else Lines(on)
+
+
+def clusters_table(clusters: list[Mapping[str, Any]]) -> Table:
+    """Sizes and first markers of the clusters."""
+    table = Table("cluster", "cells", "share", "markers", box=None, pad_edge=False)
+    for row in clusters:
+        markers = ", ".join(row["markers"][:6])
+        table.add_row(str(row["name"]), f"{row['n_cells']:,}", f"{row['share']:.1%}", markers)
+    return table
+
+
+def stages_table(stages: list[Mapping[str, Any]]) -> Table:
+    """Time, memory and rate of the stages."""
+    table = Table("stage", "seconds", "peak memory", "read", "cells/s", box=None, pad_edge=False)
+    for row in stages:
+        rate = row.get("cells_per_s")
+        table.add_row(
+            row["name"],
+            f"{row['seconds']:.1f}",
+            format_bytes(row["peak_rss_bytes"]),
+            format_bytes(row["bytes_read"]),
+            f"{rate:,.0f}" if rate else "",
+        )
+    return table
+
+
+def info_table(info: Mapping[str, Any]) -> Table:
+    """Names and values."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in info.items():
+        table.add_row(f"[dim]{name}[/]", str(value))
+    return table
+
+
+def _losses(values: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,1 @@
+"""The composition: configuration, budget, resumable stages and their list, clusters, report."""

@@ -1,0 +1,142 @@
+"""What a finished run says, as AnnData keys: one place for the names that users see.
+
+========================================  =================================================
+``obs["scrcl"]``                          cluster, categorical, largest cluster first
+``obsm["X_scrcl"]``                       embedding, float32
+``obsm["X_pca"]``                         principal component scores, float32
+``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
+``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
+``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
+========================================  =================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.engine.device import versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from scrcl.engine.stage import Run
+    from scrcl.typing import BoolArray, Csr, FloatArray
+
+__all__ = ["OBSM", "OBSP", "Annotations", "collect", "write_into"]
+
+OBSM = ("X_scrcl", "X_pca")
+OBSP = ("scrcl_distances", "scrcl_connectivities")
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The keys of a run for the cells that were kept (``kept``, a mask over all cells)."""
+
+    kept: BoolArray
+    clusters: pd.Categorical
+    obsm: dict[str, FloatArray]
+    obsp: dict[str, Csr]
+    uns: dict[str, Any]
+
+
+def collect(run: Run) -> Annotations:
+    """Read the keys from the folders of the stages; large arrays stay on disk (memory maps)."""
+    from scrcl.graph.csr import Graph, connectivities, distances_matrix
+    from scrcl.graph.knn import KnnResult
+    from scrcl.io.stats import MatrixStats
+
+    folder, record = run.stage("graph"), run.record("graph")
+    found = KnnResult(
+        ids=np.load(folder / "ids.npy"),
+        distances=np.load(folder / "distances.npy"),
+        recall=record["recall"],
+        backend=record["backend"],
+    )
+    return Annotations(
+        kept=MatrixStats.load(run.stage("stats")).cell_counts > 0,
+        clusters=_categorical(np.load(run.stage("cluster") / "labels.npy")),
+        obsm={
+            "X_scrcl": np.load(run.stage("embed") / "embedding.npy", mmap_mode="r"),
+            "X_pca": np.load(run.stage("reduce") / "scores.npy", mmap_mode="r"),
+        },
+        obsp={
+            "scrcl_distances": distances_matrix(found),
+            "scrcl_connectivities": connectivities(Graph.load(folder)),
+        },
+        uns=_uns(run),
+    )
+
+
+def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
+    """Copy the keys of ``result`` into ``adata``, whose rows ``kept`` it describes.
+
+    Cells that are not kept (no counts) get no cluster, NaN and no neighbours.
+    """
+    import pandas as pd
+
+    at = np.flatnonzero(kept)
+    codes = np.full(adata.n_obs, -1, dtype=np.int64)
+    codes[at] = result.obs["scrcl"].cat.codes
+    categories = result.obs["scrcl"].cat.categories
+    adata.obs["scrcl"] = pd.Categorical.from_codes(codes.tolist(), categories=categories)
+    for key in OBSM:
+        whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
+        whole[at] = result.obsm[key]
+        adata.obsm[key] = whole
+    for key in OBSP:
+        adata.obsp[key] = _spread(result.obsp[key], at, adata.n_obs)
+    adata.uns["scrcl"] = result.uns["scrcl"]
+
+
+def _categorical(labels: Any) -> pd.Categorical:
+    import pandas as pd
+
+    names = [str(i) for i in range(int(labels.max()) + 1)]
+    return pd.Categorical.from_codes(labels.tolist(), categories=names)
+
+
+def _spread(matrix: Csr, at: Any, n: int) -> Csr:
+    """Place the rows and columns of ``matrix`` at ``at`` of an ``n`` x ``n`` matrix."""
+    from scipy.sparse import csr_matrix
+
+    counts = np.zeros(n, dtype=np.int64)
+    counts[at] = np.diff(matrix.indptr)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return csr_matrix((matrix.data, at[matrix.indices], indptr), shape=(n, n))
+
+
+def _uns(run: Run) -> dict[str, Any]:
+    import pandas as pd
+
+    train, cluster, graph = run.record("train"), run.record("cluster"), run.record("graph")
+    history = pd.read_json(run.stage("train") / "history.json", orient="records")
+    return {
+        "connectivities_key": "scrcl_connectivities",
+        "distances_key": "scrcl_distances",
+        "params": {
+            "n_neighbors": graph["n_neighbors"],
+            "method": graph["backend"],
+            "metric": "euclidean",
+            "use_rep": "spatial" if run.config.spatial else "X_pca",
+            "random_state": run.config.seed,
+        },
+        "config": _without_none(run.config.model_dump(mode="json")),
+        "versions": versions(),
+        "seed": run.config.seed,
+        "n_clusters": cluster["n_clusters"],
+        "graph_recall": graph["recall"],
+        "device": train["device"],
+        "history": {name: history[name].to_numpy() for name in history.columns},
+    }
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
+    }

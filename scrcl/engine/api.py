@@ -1,0 +1,114 @@
+"""`fit`: the whole run from Python, on an AnnData or on files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrcl.engine.config import RunConfig, load_config
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scrcl._progress import Reporter
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: AnnData | str | Path | Sequence[str | Path],
+    n_clusters: int | str | None = None,
+    *,
+    out: str | Path | None = None,
+    config: RunConfig | None = None,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+    **settings: Any,
+) -> AnnData:
+    """Embed and cluster cells; returns an AnnData with the keys of a run.
+
+    Parameters
+    ----------
+    data
+        An AnnData, in memory or backed: the keys are written into it, as ``scanpy.tl`` does, and it
+        is returned; its X is not touched. Or a path (or several, taken as samples): the result of the
+        run is returned, without X unless ``keep_x=True``; the files are not touched.
+    n_clusters
+        A number, or ``"auto"`` (the default).
+    out
+        Folder that keeps the run (stages, report, ``run.json``) and from which it resumes; without
+        one a temporary folder is used and removed.
+    config
+        Settings to start from.
+    **settings
+        Fields of `RunConfig`, for example ``seed=1``, ``memory="8GB"``, ``train={"steps": 100}``.
+
+    Returns
+    -------
+    AnnData
+        With ``obs["scrcl"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``,
+        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``.
+
+    Raises
+    ------
+    ScrclError
+        Bad input or settings; the message says what and what to do.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scrcl  # doctest: +SKIP
+    >>> adata = scrcl.fit(sc.datasets.pbmc3k(), n_clusters=8)  # doctest: +SKIP
+    >>> sc.tl.umap(adata, neighbors_key="scrcl")  # doctest: +SKIP
+    """
+    if n_clusters is not None:
+        settings["n_clusters"] = n_clusters
+    base = config.model_dump(exclude_unset=True) if config is not None else {}
+    resolved = load_config(overrides=_merged(base, settings))
+    if out is not None:
+        return _fit_in(data, Path(out), resolved, reporter, restart)
+    with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
+        return _fit_in(data, Path(folder) / "out", resolved, reporter, restart)
+
+
+def _fit_in(
+    data: Any, out: Path, config: RunConfig, reporter: Reporter | None, restart: bool
+) -> AnnData:
+    import anndata
+
+    from scrcl.engine.pipeline import run_matrix, run_pipeline
+
+    if isinstance(data, anndata.AnnData):
+        from scrcl.engine.annotate import write_into
+        from scrcl.io.open import from_anndata
+
+        matrix = from_anndata(data, layer=config.layer)
+        done = run_matrix(lambda _: matrix, out, config, reporter=reporter, restart=restart)
+        result = _read(done.result_path)
+        write_into(data, result, matrix.obs.index.isin(result.obs_names))
+        return data
+    paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    if not paths:
+        message = "data must name at least one file; got none."
+        raise InputError(message)
+    return _read(
+        run_pipeline(paths, out, config, reporter=reporter, restart=restart).result_path
+    )
+
+
+def _read(path: Path) -> AnnData:
+    import anndata
+
+    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``settings`` over ``base``, group by group."""
+    merged = dict(base)
+    for key, value in settings.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged

@@ -1,0 +1,226 @@
+"""Everything a run can be told, checked when it is made.
+
+`RunConfig` composes the settings of the stages; a TOML file, ``--set`` and keyword arguments all end
+here. Two settings say where to compute and not what (``memory``, ``device``): they are no part of a
+run's fingerprint, so a run may be resumed with others.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from scrcl.errors import InputError
+from scrcl.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "ClusterConfig",
+    "FeaturesConfig",
+    "GenesConfig",
+    "GraphConfig",
+    "ReduceConfig",
+    "ReportConfig",
+    "RunConfig",
+    "format_bytes",
+    "load_config",
+    "parse_bytes",
+]
+
+_UNITS = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {f"{u}B": n for u, n in list(_UNITS.items()) if u not in ("", "B")}
+_UNITS |= {f"{u}IB": 2 ** (10 * i) for i, u in enumerate("KMGT", start=1)}
+
+
+def parse_bytes(value: object) -> int:
+    """Bytes from a number or from text such as ``"2GB"``, ``"512MiB"`` or ``"1.5 G"``."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value)
+    text = str(value).strip().upper().replace(" ", "")
+    number = text.rstrip("BIKMGT")
+    try:
+        n_bytes = int(float(number) * _UNITS[text[len(number) :]])
+    except (KeyError, ValueError):
+        message = f"memory must be a size such as 2GB or 512MiB; got {value!r}."
+        raise ValueError(message) from None
+    return n_bytes
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Text such as ``1.9 GB`` (powers of ten) for people to read."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n_bytes) < 999.5:
+            return f"{n_bytes:.0f} {unit}" if unit in ("B", "kB") else f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeaturesConfig(_Settings):
+    """Which genes are kept."""
+
+    n_top_genes: int = Field(2000, ge=2, description="Highly variable genes kept (seurat flavour).")
+
+
+class ReduceConfig(_Settings):
+    """The principal components."""
+
+    n_comps: int = Field(100, ge=2, description="Principal components kept, fewer where data has fewer.")
+
+
+class GraphConfig(_Settings):
+    """The cell graph."""
+
+    n_neighbors: int = Field(15, ge=1, description="Nearest neighbours of a cell.")
+    backend: Literal["auto", "exact", "ivf"] = Field(
+        "auto", description="Search: exact below 20,000 cells, FAISS IVF-Flat above."
+    )
+    recall: float = Field(0.95, gt=0, le=1, description="Recall that an approximate search must reach.")
+
+
+class GenesConfig(_Settings):
+    """The gene graph."""
+
+    n_neighbors: int = Field(5, ge=1, description="Nearest neighbours of a gene on the gene sketch.")
+
+
+class ClusterConfig(_Settings):
+    """The final clustering."""
+
+    resolution: float = Field(1.0, gt=0, description="Leiden resolution behind `n_clusters = auto`.")
+
+
+class ReportConfig(_Settings):
+    """What the report shows."""
+
+    umap_cells: int = Field(5000, ge=0, description="Cells drawn (and laid out) in the UMAP picture.")
+    n_markers: int = Field(10, ge=1, description="Marker genes kept for each cluster.")
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda n: n, return_type=int)]
+
+
+class RunConfig(_Settings):
+    """All settings of a run.
+
+    Examples
+    --------
+    >>> RunConfig(n_clusters=8, train={"lr": 5e-4}).train.lr
+    0.0005
+    """
+
+    n_clusters: Literal["auto"] | Annotated[int, Field(ge=2)] = Field(
+        "auto", description="Number of clusters, or `auto`."
+    )
+    seed: int = Field(0, ge=0, description="Every random stream derives from it.")
+    memory: Bytes = Field(
+        4 * 10**9, gt=0, validate_default=True, description="Peak resident memory the run may take."
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N."
+    )
+    layer: str | None = Field(None, description="Layer to read; `raw` for raw.X; None for X.")
+    spatial: bool = Field(False, description='Build the cell graph on obsm["spatial"].')
+    format: Literal["h5ad", "zarr"] = Field("h5ad", description="Format of the result.")
+    keep_x: bool = Field(False, description="Copy X into the result.")
+    features: FeaturesConfig = FeaturesConfig()
+    reduce: ReduceConfig = ReduceConfig()
+    graph: GraphConfig = GraphConfig()
+    genes: GenesConfig = GenesConfig()
+    train: TrainConfig = TrainConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    report: ReportConfig = ReportConfig()
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """Return the settings that decide the result, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"memory", "device"})
+
+    def to_toml(self) -> str:
+        """Return the resolved settings as TOML; settings that are None are left out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Resolve a configuration: defaults, then a TOML file, then ``overrides``, then ``settings``.
+
+    Parameters
+    ----------
+    path
+        A TOML file with the fields of `RunConfig`.
+    settings
+        Assignments such as ``"train.lr=1e-3"``; values are read as TOML, or else as text.
+    overrides
+        Top-level fields, or whole groups of settings, that win over the file.
+
+    Raises
+    ------
+    InputError
+        An unknown key, or a value that breaks a rule: the key, the value and the rule are named.
+    """
+    tree = _read_toml(path) if path is not None else {}
+    tree.update(overrides or {})
+    for assignment in settings:
+        _assign(tree, assignment)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_one_line(error)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"config must be a readable file; got {path} ({error.strerror})."
+        raise InputError(message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"config must be TOML; got {path} ({error})."
+        raise InputError(message) from None
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    *groups, name = key.strip().split(".")
+    if not equals or not name:
+        message = f"--set must be KEY=VALUE, as in train.lr=1e-3; got {assignment!r}."
+        raise InputError(message)
+    for group in groups:
+        inner = tree.get(group, {})
+        if isinstance(inner, BaseModel):
+            inner = inner.model_dump()
+        if not isinstance(inner, dict):
+            message = f"--set {key.strip()} must name a setting; {group} is a value, not a group."
+            raise InputError(message)
+        tree[group] = inner = dict(inner)
+        tree = inner
+    try:
+        tree[name] = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree[name] = text.strip()
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("auto", "constrained-int"))
+    where = where.removesuffix(".literal['auto']").removesuffix(".int")
+    if first["type"] == "extra_forbidden":
+        return f"{where} must be a known setting; got {first['input']!r}. `scrcl run --help` and README name them."
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] == "value_error":
+        return rule
+    return f"{where} must be {rule}; got {first['input']!r}."

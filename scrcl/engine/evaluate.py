@@ -1,0 +1,114 @@
+"""Agreement of clusters with labels: the only code of the package that reads labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl.typing import IntArray
+
+__all__ = ["evaluate_run", "score"]
+
+
+def score(clusters: Any, labels: Any) -> dict[str, float]:
+    """Agreement of a clustering with labels; cells without a label (or cluster) are left out.
+
+    Parameters
+    ----------
+    clusters, labels
+        Array-likes of length n_cells, of any values.
+
+    Returns
+    -------
+    dict
+        ``acc`` (clusters matched one to one with labels by the Hungarian method), ``nmi`` (arithmetic
+        mean), ``ari``, ``macro_f1`` (mean F1 of the labels under the same matching; a label without
+        a cluster counts 0), ``n_cells`` scored, ``n_clusters`` and ``n_labels``.
+
+    Raises
+    ------
+    InputError
+        The lengths differ, or no cell has a label.
+
+    References
+    ----------
+    scRCL, section "Evaluation Metrics" (ACC, NMI, ARI).
+    """
+    import pandas as pd
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    a, b = pd.Series(np.asarray(clusters)), pd.Series(np.asarray(labels))
+    if len(a) != len(b):
+        message = f"labels must be as many as clusters ({len(a)}); got {len(b)}."
+        raise InputError(message)
+    known = (a.notna() & b.notna()).to_numpy()
+    if not known.any():
+        message = "labels must be known for at least one cell; got none."
+        raise InputError(message)
+    found, true = pd.factorize(a[known])[0], pd.factorize(b[known])[0]
+    table = _contingency(found, true)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return {
+        "acc": float(table[rows, columns].sum() / table.sum()),
+        "nmi": float(normalized_mutual_info_score(true, found)),
+        "ari": float(adjusted_rand_score(true, found)),
+        "macro_f1": _macro_f1(table, rows, columns),
+        "n_cells": int(table.sum()),
+        "n_clusters": table.shape[0],
+        "n_labels": table.shape[1],
+    }
+
+
+def evaluate_run(out: Path, key: str) -> dict[str, Any]:
+    """Score the clusters of a finished run against ``obs[key]`` of its input.
+
+    Raises
+    ------
+    StoreError
+        ``out`` holds no finished run.
+    InputError
+        ``obs`` has no such column.
+    """
+    obs = _result_obs(out)
+    if key not in obs:
+        others = ", ".join(map(str, obs.columns.drop("scrcl", errors="ignore"))) or "none"
+        message = f"labels must be a column of obs; got {key!r}. There are: {others}."
+        raise InputError(message)
+    if key == "scrcl":
+        message = "labels must not be the clusters themselves; got 'scrcl'."
+        raise InputError(message)
+    return {"labels": key, **score(obs["scrcl"], obs[key])}
+
+
+def _result_obs(out: Path) -> pd.DataFrame:
+    from scrcl.engine.run_folder import read_manifest
+    from scrcl.io.results import read_obs
+
+    read_manifest(out)
+    for name in ("result.h5ad", "result.zarr"):
+        if (out / name).exists():
+            return read_obs(out / name)
+    message = f"OUT must hold a finished run; got {out}, which has no result yet. Run it to the end."
+    raise StoreError(message)
+
+
+def _contingency(found: IntArray, true: IntArray) -> IntArray:
+    shape = (int(found.max()) + 1, int(true.max()) + 1)
+    flat = np.ravel_multi_index((found, true), shape)
+    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _macro_f1(table: IntArray, rows: IntArray, columns: IntArray) -> float:
+    f1 = np.zeros(table.shape[1])
+    hits = table[rows, columns]
+    f1[columns] = 2 * hits / (table.sum(axis=1)[rows] + table.sum(axis=0)[columns])
+    return float(f1.mean())

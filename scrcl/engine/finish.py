@@ -1,0 +1,174 @@
+"""The last stage: markers, the result as AnnData, and the report."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl._atomic import atomic_path, remove
+from scrcl.engine.annotate import collect
+from scrcl.engine.config import format_bytes
+from scrcl.engine.device import versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl.engine.annotate import Annotations
+    from scrcl.engine.stage import Run
+    from scrcl.io.features import FeatureStore
+    from scrcl.typing import IntArray
+
+__all__ = ["build_report"]
+
+
+def build_report(run: Run, folder: Path) -> dict[str, Any]:
+    """Write ``markers.csv`` (in the stage's folder), the result and ``report.html``."""
+    from scrcl.engine.markers import cluster_sums, rank_markers
+    from scrcl.io.features import FeatureStore
+
+    found = collect(run)
+    labels = np.load(run.stage("cluster") / "labels.npy")
+    store = FeatureStore.open(run.stage("features"))
+    genes = run.matrix.var.index[np.load(run.stage("features") / "genes.npy")]
+    sums = cluster_sums(store, labels)
+    markers = rank_markers(sums, genes, n_top=run.config.report.n_markers)
+    markers.to_csv(folder / "markers.csv", index=False)
+    clusters = _clusters(labels, markers)
+    result = _write_result(run, found, markers, store)
+    _write_page(run, found, labels, clusters)
+    return {"n_cells": len(labels), "result": result, "clusters": clusters}
+
+
+def _clusters(labels: IntArray, markers: pd.DataFrame) -> list[dict[str, Any]]:
+    sizes = np.bincount(labels)
+    by_cluster = markers.groupby("cluster")["gene"].agg(list)
+    return [
+        {
+            "name": str(i),
+            "n_cells": int(size),
+            "share": float(size / len(labels)),
+            "markers": [str(gene) for gene in by_cluster[i]],
+        }
+        for i, size in enumerate(sizes)
+    ]
+
+
+def _write_result(
+    run: Run, found: Annotations, markers: pd.DataFrame, store: FeatureStore
+) -> str:
+    from scrcl.io.results import write_result
+
+    name = f"result.{run.config.format}"
+    rows = np.flatnonzero(found.kept)
+    obs = run.matrix.obs.iloc[rows].copy()
+    obs["scrcl"] = found.clusters
+    obsm = dict(found.obsm)
+    if "spatial" in run.matrix.obsm:
+        obsm["spatial"] = np.asarray(run.matrix.obsm["spatial"])[rows]
+    write_result(
+        run.folder.path / name,
+        fmt=run.config.format,
+        obs=obs,
+        var=_var(run),
+        obsm=obsm,
+        obsp=found.obsp,
+        uns={"scrcl": {**found.uns, "markers": markers}},
+        x=run.matrix.x(run.budget.block_rows)[rows] if run.config.keep_x else None,
+    )
+    assert store.n_obs == len(rows)
+    return name
+
+
+def _var(run: Run) -> pd.DataFrame:
+    """``var`` of the input with the statistics of the gene selection, named as scanpy names them."""
+    import pandas as pd
+
+    table = pd.read_csv(run.stage("features") / "genes.csv", index_col="gene", dtype={"gene": str})
+    var = run.matrix.var.copy()
+    for column in ("means", "dispersions", "dispersions_norm"):
+        var[column] = table[column].reindex(var.index).to_numpy()
+    var["highly_variable"] = False
+    chosen = np.load(run.stage("features") / "genes.npy")
+    var.iloc[chosen, var.columns.get_loc("highly_variable")] = True
+    return var
+
+
+def _write_page(
+    run: Run, found: Annotations, labels: IntArray, clusters: list[dict[str, Any]]
+) -> None:
+    from scrcl.engine.report.figures import loss_curves, palette, scatter
+    from scrcl.engine.report.layout import sample_cells, umap_layout
+    from scrcl.engine.report.page import Page, render_page
+
+    config, names = run.config, [row["name"] for row in clusters]
+    cells = sample_cells(len(labels), config.report.umap_cells, seed=config.seed)
+    umap = spatial = None
+    if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
+        points = np.asarray(found.obsm["X_scrcl"][cells])
+        umap = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
+    if "spatial" in run.matrix.obsm:
+        where = np.asarray(run.matrix.obsm["spatial"])[np.flatnonzero(found.kept)[cells]]
+        spatial = scatter(where[:, :2], labels[cells], names, equal=True)
+    history = json.loads((run.stage("train") / "history.json").read_text(encoding="utf-8"))
+    page = Page(
+        title=f"scrcl: {run.matrix.label}",
+        facts=_facts(run),
+        clusters=[
+            {**row, "colour": colour}
+            for row, colour in zip(clusters, palette(len(clusters)), strict=True)
+        ],
+        umap=umap,
+        spatial=spatial,
+        losses=loss_curves(history) if history else None,
+        stages=run.folder.manifest["stages"],
+        notes=_notes(run, len(labels), len(cells)),
+        config=config.to_toml(),
+        versions=versions(),
+    )
+    with atomic_path(run.folder.path / "report.html") as partial:
+        partial.write_text(render_page(page), encoding="utf-8")
+    for other in {"h5ad", "zarr"} - {config.format}:
+        remove(run.folder.path / f"result.{other}")
+
+
+def _facts(run: Run) -> dict[str, str]:
+    read, stats, features = run.record("read"), run.record("stats"), run.record("features")
+    graph, cluster, reduced = run.record("graph"), run.record("cluster"), run.record("reduce")
+    recall = "exact" if graph["recall"] == 1 else f"{graph['recall']:.3f}"
+    return {
+        "input": run.matrix.label,
+        "cells": f"{stats['n_cells_kept']:,} of {read['n_cells']:,}",
+        "genes": f"{features['n_genes']:,} variable of {read['n_genes']:,}",
+        "values": "counts" if stats["is_counts"] else "log values",
+        "genes in a cell (median)": f"{stats['median_genes_per_cell']:,.0f}",
+        "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
+        "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
+        "cell graph": f"{graph['n_edges']:,} edges, recall {recall}",
+        "memory given": format_bytes(run.config.memory),
+        "peak memory before the report": format_bytes(
+            max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
+        ),
+        "device": run.record("train")["device"],
+        "seed": str(run.config.seed),
+    }
+
+
+def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
+    stats, graph = run.record("stats"), run.record("graph")
+    notes = []
+    if stats["already_log"]:
+        notes.append("The values are not counts: they were taken as log-normalised already.")
+    if stats["n_cells"] > stats["n_cells_kept"]:
+        notes.append(f"{stats['n_cells'] - stats['n_cells_kept']:,} cells without counts were left out.")
+    if n_shown < n_cells:
+        notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
+    if graph["recall"] < run.config.graph.recall:
+        notes.append(
+            f"The cell graph reached a recall of {graph['recall']:.3f}, "
+            f"under the {run.config.graph.recall} asked for."
+        )
+    return notes

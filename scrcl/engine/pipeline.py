@@ -1,0 +1,161 @@
+"""The program: the list of stages, and what happens around it.
+
+Everything that can be checked from the header of the input is checked before the output folder is
+touched. Then each stage runs, or is found finished.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrcl import __version__
+from scrcl._progress import Silent
+from scrcl.engine import learn, prepare
+from scrcl.engine.budget import plan_budget
+from scrcl.engine.device import resolve_device, versions
+from scrcl.engine.finish import build_report
+from scrcl.engine.run_folder import RunFolder, fingerprint_of
+from scrcl.engine.stage import Run, Stage, run_stage
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from scrcl._progress import Reporter
+    from scrcl.engine.config import RunConfig
+    from scrcl.io.matrix import CellMatrix
+
+__all__ = ["STAGES", "RunResult", "run_matrix", "run_pipeline"]
+
+STAGES = (
+    Stage("read", prepare.read),
+    Stage("stats", prepare.compute_stats),
+    Stage("features", prepare.select_features),
+    Stage("reduce", prepare.reduce),
+    Stage("graph", prepare.build_graph),
+    Stage("genes", prepare.build_genes),
+    Stage("train", learn.train_model),
+    Stage("embed", learn.embed_cells),
+    Stage("cluster", learn.cluster_cells),
+    Stage("report", build_report),
+)
+
+_LOG = logging.getLogger("scrcl")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a finished run left its results, and the records of its stages."""
+
+    out: Path
+    result_path: Path
+    report_path: Path
+    stages: list[dict[str, Any]]
+    clusters: list[dict[str, Any]]
+
+
+def run_pipeline(
+    inputs: Sequence[Path],
+    out: Path,
+    config: RunConfig,
+    *,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+) -> RunResult:
+    """Cluster the cells of files; see `run_matrix`."""
+    from scrcl.io.open import open_input
+
+    def open_matrix(scratch: Path | None) -> CellMatrix:
+        return open_input(inputs, layer=config.layer, scratch=scratch)
+
+    return run_matrix(open_matrix, out, config, reporter=reporter, restart=restart)
+
+
+def run_matrix(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    *,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+) -> RunResult:
+    """Run every stage that is not finished yet in ``out``.
+
+    Parameters
+    ----------
+    open_matrix
+        Opens the input; given a folder, a layout that cannot be streamed by rows is rewritten in it.
+    out
+        Output folder; a run of the same input and settings that was interrupted there is resumed.
+    reporter
+        Receives progress; nothing is said where None.
+    restart
+        Start over where ``out`` holds a run.
+
+    Raises
+    ------
+    ScrclError
+        Bad input or settings, a folder of another run, too little memory, or training that diverged.
+    """
+    header = open_matrix(None)
+    _check(header, config)
+    resolve_device(config.device)
+    budget = plan_budget(
+        config.memory, n_cells=header.n_obs, values_per_row=_values_per_row(header)
+    )
+    settings = {"input": header.identity, **config.fingerprinted()}
+    fingerprint = fingerprint_of(__version__, settings)
+    with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
+        (folder.path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+        folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
+        folder.save()
+        run = Run(config, folder, budget, reporter or Silent(), open_matrix)
+        records = []
+        for stage in STAGES:
+            _LOG.info("stage %s", stage.name)
+            records.append(run_stage(stage, run))
+        _summarise(folder, records)
+    return RunResult(
+        out=out,
+        result_path=out / records[-1]["result"],
+        report_path=out / "report.html",
+        stages=records,
+        clusters=records[-1]["clusters"],
+    )
+
+
+def _check(matrix: CellMatrix, config: RunConfig) -> None:
+    """Refuse from the header what could only fail later."""
+    if matrix.n_obs == 0 or matrix.n_vars == 0:
+        message = f"the input must hold cells and genes; got {matrix.n_obs} x {matrix.n_vars}."
+        raise InputError(message)
+    if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
+        message = (
+            f"n_clusters must be at most the number of cells ({matrix.n_obs}); "
+            f"got {config.n_clusters}. Give a smaller number, or auto."
+        )
+        raise InputError(message)
+    if config.spatial and "spatial" not in matrix.obsm:
+        there = ", ".join(sorted(matrix.obsm)) or "nothing"
+        message = f'--spatial must find coordinates in obsm["spatial"]; obsm holds {there}.'
+        raise InputError(message)
+
+
+def _values_per_row(matrix: CellMatrix) -> float:
+    n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
+    return n_values / max(matrix.n_obs, 1)
+
+
+def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:
+    by_name = {record["name"]: record for record in records}
+    folder.manifest |= {
+        "n_clusters": by_name["cluster"]["n_clusters"],
+        "graph_recall": by_name["graph"]["recall"],
+        "losses": by_name["train"]["losses"],
+        "seconds": round(sum(record["seconds"] for record in records), 3),
+        "peak_rss_bytes": max(record["peak_rss_bytes"] for record in records),
+    }
+    folder.save()

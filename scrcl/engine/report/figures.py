@@ -1,0 +1,112 @@
+"""Pictures of the report, as text to put into the page (PNG in base64, or SVG)."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["loss_curves", "palette", "scatter"]
+
+_TABLEAU = (
+    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
+    "#ff9da7", "#3b9b8f", "#d37295", "#8cd17d", "#86bcb6", "#a0cbe8", "#b6992d", "#79706e",
+)  # fmt: skip
+
+
+def palette(n: int) -> list[str]:
+    """``n`` colours that neighbours in the list keep apart; the first 16 are fixed."""
+    more = []
+    for i in range(max(n - len(_TABLEAU), 0)):
+        hue, value = (0.13 + i * 0.61803398875) % 1.0, (0.86, 0.62, 0.74)[i % 3]
+        red, green, blue = colorsys.hsv_to_rgb(hue, (0.55, 0.75)[i % 2], value)
+        more.append(f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}")
+    return [*_TABLEAU, *more][:n]
+
+
+def scatter(
+    xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False
+) -> str:
+    """Points coloured by cluster with each name at its cluster's median, as base64 PNG.
+
+    Parameters
+    ----------
+    xy
+        ndarray, shape (n, 2).
+    labels
+        ndarray of integers, shape (n,): 0 .. len(names) - 1.
+    equal
+        One scale for both axes, as a map needs.
+    """
+    figure, axes = _figure(7.2, 6.0)
+    colours = np.array(palette(len(names)))
+    order = np.argsort(np.bincount(labels, minlength=len(names))[labels], kind="stable")[::-1]
+    size = float(np.clip(24_000 / max(len(xy), 1), 1.5, 28))
+    axes.scatter(
+        xy[order, 0], xy[order, 1], c=colours[labels[order]], s=size, linewidths=0, rasterized=True
+    )
+    for cluster, name in enumerate(names):
+        inside = labels == cluster
+        if inside.any():
+            x, y = np.median(xy[inside], axis=0)
+            _halo(axes.text(x, y, name, ha="center", va="center", fontsize=9, weight="bold"))
+    axes.set_axis_off()
+    if equal:
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+    return _png(figure)
+
+
+def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
+    """One small panel a loss term over the steps, as SVG."""
+    terms = [name for name in history[0] if name not in ("step", "lr")]
+    figure, all_axes = _figures(len(terms), 2.35, 1.9)
+    steps = [row["step"] for row in history]
+    for axes, name in zip(all_axes, terms, strict=True):
+        axes.plot(steps, [row[name] for row in history], color=_TABLEAU[0], linewidth=1.4)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.tick_params(labelsize=7)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _figures(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * n, height), layout="constrained")
+    return figure, list(figure.subplots(1, n, squeeze=False)[0])
+
+
+def _halo(text: Any) -> None:
+    from matplotlib.patheffects import withStroke
+
+    text.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
+
+
+def _png(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140, facecolor="white")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,40 @@
+"""A picture's coordinates: UMAP of a sample of cells."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._random import derive_seed, stream
+
+if TYPE_CHECKING:
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["sample_cells", "umap_layout"]
+
+
+def sample_cells(n_cells: int, n_sample: int, *, seed: int) -> IntArray:
+    """Cells of the picture, ascending: all of them, or ``n_sample`` drawn uniformly."""
+    if n_cells <= n_sample:
+        return np.arange(n_cells)
+    chosen = stream(seed, "report.sample").choice(n_cells, size=n_sample, replace=False)
+    return np.sort(chosen)
+
+
+def umap_layout(points: FloatArray, *, seed: int) -> FloatArray:
+    """Two coordinates a point, shape (n, 2); the same on every run with the same seed."""
+    from umap import UMAP
+
+    n_neighbors = min(15, len(points) - 1)
+    model = UMAP(
+        n_neighbors=n_neighbors,
+        random_state=derive_seed(seed, "report.umap") % 2**32,
+        n_jobs=1,
+        init="spectral" if len(points) > 3 * n_neighbors else "random",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # disconnected graphs and spectral fallbacks only move islands
+        layout: FloatArray = model.fit_transform(np.ascontiguousarray(points, dtype=np.float32))
+    return layout

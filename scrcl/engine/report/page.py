@@ -1,0 +1,62 @@
+"""Fill the page: numbers and pictures in, HTML out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from scrcl.engine.config import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Page", "render_page"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes
+    ----------
+    facts
+        Names and values of what went in and what was found.
+    clusters
+        A row a cluster: ``name``, ``n_cells``, ``share``, ``markers``, ``colour``.
+    umap, spatial
+        Base64 PNG, or None where there is none.
+    losses
+        SVG, or None.
+    stages
+        Records of the stages, as in ``run.json``.
+    notes
+        Remarks that the reader should know.
+    config
+        The resolved settings as TOML.
+    versions
+        Versions of the libraries.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    clusters: Sequence[Mapping[str, Any]]
+    umap: str | None
+    spatial: str | None
+    losses: str | None
+    stages: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    config: str
+    versions: Mapping[str, str]
+
+
+def render_page(page: Page) -> str:
+    """Return the page as one self-contained HTML text (no script, no network)."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["bytes"] = format_bytes
+    source = files("scrcl.engine.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    longest = max((stage["seconds"] for stage in page.stages), default=1.0) or 1.0
+    largest = max((stage["peak_rss_bytes"] for stage in page.stages), default=1) or 1
+    return environment.from_string(source).render(page=page, longest=longest, largest=largest)

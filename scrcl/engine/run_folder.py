@@ -1,0 +1,187 @@
+"""The output folder of one run: whose it is, what is finished in it, and who is at work.
+
+``OUT/run.json`` is the manifest: the fingerprint of the run (input and settings) and a record for each
+finished stage. ``OUT/stages/<name>/`` appears whole when a stage ends. A folder of another run, or of
+somebody else, is refused; a lock keeps two processes apart and dies with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from scrcl._atomic import remove, write_json
+from scrcl.errors import InputError, ResumeError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["RunFolder", "fingerprint_of", "read_manifest"]
+
+_OURS = ("stages", "checkpoints", "result.h5ad", "result.zarr", "report.html", "config.toml")
+_MANIFEST = "run.json"
+_LOCK = ".lock"
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """Hash of JSON values, the same on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return ``run.json`` of an output folder.
+
+    Raises
+    ------
+    StoreError
+        The folder holds no run, or its manifest cannot be read.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        message = f"OUT must be the output folder of `scrcl run`; got {path} (no {_MANIFEST} in it)."
+        raise StoreError(message) from None
+    except (OSError, json.JSONDecodeError) as error:
+        message = f"{path / _MANIFEST} must be readable; got {error}."
+        raise StoreError(message) from None
+    return manifest
+
+
+class RunFolder:
+    """An output folder that this process holds; use `RunFolder.claim`."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    @contextmanager
+    def claim(
+        cls, path: Path, fingerprint: str, settings: dict[str, Any], *, restart: bool = False
+    ) -> Iterator[RunFolder]:
+        """Hold ``path`` for the run ``fingerprint``; a fresh folder that fails on its input vanishes.
+
+        Raises
+        ------
+        ResumeError
+            The folder holds another run or other files, or another process is at work in it.
+        StoreError
+            It cannot be written.
+        """
+        existed, is_new = path.exists(), not (path / _MANIFEST).exists()
+        _refuse_foreign(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            message = f"OUT must be a folder that can be written; got {path} ({error.strerror})."
+            raise StoreError(message) from None
+        try:
+            _lock(lock, path)
+            folder = cls(path, _adopt(path, fingerprint, settings, restart))
+            try:
+                yield folder
+            except InputError:
+                if is_new:
+                    folder.discard(and_itself=not existed)
+                raise
+        finally:
+            os.close(lock)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training checkpoints."""
+        return self.path / "checkpoints"
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage, finished or not."""
+        return self.path / "stages" / name
+
+    def finished(self, name: str) -> dict[str, Any] | None:
+        """Return the record of a finished stage, or None."""
+        records: list[dict[str, Any]] = self.manifest["stages"]
+        found = next((r for r in records if r["name"] == name), None)
+        return found if found is not None and self.stage(name).is_dir() else None
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Keep the record of a stage whose folder has just appeared."""
+        kept = [r for r in self.manifest["stages"] if r["name"] != record["name"]]
+        self.manifest["stages"] = [*kept, record]
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest."""
+        write_json(self.path / _MANIFEST, self.manifest)
+
+    def discard(self, *, and_itself: bool) -> None:
+        """Remove what the run made: bad input leaves nothing behind."""
+        if and_itself:
+            remove(self.path)
+            return
+        for name in (*_OURS, _MANIFEST, _LOCK):
+            remove(self.path / name)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        message = f"OUT must be a folder; got the file {path}. Name another OUT."
+        raise StoreError(message)
+    if not path.is_dir() or (path / _MANIFEST).exists():
+        return
+    strangers = sorted(p.name for p in path.iterdir() if p.name != _LOCK)
+    if strangers:
+        message = (
+            f"OUT must be new, empty or a run of scrcl; got {path}, which holds {strangers[0]}. "
+            "Name another OUT."
+        )
+        raise ResumeError(message)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"OUT must belong to one process at a time; another one is at work in {path}."
+        raise ResumeError(message) from None
+
+
+def _adopt(path: Path, fingerprint: str, settings: dict[str, Any], restart: bool) -> dict[str, Any]:
+    """Return the manifest to go on with: the one found, or a fresh one."""
+    if (path / _MANIFEST).exists() and not restart:
+        found = read_manifest(path)
+        if found.get("fingerprint") != fingerprint:
+            message = (
+                f"OUT must hold this run; got {path}, which holds another one "
+                f"({_difference(found.get('settings', {}), settings)}). "
+                "Name another OUT, or --restart to start over in this one."
+            )
+            raise ResumeError(message)
+        return found
+    if restart:
+        for name in (*_OURS, _MANIFEST):
+            remove(path / name)
+    return {"fingerprint": fingerprint, "settings": settings, "stages": []}
+
+
+def _difference(found: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Name the first setting that differs, with both values."""
+    a, b = _flat(found), _flat(asked)
+    for key in sorted(a.keys() | b.keys()):
+        if a.get(key) != b.get(key):
+            return f"{key} is {a.get(key)!r} there and {b.get(key)!r} here"
+    return "made by another version"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

@@ -1,0 +1,91 @@
+"""One resumable stage: a name and a function that fills a folder.
+
+The folder appears whole when the function returns, and the record (seconds, peak memory, bytes read,
+rate, and whatever the function says) goes into ``run.json``. A stage whose folder is there is not run
+again. A stage reads the folders of those before it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from scrcl._atomic import atomic_folder
+from scrcl.engine.usage import UsageMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scrcl._progress import Reporter
+    from scrcl.engine.budget import Budget
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.run_folder import RunFolder
+    from scrcl.io.matrix import CellMatrix
+
+__all__ = ["Run", "Stage", "run_stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A name, and ``fill(run, folder)``, which fills the folder and returns what to record."""
+
+    name: str
+    fill: Callable[[Run, Path], dict[str, Any]]
+
+
+@dataclass
+class Run:
+    """What every stage is given."""
+
+    config: RunConfig
+    folder: RunFolder
+    budget: Budget
+    reporter: Reporter
+    open_matrix: Callable[[Path], CellMatrix]
+    """Opens the input; what cannot be streamed by rows is rewritten under the path given, once."""
+
+    @cached_property
+    def matrix(self) -> CellMatrix:
+        """The input, for the stages after ``read``."""
+        return self.open_matrix(self.stage("read"))
+
+    def stage(self, name: str) -> Path:
+        """Folder of a finished stage."""
+        return self.folder.stage(name)
+
+    def record(self, name: str) -> dict[str, Any]:
+        """Record of a finished stage."""
+        record = self.folder.finished(name)
+        assert record is not None, f"stage {name} has not run"
+        return record
+
+    def count(self, name: str, total: int | None, unit: str = "cells") -> Callable[[int], None]:
+        """Announce a countable piece of work; returns what to call as it advances."""
+        self.reporter.stage_started(name, total, unit)
+        return self.reporter.advance
+
+
+def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
+    """Run a stage, or find it finished; returns its record."""
+    done = run.folder.finished(stage.name)
+    if done is not None:
+        run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
+        return done
+    run.reporter.stage_started(stage.name, None, "cells")
+    with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:
+        said = stage.fill(run, partial)
+    usage = meter.usage
+    n_cells = said.get("n_cells")
+    record = {
+        "name": stage.name,
+        "seconds": round(usage.seconds, 4),
+        "peak_rss_bytes": usage.peak_rss_bytes,
+        "bytes_read": usage.bytes_read,
+        "cells_per_s": None if n_cells is None else round(n_cells / max(usage.seconds, 1e-9), 1),
+        **said,
+    }
+    run.folder.finish(record)
+    run.reporter.stage_finished(stage.name, usage.seconds, resumed=False)
+    return record

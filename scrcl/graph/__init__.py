@@ -1,0 +1,1 @@
+"""Rows to neighbours: projection, nearest neighbours, graphs, propagation and halo sampling."""

@@ -1,0 +1,184 @@
+"""FAISS: exact and inverted-file (IVF-Flat) search. The only module that imports it.
+
+Determinism. FAISS computes distances either pair by pair, or through BLAS as ``|x|^2 + |y|^2 -
+2xy``. The BLAS form loses digits (two equal points get a distance above 0) and its bits may change
+with the number of BLAS threads. Here FAISS is kept on the pairwise form: each distance is one
+fixed-order sum and each query is served by one thread, so results do not depend on how many threads
+there are. On 50 dimensions and 20,000 points it is as fast. On a GPU (where the installed FAISS has
+one) kernels are FAISS's own and this promise does not hold; that path has not been measured.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.errors import MissingDependencyError
+from scrcl.graph.rows import row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["ExactSearcher", "IvfSearcher", "nearest", "sort_by_distance"]
+
+BASE_ROWS = 16_384
+"""Rows scanned for all queries before the next: a few MB, so that they stay in the cache."""
+ADD_ROWS = 262_144
+FIRST_PROBES = 4
+NEVER = 1 << 30
+
+
+def load_faiss() -> Any:
+    """Return the module ``faiss``.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        msg = (
+            "faiss must be installed to search for neighbours; got no module of that name. "
+            "Run `pip install scrcl[cpu]`, or `pip install scrcl[gpu]` for NVIDIA GPUs."
+        )
+        raise MissingDependencyError(msg) from error
+    return faiss
+
+
+@contextmanager
+def pairwise_distances(faiss: Any) -> Iterator[None]:
+    """Keep FAISS off BLAS inside the block."""
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = NEVER
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = before
+
+
+def nearest(queries: FloatArray, base: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Find the nearest row of ``base`` for each query.
+
+    Returns
+    -------
+    ids, squared
+        ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries,). Of equally
+        near rows the first.
+    """
+    faiss = load_faiss()
+    with pairwise_distances(faiss):
+        squared, ids = faiss.knn(queries, base, 1)
+    return ids[:, 0], squared[:, 0]
+
+
+def sort_by_distance(ids: IntArray, squared: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Sort every row by distance, equal distances by id."""
+    order = np.lexsort((ids, squared), axis=-1)
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(squared, order, axis=1)
+
+
+class ExactSearcher:
+    """Compares each query with every point; holds no copy of them.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks on each search.
+    """
+
+    name = "exact"
+
+    def __init__(self, points: FloatArray) -> None:
+        self._points = points
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return the ``k`` nearest points of each query; of equally near ones the lowest ids.
+
+        Returns
+        -------
+        ids, squared
+            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
+            ascending.
+        """
+        faiss = load_faiss()
+        ids: IntArray = np.empty((len(queries), 0), np.int64)
+        squared: FloatArray = np.empty((len(queries), 0), np.float32)
+        for start, stop in row_blocks(len(self._points), BASE_ROWS):
+            block = self._points[start:stop]
+            with pairwise_distances(faiss):
+                near, where = faiss.knn(queries, block, min(k, len(block)))
+            ids, squared = sort_by_distance(
+                np.concatenate([ids, where + start], axis=1),
+                np.concatenate([squared, near], axis=1),
+            )
+            ids, squared = ids[:, :k], squared[:, :k]
+        return ids, squared
+
+    def look_further(self) -> bool:
+        """Return False: nothing is left out."""
+        return False
+
+
+class IvfSearcher:
+    """Compares each query with the points of the few lists nearest to it.
+
+    The index holds a copy of the points: ``n_points * (4 * n_dims + 8)`` bytes in memory.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n_points, n_dims), added in blocks.
+    centroids
+        ndarray of float32, shape (n_lists, n_dims): the coarse quantiser. It is given, not trained
+        by FAISS, so that the lists are a function of the seed alone.
+    """
+
+    name = "ivf"
+
+    def __init__(self, points: FloatArray, centroids: FloatArray) -> None:
+        self._faiss = load_faiss()
+        self._n_lists, n_dims = centroids.shape
+        self._quantiser = self._faiss.IndexFlatL2(n_dims)
+        self._quantiser.add(centroids)
+        self._n_probes = min(FIRST_PROBES, self._n_lists)
+        index = self._faiss.IndexIVFFlat(self._quantiser, n_dims, self._n_lists)
+        index.is_trained = True
+        with pairwise_distances(self._faiss):
+            for start, stop in row_blocks(len(points), ADD_ROWS):
+                index.add(points[start:stop])
+        self._index = _on_gpu(self._faiss, index)
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
+
+        Returns
+        -------
+        ids, squared
+            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
+            ascending.
+        """
+        self._index.nprobe = self._n_probes
+        with pairwise_distances(self._faiss):
+            squared, ids = self._index.search(queries, k)
+        squared[ids < 0] = np.inf
+        return sort_by_distance(ids, squared)
+
+    def look_further(self) -> bool:
+        """Search half as many lists again from now on; False where all are searched already."""
+        if self._n_probes == self._n_lists:
+            return False
+        self._n_probes = min(self._n_lists, self._n_probes + max(2, self._n_probes // 2))
+        return True
+
+
+def _on_gpu(faiss: Any, index: Any) -> Any:
+    """Move ``index`` to the first GPU where this build of FAISS and the machine have one."""
+    if faiss.get_num_gpus() == 0:
+        return index
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)

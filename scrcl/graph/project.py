@@ -1,0 +1,190 @@
+"""Principal components from the gene Gram matrix, and the projection of cells on them, streamed.
+
+The centred covariance of genes follows from two sums over cells, ``X^T X`` and ``X^T 1``, which the
+feature store already holds: no pass over the cells is needed to fit, and one to project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._atomic import atomic_path
+from scrcl.errors import InputError, StoreError
+from scrcl.graph.rows import RowWriter, for_each_block
+from scrcl.graph.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scrcl.io.features import FeatureStore
+    from scrcl.typing import FloatArray, OnRows
+
+__all__ = ["Pca", "fit_pca", "gene_sketch", "project_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pca:
+    """Principal components of M genes: the leading r right singular vectors, centred."""
+
+    loadings: NDArray[np.float32]
+    """shape (M, r), orthonormal columns; the largest entry of each is positive"""
+    singular_values: NDArray[np.float64]
+    """shape (r,), descending, of the centred matrix of cells by genes"""
+    mean: NDArray[np.float32]
+    """shape (M,)"""
+    explained_variance: NDArray[np.float64]
+    """shape (r,): ``singular_values ** 2 / (n_obs - 1)``"""
+    explained_variance_ratio: NDArray[np.float64]
+    """shape (r,): share of the total variance"""
+
+    def save(self, path: Path) -> None:
+        """Write one ``.npz`` file, whole or absent."""
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Pca:
+        """Read a saved file.
+
+        Raises
+        ------
+        StoreError
+            When it is missing, damaged, or not of this kind.
+        """
+        try:
+            with np.load(path) as stored:
+                return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            msg = f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
+            raise StoreError(msg) from error
+
+
+def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> Pca:
+    """Return the exact PCA of the cells whose sums these are.
+
+    Parameters
+    ----------
+    gram
+        ndarray of float64, shape (M, M): ``X^T X``, not centred.
+    sums
+        ndarray of float64, shape (M,): column sums of X.
+    n_obs
+        Number of cells, rows of X.
+    n_comps
+        Number of components, at most ``min(n_obs, M)``.
+
+    Raises
+    ------
+    InputError
+        When shapes disagree, values are not finite, or ``n_comps`` is out of range.
+
+    Notes
+    -----
+    Solved on one thread, so that bits do not depend on how many there are (about a second for 2,000
+    genes). Takes three M x M float64 matrices.
+    """
+    from scipy.linalg import eigh
+
+    _check(gram, sums, n_obs, n_comps)
+    mean = sums / n_obs
+    with one_blas_thread():
+        scatter = gram - n_obs * np.outer(mean, mean)
+        last = len(sums) - 1
+        values, vectors = eigh(
+            scatter,
+            subset_by_index=[last - n_comps + 1, last],
+            overwrite_a=True,
+            check_finite=False,
+        )
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    strongest = np.abs(vectors).argmax(axis=0)
+    vectors = vectors * np.where(vectors[strongest, np.arange(n_comps)] < 0, -1.0, 1.0)
+    total = float(np.maximum(np.diagonal(gram) - n_obs * mean**2, 0).sum())
+    return Pca(
+        loadings=np.ascontiguousarray(vectors, dtype=np.float32),
+        singular_values=np.sqrt(values),
+        mean=mean.astype(np.float32),
+        explained_variance=values / (n_obs - 1),
+        explained_variance_ratio=values / total if total > 0 else np.zeros_like(values),
+    )
+
+
+def _check(gram: FloatArray, sums: FloatArray, n_obs: int, n_comps: int) -> None:
+    """Raise InputError where an argument of `fit_pca` breaks its rule."""
+    n_genes = len(sums)
+    if gram.shape != (n_genes, n_genes):
+        msg = (
+            f"gram must have one row and column for each of the {n_genes} sums; got {gram.shape}. "
+            "Take both from one feature store."
+        )
+        raise InputError(msg)
+    if n_obs < 2:
+        msg = f"n_obs must be at least 2; got {n_obs}. Principal components need more cells."
+        raise InputError(msg)
+    if not 1 <= n_comps <= min(n_obs, n_genes):
+        msg = (
+            f"n_comps must lie between 1 and {min(n_obs, n_genes)} ({n_obs} cells, {n_genes} genes); "
+            f"got {n_comps}. Ask for fewer components."
+        )
+        raise InputError(msg)
+    if not (np.isfinite(gram).all() and np.isfinite(sums).all()):
+        msg = "gram and sums must be finite; got NaN or infinity. Write the feature store again."
+        raise InputError(msg)
+
+
+def gene_sketch(pca: Pca) -> NDArray[np.float32]:
+    """Return each gene's coordinates, loadings times singular values: float32, shape (M, r).
+
+    Inner products of its rows are those of the genes' centred columns, to rank r.
+    """
+    return (pca.loadings * pca.singular_values).astype(np.float32)
+
+
+def project_rows(
+    store: FeatureStore,
+    pca: Pca,
+    out: Path,
+    *,
+    n_workers: int = 2,
+    on_rows: OnRows | None = None,
+) -> None:
+    """Write the cells' component scores ``(X - mean) V``, whole or absent.
+
+    Parameters
+    ----------
+    store
+        Normalised values of the genes that ``pca`` was fitted on, in the same order.
+    pca
+        The components.
+    out
+        ``.npy`` file of float32, shape (n_obs, r). Each row depends on that cell alone, so neither
+        the parts of the store nor the number of workers changes a bit.
+    n_workers
+        Parts worked on at a time; memory is so many parts and their scores.
+
+    Raises
+    ------
+    InputError
+        When the store's genes are not the components'.
+    """
+    n_genes, n_comps = pca.loadings.shape
+    if store.n_vars != n_genes:
+        msg = (
+            f"store must hold the {n_genes} genes of the components; got {store.n_vars}. "
+            "Fit the components on this store."
+        )
+        raise InputError(msg)
+    offset = pca.mean.astype(np.float64) @ pca.loadings.astype(np.float64)
+    parts = [(start, stop) for start, stop in store.parts() if stop > start]
+    with atomic_path(out) as partial, RowWriter(partial, store.n_obs, n_comps) as writer:
+
+        def project(start: int, stop: int) -> None:
+            rows = store.rows_block(start, stop)
+            writer.write(start, (rows @ pca.loadings - offset).astype(np.float32))
+
+        for_each_block(project, parts, n_workers=n_workers, on_rows=on_rows)

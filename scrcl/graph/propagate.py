@@ -1,0 +1,101 @@
+"""Smoothing over the graph: the normalised adjacency applied n times, streamed by blocks of rows.
+
+Layer 1 of the graph encoder is ``act((A X) W)``: the product with A needs no weights, so it is made
+once, before training, on disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._atomic import atomic_path, remove
+from scrcl.errors import InputError
+from scrcl.graph.csr import normalized_adjacency
+from scrcl.graph.rows import RowWriter, as_points, for_each_block, row_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.graph.csr import Graph
+    from scrcl.typing import FloatArray, OnRows
+
+__all__ = ["propagate"]
+
+
+def propagate(
+    points: FloatArray,
+    graph: Graph,
+    out: Path,
+    *,
+    n_times: int,
+    block_rows: int = 65_536,
+    n_workers: int = 2,
+    on_rows: OnRows | None = None,
+) -> None:
+    """Write ``(D^-1/2 (A + I) D^-1/2)^n_times`` times the points, whole or absent.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n, r). Rows are taken straight from it: a memory
+        map is never copied, but pages that neighbours lie on are visited at random.
+    graph
+        Graph on the n points.
+    out
+        ``.npy`` file of float32, shape (n, r).
+    n_times
+        Number of applications; 0 copies. Between two, a file of the same size lies beside ``out``.
+    block_rows
+        Rows made at a time; changes no bit. Memory is ``n_workers`` blocks of rows and their edges.
+
+    Raises
+    ------
+    InputError
+        When the graph is of another number of points, or ``n_times`` is negative.
+    """
+    source = as_points(points)
+    if graph.n != len(source):
+        msg = (
+            f"graph must have the {len(source)} points as nodes; got {graph.n}. "
+            "Build it on these points."
+        )
+        raise InputError(msg)
+    if n_times < 0:
+        msg = f"n_times must be 0 or more; got {n_times}. Say how often to smooth."
+        raise InputError(msg)
+    scratch = [out.with_name(f".{out.name}.pass{i}.npy") for i in range(2)]
+    try:
+        for times in range(1, n_times):
+            target = scratch[times % 2]
+            _apply(source, graph, target, block_rows, n_workers, on_rows)
+            source = np.load(target, mmap_mode="r")
+        _apply(source, graph if n_times else None, out, block_rows, n_workers, on_rows)
+    finally:
+        for path in scratch:
+            remove(path)
+
+
+def _apply(
+    source: FloatArray,
+    graph: Graph | None,
+    out: Path,
+    block_rows: int,
+    n_workers: int,
+    on_rows: OnRows | None,
+) -> None:
+    """Write one product (without a graph: a copy)."""
+    # A view without the memory map's type: scipy then reads rows in place.
+    base = source.view(np.ndarray)
+    with atomic_path(out) as partial, RowWriter(partial, *base.shape) as writer:
+
+        def multiply(start: int, stop: int) -> None:
+            rows = base[start:stop]
+            if graph is not None:
+                rows = normalized_adjacency(graph, start, stop) @ base
+            writer.write(start, rows)
+
+        for_each_block(
+            multiply, row_blocks(len(base), block_rows), n_workers=n_workers, on_rows=on_rows
+        )

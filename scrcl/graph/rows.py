@@ -1,0 +1,142 @@
+"""Row-wise access to arrays that may be larger than memory.
+
+Everything in this layer walks over points in blocks of rows. A block is read from a memory map,
+worked on, and written at its own place in a ``.npy`` file, so neither the number of threads nor the
+order in which blocks finish can change the result. Output goes through ``pwrite`` and not through a
+writable memory map: pages of a map that was written count as the process's memory until the kernel
+drops them.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from scrcl.typing import FloatArray, OnRows
+
+__all__ = ["RowWriter", "as_points", "for_each_block", "require_finite", "row_blocks"]
+
+CHECK_ROWS = 65_536
+
+
+def as_points(points: Any, name: str = "points") -> FloatArray:
+    """Return ``points`` as a C-contiguous float32 matrix, without a copy where it is one already.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map, shape (n_points, n_dims). A float32 memory map in C order stays on
+        disk; any other type or order is converted, which takes ``4 * n_points * n_dims`` bytes.
+    name
+        What to call the argument in errors.
+
+    Raises
+    ------
+    InputError
+        When it is no matrix, or has no column.
+    """
+    array = np.asarray(points)
+    if array.ndim != 2 or array.shape[1] == 0:
+        msg = (
+            f"{name} must be a matrix of points by dimensions; got shape {array.shape}. Reshape it."
+        )
+        raise InputError(msg)
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def require_finite(points: FloatArray, name: str = "points") -> None:
+    """Raise InputError naming the first row with NaN or infinity; reads the rows in blocks."""
+    for start, stop in row_blocks(len(points), CHECK_ROWS):
+        finite = np.isfinite(points[start:stop]).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            msg = (
+                f"{name} must be finite; got NaN or infinity in row {row}. "
+                "Remove or repair that row."
+            )
+            raise InputError(msg)
+
+
+def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
+    """Cut ``n_rows`` rows into (start, stop) ranges of at most ``block_rows``."""
+    if block_rows < 1:
+        msg = f"block_rows must be at least 1; got {block_rows}. Give a positive number of rows."
+        raise InputError(msg)
+    return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
+
+
+def for_each_block(
+    work: Callable[[int, int], None],
+    blocks: Iterable[tuple[int, int]],
+    *,
+    n_workers: int,
+    on_rows: OnRows | None = None,
+) -> None:
+    """Call ``work(start, stop)`` on every block, at most ``n_workers`` at a time.
+
+    The first error stops blocks that have not begun, and is raised.
+    """
+    if n_workers < 1:
+        msg = f"n_workers must be at least 1; got {n_workers}. Give a positive number of threads."
+        raise InputError(msg)
+    with ThreadPoolExecutor(n_workers) as pool:
+        rows_of = {pool.submit(work, start, stop): stop - start for start, stop in blocks}
+        try:
+            for done in as_completed(rows_of):
+                done.result()
+                if on_rows is not None:
+                    on_rows(rows_of[done])
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class RowWriter:
+    """A float32 ``.npy`` file of known shape, written by rows, in any order, from any thread.
+
+    Parameters
+    ----------
+    path
+        File to create; it has its full length at once, sparse until rows are written.
+    n_rows, n_columns
+        Its shape.
+    """
+
+    def __init__(self, path: Path, n_rows: int, n_columns: int) -> None:
+        self._row_bytes = 4 * n_columns
+        header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, n_columns)}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            self._data_start = file.tell()
+            file.truncate(self._data_start + n_rows * self._row_bytes)
+        self._descriptor = os.open(path, os.O_WRONLY)
+
+    def write(self, start: int, rows: FloatArray) -> None:
+        """Put ``rows`` (float32, shape (n, n_columns)) at row ``start``."""
+        rest = np.ascontiguousarray(rows, dtype="<f4").reshape(-1).view(np.uint8).data
+        offset = self._data_start + start * self._row_bytes
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)

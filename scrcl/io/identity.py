@@ -1,0 +1,44 @@
+"""What tells one input from another: enough to notice a change, cheap enough to ask at each start."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scrcl.typing import Csr
+
+__all__ = ["digest", "file_identity", "memory_identity"]
+
+
+def file_identity(path: Path, *, shape: tuple[int, int], layer: str | None) -> dict[str, Any]:
+    """Return absolute path, bytes and newest change (of all files in a folder), shape, layer."""
+    path = path.resolve()
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    stats = [p.stat() for p in files]
+    return {
+        "path": str(path),
+        "bytes": sum(s.st_size for s in stats),
+        "mtime_ns": max((s.st_mtime_ns for s in stats), default=0),
+        "shape": list(shape),
+        "layer": layer,
+    }
+
+
+def memory_identity(x: Csr | np.ndarray, obs_names: pd.Index, var_names: pd.Index) -> dict[str, Any]:
+    """Return the shape and a hash of the values and names of a matrix in memory."""
+    arrays = [x] if isinstance(x, np.ndarray) else [x.data, x.indices, x.indptr]
+    hashed = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        hashed.update(np.ascontiguousarray(array).data)
+    for names in (obs_names, var_names):
+        hashed.update("\0".join(map(str, names)).encode())
+    return {"shape": list(x.shape), "blake2b": hashed.hexdigest()}
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """Return a short name for an identity, fit for a file name."""
+    return hashlib.blake2b(repr(sorted(identity.items())).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,167 @@
+"""An input opened lazily: names and annotations in memory, the values as dask row blocks.
+
+A reader of any format needs two things: a description, and a way to get rows. Every block that
+leaves here is the same kind of thing (`canonical_rows`), so that nothing downstream asks about
+dtypes, dense storage, unsorted columns, duplicates or stored zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any, Literal, TypeAlias
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scrcl.errors import InputError, StoreError
+from scrcl.typing import Csr, IntArray
+
+__all__ = [
+    "CellMatrix",
+    "Layout",
+    "RowReader",
+    "canonical_rows",
+    "column_lookup",
+    "rows_from_reader",
+    "select_columns",
+]
+
+Layout: TypeAlias = Literal["csr", "csc", "dense"]
+
+RowReader: TypeAlias = Callable[[int, int], Any]
+"""Returns the rows ``start`` to ``stop`` as a scipy sparse matrix or an ndarray."""
+
+_EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
+_serial = count()
+
+
+@dataclass(frozen=True)
+class CellMatrix:
+    """Cells by genes, not yet read.
+
+    Parameters
+    ----------
+    label
+        What to call the input: the file name, or ``"AnnData object"``.
+    n_obs, n_vars
+        Cells and genes.
+    dtype
+        Type of the stored values; blocks are float32 whatever it is.
+    layout
+        How the store lies: ``"csc"`` means that a copy by rows is made before the first read.
+    nnz
+        Stored values; None where the store is dense.
+    chunk_rows
+        Rows that the store reads as one piece, roughly; None where it has no pieces.
+    obs, var
+        Annotations with unique names, held in memory.
+    obsm
+        Coordinates (two or three columns each), held in memory.
+    identity
+        What fingerprints the input, ready for JSON.
+    rows
+        Dask array of row blocks, from a number of rows; `x` is what others call.
+    """
+
+    label: str
+    n_obs: int
+    n_vars: int
+    dtype: np.dtype[Any]
+    layout: Layout
+    nnz: int | None
+    chunk_rows: int | None
+    obs: pd.DataFrame = field(repr=False)
+    var: pd.DataFrame = field(repr=False)
+    obsm: dict[str, np.ndarray] = field(repr=False)
+    identity: dict[str, Any] = field(repr=False)
+    rows: Callable[[int], da.Array] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not (self.n_obs and self.n_vars):
+            msg = (
+                f"{self.label} must hold at least one cell and one gene; got {self.n_obs:,} cells "
+                f"and {self.n_vars:,} genes."
+            )
+            raise InputError(msg)
+        if (len(self.obs), len(self.var)) != (self.n_obs, self.n_vars):
+            msg = (
+                f"{self.label} must have a name for each row and column; got {len(self.obs):,} cell "
+                f"and {len(self.var):,} gene names for {self.n_obs:,} x {self.n_vars:,} values."
+            )
+            raise StoreError(msg)
+
+    def x(self, block_rows: int) -> da.Array:
+        """Return the matrix as row blocks of scipy CSR float32, shape (n_obs, n_vars), all columns.
+
+        Blocks are canonical: sorted columns, no duplicates, no stored zeros. They may share memory
+        with an input that is held in memory: never write into them.
+        """
+        if block_rows < 1:
+            raise InputError(f"block_rows must be at least 1; got {block_rows}.")
+        return self.rows(min(block_rows, self.n_obs)).map_blocks(
+            canonical_rows, dtype=np.float32, meta=_EMPTY
+        )
+
+
+def rows_from_reader(
+    read: RowReader, *, shape: tuple[int, int], block_rows: int, dtype: Any = np.float32
+) -> da.Array:
+    """Return a dask array whose blocks are ``read(start, stop)``, one block of columns."""
+    whole, rest = divmod(shape[0], block_rows)
+    chunks = ((block_rows,) * whole + ((rest,) if rest else ()), (shape[1],))
+    # A name of its own keeps dask from hashing whatever `read` holds.
+    name = f"rows-{next(_serial)}"
+    return da.map_blocks(
+        partial(_read_block, read), chunks=chunks, dtype=dtype, meta=_EMPTY, name=name
+    )
+
+
+def _read_block(read: RowReader, block_info: Any = None) -> Any:
+    start, stop = block_info[None]["array-location"][0]
+    return read(start, stop)
+
+
+def canonical_rows(block: Any) -> Csr:
+    """Return ``block`` (sparse or dense) as CSR float32: sorted, no duplicates, no stored zeros.
+
+    Shares memory with ``block`` where that is such a matrix already, and never changes it.
+
+    Raises
+    ------
+    ValueError
+        The column indices or row pointers are damaged.
+    """
+    csr = sparse.csr_matrix(block)
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
+        csr = csr.astype(np.float32, copy=False)
+    csr.check_format(full_check=True)
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    if np.count_nonzero(csr.data) < csr.data.size:
+        csr = csr.copy()
+        csr.eliminate_zeros()
+    return csr
+
+
+def column_lookup(columns: IntArray, n_vars: int) -> IntArray:
+    """Return the new position of each column, -1 where it goes: int32, shape (n_vars,)."""
+    lookup = np.full(n_vars, -1, dtype=np.int32)
+    lookup[columns] = np.arange(len(columns), dtype=np.int32)
+    return lookup
+
+
+def select_columns(block: Csr, *, lookup: IntArray, n_columns: int) -> Csr:
+    """Return the columns with a place in ``lookup``, in that place; rows may come out unsorted."""
+    places = lookup[block.indices]
+    kept = places >= 0
+    ends = np.zeros(len(kept) + 1, dtype=block.indptr.dtype)
+    np.cumsum(kept, out=ends[1:])
+    return sparse.csr_matrix(
+        (block.data[kept], places[kept], ends[block.indptr]), shape=(block.shape[0], n_columns)
+    )

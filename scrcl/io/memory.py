@@ -1,0 +1,94 @@
+"""An AnnData object as an input, in memory or backed by its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
+from scipy import sparse
+
+from scrcl.errors import InputError
+from scrcl.io.annotations import coordinates, with_unique_names
+from scrcl.io.identity import file_identity, memory_identity
+from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+
+__all__ = ["from_anndata"]
+
+_LABEL = "AnnData object"
+
+
+def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
+    """Return the matrix of ``adata``, which is never changed.
+
+    Parameters
+    ----------
+    adata
+        In memory, or backed by an ``.h5ad``. CSC in memory is copied by rows, in memory.
+    layer
+        None takes ``X``, ``"raw"`` takes ``raw.X`` with its own genes, else a layer's name.
+
+    Raises
+    ------
+    InputError
+        There is no such layer, or the matrix is of a kind that cannot be read by rows.
+    """
+    x, var = _element(adata, layer)
+    label, layout = _LABEL, _layout(x)
+    if sparse.issparse(x):
+        x = x.tocsr()
+    shape = (int(x.shape[0]), int(x.shape[1]))
+    backed = isinstance(x, (CSRDataset, h5py.Dataset))
+    in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
+    return CellMatrix(
+        label=label,
+        n_obs=shape[0],
+        n_vars=shape[1],
+        dtype=np.dtype(x.dtype),
+        layout=layout,
+        nnz=int(x.nnz) if sparse.issparse(x) else None,
+        chunk_rows=None,
+        obs=with_unique_names(adata.obs, kind="cell", label=label),
+        var=with_unique_names(var, kind="gene", label=label),
+        obsm=coordinates(adata.obsm.items()),
+        identity=in_file or memory_identity(x, adata.obs_names, var.index),
+        rows=lambda block_rows: rows_from_reader(
+            lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows
+        ),
+    )
+
+
+def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
+    """Return the matrix and its genes."""
+    if adata.isbacked and adata.is_view:
+        raise InputError("adata must not be a view of a backed file. Use adata.to_memory() first.")
+    if layer == "raw" and adata.raw is not None:
+        return adata.raw.X, adata.raw.var
+    if layer in adata.layers:
+        return adata.layers[layer], adata.var
+    there = ", ".join([*(["raw"] if adata.raw is not None else []), *adata.layers]) or "none"
+    if layer is not None:
+        raise InputError(f"layer must be one that adata has; got {layer!r}. There is {there}.")
+    if adata.X is None:
+        raise InputError(f"adata must have X; it has none. Choose a layer; there is {there}.")
+    return adata.X, adata.var
+
+
+def _layout(x: Any) -> Layout:
+    if isinstance(x, (np.ndarray, h5py.Dataset)):
+        return "dense"
+    if isinstance(x, CSRDataset) or (sparse.issparse(x) and x.format == "csr"):
+        return "csr"
+    if sparse.issparse(x) and x.format == "csc":
+        return "csc"
+    hint = (
+        "Give the file's path, which is copied by cells."
+        if isinstance(x, CSCDataset)
+        else "Convert it to scipy CSR."
+    )
+    msg = f"The matrix must be CSR, CSC in memory, or dense; got {type(x).__name__}. {hint}"
+    raise InputError(msg)

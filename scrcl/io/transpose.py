@@ -1,0 +1,171 @@
+"""A copy by rows of a matrix that lies by genes, made with bounded memory.
+
+Three passes, each sequential: count the values of each cell; sort the entries into buckets of
+consecutive cells, each small enough for memory, in one file; write each bucket as a part. The entries
+come from anything that can be gone through twice (CSC arrays, an mtx text).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from scrcl._atomic import atomic_folder
+from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.io.identity import digest
+from scrcl.io.parts import Parts, write_index, write_part
+from scrcl.typing import IntArray
+
+__all__ = ["ENTRY", "CompressedColumns", "Entries", "Scratch", "Source", "copy_by_rows"]
+
+ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
+# Bytes that one entry takes at most while it is sorted: records, keys, order and sorted copies.
+_SORT_BYTES = 64
+
+
+class Entries(Protocol):
+    """A matrix as entries in any order."""
+
+    shape: tuple[int, int]
+
+    def chunks(self, n_entries: int) -> Iterable[np.ndarray]:
+        """Yield arrays of at most ``n_entries`` records of row, column and value."""
+
+
+Source: TypeAlias = Callable[[], AbstractContextManager[Entries]]
+
+
+@dataclass(frozen=True)
+class CompressedColumns:
+    """Entries of a CSC matrix whose arrays are on disk; ``indptr`` is in memory."""
+
+    data: Any
+    indices: Any
+    indptr: IntArray
+    shape: tuple[int, int]
+
+    def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
+        """Yield the entries in the order of the columns."""
+        for start in range(0, int(self.indptr[-1]), n_entries):
+            stop = min(start + n_entries, int(self.indptr[-1]))
+            entries = np.empty(stop - start, dtype=ENTRY)
+            entries["row"] = self.indices[start:stop]
+            entries["value"] = self.data[start:stop]
+            positions = np.arange(start, stop)
+            entries["column"] = np.searchsorted(self.indptr, positions, side="right") - 1
+            yield entries
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where copies by rows go, and how much memory making one may take."""
+
+    folder: Path | None
+    block_bytes: int
+
+    def by_rows(self, source: Source, *, label: str, identity: dict[str, Any]) -> Parts:
+        """Return the copy of ``source``, made now unless there is one of the same identity.
+
+        Raises
+        ------
+        InputError
+            There is no scratch folder.
+        StoreError
+            The source is damaged.
+        """
+        if self.folder is None:
+            msg = (
+                f"{label} lies by genes and must be copied by cells before it is read; got no "
+                "folder for the copy. Give scratch=FOLDER."
+            )
+            raise InputError(msg)
+        copy = self.folder / f"{label}-{digest(identity)}"
+        if not copy.exists():
+            copy_by_rows(source, copy, block_bytes=self.block_bytes, label=label)
+        return Parts(copy)
+
+
+def copy_by_rows(source: Source, folder: Path, *, block_bytes: int, label: str) -> None:
+    """Write the entries of ``source`` as CSR float32 parts of whole rows into a new ``folder``.
+
+    Peak memory is about ``block_bytes``, 24 bytes a row, and one row if that is more; the disk holds
+    20 bytes an entry for a while, 8 in the end. ``label`` names the source in an error message.
+
+    Raises
+    ------
+    StoreError
+        The source cannot be read to its end.
+    """
+    n_entries = max(block_bytes // _SORT_BYTES, 1)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(folder) as partial, source() as entries:
+        n_obs, n_vars = entries.shape
+        ends = np.zeros(n_obs + 1, dtype=np.int64)
+        for chunk in _readable(entries.chunks(n_entries), label):
+            ends[1:] += np.bincount(chunk["row"], minlength=n_obs)
+        np.cumsum(ends, out=ends)
+        starts = _bucket_starts(ends, n_entries)
+        buckets = partial / "buckets.bin"
+        _fill_buckets(buckets, _readable(entries.chunks(n_entries), label), starts, ends)
+        with buckets.open("rb") as file:
+            for number, (first, stop) in enumerate(pairwise(starts.tolist())):
+                bucket = np.fromfile(file, dtype=ENTRY, count=int(ends[stop] - ends[first]))
+                places = (bucket["row"] - first, bucket["column"])
+                rows = sparse.coo_matrix(
+                    (bucket["value"], places), shape=(stop - first, n_vars)
+                ).tocsr()
+                rows.sort_indices()
+                write_part(partial, number, rows)
+        buckets.unlink()
+        write_index(partial, np.diff(starts).tolist(), n_vars)
+
+
+def _bucket_starts(ends: IntArray, n_entries: int) -> IntArray:
+    """Return the first row of each bucket of at most ``n_entries`` (or one row), and n_obs."""
+    starts, n_obs = [0], len(ends) - 1
+    while starts[-1] < n_obs:
+        limit = ends[starts[-1]] + n_entries
+        fitting = int(np.searchsorted(ends, limit, side="right")) - 1
+        starts.append(max(fitting, starts[-1] + 1))
+    return np.array(starts)
+
+
+def _fill_buckets(
+    path: Path, chunks: Iterable[np.ndarray], starts: IntArray, ends: IntArray
+) -> None:
+    """Write the entries of each bucket together; the order inside a bucket is that of arrival."""
+    next_place = ends[starts[:-1]].copy()
+    # Keys of 16 bits are sorted in linear time.
+    key_type = np.min_scalar_type(len(starts))
+    with path.open("wb") as file:
+        for chunk in chunks:
+            keys = (np.searchsorted(starts, chunk["row"], side="right") - 1).astype(key_type)
+            sorted_chunk = chunk[np.argsort(keys, kind="stable")]
+            sizes = np.bincount(keys, minlength=len(next_place))
+            borders = np.concatenate([[0], np.cumsum(sizes)])
+            for bucket in np.flatnonzero(sizes):
+                file.seek(next_place[bucket] * ENTRY.itemsize)
+                sorted_chunk[borders[bucket] : borders[bucket + 1]].tofile(file)
+            next_place += sizes
+
+
+def _readable(chunks: Iterable[np.ndarray], label: str) -> Iterator[np.ndarray]:
+    """Pass on ``chunks``; turn what a damaged source raises into StoreError."""
+    try:
+        yield from chunks
+    except ScrclError:
+        raise
+    except DAMAGE as error:
+        msg = (
+            f"{label} must be readable to its end; got {type(error).__name__}: {error}. Copy or "
+            "download it again."
+        )
+        raise StoreError(msg) from error

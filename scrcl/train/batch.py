@@ -1,0 +1,214 @@
+"""Batches on the device, numbered by step: batch n is a function of the seed and n alone.
+
+An epoch is a random permutation of the cells, cut into batches whose sizes differ by one at most.
+Each carries its seed cells and their 1-hop halo. Where a batch holds every cell it is built once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scrcl._random import stream
+from scrcl.errors import InputError
+from scrcl.graph.csr import normalized_adjacency
+from scrcl.graph.sample import Halo, sample_halo
+from scrcl.train.loss import Edges
+from scrcl.train.model import Cells
+from scrcl.train.sparse import Pattern, SparseMatrix, to_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from scrcl.graph.csr import Graph
+    from scrcl.train.config import TrainConfig
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["Batch", "BatchSource", "Inputs", "smooth_genes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What training reads: rows of cells and of genes, and the cell graph.
+
+    Attributes
+    ----------
+    x
+        ndarray or memory map of float, shape (n_cells, n_features): the MLP view's input.
+    ax
+        ndarray or memory map of float, shape (n_cells, n_features): the GCN view's input,
+        propagated once over the graph.
+    genes
+        ndarray of float, shape (n_genes, n_gene_features), from `smooth_genes`.
+    graph
+        Cell graph.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit each other.
+    """
+
+    x: FloatArray
+    ax: FloatArray
+    genes: FloatArray
+    graph: Graph
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 2 or self.x.shape != self.ax.shape or len(self.x) != self.graph.n:
+            msg = (
+                f"x and ax must have one row for each of the graph's {self.graph.n} cells and one "
+                f"width; got {self.x.shape} and {self.ax.shape}. Write both for the same cells."
+            )
+            raise InputError(msg)
+        if self.graph.n < 2:
+            msg = f"cells must be at least 2; got {self.graph.n}. Keep more cells."
+            raise InputError(msg)
+
+
+def smooth_genes(sketch: FloatArray, graph: Graph) -> FloatArray:
+    """Return the gene encoder's input: the sketch propagated once over the gene graph, float32."""
+    smoothed: FloatArray = normalized_adjacency(graph) @ np.asarray(sketch, np.float32)
+    return smoothed
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The tensors of one step.
+
+    Attributes
+    ----------
+    cells
+        Anchors: the seed cells, then their halo.
+    edges
+        The pairs visited.
+    genes
+        Tensor of shape (n_genes, n_gene_features), the same in every batch.
+    negatives
+        Cells drawn from the whole atlas, where the settings ask for them.
+    """
+
+    cells: Cells
+    edges: Edges
+    genes: Tensor
+    negatives: Cells | None
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of seed cells."""
+        return len(self.cells.diagonal)
+
+
+class BatchSource:
+    """All batches of a run.
+
+    Parameters
+    ----------
+    inputs
+        Rows and graph; memory maps are read by gathered rows.
+    config
+        ``batch_cells``, ``fanout``, ``negatives`` and ``n_negatives`` are read.
+    seed
+        The run's seed.
+    device
+        Where batches arrive.
+    """
+
+    def __init__(
+        self, inputs: Inputs, config: TrainConfig, *, seed: int, device: str | torch.device = "cpu"
+    ) -> None:
+        self._inputs, self._config, self._seed = inputs, config, seed
+        self._device = torch.device(device)
+        self._n_cells = inputs.graph.n
+        self._scale = inputs.graph.inverse_sqrt_degrees
+        self._genes = to_device(np.array(inputs.genes), self._device)
+        self._shuffled: tuple[int, IntArray] = (-1, np.empty(0, np.int64))
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self._n_cells // self._config.batch_cells)
+
+    def starting_at(self, step: int) -> Iterator[Batch]:
+        """Yield the batches of steps ``step``, ``step + 1``, ... without end."""
+        if self.n_batches == 1 and self._config.fanout is None:
+            whole = self.batch(step)
+            while True:
+                yield whole
+        with ThreadPoolExecutor(1, "scrcl-batch") as ahead:
+            coming = ahead.submit(self.batch, step)
+            while True:
+                ready = coming.result()
+                step += 1
+                coming = ahead.submit(self.batch, step)
+                yield ready
+
+    def batch(self, step: int) -> Batch:
+        """Build the batch of one step."""
+        halo, share = self._halo(self._seeds(step), step, "train.halo")
+        cells, pattern = self._cells(halo, share, anchors=len(halo.nodes))
+        degrees = self._inputs.graph.degrees[halo.nodes].astype(self._inputs.x.dtype)
+        weights = None if share is None else to_device(share, self._device)
+        edges = Edges(
+            SparseMatrix.on(pattern, weights), to_device(degrees, self._device), self._n_cells
+        )
+        return Batch(cells, edges, self._genes, self._negatives(step))
+
+    def _seeds(self, step: int) -> IntArray:
+        """Return the seed cells of a step, ascending, so that rows are read in order."""
+        if self.n_batches == 1:
+            return np.arange(self._n_cells)
+        epoch, place = divmod(step, self.n_batches)
+        if self._shuffled[0] != epoch:
+            order = stream(self._seed, "train.batch", epoch).permutation(self._n_cells)
+            self._shuffled = epoch, order
+        first, last = (self._n_cells * i // self.n_batches for i in (place, place + 1))
+        return np.sort(self._shuffled[1][first:last])
+
+    def _negatives(self, step: int) -> Cells | None:
+        if self._config.negatives != "sampled" or self.n_batches == 1:
+            return None
+        rng = stream(self._seed, "train.negatives", step)
+        n_drawn = min(self._config.n_negatives, self._n_cells)
+        drawn = np.sort(rng.choice(self._n_cells, n_drawn, replace=False))
+        halo, share = self._halo(drawn, step, "train.negatives.halo")
+        return self._cells(halo, share, anchors=halo.n_seeds)[0]
+
+    def _halo(self, seeds: IntArray, step: int, name: str) -> tuple[Halo, FloatArray | None]:
+        """Return the halo and, where neighbours were left out, the weight of each that was not."""
+        fanout = self._config.fanout
+        halo = sample_halo(
+            self._inputs.graph, seeds, fanout=fanout, rng=stream(self._seed, name, step)
+        )
+        if fanout is None:
+            return halo, None
+        drawn = np.diff(halo.indptr)
+        share = self._inputs.graph.degrees[seeds] / np.maximum(drawn, 1)
+        return halo, np.repeat(share, drawn).astype(self._inputs.x.dtype)
+
+    def _cells(
+        self, halo: Halo, share: FloatArray | None, *, anchors: int
+    ) -> tuple[Cells, Pattern]:
+        """Gather the rows of a halo (of the MLP view only the first ``anchors``)."""
+        inputs, nodes, dtype = self._inputs, halo.nodes, self._inputs.x.dtype
+        pattern = Pattern.from_csr(
+            halo.indptr, halo.indices, n_columns=len(nodes), device=self._device
+        )
+        scale = self._scale[nodes]
+        own = scale[: halo.n_seeds]
+        values = np.repeat(own, np.diff(halo.indptr)) * scale[halo.indices]
+        if share is not None:
+            values *= share
+        cells = Cells(
+            x=to_device(inputs.x[nodes[:anchors]], self._device),
+            ax=to_device(inputs.ax[nodes], self._device),
+            adjacency=SparseMatrix.on(pattern, to_device(values.astype(dtype), self._device)),
+            diagonal=to_device((own * own).astype(dtype), self._device),
+        )
+        return cells, pattern

@@ -1,0 +1,156 @@
+"""scRCL's encoders and its refinement, on tensors.
+
+Two views of each cell: an MLP over its own input row (phi), and a GCN over its neighbours' (psi).
+The GCN's first propagation touches no weight, so it is done once before training: ``ax`` holds the
+rows of A^X, and a batch needs the neighbours of its seed cells and no one further. The same is true
+of the gene encoder (varphi), whose input ``genes`` is the smoothed sketch of the genes. Refinement
+multiplies E by the small matrix W U, never forming the cells x genes product E W.
+
+References
+----------
+scRCL (arXiv 2512.10640), Eq. 1, 6, 7.
+"""
+
+# Shapes: A = anchors (seed cells, then their halo), B = seed cells, F = input width, D = dim,
+# M = genes, R = width of the genes' sketch, C = refined_dim.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from scrcl.train.config import TrainConfig
+    from scrcl.train.sparse import SparseMatrix
+
+__all__ = ["Cells", "ScRCL", "Views"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Seed cells and what the encoders need of their neighbours.
+
+    Attributes
+    ----------
+    x
+        Tensor of shape (A, F): the MLP view's input (B rows suffice where no anchor is asked for).
+    ax
+        Tensor of shape (A, F): the GCN view's input, already propagated once.
+    adjacency
+        `SparseMatrix` of shape (B, A): the normalised adjacency without its diagonal.
+    diagonal
+        Tensor of shape (B,): that diagonal.
+    """
+
+    x: Tensor
+    ax: Tensor
+    adjacency: SparseMatrix
+    diagonal: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Both views' embeddings, with rows of unit length: the MLP's of anchors, the GCN's of seeds."""
+
+    em_ad: Tensor
+    eg_bd: Tensor
+    zm_ac: Tensor
+    zg_bc: Tensor
+
+
+class ScRCL(nn.Module):
+    """The three encoders and the refinement matrix W.
+
+    Parameters
+    ----------
+    n_features, n_gene_features, n_genes
+        Width of the cells' input, width of the genes' sketch, and number of genes.
+    config
+        ``dim``, ``refined_dim``, ``dropout`` and ``leaky_slope`` are read.
+    generator
+        Draws the initial weights (Glorot); on the CPU.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_gene_features: int,
+        n_genes: int,
+        *,
+        config: TrainConfig,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        dim, refined = config.dim, config.refined_dim
+        self.phi = nn.Linear(n_features, dim)
+        self.psi_1 = nn.Linear(n_features, dim)
+        self.psi_2 = nn.Linear(dim, dim)
+        self.psi_out = nn.Linear(dim, dim)
+        self.varphi = nn.Linear(n_gene_features, refined)
+        self.W = nn.Parameter(torch.empty(dim, n_genes))
+        self.dropout = config.dropout
+        self.leaky_slope = config.leaky_slope
+        self._initialize(generator)
+
+    def encode_mlp(self, x_af: Tensor) -> Tensor:
+        """Return E^m, shape (A, D), rows of unit length."""
+        return F.normalize(self._activate(self.phi(x_af)), dim=1)
+
+    def encode_gcn_hidden(self, ax_af: Tensor) -> Tensor:
+        """Return the first layer's output, shape (A, D), which the second layer propagates."""
+        return self._activate(self.psi_1(ax_af))
+
+    def encode_gcn_output(
+        self, propagated_bd: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return E^g, shape (B, D), rows of unit length, from the propagated first layer."""
+        hidden_bd = self._activate(self.psi_2(propagated_bd))
+        return F.normalize(self.psi_out(self._drop(hidden_bd, generator)), dim=1)
+
+    def encode_gcn(self, cells: Cells, generator: torch.Generator | None = None) -> Tensor:
+        """Return E^g of the seed cells, shape (B, D), rows of unit length."""
+        hidden_ad = self.encode_gcn_hidden(cells.ax)
+        own_bd = cells.diagonal[:, None] * hidden_ad[: len(cells.diagonal)]
+        return self.encode_gcn_output(cells.adjacency @ hidden_ad + own_bd, generator)
+
+    def gene_embedding(self, genes_mr: Tensor) -> Tensor:
+        """Return U, shape (M, C)."""
+        return self._activate(self.varphi(genes_mr))
+
+    def association(self, genes_mr: Tensor) -> Tensor:
+        """Return W U, shape (D, C): all that refinement needs to know of the genes."""
+        return self.W @ self.gene_embedding(genes_mr)
+
+    def refine(self, e_ad: Tensor, association_dc: Tensor) -> Tensor:
+        """Return Z = E (W U), shape (A, C)."""
+        return e_ad @ association_dc
+
+    def forward(
+        self, cells: Cells, association_dc: Tensor, generator: torch.Generator | None = None
+    ) -> Views:
+        """Return both views of the cells; ``generator`` draws dropout, on the cells' device."""
+        em_ad = self.encode_mlp(cells.x)
+        eg_bd = self.encode_gcn(cells, generator)
+        zm_ac = self.refine(self._drop(em_ad, generator), association_dc)
+        zg_bc = self.refine(self._drop(eg_bd, generator), association_dc)
+        return Views(em_ad, eg_bd, F.normalize(zm_ac, dim=1), F.normalize(zg_bc, dim=1))
+
+    def _activate(self, hidden: Tensor) -> Tensor:
+        return F.leaky_relu(hidden, self.leaky_slope)
+
+    def _drop(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+        if self.dropout == 0 or not self.training:
+            return hidden
+        kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=generator)
+        return hidden * kept.div_(1 - self.dropout)
+
+    def _initialize(self, generator: torch.Generator | None) -> None:
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter, generator=generator)

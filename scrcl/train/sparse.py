@@ -1,0 +1,161 @@
+"""Sparse products over the pairs of a batch, differentiable in the dense operand alone.
+
+A batch knows its pairs (seed cell, neighbour) as a CSR pattern together with the transposed one,
+so that the backward pass of a product is again a product and nothing ever asks for a gradient of
+the sparse values (torch would allocate a dense matrix for it). Rows are summed by `embedding_bag`:
+on the CPU it is two to eight times faster than torch's CSR product while the dense operand fits the
+cache, and level with it beyond.
+"""
+
+# Shapes: R = rows (seed cells), K = columns (anchors), P = stored pairs, D = width of the operand.
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scrcl.typing import IntArray
+
+__all__ = ["Pattern", "SparseMatrix", "pair_dots"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Which pairs (row, column) a sparse matrix stores, by row and by column.
+
+    Attributes
+    ----------
+    offsets_r, columns_p
+        Tensors of int32, shapes (R + 1,) and (P,): CSR.
+    offsets_k, rows_p
+        Tensors of int32, shapes (K + 1,) and (P,): CSR of the transpose.
+    order_p
+        Tensor of int64, shape (P,): where each pair of the transpose is in the CSR order.
+    """
+
+    offsets_r: Tensor
+    columns_p: Tensor
+    offsets_k: Tensor
+    rows_p: Tensor
+    order_p: Tensor
+
+    @classmethod
+    def from_csr(
+        cls, indptr: IntArray, indices: IntArray, *, n_columns: int, device: torch.device
+    ) -> Pattern:
+        """Build both orders of the CSR pattern ``indptr`` (R + 1,), ``indices`` (P,) on ``device``."""
+        n_pairs = len(indices)
+        assert n_pairs < np.iinfo(np.int32).max, "a batch holds fewer than 2^31 pairs"
+        numbered = sp.csr_matrix(
+            (np.arange(n_pairs), indices, indptr), shape=(len(indptr) - 1, n_columns)
+        ).tocsc()
+        arrays = (
+            *(np.asarray(a, np.int32) for a in (indptr, indices, numbered.indptr, numbered.indices)),
+            np.asarray(numbered.data, np.int64),
+        )
+        return cls(*(to_device(a, device) for a in arrays))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        return len(self.offsets_r) - 1, len(self.offsets_k) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix:
+    """Constant values on a `Pattern`; ``values_p`` is a tensor of shape (P,), or None for ones."""
+
+    pattern: Pattern
+    values_p: Tensor | None
+    transposed_p: Tensor | None
+
+    @classmethod
+    def on(cls, pattern: Pattern, values_p: Tensor | None) -> SparseMatrix:
+        """Place ``values_p`` (in CSR order) on ``pattern``."""
+        return cls(pattern, values_p, None if values_p is None else values_p[pattern.order_p])
+
+    def __matmul__(self, dense_kd: Tensor) -> Tensor:
+        """Return the product with a tensor of shape (K, D), of shape (R, D)."""
+        product: Tensor = _Product.apply(dense_kd, self, False)  # type: ignore[no-untyped-call]
+        return product
+
+    def t_matmul(self, dense_rd: Tensor) -> Tensor:
+        """Return the transpose's product with a tensor of shape (R, D), of shape (K, D)."""
+        product: Tensor = _Product.apply(dense_rd, self, True)  # type: ignore[no-untyped-call]
+        return product
+
+
+def pair_dots(pattern: Pattern, left_rd: Tensor, right_kd: Tensor) -> Tensor:
+    """Return ``left[row] . right[column]`` of every stored pair, shape (P,), in CSR order."""
+    dots: Tensor = _PairDots.apply(left_rd, right_kd, pattern)  # type: ignore[no-untyped-call]
+    return dots
+
+
+def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """Return ``array`` as a tensor on ``device``; copies to a GPU do not block."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _row_sums(offsets: Tensor, columns: Tensor, values: Tensor | None, dense: Tensor) -> Tensor:
+    return F.embedding_bag(
+        columns, dense, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+
+
+def _product(matrix: SparseMatrix, dense: Tensor, *, transposed: bool) -> Tensor:
+    pattern = matrix.pattern
+    if transposed:
+        return _row_sums(pattern.offsets_k, pattern.rows_p, matrix.transposed_p, dense)
+    return _row_sums(pattern.offsets_r, pattern.columns_p, matrix.values_p, dense)
+
+
+class _Product(torch.autograd.Function):
+    """Product with a sparse matrix; the gradient is the product with its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix, transposed: bool) -> Tensor:  # noqa: FBT001
+        ctx.matrix, ctx.transposed = matrix, transposed
+        return _product(matrix, dense.contiguous(), transposed=transposed)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        grad = grads[0].contiguous()
+        return _product(ctx.matrix, grad, transposed=not ctx.transposed), None, None
+
+
+class _PairDots(torch.autograd.Function):
+    """Sampled dense-dense product; the gradients are two sparse products."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
+        ctx.save_for_backward(left, right)
+        ctx.pattern = pattern
+        zeros = left.new_zeros(len(pattern.columns_p))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            where = torch.sparse_csr_tensor(
+                pattern.offsets_r, pattern.columns_p, zeros, size=pattern.shape
+            )
+        return torch.sparse.sampled_addmm(where, left, right.T, beta=0.0).values()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        left, right = ctx.saved_tensors
+        pattern, grad_p = ctx.pattern, grads[0].contiguous()
+        grad_left = _row_sums(pattern.offsets_r, pattern.columns_p, grad_p, right)
+        grad_right = _row_sums(
+            pattern.offsets_k, pattern.rows_p, grad_p[pattern.order_p], left.contiguous()
+        )
+        return grad_left, grad_right, None

@@ -1,0 +1,74 @@
+import pytest
+
+from scrcl.engine.config import RunConfig, format_bytes, load_config, parse_bytes
+from scrcl.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("2GB", 2 * 10**9), ("512MiB", 512 * 2**20), ("1.5 g", 1_500_000_000), (4096, 4096), ("77", 77)],
+)
+def test_sizes_are_read_with_their_units(text, n_bytes):
+    assert parse_bytes(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["2 apples", "GB", "", "1..5GB", "12GBB"])
+def test_a_size_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="memory must be a size"):
+        parse_bytes(text)
+
+
+def test_sizes_are_shown_with_three_digits():
+    assert [format_bytes(n) for n in (12, 3_400, 2_500_000, 1.2e9, 3e12)] == [
+        "12 B", "3 kB", "2.5 MB", "1.2 GB", "3 TB",
+    ]  # fmt: skip
+
+
+def test_settings_win_over_options_and_options_over_the_file(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('seed = 1\nn_clusters = 3\n[train]\nlr = 0.5\nsteps = 7\n')
+    config = load_config(file, settings=["train.lr=0.25"], overrides={"seed": 2})
+    assert (config.seed, config.n_clusters, config.train.lr, config.train.steps) == (2, 3, 0.25, 7)
+
+
+def test_the_resolved_settings_can_be_read_back(tmp_path):
+    config = RunConfig(n_clusters=5, memory="3GB", layer="raw", train={"lr": 5e-4})
+    file = tmp_path / "config.toml"
+    file.write_text(config.to_toml())
+    assert load_config(file) == config
+
+
+def test_where_to_compute_is_no_part_of_what_is_computed():
+    here, there = RunConfig(memory="1GB", device="cpu"), RunConfig(memory="9GB", device="cuda")
+    assert here.fingerprinted() == there.fingerprinted()
+    assert here.fingerprinted() != RunConfig(seed=1).fingerprinted()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.lrr=1"], "train.lrr must be a known setting; got 1"),
+        (["train.lr=0"], "train.lr must be greater than 0; got 0"),
+        (["train.lr=fast"], "train.lr must be a valid number"),
+        (["n_clusters=1"], "n_clusters must be .*; got 1"),
+        (["n_clusters=many"], "n_clusters must be .*; got 'many'"),
+        (["memory=lots"], "memory must be a size"),
+        (["seed=1", "seed.x=1"], "seed is a value, not a group"),
+        (["train.lr"], "--set must be KEY=VALUE"),
+        (["device=tpu"], "device must"),
+        (["nothing.at.all=1"], "nothing must be a known setting"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(settings, message):
+    with pytest.raises(InputError, match=message) as raised:
+        load_config(settings=settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path):
+    with pytest.raises(InputError, match="readable"):
+        load_config(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("= 1")
+    with pytest.raises(InputError, match="TOML"):
+        load_config(broken)

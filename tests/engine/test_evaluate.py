@@ -1,0 +1,53 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from scrcl.engine.evaluate import score
+from scrcl.errors import InputError
+
+
+def test_a_perfect_clustering_scores_one_under_any_names():
+    labels = np.array(["b", "a", "a", "c", "b"])
+    clusters = np.array([7, 2, 2, 0, 7])
+    scores = score(clusters, labels)
+    assert [scores[name] for name in ("acc", "nmi", "ari", "macro_f1")] == [1, 1, 1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+def test_accuracy_is_that_of_the_best_matching(pairs):
+    clusters, labels = np.array(pairs).T
+    names = range(4)
+    best = max(
+        np.mean(np.array([matching[c] for c in clusters]) == labels)
+        for matching in permutations(names)
+    )
+    assert score(clusters, labels)["acc"] == pytest.approx(best)
+
+
+def test_macro_f1_is_scikit_learns_under_the_matching():
+    labels = np.array([0] * 6 + [1] * 3 + [2] * 2)
+    clusters = np.array([5, 5, 5, 5, 9, 9, 9, 9, 9, 5, 7])
+    renamed = np.select([clusters == 5, clusters == 9], [0, 1], 2)
+    assert score(clusters, labels)["macro_f1"] == pytest.approx(
+        f1_score(labels, renamed, average="macro")
+    )
+
+
+def test_a_label_without_a_cluster_counts_nought():
+    assert score([0, 0, 0, 0], ["a", "a", "b", "b"])["macro_f1"] == pytest.approx((2 / 3) / 2)
+
+
+def test_cells_without_a_label_are_left_out():
+    scores = score([0, 1, 1, 0], ["a", "b", None, np.nan])
+    assert (scores["n_cells"], scores["ari"]) == (2, 1)
+
+
+def test_lengths_that_differ_and_labels_that_are_all_missing_are_refused():
+    with pytest.raises(InputError, match="as many as clusters"):
+        score([0, 1], ["a"])
+    with pytest.raises(InputError, match="at least one cell"):
+        score([0, 1], [None, None])

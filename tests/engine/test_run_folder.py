@@ -1,0 +1,122 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from scrcl.engine.run_folder import RunFolder, fingerprint_of, read_manifest
+from scrcl.errors import InputError, ResumeError, StoreError
+
+
+def claim(path, name="a", **kwargs):
+    settings = {"input": {"path": name}, "seed": 0}
+    return RunFolder.claim(path, fingerprint_of(settings), settings, **kwargs)
+
+
+def test_a_finished_stage_is_found_again(tmp_path):
+    with claim(tmp_path / "out") as folder:
+        folder.stage("read").mkdir(parents=True)
+        folder.finish({"name": "read", "seconds": 1.0})
+    with claim(tmp_path / "out") as folder:
+        assert folder.finished("read") == {"name": "read", "seconds": 1.0}
+        assert folder.finished("stats") is None
+
+
+def test_a_stage_whose_folder_is_gone_is_not_finished(tmp_path):
+    with claim(tmp_path / "out") as folder:
+        folder.finish({"name": "read", "seconds": 1.0})
+        assert folder.finished("read") is None
+
+
+def test_the_folder_of_another_run_is_refused_and_the_difference_named(tmp_path):
+    with claim(tmp_path / "out", "a") as folder:
+        folder.save()
+    with (
+        pytest.raises(ResumeError, match="input.path is 'a' there and 'b' here"),
+        claim(tmp_path / "out", "b"),
+    ):
+        pass
+
+
+def test_restart_starts_over_and_leaves_what_is_not_ours(tmp_path):
+    out = tmp_path / "out"
+    with claim(out, "a") as folder:
+        folder.stage("read").mkdir(parents=True)
+        folder.finish({"name": "read", "seconds": 1.0})
+    (out / "notes.txt").write_text("mine")
+    with claim(out, "b", restart=True) as folder:
+        assert folder.finished("read") is None
+        assert not folder.stage("read").exists()
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_of_somebody_else_is_refused(tmp_path, restart):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ResumeError, match="thesis.tex"), claim(tmp_path, restart=restart):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(StoreError, match="must be a folder"), claim(tmp_path / "out"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="can be written"), claim(tmp_path / "out"):
+        pass
+
+
+def test_a_path_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError), claim(tmp_path / "file" / "out"):
+        pass
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_bad_input_leaves_nothing_behind(tmp_path, existed):
+    out = tmp_path / "out"
+    if existed:
+        out.mkdir()
+    with pytest.raises(InputError), claim(out) as folder:
+        folder.save()
+        folder.stage("read").mkdir(parents=True)
+        raise InputError("bad")
+    assert out.exists() is existed
+    assert not existed or not list(out.iterdir())
+
+
+def test_bad_input_on_resume_keeps_what_was_finished(tmp_path):
+    out = tmp_path / "out"
+    with claim(out) as folder:
+        folder.save()
+    with pytest.raises(InputError), claim(out):
+        raise InputError("bad")
+    assert read_manifest(out)["stages"] == []
+
+
+def test_two_processes_cannot_work_in_one_folder(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from scrcl.engine.run_folder import RunFolder\n"
+        "from scrcl.errors import ResumeError\n"
+        "try:\n"
+        "    with RunFolder.claim(Path(sys.argv[1]), 'f', {}): pass\n"
+        "except ResumeError as error: print(error)\n"
+    )
+    with RunFolder.claim(tmp_path / "out", "f", {}) as folder:
+        folder.save()
+        said = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "out")],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    assert "one process at a time" in said
+
+
+def test_a_folder_without_a_run_has_no_manifest(tmp_path):
+    with pytest.raises(StoreError, match=r"no run\.json"):
+        read_manifest(tmp_path)

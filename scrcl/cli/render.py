@@ -61,7 +61,7 @@ class Bars:
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Show the losses beside the bar."""
         if self._task is not None:
-            self._progress.update(self._task, completed=step, said=_losses(values))
+            self._progress.update(self._task, said=_losses(values))
 
     def note(self, message: str) -> None:
         """Print above the bar."""

@@ -45,17 +45,11 @@ class Annotations:
 
 def collect(run: Run) -> Annotations:
     """Read the keys from the folders of the stages; large arrays stay on disk (memory maps)."""
-    from scrcl.graph.csr import Graph, connectivities, distances_matrix
-    from scrcl.graph.knn import KnnResult
+    from scrcl.graph.csr import connectivities, distances_matrix
     from scrcl.io.stats import MatrixStats
 
-    folder, record = run.stage("graph"), run.record("graph")
-    found = KnnResult(
-        ids=np.load(folder / "ids.npy"),
-        distances=np.load(folder / "distances.npy"),
-        recall=record["recall"],
-        backend=record["backend"],
-    )
+    folder = run.stage("graph")
+    ids, distances = np.load(folder / "ids.npy"), np.load(folder / "distances.npy")
     return Annotations(
         kept=MatrixStats.load(run.stage("stats")).cell_counts > 0,
         clusters=_categorical(np.load(run.stage("cluster") / "labels.npy")),
@@ -64,8 +58,8 @@ def collect(run: Run) -> Annotations:
             "X_pca": np.load(run.stage("reduce") / "scores.npy", mmap_mode="r"),
         },
         obsp={
-            "scrcl_distances": distances_matrix(found),
-            "scrcl_connectivities": connectivities(Graph.load(folder)),
+            "scrcl_distances": distances_matrix(ids, distances),
+            "scrcl_connectivities": connectivities(run.graph("graph")),
         },
         uns=_uns(run),
     )

@@ -7,10 +7,12 @@ run's fingerprint, so a run may be resumed with others.
 
 from __future__ import annotations
 
+import re
 import tomllib
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from scrcl.errors import InputError
 from scrcl.train.config import TrainConfig
@@ -105,7 +107,23 @@ class ReportConfig(_Settings):
     n_markers: int = Field(10, ge=1, description="Marker genes kept for each cluster.")
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda n: n, return_type=int)]
+def _clusters(value: object) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 2):
+        return value
+    message = f"n_clusters must be auto or a whole number of at least 2; got {value!r}."
+    raise ValueError(message)
+
+
+def _device(value: object) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
+        return str(value)
+    message = f"device must be auto, cpu, cuda or cuda:N; got {value!r}."
+    raise ValueError(message)
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Clusters = Annotated[int | Literal["auto"], BeforeValidator(_clusters)]
+Device = Annotated[str, BeforeValidator(_device)]
 
 
 class RunConfig(_Settings):
@@ -117,16 +135,12 @@ class RunConfig(_Settings):
     0.0005
     """
 
-    n_clusters: Literal["auto"] | Annotated[int, Field(ge=2)] = Field(
-        "auto", description="Number of clusters, or `auto`."
-    )
+    n_clusters: Clusters = Field("auto", description="Number of clusters, or `auto`.")
     seed: int = Field(0, ge=0, description="Every random stream derives from it.")
     memory: Bytes = Field(
         4 * 10**9, gt=0, validate_default=True, description="Peak resident memory the run may take."
     )
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N."
-    )
+    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N.")
     layer: str | None = Field(None, description="Layer to read; `raw` for raw.X; None for X.")
     spatial: bool = Field(False, description='Build the cell graph on obsm["spatial"].')
     format: Literal["h5ad", "zarr"] = Field("h5ad", description="Format of the result.")
@@ -215,12 +229,26 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 
 
 def _one_line(error: ValidationError) -> str:
+    """Say what is wrong with the first faulty setting."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("auto", "constrained-int"))
-    where = where.removesuffix(".literal['auto']").removesuffix(".int")
-    if first["type"] == "extra_forbidden":
-        return f"{where} must be a known setting; got {first['input']!r}. `scrcl run --help` and README name them."
+    where = ".".join(str(part) for part in first["loc"])
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "value_error":
         return rule
+    if first["type"] == "extra_forbidden":
+        return f"{where} must be a known setting; got {first['input']!r}. {_suggest(first['loc'])}"
     return f"{where} must be {rule}; got {first['input']!r}."
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    """Name the setting that was probably meant, or all of its group."""
+    model: type[BaseModel] = RunConfig
+    for part in location[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        model = inner
+    near = get_close_matches(str(location[-1]), model.model_fields, n=1)
+    if near:
+        return f"Did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
+    return f"There are: {', '.join(model.model_fields)}."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from scrcl import __version__
 from scrcl.errors import InputError
 
 __all__ = ["resolve_device", "versions"]
 
 _LIBRARIES = (
-    "scrcl", "anndata", "dask", "faiss-cpu", "faiss-gpu", "h5py", "numpy", "pandas", "scanpy",
+    "anndata", "dask", "faiss-cpu", "faiss-gpu", "h5py", "numpy", "pandas", "scanpy",
     "scikit-learn", "scipy", "torch", "umap-learn", "zarr",
 )  # fmt: skip
 
@@ -36,8 +38,8 @@ def resolve_device(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python's libraries that a result depends on; absent ones are left out."""
-    found = {}
+    """Versions of scrcl, Python and the libraries that a result depends on; absent ones are left out."""
+    found = {"scrcl": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.stage import CSR
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
     graph = symmetric_graph(found.ids)
-    graph.save(folder)
+    graph.save(folder / CSR)
     return {
         "n_cells": graph.n,
         "n_neighbors": found.ids.shape[1],
@@ -134,7 +135,7 @@ def build_genes(run: Run, folder: Path) -> dict[str, Any]:
 
     sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
     graph = gene_graph(sketch, run.config.genes.n_neighbors)
-    graph.save(folder)
+    graph.save(folder / CSR)
     np.save(folder / "sketch.npy", sketch)
     return {"n_genes": graph.n, **describe(graph)}
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from scrcl.engine.budget import Budget
     from scrcl.engine.config import RunConfig
     from scrcl.engine.run_folder import RunFolder
+    from scrcl.graph.csr import Graph
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["Run", "Stage", "run_stage"]
+__all__ = ["CSR", "Run", "Stage", "run_stage"]
+
+CSR = "csr"
+"""Folder of a graph inside the folder of its stage."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ class Run:
     def stage(self, name: str) -> Path:
         """Folder of a finished stage."""
         return self.folder.stage(name)
+
+    def graph(self, name: str) -> Graph:
+        """Graph that the stage ``graph`` or ``genes`` built; its edges stay on disk."""
+        from scrcl.graph.csr import Graph
+
+        return Graph.load(self.stage(name) / CSR)
 
     def record(self, name: str) -> dict[str, Any]:
         """Record of a finished stage."""

@@ -139,7 +139,7 @@ def symmetric_graph(ids: IntArray) -> Graph:
     Returns
     -------
     Graph
-        The union of the neighbour relation and its reverse. Peak memory about 25 bytes for each
+        The union of the neighbour relation and its reverse. Peak memory about 30 bytes for each
         entry.
 
     Raises
@@ -161,7 +161,6 @@ def symmetric_graph(ids: IntArray) -> Graph:
     directed = _matrix(indptr, columns[keep], n, np.bool_)
     del columns, keep
     union = directed + directed.T.tocsr()
-    union.sort_indices()
     return Graph(union.indptr.astype(np.int64), union.indices.astype(np.int32, copy=False))
 
 

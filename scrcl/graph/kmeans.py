@@ -20,6 +20,8 @@ from scrcl.graph.rows import as_points, require_finite, row_blocks
 from scrcl.graph.threads import one_blas_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from scrcl.typing import FloatArray, IntArray
@@ -59,24 +61,20 @@ def kmeans(
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks. A memory map is
-        never copied; memory is ``8 * n_points`` bytes and a few blocks.
-    k
-        Number of clusters.
-    seed
-        Root of the random streams.
+        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks twice in each
+        iteration and never copied. Memory is ``8 * n_points`` bytes and a few blocks.
+    k, seed
+        Number of clusters; root of the random streams.
     n_init
         Runs, each from its own k-means++ seeds; one where ``init`` is given.
     n_iter
-        Most iterations of a run; it ends earlier when the objective falls by less than 1 in
-        100,000.
+        Most iterations of a run; it ends once the objective falls by less than 1 in 100,000.
     spherical
         Cluster directions: rows are scaled to unit length (a block at a time), centroids too.
     init
         ndarray of float32, shape (k, n_dims): centroids to start from.
     max_points_per_centroid
-        Learn the centroids from a random sample of ``k`` times as many points, which is copied; all
-        points are assigned at the end. None uses all.
+        Learn from a random sample of ``k`` times as many points, which is copied. None uses all.
 
     Raises
     ------
@@ -86,21 +84,23 @@ def kmeans(
     points = as_points(points)
     require_finite(points)
     _check(points, k, n_init, n_iter, max_points_per_centroid, init)
-    if max_points_per_centroid is None or len(points) <= k * max_points_per_centroid:
-        training = points
-    else:
-        training = _sample(points, k * max_points_per_centroid, seed, "graph.kmeans.points", 0)
-    best: KMeans | None = None
-    for run in range(1 if init is not None else n_init):
-        start = _plus_plus(training, k, seed, run, spherical) if init is None else as_points(init)
-        found = _lloyd(training, start, n_iter, spherical)
-        if best is None or found.objective < best.objective:
-            best = found
-    assert best is not None
-    if training is points:
+    n_training = len(points) if max_points_per_centroid is None else k * max_points_per_centroid
+    training = _sample(points, n_training, seed, "graph.kmeans.points", 0)
+    starts = _starts(training, k, seed, n_init, spherical) if init is None else [as_points(init)]
+    runs = (_lloyd(training, start, n_iter, spherical) for start in starts)
+    best = min(runs, key=lambda run: run.objective)
+    if len(training) == len(points):
         return best
     labels, squared = _nearest_centroids(points, best.centroids, spherical)
     return KMeans(labels, best.centroids, float(squared.sum(dtype=np.float64)))
+
+
+def _starts(
+    points: FloatArray, k: int, seed: int, n_init: int, spherical: bool
+) -> Iterator[FloatArray]:
+    """Yield the centroids that each run starts from."""
+    for run in range(n_init):
+        yield _plus_plus(points, k, seed, run, spherical)
 
 
 def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
@@ -149,6 +149,8 @@ def _check(
         if value is not None and value < 1:
             msg = f"{name} must be at least 1; got {value}. Give a positive number."
             raise InputError(msg)
+    if init is not None:
+        require_finite(as_points(init, "init"), "init")
     if init is not None and np.shape(init) != (k, points.shape[1]):
         msg = (
             f"init must have shape {(k, points.shape[1])}; got {np.shape(init)}. "
@@ -237,7 +239,7 @@ def _plus_plus(points: FloatArray, k: int, seed: int, run: int, spherical: bool)
 def _sample(points: FloatArray, n_rows: int, seed: int, name: str, run: int) -> FloatArray:
     """Copy at most ``n_rows`` random rows, in their order."""
     if n_rows >= len(points):
-        return np.asarray(points)
+        return points
     chosen = stream(seed, name, run).choice(len(points), n_rows, replace=False, shuffle=False)
     return points[np.sort(chosen)]
 

@@ -105,20 +105,7 @@ def knn(
     use_exact = backend == "exact" or (backend == "auto" and len(points) < EXACT_BELOW)
     searcher: Searcher = exact if use_exact else _inverted_file(points, seed)
     recall = 1.0 if use_exact else _raise_recall(searcher, exact, points, k, seed, recall_target)
-    ids = np.empty((len(points), k), np.int32)
-    distances = np.empty((len(points), k), np.float32)
-    for start, stop in row_blocks(len(points), block_rows):
-        rows = np.arange(start, stop)
-        found, squared = _neighbours(searcher, points[start:stop], rows, k)
-        lacking = np.flatnonzero(found[:, -1] < 0)
-        if len(lacking):
-            found[lacking], squared[lacking] = _neighbours(
-                exact, points[rows[lacking]], rows[lacking], k
-            )
-        ids[start:stop] = found
-        np.sqrt(squared, out=distances[start:stop])
-        if on_rows is not None:
-            on_rows(stop - start)
+    ids, distances = _search_all(searcher, exact, points, k, block_rows, on_rows)
     return KnnResult(ids, distances, recall, searcher.name)
 
 
@@ -177,6 +164,32 @@ def _raise_recall(
 def _recall(squared: FloatArray, truth: FloatArray) -> float:
     """Return the share of neighbours found that are as near as the k-th true one: ties count."""
     return float(np.mean(squared <= truth[:, -1:] * (1 + 1e-5)))
+
+
+def _search_all(
+    searcher: Searcher,
+    exact: Searcher,
+    points: FloatArray,
+    k: int,
+    block_rows: int,
+    on_rows: OnRows | None,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Search every point, by blocks; points whose lists hold too few are searched exactly."""
+    ids = np.empty((len(points), k), np.int32)
+    distances = np.empty((len(points), k), np.float32)
+    for start, stop in row_blocks(len(points), block_rows):
+        rows = np.arange(start, stop)
+        found, squared = _neighbours(searcher, points[start:stop], rows, k)
+        lacking = np.flatnonzero(found[:, -1] < 0)
+        if len(lacking):
+            found[lacking], squared[lacking] = _neighbours(
+                exact, points[rows[lacking]], rows[lacking], k
+            )
+        ids[start:stop] = found
+        np.sqrt(squared, out=distances[start:stop])
+        if on_rows is not None:
+            on_rows(stop - start)
+    return ids, distances
 
 
 def _neighbours(

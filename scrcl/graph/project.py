@@ -128,8 +128,8 @@ def _check(gram: FloatArray, sums: FloatArray, n_obs: int, n_comps: int) -> None
         raise InputError(msg)
     if not 1 <= n_comps <= min(n_obs, n_genes):
         msg = (
-            f"n_comps must lie between 1 and {min(n_obs, n_genes)} ({n_obs} cells, {n_genes} genes); "
-            f"got {n_comps}. Ask for fewer components."
+            f"n_comps must lie between 1 and {min(n_obs, n_genes)} "
+            f"({n_obs} cells, {n_genes} genes); got {n_comps}. Ask for fewer components."
         )
         raise InputError(msg)
     if not (np.isfinite(gram).all() and np.isfinite(sums).all()):
@@ -180,11 +180,10 @@ def project_rows(
         )
         raise InputError(msg)
     offset = pca.mean.astype(np.float64) @ pca.loadings.astype(np.float64)
-    parts = [(start, stop) for start, stop in store.parts() if stop > start]
     with atomic_path(out) as partial, RowWriter(partial, store.n_obs, n_comps) as writer:
 
         def project(start: int, stop: int) -> None:
             rows = store.rows_block(start, stop)
             writer.write(start, (rows @ pca.loadings - offset).astype(np.float32))
 
-        for_each_block(project, parts, n_workers=n_workers, on_rows=on_rows)
+        for_each_block(project, store.parts(), n_workers=n_workers, on_rows=on_rows)

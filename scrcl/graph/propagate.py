@@ -56,25 +56,30 @@ def propagate(
         When the graph is of another number of points, or ``n_times`` is negative.
     """
     source = as_points(points)
-    if graph.n != len(source):
+    _check(len(source), graph, n_times)
+    scratch = [out.with_name(f".{out.name}.pass{i}.npy") for i in range(2)]
+    try:
+        for times in range(1, n_times):
+            target = scratch[times % 2]
+            _apply(source, graph, target, block_rows, n_workers, on_rows)
+            source = as_points(np.load(target, mmap_mode="r"))
+        _apply(source, graph if n_times else None, out, block_rows, n_workers, on_rows)
+    finally:
+        for path in scratch:
+            remove(path)
+
+
+def _check(n_points: int, graph: Graph, n_times: int) -> None:
+    """Raise InputError where an argument of `propagate` breaks its rule."""
+    if graph.n != n_points:
         msg = (
-            f"graph must have the {len(source)} points as nodes; got {graph.n}. "
+            f"graph must have the {n_points} points as nodes; got {graph.n}. "
             "Build it on these points."
         )
         raise InputError(msg)
     if n_times < 0:
         msg = f"n_times must be 0 or more; got {n_times}. Say how often to smooth."
         raise InputError(msg)
-    scratch = [out.with_name(f".{out.name}.pass{i}.npy") for i in range(2)]
-    try:
-        for times in range(1, n_times):
-            target = scratch[times % 2]
-            _apply(source, graph, target, block_rows, n_workers, on_rows)
-            source = np.load(target, mmap_mode="r")
-        _apply(source, graph if n_times else None, out, block_rows, n_workers, on_rows)
-    finally:
-        for path in scratch:
-            remove(path)
 
 
 def _apply(
@@ -86,16 +91,14 @@ def _apply(
     on_rows: OnRows | None,
 ) -> None:
     """Write one product (without a graph: a copy)."""
-    # A view without the memory map's type: scipy then reads rows in place.
-    base = source.view(np.ndarray)
-    with atomic_path(out) as partial, RowWriter(partial, *base.shape) as writer:
+    with atomic_path(out) as partial, RowWriter(partial, *source.shape) as writer:
 
         def multiply(start: int, stop: int) -> None:
-            rows = base[start:stop]
+            rows = source[start:stop]
             if graph is not None:
-                rows = normalized_adjacency(graph, start, stop) @ base
+                rows = normalized_adjacency(graph, start, stop) @ source
             writer.write(start, rows)
 
         for_each_block(
-            multiply, row_blocks(len(base), block_rows), n_workers=n_workers, on_rows=on_rows
+            multiply, row_blocks(len(source), block_rows), n_workers=n_workers, on_rows=on_rows
         )

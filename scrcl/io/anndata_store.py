@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import h5py
 import numpy as np
-import pandas as pd
 import zarr
 from anndata.experimental import read_elem_lazy
 from anndata.io import read_elem
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.annotations import coordinates, with_unique_names
+from scrcl.io.annotations import coordinates
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.stream import DAMAGE
 from scrcl.io.transpose import CompressedColumns, Scratch
 
-__all__ = ["open_h5ad", "open_zarr"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import dask.array as da
+    import pandas as pd
+
+__all__ = ["open_anndata", "read_obs", "store_root"]
 
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
 
-def open_h5ad(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
-    """Return the matrix of an ``.h5ad`` file; see `scrcl.io.open.open_input`."""
-    return _open(path, partial(_h5_root, path), layer, scratch)
+@contextmanager
+def store_root(path: Path) -> Iterator[Any]:
+    """Open the root group of an AnnData store to read: zarr where it is a folder, else HDF5."""
+    if path.is_dir():
+        yield zarr.open_group(path, mode="r")
+    else:
+        with h5py.File(path, "r") as file:
+            yield file
 
 
-def open_zarr(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
-    """Return the matrix of an AnnData ``.zarr`` folder; see `scrcl.io.open.open_input`."""
-    return _open(path, partial(_zarr_root, path), layer, scratch)
+def open_anndata(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
+    """Return the matrix of an ``.h5ad`` or AnnData ``.zarr``; see `scrcl.io.open.open_input`."""
+    with _readable(path), store_root(path) as root:
+        return _describe(path, root, layer, scratch)
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """Return ``obs`` of an AnnData store.
+
+    Raises
+    ------
+    StoreError
+        The store is missing or damaged.
+    """
+    with _readable(path), store_root(path) as root:
+        obs: pd.DataFrame = read_elem(root["obs"])
+    return obs
 
 
 @contextmanager
-def _h5_root(path: Path) -> Iterator[Any]:
-    with h5py.File(path, "r") as file:
-        yield file
-
-
-@contextmanager
-def _zarr_root(path: Path) -> Iterator[Any]:
-    yield zarr.open_group(path, mode="r")
-
-
-def _open(path: Path, root_of: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what a damaged store raises into StoreError."""
     try:
-        with root_of() as root:
-            return _describe(path, root, root_of, layer, scratch)
+        yield
     except ScrclError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except DAMAGE as error:
         msg = (
             f"{path} must be a whole AnnData store; got {type(error).__name__}: {error}. Copy or "
             "download it again."
@@ -62,9 +75,7 @@ def _open(path: Path, root_of: Any, layer: str | None, scratch: Scratch) -> Cell
         raise StoreError(msg) from error
 
 
-def _describe(
-    path: Path, root: Any, root_of: Any, layer: str | None, scratch: Scratch
-) -> CellMatrix:
+def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
     if "obs" not in root or "var" not in root:
         msg = (
             f"{path} must be an AnnData store, with obs and var; it holds "
@@ -74,37 +85,54 @@ def _describe(
     name = _element_name(path, root, layer)
     element = root[name]
     layout = _layout(path, name, element)
-    shape = tuple(int(n) for n in (element.shape if layout == "dense" else element.attrs["shape"]))
+    n_obs, n_vars = map(int, element.shape if layout == "dense" else element.attrs["shape"])
+    shape = (n_obs, n_vars)
     values = element if layout == "dense" else element["data"]
+    var_name = "raw/var" if name == "raw/X" else "var"
+    tables = [root["obs"], root[var_name]]
+    _require_chunks(path, [table[table.attrs["_index"]] for table in tables])
+    if layout != "dense":
+        _require_chunks(path, [element["data"], element["indices"]])
     nnz = None if layout == "dense" else int(values.shape[0])
     identity = file_identity(path, shape=shape, layer=layer)
 
     def rows(block_rows: int) -> da.Array:
         if layout == "csc":
-            source = partial(_columns, root_of, name)
+            source = partial(_columns, path, name)
             return scratch.by_rows(source, label=path.name, identity=identity).x(block_rows)
-        with root_of() as root:
+        with store_root(path) as root:
             return read_elem_lazy(root[name], chunks=(block_rows, shape[1]))
 
     return CellMatrix(
         label=path.name,
-        n_obs=shape[0],
-        n_vars=shape[1],
+        n_obs=n_obs,
+        n_vars=n_vars,
         dtype=np.dtype(values.dtype),
         layout=layout,
         nnz=nnz,
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
-        obs=_table(root["obs"], "cell", path),
-        var=_table(root["raw/var" if layer == "raw" else "var"], "gene", path),
-        obsm=coordinates(root["obsm"].items() if "obsm" in root else ()),
+        obs=read_elem(root["obs"]),
+        var=read_elem(root[var_name]),
+        obsm=coordinates(root.get("obsm", {})),
         identity=identity,
         rows=rows,
     )
 
 
+def _require_chunks(path: Path, arrays: list[Any]) -> None:
+    """Raise StoreError where a chunk is missing: zarr would read it as zeros or empty names."""
+    for array in arrays:
+        if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
+            msg = (
+                f"{path} must be whole; {array.nchunks - array.nchunks_initialized:,} of "
+                f"{array.nchunks:,} chunks of {array.path} are missing. Copy or download it again."
+            )
+            raise StoreError(msg)
+
+
 def _element_name(path: Path, root: Any, layer: str | None) -> str:
     """Return where the matrix lies in the tree."""
-    names = {}
+    names: dict[str | None, str] = {}
     if "X" in root:
         names[None] = "X"
     if "raw" in root and "X" in root["raw"]:
@@ -139,16 +167,12 @@ def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
         return None
     if nnz is None:
         return int(chunks[0])
-    return max(min(chunks[0] * n_obs // max(nnz, 1), n_obs), 1)
-
-
-def _table(element: Any, kind: str, path: Path) -> pd.DataFrame:
-    return with_unique_names(read_elem(element), kind=kind, label=path.name)
+    return max(min(int(chunks[0]) * n_obs // max(nnz, 1), n_obs), 1)
 
 
 @contextmanager
-def _columns(root_of: Any, name: str) -> Iterator[CompressedColumns]:
-    with root_of() as root:
+def _columns(path: Path, name: str) -> Iterator[CompressedColumns]:
+    with store_root(path) as root:
         group = root[name]
         n_obs, n_vars = (int(n) for n in group.attrs["shape"])
         yield CompressedColumns(

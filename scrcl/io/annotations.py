@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from anndata.utils import make_index_unique
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["coordinates", "with_unique_names"]
 
@@ -38,15 +39,14 @@ def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataF
     return table
 
 
-def coordinates(items: Iterable[tuple[str, Any]]) -> dict[str, np.ndarray]:
+def coordinates(obsm: Any) -> dict[str, np.ndarray]:
     """Return the numeric arrays with two or three columns; wider ones could be as big as X.
 
-    ``items`` are those of ``obsm``, in memory or on disk.
+    ``obsm`` maps names to arrays, in memory or on disk (a group).
     """
-    return {
-        key: np.asarray(array[...])
-        for key, array in items
-        if getattr(array, "ndim", 0) == 2
-        and array.shape[1] in _COORDINATES
-        and getattr(getattr(array, "dtype", None), "kind", "") in "fiu"
-    }
+    return {key: np.asarray(obsm[key][...]) for key in obsm if _is_coordinates(obsm[key])}
+
+
+def _is_coordinates(array: Any) -> bool:
+    kind = getattr(getattr(array, "dtype", None), "kind", "")
+    return kind in {"f", "i", "u"} and array.ndim == 2 and array.shape[1] in _COORDINATES

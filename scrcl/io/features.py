@@ -6,18 +6,22 @@ matrix) and their sums: all that a principal component analysis needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 
 from scrcl.errors import StoreError
 from scrcl.io.matrix import column_lookup, select_columns
-from scrcl.io.normalize import log_normalize, row_sums, size_factors
+from scrcl.io.normalize import log_normalize, row_sums, size_factors, sum_by
 from scrcl.io.parts import Parts, write_index, write_part
 from scrcl.io.stream import reduce_rows
 from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import dask.array as da
 
 __all__ = ["FeatureStore", "write_features"]
 
@@ -130,7 +134,7 @@ def write_features(
             chosen = chosen[kept]
         logs = log_normalize(chosen, already_log=already_log, factors=factors)
         write_part(folder, int(np.searchsorted(starts, start)), logs)
-        return _gram(logs), np.bincount(logs.indices, logs.data, len(genes))
+        return _gram(logs), sum_by(logs.indices, logs.data, len(genes))
 
     gram, sums = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows)
     np.save(folder / "gram.npy", gram)
@@ -143,8 +147,8 @@ _Products = tuple[FloatArray, FloatArray]
 
 
 def _add(total: _Products, more: _Products) -> _Products:
-    for mine, its in zip(total, more, strict=True):
-        mine += its
+    for into, values in zip(total, more, strict=True):
+        np.add(into, values, out=into)
     return total
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError
-from scrcl.typing import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from scrcl.typing import BoolArray, FloatArray
 
 __all__ = ["seurat_hvg"]
 
 _N_BINS = 20
 
 
-def seurat_hvg(
-    mean: FloatArray, var: FloatArray, *, n_top: int
-) -> tuple[BoolArray, pd.DataFrame]:
+def seurat_hvg(mean: FloatArray, var: FloatArray, *, n_top: int) -> tuple[BoolArray, pd.DataFrame]:
     """Return the highly variable genes, the same as ``scanpy.pp.highly_variable_genes`` gives.
 
     Parameters

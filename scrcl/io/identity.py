@@ -1,15 +1,18 @@
-"""What tells one input from another: enough to notice a change, cheap enough to ask at each start."""
+"""What tells one input from another: enough to notice a change, cheap enough to ask each time."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from scrcl.typing import Csr
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl.typing import Csr
 
 __all__ = ["digest", "file_identity", "memory_identity"]
 
@@ -28,7 +31,9 @@ def file_identity(path: Path, *, shape: tuple[int, int], layer: str | None) -> d
     }
 
 
-def memory_identity(x: Csr | np.ndarray, obs_names: pd.Index, var_names: pd.Index) -> dict[str, Any]:
+def memory_identity(
+    x: Csr | np.ndarray, obs_names: pd.Index, var_names: pd.Index
+) -> dict[str, Any]:
     """Return the shape and a hash of the values and names of a matrix in memory."""
     arrays = [x] if isinstance(x, np.ndarray) else [x.data, x.indices, x.indptr]
     hashed = hashlib.blake2b(digest_size=16)

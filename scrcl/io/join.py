@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from functools import reduce
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import pandas as pd
+from anndata import AnnData, concat
+from anndata.utils import make_index_unique
 
 from scrcl.errors import InputError
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.matrix import CellMatrix, column_lookup, select_columns
-from scrcl.typing import IntArray
+from scrcl.io.matrix import CellMatrix, with_columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["join_samples"]
 
-_SUFFIXES = (".gz", ".h5ad", ".zarr", ".h5", ".hdf5")
+_SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
 def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
     """Return the samples as one matrix.
 
     ``obs["sample"]`` is categorical, from the file names without suffix; cells are named
-    ``<barcode>-<sample>``. Genes keep the order of the first sample, and its annotations.
+    ``<barcode>-<sample>``. Genes keep the order of the first sample, and its annotations. Of
+    ``obsm`` stays what all have.
 
     Raises
     ------
@@ -31,26 +36,24 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
         No gene is common to all, or a sample repeats a gene name.
     """
     genes = _common_genes(samples)
-    columns = [sample.var.index.get_indexer(genes) for sample in samples]
-    names = _sample_names(paths)
-    n_obs = sum(sample.n_obs for sample in samples)
+    columns = [s.var.index.astype(str).get_indexer(genes) for s in samples]
+    label = f"{len(samples)} samples"
+    n_obs = sum(s.n_obs for s in samples)
 
     def rows(block_rows: int) -> da.Array:
-        return da.concatenate(
-            [_on_genes(s, c, block_rows) for s, c in zip(samples, columns, strict=True)]
-        )
+        pairs = zip(samples, columns, strict=True)
+        return da.concatenate([with_columns(s.x(block_rows), c) for s, c in pairs])
 
-    known = [sample.nnz for sample in samples if sample.nnz is not None]
     return CellMatrix(
-        label=f"{len(samples)} samples",
+        label=label,
         n_obs=n_obs,
         n_vars=len(genes),
-        dtype=np.result_type(*(sample.dtype for sample in samples)),
-        layout=next((s.layout for s in samples if s.layout != "csr"), "csr"),
-        nnz=sum(known) if len(known) == len(samples) else None,
+        dtype=np.result_type(*(s.dtype for s in samples)),
+        layout=max((s.layout for s in samples), key=("csr", "dense", "csc").index),
+        nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
-        obs=_joined_obs(samples, names),
-        var=samples[0].var.loc[genes],
+        obs=with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
+        var=samples[0].var.iloc[columns[0]].set_axis(genes),
         obsm=_joined_obsm(samples),
         identity={"samples": [s.identity for s in samples], "shape": [n_obs, len(genes)]},
         rows=rows,
@@ -58,14 +61,65 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
 
 
 def _common_genes(samples: list[CellMatrix]) -> pd.Index:
-    """Return the genes of the first sample that all others have, in its order."""
-    genes = reduce(lambda a, b: a[a.isin(b)], (sample.var.index for sample in samples))
-    if not len(genes):
-        first, other = samples[0], next(s for s in samples if not s.var.index.isin(genes).any())
+    """Return the names of the genes that all samples have, in the order of the first."""
+    indexes = [s.var.index.astype(str) for s in samples]
+    for sample, index in zip(samples, indexes, strict=True):
+        if not index.is_unique:
+            repeated = index[index.duplicated()][0]
+            msg = (
+                f"Gene names must be unique to join samples; got {repeated!r} more than once in "
+                f"{sample.label}. Make them unique (anndata's var_names_make_unique), or use ids."
+            )
+            raise InputError(msg)
+    genes = reduce(lambda common, index: common[common.isin(index)], indexes)
+    if genes.empty:
+        names = ", ".join(f"{i[0]!r} in {s.label}" for s, i in zip(samples, indexes, strict=True))
         msg = (
-            f"Samples must share genes; got none in common, for example {first.var.index[0]!r} in "
-            f"{first.label} and {samples[-1].var.index[0]!r} in {samples[-1].label}. Use the same "
-            "kind of gene names in all."
+            f"Samples must have genes in common; got none. First genes: {names}. Use one kind of "
+            "gene names in all."
         )
         raise InputError(msg)
     return genes
+
+
+def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
+    """Return all annotations of the cells; a file's own column ``sample`` gets another name."""
+    tables = [s.obs.rename(columns={"sample": "sample_in_file"}) for s in samples]
+    joined = concat(
+        [AnnData(obs=table.set_axis(table.index.astype(str))) for table in tables],
+        join="outer",
+        label="sample",
+        keys=_sample_names(paths),
+        index_unique="-",
+    )
+    obs: pd.DataFrame = joined.obs
+    return obs
+
+
+def _joined_obsm(samples: list[CellMatrix]) -> dict[str, np.ndarray]:
+    return {
+        key: np.concatenate([s.obsm[key] for s in samples])
+        for key, first in samples[0].obsm.items()
+        if all(key in s.obsm and s.obsm[key].shape[1] == first.shape[1] for s in samples)
+    }
+
+
+def _sample_names(paths: list[Path]) -> list[str]:
+    """Return file names without suffix, led by the folder's name where they repeat."""
+    names = [_stem(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.resolve().parent.name}_{n}" for path, n in zip(paths, names, strict=True)]
+    unique: list[str] = make_index_unique(pd.Index(names)).tolist()
+    return unique
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _total(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
-from scrcl.typing import Csr, IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scrcl.typing import Csr, IntArray
 
 __all__ = [
     "CellMatrix",
@@ -29,6 +32,7 @@ __all__ = [
     "column_lookup",
     "rows_from_reader",
     "select_columns",
+    "with_columns",
 ]
 
 Layout: TypeAlias = Literal["csr", "csc", "dense"]
@@ -90,7 +94,7 @@ class CellMatrix:
             raise InputError(msg)
         if (len(self.obs), len(self.var)) != (self.n_obs, self.n_vars):
             msg = (
-                f"{self.label} must have a name for each row and column; got {len(self.obs):,} cell "
+                f"{self.label} must name each row and column; got {len(self.obs):,} cell "
                 f"and {len(self.var):,} gene names for {self.n_obs:,} x {self.n_vars:,} values."
             )
             raise StoreError(msg)
@@ -164,4 +168,19 @@ def select_columns(block: Csr, *, lookup: IntArray, n_columns: int) -> Csr:
     np.cumsum(kept, out=ends[1:])
     return sparse.csr_matrix(
         (block.data[kept], places[kept], ends[block.indptr]), shape=(block.shape[0], n_columns)
+    )
+
+
+def with_columns(x: da.Array, columns: IntArray) -> da.Array:
+    """Return ``x`` with the given columns only, in that order; ``x`` itself where these are all."""
+    n_vars = x.shape[1]
+    if np.array_equal(columns, np.arange(n_vars)):
+        return x
+    return x.map_blocks(
+        select_columns,
+        lookup=column_lookup(columns, n_vars),
+        n_columns=len(columns),
+        chunks=(x.chunks[0], (len(columns),)),
+        dtype=x.dtype,
+        meta=_EMPTY,
     )

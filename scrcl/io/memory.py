@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
-from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
@@ -16,6 +14,10 @@ from scrcl.errors import InputError
 from scrcl.io.annotations import coordinates, with_unique_names
 from scrcl.io.identity import file_identity, memory_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
 
 __all__ = ["from_anndata"]
 
@@ -54,7 +56,7 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
         chunk_rows=None,
         obs=with_unique_names(adata.obs, kind="cell", label=label),
         var=with_unique_names(var, kind="gene", label=label),
-        obsm=coordinates(adata.obsm.items()),
+        obsm=coordinates(adata.obsm),
         identity=in_file or memory_identity(x, adata.obs_names, var.index),
         rows=lambda block_rows: rows_from_reader(
             lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows

@@ -1,4 +1,4 @@
-"""A folder with ``matrix.mtx``, as Cell Ranger writes it: a text of entries, by no order to rely on.
+"""A folder with ``matrix.mtx``, as Cell Ranger writes it: entries as text, in any order.
 
 The first line that is no comment gives genes, cells and entries; the names lie beside, one a line,
 in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each file may be gzipped.
@@ -7,23 +7,25 @@ in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each file may be gz
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.annotations import with_unique_names
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, column_lookup, select_columns
+from scrcl.io.matrix import CellMatrix, with_columns
 from scrcl.io.tenx import expression_columns
 from scrcl.io.transpose import ENTRY, Scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import dask.array as da
 
 __all__ = ["matrix_file", "open_mtx"]
 
@@ -60,12 +62,7 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
 
     def rows(block_rows: int) -> da.Array:
         x = scratch.by_rows(source, label=folder.name, identity=identity).x(block_rows)
-        if shape == x.shape:
-            return x
-        lookup = column_lookup(columns, x.shape[1])
-        return x.map_blocks(
-            select_columns, lookup=lookup, n_columns=shape[1], chunks=(x.chunks[0], shape[1:])
-        )
+        return with_columns(x, columns)
 
     return CellMatrix(
         label=folder.name,
@@ -75,10 +72,8 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
         layout="csc",
         nnz=header.nnz,
         chunk_rows=None,
-        obs=with_unique_names(
-            pd.DataFrame(index=barcodes[0].to_numpy()), kind="cell", label=folder.name
-        ),
-        var=with_unique_names(var.iloc[columns], kind="gene", label=folder.name),
+        obs=pd.DataFrame(index=barcodes[0].to_numpy()),
+        var=var.iloc[columns],
         obsm={},
         identity=identity,
         rows=rows,
@@ -108,29 +103,32 @@ class _TextEntries:
         """Yield the entries in the order of the text."""
         first, second = ("row", "column") if self.by_cells else ("column", "row")
         n_read = 0
-        if self.header.nnz:
-            for table in pd.read_csv(
-                self.path,
-                sep=r"\s+",
-                header=None,
-                names=[first, second, "value"],
-                dtype={first: np.int32, second: np.int32, "value": np.float32},
-                skiprows=self.header.n_lines,
-                chunksize=n_entries,
-                compression="infer",
-            ):
-                entries = np.empty(len(table), dtype=ENTRY)
-                entries["row"], entries["column"] = table["row"] - 1, table["column"] - 1
-                entries["value"] = table["value"]
-                self._check(entries)
-                n_read += len(entries)
-                yield entries
+        for table in self._tables([first, second], n_entries) if self.header.nnz else ():
+            entries = np.empty(len(table), dtype=ENTRY)
+            entries["row"], entries["column"] = table["row"] - 1, table["column"] - 1
+            entries["value"] = table["value"]
+            self._check(entries)
+            n_read += len(entries)
+            yield entries
         if n_read != self.header.nnz:
             msg = (
                 f"{self.path} must hold the {self.header.nnz:,} entries that its header gives; got "
                 f"{n_read:,}. Copy or download it again."
             )
             raise StoreError(msg)
+
+    def _tables(self, places: list[str], n_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the lines of the text, parsed, a bounded number at a time."""
+        with pd.read_csv(
+            self.path,
+            sep=r"\s+",
+            header=None,
+            names=[*places, "value"],
+            dtype=dict.fromkeys(places, np.int32) | {"value": np.float32},
+            skiprows=self.header.n_lines,
+            chunksize=n_rows,
+        ) as reader:
+            yield from reader
 
     def _check(self, entries: np.ndarray) -> None:
         for name, size in zip(("row", "column"), self.shape, strict=True):
@@ -170,8 +168,8 @@ def _is_by_cells(header: _Header, n_genes: int, n_cells: int, path: Path) -> boo
     if header.shape == (n_cells, n_genes):
         return True
     msg = (
-        f"{path} must be of {n_genes:,} genes by {n_cells:,} cells, as features.tsv and barcodes.tsv "
-        f"name; got {header.shape[0]:,} by {header.shape[1]:,}. Take the three files of one matrix."
+        f"{path} must be of {n_genes:,} genes by {n_cells:,} cells, as its .tsv files name; "
+        f"got {header.shape[0]:,} by {header.shape[1]:,}. Take the three files of one matrix."
     )
     raise StoreError(msg)
 

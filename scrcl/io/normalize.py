@@ -5,12 +5,15 @@ Each operation is the float32 operation that scanpy does, so that genes are chos
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
 
-from scrcl.typing import Csr, FloatArray
+if TYPE_CHECKING:
+    from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["TARGET_SUM", "linear_values", "log_normalize", "row_sums", "size_factors"]
+__all__ = ["TARGET_SUM", "linear_values", "log_normalize", "row_sums", "size_factors", "sum_by"]
 
 TARGET_SUM = 1e4
 
@@ -21,6 +24,12 @@ def row_sums(block: Csr) -> FloatArray:
     filled = np.flatnonzero(np.diff(block.indptr))
     if filled.size:  # reduceat would give an empty row its neighbour's first value
         sums[filled] = np.add.reduceat(block.data, block.indptr[filled], dtype=np.float64)
+    return sums
+
+
+def sum_by(places: IntArray, values: FloatArray, n_places: int) -> FloatArray:
+    """Return the sum of the values at each place: ndarray of float64, shape (n_places,)."""
+    sums: FloatArray = np.bincount(places, weights=values, minlength=n_places).astype(np.float64)
     return sums
 
 

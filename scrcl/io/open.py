@@ -6,19 +6,25 @@ in what is inside an HDF5 file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.anndata_store import open_h5ad, open_zarr
+from scrcl.io.anndata_store import open_anndata
+from scrcl.io.annotations import with_unique_names
 from scrcl.io.join import join_samples
-from scrcl.io.matrix import CellMatrix
 from scrcl.io.memory import from_anndata
 from scrcl.io.mtx import matrix_file, open_mtx
 from scrcl.io.tenx import is_tenx, open_tenx
 from scrcl.io.transpose import Scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl.io.matrix import CellMatrix
 
 __all__ = ["from_anndata", "open_input"]
 
@@ -37,9 +43,9 @@ def open_input(
     Parameters
     ----------
     paths
-        ``.h5ad``, AnnData ``.zarr`` (v2 or v3), 10x ``.h5`` or a folder with ``matrix.mtx``. Several
-        are samples: they are joined on the genes that all have, and ``obs["sample"]`` tells them
-        apart.
+        ``.h5ad``, AnnData ``.zarr`` (v2 or v3), 10x ``.h5`` or a folder with ``matrix.mtx``.
+        Several are samples: they are joined on the genes that all have, and ``obs["sample"]``
+        tells them apart.
     layer
         None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, else a layer's name.
     scratch
@@ -59,7 +65,14 @@ def open_input(
         raise InputError("paths must name at least one input; got none.")
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
-    return opened[0] if len(opened) == 1 else join_samples(opened, [Path(p) for p in paths])
+    if len(opened) > 1:
+        return join_samples(opened, [Path(path) for path in paths])
+    (only,) = opened
+    return replace(
+        only,
+        obs=with_unique_names(only.obs, kind="cell", label=only.label),
+        var=with_unique_names(only.var, kind="gene", label=only.label),
+    )
 
 
 def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
@@ -69,7 +82,7 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
         if matrix_file(path) is not None:
             return open_mtx(path, layer=layer, scratch=scratch)
         if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
-            return open_zarr(path, layer=layer, scratch=scratch)
+            return open_anndata(path, layer=layer, scratch=scratch)
         inside = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
         msg = (
             f"A folder must hold matrix.mtx (or .gz), or be an AnnData .zarr; got {path} with "
@@ -82,5 +95,5 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     except OSError as error:
         msg = f"The input must be {_FORMATS}; {path} cannot be opened: {error}."
         raise StoreError(msg) from error
-    opener = open_tenx if tenx else open_h5ad
+    opener = open_tenx if tenx else open_anndata
     return opener(path, layer=layer, scratch=scratch)

@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from itertools import accumulate, pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 from scipy import sparse
 
 from scrcl._atomic import write_json
 from scrcl.errors import StoreError
 from scrcl.io.matrix import rows_from_reader
-from scrcl.typing import Csr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dask.array as da
+
+    from scrcl.typing import Csr
 
 __all__ = ["Parts", "write_index", "write_part"]
 
@@ -48,7 +53,7 @@ class Parts:
         try:
             index = json.loads((folder / "parts.json").read_text("utf-8"))
             self.n_vars = int(index["n_vars"])
-            self._ends = [0, *accumulate(index["part_rows"])]
+            self._ends: list[int] = [0, *accumulate(index["part_rows"])]
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{folder} must hold numbered parts; got {error!r}. Write it again."
             raise StoreError(msg) from error
@@ -80,8 +85,9 @@ class Parts:
             raise StoreError(msg) from error
 
     def rows(self, start: int, stop: int) -> Csr:
-        """Return the rows ``start`` to ``stop``, from as many parts as they lie in."""
+        """Return the rows ``start`` to ``stop`` (or the last), from the parts they lie in."""
         pieces = []
+        stop = min(stop, self.n_obs)
         part = max(bisect_right(self._ends, start) - 1, 0)
         while start < stop:
             first, end = self._ends[part], self._ends[part + 1]

@@ -8,19 +8,23 @@ given up as soon as a value shows that the matrix cannot hold logarithms.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import pandas as pd
 
 from scrcl._atomic import write_json
 from scrcl.errors import InputError, StoreError
-from scrcl.io.normalize import linear_values, log_normalize, row_sums, size_factors
+from scrcl.io.normalize import linear_values, log_normalize, row_sums, size_factors, sum_by
 from scrcl.io.stream import reduce_rows
-from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dask.array as da
+    import pandas as pd
+
+    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["MAX_LOG_VALUE", "MatrixStats", "compute_stats"]
 
@@ -122,7 +126,7 @@ def compute_stats(
     StoreError
         A block could not be read.
     """
-    n_obs, n_vars = x.shape
+    n_obs = x.shape[0]
     cell_counts = np.zeros(n_obs)
     cell_genes = np.zeros(n_obs, dtype=np.int32)
 
@@ -138,7 +142,7 @@ def compute_stats(
     already_log = not total.is_integer and total.max_value <= MAX_LOG_VALUE
     sums = total.as_log if already_log else total.as_counts
     assert sums is not None
-    mean, var = _mean_var(sums, np.count_nonzero(cell_counts))
+    mean, var = _mean_var(sums, int(np.count_nonzero(cell_counts)))
     return MatrixStats(
         cell_counts=cell_counts,
         cell_genes=cell_genes,
@@ -184,7 +188,7 @@ def _sum_genes(block: Csr, cell_sums: FloatArray) -> _Sums:
     logs = log_normalize(block, already_log=False, factors=size_factors(cell_sums)).data
     return _Sums(
         cells=np.bincount(genes, minlength=n_vars),
-        counts=np.bincount(genes, block.data, n_vars),
+        counts=sum_by(genes, block.data, n_vars),
         as_counts=_first_two_moments(genes, linear_values(logs), n_vars),
         as_log=_first_two_moments(genes, linear_values(block.data), n_vars)
         if max_value <= MAX_LOG_VALUE
@@ -197,15 +201,15 @@ def _sum_genes(block: Csr, cell_sums: FloatArray) -> _Sums:
 def _first_two_moments(genes: IntArray, values: FloatArray, n_vars: int) -> FloatArray:
     """Return sums of values and of squares per gene: ndarray of float64, shape (2, n_vars)."""
     # Squares in float32, sums in float64: what scanpy does.
-    return np.stack(
-        [np.bincount(genes, values, n_vars), np.bincount(genes, values * values, n_vars)]
-    )
+    return np.stack([sum_by(genes, values, n_vars), sum_by(genes, values * values, n_vars)])
 
 
 def _mean_var(sums: FloatArray, n_cells: int) -> tuple[FloatArray, FloatArray]:
     """Return mean and unbiased variance per gene from the sums over ``n_cells`` cells."""
     mean, mean_square = sums / max(n_cells, 1)
-    return mean, (mean_square - mean**2) * (n_cells / max(n_cells - 1, 1))
+    # The squares are rounded to float32, so a gene that does not vary can come out below 0.
+    var = np.maximum(mean_square - mean**2, 0)
+    return mean, var * (n_cells / max(n_cells - 1, 1))
 
 
 def _check_values(

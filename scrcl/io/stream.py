@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
 import dask.array as da
@@ -22,14 +22,18 @@ import numpy as np
 from dask.optimization import cull
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.typing import Csr, OnRows
 
-__all__ = ["iter_rows", "reduce_rows"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from scrcl.typing import Csr, OnRows
+
+__all__ = ["DAMAGE", "iter_rows", "reduce_rows"]
 
 T = TypeVar("T")
 
-# What h5py, zarr, its codecs and scipy raise on bytes that are not what was written.
-_DAMAGE = (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, RuntimeError, zlib.error)
+DAMAGE = (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, RuntimeError, zlib.error)
+"""What h5py, zarr, its codecs, pandas and scipy raise on bytes that are not what was written."""
 
 
 def reduce_rows(
@@ -42,7 +46,7 @@ def reduce_rows(
 ) -> T:
     """Return ``combine`` over ``map_block(first_row, block)`` of all row blocks, from the left.
 
-    At most ``n_workers`` blocks and ``n_workers + 2`` mapped results are alive at a time.
+    At most ``n_workers`` blocks and ``n_workers + 3`` results are alive at a time.
     ``map_block`` runs in the workers; ``combine`` in the calling thread, and may change its first
     argument.
 
@@ -51,7 +55,7 @@ def reduce_rows(
     x
         Row blocks, shape (n_obs, n_vars), one block of columns.
     on_rows
-        Told the number of rows of each block that has been combined.
+        Told the number of rows of each block that has been mapped, from its worker.
 
     Raises
     ------
@@ -60,16 +64,8 @@ def reduce_rows(
     """
     if n_workers < 1:
         raise InputError(f"n_workers must be at least 1; got {n_workers}.")
-    blocks = _blocks(x)
-    assert blocks
-    tasks = [lambda block=block: map_block(block.start, block.read()) for block in blocks]
-    results = _in_order(tasks, n_workers=n_workers, n_waiting=n_workers + 1)
-    total: Any = None
-    for index, (block, result) in enumerate(zip(blocks, results, strict=True)):
-        total = result if index == 0 else combine(total, result)
-        if on_rows is not None:
-            on_rows(block.stop - block.start)
-    return total  # type: ignore[no-any-return]
+    tasks = [partial(_map, map_block, block, on_rows) for block in _blocks(x)]
+    return reduce(combine, _in_order(tasks, n_workers=n_workers, n_waiting=n_workers + 1))
 
 
 def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
@@ -92,6 +88,13 @@ def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
         yield block.start, rows
 
 
+def _map(map_block: Callable[[int, Csr], T], block: _Block, on_rows: OnRows | None) -> T:
+    result = map_block(block.start, block.read())
+    if on_rows is not None:
+        on_rows(block.stop - block.start)
+    return result
+
+
 @dataclass(frozen=True)
 class _Block:
     """Rows ``start`` to ``stop`` of a dask array."""
@@ -107,10 +110,10 @@ class _Block:
             return dask.get(cull(self.graph, [self.key])[0], self.key)
         except ScrclError:
             raise
-        except _DAMAGE as error:
+        except DAMAGE as error:
             msg = (
                 f"The matrix must be readable; rows {self.start:,} to {self.stop - 1:,} are not: "
-                f"{type(error).__name__}: {error}. The file looks damaged: copy or download it again."
+                f"{type(error).__name__}: {error}. Copy or download the file again."
             )
             raise StoreError(msg) from error
 
@@ -127,9 +130,7 @@ def _blocks(x: da.Array) -> list[_Block]:
     ]
 
 
-def _in_order(
-    tasks: list[Callable[[], T]], *, n_workers: int, n_waiting: int
-) -> Iterator[T]:
+def _in_order(tasks: Sequence[Callable[[], T]], *, n_workers: int, n_waiting: int) -> Iterator[T]:
     """Yield the results of ``tasks`` in order, with at most ``n_waiting`` of them begun ahead."""
     with ThreadPoolExecutor(n_workers, thread_name_prefix="scrcl-rows") as pool:
         waiting: deque[Future[T]] = deque()

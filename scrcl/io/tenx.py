@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.annotations import with_unique_names
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, column_lookup, rows_from_reader, select_columns
-from scrcl.io.transpose import Scratch
-from scrcl.typing import Csr, IntArray
+from scrcl.io.matrix import CellMatrix, rows_from_reader, with_columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dask.array as da
+
+    from scrcl.io.transpose import Scratch
+    from scrcl.typing import Csr, IntArray
 
 __all__ = ["EXPRESSION", "expression_columns", "is_tenx", "open_tenx"]
 
@@ -79,15 +82,8 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
     nnz = int(data.shape[0])
 
     def rows(block_rows: int) -> da.Array:
-        x = rows_from_reader(
-            read, shape=(n_obs, n_stored), block_rows=block_rows, dtype=data_type
-        )
-        if len(columns) == n_stored:
-            return x
-        lookup = column_lookup(columns, n_stored)
-        return x.map_blocks(
-            select_columns, lookup=lookup, n_columns=len(columns), chunks=(x.chunks[0], shape[1:])
-        )
+        x = rows_from_reader(read, shape=(n_obs, n_stored), block_rows=block_rows, dtype=data_type)
+        return with_columns(x, columns)
 
     data_type = np.dtype(data.dtype)
     per_row = max(nnz // max(n_obs, 1), 1)
@@ -99,10 +95,8 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
         layout="csr",
         nnz=nnz,
         chunk_rows=None if data.chunks is None else max(min(data.chunks[0] // per_row, n_obs), 1),
-        obs=with_unique_names(
-            pd.DataFrame(index=_strings(group["barcodes"])), kind="cell", label=path.name
-        ),
-        var=with_unique_names(var.iloc[columns], kind="gene", label=path.name),
+        obs=pd.DataFrame(index=_strings(group["barcodes"])),
+        var=var.iloc[columns],
         obsm={},
         identity=file_identity(path, shape=shape, layer=None),
         rows=rows,

@@ -1,19 +1,17 @@
 """A copy by rows of a matrix that lies by genes, made with bounded memory.
 
 Three passes, each sequential: count the values of each cell; sort the entries into buckets of
-consecutive cells, each small enough for memory, in one file; write each bucket as a part. The entries
-come from anything that can be gone through twice (CSC arrays, an mtx text).
+consecutive cells, each small enough for memory, in one file; write each bucket as a part. The
+entries come from anything that can be gone through twice (CSC arrays, an mtx text).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -22,7 +20,12 @@ from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, write_index, write_part
-from scrcl.typing import IntArray
+from scrcl.io.stream import DAMAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.typing import IntArray
 
 __all__ = ["ENTRY", "CompressedColumns", "Entries", "Scratch", "Source", "copy_by_rows"]
 
@@ -34,7 +37,9 @@ _SORT_BYTES = 64
 class Entries(Protocol):
     """A matrix as entries in any order."""
 
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
 
     def chunks(self, n_entries: int) -> Iterable[np.ndarray]:
         """Yield arrays of at most ``n_entries`` records of row, column and value."""
@@ -96,8 +101,8 @@ class Scratch:
 def copy_by_rows(source: Source, folder: Path, *, block_bytes: int, label: str) -> None:
     """Write the entries of ``source`` as CSR float32 parts of whole rows into a new ``folder``.
 
-    Peak memory is about ``block_bytes``, 24 bytes a row, and one row if that is more; the disk holds
-    20 bytes an entry for a while, 8 in the end. ``label`` names the source in an error message.
+    Peak memory is about ``block_bytes`` (one row, if that is more) and 24 bytes a row; the disk
+    holds 20 bytes an entry for a while, 8 in the end. ``label`` names the source in messages.
 
     Raises
     ------

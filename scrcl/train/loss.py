@@ -1,24 +1,16 @@
 """scRCL's three losses in linear time, on tensors.
 
-The paper writes them over all N x N pairs of cells. None needs them:
+The paper writes them over all N x N pairs of cells. None needs them: divergences are inner products
+(`scrcl.train.divergence`), and so are similarities, ``sum_j S_ij^2 = N zm_i^T G zm_i`` with G the
+mean of ``zg_j zg_j^T``. What a loss needs of all cells is thus a handful of means (`Population`).
 
-*Pairwise SKL (Eq. 5).* With logits ``l = e / t`` and ``p = softmax(l)``, log-partitions cancel and
-``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. As each distribution sums to one, any number may be added
-to a row of logits; shifting each row by its own mean ``p . l`` leaves an inner product,
-``kappa_ij = -key_i . target_j`` with ``key_i = [p_i | l_i - p_i . l_i]`` and
-``target_j = [l'_j - q_j . l'_j | q_j]``. So sums over neighbours are one sparse product, the mean
-over all cells is the key times the mean target, and float32 keeps the small divergences of aligned
-views (entropies near log d, subtracted from each other, would not).
-
-*Squared similarities (Eq. 9).* ``sum_j S_ij^2 = N zm_i^T G zm_i``, G the mean of ``zg_j zg_j^T``.
-
-*A mini-batch* visits the ordered pairs (i, j) with j a seed and i its neighbour or itself: E^g_j
-needs j's neighbours, E^m_i needs nobody's. Over an epoch each pair is visited once. What the
-losses need of all cells is a handful of means (`Population`), in one of the ways of `Others`.
+A mini-batch visits the ordered pairs (i, j) with j a seed and i its neighbour or itself: E^g_j needs
+j's neighbours, E^m_i needs nobody's. Over an epoch each pair is visited once, so that with exact
+means the average over an epoch is the loss over all cells.
 
 References
 ----------
-scRCL (arXiv 2512.10640), Eq. 3, 4, 5, 8, 9.
+scRCL (arXiv 2512.10640), Eq. 3, 4, 9, 10.
 """
 
 # Shapes: N = all cells, A = anchors (seed cells first), B = seed cells, P = visited pairs,
@@ -32,18 +24,18 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from scrcl.train.divergence import Softened, contrast, soften
 from scrcl.train.sparse import pair_dots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from scrcl.train.config import TrainConfig
+    from scrcl.train.divergence import Contrast
     from scrcl.train.model import Views
     from scrcl.train.sparse import SparseMatrix
 
-__all__ = ["TERMS", "Edges", "Others", "Population", "losses", "population"]
+__all__ = ["TERMS", "Edges", "Others", "Population", "losses", "population", "softened"]
 
 TERMS = ("hea_global", "hea_cell", "ndc", "cvc")
 
@@ -78,157 +70,153 @@ class Population:
     Attributes
     ----------
     target
-        Mean of ``target_j``, shape (2D,).
+        Mean of the GCN view's targets, shape (2D,).
     gram
         Mean of ``zg_j zg_j^T``, shape (C, C).
-    exp_m, exp_g
-        Means of ``sum_d exp((e_jd - 1) / t)`` of either view, shape ().
+    partition_m, partition_g
+        Mean partition of either view, shape ().
     """
 
     target: Tensor
     gram: Tensor
-    exp_m: Tensor
-    exp_g: Tensor
+    partition_m: Tensor
+    partition_g: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Others:
     """Where a batch takes its means over all cells from.
 
-    The gradient with respect to the population is ``now``'s. The value is ``now``'s for a share
-    ``share`` of one, and ``past``'s (which carries no gradient) for the rest.
+    Attributes
+    ----------
+    whole
+        The means; their gradient may be that of the batch's own.
+    own
+        The means over the batch's own seed cells, where ``whole`` has them in it.
+    share
+        How much of the value of ``whole`` is ``own``'s.
 
-    ``n_seeds`` says that ``now`` is the mean over the batch's own seed cells, that many: a seed is
-    then taken out of its own mean, as Eq. 4 asks. A mean over the whole atlas keeps it, which
-    changes L_NDC's denominators by a relative O(1 / N).
+    Notes
+    -----
+    A seed is one of the B cells that ``own`` is the mean of, and of N only one is itself: it is
+    taken out, as Eq. 4 asks. A mean over the whole atlas keeps it, which changes L_NDC's
+    denominators by a relative O(1 / N).
     """
 
-    now: Population
-    n_seeds: int | None
-    past: Population | None = None
+    whole: Population
+    own: Population | None
     share: float = 1.0
 
 
-def population(em_bd: Tensor, eg_bd: Tensor, zg_bc: Tensor, temperature: float) -> Population:
-    """Return the means over the cells given, with their gradients."""
-    return Population(
-        target=_targets(eg_bd, temperature).mean(0),
-        gram=zg_bc.T @ zg_bc / len(zg_bc),
-        exp_m=_exp(em_bd, temperature).sum(1).mean(),
-        exp_g=_exp(eg_bd, temperature).sum(1).mean(),
+def softened(views: Views, temperature: float) -> tuple[Softened, Softened]:
+    """Return the anchors' keys by the MLP view and the seeds' targets by the GCN view."""
+    return (
+        soften(views.em_ad, temperature, target=False),
+        soften(views.eg_bd, temperature, target=True),
     )
 
 
-def losses(views: Views, edges: Edges, others: Others, config: TrainConfig) -> dict[str, Tensor]:
+def population(keys: Softened, targets: Softened, zg_bc: Tensor) -> Population:
+    """Return the means over the seed cells, with their gradients."""
+    n_seeds = len(zg_bc)
+    return Population(
+        target=targets.features.mean(0),
+        gram=zg_bc.T @ zg_bc / n_seeds,
+        partition_m=keys.partition_a[:n_seeds].mean(),
+        partition_g=targets.partition_a.mean(),
+    )
+
+
+def losses(
+    views: Views,
+    keys: Softened,
+    targets: Softened,
+    edges: Edges,
+    others: Others,
+    config: TrainConfig,
+) -> dict[str, Tensor]:
     """Return the weighted terms of Eq. 10, named as `TERMS`; their sum is the loss.
 
-    A term of weight zero is not computed. With a batch of every cell, ``others`` its own means and
-    ``cvc_negatives`` at or above N, these are the paper's values (cell term: a mean, not a sum).
+    With a batch of every cell, ``others`` its own means, and ``cvc_negatives`` at or above N, these
+    are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term zero.
     """
-    t, n_seeds = config.temperature, len(views.eg_bd)
-    em_bd, eg_bd = views.em_ad[:n_seeds], views.eg_bd
-    kappa_b = _kappa_self(em_bd, eg_bd, t)
+    pairs = edges.pairs
+    contrasts = contrast(pairs.pattern, keys.features, targets.features, others.whole.target)
+    kappa_b = -(contrasts.p_r_b + contrasts.q_r_b)
     zero = kappa_b.new_zeros(())
     return {
-        "hea_global": _hea_global(em_bd, eg_bd, others, t),
-        "hea_cell": config.hea_cell_weight * kappa_b.mean() if config.hea_cell_weight else zero,
-        "ndc": config.alpha * _ndc(views, kappa_b, edges, others, t) if config.alpha else zero,
+        "hea_global": _hea_global(keys, targets, contrasts, others),
+        "hea_cell": config.hea_cell_weight * kappa_b.mean(),
+        "ndc": config.alpha * _ndc(contrasts, kappa_b, edges, others) if config.alpha else zero,
         "cvc": config.beta * _cvc(views, edges, others, config.cvc_negatives)
         if config.beta
         else zero,
     }
 
 
-def _hea_global(em_bd: Tensor, eg_bd: Tensor, others: Others, temperature: float) -> Tensor:
-    """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N / B."""
-    mean_m = _blend(lambda whole, _n_seeds, _live: whole.exp_m, others)
-    mean_g = _blend(lambda whole, _n_seeds, _live: whole.exp_g, others)
-    ratio_m_bd, ratio_g_bd = _exp(em_bd, temperature) / mean_m, _exp(eg_bd, temperature) / mean_g
-    logs_bd = (em_bd - eg_bd) / temperature - (mean_m.log() - mean_g.log())
-    return ((ratio_m_bd - ratio_g_bd) * logs_bd).sum() / len(em_bd)
+def _hea_global(keys: Softened, targets: Softened, contrasts: Contrast, others: Others) -> Tensor:
+    """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N / B.
+
+    A row of N P is the cell's own distribution p times its partition over the mean partition; so
+    the row's part of the divergence is made of the inner products of p and q with l - l'.
+    """
+    n_seeds = len(targets.partition_a)
+    mean_m, mean_g = others.whole.partition_m, others.whole.partition_g
+    weight_m_b, weight_g_b = keys.partition_a[:n_seeds] / mean_m, targets.partition_a / mean_g
+    shift_b = keys.mean_logit_a[:n_seeds] - targets.mean_logit_a - (mean_m / mean_g).log()
+    under_p_b, under_q_b = shift_b - contrasts.p_r_b, shift_b + contrasts.q_r_b
+    return (weight_m_b * under_p_b - weight_g_b * under_q_b).mean()
 
 
-def _ndc(
-    views: Views, kappa_b: Tensor, edges: Edges, others: Others, temperature: float
-) -> Tensor:
+def _ndc(contrasts: Contrast, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
     """Eq. 4: each visited pair over its anchor's n_i + 1 and mean divergence from other cells."""
-    n_seeds, n_anchors = len(views.eg_bd), len(views.em_ad)
-    keys_ad = _keys(views.em_ad, temperature)
-    targets_bd = _targets(views.eg_bd, temperature)
-    kappa_a = F.pad(kappa_b, (0, n_anchors - n_seeds))
-
-    def mean_from_others(whole: Population, n_own: int | None, live: bool) -> Tensor:
-        mean_a = -((keys_ad if live else keys_ad.detach()) @ whole.target)
-        if n_own is None:
-            return mean_a
-        without_self_b = (n_own * mean_a[:n_seeds] - kappa_b) / (n_own - 1)
-        return torch.cat([without_self_b, mean_a[n_seeds:]])
-
-    means_a = _blend(mean_from_others, others).clamp_min(_SMALLEST_MEAN)
-    sums_a = kappa_a - (keys_ad * edges.pairs.t_matmul(targets_bd)).sum(1)
-    return (sums_a / ((edges.degrees_a + 1) * means_a)).sum() / n_seeds
+    n_seeds, mean_a = len(kappa_b), contrasts.mean_a
+    if others.own is not None:
+        excess_b = (mean_a[:n_seeds] - kappa_b) * (others.share / (n_seeds - 1))
+        mean_a = mean_a + F.pad(excess_b, (0, len(mean_a) - n_seeds))
+    weight_a = 1 / ((edges.degrees_a + 1) * mean_a.clamp_min(_SMALLEST_MEAN))
+    weight_p = weight_a.index_select(0, edges.pairs.pattern.columns_p)
+    if edges.pairs.values_p is not None:
+        weight_p = weight_p * edges.pairs.values_p
+    visited = torch.dot(weight_p, contrasts.kappa_p) + torch.dot(weight_a[:n_seeds], kappa_b)
+    return visited / n_seeds
 
 
 def _cvc(views: Views, edges: Edges, others: Others, negatives: int) -> Tensor:
     """Eq. 9 for each anchor, its N' non-neighbours weighing as much as ``negatives`` of them."""
-    zm_ac, zg_bc, n_cells = views.zm_ac, views.zg_bc, edges.n_cells
-    n_seeds = len(zg_bc)
-    zm_bc = zm_ac[:n_seeds]
-    n_far_a = n_cells - 1 - edges.degrees_a
+    n_seeds = len(views.zg_bc)
+    zm_bc = views.zm_ac[:n_seeds]
+    n_far_a = edges.n_cells - 1 - edges.degrees_a
     weight_a = n_far_a.clamp_max(negatives) / n_far_a.clamp_min(1)
     weight_b = weight_a[:n_seeds]
-    own_b = (zm_bc * zg_bc).sum(1)
+    own_b = torch.linalg.vecdot(zm_bc, views.zg_bc)
 
-    def sum_over_all(whole: Population, n_own: int | None, live: bool) -> Tensor:
-        anchors_bc = zm_bc if live else zm_bc.detach()
-        mean_b = ((anchors_bc @ whole.gram) * anchors_bc).sum(1)
-        if n_own is None:
-            return n_cells * mean_b
-        own_square_b = (anchors_bc * zg_bc).sum(1).square()
-        others_mean_b = (n_own * mean_b - own_square_b) / (n_own - 1)
-        return own_square_b + (n_cells - 1) * others_mean_b
-
-    dots_p = pair_dots(edges.pairs.pattern, zg_bc, zm_ac)
-    weight_p = weight_a[edges.pairs.pattern.columns_p]
+    dots_p = pair_dots(edges.pairs.pattern, views.zg_bc, views.zm_ac)
+    weight_p = weight_a.index_select(0, edges.pairs.pattern.columns_p)
     near_p = (1 - dots_p).square() - weight_p * dots_p.square()
     if edges.pairs.values_p is not None:
-        near_p = edges.pairs.values_p * near_p
+        near_p = near_p * edges.pairs.values_p
     near_b = (1 - own_b).square() - weight_b * own_b.square()
-    far_b = weight_b * _blend(sum_over_all, others)
+    far_b = weight_b * _squares(zm_bc, views.zg_bc, others, edges.n_cells)
     return (near_p.sum() + near_b.sum() + far_b.sum()) / n_seeds
 
 
-def _blend(evaluate: Callable[[Population, int | None, bool], Tensor], others: Others) -> Tensor:
-    """Evaluate a mean that is linear in the population, as `Others` says.
+def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, n_cells: int) -> Tensor:
+    """Return the sum of S_ij^2 over all cells j (itself among them) of each seed i, shape (B,)."""
+    total_b = n_cells * _quadratic(zm_bc, others.whole.gram)
+    n_seeds = len(zm_bc)
+    if others.own is None or n_seeds == n_cells:
+        return total_b
 
-    ``evaluate(population, n_own, live)`` leaves anchors out of the gradient where not ``live``.
-    """
-    now = evaluate(others.now, others.n_seeds, True)
-    if others.past is None:
-        return now
-    frozen = evaluate(others.now, others.n_seeds, False)
-    past = evaluate(others.past, None, True) + frozen - frozen.detach()
-    return others.share * now + (1 - others.share) * past
+    def excess(anchors_bc: Tensor, own: Population) -> Tensor:
+        own_square_b = torch.linalg.vecdot(anchors_bc, zg_bc).square()
+        return (_quadratic(anchors_bc, own.gram) - own_square_b) * (
+            (n_cells - n_seeds) / (n_seeds - 1)
+        )
 
-
-def _keys(em_ad: Tensor, temperature: float) -> Tensor:
-    logits_ad = em_ad / temperature
-    p_ad = logits_ad.softmax(1)
-    return torch.cat([p_ad, logits_ad - (p_ad * logits_ad).sum(1, keepdim=True)], 1)
+    live_b, frozen_b = excess(zm_bc, others.own), excess(zm_bc.detach(), others.own)
+    return total_b + others.share * live_b + (1 - others.share) * (frozen_b - frozen_b.detach())
 
 
-def _targets(eg_bd: Tensor, temperature: float) -> Tensor:
-    logits_bd = eg_bd / temperature
-    q_bd = logits_bd.softmax(1)
-    return torch.cat([logits_bd - (q_bd * logits_bd).sum(1, keepdim=True), q_bd], 1)
-
-
-def _kappa_self(em_bd: Tensor, eg_bd: Tensor, temperature: float) -> Tensor:
-    """SKL of each seed's two views, shape (B,), from differences: not negative, and exact near 0."""
-    l_m_bd, l_g_bd = em_bd / temperature, eg_bd / temperature
-    return ((l_m_bd.softmax(1) - l_g_bd.softmax(1)) * (l_m_bd - l_g_bd)).sum(1)
-
-
-def _exp(e_bd: Tensor, temperature: float) -> Tensor:
-    """Exponentials of the logits, at most one: rows of E have unit length."""
-    return ((e_bd - 1) / temperature).exp()
+def _quadratic(z_bc: Tensor, gram_cc: Tensor) -> Tensor:
+    return torch.linalg.vecdot(z_bc @ gram_cc, z_bc)

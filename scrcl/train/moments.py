@@ -43,17 +43,17 @@ class Moments:
         weight = 1 - self._decay**self._n_batches
         return Population(**{name: total / weight for name, total in self._sums.items()})
 
-    def observe(self, now: Population, *, n_seeds: int) -> Others:
-        """Take a batch's means over its ``n_seeds`` seed cells in; return what its losses use."""
-        past = self.mean() if self._n_batches else None
-        for field in fields(now):
-            value = getattr(now, field.name).detach()
-            before = self._sums.get(field.name)
-            kept = 0 if before is None else self._decay * before
-            self._sums[field.name] = kept + (1 - self._decay) * value
+    def observe(self, now: Population) -> Others:
+        """Take the means over a batch's seed cells in; return what its losses use."""
+        batch = {field.name: getattr(now, field.name) for field in fields(now)}
+        for name, value in batch.items():
+            kept = self._decay * self._sums[name] if self._n_batches else 0
+            self._sums[name] = kept + (1 - self._decay) * value.detach()
         self._n_batches += 1
+        mean = vars(self.mean())
+        whole = {name: mean[name] + (value - value.detach()) for name, value in batch.items()}
         share = (1 - self._decay) / (1 - self._decay**self._n_batches)
-        return Others(now, n_seeds, past, share)
+        return Others(Population(**whole), now, share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""

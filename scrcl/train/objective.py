@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrcl.train.loss import Others, losses, population
+from scrcl.train.loss import Others, losses, population, softened
 
 if TYPE_CHECKING:
     import torch
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
     from scrcl.train.batch import Batch
     from scrcl.train.config import TrainConfig
-    from scrcl.train.loss import Population
-    from scrcl.train.model import ScRCL, Views
+    from scrcl.train.model import ScRCL
     from scrcl.train.moments import Moments
 
 __all__ = ["objective"]
@@ -33,20 +32,12 @@ def objective(
     """
     association = model.association(batch.genes)
     views = model(batch.cells, association, generator)
+    keys, targets = softened(views, config.temperature)
     if batch.negatives is None:
-        others = _from_seeds(_means(views, config), batch, moments, config)
+        own = population(keys, targets, views.zg_bc)
+        learns = config.negatives == "moments" and batch.n_seeds < batch.edges.n_cells
+        others = moments.observe(own) if learns else Others(own, own)
     else:
         drawn = model(batch.negatives, association, generator)
-        others = Others(_means(drawn, config), n_seeds=None)
-    return losses(views, batch.edges, others, config)
-
-
-def _means(views: Views, config: TrainConfig) -> Population:
-    n_seeds = len(views.eg_bd)
-    return population(views.em_ad[:n_seeds], views.eg_bd, views.zg_bc, config.temperature)
-
-
-def _from_seeds(now: Population, batch: Batch, moments: Moments, config: TrainConfig) -> Others:
-    if config.negatives == "moments" and batch.n_seeds < batch.edges.n_cells:
-        return moments.observe(now, n_seeds=batch.n_seeds)
-    return Others(now, n_seeds=batch.n_seeds)
+        others = Others(population(*softened(drawn, config.temperature), drawn.zg_bc), None)
+    return losses(views, keys, targets, batch.edges, others, config)

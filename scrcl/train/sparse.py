@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["Pattern", "SparseMatrix", "pair_dots"]
+__all__ = [
+    "Pattern",
+    "SparseMatrix",
+    "pair_dots",
+    "sampled_dots",
+    "sampled_dots_backward",
+    "to_device",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +103,7 @@ class SparseMatrix:
 
 def pair_dots(pattern: Pattern, left_rd: Tensor, right_kd: Tensor) -> Tensor:
     """Return ``left[row] . right[column]`` of every stored pair, shape (P,), in CSR order."""
-    dots: Tensor = _PairDots.apply(left_rd, right_kd, pattern)  # type: ignore[no-untyped-call]
+    dots: Tensor = _PairDots.apply(left_rd.contiguous(), right_kd.contiguous(), pattern)  # type: ignore[no-untyped-call]
     return dots
 
 
@@ -142,20 +149,31 @@ class _PairDots(torch.autograd.Function):
     def forward(ctx: Any, left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
         ctx.save_for_backward(left, right)
         ctx.pattern = pattern
-        zeros = left.new_zeros(len(pattern.columns_p))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            where = torch.sparse_csr_tensor(
-                pattern.offsets_r, pattern.columns_p, zeros, size=pattern.shape
-            )
-        return torch.sparse.sampled_addmm(where, left, right.T, beta=0.0).values()
+        return sampled_dots(pattern, left, right)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        left, right = ctx.saved_tensors
-        pattern, grad_p = ctx.pattern, grads[0].contiguous()
-        grad_left = _row_sums(pattern.offsets_r, pattern.columns_p, grad_p, right)
-        grad_right = _row_sums(
-            pattern.offsets_k, pattern.rows_p, grad_p[pattern.order_p], left.contiguous()
+        return *sampled_dots_backward(ctx.pattern, grads[0], *ctx.saved_tensors), None
+
+
+def sampled_dots(pattern: Pattern, left_rd: Tensor, right_kd: Tensor) -> Tensor:
+    """`pair_dots` without a gradient."""
+    zeros_p = left_rd.new_zeros(len(pattern.columns_p))
+    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants(enable=False):
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        where = torch.sparse_csr_tensor(
+            pattern.offsets_r, pattern.columns_p, zeros_p, size=pattern.shape
         )
-        return grad_left, grad_right, None
+    return torch.sparse.sampled_addmm(where, left_rd, right_kd.T, beta=0.0).values()
+
+
+def sampled_dots_backward(
+    pattern: Pattern, grad_p: Tensor, left_rd: Tensor, right_kd: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients with respect to the left and the right operand."""
+    grad_p = grad_p.contiguous()
+    grad_left_rd = _row_sums(pattern.offsets_r, pattern.columns_p, grad_p, right_kd)
+    grad_right_kd = _row_sums(
+        pattern.offsets_k, pattern.rows_p, grad_p[pattern.order_p], left_rd
+    )
+    return grad_left_rd, grad_right_kd

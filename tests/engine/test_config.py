@@ -47,7 +47,7 @@ def test_where_to_compute_is_no_part_of_what_is_computed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["train.lrr=1"], "train.lrr must be a known setting; got 1"),
+        (["train.lrr=1"], "train.lrr must be a known setting; got 1. Did you mean train.lr?"),
         (["train.lr=0"], "train.lr must be greater than 0; got 0"),
         (["train.lr=fast"], "train.lr must be a valid number"),
         (["n_clusters=1"], "n_clusters must be .*; got 1"),
@@ -56,7 +56,7 @@ def test_where_to_compute_is_no_part_of_what_is_computed():
         (["seed=1", "seed.x=1"], "seed is a value, not a group"),
         (["train.lr"], "--set must be KEY=VALUE"),
         (["device=tpu"], "device must"),
-        (["nothing.at.all=1"], "nothing must be a known setting"),
+        (["nothing.at.all=1"], "nothing must be a known setting; .* There are: n_clusters"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(settings, message):

@@ -46,7 +46,7 @@ def scatter(
     equal
         One scale for both axes, as a map needs.
     """
-    figure, axes = _figure(7.2, 6.0)
+    figure, axes = _canvas(7.2, 6.0)
     colours = np.array(palette(len(names)))
     order = np.argsort(np.bincount(labels, minlength=len(names))[labels], kind="stable")[::-1]
     size = float(np.clip(24_000 / max(len(xy), 1), 1.5, 28))
@@ -79,11 +79,12 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
     return _svg(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _canvas(width: float, height: float) -> tuple[Any, Any]:
+    """Return a figure and axes that fill it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_axes((0.01, 0.01, 0.98, 0.98))
 
 
 def _figures(n: int, width: float, height: float) -> tuple[Any, list[Any]]:

@@ -1,0 +1,90 @@
+"""The two encoders' inputs, on disk: rows of cells, scaled, and smoothed over the cell graph.
+
+The graph encoder's first propagation touches no weight, so it is made here, once: training then
+needs the neighbours of a batch and nobody further.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._atomic import atomic_folder
+from scrcl.graph.propagate import propagate
+from scrcl.graph.rows import RowWriter, row_blocks
+from scrcl.io.features import FeatureStore
+from scrcl.train.batch import Inputs, smooth_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scrcl.engine.stage import Run
+    from scrcl.typing import FloatArray
+
+__all__ = ["training_inputs"]
+
+
+def training_inputs(run: Run) -> Inputs:
+    """Open what training and inference read (memory maps); made on the first call of a run."""
+    folder = run.stage("views")
+    if not folder.is_dir():
+        with atomic_folder(folder) as partial:
+            _write_views(run, partial)
+    return Inputs(
+        x=np.load(folder / "x.npy", mmap_mode="r"),
+        ax=np.load(folder / "ax.npy", mmap_mode="r"),
+        genes=smooth_genes(np.load(run.stage("genes") / "sketch.npy"), run.graph("genes")),
+        graph=run.graph("graph"),
+    )
+
+
+def _write_views(run: Run, folder: Path) -> None:
+    config, graph = run.config.train, run.graph("graph")
+    base = folder / "base.npy"
+    _write_base(run, base)
+    points = np.load(base, mmap_mode="r")
+    rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
+    for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
+        propagate(
+            points, graph, folder / f"{name}.npy", n_times=times, block_rows=rows, n_workers=n_workers
+        )
+    base.unlink()
+
+
+def _write_base(run: Run, out: Path) -> None:
+    """Write the features of all cells: float32, shape (n_cells, n_features)."""
+    config = run.config.train
+    n_cells, n_features, blocks = _features(run)
+    scale = 1.0 if config.row_normalize else _global_scale(run)
+    with RowWriter(out, n_cells, n_features) as writer:
+        for start, rows in blocks:
+            if config.row_normalize:
+                lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+                writer.write(start, rows / np.maximum(lengths, 1e-12))
+            else:
+                writer.write(start, rows * scale)
+
+
+def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
+    """Return rows, columns and an iterator over (first row, block)."""
+    if run.config.train.features == "hvg":
+        store = FeatureStore.open(run.stage("features"))
+        return (
+            store.n_obs,
+            store.n_vars,
+            ((start, block.toarray()) for start, block in store),
+        )
+    scores = np.load(run.stage("reduce") / "scores.npy", mmap_mode="r")
+    blocks = row_blocks(len(scores), run.budget.dense_block_rows)
+    return *scores.shape, ((start, np.array(scores[start:stop])) for start, stop in blocks)
+
+
+def _global_scale(run: Run) -> float:
+    """One factor for all values: the mean squared length of a row becomes 1."""
+    total = n_cells = 0.0
+    for _, rows in _features(run)[2]:
+        total += float(np.square(rows, dtype=np.float64).sum())
+        n_cells += len(rows)
+    return float(np.sqrt(n_cells / max(total, 1e-12)))

@@ -1,0 +1,161 @@
+"""Write results as AnnData, whole or not at all, without holding the big arrays in memory.
+
+anndata writes dask arrays block by block; so an embedding on disk becomes one, and the matrix is
+one already.
+"""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata import settings as anndata_settings
+from anndata.utils import make_index_unique
+
+from scrcl._atomic import atomic_path
+from scrcl.errors import InputError
+from scrcl.io.anndata_store import read_obs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.typing import Csr
+
+__all__ = ["read_obs", "write_result"]
+
+_BLOCK_BYTES = 32 << 20
+_NUMBERS = {"bool", "boolean", "float16", "float32", "float64"} | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+def write_result(
+    path: Path,
+    *,
+    fmt: str,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    obsm: dict[str, np.ndarray],
+    obsp: dict[str, Csr],
+    uns: dict[str, Any],
+    x: da.Array | None = None,
+) -> None:
+    """Write an AnnData store that ``anndata.read_h5ad`` or ``read_zarr`` reads.
+
+    What AnnData cannot store in a table (dates, mixed types, slashes in names) becomes strings.
+
+    Parameters
+    ----------
+    path
+        File or folder to write; it appears when it is whole, and replaces what was there.
+    obsm
+        Arrays with n_obs rows; memory maps of whole ``.npy`` files are written in blocks.
+    x
+        Row blocks for ``X``; None leaves it out.
+
+    Raises
+    ------
+    InputError
+        The format is unknown.
+    """
+    if fmt not in ("h5ad", "zarr"):
+        raise InputError(f"fmt must be 'h5ad' or 'zarr'; got {fmt!r}.")
+    adata = AnnData(
+        X=x,
+        obs=_storable(obs),
+        var=_storable(var),
+        obsm={key: _in_blocks(array) for key, array in obsm.items()},
+        obsp=obsp,
+        uns=uns,
+    )
+    # One thread: h5py has one lock anyway, and blocks do not pile up.
+    with atomic_path(path) as partial, dask.config.set(scheduler="synchronous"):
+        if fmt == "h5ad":
+            adata.write_h5ad(partial)
+        else:
+            _write_zarr(adata, partial)
+
+
+def _write_zarr(adata: AnnData, path: Path) -> None:
+    """Write version 2, which every reader knows."""
+    with warnings.catch_warnings(), anndata_settings.override(zarr_write_format=2):
+        warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
+        adata.write_zarr(path)
+
+
+def _in_blocks(array: np.ndarray) -> np.ndarray | da.Array:
+    """Return a memory map of a whole file as a dask array of row blocks, anything else as it is."""
+    base: Any = array.base  # a view of a map cannot be opened again from its file alone
+    if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
+        return array
+    file = {
+        "filename": array.filename,
+        "dtype": array.dtype,
+        "shape": array.shape,
+        "offset": array.offset,
+        "order": "C" if array.flags.c_contiguous else "F",
+    }
+    row_bytes = max(array.nbytes // max(len(array), 1), 1)
+    return da.map_blocks(
+        _read_rows,
+        file,
+        chunks=da.core.normalize_chunks(
+            (max(_BLOCK_BYTES // row_bytes, 1), -1), shape=array.shape, dtype=array.dtype
+        ),
+        dtype=array.dtype,
+        meta=np.empty((0, 0), dtype=array.dtype),
+    )
+
+
+def _read_rows(file: dict[str, Any], block_info: Any = None) -> np.ndarray:
+    """Return a copy of some rows; the map goes, and with it the pages that it held."""
+    start, stop = block_info[None]["array-location"][0]
+    return np.array(np.memmap(mode="r", **file)[start:stop])
+
+
+def _storable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``table`` in terms that AnnData can store; what it cannot becomes strings."""
+    names = [str(name).replace("/", "_") for name in table.columns]
+    names = make_index_unique(pd.Index([f"{n}_" if n == "_index" else n for n in names])).tolist()
+    columns = {
+        name: _storable_column(table.iloc[:, position]) for position, name in enumerate(names)
+    }
+    index_name = str(table.index.name or "").replace("/", "_")
+    # AnnData writes the index under its name, beside the columns.
+    index = table.index.astype(str).astype(object)
+    index = index.rename(None if index_name in {*names, "", "_index"} else index_name)
+    return pd.DataFrame({name: c.array for name, c in columns.items()}, index=index)
+
+
+def _storable_column(column: pd.Series) -> pd.Series:
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        categories = column.cat.categories
+        if categories.dtype.kind in "biuf" or categories.inferred_type in ("string", "empty"):
+            return column
+        return column.cat.rename_categories(make_index_unique(categories.astype(str)))
+    if dtype.name.lower() in _NUMBERS:
+        return column
+    if pd.api.types.is_float_dtype(dtype):
+        return column.astype(np.float64)
+    return _texts(column.astype(object))
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Return a column of any objects as strings; missing values stay missing."""
+    missing = column.isna()
+    if missing.all():
+        return pd.Series(np.nan, column.index)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind == "boolean":
+        return column.astype("boolean")
+    if kind != "string":
+        column = column.where(missing, column.map(str))
+    # Only a category can hold strings and gaps in an AnnData store.
+    return column.astype("category") if missing.any() else column

@@ -1,0 +1,172 @@
+"""Symmetric KL divergences of cells' softened embeddings, as inner products.
+
+With logits ``l = e / t`` and ``p = softmax(l)``, log-partitions cancel from the divergence of cells
+i and j: ``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. As each distribution sums to one, any number may
+be added to a row of logits. Shifting each row by its own mean, ``r = l - p . l``, leaves
+
+    kappa_ij = - (p_i . r'_j + r_i . q_j) = - key_i . target_j,
+
+with ``key = [p | r]`` and ``target = [r' | q]``: the divergence over pairs is a sampled product, its
+mean over all cells is the key times the mean target, and float32 keeps the small divergences of
+aligned views (entropies near log d, subtracted from each other, would not).
+
+The two functions here carry their own gradients, which saves two thirds of the passes over memory
+that autograd would make of them.
+
+References
+----------
+scRCL (arXiv 2512.10640), Eq. 5.
+"""
+
+# Shapes: A = anchors (seed cells first), B = seed cells, P = pairs, D = dim.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scrcl.train.sparse import sampled_dots, sampled_dots_backward
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scrcl.train.sparse import Pattern
+
+__all__ = ["Contrast", "Softened", "contrast", "soften"]
+
+
+@dataclass(frozen=True, eq=False)
+class Softened:
+    """Softmax of rows of unit length.
+
+    Attributes
+    ----------
+    features
+        Tensor of shape (A, 2D): ``[p | r]`` of a key, ``[r | p]`` of a target.
+    mean_logit_a
+        ``p . l``, shape (A,).
+    partition_a
+        ``sum_d exp(l_d - 1 / t)``, shape (A,); at most D.
+    """
+
+    features: Tensor
+    mean_logit_a: Tensor
+    partition_a: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Divergences of anchors (by the MLP view) from seeds (by the GCN view).
+
+    Attributes
+    ----------
+    kappa_p
+        Of each visited pair, shape (P,).
+    mean_a
+        Of each anchor from the cells that the mean target is of, shape (A,).
+    p_r_b, q_r_b
+        ``p . r'`` and ``q . r`` of each seed with itself, shape (B,): minus their sum is kappa.
+    """
+
+    kappa_p: Tensor
+    mean_a: Tensor
+    p_r_b: Tensor
+    q_r_b: Tensor
+
+
+def soften(e_ad: Tensor, temperature: float, *, target: bool) -> Softened:
+    """Return the features of the rows of ``e_ad``, shape (A, D), each of unit length."""
+    return Softened(*_Soften.apply(e_ad, temperature, target))  # type: ignore[no-untyped-call]
+
+
+def contrast(pattern: Pattern, keys: Tensor, targets: Tensor, mean_target: Tensor) -> Contrast:
+    """Return all divergences that the losses use.
+
+    Parameters
+    ----------
+    pattern
+        Pairs (seed, anchor), shape (B, A); a seed is not paired with itself.
+    keys
+        Shape (A, 2D), the seeds' first.
+    targets
+        Shape (B, 2D).
+    mean_target
+        Shape (2D,).
+    """
+    found = _Contrast.apply(keys, targets, mean_target, pattern)  # type: ignore[no-untyped-call]
+    return Contrast(-found[0], -found[1], *found[2:])
+
+
+class _Soften(torch.autograd.Function):
+    """Features, mean logit and partition of each row, with one pass's memory in each direction."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        e: Tensor,
+        temperature: float,
+        target: bool,  # noqa: FBT001
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        features = e.new_empty(len(e), 2 * e.shape[1])
+        p, r = _halves(features, target=target)
+        # Unit rows bound the logits by 1 / t, so no row maximum is looked for.
+        torch.sub(e, 1.0, out=p).div_(temperature).exp_()
+        partition = p.sum(1)
+        p.div_(partition[:, None])
+        torch.div(e, temperature, out=r)
+        mean_logit = torch.linalg.vecdot(p, r)
+        r.sub_(mean_logit[:, None])
+        ctx.save_for_backward(features, partition)
+        ctx.temperature, ctx.target = temperature, target
+        return features, mean_logit, partition
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        features, partition = ctx.saved_tensors
+        grad_features, grad_mean, grad_partition = grads
+        p, r = _halves(features, target=ctx.target)
+        grad_p, grad_r = _halves(grad_features, target=ctx.target)
+        slope = grad_mean - grad_r.sum(1)
+        offset = slope - torch.linalg.vecdot(grad_p, p) + grad_partition * partition
+        grad = torch.addcmul(grad_p, r, slope[:, None])
+        grad.add_(offset[:, None]).mul_(p).add_(grad_r).div_(ctx.temperature)
+        return grad, None, None
+
+
+class _Contrast(torch.autograd.Function):
+    """Inner products of keys with targets: of pairs, with the mean target, and each half's own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, keys: Tensor, targets: Tensor, mean_target: Tensor, pattern: Pattern
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(keys, targets, mean_target)
+        ctx.pattern = pattern
+        dim = keys.shape[1] // 2
+        own = keys[: len(targets)]
+        return (
+            sampled_dots(pattern, targets, keys),
+            keys @ mean_target,
+            torch.linalg.vecdot(own[:, :dim], targets[:, :dim]),
+            torch.linalg.vecdot(own[:, dim:], targets[:, dim:]),
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        keys, targets, mean_target = ctx.saved_tensors
+        grad_p, grad_mean, *grad_own = grads
+        grad_targets, grad_keys = sampled_dots_backward(ctx.pattern, grad_p, targets, keys)
+        grad_keys.addr_(grad_mean, mean_target)
+        dim, n_seeds = keys.shape[1] // 2, len(targets)
+        for half, grad_b in zip((slice(dim), slice(dim, None)), grad_own, strict=True):
+            grad_keys[:n_seeds, half].addcmul_(targets[:, half], grad_b[:, None])
+            grad_targets[:, half].addcmul_(keys[:n_seeds, half], grad_b[:, None])
+        return grad_keys, grad_targets, grad_mean @ keys, None
+
+
+def _halves(features: Tensor, *, target: bool) -> tuple[Tensor, Tensor]:
+    """Return views of the distribution and of the shifted logits."""
+    left, right = features.tensor_split(2, dim=1)
+    return (right, left) if target else (left, right)

@@ -1,0 +1,125 @@
+"""All cells through the trained encoders, layer by layer, so that no neighbour is computed twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scrcl._atomic import atomic_path, remove
+from scrcl.graph.propagate import propagate
+from scrcl.train.sparse import to_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from scrcl.train.batch import Inputs
+    from scrcl.train.model import ScRCL
+    from scrcl.typing import OnRows
+
+__all__ = ["EMBEDDING", "REFINED", "embed_all"]
+
+EMBEDDING, REFINED = "embedding.npy", "refined.npy"
+
+
+@torch.no_grad()
+def embed_all(
+    model: ScRCL,
+    inputs: Inputs,
+    folder: Path,
+    *,
+    block_rows: int = 65_536,
+    device: str | torch.device = "cpu",
+    on_rows: OnRows | None = None,
+) -> None:
+    """Write both representations of every cell, with full neighbourhoods.
+
+    Parameters
+    ----------
+    model
+        Trained; moved to ``device`` and put in evaluation mode.
+    inputs
+        What it was trained on.
+    folder
+        Receives ``embedding.npy``, E = [E^m | E^g], float32 of shape (n_cells, 2 dim), rows of
+        each half of unit length, and ``refined.npy``, Z = [Z^m | Z^g], float32 of shape
+        (n_cells, 2 refined_dim). Meanwhile two files of shape (n_cells, dim) lie beside them.
+    block_rows
+        Rows held at a time, with their edges: memory does not grow with the number of cells.
+    device
+        Where blocks are computed.
+    on_rows
+        Told the rows finished in the last of three passes.
+    """
+    device = torch.device(device)
+    model.to(device).eval()
+    hidden, propagated = (folder / f".{name}.npy" for name in ("hidden", "propagated"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_hidden(model, inputs, hidden, block_rows, device)
+        points = np.load(hidden, mmap_mode="r")
+        propagate(points, inputs.graph, propagated, n_times=1, block_rows=block_rows)
+        _write_outputs(model, inputs, propagated, folder, block_rows, device, on_rows)
+    finally:
+        remove(hidden)
+        remove(propagated)
+
+
+def _write_hidden(
+    model: ScRCL, inputs: Inputs, out: Path, block_rows: int, device: torch.device
+) -> None:
+    """Write the GCN's first layer, float32 of shape (n_cells, dim)."""
+    n_cells = inputs.graph.n
+    rows = _new(out, n_cells, model.psi_1.out_features)
+    for block in _blocks(n_cells, block_rows):
+        ax = to_device(np.array(inputs.ax[block]), device)
+        rows[block] = model.encode_gcn_hidden(ax).cpu().numpy()
+    rows.flush()
+
+
+def _write_outputs(
+    model: ScRCL,
+    inputs: Inputs,
+    propagated: Path,
+    folder: Path,
+    block_rows: int,
+    device: torch.device,
+    on_rows: OnRows | None,
+) -> None:
+    n_cells, dim = inputs.graph.n, model.psi_out.out_features
+    association = model.association(to_device(np.array(inputs.genes), device))
+    source = np.load(propagated, mmap_mode="r")
+    with (
+        atomic_path(folder / EMBEDDING) as e_path,
+        atomic_path(folder / REFINED) as z_path,
+    ):
+        embedding = _new(e_path, n_cells, 2 * dim)
+        refined = _new(z_path, n_cells, 2 * association.shape[1])
+        for block in _blocks(n_cells, block_rows):
+            em = model.encode_mlp(to_device(np.array(inputs.x[block]), device))
+            eg = model.encode_gcn_output(to_device(np.array(source[block]), device))
+            embedding[block] = _joined(em, eg)
+            refined[block] = _joined(
+                model.refine(em, association), model.refine(eg, association)
+            )
+            if on_rows is not None:
+                on_rows(block.stop - block.start)
+        embedding.flush()
+        refined.flush()
+
+
+def _joined(left: Tensor, right: Tensor) -> np.ndarray:
+    return torch.cat([left, right], 1).cpu().numpy()
+
+
+def _new(path: Path, n_rows: int, n_columns: int) -> np.memmap:
+    return np.lib.format.open_memmap(path, "w+", np.float32, (n_rows, n_columns))
+
+
+def _blocks(n_rows: int, block_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, block_rows):
+        yield slice(start, min(start + block_rows, n_rows))

@@ -1,0 +1,83 @@
+"""All that training changes, and so all that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scrcl._random import torch_stream
+from scrcl.train.model import ScRCL
+from scrcl.train.moments import Moments
+
+if TYPE_CHECKING:
+    from scrcl.train.batch import Inputs
+    from scrcl.train.config import TrainConfig
+
+__all__ = ["TrainState"]
+
+
+@dataclass
+class TrainState:
+    """The model and where its training stands.
+
+    Attributes
+    ----------
+    model, optimizer, moments
+        Changed in place by `scrcl.train.loop.train`.
+    seed
+        The run's seed; dropout of step n is drawn from (seed, n).
+    step
+        Steps finished.
+    history
+        One dict a finished step: its number, the weighted loss terms and the gradient's length.
+    """
+
+    model: ScRCL
+    optimizer: torch.optim.Optimizer
+    moments: Moments
+    seed: int
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def fresh(
+        cls, inputs: Inputs, config: TrainConfig, *, seed: int, device: str | torch.device = "cpu"
+    ) -> TrainState:
+        """Return the state before the first step; initial weights depend on the seed alone."""
+        model = ScRCL(
+            inputs.x.shape[1],
+            inputs.genes.shape[1],
+            len(inputs.genes),
+            config=config,
+            generator=torch_stream(seed, "train.model"),
+        ).to(device)
+        optimizer = torch.optim.Adam(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        return cls(model, optimizer, Moments(config.moments_decay), seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.W.device
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything as plain values and tensors (not copies)."""
+        return {
+            "step": self.step,
+            "seed": self.seed,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "moments": self.moments.state_dict(),
+            "history": self.history,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Take over what `snapshot` returned."""
+        self.model.load_state_dict(snapshot["model"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self.moments.load_state_dict(snapshot["moments"], self.device)
+        self.step, self.seed = snapshot["step"], snapshot["seed"]
+        self.history = list(snapshot["history"])

@@ -1,0 +1,279 @@
+import json
+import signal
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+
+from scrcl.engine.config import load_config
+from scrcl.engine.pipeline import STAGES, run_pipeline
+from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
+from tests.cells import FAST, make_cells
+
+
+def labels_of(out):
+    return np.load(out / "stages" / "cluster" / "labels.npy")
+
+
+def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
+    before = cells.read_bytes()
+    result = run_pipeline([cells], tmp_path / "out", config)
+
+    assert cells.read_bytes() == before
+    found = anndata.read_h5ad(result.result_path)
+    assert found.X is None
+    assert found.obs["scrcl"].cat.categories.tolist() == ["0", "1", "2", "3"]
+    assert found.obs["scrcl"].value_counts().tolist() == sorted(
+        found.obs["scrcl"].value_counts(), reverse=True
+    )
+    assert "cell_type" in found.obs
+    assert found.var["highly_variable"].sum() == min(2000, found.n_vars)
+    assert found.obsm["X_pca"].shape == (240, 12)
+    assert found.obsm["X_scrcl"].dtype == np.float32
+    graph = found.obsp["scrcl_connectivities"]
+    assert (graph != graph.T).nnz == 0
+    assert set(graph.data) == {1}
+    assert graph.diagonal().sum() == 0
+    assert set(np.diff(found.obsp["scrcl_distances"].indptr)) == {8}
+    assert found.uns["scrcl"]["config"]["seed"] == 0
+    assert len(found.uns["scrcl"]["history"]["ndc"]) == 8
+
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [stage["name"] for stage in manifest["stages"]] == [stage.name for stage in STAGES]
+    for stage in manifest["stages"]:
+        assert stage["seconds"] > 0
+        assert stage["peak_rss_bytes"] > 50e6
+    assert manifest["n_clusters"] == 4
+    assert manifest["graph_recall"] == 1
+    assert manifest["losses"]["ndc"] > 0
+    assert "torch" in manifest["versions"]
+    page = result.report_path.read_text()
+    assert "<svg" in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "https://matplotlib.org", ""
+    ).replace("http://creativecommons.org", "")
+    assert load_config(tmp_path / "out" / "config.toml") == config
+
+
+def test_it_finds_types_that_are_far_apart(cells, tmp_path):
+    from scrcl.engine.evaluate import evaluate_run
+
+    train = {**FAST["train"], "steps": 40}
+    config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": "cpu"})
+    run_pipeline([cells], tmp_path / "out", config)
+    assert evaluate_run(tmp_path / "out", "cell_type")["ari"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_labels_and_embedding(cells, tmp_path, config):
+    for name in ("a", "b"):
+        run_pipeline([cells], tmp_path / name, config)
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert np.array_equal(labels_of(a), labels_of(b))
+    for name in ("embedding.npy", "refined.npy"):
+        assert (a / "stages/embed" / name).read_bytes() == (b / "stages/embed" / name).read_bytes()
+
+
+def test_labels_change_nothing(tmp_path, config):
+    adata = make_cells()
+    for name in ("true", "shuffled"):
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+        run_pipeline([tmp_path / f"{name}.h5ad"], tmp_path / name, config)
+        adata.obs["cell_type"] = np.random.default_rng(0).permutation(adata.obs["cell_type"])
+    assert np.array_equal(labels_of(tmp_path / "true"), labels_of(tmp_path / "shuffled"))
+
+
+KILLED_IN = """
+import os, signal, sys
+from pathlib import Path
+from scrcl.engine import pipeline, stage
+from scrcl.engine.config import load_config
+
+def killed(fill, run, folder):
+    fill(run, folder)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class KillsInTraining(pipeline.Silent):
+    def metrics(self, step, values):
+        if step == 6 and sys.argv[4] == "in training":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+pipeline.STAGES = tuple(
+    stage.Stage(s.name, (lambda run, folder, fill=s.fill: killed(fill, run, folder)))
+    if s.name == sys.argv[4] else s
+    for s in pipeline.STAGES
+)
+pipeline.run_pipeline(
+    [Path(sys.argv[1])], Path(sys.argv[2]), load_config(Path(sys.argv[3])), reporter=KillsInTraining()
+)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_each_stage_and_resumed_ends_in_the_same_result(cells, tmp_path, config):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    run_pipeline([cells], unbroken, config)
+    settings = tmp_path / "run.toml"
+    settings.write_text(config.to_toml())
+    names = [stage.name for stage in STAGES]
+    for where in [*names[: names.index("train")], "in training", *names[names.index("train") :]]:
+        command = [sys.executable, "-c", KILLED_IN, str(cells), str(killed), str(settings), where]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        if where == "in training":
+            assert list((killed / "checkpoints").glob("step-*.ckpt"))
+    result = run_pipeline([cells], killed, config)
+    assert np.array_equal(labels_of(unbroken), labels_of(killed))
+    for name in ("embed/embedding.npy", "embed/refined.npy", "train/model.pt", "train/history.json"):
+        a, b = unbroken / "stages" / name, killed / "stages" / name
+        assert a.read_bytes() == b.read_bytes()
+    assert not list(killed.rglob("*.partial"))
+    assert result.report_path.exists()
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, config):
+    from scrcl._progress import Silent
+
+    class Interrupts(Silent):
+        def metrics(self, step, values):
+            if step == 6:
+                raise KeyboardInterrupt
+
+    notes = []
+
+    class Listens(Silent):
+        def note(self, message):
+            notes.append(message)
+
+    run_pipeline([cells], tmp_path / "unbroken", config)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline([cells], tmp_path / "out", config, reporter=Interrupts())
+    run_pipeline([cells], tmp_path / "out", config, reporter=Listens())
+    assert notes == ["training goes on from step 4 of 8."]
+    for name in ("train/model.pt", "cluster/labels.npy"):
+        parts = [tmp_path / out / "stages" / name for out in ("unbroken", "out")]
+        assert parts[0].read_bytes() == parts[1].read_bytes()
+
+
+def test_a_finished_run_is_not_run_again(cells, tmp_path, config):
+    first = run_pipeline([cells], tmp_path / "out", config)
+    written = first.result_path.stat().st_mtime_ns
+    again = run_pipeline([cells], tmp_path / "out", config)
+    assert again == first
+    assert first.result_path.stat().st_mtime_ns == written
+
+
+def test_other_settings_or_another_input_are_another_run(cells, tmp_path, config):
+    run_pipeline([cells], tmp_path / "out", config)
+    with pytest.raises(ResumeError, match="seed is 0 there and 1 here"):
+        run_pipeline([cells], tmp_path / "out", config.model_copy(update={"seed": 1}))
+    make_cells(seed=5).write_h5ad(cells)
+    with pytest.raises(ResumeError, match="input"):
+        run_pipeline([cells], tmp_path / "out", config)
+    run_pipeline([cells], tmp_path / "out", config, restart=True)
+
+
+def test_cells_without_counts_are_left_out(tmp_path, config):
+    adata = make_cells()
+    keep = np.ones((240, 1), dtype=np.float32)
+    keep[[3, 77]] = 0
+    adata.X = adata.X.multiply(keep).tocsr()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    found = anndata.read_h5ad(result.result_path)
+    assert found.n_obs == 238
+    assert "cell3" not in found.obs_names
+    assert "2 cells without counts were left out" in result.report_path.read_text()
+
+
+def test_x_and_zarr_are_written_when_asked_for(cells, tmp_path, config):
+    asked = config.model_copy(update={"keep_x": True, "format": "zarr"})
+    result = run_pipeline([cells], tmp_path / "out", asked)
+    found = anndata.read_zarr(result.result_path)
+    assert np.array_equal(found.X.toarray(), make_cells().X.toarray())
+
+
+def test_a_spatial_run_takes_its_graph_from_the_coordinates(tmp_path, config):
+    from scipy.spatial import cKDTree
+
+    adata = make_cells(spatial=True)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    spatial = config.model_copy(update={"spatial": True})
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", spatial)
+    found = anndata.read_h5ad(result.result_path)
+    distances, _ = cKDTree(adata.obsm["spatial"]).query(adata.obsm["spatial"], k=9)
+    stored = np.sort(found.obsp["scrcl_distances"].data.reshape(240, 8), axis=1)
+    assert stored == pytest.approx(distances[:, 1:], rel=1e-5)
+    assert "Cells in space" in result.report_path.read_text()
+
+
+@pytest.mark.parametrize("features", ["pca", "hvg"])
+@pytest.mark.parametrize("negatives", ["moments", "sampled", "batch"])
+def test_every_mode_trains_in_small_batches(cells, tmp_path, config, features, negatives):
+    train = {"features": features, "negatives": negatives, "batch_cells": 64, "n_negatives": 50}
+    asked = load_config(
+        overrides={**config.model_dump(), "train": {**config.train.model_dump(), **train}}
+    )
+    result = run_pipeline([cells], tmp_path / "out", asked)
+    assert next(s for s in result.stages if s["name"] == "train")["n_batches"] == 4
+    assert sum(row["n_cells"] for row in result.clusters) == 240
+
+
+def test_the_number_of_clusters_is_chosen_without_labels(cells, tmp_path, config):
+    train = {**FAST["train"], "steps": 40}
+    asked = load_config(overrides={**FAST, "train": train, "n_clusters": "auto", "device": "cpu"})
+    result = run_pipeline([cells], tmp_path / "out", asked)
+    assert 3 <= len(result.clusters) <= 6
+
+
+def test_log_values_are_recognised_and_go_on(tmp_path, config):
+    import scanpy as sc
+
+    adata = make_cells()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    stats = next(s for s in result.stages if s["name"] == "stats")
+    assert stats["already_log"]
+    assert not stats["is_counts"]
+    assert "not counts" in result.report_path.read_text()
+
+
+def bad(adata, **changes):
+    for key, value in changes.items():
+        setattr(adata, key, value)
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "error", "message"),
+    [
+        (make_cells, {"n_clusters": 241}, InputError, "n_clusters .* 240.* got 241"),
+        (make_cells, {"spatial": True}, InputError, "obsm"),
+        (make_cells, {"layer": "none"}, InputError, "layer"),
+        (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),
+        (lambda: bad(make_cells(), X=-make_cells().X), {}, InputError, "negative|-"),
+        (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
+        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells with counts"),
+        (lambda: make_cells()[:5].copy(), {}, InputError, "at least 10"),
+        (make_cells, {"device": "cuda:7"}, InputError, "CUDA devices"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_leaves_nothing(
+    tmp_path, config, make, changes, error, message
+):
+    make().write_h5ad(tmp_path / "cells.h5ad")
+    asked = config.model_copy(update=changes)
+    with pytest.raises(error, match=message):
+        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_and_one_that_is_no_anndata_are_named(tmp_path, config):
+    with pytest.raises(StoreError, match=r"none\.h5ad"):
+        run_pipeline([tmp_path / "none.h5ad"], tmp_path / "out", config)
+    (tmp_path / "text.h5ad").write_text("hello")
+    with pytest.raises(StoreError, match=r"text\.h5ad"):
+        run_pipeline([tmp_path / "text.h5ad"], tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()

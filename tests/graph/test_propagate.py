@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scrcl.errors import InputError
+from scrcl.graph.csr import symmetric_graph
+from scrcl.graph.propagate import propagate
+from tests.reference_graph import adjacency, normalized
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 4), st.integers(0, 1_000))
+def test_propagation_equals_powers_of_the_dense_matrix(tmp_path, n, k, n_times, seed):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, n, size=(n, k)).astype(np.int32)
+    points = rng.normal(size=(n, 3)).astype(np.float32)
+    rows = []
+    propagate(
+        points,
+        symmetric_graph(ids),
+        tmp_path / "out.npy",
+        n_times=n_times,
+        block_rows=7,
+        on_rows=rows.append,
+    )
+    found = np.load(tmp_path / "out.npy")
+    wanted = np.linalg.matrix_power(normalized(adjacency(ids)), n_times) @ points
+    assert found.dtype == np.float32
+    assert np.allclose(found, wanted, atol=1e-5)
+    assert sum(rows) == n * max(n_times, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_blocks_and_workers_change_no_bit_and_a_memory_map_is_read_in_place(tmp_path):
+    rng = np.random.default_rng(0)
+    graph = symmetric_graph(rng.integers(0, 500, size=(500, 6)).astype(np.int32))
+    np.save(tmp_path / "points.npy", rng.normal(size=(500, 5)).astype(np.float32))
+    points = np.load(tmp_path / "points.npy", mmap_mode="r")
+    results = []
+    for block_rows, n_workers in [(500, 1), (33, 1), (33, 3), (1, 2)]:
+        out = tmp_path / "out.npy"
+        propagate(points, graph, out, n_times=3, block_rows=block_rows, n_workers=n_workers)
+        results.append(np.load(out))
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_another_graph_or_a_negative_power_is_refused(tmp_path):
+    graph = symmetric_graph(np.array([[1], [0]], np.int32))
+    with pytest.raises(InputError, match="graph must have"):
+        propagate(np.zeros((3, 2), np.float32), graph, tmp_path / "out.npy", n_times=1)
+    with pytest.raises(InputError, match="n_times"):
+        propagate(np.zeros((2, 2), np.float32), graph, tmp_path / "out.npy", n_times=-1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_memory_map_is_never_held_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    graph = symmetric_graph(rng.integers(0, 50_000, size=(50_000, 3)).astype(np.int32))
+    np.save(tmp_path / "points.npy", rng.normal(size=(50_000, 64)).astype(np.float32))
+    points = np.load(tmp_path / "points.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        propagate(points, graph, tmp_path / "out.npy", n_times=2, block_rows=2_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert points.nbytes > 12_000_000
+    assert peak < 5_000_000

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from scrcl.errors import InputError
+from scrcl.graph.rows import RowWriter, as_points, for_each_block, require_finite, row_blocks
+
+
+def test_a_float32_memory_map_is_not_copied(tmp_path):
+    np.save(tmp_path / "points.npy", np.ones((5, 3), np.float32))
+    mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
+    assert np.shares_memory(as_points(mapped), mapped)
+
+
+def test_points_that_are_no_matrix_are_refused():
+    with pytest.raises(InputError, match=r"points must be a matrix"):
+        as_points(np.zeros(4, np.float32))
+
+
+def test_the_first_row_that_is_not_finite_is_named():
+    points = np.zeros((70_000, 1), np.float32)
+    points[69_999] = np.nan
+    with pytest.raises(InputError, match="row 69999"):
+        require_finite(points)
+
+
+def test_blocks_cover_every_row_once():
+    assert row_blocks(5, 2) == [(0, 2), (2, 4), (4, 5)]
+    assert row_blocks(0, 2) == []
+    with pytest.raises(InputError, match="block_rows"):
+        row_blocks(5, 0)
+
+
+def test_rows_written_in_any_order_read_back_as_an_npy_file(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    with RowWriter(tmp_path / "rows.npy", 7, 3) as writer:
+        writer.write(4, rows[4:])
+        writer.write(0, rows[:4])
+    assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
+
+
+def test_an_error_in_a_block_is_raised_and_stops_the_rest():
+    done = []
+
+    def work(start, stop):
+        if start == 2:
+            raise InputError("bad block")
+        time.sleep(0.002)
+        done.append(stop)
+
+    with pytest.raises(InputError, match="bad block"):
+        for_each_block(work, row_blocks(300, 1), n_workers=1)
+    assert len(done) < 150
+    with pytest.raises(InputError, match="n_workers"):
+        for_each_block(work, [], n_workers=0)

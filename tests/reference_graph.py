@@ -1,0 +1,53 @@
+"""Naive twins of the graph layer: dense matrices and plain loops, slow and plain to see through."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def nearest_others(points, k):
+    """Ids and distances of the k nearest other points, by (distance, id), from all pairs."""
+    points = np.asarray(points, np.float64)
+    ids = np.empty((len(points), k), int)
+    distances = np.empty((len(points), k))
+    for i, point in enumerate(points):
+        away = np.sqrt(((points - point) ** 2).sum(axis=1))
+        order = sorted((j for j in range(len(points)) if j != i), key=lambda j: (away[j], j))[:k]
+        ids[i], distances[i] = order, away[order]
+    return ids, distances
+
+
+def adjacency(ids):
+    """Dense symmetric union of a neighbour relation."""
+    dense = np.zeros((len(ids), len(ids)), bool)
+    for i, row in enumerate(ids):
+        for j in row:
+            if i != j:
+                dense[i, j] = dense[j, i] = True
+    return dense
+
+
+def normalized(dense):
+    """D^-1/2 (A + I) D^-1/2, dense."""
+    with_loops = dense + np.eye(len(dense))
+    degrees = with_loops.sum(axis=1)
+    return with_loops / np.sqrt(degrees[:, None] * degrees[None, :])
+
+
+def halo(graph, seeds, fanout, rng):
+    """Nodes and the local neighbours of each seed, one seed at a time."""
+    rows = [graph.indices[graph.indptr[s] : graph.indptr[s + 1]] for s in seeds]
+    if fanout is not None and any(len(row) > fanout for row in rows):
+        for at, row in enumerate(rows):
+            keys = rng.integers(0, 1 << 32, len(row))
+            keep = sorted(sorted(range(len(row)), key=lambda e, keys=keys: keys[e])[:fanout])
+            rows[at] = row[keep]
+    others = sorted({int(j) for row in rows for j in row} - {int(s) for s in seeds})
+    nodes = [int(s) for s in seeds] + others
+    return nodes, [[nodes.index(int(j)) for j in row] for row in rows]
+
+
+def inertia(points, centroids):
+    """Sum of squared distances to the nearest centroid."""
+    points, centroids = np.asarray(points, np.float64), np.asarray(centroids, np.float64)
+    return ((points[:, None, :] - centroids[None]) ** 2).sum(axis=2).min(axis=1).sum()

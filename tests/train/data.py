@@ -1,0 +1,70 @@
+"""Small inputs for the tests of the train layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
+from scrcl.train.batch import Inputs
+from scrcl.train.config import TrainConfig
+from scrcl.train.loss import Edges, losses, population, softened
+from scrcl.train.model import Views
+from scrcl.train.sparse import Pattern, SparseMatrix
+
+CPU = torch.device("cpu")
+SMALL = {"dim": 6, "refined_dim": 3, "batch_cells": 16}
+
+
+def make_graph(n, k, seed=0):
+    rng = np.random.default_rng(seed)
+    return symmetric_graph(rng.integers(0, n, (n, k)))
+
+
+def dense(graph, dtype=torch.float64):
+    return torch.from_numpy(connectivities(graph).toarray()).to(dtype)
+
+
+def make_inputs(n=90, n_features=7, n_genes=11, k=3, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    graph = make_graph(n, k, seed)
+    centres = rng.normal(size=(4, n_features))
+    x = centres[rng.integers(0, 4, n)] + 0.5 * rng.normal(size=(n, n_features))
+    ax = normalized_adjacency(graph).astype(np.float64) @ x
+    genes = rng.normal(size=(n_genes, n_features))
+    return Inputs(x.astype(dtype), ax.astype(dtype), genes.astype(dtype), graph)
+
+
+def raw_views(n, dim=5, refined=3, seed=0, dtype=torch.float64):
+    """Rows of no particular length, one tensor for each of em, eg, zm, zg, that want a gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    widths = (dim, dim, refined, refined)
+    return [
+        torch.randn(n, w, generator=generator, dtype=dtype).requires_grad_() for w in widths
+    ]
+
+
+def unit(raw):
+    return [F.normalize(each, dim=1) for each in raw]
+
+
+def batch_of(graph, halo, em, eg, zm, zg, share=None):
+    """Views and edges of a batch whose cells have these embeddings."""
+    nodes, seeds = torch.from_numpy(halo.nodes), torch.from_numpy(halo.nodes[: halo.n_seeds])
+    pattern = Pattern.from_csr(halo.indptr, halo.indices, n_columns=len(nodes), device=CPU)
+    degrees = torch.from_numpy(graph.degrees[halo.nodes].astype(np.float64)).to(em.dtype)
+    edges = Edges(SparseMatrix.on(pattern, share), degrees, graph.n)
+    return Views(em[nodes], eg[seeds], zm[nodes], zg[seeds]), edges
+
+
+def losses_of(views, edges, others, config):
+    return losses(views, *softened(views, config.temperature), edges, others, config)
+
+
+def means_of(views, config):
+    return population(*softened(views, config.temperature), views.zg_bc)
+
+
+def config(**changes):
+    return TrainConfig(**{**SMALL, **changes})

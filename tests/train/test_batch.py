@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from scrcl.errors import InputError
+from scrcl.graph.csr import Graph, normalized_adjacency
+from scrcl.train.batch import BatchSource, Inputs, smooth_genes
+from tests.train.data import config, dense, make_graph, make_inputs
+
+
+def tensors(batch):
+    found = [*vars(batch.cells).values(), batch.edges.pairs, batch.edges.degrees_a]
+    if batch.negatives is not None:
+        found += vars(batch.negatives).values()
+    for each in found:
+        if isinstance(each, torch.Tensor):
+            yield each
+        else:
+            yield from (t for t in vars(each.pattern).values())
+            if each.values_p is not None:
+                yield each.values_p
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
+
+
+def numbered(n=90, k=3):
+    """Inputs whose rows are the cells' own numbers."""
+    graph = make_graph(n, k)
+    rows = np.arange(n, dtype=np.float32)[:, None]
+    return Inputs(rows, -rows, np.ones((4, 2), np.float32), graph)
+
+
+def seeds_of(batch):
+    return batch.cells.x[: batch.n_seeds, 0].long().numpy()
+
+
+@pytest.mark.parametrize("changes", [{}, {"fanout": 2}, {"negatives": "sampled", "n_negatives": 20}])
+def test_a_batch_is_a_function_of_the_seed_and_its_number(changes):
+    inputs, settings = make_inputs(), config(**changes)
+    source = BatchSource(inputs, settings, seed=1)
+    run = list(islice(source.starting_at(0), 15))
+    resumed = list(islice(BatchSource(inputs, settings, seed=1).starting_at(9), 6))
+    assert all(same(a, b) for a, b in zip(run[9:], resumed, strict=True))
+    assert same(source.batch(2), run[2])
+    assert not same(BatchSource(inputs, settings, seed=2).batch(2), run[2])
+
+
+def test_an_epoch_visits_each_cell_once_in_batches_of_one_size():
+    source = BatchSource(numbered(), config(batch_cells=16), seed=0)
+    epoch = [seeds_of(b) for b in islice(source.starting_at(source.n_batches), source.n_batches)]
+    assert sorted(np.concatenate(epoch)) == list(range(90))
+    assert {len(seeds) for seeds in epoch} == {15}
+    assert all((np.diff(seeds) > 0).all() for seeds in epoch)
+    assert not np.array_equal(epoch[0], seeds_of(source.batch(0)))
+
+
+def test_a_batch_holds_its_seeds_rows_of_the_normalised_adjacency_and_their_degrees():
+    inputs = numbered()
+    full = normalized_adjacency(inputs.graph).toarray()
+    batch = BatchSource(inputs, config(batch_cells=16), seed=0).batch(3)
+    seeds, nodes = seeds_of(batch), batch.cells.x[:, 0].long().numpy()
+    assert torch.equal(batch.cells.ax, -batch.cells.x)
+    product = batch.cells.adjacency @ torch.eye(len(nodes))
+    product[range(len(seeds)), range(len(seeds))] += batch.cells.diagonal
+    assert np.allclose(product, full[np.ix_(seeds, nodes)], atol=1e-7)
+    assert full[seeds].sum() == pytest.approx(product.sum().item(), rel=1e-5)
+    assert np.array_equal(batch.edges.degrees_a, inputs.graph.degrees[nodes])
+    pairs = batch.edges.pairs @ torch.eye(len(nodes))
+    assert np.array_equal(pairs, dense(inputs.graph)[np.ix_(seeds, nodes)])
+
+
+def test_a_batch_of_all_cells_is_built_once_and_keeps_their_order():
+    source = BatchSource(numbered(), config(batch_cells=90, negatives="sampled"), seed=0)
+    first, second = islice(source.starting_at(4), 2)
+    assert first is second
+    assert np.array_equal(seeds_of(first), np.arange(90))
+    assert first.negatives is None
+
+
+def test_drawn_neighbours_stand_in_for_those_left_out():
+    inputs = numbered(40, 6)
+    full = normalized_adjacency(inputs.graph).toarray()
+    np.fill_diagonal(full, 0)
+    source = BatchSource(inputs, config(batch_cells=40, fanout=3), seed=0)
+    batches = list(islice(source.starting_at(0), 400))
+    assert max(b.edges.pairs.pattern.offsets_r.diff().max() for b in batches) == 3
+    nodes = batches[0].cells.x[:, 0].long().numpy()
+    total = np.zeros((40, 40))
+    for batch in batches:
+        nodes = batch.cells.x[:, 0].long().numpy()
+        total[:, nodes] += (batch.cells.adjacency @ torch.eye(len(nodes))).numpy() / len(batches)
+    assert np.allclose(total.sum(1), full.sum(1), rtol=0.1)
+    assert np.abs(total - full).max() < 0.05
+    assert torch.allclose(
+        (batches[0].edges.pairs @ torch.ones(len(nodes), 1))[:, 0],
+        batches[0].edges.degrees_a[:40],
+    )
+
+
+def test_negatives_come_from_the_whole_atlas_each_once_with_their_own_halo():
+    source = BatchSource(numbered(), config(negatives="sampled", n_negatives=30), seed=0)
+    drawn = [source.batch(step).negatives for step in range(40)]
+    assert all(len(set(cells.x[:, 0].tolist())) == len(cells.x) == 30 for cells in drawn)
+    assert len(set(torch.cat([cells.x for cells in drawn])[:, 0].tolist())) == 90
+    assert all(len(cells.ax) >= 30 for cells in drawn)
+    everyone = BatchSource(numbered(), config(negatives="sampled", n_negatives=500), seed=0)
+    assert len(everyone.batch(0).negatives.x) == 90
+
+
+def test_batches_read_memory_maps(tmp_path):
+    inputs = make_inputs()
+    for name in ("x", "ax"):
+        np.save(tmp_path / f"{name}.npy", getattr(inputs, name))
+    x, ax = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "ax"))
+    mapped = Inputs(x, ax, inputs.genes, inputs.graph)
+    for cells in (16, 90):
+        settings = config(batch_cells=cells)
+        first, second = (BatchSource(i, settings, seed=0).batch(1) for i in (inputs, mapped))
+        assert same(first, second)
+
+
+def test_a_failure_ahead_reaches_the_reader():
+    inputs = make_inputs()
+    source = BatchSource(inputs, config(), seed=0)
+    source._inputs = Inputs(inputs.x, inputs.ax, inputs.genes, inputs.graph)
+    inputs.graph.indices[0] = 10_000
+    with pytest.raises(IndexError):
+        list(islice(source.starting_at(0), 20))
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    good = make_inputs()
+    with pytest.raises(InputError, match="one row for each of the graph's 90 cells"):
+        Inputs(good.x[:50], good.ax[:50], good.genes, good.graph)
+    with pytest.raises(InputError, match="one width"):
+        Inputs(good.x, good.ax[:, :2], good.genes, good.graph)
+    lone = Graph(np.zeros(2, np.int64), np.empty(0, np.int32))
+    with pytest.raises(InputError, match="at least 2"):
+        Inputs(good.x[:1], good.ax[:1], good.genes, lone)
+
+
+def test_genes_are_propagated_once_over_their_graph():
+    graph = make_graph(12, 2)
+    sketch = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    expected = normalized_adjacency(graph).toarray() @ sketch
+    assert np.allclose(smooth_genes(sketch, graph), expected, atol=1e-6)

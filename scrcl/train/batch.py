@@ -102,7 +102,7 @@ class Batch:
     @property
     def n_seeds(self) -> int:
         """Number of seed cells."""
-        return len(self.cells.diagonal)
+        return self.edges.pattern.shape[0]
 
 
 class BatchSource:
@@ -155,9 +155,7 @@ class BatchSource:
         cells, pattern = self._cells(halo, share, anchors=len(halo.nodes))
         degrees = self._inputs.graph.degrees[halo.nodes].astype(self._inputs.x.dtype)
         weights = None if share is None else to_device(share, self._device)
-        edges = Edges(
-            SparseMatrix.on(pattern, weights), to_device(degrees, self._device), self._n_cells
-        )
+        edges = Edges(pattern, weights, to_device(degrees, self._device), self._n_cells)
         return Batch(cells, edges, self._genes, self._negatives(step))
 
     def _seeds(self, step: int) -> IntArray:
@@ -208,7 +206,10 @@ class BatchSource:
         cells = Cells(
             x=to_device(inputs.x[nodes[:anchors]], self._device),
             ax=to_device(inputs.ax[nodes], self._device),
-            adjacency=SparseMatrix.on(pattern, to_device(values.astype(dtype), self._device)),
-            diagonal=to_device((own * own).astype(dtype), self._device),
+            adjacency=SparseMatrix.on(
+                pattern,
+                to_device(values.astype(dtype), self._device),
+                to_device((own * own).astype(dtype), self._device),
+            ),
         )
         return cells, pattern

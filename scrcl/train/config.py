@@ -15,89 +15,97 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: Literal["pca", "hvg"] = Field(
-        "pca",
+        default="pca",
         description="What the encoders read: principal component scores, or the selected genes' "
         "log values. Read by the stage that writes the views.",
     )
     smoothing_mlp: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Times the MLP view's input is smoothed over the cell graph before training. "
         "Read by the stage that writes the views.",
     )
     smoothing_gcn: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Times the GCN view's input is smoothed before training, beside the encoder's "
         "own two layers. Read by the stage that writes the views.",
     )
     row_normalize: bool = Field(
-        True,
+        default=True,
         description="Scale each cell's input row to one length. Read by the stage that writes the "
         "views.",
     )
 
-    dim: int = Field(128, ge=1, description="Width of each view's embedding E (the paper's d).")
-    refined_dim: int = Field(
-        32, ge=1, description="Width of each view's refined embedding Z (the paper's c)."
+    dim: int = Field(
+        default=128, ge=1, description="Width of each view's embedding E (the paper's d)."
     )
-    leaky_slope: float = Field(0.2, ge=0, le=1, description="Slope of LeakyReLU below zero.")
+    refined_dim: int = Field(
+        default=32, ge=1, description="Width of each view's refined embedding Z (the paper's c)."
+    )
+    leaky_slope: float = Field(
+        default=0.2, ge=0, le=1, description="Slope of LeakyReLU below zero."
+    )
     dropout: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of entries dropped before the GCN's last layer and before refinement.",
     )
 
-    steps: int = Field(200, ge=0, description="Optimizer steps in all.")
+    steps: int = Field(default=200, ge=0, description="Optimizer steps in all.")
     batch_cells: int = Field(
-        8192,
+        default=8192,
         ge=16,
         description="Most seed cells in a batch; at or above the number of cells, every step is "
         "full-batch.",
     )
     fanout: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Most neighbours drawn for a seed cell, reweighted so that sums stay unbiased; "
         "none: all of them.",
     )
-    lr: float = Field(1e-3, gt=0, description="Adam's learning rate after warm-up.")
-    warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
-    weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty on the weights.")
+    lr: float = Field(default=1e-3, gt=0, description="Adam's learning rate after warm-up.")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="Steps over which the learning rate rises."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Adam's L2 penalty on the weights.")
     max_grad_norm: float = Field(
-        100.0, gt=0, description="Longest gradient; a longer one is scaled down to it."
+        default=100.0, gt=0, description="Longest gradient; a longer one is scaled down to it."
     )
 
     temperature: float = Field(
-        1.0, ge=0.02, description="Divides the unit-length embeddings before each softmax (t)."
+        default=1.0,
+        ge=0.02,
+        description="Divides the unit-length embeddings before each softmax (t).",
     )
     hea_cell_weight: float = Field(
-        0.5, ge=0, description="Weight of L_HEA's cell term, a mean over cells (Eq. 3)."
+        default=0.5, ge=0, description="Weight of L_HEA's cell term, a mean over cells (Eq. 3)."
     )
-    alpha: float = Field(100.0, ge=0, description="Weight of L_NDC (Eq. 10).")
-    beta: float = Field(1.0, ge=0, description="Weight of L_CVC (Eq. 10).")
+    alpha: float = Field(default=100.0, ge=0, description="Weight of L_NDC (Eq. 10).")
+    beta: float = Field(default=1.0, ge=0, description="Weight of L_CVC (Eq. 10).")
     cvc_negatives: int = Field(
-        4096,
+        default=4096,
         ge=1,
         description="Negatives that a cell's non-neighbours weigh as much as in L_CVC; at or above "
         "their number, L_CVC is the paper's Eq. 9.",
     )
     negatives: Literal["moments", "sampled", "batch"] = Field(
-        "moments",
+        default="moments",
         description="Where mini-batches take the means over all cells from: running moments, cells "
         "drawn from the whole atlas, or the batch. A batch of every cell needs none of them.",
     )
     n_negatives: int = Field(
-        4096, ge=1, description="Cells drawn a step where `negatives` is 'sampled'."
+        default=4096, ge=1, description="Cells drawn a step where `negatives` is 'sampled'."
     )
     moments_decay: float = Field(
-        0.9, ge=0, lt=1, description="Share of the running moments that a step keeps."
+        default=0.9, ge=0, lt=1, description="Share of the running moments that a step keeps."
     )
 
-    checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints.")
+    checkpoint_every: int = Field(default=50, ge=1, description="Steps between checkpoints.")
     report_every: int = Field(
-        10, ge=1, description="Steps between reports, which also check that all is finite."
+        default=10, ge=1, description="Steps between reports, which also check that all is finite."
     )
 
     def lr_at(self, step: int) -> float:

@@ -107,15 +107,15 @@ class _Soften(torch.autograd.Function):
         ctx: Any,
         e: Tensor,
         temperature: float,
-        target: bool,  # noqa: FBT001
+        target: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = e.new_empty(len(e), 2 * e.shape[1])
         p, r = _halves(features, target=target)
         # Unit rows bound the logits by 1 / t, so no row maximum is looked for.
-        torch.sub(e, 1.0, out=p).div_(temperature).exp_()
+        torch.mul(e, 1 / temperature, out=r)
+        torch.sub(r, 1 / temperature, out=p).exp_()
         partition = p.sum(1)
-        p.div_(partition[:, None])
-        torch.div(e, temperature, out=r)
+        p.mul_(partition.reciprocal()[:, None])
         mean_logit = torch.linalg.vecdot(p, r)
         r.sub_(mean_logit[:, None])
         ctx.save_for_backward(features, partition)
@@ -131,7 +131,7 @@ class _Soften(torch.autograd.Function):
         slope = grad_mean - grad_r.sum(1)
         offset = slope - torch.linalg.vecdot(grad_p, p) + grad_partition * partition
         grad = torch.addcmul(grad_p, r, slope[:, None])
-        grad.add_(offset[:, None]).mul_(p).add_(grad_r).div_(ctx.temperature)
+        grad.add_(offset[:, None]).mul_(p).add_(grad_r).mul_(1 / ctx.temperature)
         return grad, None, None
 
 

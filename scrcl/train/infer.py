@@ -103,9 +103,7 @@ def _write_outputs(
             em = model.encode_mlp(to_device(np.array(inputs.x[block]), device))
             eg = model.encode_gcn_output(to_device(np.array(source[block]), device))
             embedding[block] = _joined(em, eg)
-            refined[block] = _joined(
-                model.refine(em, association), model.refine(eg, association)
-            )
+            refined[block] = _joined(model.refine(em, association), model.refine(eg, association))
             if on_rows is not None:
                 on_rows(block.stop - block.start)
         embedding.flush()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import pad
 
 from scrcl.train.divergence import Softened, contrast, soften
 from scrcl.train.sparse import pair_dots
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrcl.train.config import TrainConfig
     from scrcl.train.divergence import Contrast
     from scrcl.train.model import Views
-    from scrcl.train.sparse import SparseMatrix
+    from scrcl.train.sparse import Pattern
 
 __all__ = ["TERMS", "Edges", "Others", "Population", "losses", "population", "softened"]
 
@@ -49,16 +49,19 @@ class Edges:
 
     Attributes
     ----------
-    pairs
-        `SparseMatrix` of shape (B, A) over (seed, neighbour), neighbours other than the seed
-        itself; ones, or the inverse share of the seed's neighbours that were drawn.
+    pattern
+        Pairs (seed, neighbour), shape (B, A); a seed with itself is visited too, but not stored.
+    weight_p
+        Tensor of shape (P,): the inverse of the share of the seed's neighbours that were drawn;
+        None where all were.
     degrees_a
         Tensor of shape (A,): number of neighbours in the whole graph.
     n_cells
         Number of all cells, N.
     """
 
-    pairs: SparseMatrix
+    pattern: Pattern
+    weight_p: Tensor | None
     degrees_a: Tensor
     n_cells: int
 
@@ -140,8 +143,7 @@ def losses(
     With a batch of every cell, ``others`` its own means, and ``cvc_negatives`` at or above N, these
     are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term zero.
     """
-    pairs = edges.pairs
-    contrasts = contrast(pairs.pattern, keys.features, targets.features, others.whole.target)
+    contrasts = contrast(edges.pattern, keys.features, targets.features, others.whole.target)
     kappa_b = -(contrasts.p_r_b + contrasts.q_r_b)
     zero = kappa_b.new_zeros(())
     return {
@@ -173,11 +175,11 @@ def _ndc(contrasts: Contrast, kappa_b: Tensor, edges: Edges, others: Others) -> 
     n_seeds, mean_a = len(kappa_b), contrasts.mean_a
     if others.own is not None:
         excess_b = (mean_a[:n_seeds] - kappa_b) * (others.share / (n_seeds - 1))
-        mean_a = mean_a + F.pad(excess_b, (0, len(mean_a) - n_seeds))
+        mean_a = mean_a + pad(excess_b, (0, len(mean_a) - n_seeds))
     weight_a = 1 / ((edges.degrees_a + 1) * mean_a.clamp_min(_SMALLEST_MEAN))
-    weight_p = weight_a.index_select(0, edges.pairs.pattern.columns_p)
-    if edges.pairs.values_p is not None:
-        weight_p = weight_p * edges.pairs.values_p
+    weight_p = weight_a.index_select(0, edges.pattern.columns_p)
+    if edges.weight_p is not None:
+        weight_p = weight_p * edges.weight_p
     visited = torch.dot(weight_p, contrasts.kappa_p) + torch.dot(weight_a[:n_seeds], kappa_b)
     return visited / n_seeds
 
@@ -191,11 +193,11 @@ def _cvc(views: Views, edges: Edges, others: Others, negatives: int) -> Tensor:
     weight_b = weight_a[:n_seeds]
     own_b = torch.linalg.vecdot(zm_bc, views.zg_bc)
 
-    dots_p = pair_dots(edges.pairs.pattern, views.zg_bc, views.zm_ac)
-    weight_p = weight_a.index_select(0, edges.pairs.pattern.columns_p)
+    dots_p = pair_dots(edges.pattern, views.zg_bc, views.zm_ac)
+    weight_p = weight_a.index_select(0, edges.pattern.columns_p)
     near_p = (1 - dots_p).square() - weight_p * dots_p.square()
-    if edges.pairs.values_p is not None:
-        near_p = near_p * edges.pairs.values_p
+    if edges.weight_p is not None:
+        near_p = near_p * edges.weight_p
     near_b = (1 - own_b).square() - weight_b * own_b.square()
     far_b = weight_b * _squares(zm_bc, views.zg_bc, others, edges.n_cells)
     return (near_p.sum() + near_b.sum() + far_b.sum()) / n_seeds
@@ -219,4 +221,5 @@ def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, n_cells: int) -> Tens
 
 
 def _quadratic(z_bc: Tensor, gram_cc: Tensor) -> Tensor:
-    return torch.linalg.vecdot(z_bc @ gram_cc, z_bc)
+    squares_b: Tensor = torch.linalg.vecdot(z_bc @ gram_cc, z_bc)
+    return squares_b

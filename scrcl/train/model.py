@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, normalize
 
 if TYPE_CHECKING:
     from scrcl.train.config import TrainConfig
@@ -41,15 +41,12 @@ class Cells:
     ax
         Tensor of shape (A, F): the GCN view's input, already propagated once.
     adjacency
-        `SparseMatrix` of shape (B, A): the normalised adjacency without its diagonal.
-    diagonal
-        Tensor of shape (B,): that diagonal.
+        `SparseMatrix` of shape (B, A): the seeds' rows of the normalised adjacency.
     """
 
     x: Tensor
     ax: Tensor
     adjacency: SparseMatrix
-    diagonal: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +95,7 @@ class ScRCL(nn.Module):
 
     def encode_mlp(self, x_af: Tensor) -> Tensor:
         """Return E^m, shape (A, D), rows of unit length."""
-        return F.normalize(self._activate(self.phi(x_af)), dim=1)
+        return normalize(self._activate(self.phi(x_af)), dim=1)
 
     def encode_gcn_hidden(self, ax_af: Tensor) -> Tensor:
         """Return the first layer's output, shape (A, D), which the second layer propagates."""
@@ -109,13 +106,12 @@ class ScRCL(nn.Module):
     ) -> Tensor:
         """Return E^g, shape (B, D), rows of unit length, from the propagated first layer."""
         hidden_bd = self._activate(self.psi_2(propagated_bd))
-        return F.normalize(self.psi_out(self._drop(hidden_bd, generator)), dim=1)
+        return normalize(self.psi_out(self._drop(hidden_bd, generator)), dim=1)
 
     def encode_gcn(self, cells: Cells, generator: torch.Generator | None = None) -> Tensor:
         """Return E^g of the seed cells, shape (B, D), rows of unit length."""
         hidden_ad = self.encode_gcn_hidden(cells.ax)
-        own_bd = cells.diagonal[:, None] * hidden_ad[: len(cells.diagonal)]
-        return self.encode_gcn_output(cells.adjacency @ hidden_ad + own_bd, generator)
+        return self.encode_gcn_output(cells.adjacency @ hidden_ad, generator)
 
     def gene_embedding(self, genes_mr: Tensor) -> Tensor:
         """Return U, shape (M, C)."""
@@ -137,10 +133,10 @@ class ScRCL(nn.Module):
         eg_bd = self.encode_gcn(cells, generator)
         zm_ac = self.refine(self._drop(em_ad, generator), association_dc)
         zg_bc = self.refine(self._drop(eg_bd, generator), association_dc)
-        return Views(em_ad, eg_bd, F.normalize(zm_ac, dim=1), F.normalize(zg_bc, dim=1))
+        return Views(em_ad, eg_bd, normalize(zm_ac, dim=1), normalize(zg_bc, dim=1))
 
     def _activate(self, hidden: Tensor) -> Tensor:
-        return F.leaky_relu(hidden, self.leaky_slope)
+        return leaky_relu(hidden, self.leaky_slope)
 
     def _drop(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.dropout == 0 or not self.training:

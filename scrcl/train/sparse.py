@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import embedding_bag
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,10 @@ class Pattern:
             (np.arange(n_pairs), indices, indptr), shape=(len(indptr) - 1, n_columns)
         ).tocsc()
         arrays = (
-            *(np.asarray(a, np.int32) for a in (indptr, indices, numbered.indptr, numbered.indices)),
+            *(
+                np.asarray(a, np.int32)
+                for a in (indptr, indices, numbered.indptr, numbered.indices)
+            ),
             np.asarray(numbered.data, np.int64),
         )
         return cls(*(to_device(a, device) for a in arrays))
@@ -79,25 +82,29 @@ class Pattern:
 
 @dataclass(frozen=True, eq=False)
 class SparseMatrix:
-    """Constant values on a `Pattern`; ``values_p`` is a tensor of shape (P,), or None for ones."""
+    """Constant values on a `Pattern`, and a diagonal (row i, column i) beside it.
+
+    Attributes
+    ----------
+    values_p, transposed_p
+        Tensors of shape (P,): values in CSR order, and in that of the transpose.
+    diagonal_r
+        Tensor of shape (R,).
+    """
 
     pattern: Pattern
-    values_p: Tensor | None
-    transposed_p: Tensor | None
+    values_p: Tensor
+    transposed_p: Tensor
+    diagonal_r: Tensor
 
     @classmethod
-    def on(cls, pattern: Pattern, values_p: Tensor | None) -> SparseMatrix:
+    def on(cls, pattern: Pattern, values_p: Tensor, diagonal_r: Tensor) -> SparseMatrix:
         """Place ``values_p`` (in CSR order) on ``pattern``."""
-        return cls(pattern, values_p, None if values_p is None else values_p[pattern.order_p])
+        return cls(pattern, values_p, values_p[pattern.order_p], diagonal_r)
 
     def __matmul__(self, dense_kd: Tensor) -> Tensor:
         """Return the product with a tensor of shape (K, D), of shape (R, D)."""
-        product: Tensor = _Product.apply(dense_kd, self, False)  # type: ignore[no-untyped-call]
-        return product
-
-    def t_matmul(self, dense_rd: Tensor) -> Tensor:
-        """Return the transpose's product with a tensor of shape (R, D), of shape (K, D)."""
-        product: Tensor = _Product.apply(dense_rd, self, True)  # type: ignore[no-untyped-call]
+        product: Tensor = _Product.apply(dense_kd, self)  # type: ignore[no-untyped-call]
         return product
 
 
@@ -115,31 +122,29 @@ def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _row_sums(offsets: Tensor, columns: Tensor, values: Tensor | None, dense: Tensor) -> Tensor:
-    return F.embedding_bag(
+def _row_sums(offsets: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+    return embedding_bag(
         columns, dense, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
     )
-
-
-def _product(matrix: SparseMatrix, dense: Tensor, *, transposed: bool) -> Tensor:
-    pattern = matrix.pattern
-    if transposed:
-        return _row_sums(pattern.offsets_k, pattern.rows_p, matrix.transposed_p, dense)
-    return _row_sums(pattern.offsets_r, pattern.columns_p, matrix.values_p, dense)
 
 
 class _Product(torch.autograd.Function):
     """Product with a sparse matrix; the gradient is the product with its transpose."""
 
     @staticmethod
-    def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix, transposed: bool) -> Tensor:  # noqa: FBT001
-        ctx.matrix, ctx.transposed = matrix, transposed
-        return _product(matrix, dense.contiguous(), transposed=transposed)
+    def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix) -> Tensor:
+        ctx.matrix = matrix
+        pattern, diagonal = matrix.pattern, matrix.diagonal_r
+        product = _row_sums(pattern.offsets_r, pattern.columns_p, matrix.values_p, dense)
+        return product.addcmul_(dense[: len(diagonal)], diagonal[:, None])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        grad = grads[0].contiguous()
-        return _product(ctx.matrix, grad, transposed=not ctx.transposed), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        matrix, grad = ctx.matrix, grads[0].contiguous()
+        pattern, diagonal = matrix.pattern, matrix.diagonal_r
+        product = _row_sums(pattern.offsets_k, pattern.rows_p, matrix.transposed_p, grad)
+        product[: len(diagonal)].addcmul_(grad, diagonal[:, None])
+        return product, None
 
 
 class _PairDots(torch.autograd.Function):
@@ -159,12 +164,17 @@ class _PairDots(torch.autograd.Function):
 def sampled_dots(pattern: Pattern, left_rd: Tensor, right_kd: Tensor) -> Tensor:
     """`pair_dots` without a gradient."""
     zeros_p = left_rd.new_zeros(len(pattern.columns_p))
-    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants(enable=False):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         where = torch.sparse_csr_tensor(
-            pattern.offsets_r, pattern.columns_p, zeros_p, size=pattern.shape
+            pattern.offsets_r,
+            pattern.columns_p,
+            zeros_p,
+            size=pattern.shape,
+            check_invariants=False,
         )
-    return torch.sparse.sampled_addmm(where, left_rd, right_kd.T, beta=0.0).values()
+    dots: Tensor = torch.sparse.sampled_addmm(where, left_rd, right_kd.T, beta=0.0)
+    return dots.values()
 
 
 def sampled_dots_backward(
@@ -173,7 +183,5 @@ def sampled_dots_backward(
     """Return the gradients with respect to the left and the right operand."""
     grad_p = grad_p.contiguous()
     grad_left_rd = _row_sums(pattern.offsets_r, pattern.columns_p, grad_p, right_kd)
-    grad_right_kd = _row_sums(
-        pattern.offsets_k, pattern.rows_p, grad_p[pattern.order_p], left_rd
-    )
+    grad_right_kd = _row_sums(pattern.offsets_k, pattern.rows_p, grad_p[pattern.order_p], left_rd)
     return grad_left_rd, grad_right_kd

@@ -249,7 +249,7 @@ def bad(adata, **changes):
 @pytest.mark.parametrize(
     ("make", "changes", "error", "message"),
     [
-        (make_cells, {"n_clusters": 241}, InputError, "n_clusters .* 240.* got 241"),
+        (make_cells, {"n_clusters": 241}, InputError, r"n_clusters must be .* \(240\); got 241"),
         (make_cells, {"spatial": True}, InputError, "obsm"),
         (make_cells, {"layer": "none"}, InputError, "layer"),
         (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),

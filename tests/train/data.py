@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import normalize
 
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
 from scrcl.train.batch import Inputs
 from scrcl.train.config import TrainConfig
 from scrcl.train.loss import Edges, losses, population, softened
 from scrcl.train.model import Views
-from scrcl.train.sparse import Pattern, SparseMatrix
+from scrcl.train.sparse import Pattern
 
 CPU = torch.device("cpu")
 SMALL = {"dim": 6, "refined_dim": 3, "batch_cells": 16}
@@ -40,13 +40,11 @@ def raw_views(n, dim=5, refined=3, seed=0, dtype=torch.float64):
     """Rows of no particular length, one tensor for each of em, eg, zm, zg, that want a gradient."""
     generator = torch.Generator().manual_seed(seed)
     widths = (dim, dim, refined, refined)
-    return [
-        torch.randn(n, w, generator=generator, dtype=dtype).requires_grad_() for w in widths
-    ]
+    return [torch.randn(n, w, generator=generator, dtype=dtype).requires_grad_() for w in widths]
 
 
 def unit(raw):
-    return [F.normalize(each, dim=1) for each in raw]
+    return [normalize(each, dim=1) for each in raw]
 
 
 def batch_of(graph, halo, em, eg, zm, zg, share=None):
@@ -54,7 +52,7 @@ def batch_of(graph, halo, em, eg, zm, zg, share=None):
     nodes, seeds = torch.from_numpy(halo.nodes), torch.from_numpy(halo.nodes[: halo.n_seeds])
     pattern = Pattern.from_csr(halo.indptr, halo.indices, n_columns=len(nodes), device=CPU)
     degrees = torch.from_numpy(graph.degrees[halo.nodes].astype(np.float64)).to(em.dtype)
-    edges = Edges(SparseMatrix.on(pattern, share), degrees, graph.n)
+    edges = Edges(pattern, share, degrees, graph.n)
     return Views(em[nodes], eg[seeds], zm[nodes], zg[seeds]), edges
 
 

@@ -115,7 +115,7 @@ def test_a_gradient_that_is_not_finite_is_named():
     settings = config(steps=2)
     state = TrainState.fresh(inputs, settings, seed=0)
     state.model.psi_out.weight.register_hook(lambda grad: grad * torch.inf)
-    with pytest.raises(TrainingError, match="grad_norm must stay finite .* at step 1"):
+    with pytest.raises(TrainingError, match=r"grad_norm must stay finite .* at step 1"):
         run(inputs, settings, state=state)
 
 
@@ -124,7 +124,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog
     inputs, settings = make_inputs(), config(steps=6, checkpoint_every=2)
     checkpoints = Checkpoints(tmp_path, "one")
     run(inputs, settings, checkpoints=checkpoints)
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000004.ckpt", "step-00000006.ckpt"]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [
+        "step-00000004.ckpt",
+        "step-00000006.ckpt",
+    ]
     last = tmp_path / "step-00000006.ckpt"
     content = bytearray(last.read_bytes())
     if damage == "flipped":

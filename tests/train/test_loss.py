@@ -5,16 +5,25 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import normalize
 
 from scrcl.graph.sample import sample_halo
 from scrcl.train.loss import TERMS, Others
 from scrcl.train.model import Views
 from scrcl.train.moments import Moments
 from tests import reference_train as reference
-from tests.train.data import batch_of, config, dense, losses_of, make_graph, means_of, raw_views, unit
+from tests.train.data import (
+    batch_of,
+    config,
+    dense,
+    losses_of,
+    make_graph,
+    means_of,
+    raw_views,
+    unit,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +37,9 @@ def assert_same(found, expected, raw, tolerance=1e-10):
     """Value and gradient agree, relative to the larger of one and the expected."""
     assert abs((found - expected).item()) <= tolerance * max(1, abs(expected.item()))
     for ours, theirs in zip(gradients(found, raw), gradients(expected, raw), strict=True):
-        assert ((ours - theirs).abs().max()).item() <= tolerance * max(1, (theirs.abs().max()).item())
+        assert ((ours - theirs).abs().max()).item() <= tolerance * max(
+            1, (theirs.abs().max()).item()
+        )
 
 
 def all_cells(graph, cells):
@@ -99,7 +110,9 @@ def test_with_exact_means_an_epochs_batches_average_to_the_loss_over_all_cells(n
     cells = unit(raw)
     found = epoch(graph, cells, Others(exact(cells, settings), None), settings, n_batches=n_batches)
     expected = reference.terms(*cells, dense(graph), settings)
-    expected["ndc"] = settings.alpha * reference.ndc(*cells[:2], dense(graph), 0.5, self_in_mean=True)
+    expected["ndc"] = settings.alpha * reference.ndc(
+        *cells[:2], dense(graph), 0.5, self_in_mean=True
+    )
     for name in TERMS:
         assert_same(found[name], expected[name], raw)
 
@@ -108,7 +121,7 @@ def test_leaving_a_cell_in_its_own_mean_changes_ndc_by_one_over_the_number_of_ce
     errors = []
     for n in (50, 100, 200, 400):
         em, eg, *_ = (c.detach() for c in unit(raw_views(n)))
-        eg = F.normalize(em + 0.3 * eg, dim=1)
+        eg = normalize(em + 0.3 * eg, dim=1)
         a = dense(make_graph(n, 4))
         kept, left_out = (reference.ndc(em, eg, a, 1.0, self_in_mean=s) for s in (True, False))
         errors.append(((kept / left_out - 1).abs()).item() * n)
@@ -125,7 +138,12 @@ def test_over_all_batches_of_a_size_the_batchs_own_negatives_are_unbiased_in_cvc
         halo = sample_halo(graph, np.array(seeds), fanout=None, rng=RNG)
         views, edges = batch_of(graph, halo, *cells)
         seen = Views(views.em_ad[:size], views.eg_bd, views.zm_ac[:size], views.zg_bc)
-        total = total + losses_of(views, edges, Moments(0.9).observe(means_of(seen, settings)), settings)["cvc"]
+        total = (
+            total
+            + losses_of(views, edges, Moments(0.9).observe(means_of(seen, settings)), settings)[
+                "cvc"
+            ]
+        )
     expected = reference.cvc_per_anchor(*cells[2:], dense(graph), 2)
     assert_same(total / len(batches), expected, raw)
 
@@ -158,8 +176,8 @@ def test_sampled_means_converge_to_the_dense_loss_with_the_square_root_of_their_
             found = losses_of(views, edges, Others(means, None), settings)
             for name in error:
                 squares[name] += (found[name] - expected[name]).item() ** 2 / repeats
-        for name in error:
-            error[name].append(squares[name] ** 0.5)
+        for name, square in squares.items():
+            error[name].append(square**0.5)
     for name in ("ndc", "cvc"):
         slope = np.polyfit(np.log(sizes), np.log(error[name]), 1)[0]
         assert -0.75 < slope < -0.35, (name, error[name])
@@ -178,8 +196,8 @@ def test_drawn_neighbours_are_weighted_so_that_pair_sums_stay_unbiased():
         taken = np.diff(halo.indptr)
         share = torch.from_numpy(np.repeat(graph.degrees / taken, taken))
         found = losses_of(*batch_of(graph, halo, *cells, share=share), others, settings)
-        for name in values:
-            values[name].append(found[name].item())
+        for name, each in values.items():
+            each.append(found[name].item())
     for name, each in values.items():
         error = np.std(each) / np.sqrt(len(each))
         assert abs(np.mean(each) - full[name].item()) < 3.5 * error, name
@@ -222,7 +240,7 @@ def test_float32_keeps_the_divergence_of_nearly_aligned_views():
     graph = make_graph(60, 3)
     raw = raw_views(60, dim=128)
     em, other, zm, zg = unit(raw)
-    eg = F.normalize(em + 0.01 * other, dim=1)
+    eg = normalize(em + 0.01 * other, dim=1)
     settings = config()
     results = {}
     for dtype in (torch.float64, torch.float32):
@@ -236,7 +254,7 @@ def test_float32_keeps_the_divergence_of_nearly_aligned_views():
 
 def test_cells_that_are_all_one_point_leave_the_losses_finite():
     graph = make_graph(10, 2)
-    point = F.normalize(torch.ones(10, 4), dim=1)
+    point = normalize(torch.ones(10, 4), dim=1)
     cells, settings = [point] * 4, config()
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)

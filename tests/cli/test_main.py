@@ -1,0 +1,131 @@
+import json
+import sys
+
+import anndata
+import pytest
+
+from scrcl.cli.main import main
+from tests.cells import FAST_SETTINGS, make_cells
+
+
+@pytest.fixture
+def cells(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    make_cells().write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def scrcl(monkeypatch, capsys):
+    """Run the command line; returns exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["scrcl", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+            raise SystemExit(0)
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return call
+
+
+def fast(*more):
+    return [*more, *(part for setting in FAST_SETTINGS for part in ("--set", setting))]
+
+
+def test_a_run_shows_its_clusters_and_can_be_scored(scrcl, cells, tmp_path):
+    out = tmp_path / "out"
+    code, said, _ = scrcl("run", cells, "-o", out, *fast("--n-clusters", 4, "--memory", "3GB"))
+    assert code == 0
+    assert "report.html" in said
+    assert "train: done in" in said
+    code, said, _ = scrcl("evaluate", out, "--labels", "cell_type", "--json")
+    assert code == 0
+    scores = json.loads(said)
+    assert scores["n_cells"] == 240
+    assert 0 < scores["ari"] <= 1
+    code, said, _ = scrcl("evaluate", out, "--labels", "cell_type")
+    assert f"{scores['ari']:.3f}" in said
+
+
+def test_quiet_prints_the_result_alone(scrcl, cells, tmp_path):
+    _, said, _ = scrcl("run", cells, "-o", tmp_path / "out", *fast("--quiet", "--n-clusters", 3))
+    assert "done in" not in said
+    assert "report.html" in said
+
+
+def test_several_inputs_are_samples(scrcl, cells, tmp_path):
+    other = tmp_path / "other.h5ad"
+    make_cells(seed=1)[:, :120].copy().write_h5ad(other)
+    code, _, _ = scrcl("run", cells, other, "-o", tmp_path / "out", *fast("--n-clusters", 4))
+    assert code == 0
+    found = anndata.read_h5ad(tmp_path / "out" / "result.h5ad")
+    assert found.shape == (480, 120)
+    assert found.obs["sample"].value_counts().to_dict() == {"cells": 240, "other": 240}
+
+
+def test_info_describes_the_input(scrcl, cells):
+    code, said, _ = scrcl("info", cells, "--json")
+    described = json.loads(said)
+    assert code == 0
+    assert (described["n_cells"], described["n_genes"]) == (240, 150)
+    assert described["values"] == "counts"
+    assert described["stored_values"] == make_cells().X.nnz
+    _, said, _ = scrcl("info", cells)
+    assert "density" in said
+
+
+def test_options_win_over_the_file(scrcl, cells, tmp_path):
+    (tmp_path / "run.toml").write_text("seed = 3\nn_clusters = 9\n")
+    out = tmp_path / "out"
+    arguments = ["--config", tmp_path / "run.toml", "--n-clusters", 4]
+    assert scrcl("run", cells, "-o", out, *fast(*arguments))[0] == 0
+    text = (out / "config.toml").read_text()
+    assert "seed = 3" in text
+    assert "n_clusters = 4" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "{tmp}/none.h5ad", "-o", "{tmp}/out"], "none.h5ad"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "999"], "n_clusters"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "some"], "n_clusters"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--layer", "missing"], "layer"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--spatial"], "spatial"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),
+        (["run", "{cells}", "-o", "{cells}"], "OUT"),
+        (["run", "{cells}", "-o", "{cells}/out"], "OUT"),
+        (["run", "{cells}", "-o", "{tmp}"], "cells.h5ad"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--nothing"], "--nothing"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--format", "csv"], "format"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--device", "tpu"], "device"),
+        (["evaluate", "{tmp}", "--labels", "cell_type"], "run.json"),
+        (["info", "{tmp}/none.h5ad"], "none.h5ad"),
+        (["run", "{cells}"], "out"),
+    ],
+)
+def test_bad_input_ends_in_one_message_and_code_2(scrcl, cells, tmp_path, arguments, message):
+    filled = [text.format(cells=cells, tmp=tmp_path) for text in arguments]
+    code, _, said = scrcl(*filled)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.h5ad"]
+
+
+def test_a_label_that_is_not_there_is_named_with_those_that_are(scrcl, cells, tmp_path):
+    out = tmp_path / "out"
+    scrcl("run", cells, "-o", out, *fast("--quiet", "--n-clusters", 4))
+    code, _, said = scrcl("evaluate", out, "--labels", "celltype")
+    assert code == 2
+    assert "cell_type" in said
+
+
+def test_the_version_is_told(scrcl):
+    from scrcl import __version__
+
+    assert scrcl("--version")[1].strip() == __version__

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bench.process import commit, timed
 
 __all__ = ["Case", "run_case", "table"]
 
@@ -63,8 +64,10 @@ def run_case(path: Path, method: str, seed: int, settings: list[str]) -> Case:
     obs.file.close()
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         found = Path(folder) / ("out" if method == "scrcl" else "labels.npy")
-        command = _command(path, method, k=k, seed=seed, out=found, spatial=spatial, settings=settings)
-        seconds, peak = _timed(command)
+        command = _command(
+            path, method, k=k, seed=seed, out=found, spatial=spatial, settings=settings
+        )
+        seconds, peak = timed(command)
         clusters = _scrcl_labels(found) if method == "scrcl" else np.load(found)
         scores = score(clusters, labels[has_counts])
     return Case(
@@ -143,18 +146,6 @@ def _command(
     return [*command, "--spatial"] if spatial else command
 
 
-def _timed(command: list[str]) -> tuple[float, int]:
-    """Wall-clock seconds and peak resident bytes of a command."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    scale = 1 if platform.system() == "Darwin" else 1024
-    return time.perf_counter() - start, usage.ru_maxrss * scale
-
-
 def _scrcl_labels(out: Path) -> Any:
     return np.load(out / "stages" / "cluster" / "labels.npy")
 
@@ -167,7 +158,7 @@ def _report(cases: list[Case], args: argparse.Namespace) -> str:
             "",
             f"`{command}`",
             "",
-            f"Commit {_commit()}; {platform.machine()}, {os.cpu_count()} cores, "
+            f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}; seeds {args.seeds}. Mean ± deviation over seeds; "
             "seconds are the median of whole processes, MB the largest peak of resident memory. "
             "scrcl ran in its one default configuration"
@@ -177,13 +168,6 @@ def _report(cases: list[Case], args: argparse.Namespace) -> str:
             "",
         ]
     )
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -209,7 +193,9 @@ def main(arguments: list[str] | None = None) -> None:
                     cases.append(case)
                     log.write(json.dumps(asdict(case)) + "\n")
                     log.flush()
-                    print(f"{case.dataset} {method} {seed}: ARI {case.ari:.3f}, {case.seconds:.0f} s")
+                    print(
+                        f"{case.dataset} {method} {seed}: ARI {case.ari:.3f}, {case.seconds:.0f} s"
+                    )
     args.out.write_text(_report(cases, args), encoding="utf-8")
     print(table(cases))
 

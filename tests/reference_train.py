@@ -1,4 +1,4 @@
-"""Dense twins of `scrcl.train`, written from the paper's equations: N x N matrices, float64, small N."""
+"""Dense twins of `scrcl.train`, from the paper's equations: N x N matrices, float64, small N."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(help=".h5ad, AnnData .zarr, 10x .h5, or a matrix.mtx folder; several are samples."),
+    typer.Argument(
+        help=".h5ad, AnnData .zarr, 10x .h5, or a matrix.mtx folder; several are samples."
+    ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every random stream [default: 0].")]
@@ -60,9 +62,7 @@ def run(
     fmt: Annotated[
         str | None, typer.Option("--format", help="h5ad or zarr [default: h5ad].")
     ] = None,
-    keep_x: Annotated[
-        bool | None, typer.Option("--keep-x", help="Copy X into the result.")
-    ] = None,
+    keep_x: Annotated[bool | None, typer.Option("--keep-x", help="Copy X into the result.")] = None,
     config: Config = None,
     settings: Settings = None,
     restart: Restart = False,
@@ -164,7 +164,9 @@ def main() -> None:
         _fail("interrupted; the same command goes on from here.", INTERRUPTED)
 
 
-def _run_and_show(inputs: list[Path], out: Path, config: Any, *, restart: bool, quiet: bool) -> None:
+def _run_and_show(
+    inputs: list[Path], out: Path, config: Any, *, restart: bool, quiet: bool
+) -> None:
     from scrcl._progress import Silent
     from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
     from scrcl.engine.pipeline import run_pipeline

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -16,9 +16,17 @@ from rich.table import Table
 from scrcl.engine.config import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Bars", "Lines", "clusters_table", "console", "info_table", "reporter_for", "stages_table"]
+__all__ = [
+    "Bars",
+    "Lines",
+    "clusters_table",
+    "console",
+    "info_table",
+    "reporter_for",
+    "stages_table",
+]
 
 console = Console(highlight=False)
 _LINE_EVERY_S = 30.0
@@ -41,7 +49,7 @@ class Bars:
         )
         self._task: Any = None
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -59,7 +67,8 @@ class Bars:
             self._progress.advance(self._task, n)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show the losses beside the bar."""
+        """Show the losses beside the bar, which counts the steps."""
+        del step
         if self._task is not None:
             self._progress.update(self._task, said=_losses(values))
 
@@ -88,7 +97,7 @@ class Lines:
         self._name, self._unit, self._total, self._done = "", "", 0, 0
         self._started_s = self._said_s = time.monotonic()
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,7 +149,7 @@ def reporter_for(on: Console) -> Bars | Lines:
     return Bars(on) if on.is_terminal else Lines(on)
 
 
-def clusters_table(clusters: list[Mapping[str, Any]]) -> Table:
+def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     """Sizes and first markers of the clusters."""
     table = Table("cluster", "cells", "share", "markers", box=None, pad_edge=False)
     for row in clusters:
@@ -149,7 +158,7 @@ def clusters_table(clusters: list[Mapping[str, Any]]) -> Table:
     return table
 
 
-def stages_table(stages: list[Mapping[str, Any]]) -> Table:
+def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
     """Time, memory and rate of the stages."""
     table = Table("stage", "seconds", "peak memory", "read", "cells/s", box=None, pad_edge=False)
     for row in stages:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scrcl.engine.stage import Run
-    from scrcl.typing import BoolArray, Csr, FloatArray
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
 __all__ = ["OBSM", "OBSP", "Annotations", "collect", "write_into"]
 
@@ -76,7 +76,7 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[at] = result.obs["scrcl"].cat.codes
     categories = result.obs["scrcl"].cat.categories
-    adata.obs["scrcl"] = pd.Categorical.from_codes(codes.tolist(), categories=categories)
+    adata.obs["scrcl"] = pd.Categorical.from_codes(codes, categories=categories)
     for key in OBSM:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[at] = result.obsm[key]
@@ -86,11 +86,11 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     adata.uns["scrcl"] = result.uns["scrcl"]
 
 
-def _categorical(labels: Any) -> pd.Categorical:
+def _categorical(labels: IntArray) -> pd.Categorical:
     import pandas as pd
 
-    names = [str(i) for i in range(int(labels.max()) + 1)]
-    return pd.Categorical.from_codes(labels.tolist(), categories=names)
+    names = pd.Index([str(i) for i in range(int(labels.max()) + 1)])
+    return pd.Categorical.from_codes(labels, categories=names)
 
 
 def _spread(matrix: Csr, at: Any, n: int) -> Csr:

@@ -94,9 +94,7 @@ def _fit_in(
     if not paths:
         message = "data must name at least one file; got none."
         raise InputError(message)
-    return _read(
-        run_pipeline(paths, out, config, reporter=reporter, restart=restart).result_path
-    )
+    return _read(run_pipeline(paths, out, config, reporter=reporter, restart=restart).result_path)
 
 
 def _read(path: Path) -> AnnData:

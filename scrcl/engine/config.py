@@ -75,7 +75,9 @@ class FeaturesConfig(_Settings):
 class ReduceConfig(_Settings):
     """The principal components."""
 
-    n_comps: int = Field(100, ge=2, description="Principal components kept, fewer where data has fewer.")
+    n_comps: int = Field(
+        100, ge=2, description="Principal components kept, fewer where data has fewer."
+    )
 
 
 class GraphConfig(_Settings):
@@ -85,25 +87,33 @@ class GraphConfig(_Settings):
     backend: Literal["auto", "exact", "ivf"] = Field(
         "auto", description="Search: exact below 20,000 cells, FAISS IVF-Flat above."
     )
-    recall: float = Field(0.95, gt=0, le=1, description="Recall that an approximate search must reach.")
+    recall: float = Field(
+        0.95, gt=0, le=1, description="Recall that an approximate search must reach."
+    )
 
 
 class GenesConfig(_Settings):
     """The gene graph."""
 
-    n_neighbors: int = Field(5, ge=1, description="Nearest neighbours of a gene on the gene sketch.")
+    n_neighbors: int = Field(
+        5, ge=1, description="Nearest neighbours of a gene on the gene sketch."
+    )
 
 
 class ClusterConfig(_Settings):
     """The final clustering."""
 
-    resolution: float = Field(1.0, gt=0, description="Leiden resolution behind `n_clusters = auto`.")
+    resolution: float = Field(
+        1.0, gt=0, description="Leiden resolution behind `n_clusters = auto`."
+    )
 
 
 class ReportConfig(_Settings):
     """What the report shows."""
 
-    umap_cells: int = Field(5000, ge=0, description="Cells drawn (and laid out) in the UMAP picture.")
+    umap_cells: int = Field(
+        5000, ge=0, description="Cells drawn (and laid out) in the UMAP picture."
+    )
     n_markers: int = Field(10, ge=1, description="Marker genes kept for each cluster.")
 
 

@@ -97,7 +97,9 @@ def _result_obs(out: Path) -> pd.DataFrame:
     for name in ("result.h5ad", "result.zarr"):
         if (out / name).exists():
             return read_obs(out / name)
-    message = f"OUT must hold a finished run; got {out}, which has no result yet. Run it to the end."
+    message = (
+        f"OUT must hold a finished run; got {out}, which has no result yet. Run it to the end."
+    )
     raise StoreError(message)
 
 

@@ -57,9 +57,7 @@ def _clusters(labels: IntArray, markers: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _write_result(
-    run: Run, found: Annotations, markers: pd.DataFrame, store: FeatureStore
-) -> str:
+def _write_result(run: Run, found: Annotations, markers: pd.DataFrame, store: FeatureStore) -> str:
     from scrcl.io.results import write_result
 
     name = f"result.{run.config.format}"
@@ -91,9 +89,8 @@ def _var(run: Run) -> pd.DataFrame:
     var = run.matrix.var.copy()
     for column in ("means", "dispersions", "dispersions_norm"):
         var[column] = table[column].reindex(var.index).to_numpy()
-    var["highly_variable"] = False
     chosen = np.load(run.stage("features") / "genes.npy")
-    var.iloc[chosen, var.columns.get_loc("highly_variable")] = True
+    var["highly_variable"] = np.isin(np.arange(len(var)), chosen)
     return var
 
 
@@ -163,7 +160,9 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
     if stats["already_log"]:
         notes.append("The values are not counts: they were taken as log-normalised already.")
     if stats["n_cells"] > stats["n_cells_kept"]:
-        notes.append(f"{stats['n_cells'] - stats['n_cells_kept']:,} cells without counts were left out.")
+        notes.append(
+            f"{stats['n_cells'] - stats['n_cells_kept']:,} cells without counts were left out."
+        )
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
     if graph["recall"] < run.config.graph.recall:

@@ -52,7 +52,9 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
         "n_batches": batches.n_batches,
         "n_parameters": sum(p.numel() for p in state.model.parameters()),
         "device": device,
-        "losses": {k: v for k, v in state.history[-1].items() if k != "step"} if state.history else {},
+        "losses": {k: v for k, v in state.history[-1].items() if k != "step"}
+        if state.history
+        else {},
     }
 
 

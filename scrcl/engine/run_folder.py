@@ -45,7 +45,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        message = f"OUT must be the output folder of `scrcl run`; got {path} (no {_MANIFEST} in it)."
+        message = (
+            f"OUT must be the output folder of `scrcl run`; got {path} (no {_MANIFEST} in it)."
+        )
         raise StoreError(message) from None
     except (OSError, json.JSONDecodeError) as error:
         message = f"{path / _MANIFEST} must be readable; got {error}."

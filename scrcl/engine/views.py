@@ -48,7 +48,12 @@ def _write_views(run: Run, folder: Path) -> None:
     rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
     for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
         propagate(
-            points, graph, folder / f"{name}.npy", n_times=times, block_rows=rows, n_workers=n_workers
+            points,
+            graph,
+            folder / f"{name}.npy",
+            n_times=times,
+            block_rows=rows,
+            n_workers=n_workers,
         )
     base.unlink()
 

@@ -17,7 +17,7 @@ def one_blas_thread() -> Iterator[None]:
 
     The last digits of a threaded matrix product may change with the number of threads.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore", "write_features"]
 
 _GRAM_BYTES = 16 << 20
+_SPARSE_DENSITY = 0.07
+"""Below it, sparse products are the faster ones (measured with 2,000 genes)."""
 
 
 class FeatureStore:
@@ -107,7 +109,7 @@ def write_features(
     """Write the log values of chosen cells and genes into ``folder``, and return the store.
 
     Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks
-    and ``n_workers + 3`` Gram matrices.
+    and ``2 * n_workers + 3`` Gram matrices.
 
     Parameters
     ----------
@@ -155,6 +157,10 @@ def _add(total: _Products, more: _Products) -> _Products:
 def _gram(block: Csr) -> FloatArray:
     """Return ``block.T @ block`` in float64, dense, shape (n_genes, n_genes)."""
     n_rows, n_genes = block.shape
+    if block.nnz < _SPARSE_DENSITY * n_rows * n_genes:
+        wide = block.astype(np.float64)
+        sparse_products: FloatArray = (wide.T @ wide).toarray()
+        return sparse_products
     products = np.zeros((n_genes, n_genes))
     step = max(_GRAM_BYTES // (8 * n_genes), 1)
     for start in range(0, n_rows, step):

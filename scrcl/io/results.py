@@ -31,7 +31,7 @@ __all__ = ["read_obs", "write_result"]
 
 _BLOCK_BYTES = 32 << 20
 _NUMBERS = {"bool", "boolean", "float16", "float32", "float64"} | {
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+    f"{kind}{bits}" for kind in ("int", "uint", "Int", "UInt") for bits in (8, 16, 32, 64)
 }
 
 
@@ -140,7 +140,7 @@ def _storable_column(column: pd.Series) -> pd.Series:
         if categories.dtype.kind in "biuf" or categories.inferred_type in ("string", "empty"):
             return column
         return column.cat.rename_categories(make_index_unique(categories.astype(str)))
-    if dtype.name.lower() in _NUMBERS:
+    if dtype.name in _NUMBERS:
         return column
     if pd.api.types.is_float_dtype(dtype):
         return column.astype(np.float64)

@@ -1,14 +1,15 @@
 """Symmetric KL divergences of cells' softened embeddings, as inner products.
 
-With logits ``l = e / t`` and ``p = softmax(l)``, log-partitions cancel from the divergence of cells
-i and j: ``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. As each distribution sums to one, any number may
-be added to a row of logits. Shifting each row by its own mean, ``r = l - p . l``, leaves
+With logits ``l = e / t`` and ``p = softmax(l)``, log-partitions cancel from the divergence of
+cells i and j: ``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. As each distribution sums to one, any
+number may be added to a row of logits. A shift of each row by its own mean, ``r = l - p . l``,
+leaves
 
     kappa_ij = - (p_i . r'_j + r_i . q_j) = - key_i . target_j,
 
-with ``key = [p | r]`` and ``target = [r' | q]``: the divergence over pairs is a sampled product, its
-mean over all cells is the key times the mean target, and float32 keeps the small divergences of
-aligned views (entropies near log d, subtracted from each other, would not).
+with ``key = [p | r]`` and ``target = [r' | q]``: the divergence over pairs is a sampled product,
+and its mean over all cells is the key times the mean target. It also lets float32 keep the small
+divergences of aligned views: entropies near log d, subtracted from each other, would lose them.
 
 The two functions here carry their own gradients, which saves two thirds of the passes over memory
 that autograd would make of them.

@@ -1,4 +1,4 @@
-"""All cells through the trained encoders, layer by layer, so that no neighbour is computed twice."""
+"""All cells through the trained encoders, layer by layer: no neighbour is computed twice."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ The paper writes them over all N x N pairs of cells. None needs them: divergence
 (`scrcl.train.divergence`), and so are similarities, ``sum_j S_ij^2 = N zm_i^T G zm_i`` with G the
 mean of ``zg_j zg_j^T``. What a loss needs of all cells is thus a handful of means (`Population`).
 
-A mini-batch visits the ordered pairs (i, j) with j a seed and i its neighbour or itself: E^g_j needs
-j's neighbours, E^m_i needs nobody's. Over an epoch each pair is visited once, so that with exact
-means the average over an epoch is the loss over all cells.
+A mini-batch visits the ordered pairs (i, j) with j a seed and i its neighbour or itself: E^g_j
+needs j's neighbours, E^m_i needs nobody's. Over an epoch each pair is visited once, so that with
+exact means the average over an epoch is the loss over all cells.
 
 References
 ----------
@@ -180,7 +180,9 @@ def _ndc(contrasts: Contrast, kappa_b: Tensor, edges: Edges, others: Others) -> 
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
     if edges.weight_p is not None:
         weight_p = weight_p * edges.weight_p
-    visited = torch.dot(weight_p, contrasts.kappa_p) + torch.dot(weight_a[:n_seeds], kappa_b)
+    visited: Tensor = torch.dot(weight_p, contrasts.kappa_p) + torch.dot(
+        weight_a[:n_seeds], kappa_b
+    )
     return visited / n_seeds
 
 
@@ -191,7 +193,7 @@ def _cvc(views: Views, edges: Edges, others: Others, negatives: int) -> Tensor:
     n_far_a = edges.n_cells - 1 - edges.degrees_a
     weight_a = n_far_a.clamp_max(negatives) / n_far_a.clamp_min(1)
     weight_b = weight_a[:n_seeds]
-    own_b = torch.linalg.vecdot(zm_bc, views.zg_bc)
+    own_b: Tensor = torch.linalg.vecdot(zm_bc, views.zg_bc)
 
     dots_p = pair_dots(edges.pattern, views.zg_bc, views.zm_ac)
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
@@ -211,10 +213,9 @@ def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, n_cells: int) -> Tens
         return total_b
 
     def excess(anchors_bc: Tensor, own: Population) -> Tensor:
-        own_square_b = torch.linalg.vecdot(anchors_bc, zg_bc).square()
-        return (_quadratic(anchors_bc, own.gram) - own_square_b) * (
-            (n_cells - n_seeds) / (n_seeds - 1)
-        )
+        own_b: Tensor = torch.linalg.vecdot(anchors_bc, zg_bc)
+        beyond = (n_cells - n_seeds) / (n_seeds - 1)
+        return beyond * (_quadratic(anchors_bc, own.gram) - own_b.square())
 
     live_b, frozen_b = excess(zm_bc, others.own), excess(zm_bc.detach(), others.own)
     return total_b + others.share * live_b + (1 - others.share) * (frozen_b - frozen_b.detach())

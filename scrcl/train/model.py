@@ -51,7 +51,7 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Both views' embeddings, with rows of unit length: the MLP's of anchors, the GCN's of seeds."""
+    """Embeddings with rows of unit length: the MLP view's of anchors, the GCN view's of seeds."""
 
     em_ad: Tensor
     eg_bd: Tensor

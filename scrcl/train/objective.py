@@ -28,7 +28,7 @@ def objective(
 ) -> dict[str, Tensor]:
     """Return the batch's weighted terms (`scrcl.train.loss.losses`).
 
-    With ``config.negatives`` of "moments", a batch that does not hold every cell enters ``moments``.
+    Where ``config.negatives`` is "moments", a batch that does not hold every cell enters them.
     """
     association = model.association(batch.genes)
     views = model(batch.cells, association, generator)

@@ -59,20 +59,16 @@ class Pattern:
     def from_csr(
         cls, indptr: IntArray, indices: IntArray, *, n_columns: int, device: torch.device
     ) -> Pattern:
-        """Build both orders of the CSR pattern ``indptr`` (R + 1,), ``indices`` (P,) on ``device``."""
+        """Build both orders of the CSR pattern ``indptr``, ``indices`` on ``device``."""
         n_pairs = len(indices)
         assert n_pairs < np.iinfo(np.int32).max, "a batch holds fewer than 2^31 pairs"
         numbered = sp.csr_matrix(
             (np.arange(n_pairs), indices, indptr), shape=(len(indptr) - 1, n_columns)
         ).tocsc()
-        arrays = (
-            *(
-                np.asarray(a, np.int32)
-                for a in (indptr, indices, numbered.indptr, numbered.indices)
-            ),
-            np.asarray(numbered.data, np.int64),
-        )
-        return cls(*(to_device(a, device) for a in arrays))
+        both = (indptr, indices, numbered.indptr, numbered.indices)
+        narrow: list[np.ndarray[Any, Any]] = [np.asarray(each, np.int32) for each in both]
+        order = np.asarray(numbered.data, np.int64)
+        return cls(*(to_device(each, device) for each in narrow), to_device(order, device))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -21,11 +21,13 @@ def scrcl(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["scrcl", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        code = 0
+        try:
             main()
-            raise SystemExit(0)
+        except SystemExit as ended:
+            code = ended.code or 0
         said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        return code, said.out, said.err
 
     return call
 

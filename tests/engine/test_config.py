@@ -6,7 +6,13 @@ from scrcl.errors import InputError
 
 @pytest.mark.parametrize(
     ("text", "n_bytes"),
-    [("2GB", 2 * 10**9), ("512MiB", 512 * 2**20), ("1.5 g", 1_500_000_000), (4096, 4096), ("77", 77)],
+    [
+        ("2GB", 2 * 10**9),
+        ("512MiB", 512 * 2**20),
+        ("1.5 g", 1_500_000_000),
+        (4096, 4096),
+        ("77", 77),
+    ],
 )
 def test_sizes_are_read_with_their_units(text, n_bytes):
     assert parse_bytes(text) == n_bytes
@@ -26,7 +32,7 @@ def test_sizes_are_shown_with_three_digits():
 
 def test_settings_win_over_options_and_options_over_the_file(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('seed = 1\nn_clusters = 3\n[train]\nlr = 0.5\nsteps = 7\n')
+    file.write_text("seed = 1\nn_clusters = 3\n[train]\nlr = 0.5\nsteps = 7\n")
     config = load_config(file, settings=["train.lr=0.25"], overrides={"seed": 2})
     assert (config.seed, config.n_clusters, config.train.lr, config.train.steps) == (2, 3, 0.25, 7)
 

@@ -32,7 +32,7 @@ def test_the_folder_of_another_run_is_refused_and_the_difference_named(tmp_path)
     with claim(tmp_path / "out", "a") as folder:
         folder.save()
     with (
-        pytest.raises(ResumeError, match="input.path is 'a' there and 'b' here"),
+        pytest.raises(ResumeError, match=r"input\.path is 'a' there and 'b' here"),
         claim(tmp_path / "out", "b"),
     ):
         pass
@@ -53,7 +53,7 @@ def test_restart_starts_over_and_leaves_what_is_not_ours(tmp_path):
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_folder_of_somebody_else_is_refused(tmp_path, restart):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ResumeError, match="thesis.tex"), claim(tmp_path, restart=restart):
+    with pytest.raises(ResumeError, match=r"thesis\.tex"), claim(tmp_path, restart=restart):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -77,15 +77,19 @@ def test_a_path_that_cannot_be_made_is_refused(tmp_path):
         pass
 
 
+def fail_in(folder):
+    folder.save()
+    folder.stage("read").mkdir(parents=True)
+    raise InputError("bad")
+
+
 @pytest.mark.parametrize("existed", [False, True])
 def test_bad_input_leaves_nothing_behind(tmp_path, existed):
     out = tmp_path / "out"
     if existed:
         out.mkdir()
     with pytest.raises(InputError), claim(out) as folder:
-        folder.save()
-        folder.stage("read").mkdir(parents=True)
-        raise InputError("bad")
+        fail_in(folder)
     assert out.exists() is existed
     assert not existed or not list(out.iterdir())
 

@@ -38,6 +38,16 @@ def test_the_store_holds_normalised_rows_and_their_products(block_rows, n_worker
     assert store.parts()[-1][1] == store.n_obs
 
 
+@pytest.mark.parametrize("density", [0.02, 0.5])
+def test_products_are_the_same_for_sparse_and_for_full_rows(density, tmp_path):
+    x = from_anndata(table(random_counts(300, 60, density=density))).x(100)
+    store = write_features(
+        x, tmp_path, rows=np.ones(300, bool), genes=np.arange(60), already_log=False
+    )
+    wide = store.rows_block(0, 300).toarray().astype(np.float64)
+    np.testing.assert_allclose(store.gram(), wide.T @ wide, rtol=1e-10)
+
+
 def test_any_range_of_rows_can_be_read(tmp_path):
     store = written(tmp_path)
     found = sparse.vstack([rows for _, rows in FeatureStore.open(tmp_path)]).toarray()

@@ -32,9 +32,7 @@ def palette(n: int) -> list[str]:
     return [*_TABLEAU, *more][:n]
 
 
-def scatter(
-    xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False
-) -> str:
+def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False) -> str:
     """Points coloured by cluster with each name at its cluster's median, as base64 PNG.
 
     Parameters

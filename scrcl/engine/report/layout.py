@@ -35,6 +35,8 @@ def umap_layout(points: FloatArray, *, seed: int) -> FloatArray:
         init="spectral" if len(points) > 3 * n_neighbors else "random",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # disconnected graphs and spectral fallbacks only move islands
+        warnings.simplefilter(
+            "ignore"
+        )  # disconnected graphs and spectral fallbacks only move islands
         layout: FloatArray = model.fit_transform(np.ascontiguousarray(points, dtype=np.float32))
     return layout

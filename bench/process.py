@@ -1,0 +1,30 @@
+"""Commands timed from outside, and the commit they were run at."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+
+__all__ = ["commit", "timed"]
+
+
+def timed(command: list[str]) -> tuple[float, int]:
+    """Wall-clock seconds and peak resident bytes of a command, as the kernel accounts them."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    scale = 1 if platform.system() == "Darwin" else 1024
+    return time.perf_counter() - start, usage.ru_maxrss * scale
+
+
+def commit() -> str:
+    """Short hash of the commit that is checked out."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,6 +157,9 @@ def _version(
 
 def main() -> None:
     """Run the command line; deliberate errors become one line and exit code 2."""
+    # OpenMP's threads spin while they wait: on cores shared with other work a training step then
+    # takes ten times as long. Read when torch is loaded, so it must be set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except ScrclError as error:

@@ -7,15 +7,18 @@ again. A stage reads the folders of those before it, and nothing else.
 
 from __future__ import annotations
 
+import errno
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import atomic_folder
 from scrcl.engine.usage import UsageMeter
+from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from scrcl._progress import Reporter
@@ -84,7 +87,11 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
     run.reporter.stage_started(stage.name, None, "cells")
-    with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:
+    with (
+        _full_disk_named(run, stage),
+        UsageMeter() as meter,
+        atomic_folder(run.folder.stage(stage.name)) as partial,
+    ):
         said = stage.fill(run, partial)
     usage = meter.usage
     n_cells = said.get("n_cells")
@@ -99,3 +106,17 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     run.folder.finish(record)
     run.reporter.stage_finished(stage.name, usage.seconds, resumed=False)
     return record
+
+
+@contextmanager
+def _full_disk_named(run: Run, stage: Stage) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message = (
+            f"the disk of {run.folder.path} must have room for the stage {stage.name}; it is full. "
+            "Make room and run the same command again: finished stages are kept."
+        )
+        raise StoreError(message) from error

@@ -93,7 +93,7 @@ def _in_blocks(array: np.ndarray) -> np.ndarray | da.Array:
     """Return a memory map of a whole file as a dask array of row blocks, anything else as it is."""
     base: Any = array.base  # a view of a map cannot be opened again from its file alone
     if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
-        return array
+        return np.asarray(array)
     file = {
         "filename": array.filename,
         "dtype": array.dtype,

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, normalize
+from torch.nn.functional import leaky_relu
+
+from scrcl.train.rows import unit_rows
 
 if TYPE_CHECKING:
     from scrcl.train.config import TrainConfig
@@ -95,7 +97,7 @@ class ScRCL(nn.Module):
 
     def encode_mlp(self, x_af: Tensor) -> Tensor:
         """Return E^m, shape (A, D), rows of unit length."""
-        return normalize(self._activate(self.phi(x_af)), dim=1)
+        return unit_rows(self._activate(self.phi(x_af)))
 
     def encode_gcn_hidden(self, ax_af: Tensor) -> Tensor:
         """Return the first layer's output, shape (A, D), which the second layer propagates."""
@@ -106,7 +108,7 @@ class ScRCL(nn.Module):
     ) -> Tensor:
         """Return E^g, shape (B, D), rows of unit length, from the propagated first layer."""
         hidden_bd = self._activate(self.psi_2(propagated_bd))
-        return normalize(self.psi_out(self._drop(hidden_bd, generator)), dim=1)
+        return unit_rows(self.psi_out(self._drop(hidden_bd, generator)))
 
     def encode_gcn(self, cells: Cells, generator: torch.Generator | None = None) -> Tensor:
         """Return E^g of the seed cells, shape (B, D), rows of unit length."""
@@ -133,7 +135,7 @@ class ScRCL(nn.Module):
         eg_bd = self.encode_gcn(cells, generator)
         zm_ac = self.refine(self._drop(em_ad, generator), association_dc)
         zg_bc = self.refine(self._drop(eg_bd, generator), association_dc)
-        return Views(em_ad, eg_bd, normalize(zm_ac, dim=1), normalize(zg_bc, dim=1))
+        return Views(em_ad, eg_bd, unit_rows(zm_ac), unit_rows(zg_bc))
 
     def _activate(self, hidden: Tensor) -> Tensor:
         return leaky_relu(hidden, self.leaky_slope)

@@ -65,10 +65,17 @@ class Pattern:
         numbered = sp.csr_matrix(
             (np.arange(n_pairs), indices, indptr), shape=(len(indptr) - 1, n_columns)
         ).tocsc()
-        both = (indptr, indices, numbered.indptr, numbered.indices)
-        narrow: list[np.ndarray[Any, Any]] = [np.asarray(each, np.int32) for each in both]
-        order = np.asarray(numbered.data, np.int64)
-        return cls(*(to_device(each, device) for each in narrow), to_device(order, device))
+
+        def int32(array: IntArray) -> Tensor:
+            return to_device(np.asarray(array, np.int32), device)
+
+        return cls(
+            offsets_r=int32(indptr),
+            columns_p=int32(indices),
+            offsets_k=int32(numbered.indptr),
+            rows_p=int32(numbered.indices),
+            order_p=to_device(np.asarray(numbered.data, np.int64), device),
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
+from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.stream import iter_rows
 from tests.stores import (
@@ -225,6 +226,7 @@ def test_an_object_in_memory_with_unsorted_rows_is_not_sorted_in_place():
     adata = table(x)
     kept = adata.X.data.copy(), adata.X.indices.copy()
     np.testing.assert_array_equal(whole(from_anndata(adata).x(2)), [[2, 0, 1], [0, 0, 3]])
+    np.testing.assert_array_equal(canonical_rows(adata.X).toarray(), [[2, 0, 1], [0, 0, 3]])
     np.testing.assert_array_equal(adata.X.data, kept[0])
     np.testing.assert_array_equal(adata.X.indices, kept[1])
 

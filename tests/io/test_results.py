@@ -36,7 +36,11 @@ def test_a_result_reads_back_as_it_was_written(fmt, tmp_path):
         tmp_path / f"r.{fmt}",
         fmt,
         obs=obs,
-        obsm={"X_scrcl": np.load(tmp_path / "e.npy", mmap_mode="r"), "spatial": np.ones((30, 2))},
+        obsm={
+            "X_scrcl": np.load(tmp_path / "e.npy", mmap_mode="r"),
+            "part": np.load(tmp_path / "e.npy", mmap_mode="r")[:, 1:3],
+            "spatial": np.ones((30, 2)),
+        },
         obsp={"distances": graph},
         uns={"scrcl": {"seed": 0, "markers": pd.DataFrame({"gene": ["a", "b"]})}},
         x=from_anndata(table(COUNTS)).x(7),
@@ -45,6 +49,7 @@ def test_a_result_reads_back_as_it_was_written(fmt, tmp_path):
     assert list(result.obs["scrcl"]) == ["2", "10"] * 15
     assert result.obs["n"].dtype == np.int32
     np.testing.assert_array_equal(result.obsm["X_scrcl"], np.load(tmp_path / "e.npy"))
+    np.testing.assert_array_equal(result.obsm["part"], np.load(tmp_path / "e.npy")[:, 1:3])
     assert result.obsm["X_scrcl"].dtype == np.float32
     assert (result.obsp["distances"] != graph).nnz == 0
     assert (sparse.csr_matrix(result.X) != COUNTS).nnz == 0

@@ -9,6 +9,7 @@ from scrcl.train.batch import BatchSource
 from scrcl.train.config import TrainConfig
 from scrcl.train.loss import TERMS
 from scrcl.train.objective import objective
+from scrcl.train.rows import unit_rows
 from scrcl.train.state import TrainState
 from tests import reference_train as reference
 from tests.train.data import config, dense, make_inputs
@@ -68,6 +69,24 @@ def test_embeddings_have_rows_of_unit_length_and_refinement_never_forms_cells_by
     views = state.model(batch.cells, association)
     for rows in vars(views).values():
         assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)), atol=1e-5)
+
+
+def test_unit_rows_have_the_right_gradients():
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(unit_rows, x.requires_grad_())
+
+
+def test_a_cell_without_any_gene_does_not_drown_the_others_gradients():
+    inputs = make_inputs(40)
+    settings = config(batch_cells=64)
+    norms = []
+    for empty in (False, True):
+        if empty:
+            inputs.x[0] = 0
+        state, found = terms_of(inputs, settings, dtype=torch.float32)
+        torch.stack(list(found.values())).sum().backward()
+        norms.append(state.model.phi.weight.grad.norm().item())
+    assert norms[1] == pytest.approx(norms[0], rel=0.5)
 
 
 def test_dropout_is_a_function_of_its_generator_and_off_in_evaluation():

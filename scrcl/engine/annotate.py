@@ -2,7 +2,7 @@
 
 ========================================  =================================================
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
-``obsm["X_scrcl"]``                       embedding, float32
+``obsm["X_scrcl"]``                       what was clustered: E (or Z), float32
 ``obsm["X_pca"]``                         principal component scores, float32
 ``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
@@ -54,7 +54,7 @@ def collect(run: Run) -> Annotations:
         kept=MatrixStats.load(run.stage("stats")).cell_counts > 0,
         clusters=_categorical(np.load(run.stage("cluster") / "labels.npy")),
         obsm={
-            "X_scrcl": np.load(run.stage("embed") / "embedding.npy", mmap_mode="r"),
+            "X_scrcl": np.load(run.stage("embed") / f"{run.config.cluster.on}.npy", mmap_mode="r"),
             "X_pca": np.load(run.stage("reduce") / "scores.npy", mmap_mode="r"),
         },
         obsp={

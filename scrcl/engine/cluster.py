@@ -1,8 +1,10 @@
-"""From an embedding to clusters."""
+"""From an embedding to K clusters.
+
+A further way is a function and its line in `_METHODS`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,35 +13,47 @@ if TYPE_CHECKING:
     from scrcl.engine.config import ClusterConfig
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Clusters", "by_size", "cluster"]
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """Labels of all cells, and how their number was chosen.
-
-    Attributes
-    ----------
-    labels
-        ndarray of int32, shape (n_cells,): 0 .. n_clusters - 1, largest cluster first.
-    chosen_by
-        ``"given"``, or the rule that chose the number of clusters.
-    """
-
-    labels: IntArray
-    chosen_by: str
+__all__ = ["by_size", "cluster"]
 
 
 def cluster(
-    points: FloatArray, n_clusters: int | str, *, config: ClusterConfig, seed: int
-) -> Clusters:
-    """Cluster the rows of ``points``, shape (n_cells, n_dims)."""
+    points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int
+) -> IntArray:
+    """Cluster the rows of ``points``, float32 of shape (n_cells, n_dims), into ``n_clusters``.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_cells,)
+        0 .. n_clusters - 1, largest cluster first. Memory grows by that of `kmeans`.
+
+    Raises
+    ------
+    InputError
+        There are fewer cells than clusters.
+    """
+    return by_size(_METHODS[config.method](points, n_clusters, config, seed))
+
+
+def _by_kmeans(points: FloatArray, k: int, config: ClusterConfig, seed: int) -> IntArray:
+    del config
     from scrcl.graph.kmeans import kmeans
 
-    if n_clusters == "auto":
-        n_clusters = 8
-    found = kmeans(points, int(n_clusters), seed=seed, n_init=10)
-    return Clusters(by_size(found.labels), "given")
+    return kmeans(points, k, seed=seed, n_init=10).labels
+
+
+def _by_linkage(points: FloatArray, k: int, config: ClusterConfig, seed: int) -> IntArray:
+    from scrcl.engine.agglomerate import agglomerate, summarise
+    from scrcl.graph.kmeans import kmeans
+
+    # A quarter of the cells at most: smaller groups say nothing of their spread.
+    n_micro = max(min(max(config.n_micro, 3 * k), len(points) // 4), k)
+    micro = kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15).labels
+    found, micro = np.unique(micro, return_inverse=True)
+    groups = summarise(points, micro)
+    return agglomerate(groups, min(k, len(found)), size_power=config.size_power)[micro]
+
+
+_METHODS = {"kmeans": _by_kmeans, "linkage": _by_linkage}
 
 
 def by_size(labels: IntArray) -> IntArray:

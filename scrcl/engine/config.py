@@ -103,8 +103,25 @@ class GenesConfig(_Settings):
 class ClusterConfig(_Settings):
     """The final clustering."""
 
+    method: Literal["linkage", "kmeans"] = Field(
+        "linkage",
+        description="Merge micro-clusters by damped average linkage, or k-means with K centroids.",
+    )
+    on: Literal["embedding", "refined"] = Field(
+        "embedding", description="Cluster E = [E^m | E^g], or Z = [Z^m | Z^g] (Eq. 11)."
+    )
+    n_micro: int = Field(300, ge=2, description="Micro-clusters, at least, that linkage merges.")
+    size_power: float = Field(
+        0.5, ge=0, le=1, description="Weight of sizes in linkage: 0 average linkage, 1 as Ward."
+    )
     resolution: float = Field(
-        1.0, gt=0, description="Leiden resolution behind `n_clusters = auto`."
+        0.6, gt=0, description="Leiden resolution behind `n_clusters = auto`."
+    )
+    smallest_share: float = Field(
+        0.005, ge=0, lt=1, description="Smallest share of cells that counts as a cluster in `auto`."
+    )
+    auto_cells: int = Field(
+        20_000, ge=100, description="Cells, drawn uniformly, that `auto` counts communities on."
     )
 
 

@@ -78,14 +78,22 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     """Write the cluster of each cell: 0 .. n_clusters - 1, largest first."""
     from scrcl.engine.cluster import cluster
+    from scrcl.engine.count import count_clusters
 
-    points = np.load(run.stage("embed") / "embedding.npy", mmap_mode="r")
-    found = cluster(points, run.config.n_clusters, config=run.config.cluster, seed=run.config.seed)
-    np.save(folder / "labels.npy", found.labels)
+    config, seed = run.config, run.config.seed
+    points = np.load(run.stage("embed") / f"{config.cluster.on}.npy", mmap_mode="r")
+    n_clusters = config.n_clusters
+    if n_clusters == "auto":
+        scores = np.load(run.stage("reduce") / "scores.npy", mmap_mode="r")
+        n_clusters = count_clusters(
+            [scores, points], n_neighbors=config.graph.n_neighbors, config=config.cluster, seed=seed
+        )
+    labels = cluster(points, n_clusters, config=config.cluster, seed=seed)
+    np.save(folder / "labels.npy", labels)
     return {
-        "n_cells": len(found.labels),
-        "n_clusters": int(found.labels.max()) + 1,
-        "chosen_by": found.chosen_by,
+        "n_cells": len(labels),
+        "n_clusters": int(labels.max()) + 1,
+        "chosen_by": "auto" if config.n_clusters == "auto" else "given",
     }
 
 

@@ -32,10 +32,11 @@ def training_inputs(run: Run) -> Inputs:
     if not folder.is_dir():
         with atomic_folder(folder) as partial:
             _write_views(run, partial)
+    sketch = np.load(run.stage("genes") / "sketch.npy")
     return Inputs(
         x=np.load(folder / "x.npy", mmap_mode="r"),
         ax=np.load(folder / "ax.npy", mmap_mode="r"),
-        genes=smooth_genes(np.load(run.stage("genes") / "sketch.npy"), run.graph("genes")),
+        genes=smooth_genes(sketch / max(float(sketch.std()), 1e-12), run.graph("genes")),
         graph=run.graph("graph"),
     )
 
@@ -66,7 +67,7 @@ def _write_base(run: Run, out: Path) -> None:
     with RowWriter(out, n_cells, n_features) as writer:
         for start, rows in blocks:
             if config.row_normalize:
-                lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+                lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(n_features)
                 writer.write(start, rows / np.maximum(lengths, 1e-12))
             else:
                 writer.write(start, rows * scale)
@@ -87,9 +88,7 @@ def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
 
 
 def _global_scale(run: Run) -> float:
-    """One factor for all values: the mean squared length of a row becomes 1."""
-    total = n_cells = 0.0
-    for _, rows in _features(run)[2]:
-        total += float(np.square(rows, dtype=np.float64).sum())
-        n_cells += len(rows)
-    return float(np.sqrt(n_cells / max(total, 1e-12)))
+    """One factor for all values, which brings their mean square to 1."""
+    n_cells, n_features, blocks = _features(run)
+    total = sum(float(np.square(rows, dtype=np.float64).sum()) for _, rows in blocks)
+    return float(np.sqrt(n_cells * n_features / max(total, 1e-12)))

@@ -32,9 +32,9 @@ class TrainConfig(BaseModel):
         "own two layers. Read by the stage that writes the views.",
     )
     row_normalize: bool = Field(
-        default=True,
-        description="Scale each cell's input row to one length. Read by the stage that writes the "
-        "views.",
+        default=False,
+        description="Scale each cell's input row to one length, where otherwise one factor scales "
+        "all values. Read by the stage that writes the views.",
     )
 
     dim: int = Field(
@@ -53,7 +53,7 @@ class TrainConfig(BaseModel):
         description="Share of entries dropped before the GCN's last layer and before refinement.",
     )
 
-    steps: int = Field(default=200, ge=0, description="Optimizer steps in all.")
+    steps: int = Field(default=100, ge=0, description="Optimizer steps in all.")
     batch_cells: int = Field(
         default=8192,
         ge=16,
@@ -66,7 +66,7 @@ class TrainConfig(BaseModel):
         description="Most neighbours drawn for a seed cell, reweighted so that sums stay unbiased; "
         "none: all of them.",
     )
-    lr: float = Field(default=1e-3, gt=0, description="Adam's learning rate after warm-up.")
+    lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after warm-up.")
     warmup_steps: int = Field(
         default=0, ge=0, description="Steps over which the learning rate rises."
     )
@@ -83,8 +83,8 @@ class TrainConfig(BaseModel):
     hea_cell_weight: float = Field(
         default=0.5, ge=0, description="Weight of L_HEA's cell term, a mean over cells (Eq. 3)."
     )
-    alpha: float = Field(default=100.0, ge=0, description="Weight of L_NDC (Eq. 10).")
-    beta: float = Field(default=1.0, ge=0, description="Weight of L_CVC (Eq. 10).")
+    alpha: float = Field(default=10.0, ge=0, description="Weight of L_NDC (Eq. 10).")
+    beta: float = Field(default=1e-3, ge=0, description="Weight of L_CVC (Eq. 10).")
     cvc_negatives: int = Field(
         default=4096,
         ge=1,

@@ -123,7 +123,7 @@ def population(keys: Softened, targets: Softened, zg_bc: Tensor) -> Population:
     """Return the means over the seed cells, with their gradients."""
     n_seeds = len(zg_bc)
     return Population(
-        target=targets.features.mean(0),
+        target=targets.features.sum(0) / n_seeds,
         gram=zg_bc.T @ zg_bc / n_seeds,
         partition_m=keys.partition_a[:n_seeds].mean(),
         partition_g=targets.partition_a.mean(),

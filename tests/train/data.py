@@ -14,7 +14,8 @@ from scrcl.train.model import Views
 from scrcl.train.sparse import Pattern
 
 CPU = torch.device("cpu")
-SMALL = {"dim": 6, "refined_dim": 3, "batch_cells": 16}
+# Weights are set, so that no test hangs on the defaults.
+SMALL = {"dim": 6, "refined_dim": 3, "batch_cells": 16, "alpha": 100.0, "beta": 1.0, "lr": 1e-3}
 
 
 def make_graph(n, k, seed=0):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -129,7 +130,9 @@ def test_leaving_a_cell_in_its_own_mean_changes_ndc_by_one_over_the_number_of_ce
     assert max(errors) / min(errors) < 2
 
 
-def test_over_all_batches_of_a_size_the_batchs_own_negatives_are_unbiased_in_cvc():
+@pytest.mark.parametrize("n_past", [0, 4])
+def test_over_all_batches_of_a_size_cvc_is_unbiased_in_value_and_gradient(n_past):
+    """With the batch's own means alone, and with running ones that have met every cell before."""
     n, size = 7, 3
     graph, raw = make_graph(n, 1), raw_views(n)
     cells, settings = unit(raw), config(cvc_negatives=2)
@@ -138,26 +141,28 @@ def test_over_all_batches_of_a_size_the_batchs_own_negatives_are_unbiased_in_cvc
         halo = sample_halo(graph, np.array(seeds), fanout=None, rng=RNG)
         views, edges = batch_of(graph, halo, *cells)
         seen = Views(views.em_ad[:size], views.eg_bd, views.zm_ac[:size], views.zg_bc)
-        total = (
-            total
-            + losses_of(views, edges, Moments(0.9).observe(means_of(seen, settings)), settings)[
-                "cvc"
-            ]
-        )
+        moments = Moments(0.6)
+        for _ in range(n_past):
+            moments.observe(exact(cells, settings))
+        others = moments.observe(means_of(seen, settings))
+        total = total + losses_of(views, edges, others, settings)["cvc"]
     expected = reference.cvc_per_anchor(*cells[2:], dense(graph), 2)
     assert_same(total / len(batches), expected, raw)
 
 
-def test_a_seed_among_running_moments_is_taken_out_of_its_own_gradient():
-    """With every cell in the batch, the gradient is exact whatever share the past has."""
-    graph, raw = make_graph(12, 2), raw_views(12)
-    cells, settings = unit(raw), config(cvc_negatives=5)
-    moments = Moments(0.5)
-    for _ in range(3):
-        others = moments.observe(exact(cells, settings))
-    assert others.share < 0.6
-    found = losses_of(*all_cells(graph, cells), others, settings)["cvc"]
-    assert_same(found, reference.cvc_per_anchor(*cells[2:], dense(graph), 5), raw)
+def test_a_batchs_global_divergence_uses_the_partitions_of_all_cells():
+    graph, raw = make_graph(30, 3), raw_views(30)
+    cells, t = unit(raw), 0.2
+    settings = config(temperature=t)
+    means = exact(cells, settings)
+    wrong = replace(means, partition_m=3 * means.partition_m)
+    halo = sample_halo(graph, np.arange(8), fanout=None, rng=RNG)
+    found = losses_of(*batch_of(graph, halo, *cells), Others(wrong, None), settings)
+    em, eg = (c / t for c in cells[:2])
+    log_p = em - em.flatten().logsumexp(0) - np.log(3)
+    log_q = eg - eg.flatten().logsumexp(0)
+    entries = (log_p.exp() - log_q.exp()) * (log_p - log_q)
+    assert_same(found["hea_global"], entries[:8].sum() * 30 / 8, raw)
 
 
 def test_sampled_means_converge_to_the_dense_loss_with_the_square_root_of_their_number():

@@ -37,7 +37,7 @@ class Annotations:
     """The keys of a run for the cells that were kept (``kept``, a mask over all cells)."""
 
     kept: BoolArray
-    clusters: pd.Categorical
+    clusters: pd.Categorical[str]
     obsm: dict[str, FloatArray]
     obsp: dict[str, Csr]
     uns: dict[str, Any]
@@ -86,7 +86,7 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     adata.uns["scrcl"] = result.uns["scrcl"]
 
 
-def _categorical(labels: IntArray) -> pd.Categorical:
+def _categorical(labels: IntArray) -> pd.Categorical[str]:
     import pandas as pd
 
     names = pd.Index([str(i) for i in range(int(labels.max()) + 1)])

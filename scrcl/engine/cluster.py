@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["by_size", "cluster"]
 
 
-def cluster(
-    points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int
-) -> IntArray:
+def cluster(points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int) -> IntArray:
     """Cluster the rows of ``points``, float32 of shape (n_cells, n_dims), into ``n_clusters``.
 
     Returns
@@ -47,8 +45,8 @@ def _by_linkage(points: FloatArray, k: int, config: ClusterConfig, seed: int) ->
 
     # A quarter of the cells at most: smaller groups say nothing of their spread.
     n_micro = max(min(max(config.n_micro, 3 * k), len(points) // 4), k)
-    micro = kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15).labels
-    found, micro = np.unique(micro, return_inverse=True)
+    nearest = kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15).labels
+    found, micro = np.unique(nearest, return_inverse=True)
     groups = summarise(points, micro)
     return agglomerate(groups, min(k, len(found)), size_power=config.size_power)[micro]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -160,6 +161,7 @@ def main() -> None:
     # OpenMP's threads spin while they wait: on cores shared with other work a training step then
     # takes ten times as long. Read when torch is loaded, so it must be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _log_warnings_once()
     try:
         app()
     except ScrclError as error:
@@ -194,6 +196,25 @@ def _number(text: str | None) -> int | str | None:
 
 def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
     return {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in scores.items()}
+
+
+def _log_warnings_once() -> None:
+    """Send the library's warnings to stderr, each of them once: inputs are opened several times."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text in said:
+            return False
+        said.add(text)
+        return True
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.addFilter(is_new)
+    logger = logging.getLogger("scrcl")
+    logger.handlers = [handler]
+    logger.propagate = False
 
 
 def _fail(message: str, code: int) -> None:

@@ -18,6 +18,7 @@ from scrcl.io.annotations import with_unique_names
 from scrcl.io.join import join_samples
 from scrcl.io.memory import from_anndata
 from scrcl.io.mtx import matrix_file, open_mtx
+from scrcl.io.old_anndata import is_old, open_old
 from scrcl.io.tenx import is_tenx, open_tenx
 from scrcl.io.transpose import Scratch
 
@@ -91,9 +92,11 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
         raise StoreError(msg)
     try:
         with h5py.File(path, "r") as file:
-            tenx = is_tenx(file)
+            tenx, old = is_tenx(file), is_old(file)
     except OSError as error:
         msg = f"The input must be {_FORMATS}; {path} cannot be opened: {error}."
         raise StoreError(msg) from error
+    if old:
+        return open_old(path, layer=layer)
     opener = open_tenx if tenx else open_anndata
     return opener(path, layer=layer, scratch=scratch)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
 
 import anndata as ad
 import h5py
@@ -14,6 +15,7 @@ from scipy import sparse
 from scrcl.errors import InputError, StoreError
 from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.stats import compute_stats
 from scrcl.io.stream import iter_rows
 from tests.stores import (
     FORMATS,
@@ -24,9 +26,6 @@ from tests.stores import (
     write_store,
     write_zarr,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COUNTS = random_counts(83, 31)
 BY_GENES = {name for name in FORMATS if "csc" in name or "mtx" in name}
@@ -342,3 +341,17 @@ def test_a_broken_input_is_one_clear_error(damage, message, tmp_path):
 def test_a_format_without_layers_refuses_one(writer, tmp_path):
     with pytest.raises(InputError, match="layer must be left out"):
         open_input([writer(table(COUNTS), tmp_path)], layer="counts")
+
+
+def test_a_file_from_before_anndata_0_7_is_read():
+    folder = Path(find_spec("scanpy").origin).parent
+    path = folder / "datasets" / "10x_pbmc68k_reduced.h5ad"
+    matrix = open_input([path], layer="raw")
+    assert (matrix.n_obs, matrix.n_vars, matrix.label) == (700, 765, path.name)
+    assert matrix.obs["bulk_labels"].cat.categories[0] == "CD4+/CD25 T Reg"
+    stats = compute_stats(matrix.x(256))
+    assert stats.already_log
+    with pytest.raises(InputError, match="raw"):
+        compute_stats(open_input([path]).x(256))
+    with pytest.raises(InputError, match="There is raw"):
+        open_input([path], layer="counts")

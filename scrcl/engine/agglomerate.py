@@ -20,9 +20,9 @@ import numpy as np
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["MicroClusters", "agglomerate", "summarise"]
+__all__ = ["MicroClusters", "agglomerate", "cut", "merge_tree", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,18 @@ def summarise(points: FloatArray, labels: IntArray, *, block_rows: int = 65_536)
     return MicroClusters(centroids, sizes, np.maximum(spreads, 0))
 
 
-def agglomerate(groups: MicroClusters, n_clusters: int, *, size_power: float) -> IntArray:
-    """Merge the cheapest pair until ``n_clusters`` are left.
+def agglomerate(
+    groups: MicroClusters, n_clusters: int, *, size_power: float, smallest: int = 1
+) -> IntArray:
+    """Cut the merge tree so that ``n_clusters`` clusters of at least ``smallest`` cells are there.
+
+    What the cut leaves smaller than that joins the nearest cluster. Where no cut has enough
+    clusters of that size, the tree is cut to ``n_clusters`` of any size.
 
     Returns
     -------
     ndarray of int32, shape (n_groups,)
-        Cluster of each micro-cluster, 0 .. n_clusters - 1. Equal costs go to the lowest pair.
+        Cluster of each micro-cluster, 0 .. n_clusters - 1.
 
     Raises
     ------
@@ -81,22 +86,61 @@ def agglomerate(groups: MicroClusters, n_clusters: int, *, size_power: float) ->
     if n_clusters > n_groups:
         message = f"n_clusters must be at most the {n_groups} micro-clusters; got {n_clusters}."
         raise InputError(message)
+    tree = merge_tree(groups, size_power=size_power)
+    for n_pieces in range(n_clusters, n_groups + 1):
+        labels = cut(tree, n_pieces)
+        fair = np.bincount(labels, groups.sizes) >= smallest
+        if fair.sum() >= n_clusters:
+            return _absorb(groups, labels, fair)
+    return cut(tree, n_clusters)
+
+
+def merge_tree(groups: MicroClusters, *, size_power: float) -> IntArray:
+    """Merge the cheapest pair until one group is left; equal costs go to the lowest pair.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_groups - 1, 2)
+        The pair (i, j), i < j, of each merge in order; what they make goes on as i.
+    """
+    n_groups = len(groups.sizes)
     distances, sizes = _mean_square_distances(groups), groups.sizes.astype(np.float64).copy()
     costs = distances * _size_term(sizes[:, None], sizes[None, :], size_power)
     np.fill_diagonal(costs, np.inf)
-    parent = np.arange(n_groups)
-    for _ in range(n_groups - n_clusters):
+    merges = np.empty((n_groups - 1, 2), dtype=np.int64)
+    for step in range(n_groups - 1):
         i, j = sorted(divmod(int(np.argmin(costs)), n_groups))
+        merges[step] = i, j
         share = sizes[i] / (sizes[i] + sizes[j])
         distances[i] = share * distances[i] + (1 - share) * distances[j]
         distances[:, i] = distances[i]
         sizes[i] += sizes[j]
-        parent[parent == j] = i
         costs[j] = costs[:, j] = np.inf
         alive = np.isfinite(costs[i])
         row = distances[i] * _size_term(sizes[i], sizes, size_power)
         costs[i, alive] = costs[alive, i] = row[alive]
-    return np.unique(parent, return_inverse=True)[1].astype(np.int32)
+    return merges
+
+
+def cut(tree: IntArray, n_pieces: int) -> IntArray:
+    """Return the piece of each group, 0 .. n_pieces - 1, where ``n_pieces`` are left: int32."""
+    n_groups = len(tree) + 1
+    piece = np.arange(n_groups)
+    for i, j in tree[: n_groups - n_pieces]:
+        piece[piece == j] = i
+    return np.unique(piece, return_inverse=True)[1].astype(np.int32)
+
+
+def _absorb(groups: MicroClusters, labels: IntArray, fair: BoolArray) -> IntArray:
+    """Give the micro-clusters of clusters that are not ``fair`` to the nearest centroid of those that are."""
+    from scipy.spatial.distance import cdist
+
+    weights = np.zeros((len(fair), len(labels)))
+    weights[labels, np.arange(len(labels))] = groups.sizes
+    centroids = weights @ groups.centroids / weights.sum(axis=1, keepdims=True)
+    nearest = cdist(groups.centroids, centroids[fair], "sqeuclidean").argmin(axis=1)
+    renamed = np.cumsum(fair) - 1
+    return np.where(fair[labels], renamed[labels], nearest).astype(np.int32)
 
 
 def _mean_square_distances(groups: MicroClusters) -> FloatArray:

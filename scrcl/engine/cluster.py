@@ -48,7 +48,13 @@ def _by_linkage(points: FloatArray, k: int, config: ClusterConfig, seed: int) ->
     nearest = kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15).labels
     found, micro = np.unique(nearest, return_inverse=True)
     groups = summarise(points, micro)
-    return agglomerate(groups, min(k, len(found)), size_power=config.size_power)[micro]
+    merged = agglomerate(
+        groups,
+        min(k, len(found)),
+        size_power=config.size_power,
+        smallest=config.smallest_cells,
+    )
+    return merged[micro]
 
 
 _METHODS = {"kmeans": _by_kmeans, "linkage": _by_linkage}

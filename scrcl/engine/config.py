@@ -114,6 +114,9 @@ class ClusterConfig(_Settings):
     size_power: float = Field(
         0.5, ge=0, le=1, description="Weight of sizes in linkage: 0 average linkage, 1 as Ward."
     )
+    smallest_cells: int = Field(
+        5, ge=1, description="Smallest cluster that linkage leaves, where the tree allows it."
+    )
     resolution: float = Field(
         0.6, gt=0, description="Leiden resolution behind `n_clusters = auto`."
     )

@@ -6,7 +6,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.engine.agglomerate import agglomerate, summarise
+from scrcl.engine.agglomerate import agglomerate, cut, merge_tree, summarise
 from scrcl.errors import InputError
 
 
@@ -69,3 +69,30 @@ def test_summaries_do_not_depend_on_the_block_size():
 def test_more_clusters_than_groups_are_refused():
     with pytest.raises(InputError, match="at most the 2 micro-clusters"):
         agglomerate(summarise(np.eye(2), np.arange(2)), 3, size_power=0.5)
+
+
+def test_a_few_stray_cells_are_no_cluster():
+    rng = np.random.default_rng(3)
+    truth = np.repeat([0, 1, 2], [50, 50, 2])
+    points = np.array([[0.0, 0], [8, 0], [60, 60]])[truth] + rng.normal(size=(102, 2))
+    groups = summarise(points, np.arange(102))
+    stray = agglomerate(groups, 2, size_power=0)
+    assert sorted(np.bincount(stray)) == [2, 100]
+    kept = agglomerate(groups, 2, size_power=0, smallest=5)
+    assert adjusted_rand_score(truth[:100], kept[:100]) == 1
+    assert kept[100] == kept[101] == kept[50]
+
+
+def test_where_every_group_is_small_the_number_of_clusters_still_holds():
+    groups = summarise(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9))
+    assert len(set(agglomerate(groups, 6, size_power=0.5, smallest=5))) == 6
+
+
+@given(seed=st.integers(0, 50), k=st.integers(1, 12))
+def test_a_cut_refines_every_coarser_one(seed, k):
+    rng = np.random.default_rng(seed)
+    groups = summarise(rng.normal(size=(12, 3)), np.arange(12))
+    tree = merge_tree(groups, size_power=0.5)
+    fine, coarse = cut(tree, k), cut(tree, max(k - 1, 1))
+    assert len(set(fine)) == k
+    assert len(set(zip(fine, coarse, strict=True))) == k

@@ -45,7 +45,9 @@ def _by_linkage(points: FloatArray, k: int, config: ClusterConfig, seed: int) ->
 
     # A quarter of the cells at most: smaller groups say nothing of their spread.
     n_micro = max(min(max(config.n_micro, 3 * k), len(points) // 4), k)
-    nearest = kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15).labels
+    nearest = kmeans(
+        points, n_micro, seed=seed, n_init=1, n_iter=15, max_points_per_centroid=256
+    ).labels
     found, micro = np.unique(nearest, return_inverse=True)
     groups = summarise(points, micro)
     merged = agglomerate(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl.engine import learn, prepare
-from scrcl.engine.budget import plan_budget
+from scrcl.engine.budget import batch_bytes, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.run_folder import RunFolder, fingerprint_of
@@ -104,7 +104,10 @@ def run_matrix(
     _check(header, config)
     resolve_device(config.device)
     budget = plan_budget(
-        config.memory, n_cells=header.n_obs, values_per_row=_values_per_row(header)
+        config.memory,
+        n_cells=header.n_obs,
+        values_per_row=_values_per_row(header),
+        step_bytes=_step_bytes(header, config),
     )
     settings = {"input": header.identity, **config.fingerprinted()}
     fingerprint = fingerprint_of(__version__, settings)
@@ -147,6 +150,18 @@ def _check(matrix: CellMatrix, config: RunConfig) -> None:
 def _values_per_row(matrix: CellMatrix) -> float:
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     return n_values / max(matrix.n_obs, 1)
+
+
+def _step_bytes(matrix: CellMatrix, config: RunConfig) -> int:
+    n_genes = min(config.features.n_top_genes, matrix.n_vars)
+    train = config.train
+    return batch_bytes(
+        matrix.n_obs,
+        batch_cells=train.batch_cells,
+        n_neighbors=min(config.graph.n_neighbors, train.fanout or config.graph.n_neighbors),
+        dim=train.dim,
+        n_features=n_genes if train.features == "hvg" else min(config.reduce.n_comps, n_genes),
+    )
 
 
 def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:

@@ -55,7 +55,7 @@ class TrainConfig(BaseModel):
 
     steps: int = Field(default=100, ge=0, description="Optimizer steps in all.")
     batch_cells: int = Field(
-        default=8192,
+        default=4096,
         ge=16,
         description="Most seed cells in a batch; at or above the number of cells, every step is "
         "full-batch.",

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import BYTES_PER_CELL, LIBRARIES_BYTES, plan_budget
+from scrcl.engine.budget import BYTES_PER_CELL, LIBRARIES_BYTES, batch_bytes, plan_budget
 from scrcl.errors import BudgetError
 
 
@@ -29,3 +29,19 @@ def test_too_little_memory_is_refused_with_the_smallest_that_would_do():
         plan_budget(10**8, n_cells=1_000, values_per_row=1_000)
     smallest = int(str(raised.value).split("at least ")[1].split(" MB")[0])
     plan_budget(smallest * 10**6, n_cells=1_000, values_per_row=1_000)
+
+
+def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
+    step = batch_bytes(10**6, batch_cells=10**5, n_neighbors=15, dim=128, n_features=100)
+    with pytest.raises(BudgetError, match=r"train\.batch_cells"):
+        plan_budget(4 * 10**9, n_cells=10**6, values_per_row=1_000, step_bytes=step)
+    step = batch_bytes(10**6, batch_cells=2_000, n_neighbors=15, dim=128, n_features=100)
+    plan_budget(4 * 10**9, n_cells=10**6, values_per_row=1_000, step_bytes=step)
+
+
+@given(st.integers(100, 10**7), st.integers(16, 10**5))
+def test_a_batch_never_holds_more_than_all_cells(n_cells, batch_cells):
+    shape = {"n_neighbors": 15, "dim": 128, "n_features": 100}
+    held = batch_bytes(n_cells, batch_cells=batch_cells, **shape)
+    assert held <= n_cells * 4 * (16 * 128 + 400)
+    assert held >= min(batch_cells, n_cells) * 0.6 * 4 * (16 * 128 + 400)

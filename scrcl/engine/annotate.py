@@ -37,7 +37,7 @@ class Annotations:
     """The keys of a run for the cells that were kept (``kept``, a mask over all cells)."""
 
     kept: BoolArray
-    clusters: pd.Categorical[str]
+    clusters: pd.Categorical
     obsm: dict[str, FloatArray]
     obsp: dict[str, Csr]
     uns: dict[str, Any]
@@ -76,7 +76,7 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[at] = result.obs["scrcl"].cat.codes
     categories = result.obs["scrcl"].cat.categories
-    adata.obs["scrcl"] = pd.Categorical.from_codes(codes, categories=categories)
+    adata.obs["scrcl"] = pd.Categorical.from_codes(codes.tolist(), categories=categories)
     for key in OBSM:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[at] = result.obsm[key]
@@ -86,11 +86,11 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     adata.uns["scrcl"] = result.uns["scrcl"]
 
 
-def _categorical(labels: IntArray) -> pd.Categorical[str]:
+def _categorical(labels: IntArray) -> pd.Categorical:
     import pandas as pd
 
     names = pd.Index([str(i) for i in range(int(labels.max()) + 1)])
-    return pd.Categorical.from_codes(labels, categories=names)
+    return pd.Categorical.from_codes(labels.tolist(), categories=names)
 
 
 def _spread(matrix: Csr, at: Any, n: int) -> Csr:

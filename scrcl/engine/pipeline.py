@@ -64,6 +64,7 @@ def run_pipeline(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Cluster the cells of files; see `run_matrix`."""
     from scrcl.io.open import open_input
@@ -71,7 +72,7 @@ def run_pipeline(
     def open_matrix(scratch: Path | None) -> CellMatrix:
         return open_input(inputs, layer=config.layer, scratch=scratch)
 
-    return run_matrix(open_matrix, out, config, reporter=reporter, restart=restart)
+    return run_matrix(open_matrix, out, config, reporter=reporter, restart=restart, stages=stages)
 
 
 def run_matrix(
@@ -81,6 +82,7 @@ def run_matrix(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Run every stage that is not finished yet in ``out``.
 
@@ -94,6 +96,8 @@ def run_matrix(
         Receives progress; nothing is said where None.
     restart
         Start over where ``out`` holds a run.
+    stages
+        What to run, in order; each reads the folders of those before it.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def run_matrix(
         folder.save()
         run = Run(config, folder, budget, reporter or Silent(), open_matrix)
         records = []
-        for stage in STAGES:
+        for stage in stages:
             _LOG.info("stage %s", stage.name)
             records.append(run_stage(stage, run))
         _summarise(folder, records)

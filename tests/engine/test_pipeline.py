@@ -1,12 +1,10 @@
 import json
-import signal
-import subprocess
-import sys
 
 import anndata
 import numpy as np
 import pytest
 
+from bench.killed import kill_everywhere
 from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import STAGES, run_pipeline
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
@@ -84,56 +82,14 @@ def test_labels_change_nothing(tmp_path, config):
     assert np.array_equal(labels_of(tmp_path / "true"), labels_of(tmp_path / "shuffled"))
 
 
-KILLED_IN = """
-import os, signal, sys
-from pathlib import Path
-from scrcl.engine import pipeline, stage
-from scrcl.engine.config import load_config
-
-def killed(fill, run, folder):
-    fill(run, folder)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-class KillsInTraining(pipeline.Silent):
-    def metrics(self, step, values):
-        if step == 6 and sys.argv[4] == "in training":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-pipeline.STAGES = tuple(
-    stage.Stage(s.name, (lambda run, folder, fill=s.fill: killed(fill, run, folder)))
-    if s.name == sys.argv[4] else s
-    for s in pipeline.STAGES
-)
-pipeline.run_pipeline(
-    [Path(sys.argv[1])], Path(sys.argv[2]), load_config(Path(sys.argv[3])), reporter=KillsInTraining()
-)
-"""
-
-
 @pytest.mark.slow
 def test_a_run_killed_in_each_stage_and_resumed_ends_in_the_same_result(cells, tmp_path, config):
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    run_pipeline([cells], unbroken, config)
-    settings = tmp_path / "run.toml"
-    settings.write_text(config.to_toml())
-    names = [stage.name for stage in STAGES]
-    for where in [*names[: names.index("train")], "in training", *names[names.index("train") :]]:
-        command = [sys.executable, "-c", KILLED_IN, str(cells), str(killed), str(settings), where]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        if where == "in training":
-            assert list((killed / "checkpoints").glob("step-*.ckpt"))
-    result = run_pipeline([cells], killed, config)
-    assert np.array_equal(labels_of(unbroken), labels_of(killed))
-    for name in (
-        "embed/embedding.npy",
-        "embed/refined.npy",
-        "train/model.pt",
-        "train/history.json",
-    ):
-        a, b = unbroken / "stages" / name, killed / "stages" / name
-        assert a.read_bytes() == b.read_bytes()
+    same = kill_everywhere(cells, tmp_path, config)
+    assert len(same) == 5
+    assert all(same.values())
+    killed = tmp_path / "killed"
     assert not list(killed.rglob("*.partial"))
-    assert result.report_path.exists()
+    assert (killed / "report.html").exists()
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, config):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from scrcl import __version__
 from scrcl.errors import ScrclError
@@ -19,7 +22,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="scrcl",
     help="Cell types from single-cell atlases that do not fit in memory.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -148,12 +150,14 @@ def info(
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _no_command(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
@@ -163,12 +167,17 @@ def main() -> None:
     # loaded, so it must be set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     _log_warnings_once()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        code = app(standalone_mode=False)
     except ScrclError as error:
         _fail(str(error), BAD_INPUT)
-    except KeyboardInterrupt:
+    except TyperException as error:  # an option or argument that is wrong, missing or unknown
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        _fail(said, BAD_INPUT)
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C, and SIGTERM by the line above
         _fail("interrupted; the same command goes on from here.", INTERRUPTED)
+    sys.exit(code or 0)
 
 
 def _run_and_show(
@@ -187,12 +196,13 @@ def _run_and_show(
         console.print(stages_table(result.stages))
     console.print()
     console.print(clusters_table(result.clusters))
-    console.print(f"\nresult  {result.result_path}\nreport  {result.report_path}", soft_wrap=True)
+    where = f"\nresult  {result.result_path}\nreport  {result.report_path}"
+    console.print(where, soft_wrap=True, markup=False)
 
 
 def _number(text: str | None) -> int | str | None:
     """Return digits as a number; the configuration refuses what is neither that nor `auto`."""
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
 
 
 def _rounded(scores: dict[str, Any]) -> dict[str, Any]:

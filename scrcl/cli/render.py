@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -74,7 +75,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Print above the bar."""
-        self._console.print(f"[yellow]note:[/] {message}")
+        self._console.print(f"[yellow]note:[/] {escape(message)}")
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Replace the bar by a line."""
@@ -153,7 +154,7 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     """Sizes and first markers of the clusters."""
     table = Table("cluster", "cells", "share", "markers", box=None, pad_edge=False)
     for row in clusters:
-        markers = ", ".join(row["markers"][:6])
+        markers = escape(", ".join(row["markers"][:6]))
         table.add_row(str(row["name"]), f"{row['n_cells']:,}", f"{row['share']:.1%}", markers)
     return table
 
@@ -177,7 +178,7 @@ def info_table(info: Mapping[str, Any]) -> Table:
     """Names and values."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in info.items():
-        table.add_row(f"[dim]{name}[/]", str(value))
+        table.add_row(f"[dim]{name}[/]", escape(str(value)))
     return table
 
 

@@ -48,14 +48,13 @@ def collect(run: Run) -> Annotations:
     from scrcl.graph.csr import connectivities, distances_matrix
     from scrcl.io.stats import MatrixStats
 
-    folder = run.stage("graph")
-    ids, distances = np.load(folder / "ids.npy"), np.load(folder / "distances.npy")
+    ids, distances = run.array("graph", "ids"), run.array("graph", "distances")
     return Annotations(
         kept=MatrixStats.load(run.stage("stats")).cell_counts > 0,
-        clusters=_categorical(np.load(run.stage("cluster") / "labels.npy")),
+        clusters=_categorical(run.array("cluster", "labels")),
         obsm={
-            "X_scrcl": np.load(run.stage("embed") / f"{run.config.cluster.on}.npy", mmap_mode="r"),
-            "X_pca": np.load(run.stage("reduce") / "scores.npy", mmap_mode="r"),
+            "X_scrcl": run.array("embed", run.config.cluster.on),
+            "X_pca": run.array("reduce", "scores"),
         },
         obsp={
             "scrcl_distances": distances_matrix(ids, distances),

@@ -90,7 +90,11 @@ def _fit_in(
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names))
         return data
-    paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    try:
+        paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    except TypeError:
+        message = f"data must be an AnnData, a path or several paths; got {type(data).__name__}."
+        raise InputError(message) from None
     if not paths:
         message = "data must name at least one file; got none."
         raise InputError(message)

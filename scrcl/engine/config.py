@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -41,13 +42,11 @@ _UNITS |= {f"{u}IB": 2 ** (10 * i) for i, u in enumerate("KMGT", start=1)}
 
 def parse_bytes(value: object) -> int:
     """Bytes from a number or from text such as ``"2GB"``, ``"512MiB"`` or ``"1.5 G"``."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value)
     text = str(value).strip().upper().replace(" ", "")
     number = text.rstrip("BIKMGT")
     try:
         n_bytes = int(float(number) * _UNITS[text[len(number) :]])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         message = f"memory must be a size such as 2GB or 512MiB; got {value!r}."
         raise ValueError(message) from None
     return n_bytes
@@ -63,7 +62,7 @@ def format_bytes(n_bytes: float) -> str:
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FeaturesConfig(_Settings):
@@ -112,7 +111,10 @@ class ClusterConfig(_Settings):
     )
     n_micro: int = Field(300, ge=2, description="Micro-clusters, at least, that linkage merges.")
     size_power: float = Field(
-        0.5, ge=0, le=1, description="Weight of sizes in linkage: 0 average linkage, 1 as Ward."
+        0.5,
+        ge=0,
+        le=1,
+        description="Weight of sizes in linkage: 0 average linkage, 1 the size term of Ward.",
     )
     smallest_cells: int = Field(
         5, ge=1, description="Smallest cluster that linkage leaves, where the tree allows it."
@@ -138,8 +140,10 @@ class ReportConfig(_Settings):
 
 
 def _clusters(value: object) -> int | str:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 2):
-        return value
+    if value == "auto":
+        return "auto"
+    if isinstance(value, Integral) and int(value) >= 2:  # NumPy's integers too
+        return int(value)
     message = f"n_clusters must be auto or a whole number of at least 2; got {value!r}."
     raise ValueError(message)
 
@@ -166,7 +170,7 @@ class RunConfig(_Settings):
     """
 
     n_clusters: Clusters = Field("auto", description="Number of clusters, or `auto`.")
-    seed: int = Field(0, ge=0, description="Every random stream derives from it.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Every random stream derives from it.")
     memory: Bytes = Field(
         4 * 10**9, gt=0, validate_default=True, description="Peak resident memory the run may take."
     )

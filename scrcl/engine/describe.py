@@ -23,7 +23,7 @@ _BYTES = ("values_bytes", "dense_bytes", "feature_store_bytes")
 def describe_input(inputs: Sequence[Path], *, layer: str | None = None) -> dict[str, Any]:
     """Return shape, density, dtype, kind of values, chunks and estimated sizes, as JSON values.
 
-    ``values`` is ``counts``, ``log or scaled values``, or unknown where the matrix lies by genes (CSC,
+    ``values`` is ``counts``, ``not counts ...``, or unknown where the matrix lies by genes (CSC,
     mtx) and single rows cannot be looked at.
     """
     from scrcl.io.open import open_input
@@ -68,12 +68,16 @@ def for_people(described: Mapping[str, Any]) -> dict[str, str]:
 def _look(matrix: CellMatrix) -> dict[str, Any]:
     if matrix.layout == "csc":
         return {"values": "unknown (lies by genes)", "largest_value": None}
-    block = matrix.x(min(_SAMPLE_ROWS, matrix.n_obs)).blocks[0].compute(scheduler="sync")
+    from scrcl.io.stream import iter_rows
+
+    _, block = next(iter_rows(matrix.x(min(_SAMPLE_ROWS, matrix.n_obs)), n_ahead=0))
     data = block.data
     if not data.size:
         return {"values": "all zero", "largest_value": 0.0}
-    is_counts = bool(np.all(data >= 0) and np.all(data == np.floor(data)))
+    if not np.isfinite(data).all():
+        return {"values": "NaN or infinity among them", "largest_value": None}
+    whole = bool(np.all(data >= 0) and np.all(data == np.floor(data)))
     return {
-        "values": "counts" if is_counts else "log or scaled values",
+        "values": "counts" if whole else "not counts (log, scaled or corrected values)",
         "largest_value": float(data.max()),
     }

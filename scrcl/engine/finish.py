@@ -31,16 +31,21 @@ def build_report(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.io.features import FeatureStore
 
     found = collect(run)
-    labels = np.load(run.stage("cluster") / "labels.npy")
+    labels = np.asarray(run.array("cluster", "labels"))
     store = FeatureStore.open(run.stage("features"))
-    genes = run.matrix.var.index[np.load(run.stage("features") / "genes.npy")]
+    genes = run.matrix.var.index[run.array("features", "genes")]
     sums = cluster_sums(store, labels)
     markers = rank_markers(sums, genes, n_top=run.config.report.n_markers)
     markers.to_csv(folder / "markers.csv", index=False)
     clusters = _clusters(labels, markers)
     result = _write_result(run, found, markers, store)
     _write_page(run, found, labels, clusters)
-    return {"n_cells": len(labels), "result": result, "clusters": clusters}
+    return {
+        "n_cells": len(labels),
+        "files": [result, "report.html"],
+        "result": result,
+        "clusters": clusters,
+    }
 
 
 def _clusters(labels: IntArray, markers: pd.DataFrame) -> list[dict[str, Any]]:
@@ -85,11 +90,13 @@ def _var(run: Run) -> pd.DataFrame:
     """``var`` of the input with the statistics of the gene selection, named as scanpy names them."""
     import pandas as pd
 
-    table = pd.read_csv(run.stage("features") / "genes.csv", index_col="gene", dtype={"gene": str})
     var = run.matrix.var.copy()
+    seen, chosen = run.array("features", "seen"), run.array("features", "genes")
+    table = pd.read_csv(run.stage("features") / "genes.csv")
     for column in ("means", "dispersions", "dispersions_norm"):
-        var[column] = table[column].reindex(var.index).to_numpy()
-    chosen = np.load(run.stage("features") / "genes.npy")
+        values = np.full(len(var), np.nan)
+        values[seen] = table[column]
+        var[column] = values
     var["highly_variable"] = np.isin(np.arange(len(var)), chosen)
     return var
 
@@ -127,7 +134,7 @@ def _write_page(
         versions=versions(),
     )
     with atomic_path(run.folder.path / "report.html") as partial:
-        partial.write_text(render_page(page), encoding="utf-8")
+        partial.write_text(render_page(page), encoding="utf-8", errors="replace")
     for other in {"h5ad", "zarr"} - {config.format}:
         remove(run.folder.path / f"result.{other}")
 
@@ -140,7 +147,7 @@ def _facts(run: Run) -> dict[str, str]:
         "input": run.matrix.label,
         "cells": f"{stats['n_cells_kept']:,} of {read['n_cells']:,}",
         "genes": f"{features['n_genes']:,} variable of {read['n_genes']:,}",
-        "values": "counts" if stats["is_counts"] else "log values",
+        "values": _kind(stats),
         "genes in a cell (median)": f"{stats['median_genes_per_cell']:,.0f}",
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
@@ -154,6 +161,12 @@ def _facts(run: Run) -> dict[str, str]:
     }
 
 
+def _kind(stats: dict[str, Any]) -> str:
+    if stats["already_log"]:
+        return "log values"
+    return "counts" if stats["is_counts"] else "counts that are not whole numbers"
+
+
 def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
     stats, graph = run.record("stats"), run.record("graph")
     notes = []
@@ -162,6 +175,12 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
     if stats["n_cells"] > stats["n_cells_kept"]:
         notes.append(
             f"{stats['n_cells'] - stats['n_cells_kept']:,} cells without counts were left out."
+        )
+    cluster = run.record("cluster")
+    if cluster["n_clusters"] < cluster["n_clusters_wanted"]:
+        notes.append(
+            f"{cluster['n_clusters']} clusters were found and not "
+            f"{cluster['n_clusters_wanted']}: too few cells differ."
         )
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")

@@ -8,11 +8,13 @@ import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl.engine.device import resolve_device
+from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl.engine.stage import Run
+    from scrcl.train.batch import Inputs
     from scrcl.train.model import ScRCL
 
 __all__ = ["cluster_cells", "embed_cells", "train_model"]
@@ -39,15 +41,14 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
     if saved is not None:
         state.restore(saved)
         run.reporter.note(f"training goes on from step {state.step} of {config.steps}.")
-    advance = run.count("train", config.steps, "steps")
-    advance(state.step)
+    first_step = state.step
+    run.count("train", config.steps, "steps")(first_step)
     batches = BatchSource(inputs, config, seed=seed, device=device)
     train(state, batches, config, checkpoints=checkpoints, reporter=run.reporter)
     torch.save(state.model.state_dict(), folder / _WEIGHTS)
     write_json(folder / _HISTORY, state.history)
-    n_seen = min(config.batch_cells, inputs.graph.n) * config.steps
     return {
-        "n_cells": n_seen,
+        "n_cells": inputs.graph.n * (config.steps - first_step) // batches.n_batches,
         "n_steps": config.steps,
         "n_batches": batches.n_batches,
         "n_parameters": sum(p.numel() for p in state.model.parameters()),
@@ -65,7 +66,7 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 
     inputs = training_inputs(run)
     embed_all(
-        _trained(run),
+        _trained(run, inputs),
         inputs,
         folder,
         block_rows=run.budget.dense_block_rows,
@@ -81,29 +82,44 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.engine.count import count_clusters
 
     config, seed = run.config, run.config.seed
-    points = np.load(run.stage("embed") / f"{config.cluster.on}.npy", mmap_mode="r")
+    points = run.array("embed", config.cluster.on)
     n_clusters = config.n_clusters
     if n_clusters == "auto":
-        scores = np.load(run.stage("reduce") / "scores.npy", mmap_mode="r")
+        scores = run.array("reduce", "scores")
         n_clusters = count_clusters(
             [scores, points], n_neighbors=config.graph.n_neighbors, config=config.cluster, seed=seed
         )
     labels = cluster(points, n_clusters, config=config.cluster, seed=seed)
     np.save(folder / "labels.npy", labels)
+    n_found = int(labels.max()) + 1
+    if n_found < n_clusters:
+        run.reporter.note(
+            f"{n_found} clusters were found and not {n_clusters}: too few cells differ."
+        )
     return {
         "n_cells": len(labels),
-        "n_clusters": int(labels.max()) + 1,
+        "n_clusters": n_found,
+        "n_clusters_wanted": n_clusters,
         "chosen_by": "auto" if config.n_clusters == "auto" else "given",
     }
 
 
-def _trained(run: Run) -> ScRCL:
+def _trained(run: Run, inputs: Inputs) -> ScRCL:
+    import pickle
+
     import torch
 
-    from scrcl.engine.views import training_inputs
     from scrcl.train.state import TrainState
 
-    model = TrainState.fresh(training_inputs(run), run.config.train, seed=run.config.seed).model
-    weights = torch.load(run.stage("train") / _WEIGHTS, map_location="cpu", weights_only=True)
+    model = TrainState.fresh(inputs, run.config.train, seed=run.config.seed).model
+    folder = run.stage("train")
+    try:
+        weights = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        message = (
+            f"{folder} must hold {_WEIGHTS} whole; got {type(error).__name__}. "
+            "Delete that folder and run the same command again."
+        )
+        raise StoreError(message) from error
     model.load_state_dict(weights)
     return model

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scrcl import __version__
+from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl.engine import learn, prepare
-from scrcl.engine.budget import batch_bytes, plan_budget
+from scrcl.engine.budget import Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.run_folder import RunFolder, fingerprint_of
@@ -22,7 +26,6 @@ from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
@@ -42,6 +45,8 @@ STAGES = (
     Stage("cluster", learn.cluster_cells),
     Stage("report", build_report),
 )
+
+SPATIAL = "spatial"
 
 _LOG = logging.getLogger("scrcl")
 
@@ -106,19 +111,18 @@ def run_matrix(
     """
     header = open_matrix(None)
     _check(header, config)
+    _keep_apart(header.identity, out)
     resolve_device(config.device)
-    budget = plan_budget(
-        config.memory,
-        n_cells=header.n_obs,
-        values_per_row=_values_per_row(header),
-        step_bytes=_step_bytes(header, config),
-    )
+    budget = plan_budget(config.memory, _shape(header, config))
     settings = {"input": header.identity, **config.fingerprinted()}
+    if config.spatial:
+        settings["coordinates"] = fingerprint_of(header.obsm[SPATIAL].tolist())
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
-        (folder.path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
         folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
         folder.save()
+        with atomic_path(folder.path / "config.toml") as partial:
+            partial.write_text(config.to_toml(), encoding="utf-8")
         run = Run(config, folder, budget, reporter or Silent(), open_matrix)
         records = []
         for stage in stages:
@@ -145,26 +149,54 @@ def _check(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
-    if config.spatial and "spatial" not in matrix.obsm:
-        there = ", ".join(sorted(matrix.obsm)) or "nothing"
-        message = f'--spatial must find coordinates in obsm["spatial"]; obsm holds {there}.'
+    if config.spatial:
+        _check_coordinates(matrix)
+
+
+def _keep_apart(identity: dict[str, Any], out: Path) -> None:
+    """Refuse an OUT that holds the input, or lies in it: the input is never written to."""
+    here = out.resolve()
+    for sample in identity.get("samples", [identity]):
+        there = Path(sample["path"]) if "path" in sample else None
+        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
+            message = f"OUT must lie apart from the input; got {out} and {there}. Name another OUT."
+            raise InputError(message)
+
+
+def _check_coordinates(matrix: CellMatrix) -> None:
+    if SPATIAL not in matrix.obsm:
+        there = ", ".join(sorted(matrix.obsm)) or "no coordinates"
+        message = (
+            f'--spatial must find two or three coordinates a cell in obsm["spatial"]; obsm holds '
+            f"{there}. Add them, or run without --spatial."
+        )
+        raise InputError(message)
+    finite = np.isfinite(matrix.obsm[SPATIAL]).all(axis=1)
+    if not finite.all():
+        name = matrix.obs.index[int(np.argmin(finite))]
+        message = (
+            f'obsm["spatial"] must be finite; got NaN or infinity in {int((~finite).sum())} cells, '
+            f"the first is {name}. Remove or repair them."
+        )
         raise InputError(message)
 
 
-def _values_per_row(matrix: CellMatrix) -> float:
+def _shape(matrix: CellMatrix, config: RunConfig) -> Shape:
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
-    return n_values / max(matrix.n_obs, 1)
-
-
-def _step_bytes(matrix: CellMatrix, config: RunConfig) -> int:
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
+    n_comps = min(config.reduce.n_comps, n_genes)
     train = config.train
-    return batch_bytes(
-        matrix.n_obs,
-        batch_cells=train.batch_cells,
+    return Shape(
+        n_cells=matrix.n_obs,
+        values_per_row=n_values / matrix.n_obs,
+        n_genes=n_genes,
+        n_comps=n_comps,
+        n_features=n_genes if train.features == "hvg" else n_comps,
         n_neighbors=min(config.graph.n_neighbors, train.fanout or config.graph.n_neighbors),
         dim=train.dim,
-        n_features=n_genes if train.features == "hvg" else min(config.reduce.n_comps, n_genes),
+        refined_dim=train.refined_dim,
+        batch_cells=train.batch_cells,
+        n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
     )
 
 

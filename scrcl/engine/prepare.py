@@ -71,8 +71,8 @@ def select_features(run: Run, folder: Path) -> dict[str, Any]:
     chosen, table = seurat_hvg(
         stats.gene_mean[seen], stats.gene_var[seen], n_top=run.config.features.n_top_genes
     )
-    table.index = run.matrix.var.index[seen]
-    table.to_csv(folder / "genes.csv", index_label="gene")
+    table.to_csv(folder / "genes.csv", index=False)
+    np.save(folder / "seen.npy", seen)
     store = write_features(
         run.matrix.x(run.budget.block_rows),
         folder,
@@ -149,7 +149,7 @@ def _neighbours(run: Run) -> KnnResult:
     if run.config.spatial:
         kept = MatrixStats.load(run.stage("stats")).cell_counts > 0
         return spatial_knn(np.asarray(run.matrix.obsm["spatial"])[kept], config.n_neighbors)
-    scores = np.load(run.stage("reduce") / "scores.npy", mmap_mode="r")
+    scores = run.array("reduce", "scores")
     return knn(
         scores,
         config.n_neighbors,

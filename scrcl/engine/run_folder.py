@@ -7,10 +7,12 @@ somebody else, is refused; a lock keeps two processes apart and dies with its pr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ __all__ = ["RunFolder", "fingerprint_of", "read_manifest"]
 
 _OURS = ("stages", "checkpoints", "result.h5ad", "result.zarr", "report.html", "config.toml")
 _MANIFEST = "run.json"
+_CHEAP_STAGES = 2
+_FREE_BYTES = 1 << 20
 _LOCK = ".lock"
 
 
@@ -43,15 +47,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
         The folder holds no run, or its manifest cannot be read.
     """
     try:
-        manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         message = (
             f"OUT must be the output folder of `scrcl run`; got {path} (no {_MANIFEST} in it)."
         )
         raise StoreError(message) from None
-    except (OSError, json.JSONDecodeError) as error:
-        message = f"{path / _MANIFEST} must be readable; got {error}."
+    except (OSError, ValueError) as error:
+        message = f"{path / _MANIFEST} must be readable; got {error}. Name another OUT."
         raise StoreError(message) from None
+    if not (isinstance(manifest, dict) and manifest.keys() >= {"fingerprint", "stages"}):
+        message = f"{path / _MANIFEST} must be of a run of scrcl; it is not. Name another OUT."
+        raise StoreError(message)
     return manifest
 
 
@@ -76,9 +83,10 @@ class RunFolder:
         StoreError
             It cannot be written.
         """
-        existed, is_new = path.exists(), not (path / _MANIFEST).exists()
-        _refuse_foreign(path)
         try:
+            is_new = not (path / _MANIFEST).exists()
+            _refuse_foreign(path)
+            made = next((p for p in reversed([path, *path.parents]) if not p.exists()), None)
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -89,9 +97,10 @@ class RunFolder:
             folder = cls(path, _adopt(path, fingerprint, settings, restart))
             try:
                 yield folder
-            except InputError:
-                if is_new:
-                    folder.discard(and_itself=not existed)
+            except (InputError, OSError) as error:
+                _name_full_disk(error, path)
+                if is_new and not folder.has_work:
+                    folder.discard(made)
                 raise
         finally:
             os.close(lock)
@@ -105,26 +114,40 @@ class RunFolder:
         """Folder of a stage, finished or not."""
         return self.path / "stages" / name
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a stage that takes time, one after the statistics, is finished."""
+        return len(self.manifest["stages"]) > _CHEAP_STAGES
+
     def finished(self, name: str) -> dict[str, Any] | None:
-        """Return the record of a finished stage, or None."""
+        """Return the record of a stage whose folder, and what else it wrote, is there; or None."""
         records: list[dict[str, Any]] = self.manifest["stages"]
         found = next((r for r in records if r["name"] == name), None)
-        return found if found is not None and self.stage(name).is_dir() else None
+        if found is None or not self.stage(name).is_dir():
+            return None
+        files = [self.path / name for name in found.get("files", [])]
+        return found if all(file.exists() for file in files) else None
+
+    def begin(self, name: str) -> None:
+        """Forget the record of a stage that is about to run, and of those that came after it."""
+        names = [record["name"] for record in self.manifest["stages"]]
+        if name in names:
+            del self.manifest["stages"][names.index(name) :]
+            self.save()
 
     def finish(self, record: dict[str, Any]) -> None:
         """Keep the record of a stage whose folder has just appeared."""
-        kept = [r for r in self.manifest["stages"] if r["name"] != record["name"]]
-        self.manifest["stages"] = [*kept, record]
+        self.manifest["stages"].append(record)
         self.save()
 
     def save(self) -> None:
         """Write the manifest."""
         write_json(self.path / _MANIFEST, self.manifest)
 
-    def discard(self, *, and_itself: bool) -> None:
-        """Remove what the run made: bad input leaves nothing behind."""
-        if and_itself:
-            remove(self.path)
+    def discard(self, made: Path | None) -> None:
+        """Remove what the run made, with the outermost folder that it ``made``, if any."""
+        if made is not None:
+            remove(made)
             return
         for name in (*_OURS, _MANIFEST, _LOCK):
             remove(self.path / name)
@@ -134,15 +157,32 @@ def _refuse_foreign(path: Path) -> None:
     if path.exists() and not path.is_dir():
         message = f"OUT must be a folder; got the file {path}. Name another OUT."
         raise StoreError(message)
-    if not path.is_dir() or (path / _MANIFEST).exists():
+    if not path.is_dir():
         return
-    strangers = sorted(p.name for p in path.iterdir() if p.name != _LOCK)
+    if (path / _MANIFEST).exists():
+        read_manifest(path)
+        return
+    ours = {*_OURS, _LOCK, *(f".{name}.partial" for name in (*_OURS, _MANIFEST))}
+    strangers = sorted(p.name for p in path.iterdir() if p.name not in ours)
     if strangers:
         message = (
             f"OUT must be new, empty or a run of scrcl; got {path}, which holds {strangers[0]}. "
             "Name another OUT."
         )
         raise ResumeError(message)
+
+
+def _name_full_disk(error: Exception, path: Path) -> None:
+    """Raise StoreError where the cause is a full disk; NumPy says so by no number."""
+    if not isinstance(error, OSError):
+        return
+    full = error.errno is None and shutil.disk_usage(path).free < _FREE_BYTES
+    if error.errno == errno.ENOSPC or full:
+        message = (
+            f"the disk of {path} must have room; it is full. Make room and run the same command "
+            "again: finished stages are kept."
+        )
+        raise StoreError(message) from error
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -2,23 +2,23 @@
 
 The folder appears whole when the function returns, and the record (seconds, peak memory, bytes read,
 rate, and whatever the function says) goes into ``run.json``. A stage whose folder is there is not run
-again. A stage reads the folders of those before it, and nothing else.
+again. What a stage leaves elsewhere (the last one: result and report) it names in ``files``.
 """
 
 from __future__ import annotations
 
-import errno
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from scrcl._atomic import atomic_folder
 from scrcl.engine.usage import UsageMeter
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from scrcl._progress import Reporter
@@ -62,6 +62,24 @@ class Run:
         """Folder of a finished stage."""
         return self.folder.stage(name)
 
+    def array(self, stage: str, name: str) -> Any:
+        """Array that a finished stage wrote, as a read-only memory map.
+
+        Raises
+        ------
+        StoreError
+            It is missing or damaged.
+        """
+        folder = self.stage(stage)
+        try:
+            return np.load(folder / f"{name}.npy", mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            message = (
+                f"{folder} must hold {name}.npy whole; got {type(error).__name__}: {error}. "
+                "Delete that folder and run the same command again."
+            )
+            raise StoreError(message) from error
+
     def graph(self, name: str) -> Graph:
         """Graph that the stage ``graph`` or ``genes`` built; its edges stay on disk."""
         from scrcl.graph.csr import Graph
@@ -86,12 +104,9 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if done is not None:
         run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
+    run.folder.begin(stage.name)
     run.reporter.stage_started(stage.name, None, "cells")
-    with (
-        _full_disk_named(run, stage),
-        UsageMeter() as meter,
-        atomic_folder(run.folder.stage(stage.name)) as partial,
-    ):
+    with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:
         said = stage.fill(run, partial)
     usage = meter.usage
     n_cells = said.get("n_cells")
@@ -106,17 +121,3 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     run.folder.finish(record)
     run.reporter.stage_finished(stage.name, usage.seconds, resumed=False)
     return record
-
-
-@contextmanager
-def _full_disk_named(run: Run, stage: Stage) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        message = (
-            f"the disk of {run.folder.path} must have room for the stage {stage.name}; it is full. "
-            "Make room and run the same command again: finished stages are kept."
-        )
-        raise StoreError(message) from error

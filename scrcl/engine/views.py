@@ -32,10 +32,10 @@ def training_inputs(run: Run) -> Inputs:
     if not folder.is_dir():
         with atomic_folder(folder) as partial:
             _write_views(run, partial)
-    sketch = np.load(run.stage("genes") / "sketch.npy")
+    sketch = run.array("genes", "sketch")
     return Inputs(
-        x=np.load(folder / "x.npy", mmap_mode="r"),
-        ax=np.load(folder / "ax.npy", mmap_mode="r"),
+        x=run.array("views", "x"),
+        ax=run.array("views", "ax"),
         genes=smooth_genes(sketch / max(float(sketch.std()), 1e-12), run.graph("genes")),
         graph=run.graph("graph"),
     )
@@ -82,7 +82,7 @@ def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
             store.n_vars,
             ((start, block.toarray()) for start, block in store),
         )
-    scores = np.load(run.stage("reduce") / "scores.npy", mmap_mode="r")
+    scores = run.array("reduce", "scores")
     blocks = row_blocks(len(scores), run.budget.dense_block_rows)
     return *scores.shape, ((start, np.array(scores[start:stop])) for start, stop in blocks)
 

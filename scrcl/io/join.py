@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["join_samples"]
 
+_IDS = "gene_ids"
 _SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
@@ -33,10 +34,11 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
     Raises
     ------
     InputError
-        No gene is common to all, or a sample repeats a gene name.
+        No gene is common to all, or a sample repeats a gene name and has no ``gene_ids``.
     """
-    genes = _common_genes(samples)
-    columns = [s.var.index.astype(str).get_indexer(genes) for s in samples]
+    indexes = _gene_indexes(samples)
+    genes = _common_genes(samples, indexes)
+    columns = [index.get_indexer(genes) for index in indexes]
     label = f"{len(samples)} samples"
     n_obs = sum(s.n_obs for s in samples)
 
@@ -53,16 +55,28 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
         nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
         obs=with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
-        var=samples[0].var.iloc[columns[0]].set_axis(genes),
+        var=samples[0].var.iloc[columns[0]],
         obsm=_joined_obsm(samples),
         identity={"samples": [s.identity for s in samples], "shape": [n_obs, len(genes)]},
         rows=rows,
     )
 
 
-def _common_genes(samples: list[CellMatrix]) -> pd.Index:
-    """Return the names of the genes that all samples have, in the order of the first."""
-    indexes = [s.var.index.astype(str) for s in samples]
+def _gene_indexes(samples: list[CellMatrix]) -> list[pd.Index]:
+    """Return what tells the genes of each sample apart: their names, or ids where names repeat.
+
+    Cell Ranger's references give a few symbols to two genes; its ids are unique.
+    """
+    names = [sample.var.index.astype(str) for sample in samples]
+    if all(index.is_unique for index in names):
+        return names
+    if all(_IDS in sample.var for sample in samples):
+        return [pd.Index(sample.var[_IDS].astype(str)) for sample in samples]
+    return names
+
+
+def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Index:
+    """Return the genes that all samples have, in the order of the first."""
     for sample, index in zip(samples, indexes, strict=True):
         if not index.is_unique:
             repeated = index[index.duplicated()][0]
@@ -84,7 +98,14 @@ def _common_genes(samples: list[CellMatrix]) -> pd.Index:
 
 def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
     """Return all annotations of the cells; a file's own column ``sample`` gets another name."""
-    tables = [s.obs.rename(columns={"sample": "sample_in_file"}) for s in samples]
+    tables = [
+        s.obs.drop(columns="sample_in_file", errors="ignore").rename(
+            columns={"sample": "sample_in_file"}
+        )
+        if "sample" in s.obs
+        else s.obs
+        for s in samples
+    ]
     joined = concat(
         [AnnData(obs=table.set_axis(table.index.astype(str))) for table in tables],
         join="outer",

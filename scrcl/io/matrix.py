@@ -140,10 +140,13 @@ def canonical_rows(block: Any) -> Csr:
     ValueError
         The column indices or row pointers are damaged.
     """
-    csr = sparse.csr_matrix(block)
     with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
+        if isinstance(block, np.ndarray):  # scipy takes no float16, and no foreign byte order
+            block = block.astype(np.float32, copy=False)
+        csr = sparse.csr_matrix(block)
+        # Before anything goes through the indices: scipy's routines trust them.
+        csr.check_format(full_check=True)
         csr = csr.astype(np.float32, copy=False)
-    csr.check_format(full_check=True)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()

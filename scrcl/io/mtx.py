@@ -57,7 +57,9 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
     var = _genes(features)
     columns = expression_columns(var, label=folder.name)
     shape = (len(barcodes), len(columns))
+    beside = [p.name for p in sorted(folder.glob("*.tsv*"))]
     identity = file_identity(path, shape=shape, layer=None)
+    identity["names"] = [file_identity(folder / name, shape=shape, layer=None) for name in beside]
     source = partial(_entries, path, header, by_cells)
 
     def rows(block_rows: int) -> da.Array:

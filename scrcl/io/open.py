@@ -77,7 +77,11 @@ def open_input(
 
 
 def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise StoreError(f"The input must be readable; got {path} ({error.strerror}).") from error
+    if not exists:
         raise StoreError(f"The input must exist; got {path}. Check the path.")
     if path.is_dir():
         if matrix_file(path) is not None:

@@ -47,7 +47,7 @@ def open_tenx(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
     try:
         with h5py.File(path, "r") as file:
             return _describe(path, file)
-    except (KeyError, OSError, RuntimeError) as error:
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
         msg = f"{path} must be a whole 10x matrix; got {error}. Copy or download it again."
@@ -130,7 +130,7 @@ def expression_columns(var: pd.DataFrame, *, label: str) -> IntArray:
 
 
 def _strings(dataset: Any) -> np.ndarray:
-    return np.asarray(dataset.asstr()[...], dtype=object)
+    return np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)
 
 
 def _read(path: Path, name: str, n_vars: int, start: int, stop: int) -> Csr:

@@ -92,7 +92,7 @@ class Scratch:
                 "folder for the copy. Give scratch=FOLDER."
             )
             raise InputError(msg)
-        copy = self.folder / f"{label}-{digest(identity)}"
+        copy = self.folder / f"{label[:40]}-{digest(identity)}"
         if not copy.exists():
             copy_by_rows(source, copy, block_bytes=self.block_bytes, label=label)
         return Parts(copy)

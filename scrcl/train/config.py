@@ -12,7 +12,7 @@ __all__ = ["TrainConfig"]
 class TrainConfig(BaseModel):
     """How the model is built and trained; frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     features: Literal["pca", "hvg"] = Field(
         default="pca",
@@ -53,7 +53,7 @@ class TrainConfig(BaseModel):
         description="Share of entries dropped before the GCN's last layer and before refinement.",
     )
 
-    steps: int = Field(default=100, ge=0, description="Optimizer steps in all.")
+    steps: int = Field(default=100, ge=0, le=10**9, description="Optimizer steps in all.")
     batch_cells: int = Field(
         default=4096,
         ge=16,

@@ -9,17 +9,17 @@ import torch
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.graph.propagate import propagate
+from scrcl.graph.rows import RowWriter, row_blocks
 from scrcl.train.sparse import to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
 
     from scrcl.train.batch import Inputs
     from scrcl.train.model import ScRCL
-    from scrcl.typing import OnRows
+    from scrcl.typing import FloatArray, OnRows
 
 __all__ = ["EMBEDDING", "REFINED", "embed_all"]
 
@@ -49,7 +49,8 @@ def embed_all(
         each half of unit length, and ``refined.npy``, Z = [Z^m | Z^g], float32 of shape
         (n_cells, 2 refined_dim). Meanwhile two files of shape (n_cells, dim) lie beside them.
     block_rows
-        Rows held at a time, with their edges: memory does not grow with the number of cells.
+        Rows held at a time, with their edges: what is held does not grow with the
+        number of cells, but pages of the files read count as resident while the system keeps them.
     device
         Where blocks are computed.
     on_rows
@@ -74,11 +75,10 @@ def _write_hidden(
 ) -> None:
     """Write the GCN's first layer, float32 of shape (n_cells, dim)."""
     n_cells = inputs.graph.n
-    rows = _new(out, n_cells, model.psi_1.out_features)
-    for block in _blocks(n_cells, block_rows):
-        ax = to_device(np.array(inputs.ax[block]), device)
-        rows[block] = model.encode_gcn_hidden(ax).cpu().numpy()
-    rows.flush()
+    with RowWriter(out, n_cells, model.psi_1.out_features) as hidden:
+        for start, stop in row_blocks(n_cells, block_rows):
+            ax = to_device(np.array(inputs.ax[start:stop]), device)
+            hidden.write(start, model.encode_gcn_hidden(ax).cpu().numpy())
 
 
 def _write_outputs(
@@ -96,28 +96,20 @@ def _write_outputs(
     with (
         atomic_path(folder / EMBEDDING) as e_path,
         atomic_path(folder / REFINED) as z_path,
+        RowWriter(e_path, n_cells, 2 * dim) as embedding,
+        RowWriter(z_path, n_cells, 2 * association.shape[1]) as refined,
     ):
-        embedding = _new(e_path, n_cells, 2 * dim)
-        refined = _new(z_path, n_cells, 2 * association.shape[1])
-        for block in _blocks(n_cells, block_rows):
-            em = model.encode_mlp(to_device(np.array(inputs.x[block]), device))
-            eg = model.encode_gcn_output(to_device(np.array(source[block]), device))
-            embedding[block] = _joined(em, eg)
-            refined[block] = _joined(model.refine(em, association), model.refine(eg, association))
+        for start, stop in row_blocks(n_cells, block_rows):
+            em = model.encode_mlp(to_device(np.array(inputs.x[start:stop]), device))
+            eg = model.encode_gcn_output(to_device(np.array(source[start:stop]), device))
+            embedding.write(start, _joined(em, eg))
+            refined.write(
+                start, _joined(model.refine(em, association), model.refine(eg, association))
+            )
             if on_rows is not None:
-                on_rows(block.stop - block.start)
-        embedding.flush()
-        refined.flush()
+                on_rows(stop - start)
 
 
-def _joined(left: Tensor, right: Tensor) -> np.ndarray:
-    return torch.cat([left, right], 1).cpu().numpy()
-
-
-def _new(path: Path, n_rows: int, n_columns: int) -> np.memmap:
-    return np.lib.format.open_memmap(path, "w+", np.float32, (n_rows, n_columns))
-
-
-def _blocks(n_rows: int, block_rows: int) -> Iterator[slice]:
-    for start in range(0, n_rows, block_rows):
-        yield slice(start, min(start + block_rows, n_rows))
+def _joined(left: Tensor, right: Tensor) -> FloatArray:
+    joined: FloatArray = torch.cat([left, right], 1).cpu().numpy()
+    return joined

@@ -1,5 +1,8 @@
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import anndata
 import pytest
@@ -125,6 +128,40 @@ def test_a_label_that_is_not_there_is_named_with_those_that_are(scrcl, cells, tm
     code, _, said = scrcl("evaluate", out, "--labels", "celltype")
     assert code == 2
     assert "cell_type" in said
+
+
+def test_names_with_brackets_are_shown_as_they_are(scrcl, tmp_path):
+    adata = make_cells()
+    adata.var_names = [f"[/red]{name}" for name in adata.var_names]
+    adata.obs["[/x]"] = 1
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    code, said, _ = scrcl("info", tmp_path / "cells.h5ad")
+    assert code == 0
+    assert "[/x]" in said
+    out = tmp_path / "out[v2]"
+    code, said, _ = scrcl(
+        "run", tmp_path / "cells.h5ad", "-o", out, *fast("--quiet", "--n-clusters", 3)
+    )
+    assert code == 0
+    assert "out[v2]" in said
+    assert "[/red]gene" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(cells, tmp_path, by):
+    command = [sys.executable, "-m", "scrcl", "run", str(cells), "-o", str(tmp_path / "out")]
+    command += ["--set", "train.steps=100000", "--set", "train.checkpoint_every=5"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "out" / "checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("step-*.ckpt")):
+        time.sleep(0.05)
+    process.send_signal(by)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (
+        said.strip().splitlines()[-1] == "error: interrupted; the same command goes on from here."
+    )
 
 
 def test_the_version_is_told(scrcl):

@@ -1,47 +1,78 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import BYTES_PER_CELL, LIBRARIES_BYTES, batch_bytes, plan_budget
+from scrcl.engine.budget import LIBRARIES_BYTES, Shape, plan_budget
 from scrcl.errors import BudgetError
 
+ATLAS = Shape(
+    n_cells=100_000,
+    values_per_row=1_000,
+    n_genes=2_000,
+    n_comps=100,
+    n_features=100,
+    n_neighbors=15,
+    dim=128,
+    refined_dim=32,
+    batch_cells=4_096,
+    n_drawn=0,
+)
 
-@given(st.integers(1, 300_000), st.floats(1, 5_000), st.integers(16 * 10**8, 64 * 10**9))
-def test_blocks_in_flight_fit_beside_what_is_fixed(n_cells, values_per_row, total):
+
+@given(st.integers(1, 10**6), st.floats(1, 20_000), st.integers(7 * 10**8, 64 * 10**9))
+def test_what_is_in_flight_fits_beside_what_is_fixed(n_cells, values_per_row, total):
+    shape = replace(ATLAS, n_cells=n_cells, values_per_row=values_per_row)
     try:
-        budget = plan_budget(total, n_cells=n_cells, values_per_row=values_per_row, n_workers=4)
+        budget = plan_budget(total, shape, n_workers=4)
     except BudgetError:
         return
-    in_flight = budget.block_rows * budget.n_workers * values_per_row * 12 * 5
-    assert in_flight <= total - LIBRARIES_BYTES - BYTES_PER_CELL * n_cells
+    assert budget.n_workers >= 1
+    rest = total - LIBRARIES_BYTES - shape.cells_bytes
+    assert budget.n_workers * budget.block_rows * values_per_row * 60 <= rest
 
 
-def test_more_memory_never_means_smaller_blocks():
-    rows = [
-        plan_budget(m * 10**9, n_cells=10**5, values_per_row=2e3, n_workers=2).block_rows
-        for m in (1, 2, 4, 8, 16)
+def test_memory_and_cores_decide_workers_and_never_blocks():
+    budgets = [
+        plan_budget(m * 10**8, ATLAS, n_workers=n)
+        for m, n in ((15, 1), (20, 4), (40, 8), (300, 64))
     ]
-    assert rows == sorted(rows)
+    assert len({(b.block_rows, b.dense_block_rows) for b in budgets}) == 1
+    assert [b.n_workers for b in budgets] == sorted({b.n_workers for b in budgets})
 
 
-def test_too_little_memory_is_refused_with_the_smallest_that_would_do():
-    with pytest.raises(BudgetError, match=r"at least (\d+) MB") as raised:
-        plan_budget(10**8, n_cells=1_000, values_per_row=1_000)
-    smallest = int(str(raised.value).split("at least ")[1].split(" MB")[0])
-    plan_budget(smallest * 10**6, n_cells=1_000, values_per_row=1_000)
+@pytest.mark.parametrize("n_cells", [1_000, 100_000, 10**7])
+def test_too_little_memory_is_refused_with_the_smallest_that_would_do(n_cells):
+    shape = replace(ATLAS, n_cells=n_cells)
+    smallest = 10**8
+    for _ in range(2):  # the blocks first, then the training step
+        try:
+            plan_budget(smallest, shape)
+        except BudgetError as error:
+            smallest = int(str(error).split("at least ")[1].split(" MB")[0]) * 10**6
+    plan_budget(smallest, shape)
+    with pytest.raises(BudgetError):
+        plan_budget(smallest - 2 * 10**7, shape)
 
 
 def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
-    step = batch_bytes(10**6, batch_cells=10**5, n_neighbors=15, dim=128, n_features=100)
     with pytest.raises(BudgetError, match=r"train\.batch_cells"):
-        plan_budget(4 * 10**9, n_cells=10**6, values_per_row=1_000, step_bytes=step)
-    step = batch_bytes(10**6, batch_cells=2_000, n_neighbors=15, dim=128, n_features=100)
-    plan_budget(4 * 10**9, n_cells=10**6, values_per_row=1_000, step_bytes=step)
+        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, batch_cells=10**5))
+    with pytest.raises(BudgetError, match=r"train\.n_negatives"):
+        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, n_drawn=10**5))
+    plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6))
 
 
 @given(st.integers(100, 10**7), st.integers(16, 10**5))
-def test_a_batch_never_holds_more_than_all_cells(n_cells, batch_cells):
-    shape = {"n_neighbors": 15, "dim": 128, "n_features": 100}
-    held = batch_bytes(n_cells, batch_cells=batch_cells, **shape)
-    assert held <= n_cells * 4 * (16 * 128 + 400)
-    assert held >= min(batch_cells, n_cells) * 0.6 * 4 * (16 * 128 + 400)
+def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
+    shape = replace(ATLAS, n_cells=n_cells, batch_cells=batch_cells)
+    row = 4 * (16 * 128 + 400)
+    assert min(batch_cells, n_cells) * 0.6 * row <= shape.step_bytes <= n_cells * row
+
+
+def test_wide_features_and_embeddings_count():
+    wide = replace(ATLAS, n_features=2_000)
+    assert wide.cells_bytes - ATLAS.cells_bytes > 100_000 * 8 * 1_500
+    assert wide.dense_block_rows * 2_000 * 4 <= 8_000_000
+    assert replace(ATLAS, dim=1_500).cells_bytes > 100_000 * 8 * 1_500

@@ -62,6 +62,9 @@ def test_where_to_compute_is_no_part_of_what_is_computed():
         (["seed=1", "seed.x=1"], "seed is a value, not a group"),
         (["train.lr"], "--set must be KEY=VALUE"),
         (["device=tpu"], "device must"),
+        (["train.lr=inf"], "train.lr must be a finite number"),
+        (["memory=inf"], "memory must be a size"),
+        (["seed=99999999999999999999"], "seed must be"),
         (["nothing.at.all=1"], "nothing must be a known setting; .* There are: n_clusters"),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 
 from bench.killed import kill_everywhere
 from scrcl.engine.config import load_config
-from scrcl.engine.pipeline import STAGES, run_pipeline
+from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
+from scrcl.io.open import from_anndata
 from tests.cells import FAST, make_cells
 
 
@@ -116,6 +117,81 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, co
         assert parts[0].read_bytes() == parts[1].read_bytes()
 
 
+def test_memory_and_the_number_of_workers_change_no_bit(cells, tmp_path, config):
+    for name, memory in (("little", 8 * 10**8), ("much", 9 * 10**9)):
+        run_pipeline([cells], tmp_path / name, config.model_copy(update={"memory": memory}))
+    for name in ("features/gram.npy", "reduce/scores.npy", "embed/embedding.npy"):
+        parts = [tmp_path / out / "stages" / name for out in ("little", "much")]
+        assert parts[0].read_bytes() == parts[1].read_bytes()
+
+
+def test_a_run_stays_within_its_memory(tmp_path, config):
+    make_cells(n_cells=4_000, n_genes=2_000).write_h5ad(tmp_path / "cells.h5ad")
+    memory = 10**9
+    asked = config.model_copy(update={"memory": memory})
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+    assert max(stage["peak_rss_bytes"] for stage in result.stages) < memory
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_input_inside_the_output_folder_is_refused_and_kept(cells, tmp_path, config, restart):
+    kept = config.model_copy(update={"keep_x": True})
+    result = run_pipeline([cells], tmp_path / "out", kept)
+    with pytest.raises(InputError, match="apart from the input"):
+        run_pipeline([result.result_path], tmp_path / "out", kept, restart=restart)
+    assert result.result_path.exists()
+
+
+def test_an_output_folder_inside_the_input_is_refused(tmp_path, config):
+    make_cells().write_zarr(tmp_path / "cells.zarr")
+    with pytest.raises(InputError, match="apart from the input"):
+        run_pipeline([tmp_path / "cells.zarr"], tmp_path / "cells.zarr" / "out", config)
+
+
+def test_a_result_that_was_deleted_is_written_again(cells, tmp_path, config):
+    first = run_pipeline([cells], tmp_path / "out", config)
+    first.result_path.unlink()
+    assert run_pipeline([cells], tmp_path / "out", config).result_path.exists()
+
+
+def test_a_damaged_stage_file_is_named_with_the_way_out(cells, tmp_path, config):
+    run_pipeline([cells], tmp_path / "out", config)
+    (tmp_path / "out" / "result.h5ad").unlink()
+    (tmp_path / "out" / "stages" / "cluster" / "labels.npy").write_bytes(b"no array")
+    with pytest.raises(StoreError, match=r"labels\.npy whole; .* Delete that folder"):
+        run_pipeline([cells], tmp_path / "out", config)
+
+
+def test_genes_with_names_that_mean_missing_keep_their_statistics(tmp_path, config):
+    adata = make_cells()
+    adata.var_names = ["nan", "NA", "", *adata.var_names[3:]]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    assert anndata.read_h5ad(result.result_path).var["means"].notna().all()
+
+
+def test_other_coordinates_are_another_run(tmp_path, config):
+    adata = make_cells(spatial=True)
+    spatial = config.model_copy(update={"spatial": True})
+    run_matrix(lambda _: from_anndata(adata), tmp_path / "out", spatial)
+    adata.obsm["spatial"] = adata.obsm["spatial"][::-1].copy()
+    with pytest.raises(ResumeError, match="coordinates"):
+        run_matrix(lambda _: from_anndata(adata), tmp_path / "out", spatial)
+
+
+def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config):
+    adata = make_cells(spatial=True)
+    adata.obsm["spatial"][7, 0] = np.nan
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="the first is cell7"):
+        run_pipeline(
+            [tmp_path / "cells.h5ad"],
+            tmp_path / "out",
+            config.model_copy(update={"spatial": True}),
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_finished_run_is_not_run_again(cells, tmp_path, config):
     first = run_pipeline([cells], tmp_path / "out", config)
     written = first.result_path.stat().st_mtime_ns
@@ -177,7 +253,8 @@ def test_every_mode_trains_in_small_batches(cells, tmp_path, config, features, n
     )
     result = run_pipeline([cells], tmp_path / "out", asked)
     assert next(s for s in result.stages if s["name"] == "train")["n_batches"] == 4
-    assert sum(row["n_cells"] for row in result.clusters) == 240
+    history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
+    assert np.mean([row["ndc"] for row in history[-2:]]) < history[0]["ndc"]
 
 
 def test_the_number_of_clusters_is_chosen_without_labels(cells, tmp_path):
@@ -214,7 +291,12 @@ def bad(adata, **changes):
         (make_cells, {"spatial": True}, InputError, "obsm"),
         (make_cells, {"layer": "none"}, InputError, "layer"),
         (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),
-        (lambda: bad(make_cells(), X=-make_cells().X), {}, InputError, "negative|-"),
+        (
+            lambda: bad(make_cells(), X=-make_cells().X),
+            {},
+            InputError,
+            "must not be negative|negative",
+        ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
         (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells with counts"),
         (lambda: make_cells(n_cells=5), {}, InputError, "at least 10"),

@@ -124,3 +124,58 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path):
 def test_a_folder_without_a_run_has_no_manifest(tmp_path):
     with pytest.raises(StoreError, match=r"no run\.json"):
         read_manifest(tmp_path)
+
+
+def test_running_a_stage_again_forgets_those_after_it(tmp_path):
+    with claim(tmp_path / "out") as folder:
+        for name in ("read", "stats", "features"):
+            folder.stage(name).mkdir(parents=True)
+            folder.finish({"name": name})
+        folder.begin("stats")
+        assert [record["name"] for record in folder.manifest["stages"]] == ["read"]
+
+
+def test_a_stage_whose_files_elsewhere_are_gone_is_not_finished(tmp_path):
+    with claim(tmp_path / "out") as folder:
+        folder.stage("report").mkdir(parents=True)
+        folder.finish({"name": "report", "files": ["result.h5ad"]})
+        assert folder.finished("report") is None
+        (folder.path / "result.h5ad").touch()
+        assert folder.finished("report") is not None
+
+
+def test_what_a_kill_in_the_first_moment_leaves_is_ours(tmp_path):
+    for name in (".lock", "config.toml", ".run.json.partial"):
+        (tmp_path / name).touch()
+    with claim(tmp_path) as folder:
+        folder.save()
+    assert read_manifest(tmp_path)["stages"] == []
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}', "[]", "5", '{"fing'])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_run_json_of_somebody_else_is_left_alone(tmp_path, text, restart):
+    (tmp_path / "run.json").write_text(text)
+    (tmp_path / "stages").mkdir()
+    with pytest.raises(StoreError, match=r"run\.json"), claim(tmp_path, restart=restart):
+        pass
+    assert (tmp_path / "stages").is_dir()
+    assert (tmp_path / "run.json").read_text() == text
+
+
+def test_bad_input_removes_the_folders_above_that_were_made(tmp_path):
+    with pytest.raises(InputError), claim(tmp_path / "a" / "b" / "out") as folder:
+        fail_in(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_after_long_work_keeps_the_work(tmp_path):
+    def work_then_fail(folder):
+        for name in ("read", "stats", "features"):
+            folder.stage(name).mkdir(parents=True)
+            folder.finish({"name": name})
+        raise InputError("bad")
+
+    with pytest.raises(InputError), claim(tmp_path / "out") as folder:
+        work_then_fail(folder)
+    assert (tmp_path / "out" / "stages" / "features").is_dir()

@@ -12,7 +12,7 @@ def test_a_full_disk_is_named_and_finished_stages_are_kept(cells, tmp_path, conf
         raise OSError(errno.ENOSPC, "No space left on device")
 
     stages = [Stage(s.name, full) if s.name == "graph" else s for s in STAGES]
-    with pytest.raises(StoreError, match="room for the stage graph"):
+    with pytest.raises(StoreError, match="must have room"):
         run_pipeline([cells], tmp_path / "out", config, stages=stages)
     folder = tmp_path / "out" / "stages"
     assert (folder / "reduce").is_dir()

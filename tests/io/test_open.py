@@ -355,3 +355,50 @@ def test_a_file_from_before_anndata_0_7_is_read():
         compute_stats(open_input([path]).x(256))
     with pytest.raises(InputError, match="There is raw"):
         open_input([path], layer="counts")
+
+
+def test_samples_whose_symbols_repeat_are_joined_on_gene_ids(tmp_path):
+    adata = ad.AnnData(COUNTS[:, :4].copy(), var=pd.DataFrame({"gene_ids": list("abcd")}))
+    adata.var_names = ["TBCE", "TBCE", "ACTB", "CD4"]
+    adata.write_h5ad(tmp_path / "one.h5ad")
+    adata[:, [3, 1, 0]].copy().write_h5ad(tmp_path / "two.h5ad")
+    joined = open_input([tmp_path / "one.h5ad", tmp_path / "two.h5ad"])
+    assert joined.var["gene_ids"].tolist() == ["a", "b", "d"]
+    assert joined.var.index.is_unique
+    assert joined.var.index[0] == "TBCE"
+    (block,) = [rows for _, rows in iter_rows(joined.x(1_000)[: len(COUNTS.toarray())])][:1]
+    assert np.array_equal(block.toarray(), COUNTS[:, [0, 1, 3]].toarray())
+
+
+def test_results_of_earlier_joins_can_be_joined_again(tmp_path):
+    obs = pd.DataFrame({"sample": ["x"] * 83, "sample_in_file": ["y"] * 83})
+    obs.index = obs.index.astype(str)
+    for name in ("one", "two"):
+        ad.AnnData(COUNTS.copy(), obs=obs).write_h5ad(tmp_path / f"{name}.h5ad")
+    joined = open_input([tmp_path / "one.h5ad", tmp_path / "two.h5ad"])
+    assert joined.obs["sample"].cat.categories.tolist() == ["one", "two"]
+    assert set(joined.obs["sample_in_file"]) == {"x"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", ">i2"])
+def test_dense_values_of_any_kind_are_read(tmp_path, dtype):
+    adata = ad.AnnData(COUNTS.toarray().astype(dtype))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    _, block = next(iter_rows(open_input([tmp_path / "cells.h5ad"]).x(100)))
+    assert np.array_equal(block.toarray(), COUNTS.toarray().astype(dtype).astype(np.float32))
+
+
+def test_changed_gene_names_beside_an_mtx_change_its_identity(tmp_path):
+    folder = tmp_path / "mtx"
+    write_mtx(folder, table(COUNTS))
+    before = open_input([folder]).identity
+    names = (
+        next(folder.glob("*features*"))
+        if list(folder.glob("*features*"))
+        else next(folder.glob("*genes*"))
+    )
+    names.write_bytes(names.read_bytes() + b"")
+    import os
+
+    os.utime(names, ns=(1, 1))
+    assert open_input([folder]).identity != before

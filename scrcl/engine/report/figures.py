@@ -54,7 +54,7 @@ def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bo
     for cluster, name in enumerate(names):
         inside = labels == cluster
         if inside.any():
-            x, y = np.median(xy[inside], axis=0)
+            x, y = _middle(xy[inside])
             _halo(axes.text(x, y, name, ha="center", va="center", fontsize=9, weight="bold"))
     axes.set_axis_off()
     if equal:
@@ -75,6 +75,13 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return _svg(figure)
+
+
+def _middle(points: FloatArray) -> FloatArray:
+    """Return the point nearest to the median: a name never stands where no cell is."""
+    away = np.abs(points - np.median(points, axis=0)).sum(axis=1)
+    middle: FloatArray = points[np.argmin(away)]
+    return middle
 
 
 def _canvas(width: float, height: float) -> tuple[Any, Any]:

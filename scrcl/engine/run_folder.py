@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
-from scrcl.errors import InputError, ResumeError, StoreError
+from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,8 @@ class RunFolder:
             made = next((p for p in reversed([path, *path.parents]) if not p.exists()), None)
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except ScrclError:
+            raise
         except OSError as error:
             message = f"OUT must be a folder that can be written; got {path} ({error.strerror})."
             raise StoreError(message) from None

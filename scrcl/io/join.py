@@ -55,7 +55,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
         nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
         obs=with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
-        var=samples[0].var.iloc[columns[0]],
+        var=with_unique_names(samples[0].var.iloc[columns[0]], kind="gene", label=label),
         obsm=_joined_obsm(samples),
         identity={"samples": [s.identity for s in samples], "shape": [n_obs, len(genes)]},
         rows=rows,

@@ -1,4 +1,4 @@
-"""Array types and the two protocols that layers meet at."""
+"""Array types that layers meet at."""
 
 from __future__ import annotations
 

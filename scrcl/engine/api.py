@@ -51,7 +51,8 @@ def fit(
     -------
     AnnData
         With ``obs["scrcl"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``,
-        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``.
+        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``. Cells
+        without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises
     ------

@@ -9,8 +9,8 @@ import numpy as np
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.engine.annotate import collect
-from scrcl.engine.config import format_bytes
 from scrcl.engine.device import versions
+from scrcl.engine.sizes import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.device import resolve_device
 from scrcl.engine.stage import CSR
 from scrcl.errors import InputError
 
@@ -156,6 +157,7 @@ def _neighbours(run: Run) -> KnnResult:
         seed=run.config.seed,
         backend=config.backend,
         recall_target=config.recall,
+        device=resolve_device(run.config.device),
         on_rows=run.count("graph", len(scores)),
     )
 

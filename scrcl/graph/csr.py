@@ -1,7 +1,7 @@
 """The graph type of the whole program: binary, symmetric, without self loops, as two CSR arrays.
 
-``indptr`` is int64 (ten million cells of fifteen neighbours pass two thousand million edges sooner
-than one expects); ``indices`` is int32 and ascending in each row. Both may be memory maps.
+``indptr`` is int64 (a hundred million cells of fifteen neighbours have more than 2^31 stored edges);
+``indices`` is int32 and ascending in each row. Both may be memory maps.
 """
 
 from __future__ import annotations

@@ -141,24 +141,27 @@ class IvfSearcher:
     centroids
         ndarray of float32, shape (n_lists, n_dims): the coarse quantiser. It is given, not trained
         by FAISS, so that the lists are a function of the seed alone.
+    device
+        ``cuda`` or ``cuda:N`` searches on that GPU where FAISS is a GPU build, else on the CPU.
     """
 
     name = "ivf"
 
-    def __init__(self, points: FloatArray, centroids: FloatArray) -> None:
+    def __init__(self, points: FloatArray, centroids: FloatArray, *, device: str = "cpu") -> None:
         self._faiss = load_faiss()
         self._n_lists, n_dims = centroids.shape
         self._quantiser = self._faiss.IndexFlatL2(n_dims)
         self._quantiser.add(centroids)
         self._n_probes = min(FIRST_PROBES, self._n_lists)
-        on_gpu = self._faiss.get_num_gpus() > 0
+        kind, _, number = device.partition(":")
+        on_gpu = kind == "cuda" and self._faiss.get_num_gpus() > 0
         self._most_probes = min(self._n_lists, MOST_GPU_PROBES) if on_gpu else self._n_lists
         index = self._faiss.IndexIVFFlat(self._quantiser, n_dims, self._n_lists)
         index.is_trained = True
         with pairwise_distances(self._faiss):
             for start, stop in row_blocks(len(points), ADD_ROWS):
                 index.add(points[start:stop])
-        self._index = _to_gpu(self._faiss, index) if on_gpu else index
+        self._index = _to_gpu(self._faiss, index, int(number or 0)) if on_gpu else index
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
@@ -183,6 +186,6 @@ class IvfSearcher:
         return True
 
 
-def _to_gpu(faiss: Any, index: Any) -> Any:
-    """Move ``index`` to the first GPU."""
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+def _to_gpu(faiss: Any, index: Any, number: int) -> Any:
+    """Copy ``index`` to a GPU."""
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, index)

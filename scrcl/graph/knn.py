@@ -65,6 +65,7 @@ def knn(
     seed: int,
     backend: str = "auto",
     recall_target: float = 0.95,
+    device: str = "cpu",
     block_rows: int = BLOCK_ROWS,
     on_rows: OnRows | None = None,
 ) -> KnnResult:
@@ -84,6 +85,8 @@ def knn(
         "exact", "ivf", or "auto": exact below 20,000 points.
     recall_target
         Share of true neighbours that "ivf" must find on the sample.
+    device
+        Where "ivf" searches: ``cpu``, ``cuda`` or ``cuda:N`` (with a GPU build of FAISS).
     block_rows
         Points searched at a time; changes no result.
 
@@ -103,7 +106,7 @@ def knn(
     require_finite(points)
     exact = ExactSearcher(points)
     use_exact = backend == "exact" or (backend == "auto" and len(points) < EXACT_BELOW)
-    searcher: Searcher = exact if use_exact else _inverted_file(points, seed)
+    searcher: Searcher = exact if use_exact else _inverted_file(points, seed, device)
     recall = 1.0 if use_exact else _raise_recall(searcher, exact, points, k, seed, recall_target)
     ids, distances = _search_all(searcher, exact, points, k, block_rows, on_rows)
     return KnnResult(ids, distances, recall, searcher.name)
@@ -134,7 +137,7 @@ def _check(backend: str, recall_target: float) -> None:
         raise InputError(msg)
 
 
-def _inverted_file(points: FloatArray, seed: int) -> IvfSearcher:
+def _inverted_file(points: FloatArray, seed: int, device: str) -> IvfSearcher:
     """Index the points in about ``2 sqrt(n)`` lists around k-means centroids of a sample."""
     n_lists = max(1, min(round(2 * np.sqrt(len(points))), len(points) // TRAINING_ROWS_PER_LIST))
     random = stream(seed, "graph.knn.lists")
@@ -142,7 +145,7 @@ def _inverted_file(points: FloatArray, seed: int) -> IvfSearcher:
     sample = points[np.sort(random.choice(len(points), n_rows, replace=False, shuffle=False))]
     start = sample[np.sort(random.choice(n_rows, n_lists, replace=False, shuffle=False))]
     lists = kmeans(sample, n_lists, seed=seed, init=start, n_iter=TRAINING_ITERATIONS)
-    return IvfSearcher(points, lists.centroids)
+    return IvfSearcher(points, lists.centroids, device=device)
 
 
 def _raise_recall(

@@ -1,6 +1,7 @@
 import pytest
 
-from scrcl.engine.config import RunConfig, format_bytes, load_config, parse_bytes
+from scrcl.engine.config import RunConfig, load_config
+from scrcl.engine.sizes import format_bytes, parse_bytes
 from scrcl.errors import InputError
 
 

@@ -1,0 +1,29 @@
+"""The same training on a CUDA device; skipped where torch sees none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scrcl.engine.config import load_config
+from scrcl.engine.evaluate import score
+from scrcl.engine.pipeline import run_pipeline
+from tests.cells import FAST, make_cells
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("batch_cells", [64, 4096])
+def test_a_run_on_the_gpu_finds_the_clusters_of_the_cpu(tmp_path, batch_cells):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    train = {**FAST["train"], "steps": 40, "batch_cells": batch_cells}
+    found = {}
+    for device in ("cpu", "cuda"):
+        config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": device})
+        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / device, config)
+        found[device] = np.load(tmp_path / device / "stages" / "cluster" / "labels.npy")
+    assert score(found["cpu"], found["cuda"])["ari"] > 0.95

@@ -19,7 +19,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,6 +55,7 @@ def run_case(path: Path, method: str, seed: int, settings: list[str]) -> Case:
     import anndata
 
     from scrcl.engine.evaluate import score
+    from scrcl.engine.run_folder import read_manifest
 
     obs = anndata.read_h5ad(path, backed="r")
     labels, spatial = obs.obs[LABELS].to_numpy(), "spatial" in obs.obsm
@@ -68,7 +68,11 @@ def run_case(path: Path, method: str, seed: int, settings: list[str]) -> Case:
             path, method, k=k, seed=seed, out=found, spatial=spatial, settings=settings
         )
         seconds, peak = timed(command)
-        clusters = _scrcl_labels(found) if method == "scrcl" else np.load(found)
+        if method == "scrcl":
+            clusters = np.load(found / "stages" / "cluster" / "labels.npy")
+            peak = max(peak, read_manifest(found)["peak_rss_bytes"])
+        else:
+            clusters = np.load(found)
         scores = score(clusters, labels[has_counts])
     return Case(
         dataset=path.stem,
@@ -144,10 +148,6 @@ def _command(
     for setting in settings:
         command += ["--set", setting]
     return [*command, "--spatial"] if spatial else command
-
-
-def _scrcl_labels(out: Path) -> Any:
-    return np.load(out / "stages" / "cluster" / "labels.npy")
 
 
 def _report(cases: list[Case], args: argparse.Namespace) -> str:

@@ -11,7 +11,11 @@ __all__ = ["commit", "timed"]
 
 
 def timed(command: list[str]) -> tuple[float, int]:
-    """Wall-clock seconds and peak resident bytes of a command, as the kernel accounts them."""
+    """Wall-clock seconds and peak resident bytes of a command, as the kernel accounts them.
+
+    scrcl resets the kernel's high-water mark at each stage: take the largest of this peak and that
+    of its ``run.json``.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

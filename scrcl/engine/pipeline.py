@@ -6,7 +6,6 @@ touched. Then each stage runs, or is found finished.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +46,6 @@ STAGES = (
 )
 
 SPATIAL = "spatial"
-
-_LOG = logging.getLogger("scrcl")
 
 
 @dataclass(frozen=True)
@@ -114,20 +111,12 @@ def run_matrix(
     _keep_apart(header.identity, out)
     resolve_device(config.device)
     budget = plan_budget(config.memory, _shape(header, config))
-    settings = {"input": header.identity, **config.fingerprinted()}
-    if config.spatial:
-        settings["coordinates"] = fingerprint_of(header.obsm[SPATIAL].tolist())
+    settings = _what_decides(header, config)
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
-        folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
-        folder.save()
-        with atomic_path(folder.path / "config.toml") as partial:
-            partial.write_text(config.to_toml(), encoding="utf-8")
+        _introduce(folder, config)
         run = Run(config, folder, budget, reporter or Silent(), open_matrix)
-        records = []
-        for stage in stages:
-            _LOG.info("stage %s", stage.name)
-            records.append(run_stage(stage, run))
+        records = [run_stage(stage, run) for stage in stages]
         _summarise(folder, records)
     return RunResult(
         out=out,
@@ -140,9 +129,6 @@ def run_matrix(
 
 def _check(matrix: CellMatrix, config: RunConfig) -> None:
     """Refuse from the header what could only fail later."""
-    if matrix.n_obs == 0 or matrix.n_vars == 0:
-        message = f"the input must hold cells and genes; got {matrix.n_obs} x {matrix.n_vars}."
-        raise InputError(message)
     if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
         message = (
             f"n_clusters must be at most the number of cells ({matrix.n_obs}); "
@@ -151,6 +137,22 @@ def _check(matrix: CellMatrix, config: RunConfig) -> None:
         raise InputError(message)
     if config.spatial:
         _check_coordinates(matrix)
+
+
+def _what_decides(matrix: CellMatrix, config: RunConfig) -> dict[str, Any]:
+    """Return all that the result depends on, as JSON values."""
+    settings = {"input": matrix.identity, **config.fingerprinted()}
+    if config.spatial:
+        settings["coordinates"] = fingerprint_of(matrix.obsm[SPATIAL].tolist())
+    return settings
+
+
+def _introduce(folder: RunFolder, config: RunConfig) -> None:
+    """Write the manifest, which makes the folder ours, and then the settings."""
+    folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
+    folder.save()
+    with atomic_path(folder.path / "config.toml") as partial:
+        partial.write_text(config.to_toml(), encoding="utf-8")
 
 
 def _keep_apart(identity: dict[str, Any], out: Path) -> None:

@@ -7,6 +7,7 @@ again. What a stage leaves elsewhere (the last one: result and report) it names 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["CSR", "Run", "Stage", "run_stage"]
+
+_LOG = logging.getLogger(__name__)
 
 CSR = "csr"
 """Folder of a graph inside the folder of its stage."""
@@ -104,6 +107,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if done is not None:
         run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
+    _LOG.info("stage %s", stage.name)
     run.folder.begin(stage.name)
     run.reporter.stage_started(stage.name, None, "cells")
     with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:

@@ -12,13 +12,6 @@ from tests.cells import FAST_SETTINGS, make_cells
 
 
 @pytest.fixture
-def cells(tmp_path):
-    path = tmp_path / "cells.h5ad"
-    make_cells().write_h5ad(path)
-    return path
-
-
-@pytest.fixture
 def scrcl(monkeypatch, capsys):
     """Run the command line; returns exit code, output and errors."""
 

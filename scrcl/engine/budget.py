@@ -135,17 +135,13 @@ def plan_budget(total_bytes: int, shape: Shape, *, n_workers: int | None = None)
         It does not fit; the message says what would.
     """
     fixed = LIBRARIES_BYTES + shape.cells_bytes
-    if total_bytes < fixed + shape.block_bytes:
+    needed = fixed + max(shape.block_bytes, shape.step_bytes)
+    if total_bytes < needed:
+        smaller = ", or lower train.batch_cells, train.fanout or train.n_negatives"
         message = (
-            f"memory must be at least {_megabytes(fixed + shape.block_bytes)} MB for "
-            f"{shape.n_cells:,} cells; got {total_bytes // 10**6} MB. Give --memory more."
-        )
-        raise BudgetError(message)
-    if total_bytes < fixed + shape.step_bytes:
-        message = (
-            f"memory must be at least {_megabytes(fixed + shape.step_bytes)} MB to train "
-            f"{shape.n_cells:,} cells in batches of this size; got {total_bytes // 10**6} MB. "
-            "Give --memory more, or lower train.batch_cells, train.fanout or train.n_negatives."
+            f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells; "
+            f"got {total_bytes // 10**6} MB. "
+            f"Give --memory more{smaller if shape.step_bytes > shape.block_bytes else ''}."
         )
         raise BudgetError(message)
     wanted = n_workers or min(os.cpu_count() or 1, 8)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from scrcl.engine.annotate import Annotations
     from scrcl.engine.stage import Run
-    from scrcl.io.features import FeatureStore
     from scrcl.typing import IntArray
 
 __all__ = ["build_report"]
@@ -38,7 +37,7 @@ def build_report(run: Run, folder: Path) -> dict[str, Any]:
     markers = rank_markers(sums, genes, n_top=run.config.report.n_markers)
     markers.to_csv(folder / "markers.csv", index=False)
     clusters = _clusters(labels, markers)
-    result = _write_result(run, found, markers, store)
+    result = _write_result(run, found, markers)
     _write_page(run, found, labels, clusters)
     return {
         "n_cells": len(labels),
@@ -62,7 +61,7 @@ def _clusters(labels: IntArray, markers: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _write_result(run: Run, found: Annotations, markers: pd.DataFrame, store: FeatureStore) -> str:
+def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
     from scrcl.io.results import write_result
 
     name = f"result.{run.config.format}"
@@ -82,7 +81,6 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame, store: Fe
         uns={"scrcl": {**found.uns, "markers": markers}},
         x=run.matrix.x(run.budget.block_rows)[rows] if run.config.keep_x else None,
     )
-    assert store.n_obs == len(rows)
     return name
 
 

@@ -50,7 +50,7 @@ def collect(run: Run) -> Annotations:
 
     ids, distances = run.array("graph", "ids"), run.array("graph", "distances")
     return Annotations(
-        kept=MatrixStats.load(run.stage("stats")).cell_counts > 0,
+        kept=MatrixStats.load(run.stage("stats")).kept,
         clusters=_categorical(run.array("cluster", "labels")),
         obsm={
             "X_scrcl": run.array("embed", run.config.cluster.on),
@@ -67,7 +67,7 @@ def collect(run: Run) -> Annotations:
 def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     """Copy the keys of ``result`` into ``adata``, whose rows ``kept`` it describes.
 
-    Cells that are not kept (no counts) get no cluster, NaN and no neighbours.
+    Cells that are not kept (no counts, or filtered) get no cluster, NaN and no neighbours.
     """
     import pandas as pd
 

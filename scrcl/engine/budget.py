@@ -1,10 +1,10 @@
-"""From the memory given to workers, and from the shape of the data to blocks.
+"""From the memory given to workers, and from the shape of the data to blocks: all arithmetic of bytes.
 
 Blocks enter sums and matrix products, so their sizes depend on the data alone: memory and cores
 decide how many are in flight at once, or that the work is refused, and never what comes out.
 
-What a run holds is a fixed part (libraries), a part that grows with the cells (names, graph, the
-memory maps that a stage touches), and what is in flight: blocks of rows, or a batch and its gradients.
+What a stage holds is a fixed part (libraries), a part that grows with the cells (names, graph, the
+memory maps that it touches), and what is in flight: blocks of rows, or a batch and its gradients.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scrcl.errors import BudgetError
 
-__all__ = ["Budget", "Shape", "plan_budget"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Budget", "Need", "Shape", "plan_budget", "stage_needs"]
+
+STREAM_BYTES = 320 * 10**6
+"""Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
 
 LIBRARIES_BYTES = 650 * 10**6
 """Resident after torch, faiss, anndata, scikit-learn and (in the report) UMAP are loaded; measured."""
@@ -23,11 +30,23 @@ LIBRARIES_BYTES = 650 * 10**6
 ANNOTATION_BYTES = 300
 """Names and a few columns of ``obs`` of one cell."""
 
+TOTALS_BYTES = 25
+"""Totals of one cell, and its place among the stored values."""
+
 BLOCK_VALUES = 2_000_000
 """Stored values of X in a block."""
 
-BYTES_PER_VALUE = 60
-"""A value of X in flight: 12 bytes as decoded, as CSR, normalised, selected, and in a temporary."""
+MAX_BLOCK_ROWS = 16_384
+"""Rows in a block of an atlas whose cells hold few values."""
+
+STATS_BYTES_PER_VALUE = 24
+"""A value of X in flight while it is summed: encoded, decoded, and as the compiled loops want it."""
+
+FEATURES_BYTES_PER_VALUE = 60
+"""The same while the chosen genes are taken out, normalised and multiplied."""
+
+MOMENT_BYTES = 56
+"""Sums of one gene in one batch."""
 
 DENSE_BLOCK_VALUES = 2_000_000
 """Values of an embedding in a block: 8 MB in float32."""
@@ -38,6 +57,9 @@ GRADIENT_ROWS = 16
 MORE_NEIGHBORS = 1.4
 """Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
 
+CHOSEN_SHARE = 2.0
+"""Stored values of a chosen gene, for each of an average gene."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -45,14 +67,20 @@ class Shape:
 
     Attributes
     ----------
-    n_cells, values_per_row
-        Cells, and stored values of X in one of them.
+    n_cells, n_vars, values_per_row
+        Cells and genes of the input, and stored values of X in one cell.
+    n_batches
+        Batches whose genes are chosen apart.
     n_genes, n_comps, n_features
         Selected genes, principal components, and columns that the encoders read.
     n_neighbors, dim, refined_dim
         As in the settings.
     batch_cells, n_drawn
         Seed cells of a batch, and cells drawn beside them as negatives.
+    by_genes
+        The input lies by genes, and is copied by cells first.
+    gram
+        The genes' Gram matrix is made.
     """
 
     n_cells: int
@@ -65,16 +93,21 @@ class Shape:
     refined_dim: int
     batch_cells: int
     n_drawn: int
+    n_vars: int = 20_000
+    n_batches: int = 1
+    by_genes: bool = False
+    gram: bool = True
 
     @property
-    def cells_bytes(self) -> int:
-        """What grows with the cells, in the stage that holds most of it."""
-        graph = 8 * self.n_comps + (8 + 30 * MORE_NEIGHBORS) * self.n_neighbors
-        training = 8 * self.n_features + 8 * MORE_NEIGHBORS * self.n_neighbors
-        embedding = 8 * self.n_features + 8 * self.dim
-        result = 8 * (self.dim + self.refined_dim) + 4 * self.n_comps + 24 * self.n_neighbors
-        largest = max(graph, training, embedding, result)
-        return int(self.n_cells * (ANNOTATION_BYTES + largest))
+    def n_values(self) -> float:
+        """Stored values of X."""
+        return self.n_cells * self.values_per_row
+
+    @property
+    def chosen_values(self) -> float:
+        """Stored values of the selected genes, roughly."""
+        share = min(CHOSEN_SHARE * self.n_genes / max(self.n_vars, 1), 1.0)
+        return self.n_values * share
 
     @property
     def step_bytes(self) -> int:
@@ -83,16 +116,15 @@ class Shape:
         return int((self._anchors(self.batch_cells) + self._anchors(self.n_drawn)) * row)
 
     @property
-    def block_bytes(self) -> int:
-        """What one block in flight holds, and the worker's matrix of products of genes."""
-        rows = self.block_rows * max(self.values_per_row, 1.0) * BYTES_PER_VALUE
-        return int(rows) + 16 * self.n_genes**2
-
-    @property
     def block_rows(self) -> int:
         """Rows of X in a block."""
         rows = int(BLOCK_VALUES / max(self.values_per_row, 1.0))
-        return min(max(rows, 64), 16_384, max(self.n_cells, 1))
+        return min(max(rows, 64), MAX_BLOCK_ROWS, max(self.n_cells, 1))
+
+    @property
+    def block_values(self) -> float:
+        """Stored values of X in a block."""
+        return self.block_rows * max(self.values_per_row, 1.0)
 
     @property
     def dense_block_rows(self) -> int:
@@ -100,10 +132,108 @@ class Shape:
         widest = max(self.n_features, 2 * self.dim, self.n_comps, 1)
         return min(max(DENSE_BLOCK_VALUES // widest, 256), 65_536)
 
+    @property
+    def moments_bytes(self) -> int:
+        """Sums over the values of all genes in all batches."""
+        return MOMENT_BYTES * self.n_vars * self.n_batches
+
+    @property
+    def gram_bytes(self) -> int:
+        """One matrix of products of the selected genes, in float64."""
+        return 8 * self.n_genes**2 if self.gram else 0
+
     def _anchors(self, n_seeds: int) -> float:
         """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
         drawn = min(n_seeds, self.n_cells) * (1 + MORE_NEIGHBORS * self.n_neighbors)
         return self.n_cells * -math.expm1(-drawn / self.n_cells)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage takes.
+
+    Attributes
+    ----------
+    fixed_bytes
+        Held all along: libraries, and what grows with the cells.
+    flight_bytes
+        Held for each block in flight; one batch, in training.
+    disk_bytes
+        Left in the stage's folder.
+    shared
+        Blocks are shared out to workers, as many as fit.
+    """
+
+    fixed_bytes: int
+    flight_bytes: int = 0
+    disk_bytes: int = 0
+    shared: bool = False
+
+    @property
+    def least_bytes(self) -> int:
+        """The smallest memory that will do."""
+        return self.fixed_bytes + self.flight_bytes
+
+    def peak_bytes(self, n_workers: int) -> int:
+        """Peak resident memory with so many workers."""
+        return self.fixed_bytes + self.flight_bytes * (n_workers if self.shared else 1)
+
+
+def stage_needs(shape: Shape) -> dict[str, Need]:
+    """Return what each stage takes, by name, in order."""
+    n, k = shape.n_cells, shape.n_neighbors
+    edges = MORE_NEIGHBORS * k
+    dense = 8 * shape.dense_block_rows * max(shape.n_features, shape.n_comps)
+    chosen_per_row = shape.chosen_values / max(n, 1)
+    result = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps + 24 * k
+    names = ANNOTATION_BYTES * n
+
+    def learning(cell_bytes: float) -> int:
+        return LIBRARIES_BYTES + int(n * cell_bytes)
+
+    return {
+        "read": Need(
+            STREAM_BYTES + names,
+            (64 << 20) if shape.by_genes else 0,
+            int(8 * shape.n_values) if shape.by_genes else 0,
+        ),
+        "stats": Need(
+            STREAM_BYTES + TOTALS_BYTES * n + 3 * shape.moments_bytes,
+            int(shape.block_values * STATS_BYTES_PER_VALUE) + shape.moments_bytes,
+            17 * n + shape.moments_bytes,
+            shared=True,
+        ),
+        "features": Need(
+            STREAM_BYTES + TOTALS_BYTES * n + 3 * shape.gram_bytes,
+            int(shape.block_values * FEATURES_BYTES_PER_VALUE) + 2 * shape.gram_bytes,
+            int(6 * shape.chosen_values) + 8 * n + shape.gram_bytes,
+            shared=True,
+        ),
+        "reduce": Need(
+            STREAM_BYTES + 3 * shape.gram_bytes,
+            int(shape.block_rows * (20 * chosen_per_row + 12 * shape.n_comps)),
+            4 * n * shape.n_comps,
+            shared=True,
+        ),
+        "graph": Need(
+            learning(8 * shape.n_comps + (8 + 30 * MORE_NEIGHBORS) * k),
+            dense,
+            int(n * (8 * k + 8 + 4 * edges)),
+        ),
+        "genes": Need(LIBRARIES_BYTES, 8 * shape.n_genes * shape.n_comps),
+        "train": Need(
+            learning(8 * shape.n_features + 8 * edges),
+            shape.step_bytes,
+            8 * n * shape.n_features,
+        ),
+        "embed": Need(
+            learning(8 * shape.n_features + 8 * shape.dim),
+            dense,
+            8 * n * (shape.dim + shape.refined_dim),
+        ),
+        "cluster": Need(learning(8 * shape.dim + 16), dense, 4 * n),
+        "report": Need(learning(ANNOTATION_BYTES + result), dense, int(n * result)),
+    }
 
 
 @dataclass(frozen=True)
@@ -126,31 +256,48 @@ class Budget:
     n_workers: int
 
 
-def plan_budget(total_bytes: int, shape: Shape, *, n_workers: int | None = None) -> Budget:
-    """Fit the work into ``total_bytes``, with at most ``n_workers`` (default: cores, at most 8).
+def plan_budget(
+    total_bytes: int,
+    shape: Shape,
+    *,
+    stages: Iterable[str] | None = None,
+    n_workers: int | None = None,
+) -> Budget:
+    """Fit ``stages`` (all) into ``total_bytes``, with at most ``n_workers`` (default: cores, at most 8).
 
     Raises
     ------
     BudgetError
-        It does not fit; the message says what would.
+        A stage does not fit; the message says which, and what would do for all.
     """
-    fixed = LIBRARIES_BYTES + shape.cells_bytes
-    needed = fixed + max(shape.block_bytes, shape.step_bytes)
-    if total_bytes < needed:
-        smaller = ", or lower train.batch_cells, train.fanout or train.n_negatives"
-        message = (
-            f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells; "
-            f"got {total_bytes // 10**6} MB. "
-            f"Give --memory more{smaller if shape.step_bytes > shape.block_bytes else ''}."
-        )
-        raise BudgetError(message)
-    wanted = n_workers or min(os.cpu_count() or 1, 8)
-    fitting = int((total_bytes - fixed) // shape.block_bytes)
+    needs = stage_needs(shape)
+    asked = {name: needs[name] for name in (needs if stages is None else stages) if name in needs}
+    largest = max(asked, key=lambda name: asked[name].least_bytes)
+    if total_bytes < asked[largest].least_bytes:
+        raise BudgetError(_refusal(total_bytes, shape, largest, asked))
+    fitting = [
+        (total_bytes - need.fixed_bytes) // max(need.flight_bytes, 1)
+        for need in asked.values()
+        if need.shared
+    ]
     return Budget(
         total_bytes=total_bytes,
         block_rows=shape.block_rows,
         dense_block_rows=shape.dense_block_rows,
-        n_workers=min(wanted, fitting),
+        n_workers=min([n_workers or min(os.cpu_count() or 1, 8), *fitting]),
+    )
+
+
+def _refusal(total_bytes: int, shape: Shape, largest: str, asked: dict[str, Need]) -> str:
+    needed = asked[largest].least_bytes
+    way_out = "Give --memory more"
+    if largest == "train" and shape.step_bytes > shape.block_values * FEATURES_BYTES_PER_VALUE:
+        way_out += ", or lower train.batch_cells, train.fanout or train.n_negatives"
+    if "features" in asked and largest not in ("read", "stats", "features"):
+        way_out += ", or end before by --until"
+    return (
+        f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells in the stage "
+        f"{largest}; got {total_bytes // 10**6} MB. {way_out}."
     )
 
 

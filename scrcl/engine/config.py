@@ -40,9 +40,31 @@ class _Settings(BaseModel):
 
 
 class FeaturesConfig(_Settings):
-    """Which genes are kept."""
+    """Which cells and genes are kept."""
 
-    n_top_genes: int = Field(2000, ge=2, description="Highly variable genes kept (seurat flavour).")
+    n_top_genes: int = Field(2000, ge=2, description="Highly variable genes kept.")
+    flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
+        "seurat", description="How they are chosen, as by scanpy; seurat_v3 reads counts once more."
+    )
+    min_genes: int = Field(0, ge=0, description="Fewest genes of a cell that is kept.")
+    max_counts: float | None = Field(
+        None, gt=0, description="Largest sum of values of a cell that is kept."
+    )
+    max_mito: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Largest share of mitochondrial counts of a kept cell, 0 to 1.",
+    )
+    mito_prefix: str = Field(
+        "MT-", min_length=1, description="How names of mitochondrial genes begin, in any case."
+    )
+    min_cells: int = Field(
+        1, ge=1, description="Fewest kept cells that a gene must be in to be chosen."
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="How the log values of the chosen genes are stored."
+    )
 
 
 class ReduceConfig(_Settings):
@@ -50,6 +72,10 @@ class ReduceConfig(_Settings):
 
     n_comps: int = Field(
         100, ge=2, description="Principal components kept, fewer where data has fewer."
+    )
+    solver: Literal["auto", "gram", "randomized"] = Field(
+        "auto",
+        description="From the genes' Gram matrix, or by randomised SVD where many genes are kept.",
     )
 
 
@@ -150,6 +176,12 @@ class RunConfig(_Settings):
     )
     device: Device = Field("auto", description="auto, cpu, cuda or cuda:N.")
     layer: str | None = Field(None, description="Layer to read; `raw` for raw.X; None for X.")
+    join: Literal["inner", "outer"] = Field(
+        "inner", description="Genes of several inputs: those that all have, or that any has."
+    )
+    batch_key: str | None = Field(
+        None, description="Column of obs by which variable genes are chosen batch by batch."
+    )
     spatial: bool = Field(False, description='Build the cell graph on obsm["spatial"].')
     format: Literal["h5ad", "zarr"] = Field("h5ad", description="Format of the result.")
     keep_x: bool = Field(False, description="Copy X into the result.")

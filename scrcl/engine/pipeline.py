@@ -15,7 +15,7 @@ import numpy as np
 from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
-from scrcl.engine import learn, prepare
+from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["STAGES", "RunResult", "run_matrix", "run_pipeline"]
+__all__ = ["STAGES", "RunResult", "run_matrix", "run_pipeline", "shape_of"]
 
 STAGES = (
     Stage("read", prepare.read),
     Stage("stats", prepare.compute_stats),
     Stage("features", prepare.select_features),
     Stage("reduce", prepare.reduce),
-    Stage("graph", prepare.build_graph),
-    Stage("genes", prepare.build_genes),
+    Stage("graph", neighbours.build_graph),
+    Stage("genes", neighbours.build_genes),
     Stage("train", learn.train_model),
     Stage("embed", learn.embed_cells),
     Stage("cluster", learn.cluster_cells),
@@ -50,12 +50,15 @@ SPATIAL = "spatial"
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a finished run left its results, and the records of its stages."""
+    """Where a run left its results, and the records of its stages.
+
+    A run that was asked to end before its last stage has no result, report or clusters yet.
+    """
 
     out: Path
-    result_path: Path
-    report_path: Path
     stages: list[dict[str, Any]]
+    result_path: Path | None
+    report_path: Path | None
     clusters: list[dict[str, Any]]
 
 
@@ -66,15 +69,26 @@ def run_pipeline(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    until: str | None = None,
+    client: Any = None,
     stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Cluster the cells of files; see `run_matrix`."""
     from scrcl.io.open import open_input
 
     def open_matrix(scratch: Path | None) -> CellMatrix:
-        return open_input(inputs, layer=config.layer, scratch=scratch)
+        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
 
-    return run_matrix(open_matrix, out, config, reporter=reporter, restart=restart, stages=stages)
+    return run_matrix(
+        open_matrix,
+        out,
+        config,
+        reporter=reporter,
+        restart=restart,
+        until=until,
+        client=client,
+        stages=stages,
+    )
 
 
 def run_matrix(
@@ -84,6 +98,8 @@ def run_matrix(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    until: str | None = None,
+    client: Any = None,
     stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Run every stage that is not finished yet in ``out``.
@@ -98,6 +114,10 @@ def run_matrix(
         Receives progress; nothing is said where None.
     restart
         Start over where ``out`` holds a run.
+    until
+        Name of the stage to end with; the last where None. The same call without it goes on.
+    client
+        A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     stages
         What to run, in order; each reads the folders of those before it.
 
@@ -106,25 +126,38 @@ def run_matrix(
     ScrclError
         Bad input or settings, a folder of another run, too little memory, or training that diverged.
     """
+    stages = _stages_until(stages, until)
     header = open_matrix(None)
     _check(header, config)
     _keep_apart(header.identity, out)
     resolve_device(config.device)
-    budget = plan_budget(config.memory, _shape(header, config))
+    names = [stage.name for stage in stages]
+    budget = plan_budget(config.memory, shape_of(header, config), stages=names)
     settings = _what_decides(header, config)
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
         _introduce(folder, config)
-        run = Run(config, folder, budget, reporter or Silent(), open_matrix)
+        run = Run(config, folder, budget, reporter or Silent(), open_matrix, client)
         records = [run_stage(stage, run) for stage in stages]
         _summarise(folder, records)
+    last = records[-1]
     return RunResult(
         out=out,
-        result_path=out / records[-1]["result"],
-        report_path=out / "report.html",
         stages=records,
-        clusters=records[-1]["clusters"],
+        result_path=out / last["result"] if "result" in last else None,
+        report_path=out / "report.html" if "result" in last else None,
+        clusters=last.get("clusters", []),
     )
+
+
+def _stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
+    names = [stage.name for stage in stages]
+    if until is None:
+        return stages
+    if until not in names:
+        message = f"until must name a stage; got {until!r}. There are: {', '.join(names)}."
+        raise InputError(message)
+    return stages[: names.index(until) + 1]
 
 
 def _check(matrix: CellMatrix, config: RunConfig) -> None:
@@ -135,6 +168,14 @@ def _check(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
+    if config.batch_key is not None:
+        columns = [str(column) for column in matrix.load_obs().columns]
+        if config.batch_key not in columns:
+            message = (
+                f"batch_key must be a column of obs; got {config.batch_key!r}. There are: "
+                f"{', '.join(columns) or 'none'}."
+            )
+            raise InputError(message)
     if config.spatial:
         _check_coordinates(matrix)
 
@@ -183,7 +224,8 @@ def _check_coordinates(matrix: CellMatrix) -> None:
         raise InputError(message)
 
 
-def _shape(matrix: CellMatrix, config: RunConfig) -> Shape:
+def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
+    """Return the sizes that memory depends on, from the header of the input and the settings."""
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     n_comps = min(config.reduce.n_comps, n_genes)
@@ -199,15 +241,28 @@ def _shape(matrix: CellMatrix, config: RunConfig) -> Shape:
         refined_dim=train.refined_dim,
         batch_cells=train.batch_cells,
         n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
+        n_vars=matrix.n_vars,
+        n_batches=_n_batches(matrix, config.batch_key),
+        by_genes=matrix.layout == "csc",
     )
+
+
+def _n_batches(matrix: CellMatrix, key: str | None) -> int:
+    return 1 if key is None else max(int(matrix.load_obs()[key].nunique()), 1)
 
 
 def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:
     by_name = {record["name"]: record for record in records}
-    folder.manifest |= {
-        "n_clusters": by_name["cluster"]["n_clusters"],
-        "graph_recall": by_name["graph"]["recall"],
-        "losses": by_name["train"]["losses"],
+    told = {
+        name: by_name[stage][key]
+        for name, stage, key in (
+            ("n_clusters", "cluster", "n_clusters"),
+            ("graph_recall", "graph", "recall"),
+            ("losses", "train", "losses"),
+        )
+        if stage in by_name
+    }
+    folder.manifest |= told | {
         "seconds": round(sum(record["seconds"] for record in records), 3),
         "peak_rss_bytes": max(record["peak_rss_bytes"] for record in records),
     }

@@ -1,4 +1,4 @@
-"""The stages before training: read, stats, features, reduce, graph, genes."""
+"""The stages from the input to components: read, stats, features, reduce."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.device import resolve_device
-from scrcl.engine.stage import CSR
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl.engine.stage import Run
-    from scrcl.graph.knn import KnnResult
+    from scrcl.io.stats import Batches, CellFilter, MatrixStats
+    from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["build_genes", "build_graph", "compute_stats", "read", "reduce", "select_features"]
+__all__ = ["compute_stats", "read", "reduce", "select_features"]
 
 
 def read(run: Run, folder: Path) -> dict[str, Any]:
@@ -24,6 +23,9 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
     matrix = run.open_matrix(folder)
     if matrix.layout == "csc":
         matrix.x(run.budget.block_rows)  # the first look at rows writes them
+    # Damaged annotations are found now; they are read again where they are needed, since names take
+    # more memory than all else that the next stages hold of a cell.
+    matrix.load_obs()
     return {
         "n_cells": matrix.n_obs,
         "n_genes": matrix.n_vars,
@@ -35,55 +37,58 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
-    """One read of X: counts and genes of each cell, moments of each gene, counts or log values."""
+    """One read of X: totals of each cell, moments of each gene and batch, counts or log values."""
     from scrcl.io.stats import compute_stats as stream_stats
 
-    matrix = run.matrix
+    matrix, mito = run.matrix, _mitochondrial(run)
     stats = stream_stats(
-        matrix.x(run.budget.block_rows),
+        matrix.rows(run.budget.block_rows),
+        keep=_cell_filter(run),
+        mito=mito,
+        batches=_batches(run),
         n_workers=run.budget.n_workers,
         on_rows=run.count("stats", matrix.n_obs),
-        cell_names=matrix.obs.index,
-        gene_names=matrix.var.index,
+        client=run.client,
+        cell_name=lambda row: str(matrix.obs.index[row]),
+        gene_name=lambda gene: str(matrix.var.index[gene]),
     )
-    n_kept, n_seen = int((stats.cell_counts > 0).sum()), int((stats.gene_cells > 0).sum())
+    n_kept, n_seen = int(stats.kept.sum()), int((stats.gene_cells > 0).sum())
     _require_enough(run, n_kept, n_seen)
+    _require_counts(run, stats)
     if stats.already_log:
         run.reporter.note("the values are not counts; they are taken as log-normalised.")
     stats.save(folder)
     return {
         "n_cells": matrix.n_obs,
         "n_cells_kept": n_kept,
+        "n_cells_empty": int((stats.cell_counts == 0).sum()),
         "n_genes_seen": n_seen,
+        "n_genes_mitochondrial": int(mito.sum()),
+        "median_mitochondrial_share": float(np.median(stats.cell_mito)),
         "is_counts": bool(stats.is_counts),
         "already_log": bool(stats.already_log),
         "median_genes_per_cell": float(np.median(stats.cell_genes)),
+        "median_counts_per_cell": float(np.median(stats.cell_counts)),
     }
 
 
 def select_features(run: Run, folder: Path) -> dict[str, Any]:
     """Choose the variable genes; a second read of X writes them normalised, and their Gram matrix."""
     from scrcl.io.features import write_features
-    from scrcl.io.hvg import seurat_hvg
     from scrcl.io.stats import MatrixStats
 
     stats = MatrixStats.load(run.stage("stats"))
-    seen = np.flatnonzero(stats.gene_cells > 0)
-    chosen, table = seurat_hvg(
-        stats.gene_mean[seen], stats.gene_var[seen], n_top=run.config.features.n_top_genes
-    )
-    table.to_csv(folder / "genes.csv", index=False)
-    np.save(folder / "seen.npy", seen)
+    chosen = choose_genes(run, stats, folder)
     store = write_features(
         run.matrix.x(run.budget.block_rows),
         folder,
-        rows=stats.cell_counts > 0,
-        genes=seen[chosen],
+        rows=stats.kept,
+        genes=chosen,
         already_log=stats.already_log,
         n_workers=run.budget.n_workers,
         on_rows=run.count("features", run.matrix.n_obs),
     )
-    np.save(folder / "genes.npy", seen[chosen])
+    np.save(folder / "genes.npy", chosen)
     return {"n_cells": store.n_obs, "n_genes": store.n_vars}
 
 
@@ -110,56 +115,77 @@ def reduce(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def build_graph(run: Run, folder: Path) -> dict[str, Any]:
-    """Nearest neighbours of the cells, and the symmetric binary graph of them."""
-    from scrcl.graph.csr import describe, symmetric_graph
+def choose_genes(run: Run, stats: MatrixStats, folder: Path) -> IntArray:
+    """Return the variable genes, ascending; writes what is known of all into ``genes.csv``."""
+    from scrcl.io.hvg import seurat_hvg
 
-    found = _neighbours(run)
-    np.save(folder / "ids.npy", found.ids)
-    np.save(folder / "distances.npy", found.distances)
-    graph = symmetric_graph(found.ids)
-    graph.save(folder / CSR)
-    return {
-        "n_cells": graph.n,
-        "n_neighbors": found.ids.shape[1],
-        "backend": found.backend,
-        "recall": found.recall,
-        **describe(graph),
-    }
+    seen = np.flatnonzero(stats.gene_cells >= run.config.features.min_cells)
+    mean, var = stats.moments("linear")
+    chosen, table = seurat_hvg(mean[seen], var[seen], n_top=run.config.features.n_top_genes)
+    table.to_csv(folder / "genes.csv", index=False)
+    np.save(folder / "seen.npy", seen)
+    return seen[chosen]
 
 
-def build_genes(run: Run, folder: Path) -> dict[str, Any]:
-    """Nearest neighbours of the genes on the gene sketch (loadings times singular values)."""
-    from scrcl.graph.csr import describe
-    from scrcl.graph.genes import gene_graph
-    from scrcl.graph.project import Pca, gene_sketch
+def _cell_filter(run: Run) -> CellFilter:
+    from scrcl.io.stats import CellFilter
 
-    sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
-    graph = gene_graph(sketch, run.config.genes.n_neighbors)
-    graph.save(folder / CSR)
-    np.save(folder / "sketch.npy", sketch)
-    return {"n_genes": graph.n, **describe(graph)}
-
-
-def _neighbours(run: Run) -> KnnResult:
-    from scrcl.graph.knn import knn
-    from scrcl.graph.spatial import spatial_knn
-    from scrcl.io.stats import MatrixStats
-
-    config = run.config.graph
-    if run.config.spatial:
-        kept = MatrixStats.load(run.stage("stats")).cell_counts > 0
-        return spatial_knn(np.asarray(run.matrix.obsm["spatial"])[kept], config.n_neighbors)
-    scores = run.array("reduce", "scores")
-    return knn(
-        scores,
-        config.n_neighbors,
-        seed=run.config.seed,
-        backend=config.backend,
-        recall_target=config.recall,
-        device=resolve_device(run.config.device),
-        on_rows=run.count("graph", len(scores)),
+    features = run.config.features
+    return CellFilter(
+        min_genes=features.min_genes,
+        max_counts=np.inf if features.max_counts is None else features.max_counts,
+        max_mito=1.0 if features.max_mito is None else features.max_mito,
     )
+
+
+def _mitochondrial(run: Run) -> BoolArray:
+    """Return which genes are mitochondrial, by their names."""
+    features = run.config.features
+    names = run.matrix.var.index.str.upper()
+    mito: BoolArray = np.asarray(names.str.startswith(features.mito_prefix.upper()), dtype=bool)
+    if features.max_mito is not None and not mito.any():
+        message = (
+            f"features.max_mito must have mitochondrial genes to look at; no name begins with "
+            f"{features.mito_prefix!r}. Give features.mito_prefix, or leave max_mito out."
+        )
+        raise InputError(message)
+    return mito
+
+
+def _batches(run: Run) -> Batches | None:
+    """Return the batch of each cell, by ``batch_key``."""
+    import pandas as pd
+
+    from scrcl.io.stats import Batches
+
+    key = run.config.batch_key
+    if key is None:
+        return None
+    obs = run.matrix.load_obs()
+    codes, names = pd.factorize(obs[key].astype(str).where(obs[key].notna()), sort=True)
+    if (codes < 0).any():
+        message = (
+            f"batch_key must tell the batch of each cell; {int((codes < 0).sum()):,} cells have none "
+            f"in obs[{key!r}], the first is {obs.index[int(np.argmax(codes < 0))]}. Fill the column."
+        )
+        raise InputError(message)
+    return Batches(codes.astype(np.int32), tuple(map(str, names)))
+
+
+def _require_counts(run: Run, stats: MatrixStats) -> None:
+    """Refuse settings that only counts can have."""
+    features = run.config.features
+    for name, asked, fits in (
+        ("flavor = seurat_v3", features.flavor == "seurat_v3", stats.is_counts),
+        ("max_mito", features.max_mito is not None, not stats.already_log),
+    ):
+        if asked and not fits:
+            message = (
+                f"features.{name} must have counts; the values are "
+                f"{'log values' if stats.already_log else 'no whole numbers'}. "
+                "Choose counts by --layer, or leave the setting out."
+            )
+            raise InputError(message)
 
 
 def _require_enough(run: Run, n_cells: int, n_genes: int) -> None:

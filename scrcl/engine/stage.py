@@ -55,6 +55,8 @@ class Run:
     reporter: Reporter
     open_matrix: Callable[[Path], CellMatrix]
     """Opens the input; what cannot be streamed by rows is rewritten under the path given, once."""
+    client: Any = None
+    """A ``distributed.Client`` whose workers map the blocks of X; threads of this process without."""
 
     @cached_property
     def matrix(self) -> CellMatrix:

@@ -6,16 +6,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import zarr
-from anndata.experimental import read_elem_lazy
 from anndata.io import read_elem
 
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.annotations import coordinates
+from scrcl.io.element import CompressedRows, DenseRows, store_root
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
 from scrcl.io.transpose import CompressedColumns, Scratch
 
@@ -26,19 +25,9 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-__all__ = ["open_anndata", "read_obs", "store_root"]
+__all__ = ["open_anndata", "read_obs"]
 
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
-
-
-@contextmanager
-def store_root(path: Path) -> Iterator[Any]:
-    """Open the root group of an AnnData store to read: zarr where it is a folder, else HDF5."""
-    if path.is_dir():
-        yield zarr.open_group(path, mode="r")
-    else:
-        with h5py.File(path, "r") as file:
-            yield file
 
 
 def open_anndata(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
@@ -58,6 +47,11 @@ def read_obs(path: Path) -> pd.DataFrame:
     with _readable(path), store_root(path) as root:
         obs: pd.DataFrame = read_elem(root["obs"])
     return obs
+
+
+def _read_obsm(path: Path) -> dict[str, np.ndarray]:
+    with _readable(path), store_root(path) as root:
+        return coordinates(root.get("obsm", {}))
 
 
 @contextmanager
@@ -89,19 +83,20 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     shape = (n_obs, n_vars)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
-    tables = [root["obs"], root[var_name]]
-    _require_chunks(path, [table[table.attrs["_index"]] for table in tables])
+    names = [table[table.attrs["_index"]] for table in (root["obs"], root[var_name])]
+    _require_chunks(path, names)
+    _require_length(path, names[0], n_obs)
     if layout != "dense":
         _require_chunks(path, [element["data"], element["indices"]])
     nnz = None if layout == "dense" else int(values.shape[0])
     identity = file_identity(path, shape=shape, layer=layer)
+    read = (DenseRows if layout == "dense" else CompressedRows)(path, name, shape)
 
     def rows(block_rows: int) -> da.Array:
         if layout == "csc":
             source = partial(_columns, path, name)
             return scratch.by_rows(source, label=path.name, identity=identity).x(block_rows)
-        with store_root(path) as root:
-            return read_elem_lazy(root[name], chunks=(block_rows, shape[1]))
+        return rows_from_reader(read, shape=shape, block_rows=block_rows)
 
     return CellMatrix(
         label=path.name,
@@ -111,9 +106,9 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         layout=layout,
         nnz=nnz,
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
-        obs=read_elem(root["obs"]),
         var=read_elem(root[var_name]),
-        obsm=coordinates(root.get("obsm", {})),
+        load_obs=partial(read_obs, path),
+        load_obsm=partial(_read_obsm, path),
         identity=identity,
         rows=rows,
     )
@@ -128,6 +123,13 @@ def _require_chunks(path: Path, arrays: list[Any]) -> None:
                 f"{array.nchunks:,} chunks of {array.path} are missing. Copy or download it again."
             )
             raise StoreError(msg)
+
+
+def _require_length(path: Path, names: Any, n_obs: int) -> None:
+    n_names = names.shape[0] if hasattr(names, "shape") else n_obs
+    if n_names != n_obs:
+        msg = f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values."
+        raise StoreError(msg)
 
 
 def _element_name(path: Path, root: Any, layer: str | None) -> str:

@@ -24,7 +24,7 @@ _IDS = "gene_ids"
 _SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
-def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
+def join_samples(samples: list[CellMatrix], paths: list[Path], how: str = "inner") -> CellMatrix:
     """Return the samples as one matrix.
 
     ``obs["sample"]`` is categorical, from the file names without suffix; cells are named
@@ -54,9 +54,9 @@ def join_samples(samples: list[CellMatrix], paths: list[Path]) -> CellMatrix:
         layout=max((s.layout for s in samples), key=("csr", "dense", "csc").index),
         nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
-        obs=with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         var=with_unique_names(samples[0].var.iloc[columns[0]], kind="gene", label=label),
-        obsm=_joined_obsm(samples),
+        load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
+        load_obsm=lambda: _joined_obsm(samples),
         identity={"samples": [s.identity for s in samples], "shape": [n_obs, len(genes)]},
         rows=rows,
     )

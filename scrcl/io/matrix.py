@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = [
     "CellMatrix",
     "Layout",
     "RowReader",
+    "StoredRows",
+    "as_csr",
     "canonical_rows",
     "column_lookup",
     "rows_from_reader",
@@ -38,10 +40,23 @@ __all__ = [
 Layout: TypeAlias = Literal["csr", "csc", "dense"]
 
 RowReader: TypeAlias = Callable[[int, int], Any]
-"""Returns the rows ``start`` to ``stop`` as a scipy sparse matrix or an ndarray."""
+"""Returns the rows ``start`` to ``stop`` as `StoredRows`, a scipy sparse matrix or an ndarray."""
 
 _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
+_NATIVE = {"<f2": np.dtype(np.float32), ">f2": np.dtype(np.float32)}
 _serial = count()
+
+
+class StoredRows(NamedTuple):
+    """Rows as a sparse store holds them: CSR arrays of any dtype, not looked at yet.
+
+    scipy would widen small indices at once; who can work on the stored types saves that.
+    """
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: IntArray
+    n_vars: int
 
 
 @dataclass(frozen=True)
@@ -62,14 +77,15 @@ class CellMatrix:
         Stored values; None where the store is dense.
     chunk_rows
         Rows that the store reads as one piece, roughly; None where it has no pieces.
-    obs, var
-        Annotations with unique names, held in memory.
-    obsm
-        Coordinates (two or three columns each), held in memory.
+    var
+        Annotations of the genes, with unique names.
+    load_obs, load_obsm
+        Read the annotations of the cells, and their coordinates (two or three columns each). Names of
+        cells take more memory than all else that grows with them: `obs` and `obsm` read at first use.
     identity
         What fingerprints the input, ready for JSON.
     rows
-        Dask array of row blocks, from a number of rows; `x` is what others call.
+        Dask array of row blocks as they are stored, from a number of rows.
     """
 
     label: str
@@ -79,9 +95,9 @@ class CellMatrix:
     layout: Layout
     nnz: int | None
     chunk_rows: int | None
-    obs: pd.DataFrame = field(repr=False)
     var: pd.DataFrame = field(repr=False)
-    obsm: dict[str, np.ndarray] = field(repr=False)
+    load_obs: Callable[[], pd.DataFrame] = field(repr=False)
+    load_obsm: Callable[[], dict[str, np.ndarray]] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
 
@@ -92,10 +108,31 @@ class CellMatrix:
                 f"and {self.n_vars:,} genes."
             )
             raise InputError(msg)
-        if (len(self.obs), len(self.var)) != (self.n_obs, self.n_vars):
+        self._require_names("gene", len(self.var), self.n_vars)
+
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of the cells, with unique names, kept in memory once they were asked for.
+
+        Raises
+        ------
+        StoreError
+            They are damaged, or not one for each cell.
+        """
+        table = self.load_obs()
+        self._require_names("cell", len(table), self.n_obs)
+        return table
+
+    @cached_property
+    def obsm(self) -> dict[str, np.ndarray]:
+        """Coordinates of the cells, kept in memory once they were asked for."""
+        return self.load_obsm()
+
+    def _require_names(self, kind: str, n_names: int, n_needed: int) -> None:
+        if n_names != n_needed:
             msg = (
-                f"{self.label} must name each row and column; got {len(self.obs):,} cell "
-                f"and {len(self.var):,} gene names for {self.n_obs:,} x {self.n_vars:,} values."
+                f"{self.label} must name each row and column; got {n_names:,} {kind} names for "
+                f"{n_needed:,} {kind}s."
             )
             raise StoreError(msg)
 
@@ -112,16 +149,17 @@ class CellMatrix:
         )
 
 
-def rows_from_reader(
-    read: RowReader, *, shape: tuple[int, int], block_rows: int, dtype: Any = np.float32
-) -> da.Array:
-    """Return a dask array whose blocks are ``read(start, stop)``, one block of columns."""
+def rows_from_reader(read: RowReader, *, shape: tuple[int, int], block_rows: int) -> da.Array:
+    """Return a dask array whose blocks are ``read(start, stop)``, one block of columns.
+
+    Its dtype is float32, what blocks become, whatever is stored.
+    """
     whole, rest = divmod(shape[0], block_rows)
     chunks = ((block_rows,) * whole + ((rest,) if rest else ()), (shape[1],))
     # A name of its own keeps dask from hashing whatever `read` holds.
     name = f"rows-{next(_serial)}"
     return da.map_blocks(
-        partial(_read_block, read), chunks=chunks, dtype=dtype, meta=_EMPTY, name=name
+        partial(_read_block, read), chunks=chunks, dtype=np.float32, meta=_EMPTY, name=name
     )
 
 
@@ -130,8 +168,36 @@ def _read_block(read: RowReader, block_info: Any = None) -> Any:
     return read(start, stop)
 
 
+def as_csr(block: Any) -> Csr:
+    """Return what a reader gave as scipy CSR of the stored dtype; sparse arrays are checked first.
+
+    Raises
+    ------
+    ValueError
+        The column indices or row pointers are damaged.
+    """
+    if isinstance(block, StoredRows):
+        n_rows, n_values = len(block.indptr) - 1, len(block.data)
+        # Before anything goes through the indices: scipy's routines trust them.
+        if (
+            n_values
+            and not 0 <= int(block.indices.min()) <= int(block.indices.max()) < block.n_vars
+        ):
+            msg = f"column indices must lie in 0 to {block.n_vars - 1}"
+            raise ValueError(msg)
+        indices = block.indices.astype(np.int32, copy=False)
+        return sparse.csr_matrix((block.data, indices, block.indptr), shape=(n_rows, block.n_vars))
+    if isinstance(block, np.ndarray):  # scipy takes no float16, and no foreign byte order
+        block = block.astype(
+            _NATIVE.get(block.dtype.str, block.dtype.newbyteorder("=")), copy=False
+        )
+    csr = sparse.csr_matrix(block)
+    csr.check_format(full_check=True)
+    return csr
+
+
 def canonical_rows(block: Any) -> Csr:
-    """Return ``block`` (sparse or dense) as CSR float32: sorted, no duplicates, no stored zeros.
+    """Return rows of any kind as CSR float32: sorted, no duplicates, no stored zeros.
 
     Shares memory with ``block`` where that is such a matrix already, and never changes it.
 
@@ -141,12 +207,7 @@ def canonical_rows(block: Any) -> Csr:
         The column indices or row pointers are damaged.
     """
     with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
-        if isinstance(block, np.ndarray):  # scipy takes no float16, and no foreign byte order
-            block = block.astype(np.float32, copy=False)
-        csr = sparse.csr_matrix(block)
-        # Before anything goes through the indices: scipy's routines trust them.
-        csr.check_format(full_check=True)
-        csr = csr.astype(np.float32, copy=False)
+        csr = as_csr(block).astype(np.float32, copy=False)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
@@ -174,13 +235,17 @@ def select_columns(block: Csr, *, lookup: IntArray, n_columns: int) -> Csr:
     )
 
 
+def _stored_columns(block: Any, *, lookup: IntArray, n_columns: int) -> Csr:
+    return select_columns(as_csr(block), lookup=lookup, n_columns=n_columns)
+
+
 def with_columns(x: da.Array, columns: IntArray) -> da.Array:
     """Return ``x`` with the given columns only, in that order; ``x`` itself where these are all."""
     n_vars = x.shape[1]
     if np.array_equal(columns, np.arange(n_vars)):
         return x
     return x.map_blocks(
-        select_columns,
+        _stored_columns,
         lookup=column_lookup(columns, n_vars),
         n_columns=len(columns),
         chunks=(x.chunks[0], (len(columns),)),

@@ -54,9 +54,9 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
         layout=layout,
         nnz=int(x.nnz) if sparse.issparse(x) else None,
         chunk_rows=None,
-        obs=with_unique_names(adata.obs, kind="cell", label=label),
         var=with_unique_names(var, kind="gene", label=label),
-        obsm=coordinates(adata.obsm),
+        load_obs=lambda: with_unique_names(adata.obs, kind="cell", label=label),
+        load_obsm=lambda: coordinates(adata.obsm),
         identity=in_file or memory_identity(x, adata.obs_names, var.index),
         rows=lambda block_rows: rows_from_reader(
             lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows

@@ -74,9 +74,9 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
         layout="csc",
         nnz=header.nnz,
         chunk_rows=None,
-        obs=pd.DataFrame(index=barcodes[0].to_numpy()),
         var=var.iloc[columns],
-        obsm={},
+        load_obs=lambda: pd.DataFrame(index=barcodes[0].to_numpy()),
+        load_obsm=dict,
         identity=identity,
         rows=rows,
     )

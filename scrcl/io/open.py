@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import h5py
 
@@ -36,6 +36,7 @@ def open_input(
     paths: Sequence[Path],
     *,
     layer: str | None = None,
+    join: Literal["inner", "outer"] = "inner",
     scratch: Path | None = None,
     block_bytes: int = 64 << 20,
 ) -> CellMatrix:
@@ -47,6 +48,8 @@ def open_input(
         ``.h5ad``, AnnData ``.zarr`` (v2 or v3), 10x ``.h5`` or a folder with ``matrix.mtx``.
         Several are samples: they are joined on the genes that all have, and ``obs["sample"]``
         tells them apart.
+    join
+        Genes of several inputs: those that all have, or those that any has.
     layer
         None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, else a layer's name.
     scratch
@@ -67,12 +70,12 @@ def open_input(
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
     if len(opened) > 1:
-        return join_samples(opened, [Path(path) for path in paths])
+        return join_samples(opened, [Path(path) for path in paths], how=join)
     (only,) = opened
     return replace(
         only,
-        obs=with_unique_names(only.obs, kind="cell", label=only.label),
         var=with_unique_names(only.var, kind="gene", label=only.label),
+        load_obs=lambda: with_unique_names(only.obs, kind="cell", label=only.label),
     )
 
 

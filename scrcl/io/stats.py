@@ -1,35 +1,90 @@
 """What one pass over the rows tells: totals per cell, moments per gene, and what the values are.
 
-Whether values are counts or logarithms is known only at the end of the pass, so both sets of
-moments are gathered: of the normalised counts, and of the values taken as logarithms. The second is
-given up as soon as a value shows that the matrix cannot hold logarithms.
+Whether values are counts or logarithms is known only at the end of the pass. A block that shows what
+it holds is summed as that; one that could be either (small whole numbers) as both. Should a matrix turn
+out to be neither (fractions below `MAX_LOG_VALUE` here, larger values there), it is read once more.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl.errors import InputError, StoreError
-from scrcl.io.normalize import linear_values, log_normalize, row_sums, size_factors, sum_by
-from scrcl.io.stream import reduce_rows
+from scrcl.io.kernels import MOMENTS, gene_moments, row_totals
+from scrcl.io.matrix import StoredRows, as_csr, canonical_rows
+from scrcl.io.normalize import size_factors
+from scrcl.io.stream import map_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import dask.array as da
-    import pandas as pd
 
-    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+    from scrcl.typing import BoolArray, FloatArray, IntArray, OnRows
 
-__all__ = ["MAX_LOG_VALUE", "MatrixStats", "compute_stats"]
+__all__ = ["MAX_LOG_VALUE", "Batches", "CellFilter", "MatrixStats", "Scale", "compute_stats"]
 
 MAX_LOG_VALUE = 20.0
 """No logarithm of a count exceeds this; values that are no integers and stay below it are logs."""
+
+Scale: TypeAlias = Literal["raw", "linear", "log"]
+"""Values as they are; normalised; logarithms of these."""
+
+_PLAIN = {"raw": 1, "linear": 3, "log": 5}
+_DATA = {np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)}
+_INDICES = {np.dtype(np.uint16), np.dtype(np.int32)}
+
+
+@dataclass(frozen=True)
+class CellFilter:
+    """Which cells are kept; those without counts never are.
+
+    Parameters
+    ----------
+    min_genes
+        Fewest genes that a cell has.
+    max_counts
+        Largest sum of a cell's values.
+    max_mito
+        Largest share of a cell's values in mitochondrial genes, 0 to 1.
+    """
+
+    min_genes: int = 0
+    max_counts: float = np.inf
+    max_mito: float = 1.0
+
+    def keeps(self, counts: FloatArray, genes: IntArray, mito: FloatArray) -> BoolArray:
+        """Return which cells pass: ndarray of bool, of the shape of the arguments."""
+        passed: BoolArray = (
+            (counts > 0)
+            & (genes >= self.min_genes)
+            & (counts <= self.max_counts)
+            & (mito <= self.max_mito)
+        )
+        return passed
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Which batch each cell is of.
+
+    Parameters
+    ----------
+    codes
+        ndarray of int32, shape (n_obs,).
+    names
+        Names of the batches, in the order of the codes.
+    """
+
+    codes: IntArray
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,13 +97,16 @@ class MatrixStats:
         Sum of each cell's values, float64, shape (n_obs,).
     cell_genes
         Genes that each cell has, int32, shape (n_obs,).
-    gene_cells
-        Cells that have each gene, int64, shape (n_vars,).
-    gene_counts
-        Sum of each gene's values, float64, shape (n_vars,).
-    gene_mean, gene_var
-        Mean and variance (divisor n - 1) of the normalised values, not of their logarithms, over
-        the cells that have counts: float64, shape (n_vars,).
+    cell_mito
+        Share of each cell's values in mitochondrial genes, float32, shape (n_obs,).
+    kept
+        Cells that pass the filter, bool, shape (n_obs,); what follows is of these alone.
+    batch_cells
+        Cells of each batch, int64, shape (n_batches,); one batch where none were told apart.
+    sums
+        Sums per batch and gene (`scrcl.io.kernels.MOMENTS`), float64, shape (n_batches, n_vars, 7).
+    batches
+        Names of the batches.
     is_counts
         All values are integers.
     already_log
@@ -56,19 +114,50 @@ class MatrixStats:
     max_value
         The largest value.
     n_nonzero
-        Values other than zero.
+        Values other than zero, of all cells.
     """
 
     cell_counts: FloatArray
     cell_genes: IntArray
-    gene_cells: IntArray
-    gene_counts: FloatArray
-    gene_mean: FloatArray
-    gene_var: FloatArray
+    cell_mito: FloatArray
+    kept: BoolArray
+    batch_cells: IntArray
+    sums: FloatArray
+    batches: tuple[str, ...]
     is_counts: bool
     already_log: bool
     max_value: float
     n_nonzero: int
+
+    @property
+    def gene_cells(self) -> IntArray:
+        """Kept cells that have each gene: int64, shape (n_vars,)."""
+        return self.batch_gene_cells.sum(axis=0)
+
+    @property
+    def gene_counts(self) -> FloatArray:
+        """Sum of each gene's values: float64, shape (n_vars,)."""
+        counts: FloatArray = self.sums[:, :, 1].sum(axis=0)
+        return counts
+
+    @property
+    def batch_gene_cells(self) -> IntArray:
+        """Kept cells of each batch that have each gene: int64, shape (n_batches, n_vars)."""
+        return np.rint(self.sums[:, :, 0]).astype(np.int64)
+
+    def moments(self, scale: Scale, batch: int | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return mean and variance (divisor n - 1) per gene: two of float64, shape (n_vars,).
+
+        Over the kept cells, or those of one batch. Values are rounded to float32 before they are
+        summed, as scanpy's are, so a gene that does not vary may come out a little above 0.
+        """
+        at = _PLAIN[scale]
+        batches = slice(None) if batch is None else slice(batch, batch + 1)
+        n_cells = int(self.batch_cells[batches].sum())
+        sums = self.sums[batches].sum(axis=0)
+        mean, mean_square = sums[:, at] / max(n_cells, 1), sums[:, at + 1] / max(n_cells, 1)
+        var = np.maximum(mean_square - mean**2, 0)
+        return mean, var * (n_cells / max(n_cells - 1, 1))
 
     def save(self, folder: Path) -> None:
         """Write the arrays as ``.npy`` files and the rest as ``stats.json`` into ``folder``."""
@@ -92,32 +181,49 @@ class MatrixStats:
         """
         try:
             values: dict[str, Any] = json.loads((folder / "stats.json").read_text("utf-8"))
+            values["batches"] = tuple(values["batches"])
             for name in cls.__dataclass_fields__.keys() - values.keys():
                 values[name] = np.load(folder / f"{name}.npy")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             msg = f"{folder} must hold matrix statistics; got {error}. Compute them again."
             raise StoreError(msg) from error
         return cls(**values)
 
 
+NameOf: TypeAlias = "Callable[[int], str]"
+
+
 def compute_stats(
     x: da.Array,
     *,
+    keep: CellFilter | None = None,
+    mito: BoolArray | None = None,
+    batches: Batches | None = None,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
-    cell_names: pd.Index | None = None,
-    gene_names: pd.Index | None = None,
+    client: Any = None,
+    cell_name: NameOf | None = None,
+    gene_name: NameOf | None = None,
 ) -> MatrixStats:
     """Return the statistics of ``x`` from one read of it.
 
-    Memory grows with ``n_obs`` by 12 bytes a cell, and by 80 bytes a gene and worker.
+    Memory grows with ``n_obs`` by 17 bytes a cell, and by 56 bytes a gene, batch and worker.
 
     Parameters
     ----------
     x
-        Row blocks of CSR float32, shape (n_obs, n_vars).
-    cell_names, gene_names
-        Names for the error message; positions without.
+        Row blocks of any kind that a `CellMatrix` has, shape (n_obs, n_vars). Blocks as they are
+        stored (`CellMatrix.rows`) save the conversion.
+    keep
+        Cells to take for the genes' moments; all that have counts without it.
+    mito
+        Mitochondrial genes: ndarray of bool, shape (n_vars,).
+    batches
+        Batches whose moments are wanted apart.
+    client
+        See `scrcl.io.stream.reduce_rows`.
+    cell_name, gene_name
+        Names for the error message, from a position; positions without.
 
     Raises
     ------
@@ -126,117 +232,194 @@ def compute_stats(
     StoreError
         A block could not be read.
     """
-    n_obs = x.shape[0]
-    cell_counts = np.zeros(n_obs)
-    cell_genes = np.zeros(n_obs, dtype=np.int32)
-
-    def summarize(start: int, block: Csr) -> _Sums:
-        _check_values(block, start, cell_names, gene_names)
-        sums = row_sums(block)
-        rows = slice(start, start + block.shape[0])
-        cell_counts[rows] = sums
-        cell_genes[rows] = np.diff(block.indptr)
-        return _sum_genes(block, sums)
-
-    total = reduce_rows(x, summarize, _Sums.add, n_workers=n_workers, on_rows=on_rows)
-    already_log = not total.is_integer and total.max_value <= MAX_LOG_VALUE
-    sums = total.as_log if already_log else total.as_counts
-    assert sums is not None
-    mean, var = _mean_var(sums, int(np.count_nonzero(cell_counts)))
+    n_vars = x.shape[1]
+    summarize = _Summarize(
+        keep=keep or CellFilter(),
+        mito=np.zeros(n_vars, dtype=bool) if mito is None else mito,
+        codes=None if batches is None else batches.codes,
+        n_batches=1 if batches is None else len(batches.names),
+    )
+    read = partial(map_rows, x, n_workers=n_workers, on_rows=on_rows, client=client)
+    try:
+        total = _Total(x.shape[0]).add_all(read(summarize))
+        if total.moments is None:
+            total = _Total(x.shape[0]).add_all(read(replace(summarize, as_counts=True)))
+    except _FaultyValueError as fault:
+        raise fault.named(cell_name, gene_name) from None
+    assert total.moments is not None
     return MatrixStats(
-        cell_counts=cell_counts,
-        cell_genes=cell_genes,
-        gene_cells=total.cells.astype(np.int64, copy=False),
-        gene_counts=total.counts,
-        gene_mean=mean,
-        gene_var=var,
+        cell_counts=total.counts,
+        cell_genes=total.genes,
+        cell_mito=total.mito,
+        kept=total.kept,
+        batch_cells=total.batch_cells,
+        sums=total.moments,
+        batches=("",) if batches is None else batches.names,
         is_counts=total.is_integer,
-        already_log=already_log,
+        already_log=total.already_log,
         max_value=total.max_value,
-        n_nonzero=int(cell_genes.sum(dtype=np.int64)),
+        n_nonzero=int(total.genes.sum(dtype=np.int64)),
     )
 
 
 @dataclass
-class _Sums:
-    """Sums per gene over some rows; ``as_log`` is None once the values cannot be logarithms."""
+class _BlockSums:
+    """What a block of rows tells: totals of its cells, and sums per batch and gene.
 
-    cells: IntArray
+    Of the two kinds of moments, those are None that the values show to be out of the question.
+    """
+
     counts: FloatArray
-    as_counts: FloatArray
+    genes: IntArray
+    mito: FloatArray
+    kept: BoolArray
+    batch_cells: IntArray
+    as_counts: FloatArray | None
     as_log: FloatArray | None
     is_integer: bool
     max_value: float
 
-    def add(self, other: _Sums) -> _Sums:
-        """Add the sums of further rows to these and return them."""
-        self.cells += other.cells
-        self.counts += other.counts
-        self.as_counts += other.as_counts
-        if self.as_log is not None:
-            self.as_log = None if other.as_log is None else self.as_log + other.as_log
-        self.is_integer &= other.is_integer
-        self.max_value = max(self.max_value, other.max_value)
+
+class _Total:
+    """The blocks taken together, in their order."""
+
+    def __init__(self, n_obs: int) -> None:
+        self.counts = np.zeros(n_obs)
+        self.genes = np.zeros(n_obs, dtype=np.int32)
+        self.mito = np.zeros(n_obs, dtype=np.float32)
+        self.kept = np.zeros(n_obs, dtype=bool)
+        self.batch_cells: IntArray = np.zeros(1, dtype=np.int64)
+        self.is_integer, self.max_value = True, 0.0
+        self._sums: tuple[FloatArray | None, FloatArray | None] | None = None
+
+    def add_all(self, blocks: Iterable[tuple[int, _BlockSums]]) -> _Total:
+        """Take in all blocks, each with the position of its first row; returns this."""
+        for start, block in blocks:
+            rows = slice(start, start + len(block.counts))
+            for name in ("counts", "genes", "mito", "kept"):
+                getattr(self, name)[rows] = getattr(block, name)
+            self.batch_cells = self.batch_cells + block.batch_cells
+            self.is_integer &= block.is_integer
+            self.max_value = max(self.max_value, block.max_value)
+            more = block.as_counts, block.as_log
+            self._sums = (
+                more
+                if self._sums is None
+                else (_sum(self._sums[0], more[0]), _sum(self._sums[1], more[1]))
+            )
         return self
 
+    @property
+    def already_log(self) -> bool:
+        """Whether the values can only be logarithms."""
+        return not self.is_integer and self.max_value <= MAX_LOG_VALUE
 
-def _sum_genes(block: Csr, cell_sums: FloatArray) -> _Sums:
-    """Return the sums of one block, whose values have been checked."""
-    n_vars = block.shape[1]
-    genes = block.indices.astype(np.intp)  # bincount would convert them at each call
-    max_value = float(block.data.max(initial=0.0))
-    logs = log_normalize(block, already_log=False, factors=size_factors(cell_sums)).data
-    return _Sums(
-        cells=np.bincount(genes, minlength=n_vars),
-        counts=sum_by(genes, block.data, n_vars),
-        as_counts=_first_two_moments(genes, linear_values(logs), n_vars),
-        as_log=_first_two_moments(genes, linear_values(block.data), n_vars)
-        if max_value <= MAX_LOG_VALUE
-        else None,
-        is_integer=np.array_equal(block.data, np.rint(block.data)),
-        max_value=max_value,
-    )
+    @property
+    def moments(self) -> FloatArray | None:
+        """Sums of what the values turned out to be; None where a block was not summed as that."""
+        assert self._sums is not None
+        return self._sums[self.already_log]
 
 
-def _first_two_moments(genes: IntArray, values: FloatArray, n_vars: int) -> FloatArray:
-    """Return sums of values and of squares per gene: ndarray of float64, shape (2, n_vars)."""
-    # Squares in float32, sums in float64: what scanpy does.
-    return np.stack([sum_by(genes, values, n_vars), sum_by(genes, values * values, n_vars)])
+def _sum(total: FloatArray | None, more: FloatArray | None) -> FloatArray | None:
+    return None if total is None or more is None else np.add(total, more, out=total)
 
 
-def _mean_var(sums: FloatArray, n_cells: int) -> tuple[FloatArray, FloatArray]:
-    """Return mean and unbiased variance per gene from the sums over ``n_cells`` cells."""
-    mean, mean_square = sums / max(n_cells, 1)
-    # The squares are rounded to float32, so a gene that does not vary can come out below 0.
-    var = np.maximum(mean_square - mean**2, 0)
-    return mean, var * (n_cells / max(n_cells - 1, 1))
+@dataclass(frozen=True)
+class _Summarize:
+    """Maps a block of rows to its `_BlockSums`; ``as_counts`` sums every block as counts, at least."""
+
+    keep: CellFilter
+    mito: BoolArray
+    codes: IntArray | None
+    n_batches: int
+    as_counts: bool = False
+
+    def __call__(self, start: int, block: Any) -> _BlockSums:
+        rows = _countable(block)
+        is_integer, largest = _check_values(rows, start)
+        n_rows = len(rows.indptr) - 1
+        counts, mito = np.zeros(n_rows), np.zeros(n_rows)
+        ascending = row_totals(rows.data, rows.indices, rows.indptr, self.mito, counts, mito)
+        if not ascending or np.count_nonzero(rows.data) < rows.data.size:
+            return self(start, canonical_rows(block))
+        genes = np.diff(rows.indptr).astype(np.int32)
+        share = (mito / np.maximum(counts, 1e-300)).astype(np.float32)
+        kept = self.keep.keeps(counts, genes, share)
+        codes = 0 if self.codes is None else self.codes[start : start + n_rows]
+        group = np.where(kept, codes, -1)
+        sums = partial(self._moments, rows, group, size_factors(counts))
+        could_be_log = largest <= MAX_LOG_VALUE
+        return _BlockSums(
+            counts=counts,
+            genes=genes,
+            mito=share,
+            kept=kept,
+            batch_cells=np.bincount(group[kept], minlength=self.n_batches),
+            as_counts=sums(False) if is_integer or not could_be_log or self.as_counts else None,
+            as_log=sums(True) if could_be_log else None,
+            is_integer=is_integer,
+            max_value=largest,
+        )
+
+    def _moments(
+        self, rows: StoredRows, group: IntArray, factors: FloatArray, already_log: bool
+    ) -> FloatArray:
+        out = np.zeros((self.n_batches, rows.n_vars, MOMENTS))
+        gene_moments(rows.data, rows.indices, rows.indptr, group, factors, already_log, out)
+        return out
 
 
-def _check_values(
-    block: Csr, start: int, cell_names: pd.Index | None, gene_names: pd.Index | None
-) -> None:
-    """Raise InputError on the first value that is negative, infinite or not a number."""
-    values = block.data
+def _countable(block: Any) -> StoredRows:
+    """Return the arrays of a block in dtypes that the compiled loops are made for."""
+    if not isinstance(block, StoredRows):
+        csr = as_csr(block)
+        block = StoredRows(csr.data, csr.indices, csr.indptr, csr.shape[1])
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported
+        return StoredRows(
+            _as(block.data, _DATA, np.float32),
+            _as(block.indices, _INDICES, np.int32),
+            block.indptr.astype(np.int64, copy=False),
+            block.n_vars,
+        )
+
+
+def _as(values: np.ndarray, welcome: set[np.dtype[Any]], other: Any) -> np.ndarray:
+    return np.ascontiguousarray(values if values.dtype in welcome else values.astype(other))
+
+
+class _FaultyValueError(Exception):
+    """A value that is negative, infinite or not a number; arguments: value, row, gene."""
+
+    def named(self, cell_name: NameOf | None, gene_name: NameOf | None) -> InputError:
+        """Return the error for people."""
+        value, row, gene = self.args
+        where = f"{_name('cell', row, cell_name)}, {_name('gene', gene, gene_name)}"
+        if value < 0 and np.isfinite(value):
+            return InputError(
+                f"Values must be counts or log values, not below 0; got {value:.4g} at {where}. "
+                "The matrix looks scaled: choose counts by --layer raw, or by the name of a layer "
+                "of counts."
+            )
+        return InputError(
+            f"Values must be finite; got {value} at {where}. Repair the matrix, or choose another "
+            "by --layer."
+        )
+
+
+def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:
+    """Return whether all values are whole, and the largest; raises at the first faulty one."""
+    values = rows.data
+    largest = float(values.max(initial=0))
+    if values.dtype.kind == "u":
+        return True, largest
     # A comparison with NaN is False: the two extremes show every kind of fault.
-    if not values.size or (values.min() >= 0 and np.isfinite(values.max())):
-        return
-    at = int(np.flatnonzero(~((values >= 0) & np.isfinite(values)))[0])
-    row = start + int(np.searchsorted(block.indptr, at, side="right")) - 1
-    gene = int(block.indices[at])
-    where = f"{_name('cell', row, cell_names)}, {_name('gene', gene, gene_names)}"
-    if values[at] < 0 and np.isfinite(values[at]):
-        msg = (
-            f"Values must be counts or log values, not below 0; got {values[at]:.4g} at {where}. "
-            "The matrix looks scaled: choose counts by --layer raw, or by the name of a layer of "
-            "counts."
-        )
-    else:
-        msg = (
-            f"Values must be finite; got {values[at]} at {where}. Repair the matrix, or choose "
-            "another by --layer."
-        )
-    raise InputError(msg)
+    if values.size and not (values.min() >= 0 and np.isfinite(largest)):
+        at = int(np.flatnonzero(~((values >= 0) & np.isfinite(values)))[0])
+        row = start + int(np.searchsorted(rows.indptr, at, side="right")) - 1
+        raise _FaultyValueError(float(values[at]), row, int(rows.indices[at]))
+    return bool(np.array_equal(values, np.rint(values))), largest
 
 
-def _name(kind: str, position: int, names: pd.Index | None) -> str:
-    return f"{kind} {position:,}" if names is None else f"{kind} {names[position]!r}"
+def _name(kind: str, position: int, name_of: NameOf | None) -> str:
+    return f"{kind} {position:,}" if name_of is None else f"{kind} {name_of(position)!r}"

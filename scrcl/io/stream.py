@@ -1,16 +1,17 @@
 """The only place that computes: rows come off the store once, in order, a few blocks at a time.
 
 Dask describes the blocks; a small pool computes them, one task a block, from the read to the mapped
-result. Results are taken in the order of the rows. So sums come out the same, bit for bit, whatever
-the number of workers; the first faulty block is always the one reported; and a slow block holds the
-others back, where dask's own scheduler would let finished results pile up.
+result: threads of this process, or the workers of a ``distributed`` client. Results are taken in the
+order of the rows. So sums come out the same, bit for bit, whatever the number of workers; the first
+faulty block is always the one reported; and a slow block holds the others back, where dask's own
+scheduler would let finished results pile up.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, OnRows
 
-__all__ = ["DAMAGE", "iter_rows", "reduce_rows"]
+__all__ = ["DAMAGE", "iter_rows", "map_rows", "reduce_rows"]
 
 T = TypeVar("T")
 
@@ -36,26 +37,28 @@ DAMAGE = (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, Runtim
 """What h5py, zarr, its codecs, pandas and scipy raise on bytes that are not what was written."""
 
 
-def reduce_rows(
+def map_rows(
     x: da.Array,
-    map_block: Callable[[int, Csr], T],
-    combine: Callable[[T, T], T],
+    map_block: Callable[[int, Any], T],
     *,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
-) -> T:
-    """Return ``combine`` over ``map_block(first_row, block)`` of all row blocks, from the left.
+    client: Any = None,
+) -> Iterator[tuple[int, T]]:
+    """Yield ``(first_row, map_block(first_row, block))`` of all row blocks, in the order of the rows.
 
-    At most ``n_workers`` blocks and ``n_workers + 3`` results are alive at a time.
-    ``map_block`` runs in the workers; ``combine`` in the calling thread, and may change its first
-    argument.
+    At most ``n_workers`` blocks and ``n_workers + 2`` results are alive at a time. ``map_block`` runs
+    in the workers, and must leave alone whatever is outside of it.
 
     Parameters
     ----------
     x
         Row blocks, shape (n_obs, n_vars), one block of columns.
     on_rows
-        Told the number of rows of each block that has been mapped, from its worker.
+        Told the number of rows of each block that has been mapped, in the calling thread.
+    client
+        A ``distributed.Client``: its workers map the blocks, all threads of them at once, and
+        ``n_workers`` is left unused. They must see the same files.
 
     Raises
     ------
@@ -64,8 +67,28 @@ def reduce_rows(
     """
     if n_workers < 1:
         raise InputError(f"n_workers must be at least 1; got {n_workers}.")
-    tasks = [partial(_map, map_block, block, on_rows) for block in _blocks(x)]
-    return reduce(combine, _in_order(tasks, n_workers=n_workers, n_waiting=n_workers + 1))
+    blocks = _blocks(x)
+    tasks = [partial(_map, map_block, block) for block in blocks]
+    pool, n_threads = _pool(n_workers, client)
+    results = _in_order(tasks, pool, n_waiting=n_threads + 1)
+    for block, result in zip(blocks, results, strict=True):
+        if on_rows is not None:
+            on_rows(block.stop - block.start)
+        yield block.start, result
+
+
+def reduce_rows(
+    x: da.Array,
+    map_block: Callable[[int, Any], T],
+    combine: Callable[[T, T], T],
+    **how: Any,
+) -> T:
+    """Return ``combine`` over the results of `map_rows`, from the left.
+
+    ``combine`` runs in the calling thread, and may change its first argument; ``how`` is what
+    `map_rows` takes.
+    """
+    return reduce(combine, (result for _, result in map_rows(x, map_block, **how)))
 
 
 def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
@@ -77,22 +100,29 @@ def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
         A block could not be read; the message names its rows.
     """
     blocks = _blocks(x)
-    reads = [block.read for block in blocks]
     if n_ahead < 1:
         for block in blocks:
             yield block.start, block.read()
         return
-    for block, rows in zip(
-        blocks, _in_order(reads, n_workers=n_ahead, n_waiting=n_ahead), strict=True
-    ):
+    reads = _in_order([block.read for block in blocks], _threads(n_ahead), n_waiting=n_ahead)
+    for block, rows in zip(blocks, reads, strict=True):
         yield block.start, rows
 
 
-def _map(map_block: Callable[[int, Csr], T], block: _Block, on_rows: OnRows | None) -> T:
-    result = map_block(block.start, block.read())
-    if on_rows is not None:
-        on_rows(block.stop - block.start)
-    return result
+def _map(map_block: Callable[[int, Any], T], block: _Block) -> T:
+    return map_block(block.start, block.read())
+
+
+def _pool(n_workers: int, client: Any) -> tuple[Executor, int]:
+    """Return who computes, and how many blocks that is at once."""
+    if client is None:
+        return _threads(n_workers), n_workers
+    executor: Executor = client.get_executor()
+    return executor, max(sum(client.nthreads().values()), 1)
+
+
+def _threads(n_workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_workers, thread_name_prefix="scrcl-rows")
 
 
 @dataclass(frozen=True)
@@ -107,7 +137,7 @@ class _Block:
     def read(self) -> Csr:
         """Compute the block in the calling thread."""
         try:
-            return dask.get(cull(self.graph, [self.key])[0], self.key)
+            return dask.get(self.graph, self.key)
         except ScrclError:
             raise
         except DAMAGE as error:
@@ -124,22 +154,24 @@ def _blocks(x: da.Array) -> list[_Block]:
     (x,) = dask.optimize(x)
     graph = dict(x.__dask_graph__())
     ends = np.cumsum([0, *x.chunks[0]]).tolist()
+    keys = [(x.name, index, 0) for index in range(len(ends) - 1)]
     return [
-        _Block(start, stop, (x.name, index, 0), graph)
-        for index, (start, stop) in enumerate(pairwise(ends))
+        _Block(start, stop, key, cull(graph, [key])[0])
+        for key, (start, stop) in zip(keys, pairwise(ends), strict=True)
     ]
 
 
-def _in_order(tasks: Sequence[Callable[[], T]], *, n_workers: int, n_waiting: int) -> Iterator[T]:
+def _in_order(tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: int) -> Iterator[T]:
     """Yield the results of ``tasks`` in order, with at most ``n_waiting`` of them begun ahead."""
-    with ThreadPoolExecutor(n_workers, thread_name_prefix="scrcl-rows") as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(task))
-                if len(waiting) > n_waiting:
-                    yield waiting.popleft().result()
-            while waiting:
+    waiting: deque[Future[T]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > n_waiting:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=False)

@@ -7,15 +7,14 @@ Version 3 keeps one group ``matrix`` with ``features``; before, there was one gr
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
+from scrcl.io.element import CompressedRows
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, rows_from_reader, with_columns
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from scrcl.io.transpose import Scratch
-    from scrcl.typing import Csr, IntArray
+    from scrcl.typing import IntArray
 
 __all__ = ["EXPRESSION", "expression_columns", "is_tenx", "open_tenx"]
 
@@ -77,12 +76,13 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
     var = _genes(group)
     columns = expression_columns(var, label=path.name)
     shape = (n_obs, len(columns))
-    read = partial(_read, path, genomes[0], n_stored)
+    read = CompressedRows(path, genomes[0], (n_obs, n_stored))
+    barcodes = pd.DataFrame(index=_strings(group["barcodes"]))
     data = group["data"]
     nnz = int(data.shape[0])
 
     def rows(block_rows: int) -> da.Array:
-        x = rows_from_reader(read, shape=(n_obs, n_stored), block_rows=block_rows, dtype=data_type)
+        x = rows_from_reader(read, shape=(n_obs, n_stored), block_rows=block_rows)
         return with_columns(x, columns)
 
     data_type = np.dtype(data.dtype)
@@ -95,9 +95,9 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
         layout="csr",
         nnz=nnz,
         chunk_rows=None if data.chunks is None else max(min(data.chunks[0] // per_row, n_obs), 1),
-        obs=pd.DataFrame(index=_strings(group["barcodes"])),
         var=var.iloc[columns],
-        obsm={},
+        load_obs=lambda: barcodes,
+        load_obsm=dict,
         identity=file_identity(path, shape=shape, layer=None),
         rows=rows,
     )
@@ -131,14 +131,3 @@ def expression_columns(var: pd.DataFrame, *, label: str) -> IntArray:
 
 def _strings(dataset: Any) -> np.ndarray:
     return np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)
-
-
-def _read(path: Path, name: str, n_vars: int, start: int, stop: int) -> Csr:
-    with h5py.File(path, "r") as file:
-        group = file[name]
-        indptr = group["indptr"][start : stop + 1].astype(np.int64)
-        values = slice(int(indptr[0]), int(indptr[-1]))
-        return sparse.csr_matrix(
-            (group["data"][values], group["indices"][values], indptr - indptr[0]),
-            shape=(stop - start, n_vars),
-        )

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import LIBRARIES_BYTES, Shape, plan_budget
+from scrcl.engine.budget import Shape, plan_budget, stage_needs
+from scrcl.engine.pipeline import STAGES
 from scrcl.errors import BudgetError
 
 ATLAS = Shape(
@@ -19,6 +20,11 @@ ATLAS = Shape(
     batch_cells=4_096,
     n_drawn=0,
 )
+PREPARED = ("read", "stats", "features", "reduce")
+
+
+def test_every_stage_has_its_needs():
+    assert list(stage_needs(ATLAS)) == [stage.name for stage in STAGES]
 
 
 @given(st.integers(1, 10**6), st.floats(1, 20_000), st.integers(7 * 10**8, 64 * 10**9))
@@ -29,8 +35,8 @@ def test_what_is_in_flight_fits_beside_what_is_fixed(n_cells, values_per_row, to
     except BudgetError:
         return
     assert budget.n_workers >= 1
-    rest = total - LIBRARIES_BYTES - shape.cells_bytes
-    assert budget.n_workers * budget.block_rows * values_per_row * 60 <= rest
+    for need in stage_needs(shape).values():
+        assert need.peak_bytes(budget.n_workers) <= total
 
 
 def test_memory_and_cores_decide_workers_and_never_blocks():
@@ -43,14 +49,29 @@ def test_memory_and_cores_decide_workers_and_never_blocks():
 
 
 @pytest.mark.parametrize("n_cells", [1_000, 100_000, 10**7])
-def test_too_little_memory_is_refused_with_the_smallest_that_would_do(n_cells):
+@pytest.mark.parametrize("stages", [None, PREPARED])
+def test_too_little_memory_is_refused_with_the_smallest_that_would_do(n_cells, stages):
     shape = replace(ATLAS, n_cells=n_cells)
     with pytest.raises(BudgetError, match=r"at least (\d+) MB") as raised:
-        plan_budget(10**8, shape)
+        plan_budget(10**8, shape, stages=stages)
     smallest = int(str(raised.value).split("at least ")[1].split(" MB")[0]) * 10**6
-    plan_budget(smallest, shape)
+    plan_budget(smallest, shape, stages=stages)
     with pytest.raises(BudgetError):
-        plan_budget(smallest - 2 * 10**7, shape)
+        plan_budget(smallest - 2 * 10**7, shape, stages=stages)
+
+
+def test_the_stage_that_does_not_fit_is_named_and_those_before_it_can_be_run():
+    atlas = replace(ATLAS, n_cells=10**6)
+    with pytest.raises(BudgetError, match=r"in the stage \w+; got 2000 MB.*--until"):
+        plan_budget(2 * 10**9, atlas)
+    assert plan_budget(2 * 10**9, atlas, stages=PREPARED).n_workers >= 1
+
+
+@given(st.integers(10**5, 10**7))
+def test_the_passes_over_the_input_hardly_grow_with_the_cells(n_cells):
+    small, large = stage_needs(ATLAS), stage_needs(replace(ATLAS, n_cells=n_cells))
+    for name in ("stats", "features", "reduce"):
+        assert large[name].peak_bytes(2) - small[name].peak_bytes(2) <= 25 * n_cells
 
 
 def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
@@ -69,7 +90,9 @@ def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
 
 
 def test_wide_features_and_embeddings_count():
-    wide = replace(ATLAS, n_features=2_000)
-    assert wide.cells_bytes - ATLAS.cells_bytes > 100_000 * 8 * 1_500
-    assert wide.dense_block_rows * 2_000 * 4 <= 8_000_000
-    assert replace(ATLAS, dim=1_500).cells_bytes > 100_000 * 8 * 1_500
+    plain, wide = stage_needs(ATLAS), stage_needs(replace(ATLAS, n_features=2_000))
+    more = wide["train"].fixed_bytes - plain["train"].fixed_bytes
+    assert more > 100_000 * 8 * 1_500
+    assert replace(ATLAS, n_features=2_000).dense_block_rows * 2_000 * 4 <= 8_000_000
+    large = stage_needs(replace(ATLAS, dim=1_500))
+    assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 100_000 * 8 * 1_300

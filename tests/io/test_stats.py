@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as nps
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
+from scrcl.io.matrix import StoredRows, rows_from_reader
 from scrcl.io.normalize import log_normalize, row_sums
 from scrcl.io.open import from_anndata
-from scrcl.io.stats import MatrixStats, compute_stats
+from scrcl.io.stats import Batches, CellFilter, MatrixStats, compute_stats
 from tests import reference_io as reference
 from tests.stores import random_counts, table
 
@@ -25,6 +26,14 @@ small_counts = nps.arrays(
 
 def rows(values, block_rows=5):
     return from_anndata(table(sparse.csr_matrix(values.astype(np.float32)))).x(block_rows)
+
+
+def assert_same(one, other, rtol=1e-12):
+    for name, value in vars(one).items():
+        if isinstance(value, tuple):
+            assert getattr(other, name) == value
+        else:
+            np.testing.assert_allclose(getattr(other, name), value, rtol=rtol)
 
 
 @given(small_counts, st.integers(1, 13))
@@ -42,8 +51,10 @@ def test_statistics_of_counts_equal_those_of_the_whole_matrix(counts, block_rows
     assert stats.max_value == counts.max()
     if filled.sum() > 1:
         mean, var = reference.moments(np.expm1(reference.log_normalized(counts)), filled)
-        np.testing.assert_allclose(stats.gene_mean, mean, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(stats.gene_var, var, rtol=1e-4, atol=1e-6 * (mean**2).max())
+        np.testing.assert_allclose(stats.moments("linear")[0], mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            stats.moments("linear")[1], var, rtol=1e-4, atol=1e-6 * (mean**2).max()
+        )
 
 
 @given(small_counts)
@@ -63,8 +74,7 @@ def test_statistics_are_the_same_whatever_the_blocks_and_workers():
     one = compute_stats(rows(x, 200), n_workers=1)
     for block_rows, n_workers in ((1, 3), (17, 1), (64, 2)):
         other = compute_stats(rows(x, block_rows), n_workers=n_workers)
-        for name, value in vars(one).items():
-            np.testing.assert_allclose(getattr(other, name), value, rtol=1e-12)
+        assert_same(other, one)
 
 
 def test_log_values_are_recognised_and_taken_as_they_are():
@@ -73,8 +83,8 @@ def test_log_values_are_recognised_and_taken_as_they_are():
     assert stats.already_log
     assert not stats.is_counts
     mean, var = reference.moments(np.expm1(logs), logs.sum(axis=1) > 0)
-    np.testing.assert_allclose(stats.gene_mean, mean, rtol=1e-5)
-    np.testing.assert_allclose(stats.gene_var, var, rtol=1e-4)
+    np.testing.assert_allclose(stats.moments("linear")[0], mean, rtol=1e-5)
+    np.testing.assert_allclose(stats.moments("linear")[1], var, rtol=1e-4)
 
 
 def test_log_values_are_recognised_where_a_block_of_integers_comes_first():
@@ -83,7 +93,7 @@ def test_log_values_are_recognised_where_a_block_of_integers_comes_first():
     stats = compute_stats(rows(logs, 10))
     assert stats.already_log
     mean, _ = reference.moments(np.expm1(logs), logs.sum(axis=1) > 0)
-    np.testing.assert_allclose(stats.gene_mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(stats.moments("linear")[0], mean, rtol=1e-5)
 
 
 def test_large_values_that_are_no_integers_are_counts_to_normalise():
@@ -93,7 +103,7 @@ def test_large_values_that_are_no_integers_are_counts_to_normalise():
     assert not stats.is_counts
     linear = np.expm1(reference.log_normalized(corrected))
     mean, _ = reference.moments(linear, corrected.any(axis=1))
-    np.testing.assert_allclose(stats.gene_mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(stats.moments("linear")[0], mean, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,10 @@ def test_the_first_faulty_value_is_named_with_its_cell_and_gene(value, message):
     matrix = from_anndata(adata)
     with pytest.raises(InputError, match=message) as caught:
         compute_stats(
-            matrix.x(6), n_workers=3, cell_names=matrix.obs.index, gene_names=matrix.var.index
+            matrix.x(6),
+            n_workers=3,
+            cell_name=matrix.obs.index.__getitem__,
+            gene_name=matrix.var.index.__getitem__,
         )
     assert "cell 'cell33', gene 'gene2'" in str(caught.value)
     with pytest.raises(InputError, match="cell 33, gene 2"):
@@ -127,7 +140,7 @@ def test_values_beyond_float32_are_reported_as_infinite():
 def test_an_empty_matrix_has_statistics():
     stats = compute_stats(rows(np.zeros((7, 3))))
     assert stats.n_nonzero == 0
-    assert not stats.gene_mean.any()
+    assert not stats.moments("linear")[0].any()
     assert stats.is_counts
 
 
@@ -140,6 +153,68 @@ def test_statistics_survive_the_disk(tmp_path):
     )
     for name, value in vars(stats).items():
         assert np.asarray(getattr(loaded, name)).dtype == np.asarray(value).dtype
-    (tmp_path / "s/gene_var.npy").unlink()
+    (tmp_path / "s/sums.npy").unlink()
     with pytest.raises(StoreError, match="must hold matrix statistics"):
         MatrixStats.load(tmp_path / "s")
+
+
+@pytest.mark.parametrize("scale", ["raw", "linear", "log"])
+def test_moments_of_each_scale_and_batch_are_those_of_its_kept_cells(scale):
+    counts = random_counts(300, 40).toarray()
+    codes = np.random.default_rng(0).integers(3, size=300).astype(np.int32)
+    mito = np.arange(40) % 7 == 0
+    keep = CellFilter(min_genes=5, max_counts=200, max_mito=0.3)
+    stats = compute_stats(
+        rows(counts, 37), keep=keep, mito=mito, batches=Batches(codes, ("a", "b", "c"))
+    )
+    share = counts[:, mito].sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    kept = (
+        ((counts > 0).sum(axis=1) >= 5)
+        & (counts.sum(axis=1) <= 200)
+        & (share.astype(np.float32) <= 0.3)
+        & counts.any(axis=1)
+    )
+    assert 20 < kept.sum() < 280
+    np.testing.assert_array_equal(stats.kept, kept)
+    np.testing.assert_allclose(stats.cell_mito, share, rtol=1e-6)
+    np.testing.assert_array_equal(stats.gene_cells, (counts[kept] > 0).sum(axis=0))
+    np.testing.assert_array_equal(stats.gene_counts, counts[kept].sum(axis=0))
+    logs = reference.log_normalized(counts)
+    values = {"raw": counts, "linear": np.expm1(logs), "log": logs}[scale]
+    for batch, of_batch in [(None, kept), *((b, kept & (codes == b)) for b in range(3))]:
+        mean, var = stats.moments(scale, batch)
+        np.testing.assert_allclose(mean, values[of_batch].mean(axis=0), rtol=1e-5)
+        expected = values[of_batch].var(axis=0, ddof=1)
+        np.testing.assert_allclose(var, expected, rtol=1e-4, atol=1e-6 * expected.max())
+    np.testing.assert_array_equal(stats.batch_cells, np.bincount(codes[kept]))
+
+
+def test_stored_dtypes_give_the_statistics_of_float_values(tmp_path):
+    counts = random_counts(200, 30)
+    whole = compute_stats(rows(counts.toarray(), 64))
+    for data in (np.uint8, np.uint16, np.int64, np.float64):
+        for indices in (np.uint16, np.int64):
+            stored = StoredRows(
+                counts.data.astype(data), counts.indices.astype(indices), counts.indptr, 30
+            )
+            x = rows_from_reader(lambda *_, rows=stored: rows, shape=(200, 30), block_rows=200)
+            assert_same(compute_stats(x), whole)
+
+
+def test_rows_out_of_order_with_duplicates_and_zeros_are_put_right_first():
+    data = np.array([1, 2, 0, 3], dtype=np.uint8)
+    stored = StoredRows(data, np.array([4, 1, 2, 4], dtype=np.uint16), np.array([0, 4]), 6)
+    stats = compute_stats(rows_from_reader(lambda *_: stored, shape=(1, 6), block_rows=1))
+    assert stats.cell_genes.tolist() == [2]
+    np.testing.assert_array_equal(stats.gene_counts, [0, 2, 0, 0, 4, 0])
+
+
+def test_fractions_below_twenty_here_and_larger_ones_there_take_a_second_read():
+    values = np.random.default_rng(0).uniform(0, 9, size=(40, 6)).astype(np.float32)
+    values[30:] *= 50
+    seen = []
+    stats = compute_stats(rows(values, 10), on_rows=seen.append)
+    assert not stats.already_log
+    assert sum(seen) == 80
+    mean, _ = reference.moments(np.expm1(reference.log_normalized(values)), values.any(axis=1))
+    np.testing.assert_allclose(stats.moments("linear")[0], mean, rtol=1e-5)

@@ -56,7 +56,7 @@ class SimulatedAtlas:
         Factor of each gene, and shares of the ambient counts, by sample: float32, shape
         (n_samples, n_genes).
     sample_depth
-        Factor of the depth of each sample, float64, shape (n_samples,).
+        Factor of the depth of each sample, float32, shape (n_samples,).
     identity
         All parameters: atlases of equal identity are equal. Fit for JSON.
     """
@@ -87,17 +87,17 @@ class SimulatedAtlas:
     def obs(self) -> pd.DataFrame:
         """Return the table of all cells, about 80 bytes a cell: names, types, samples, domains."""
         kinds, plan = self.types, self.cells
-        table = {"cell_type": pd.Categorical.from_codes(_codes(plan.types), list(kinds.names))}
+        table = {"cell_type": _categorical(plan.types, list(kinds.names))}
         if kinds.branches:
             branches = list(dict.fromkeys(kinds.branches))
             of_type = np.array([branches.index(branch) for branch in kinds.branches])
-            table["branch"] = pd.Categorical.from_codes(_codes(of_type[plan.types]), branches)
+            table["branch"] = _categorical(of_type[plan.types], branches)
         n_samples = len(plan.starts) - 1
         samples = np.repeat(np.arange(n_samples), np.diff(plan.starts))
-        table["sample"] = pd.Categorical.from_codes(_codes(samples), _numbered("sample", n_samples))
+        table["sample"] = _categorical(samples, _numbered("sample", n_samples))
         if plan.domains is not None:
             names = _numbered("domain", int(plan.domains.max()) + 1)
-            table["domain"] = pd.Categorical.from_codes(_codes(plan.domains), names)
+            table["domain"] = _categorical(plan.domains, names)
         return pd.DataFrame(table, index=pd.Index([f"cell{i}" for i in range(1, self.n_obs + 1)]))
 
     def obsm(self) -> dict[str, FloatArray]:
@@ -145,7 +145,7 @@ class SimulatedAtlas:
         types = self.cells.types[cells].astype(np.int64)
         samples = np.searchsorted(self.cells.starts, cells, side="right") - 1
         depths = self.types.draw_depths(types, rng) * self.sample_depth[samples]
-        states = np.stack([self.types.draw_states(types, rng) for _ in range(2)], axis=1)
+        states = self.types.draw_states(types, rng)
         ambient = np.minimum(AMBIENT_SHARE * rng.lognormal(0, AMBIENT_SD, len(cells)), MAX_AMBIENT)
         second = rng.uniform(0, 0.5, len(cells))
         shares = np.stack([(1 - ambient) * (1 - second), (1 - ambient) * second, ambient], axis=1)
@@ -164,15 +164,20 @@ class SimulatedAtlas:
             genes,
             counts,
         )
-        data, indices = counts[: ends[-1]].copy(), genes[: ends[-1]].copy()
-        block = sparse.csr_matrix((len(cells), self.n_vars), dtype=np.float32)
-        block.data, block.indices, block.indptr = data, indices, ends.astype(np.int32)
-        block.has_canonical_format = True
-        return block
+        filled = slice(0, ends[-1])
+        return sparse.csr_matrix(
+            (counts[filled].copy(), genes[filled].copy(), ends), shape=(len(cells), self.n_vars)
+        )
 
 
 def tree_atlas(
-    n_cells: int, n_genes: int, n_types: int, n_samples: int = 1, *, seed: int, spatial: bool = False
+    n_cells: int,
+    n_genes: int,
+    n_types: int,
+    n_samples: int = 1,
+    *,
+    seed: int,
+    spatial: bool = False,
 ) -> SimulatedAtlas:
     """Return an atlas of invented types that descend from each other in a tree.
 
@@ -248,15 +253,15 @@ def _assemble(
     """Return the atlas of these types, with the effects of its samples."""
     plan = plan_cells(sizes, n_samples, seed=seed, spatial=spatial)
     rng = stream(seed, "io.simulate.effects")
-    effects = np.stack([_effect(len(types.genes), rng) for _ in range(n_samples)])
+    of_sample = plan.counts.sum(axis=1) / plan.counts.sum()
     ambient = (plan.counts @ types.mean_profiles()) / plan.counts.sum(axis=1, keepdims=True)
     return SimulatedAtlas(
         seed=seed,
         types=types,
         cells=plan,
-        effects=effects,
+        effects=_factors(GENE_EFFECT_SD, (n_samples, len(types.genes)), of_sample, rng),
         ambient=ambient.astype(np.float32),
-        sample_depth=rng.lognormal(0, SAMPLE_DEPTH_SD, n_samples),
+        sample_depth=_factors(SAMPLE_DEPTH_SD, (n_samples, 1), of_sample, rng).ravel(),
         identity={
             **identity,
             "version": VERSION,
@@ -268,8 +273,17 @@ def _assemble(
     )
 
 
-def _effect(n_genes: int, rng: np.random.Generator) -> FloatArray:
-    return np.exp(GENE_EFFECT_SD * rng.standard_normal(n_genes, dtype=np.float32))
+def _factors(
+    sd: float, shape: tuple[int, int], shares: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Return log-normal factors by sample, float32, whose logs have mean 0 over the cells.
+
+    A single sample thus has no effects.
+    """
+    logs = sd * rng.standard_normal(shape, dtype=np.float32)
+    logs -= shares.astype(np.float32) @ logs
+    factors: FloatArray = np.exp(logs)
+    return factors
 
 
 def _check_sizes(n_cells: int, **sizes: int) -> None:
@@ -287,8 +301,8 @@ def _check_sizes(n_cells: int, **sizes: int) -> None:
             raise InputError(msg)
 
 
-def _codes(codes: Any) -> Any:
-    return codes.astype(np.min_scalar_type(-int(codes.max(initial=0)) - 1))
+def _categorical(codes: Any, names: Any) -> pd.Categorical:
+    return pd.Categorical.from_codes(codes, names)
 
 
 def _numbered(name: str, n: int) -> list[str]:

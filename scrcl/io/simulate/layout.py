@@ -52,18 +52,19 @@ def type_sizes(n_cells: int, n_types: int, rng: np.random.Generator) -> IntArray
     return apportion(rng.permutation(weights), n_cells, least=MIN_TYPE_CELLS)
 
 
-def apportion(weights: FloatArray, total: int, *, least: int = 1) -> IntArray:
+def apportion(weights: FloatArray | IntArray, total: int, *, least: int = 1) -> IntArray:
     """Return integers near the proportions of ``weights`` that sum to ``total``, int64.
 
     Each is ``least`` or more where the total allows it, and never 0 where the total is as large
     as the number of weights.
     """
     least = min(least, total // len(weights))
-    exact = weights / weights.sum() * (total - least * len(weights))
+    exact: FloatArray = weights / weights.sum() * (total - least * len(weights))
     whole = np.floor(exact).astype(np.int64)
     short = total - least * len(weights) - int(whole.sum())
     whole[np.argsort(whole - exact, kind="stable")[:short]] += 1
-    return whole + least
+    whole += least
+    return whole
 
 
 def plan_cells(sizes: IntArray, n_samples: int, *, seed: int, spatial: bool) -> CellPlan:
@@ -73,7 +74,7 @@ def plan_cells(sizes: IntArray, n_samples: int, *, seed: int, spatial: bool) -> 
     types: list[IntArray] = []
     domains: list[IntArray] = []
     positions: list[FloatArray] = []
-    tissue = Tissue.make(sizes, n_samples, stream(seed, "io.simulate.tissue")) if spatial else None
+    tissue = Tissue.make(counts, stream(seed, "io.simulate.tissue")) if spatial else None
     for sample, row in enumerate(counts):
         rng = stream(seed, "io.simulate.order", sample)
         if tissue is None:
@@ -97,7 +98,8 @@ def _sample_counts(sizes: IntArray, n_samples: int, rng: np.random.Generator) ->
     shares = rng.lognormal(0, SAMPLE_SIZE_SD, (n_samples, 1))
     mix = shares * rng.lognormal(0, SAMPLE_MIX_SD, (n_samples, len(sizes)))
     counts = np.stack(
-        [apportion(column, size, least=0) for column, size in zip(mix.T, sizes, strict=True)], axis=1
+        [apportion(column, size, least=0) for column, size in zip(mix.T, sizes, strict=True)],
+        axis=1,
     )
     for sample in np.flatnonzero(counts.sum(axis=1) == 0):
         giver = int(np.argmax(counts.sum(axis=1)))

@@ -30,7 +30,7 @@ class TypeProfiles:
         Branch of the tree that each type is on; empty where no tree is known.
     profiles
         Shares of the genes in the counts of a state, float32, shape (n_states, n_genes); the
-        states of a type follow each other.
+        states of a type follow each other, like by like: a cell mixes neighbours.
     starts
         First state of each type, and the end, int64, shape (n_types + 1,).
     weights
@@ -59,17 +59,26 @@ class TypeProfiles:
         )
 
     def draw_states(self, types: IntArray, rng: np.random.Generator) -> IntArray:
-        """Return one state of its type for each cell: int32, shape (n_cells,)."""
+        """Return two states of its type for each cell, next to each other or the same.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_cells, 2)
+        """
         ends = np.cumsum(self.weights)  # type t has the weights between t and t + 1
-        states = np.searchsorted(ends, types + rng.random(len(types)), side="right")
-        return np.clip(states, self.starts[types], self.starts[types + 1] - 1).astype(np.int32)
+        first = np.searchsorted(ends, types + rng.random(len(types)), side="right")
+        both = np.stack([first, first + rng.choice([-1, 1], len(types))], axis=1)
+        least, most = self.starts[types], self.starts[types + 1] - 1
+        states: IntArray = np.clip(both, least[:, None], most[:, None]).astype(np.int32)
+        return states
 
     def draw_depths(self, types: IntArray, rng: np.random.Generator) -> FloatArray:
         """Return the expected counts of each cell: float64, shape (n_cells,)."""
         at = rng.random(len(types)) * (self.log_depth.shape[1] - 1)
         left = at.astype(np.int64)
         low, high = self.log_depth[types, left], self.log_depth[types, left + 1]
-        return np.exp(low + (at - left) * (high - low))
+        depths: FloatArray = np.exp(low + (at - left) * (high - low))
+        return depths
 
     def digest(self) -> str:
         """Return a hash of all that the cells are drawn from."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["template_profiles"]
 
 MIN_PIECE_CELLS = 40
-MAX_PIECES = 8
-TYPE_PRIOR = 0.5
+MAX_PIECES = 16
+TYPE_PRIOR = 0.2
 """Weight of the type's mean in the profile of a piece, relative to the piece's own counts."""
 GLOBAL_PRIOR_COUNTS = 500.0
 """Counts of the mean of all cells that are added to a type's, so that no gene is quite absent."""
@@ -121,7 +121,8 @@ def _labelled(
 
 
 def _gene_sums(counts: Csr, cells: IntArray) -> FloatArray:
-    return np.asarray(counts[cells].sum(axis=0, dtype=np.float64)).ravel()
+    sums: FloatArray = np.asarray(counts[cells].sum(axis=0, dtype=np.float64)).ravel()
+    return sums
 
 
 def _pieces(counts: Csr, cells: IntArray) -> list[IntArray]:
@@ -135,14 +136,14 @@ def _pieces(counts: Csr, cells: IntArray) -> list[IntArray]:
             continue
         order = np.argsort(_first_component(log_normalize(counts[piece], already_log=False)))
         half = len(piece) // 2
-        waiting += [(piece[order[:half]], n_most // 2), (piece[order[half:]], n_most // 2)]
+        waiting += [(piece[order[half:]], n_most // 2), (piece[order[:half]], n_most // 2)]
     return done
 
 
 def _first_component(logs: Csr) -> FloatArray:
     """Return the score of each cell on the first principal component, by power iteration."""
     mean = np.asarray(logs.mean(axis=0)).ravel()
-    scores = row_sums(logs) - row_sums(logs).mean()
+    scores: FloatArray = row_sums(logs) - row_sums(logs).mean()
     for _ in range(POWER_STEPS):
         axis = logs.T @ scores - mean * scores.sum()
         scores = logs @ axis - mean @ axis

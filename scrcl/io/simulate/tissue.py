@@ -44,14 +44,15 @@ class Tissue:
     columns: int
 
     @classmethod
-    def make(cls, sizes: IntArray, n_samples: int, rng: np.random.Generator) -> Tissue:
-        """Return a tissue for types of these sizes, with a domain for each four types."""
-        n_domains = int(np.clip(len(sizes) // 4, 3, 12))
-        mixes = rng.dirichlet(np.full(n_domains, AFFINITY), len(sizes))
+    def make(cls, counts: IntArray, rng: np.random.Generator) -> Tissue:
+        """Return a tissue for these cells of each sample and type, with a domain for four types."""
+        n_samples, n_types = counts.shape
+        n_domains = int(np.clip(n_types // 4, 3, 12))
+        mixes = rng.dirichlet(np.full(n_domains, AFFINITY), n_types)
         return cls(
             sites=rng.random((n_domains * PATCHES, 2)),
             affinity=mixes + 0.1 / n_domains,
-            side=1.2 * CELL_SPACING * float(np.sqrt(sizes.sum())),
+            side=1.2 * CELL_SPACING * float(np.sqrt(counts.sum(axis=1).max())),
             columns=int(np.ceil(np.sqrt(n_samples))),
         )
 
@@ -101,4 +102,5 @@ def _round(row: FloatArray, total: int) -> IntArray:
     """Return integers near ``row`` that sum to ``total``."""
     ends = np.cumsum(row)
     ends = np.rint(ends * (total / max(float(ends[-1]), 1e-12))).astype(np.int64)
-    return np.diff(ends, prepend=0)
+    whole: IntArray = np.diff(ends, prepend=0)
+    return whole

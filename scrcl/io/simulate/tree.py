@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["tree_profiles"]
 
-LOG_MEAN_SD = 1.9
-MODULE_SHARE = 0.015
-FOLD_CHANGE_SD = 1.2
+LOG_MEAN_SD = 2.2
+MODULE_SHARE = 0.03
+FOLD_CHANGE_SD = 1.5
 N_PROGRAMS = 6
-STATE_WEIGHTS = (0.6, 0.25, 0.15)
-"""Shares of a type's plain cells, of those in a program, and of those halfway to the parent."""
+STATE_WEIGHTS = (0.25, 0.6, 0.15)
+"""Shares of a type's cells in a program, of the plain ones, and of those halfway to the parent."""
 DEPTH_SD = 0.45
 TYPE_DEPTH_SD = 0.2
 N_QUANTILES = 257
@@ -44,12 +44,12 @@ def tree_profiles(
     profiles = np.empty((n_types, len(STATE_WEIGHTS), n_genes), dtype=np.float32)
     for kind, (leaf, parent) in enumerate(zip(logs, parents, strict=True)):
         program = programs[rng.integers(N_PROGRAMS)]
-        for state, log in enumerate((leaf, leaf + program, (leaf + parent) / 2)):
+        for state, log in enumerate((leaf + program, leaf, (leaf + parent) / 2)):
             profiles[kind, state] = _shares(log)
     mean = np.einsum("t,s,tsg->g", shares / shares.sum(), STATE_WEIGHTS, profiles, optimize=True)
     dispersion = _dispersion(mean, rng)
     shifts = rng.normal(0, TYPE_DEPTH_SD, n_types)
-    centre = _log_depth(profiles[:, 0], dispersion, shifts, shares, median_genes)
+    centre = _log_depth(profiles[:, 1], dispersion, shifts, shares, median_genes)
     spread = DEPTH_SD * ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
     width = len(str(n_types))
     return TypeProfiles(
@@ -87,7 +87,13 @@ def _grow(
         cuts = np.sort(rng.choice(n_leaves - 1, n_children - 1, replace=False)) + 1
         parts = np.diff([0, *cuts, n_leaves])
         children = [
-            (int(part), level + 1, branch or at + 1, log + _change(len(root), 1 / (1 + level / 4), rng), log)
+            (
+                int(part),
+                level + 1,
+                branch or at + 1,
+                log + _change(len(root), 1 / (1 + level / 4), rng),
+                log,
+            )
             for at, part in enumerate(parts)
         ]
         waiting.extend(reversed(children))
@@ -105,8 +111,9 @@ def _change(n_genes: int, scale: float, rng: np.random.Generator) -> FloatArray:
 
 
 def _shares(log: FloatArray) -> FloatArray:
-    means = np.exp(log - log.max())
-    return means / means.sum()
+    means: FloatArray = np.exp(log - log.max())
+    means /= means.sum()
+    return means
 
 
 def _dispersion(mean: FloatArray, rng: np.random.Generator) -> FloatArray:

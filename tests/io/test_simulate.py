@@ -291,3 +291,10 @@ def test_a_thousand_cells_of_all_genes_take_a_second_at_most():
     start = time.perf_counter()
     WIDE.rows(0, 1_024)
     assert time.perf_counter() - start < 2
+
+
+def test_no_two_groups_of_cells_are_drawn_alike():
+    atlas = tree_atlas(768, 50, 1, 1, seed=0)
+    blocks = [atlas.rows(start, start + 256) for start in (0, 256, 512)]
+    assert not same(blocks[0], blocks[1])
+    assert not same(blocks[1], blocks[2])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata.utils import make_index_unique
 from scipy import sparse
 
 from scrcl.errors import InputError
@@ -52,6 +51,8 @@ def template_profiles(
         Labels and cells differ in number, values are no counts, or no cell has both a label and
         counts.
     """
+    from anndata.utils import make_index_unique
+
     counts, codes, names = _labelled(counts, labels)
     totals = row_sums(counts)
     everything = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()

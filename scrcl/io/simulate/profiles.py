@@ -1,0 +1,88 @@
+"""What the cells of each type are drawn from, whether invented or taken from real cells."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["TypeProfiles"]
+
+
+@dataclass(frozen=True)
+class TypeProfiles:
+    """Expression of the types, each with a few states that its cells mix.
+
+    Parameters
+    ----------
+    genes
+        Names, unique.
+    names
+        Name of each type.
+    branches
+        Branch of the tree that each type is on; empty where no tree is known.
+    profiles
+        Shares of the genes in the counts of a state, float32, shape (n_states, n_genes); the
+        states of a type follow each other, like by like: a cell mixes neighbours.
+    starts
+        First state of each type, and the end, int64, shape (n_types + 1,).
+    weights
+        Share of each state in its type, float64, shape (n_states,).
+    dispersion
+        Negative binomial dispersion of each gene, float32, shape (n_genes,).
+    log_depth
+        Quantiles of the log of the counts of a cell, at evenly spaced probabilities from 0 to 1,
+        float64, shape (n_types, n_quantiles).
+    """
+
+    genes: pd.Index
+    names: tuple[str, ...]
+    branches: tuple[str, ...]
+    profiles: FloatArray
+    starts: IntArray
+    weights: FloatArray
+    dispersion: FloatArray
+    log_depth: FloatArray
+
+    def mean_profiles(self) -> FloatArray:
+        """Return the mean profile of each type: float32, shape (n_types, n_genes)."""
+        weighted = zip(self.starts[:-1], self.starts[1:], strict=True)
+        return np.stack([self.weights[a:b] @ self.profiles[a:b] for a, b in weighted]).astype(
+            np.float32
+        )
+
+    def draw_states(self, types: IntArray, rng: np.random.Generator) -> IntArray:
+        """Return two states of its type for each cell, next to each other or the same.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_cells, 2)
+        """
+        ends = np.cumsum(self.weights)  # type t has the weights between t and t + 1
+        first = np.searchsorted(ends, types + rng.random(len(types)), side="right")
+        both = np.stack([first, first + rng.choice([-1, 1], len(types))], axis=1)
+        least, most = self.starts[types], self.starts[types + 1] - 1
+        states: IntArray = np.clip(both, least[:, None], most[:, None]).astype(np.int32)
+        return states
+
+    def draw_depths(self, types: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Return the expected counts of each cell: float64, shape (n_cells,)."""
+        at = rng.random(len(types)) * (self.log_depth.shape[1] - 1)
+        left = at.astype(np.int64)
+        low, high = self.log_depth[types, left], self.log_depth[types, left + 1]
+        depths: FloatArray = np.exp(low + (at - left) * (high - low))
+        return depths
+
+    def digest(self) -> str:
+        """Return a hash of all that the cells are drawn from."""
+        digest = hashlib.blake2b("\n".join([*self.genes, "", *self.names]).encode(), digest_size=16)
+        for array in (self.profiles, self.starts, self.weights, self.dispersion, self.log_depth):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()

@@ -19,12 +19,15 @@ from scrcl.engine.sizes import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scrcl.engine.plan import StagePlan
+
 __all__ = [
     "Bars",
     "Lines",
     "clusters_table",
     "console",
     "info_table",
+    "plan_table",
     "reporter_for",
     "stages_table",
 ]
@@ -43,6 +46,7 @@ class Bars:
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=32),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
             console=on,
@@ -60,12 +64,14 @@ class Bars:
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
         """Replace the bar."""
         self._drop()
-        self._task = self._progress.add_task(name, total=total or 0, unit=unit, said="")
+        self._task = self._progress.add_task(name, total=total or 0, unit=unit, said="", rate="")
 
     def advance(self, n: int) -> None:
         """Move the bar."""
         if self._task is not None:
             self._progress.advance(self._task, n)
+            speed = self._progress.tasks[-1].speed
+            self._progress.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Show the losses beside the bar, which counts the steps."""
@@ -171,6 +177,22 @@ def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
             format_bytes(row["bytes_read"]),
             f"{rate:,.0f}" if rate else "",
         )
+    return table
+
+
+def plan_table(stages: Sequence[StagePlan]) -> Table:
+    """Memory, disk, bytes read and time that the stages are expected to take, and of all."""
+    table = Table("stage", "peak memory", "disk", "read", "seconds", box=None, pad_edge=False)
+    for row in stages:
+        sizes = (row.peak_bytes, row.disk_bytes, row.read_bytes)
+        table.add_row(row.name, *map(format_bytes, sizes), f"{row.seconds:,.0f}")
+    table.add_row(
+        "all",
+        format_bytes(max(row.peak_bytes for row in stages)),
+        format_bytes(sum(row.disk_bytes for row in stages)),
+        format_bytes(sum(row.read_bytes for row in stages)),
+        f"{sum(row.seconds for row in stages):,.0f}",
+    )
     return table
 
 

@@ -27,6 +27,7 @@ def fit(
     config: RunConfig | None = None,
     reporter: Reporter | None = None,
     restart: bool = False,
+    client: Any = None,
     **settings: Any,
 ) -> AnnData:
     """Embed and cluster cells; returns an AnnData with the keys of a run.
@@ -44,6 +45,8 @@ def fit(
         one a temporary folder is used and removed.
     config
         Settings to start from.
+    client
+        A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     **settings
         Fields of `RunConfig`, for example ``seed=1``, ``memory="8GB"``, ``train={"steps": 100}``.
 
@@ -69,15 +72,14 @@ def fit(
         settings["n_clusters"] = n_clusters
     base = config.model_dump(exclude_unset=True) if config is not None else {}
     resolved = load_config(overrides=_merged(base, settings))
+    how = {"reporter": reporter, "restart": restart, "client": client}
     if out is not None:
-        return _fit_in(data, Path(out), resolved, reporter, restart)
+        return _fit_in(data, Path(out), resolved, how)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
-        return _fit_in(data, Path(folder) / "out", resolved, reporter, restart)
+        return _fit_in(data, Path(folder) / "out", resolved, how)
 
 
-def _fit_in(
-    data: Any, out: Path, config: RunConfig, reporter: Reporter | None, restart: bool
-) -> AnnData:
+def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
     from scrcl.engine.pipeline import run_matrix, run_pipeline
@@ -87,7 +89,7 @@ def _fit_in(
         from scrcl.io.open import from_anndata
 
         matrix = from_anndata(data, layer=config.layer)
-        done = run_matrix(lambda _: matrix, out, config, reporter=reporter, restart=restart)
+        done = run_matrix(lambda _: matrix, out, config, **how)
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names))
         return data
@@ -99,12 +101,13 @@ def _fit_in(
     if not paths:
         message = "data must name at least one file; got none."
         raise InputError(message)
-    return _read(run_pipeline(paths, out, config, reporter=reporter, restart=restart).result_path)
+    return _read(run_pipeline(paths, out, config, **how).result_path)
 
 
-def _read(path: Path) -> AnnData:
+def _read(path: Path | None) -> AnnData:
     import anndata
 
+    assert path is not None, "the run has its last stage"
     return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
 
 

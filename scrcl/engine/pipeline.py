@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["STAGES", "RunResult", "run_matrix", "run_pipeline", "shape_of"]
+__all__ = [
+    "STAGES",
+    "RunResult",
+    "check_input",
+    "run_matrix",
+    "run_pipeline",
+    "shape_of",
+    "stages_until",
+]
 
 STAGES = (
     Stage("read", prepare.read),
@@ -126,9 +134,9 @@ def run_matrix(
     ScrclError
         Bad input or settings, a folder of another run, too little memory, or training that diverged.
     """
-    stages = _stages_until(stages, until)
+    stages = stages_until(stages, until)
     header = open_matrix(None)
-    _check(header, config)
+    check_input(header, config)
     _keep_apart(header.identity, out)
     resolve_device(config.device)
     names = [stage.name for stage in stages]
@@ -150,7 +158,8 @@ def run_matrix(
     )
 
 
-def _stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
+def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
+    """Return the stages up to the one named; all where None."""
     names = [stage.name for stage in stages]
     if until is None:
         return stages
@@ -160,7 +169,7 @@ def _stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]
     return stages[: names.index(until) + 1]
 
 
-def _check(matrix: CellMatrix, config: RunConfig) -> None:
+def check_input(matrix: CellMatrix, config: RunConfig) -> None:
     """Refuse from the header what could only fail later."""
     if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
         message = (

@@ -38,7 +38,7 @@ def row_totals(
     """
     ascending = True
     for row in range(len(indptr) - 1):
-        total, before = 0.0, -1
+        total, before = 0.0, np.int64(-1)
         for at in range(indptr[row], indptr[row + 1]):
             gene = np.int64(indices[at])
             if gene <= before:

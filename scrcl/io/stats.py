@@ -38,8 +38,8 @@ Scale: TypeAlias = Literal["raw", "linear", "log"]
 """Values as they are; normalised; logarithms of these."""
 
 _PLAIN = {"raw": 1, "linear": 3, "log": 5}
-_DATA = {np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)}
-_INDICES = {np.dtype(np.uint16), np.dtype(np.int32)}
+_DATA = ("uint8", "uint16", "float32")
+_INDICES = ("uint16", "int32")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ class MatrixStats:
     @property
     def gene_cells(self) -> IntArray:
         """Kept cells that have each gene: int64, shape (n_vars,)."""
-        return self.batch_gene_cells.sum(axis=0)
+        cells: IntArray = self.batch_gene_cells.sum(axis=0)
+        return cells
 
     @property
     def gene_counts(self) -> FloatArray:
@@ -384,8 +385,9 @@ def _countable(block: Any) -> StoredRows:
         )
 
 
-def _as(values: np.ndarray, welcome: set[np.dtype[Any]], other: Any) -> np.ndarray:
-    return np.ascontiguousarray(values if values.dtype in welcome else values.astype(other))
+def _as(values: np.ndarray, welcome: tuple[str, ...], other: type[np.generic]) -> np.ndarray:
+    kept = values.dtype.name in welcome and values.dtype.isnative
+    return np.ascontiguousarray(values if kept else values.astype(other))
 
 
 class _FaultyValueError(Exception):

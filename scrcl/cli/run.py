@@ -1,0 +1,184 @@
+"""Commands that cluster and score: run, evaluate, demo."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrcl.cli.app import (
+    Config,
+    Device,
+    FinishedOut,
+    Inputs,
+    Join,
+    Json,
+    Layer,
+    Memory,
+    Out,
+    Quiet,
+    Restart,
+    Seed,
+    Settings,
+    Until,
+    app,
+)
+from scrcl.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["demo", "evaluate", "run"]
+
+
+@app.command()
+def run(
+    inputs: Inputs,
+    out: Out,
+    n_clusters: Annotated[
+        str | None, typer.Option(help="A number, or auto [default: auto].")
+    ] = None,
+    seed: Seed = None,
+    memory: Memory = None,
+    device: Device = None,
+    layer: Layer = None,
+    join: Join = None,
+    batch_key: Annotated[
+        str | None, typer.Option(help="Column of obs: choose variable genes batch by batch.")
+    ] = None,
+    spatial: Annotated[
+        bool | None, typer.Option("--spatial", help="Cell graph on obsm['spatial'].")
+    ] = None,
+    fmt: Annotated[
+        str | None, typer.Option("--format", help="h5ad or zarr [default: h5ad].")
+    ] = None,
+    keep_x: Annotated[bool | None, typer.Option("--keep-x", help="Copy X into the result.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+    until: Until = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a dask scheduler whose workers read the input."),
+    ] = None,
+    restart: Restart = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cluster the cells of INPUT: embedding, clusters, markers and a report in OUT.
+
+    The same command again resumes a run that was interrupted.
+    """
+    from scrcl.engine.config import load_config
+
+    given = {
+        "n_clusters": _number(n_clusters),
+        "seed": seed,
+        "memory": memory,
+        "device": device,
+        "layer": layer,
+        "join": join,
+        "batch_key": batch_key,
+        "spatial": spatial,
+        "format": fmt,
+        "keep_x": keep_x,
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
+    resolved = load_config(config, settings=settings or (), overrides=overrides)
+    with _client(scheduler) as client:
+        _run_and_show(
+            inputs, out, resolved, restart=restart, quiet=quiet, until=until, client=client
+        )
+
+
+@app.command()
+def evaluate(
+    out: FinishedOut,
+    labels: Annotated[str, typer.Option(help="Column of obs that holds the labels.")],
+    as_json: Json = False,
+) -> None:
+    """Score the clusters of a run against labels: ACC (Hungarian), NMI, ARI, macro F1."""
+    from scrcl.cli.render import console, info_table
+    from scrcl.engine.evaluate import evaluate_run
+
+    scores = evaluate_run(out, labels)
+    if as_json:
+        typer.echo(json.dumps(scores))
+    else:
+        console.print(info_table(_rounded(scores)))
+
+
+@app.command()
+def demo(
+    out: Out,
+    n_clusters: Annotated[str, typer.Option(help="A number, or auto.")] = "auto",
+    seed: Seed = 0,
+    restart: Restart = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cluster the 700 PBMC that come with scanpy, and compare with their published labels."""
+    from scrcl.cli.render import console, info_table
+    from scrcl.engine.config import load_config
+    from scrcl.engine.demo import LABELS, demo_path
+    from scrcl.engine.evaluate import evaluate_run
+
+    overrides = {"n_clusters": _number(n_clusters), "seed": seed, "layer": "raw"}
+    _run_and_show(
+        [demo_path()], out, load_config(overrides=overrides), restart=restart, quiet=quiet
+    )
+    console.print(f"\nagreement with {LABELS}:")
+    console.print(info_table(_rounded(evaluate_run(out, LABELS))))
+
+
+@contextmanager
+def _client(scheduler: str | None) -> Iterator[Any]:
+    """Yield a client of the dask scheduler at an address; None without one."""
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        message = "--scheduler must have dask's distributed; it is not installed. Install scrcl[distributed]."
+        raise MissingDependencyError(message) from None
+    try:
+        client: Any = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call, unused-ignore]
+    except (OSError, ValueError) as error:
+        message = f"--scheduler must be the address of a dask scheduler; got {scheduler} ({error})."
+        raise InputError(message) from None
+    with client:
+        yield client
+
+
+def _run_and_show(
+    inputs: list[Path], out: Path, config: Any, *, restart: bool, quiet: bool, **how: Any
+) -> None:
+    from scrcl._progress import Silent
+    from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
+    from scrcl.engine.pipeline import run_pipeline
+
+    if quiet:
+        result = run_pipeline(inputs, out, config, reporter=Silent(), restart=restart, **how)
+    else:
+        with reporter_for(console) as reporter:
+            result = run_pipeline(inputs, out, config, reporter=reporter, restart=restart, **how)
+        console.print()
+        console.print(stages_table(result.stages))
+    console.print()
+    if result.result_path is None:
+        where = f"{out} is ready up to {result.stages[-1]['name']}; without --until it goes on."
+    else:
+        console.print(clusters_table(result.clusters))
+        where = f"\nresult  {result.result_path}\nreport  {result.report_path}"
+    console.print(where, soft_wrap=True, markup=False)
+
+
+def _number(text: str | None) -> int | str | None:
+    """Return digits as a number; the configuration refuses what is neither that nor `auto`."""
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
+
+
+def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
+    return {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in scores.items()}

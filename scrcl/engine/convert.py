@@ -95,7 +95,8 @@ def convert(
     with work.claimed(_settings(matrix, join, rows), reporter), naming_full_disk(out):
         resumed = work.has_progress
         if not work.is_moved:
-            _Conversion(work, matrix, rows, block_bytes, n_workers, reporter).run()
+            names = [Path(path).name for path in inputs]
+            _Conversion(work, matrix, names, rows, block_bytes, n_workers, reporter).run()
             work.move()
         return {
             **work.journal["record"],
@@ -162,6 +163,7 @@ class _Conversion:
         self,
         work: Work,
         matrix: CellMatrix,
+        names: list[str],
         rows: IntArray | None,
         block_bytes: int,
         n_workers: int,
@@ -169,6 +171,7 @@ class _Conversion:
     ) -> None:
         self.work = work
         self.matrix = matrix
+        self.names = names
         self.rows = rows
         self.block_bytes = block_bytes
         self.n_workers = n_workers
@@ -252,13 +255,11 @@ class _Conversion:
     def _provenance(self) -> dict[str, Any]:
         """Return what ``uns`` says of where the store comes from."""
         identity = self.matrix.identity
-        samples = identity.get("samples", [identity])
-        names = [Path(sample["path"]).name for sample in samples]
         return {
             "scrcl_store": {
                 "version": _VERSION,
                 "scrcl": __version__,
-                "sources": np.array(names, dtype=object),
+                "sources": np.array(self.names, dtype=object),
                 "join": identity.get("join", "inner") if "samples" in identity else "none",
             }
         }

@@ -33,9 +33,7 @@ def exact_x(matrix: CellMatrix, block_rows: int) -> da.Array:
     rows counted from the first of that input, also where the blocks are sliced or joined later.
     """
     dtype = _plain(matrix.dtype)
-    x = matrix.rows(min(block_rows, matrix.n_obs)).map_blocks(
-        exact_rows, dtype=dtype, meta=_EMPTY
-    )
+    x = matrix.rows(min(block_rows, matrix.n_obs)).map_blocks(exact_rows, dtype=dtype, meta=_EMPTY)
     label = matrix.identity.get("path", matrix.label)
     return da.map_blocks(
         partial(_read_block, x, label),

@@ -322,6 +322,8 @@ def _drop_unfinished(folders: list[Path], n_shards: int) -> None:
 
 def finish_store(path: Path) -> None:
     """Gather the metadata in one file, which makes the store quick to open, and flush it all."""
+    for cut in path.rglob("*.partial"):  # what zarr was writing when it was killed
+        remove(cut)
     with _quietly():
         zarr.consolidate_metadata(zarr.storage.LocalStore(path))
     for file in path.rglob("*"):

@@ -53,9 +53,7 @@ def test_samples_are_joined_as_anndata_joins_them(how, tmp_path):
     expected = ad.concat(made, join=how, label="sample", index_unique="-", fill_value=0)
     assert matrix.obs.index.tolist() == expected.obs_names.tolist()
     assert sorted(matrix.var.index) == sorted(expected.var_names)
-    np.testing.assert_array_equal(
-        whole(matrix.x(7)), expected[:, matrix.var.index].X.toarray()
-    )
+    np.testing.assert_array_equal(whole(matrix.x(7)), expected[:, matrix.var.index].X.toarray())
     np.testing.assert_array_equal(matrix.obsm["spatial"], expected.obsm["spatial"])
     assert all(block.has_canonical_format for _, block in iter_rows(matrix.x(7)))
 
@@ -78,7 +76,10 @@ def test_it_is_said_how_many_genes_are_joined(tmp_path, caplog):
     common = set.intersection(*(set(adata.var_names) for adata in made.values()))
     with caplog.at_level(logging.INFO, "scrcl"):
         join_samples(matrices, paths)
-    assert f"3 samples: {len(common)} of 28 to 35 genes are in all; {len(common)} are kept" in caplog.text
+    assert (
+        f"3 samples: {len(common)} of 28 to 35 genes are in all; {len(common)} are kept"
+        in caplog.text
+    )
     assert "WARNING" not in caplog.text
     made["two"].var_names = [*made["two"].var_names[:3], *(f"x{i}" for i in range(25))]
     matrices, paths = opened(made, tmp_path / "again")

@@ -34,7 +34,7 @@ def whole(x):
 def write(matrix, path, *, block_rows=10, uns=None):
     found = store.survey(exact_x(matrix, block_rows))
     store.create_store(path, matrix, found, uns or {})
-    store.fill_values(path, exact_x(matrix, block_rows), found.indptr, on_shard=lambda n: None)
+    store.fill_values(path, exact_x(matrix, block_rows), found.indptr, on_shard=int)
     store.finish_store(path)
     return found
 
@@ -160,19 +160,19 @@ def test_the_bytes_are_the_same_whatever_the_blocks_and_wherever_it_goes_on(
     shards = []
     path = tmp_path / "b.zarr"
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop_after_one(n_values):
         shards.append(n_values)
-        raise Stopped
+        raise StoppedError
 
     store.create_store(path, matrix, found, {})
     while not shards or shards[-1] < found.n_values:
         n_done = shards[-1] if shards else 0
         (path / "X/data/c").mkdir(exist_ok=True)
         (path / "X/data/c/9.cut.partial").touch()
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             store.fill_values(
                 path,
                 exact_x(matrix, block_rows),

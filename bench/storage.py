@@ -18,6 +18,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -175,7 +176,7 @@ def _layouts(
         if codec != "lz4 byte":
             yield f"{codec}, chunks of {chunk:,}", ours(chunk, SHARD, make)
     for kind in ("anndata v2 zarr", "anndata v3 zarr, own shards", "h5ad gzip"):
-        yield kind, lambda path, kind=kind: _write_anndata(x, path, kind)
+        yield kind, partial(_write_anndata, x, kind=kind)
 
 
 def _run(source: Path, n_cells: int, chunk: int, shards: list[int], repeats: int) -> list[str]:
@@ -222,7 +223,7 @@ def _conditions() -> str:
 
 def _has_zarrs() -> bool:
     try:
-        import zarrs  # type: ignore[import-not-found] # noqa: F401
+        import zarrs  # noqa: F401
     except ImportError:
         return False
     return True
@@ -233,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--from", dest="source", type=Path, required=True, help=".h5ad of counts")
     parser.add_argument("--cells", type=int, default=50_000)
-    parser.add_argument("--chunk", type=int, default=32_768, help="for codecs and shards")
+    parser.add_argument("--chunk", type=int, default=131_072, help="for codecs and shards")
     parser.add_argument("--shards", default="2097152,33554432")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)

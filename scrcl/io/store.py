@@ -47,7 +47,7 @@ __all__ = [
     "survey",
 ]
 
-CHUNK_VALUES = 1 << 15
+CHUNK_VALUES = 1 << 17
 """Values that are compressed together; chosen by ``bench/storage.py``."""
 
 SHARD_VALUES = 1 << 23

@@ -90,9 +90,7 @@ def convert(
     inputs: Inputs,
     out: Store,
     layer: Layer = None,
-    join: Annotated[
-        str, typer.Option(help="Genes of several inputs: those that all have, or any (outer).")
-    ] = "inner",
+    join: Join = None,
     order: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +107,7 @@ def convert(
 
     _write_store(
         lambda reporter: convert_inputs(
-            inputs, out, layer=layer, join=join, order=order, reporter=reporter
+            inputs, out, layer=layer, join=join or "inner", order=order, reporter=reporter
         ),
         out,
         quiet=quiet,

@@ -54,10 +54,14 @@ def for_people(described: Mapping[str, Any]) -> dict[str, str]:
     for name, value in described.items():
         if name in _BYTES:
             shown[name.removesuffix("_bytes").replace("_", " ")] = format_bytes(value)
+        elif name.startswith("bytes_"):
+            shown[name.replace("_", " ")] = format_bytes(value)
         elif name == "density":
             shown[name] = f"{value:.2%}"
         elif isinstance(value, list):
             shown[name] = ", ".join(value) or "none"
+        elif isinstance(value, bool):
+            shown[name.replace("_", " ")] = "yes" if value else "no"
         elif isinstance(value, int):
             shown[name.replace("_", " ")] = f"{value:,}"
         else:

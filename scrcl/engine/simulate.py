@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
-_BLOCK_ROWS = 2_048
+_BLOCK_ROWS = 4_096
 _MAX_TEMPLATE_VALUES = 200_000_000
 
 
@@ -62,7 +62,17 @@ def simulate(
         if source is None
         else _from_templates(source, labels, layer, n_cells, n_samples, seed, spatial)
     )
-    return convert_matrix(_matrix(atlas), out, block_rows=_BLOCK_ROWS, reporter=reporter)
+    return convert_matrix(
+        _matrix(atlas),
+        out,
+        sources=[_source_name(source)],
+        block_rows=_BLOCK_ROWS,
+        reporter=reporter,
+    )
+
+
+def _source_name(source: Path | None) -> str:
+    return "simulated" if source is None else f"simulated from {source.name}"
 
 
 def _matrix(atlas: SimulatedAtlas) -> CellMatrix:

@@ -1,50 +1,74 @@
-"""Several samples as one matrix: their cells one after the other, on the genes that all have."""
+"""Several samples as one matrix: their cells one after the other, on common or on all genes."""
 
 from __future__ import annotations
 
+import logging
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 from anndata import AnnData, concat
 from anndata.utils import make_index_unique
+from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.matrix import CellMatrix, with_columns
+from scrcl.io.exact import exact_x
+from scrcl.io.matrix import CellMatrix, select_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["join_samples"]
+    from scrcl.typing import IntArray
+
+__all__ = ["Join", "join_samples"]
+
+Join: TypeAlias = Literal["inner", "outer"]
+"""Which genes a join keeps: those that all samples have, or those that any has."""
+
+_log = logging.getLogger(__name__)
 
 _IDS = "gene_ids"
 _SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
-def join_samples(samples: list[CellMatrix], paths: list[Path], how: str = "inner") -> CellMatrix:
+def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "inner") -> CellMatrix:
     """Return the samples as one matrix.
 
     ``obs["sample"]`` is categorical, from the file names without suffix; cells are named
-    ``<barcode>-<sample>``. Genes keep the order of the first sample, and its annotations. Of
-    ``obsm`` stays what all have.
+    ``<barcode>-<sample>``. Of ``obsm`` stays what all have. Blocks keep the dtype of their sample,
+    and one that cannot be read names its file and the rows in it. How many genes are joined is
+    logged.
+
+    Parameters
+    ----------
+    how
+        "inner" keeps the genes that all samples have, in the order of the first. "outer" keeps all:
+        those of the first, then what each further sample adds; a gene that a sample lacks is zero
+        in its cells. Annotations of a gene come from the first sample that has it.
 
     Raises
     ------
     InputError
-        No gene is common to all, or a sample repeats a gene name and has no ``gene_ids``.
+        No gene is common to all, a sample repeats a gene name and has no ``gene_ids``, or ``how``
+        is unknown.
     """
+    if how not in get_args(Join):
+        raise InputError(f"join must be inner or outer; got {how!r}.")
     indexes = _gene_indexes(samples)
-    genes = _common_genes(samples, indexes)
-    columns = [index.get_indexer(genes) for index in indexes]
+    _require_unique(samples, indexes)
+    common = _common_genes(samples, indexes)
+    genes = common if how == "inner" else reduce(_with_new, indexes)
+    lookups = [genes.get_indexer(index).astype(np.int32) for index in indexes]
     label = f"{len(samples)} samples"
+    _log_genes(label, indexes, common, genes)
     n_obs = sum(s.n_obs for s in samples)
 
     def rows(block_rows: int) -> da.Array:
-        pairs = zip(samples, columns, strict=True)
-        return da.concatenate([with_columns(s.x(block_rows), c) for s, c in pairs])
+        pairs = zip(samples, lookups, strict=True)
+        return da.concatenate([_on_genes(s, block_rows, at, len(genes)) for s, at in pairs])
 
     return CellMatrix(
         label=label,
@@ -54,11 +78,63 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], how: str = "inner
         layout=max((s.layout for s in samples), key=("csr", "dense", "csc").index),
         nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
-        var=with_unique_names(samples[0].var.iloc[columns[0]], kind="gene", label=label),
+        var=with_unique_names(_joined_var(samples, indexes, genes), kind="gene", label=label),
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
-        identity={"samples": [s.identity for s in samples], "shape": [n_obs, len(genes)]},
+        identity={
+            "samples": [s.identity for s in samples],
+            "shape": [n_obs, len(genes)],
+            **({} if how == "inner" else {"join": how}),
+        },
         rows=rows,
+    )
+
+
+def _on_genes(sample: CellMatrix, block_rows: int, lookup: IntArray, n_genes: int) -> da.Array:
+    """Return the rows of a sample with each gene in its place among ``n_genes``."""
+    x = exact_x(sample, block_rows)
+    if np.array_equal(lookup, np.arange(n_genes)):
+        return x
+    return x.map_blocks(
+        select_columns,
+        lookup=lookup,
+        n_columns=n_genes,
+        chunks=(x.chunks[0], (n_genes,)),
+        dtype=x.dtype,
+        meta=sparse.csr_matrix((0, 0), dtype=np.float32),
+    )
+
+
+def _with_new(genes: pd.Index, index: pd.Index) -> pd.Index:
+    return genes.append(index[~index.isin(genes)])
+
+
+def _joined_var(
+    samples: list[CellMatrix], indexes: list[pd.Index], genes: pd.Index
+) -> pd.DataFrame:
+    """Return for each gene its row of the first sample that has it."""
+    tables, missing = [], np.ones(len(genes), dtype=bool)
+    for sample, index in zip(samples, indexes, strict=True):
+        positions = index.get_indexer(genes)
+        taken = missing & (positions >= 0)
+        if taken.any():
+            tables.append(sample.var.iloc[positions[taken]])
+        missing &= ~taken
+    return tables[0] if len(tables) == 1 else pd.concat(tables)
+
+
+def _log_genes(label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index) -> None:
+    """Say how many genes are common, as a warning where a join on them loses half of a sample."""
+    sizes = [len(index) for index in indexes]
+    span = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(set(sizes)) > 1 else "")
+    loses = len(genes) == len(common) and 2 * len(common) < min(sizes)
+    _log.log(
+        logging.WARNING if loses else logging.INFO,
+        "%s: %s of %s genes are in all; %s are kept",
+        label,
+        f"{len(common):,}",
+        span,
+        f"{len(genes):,}",
     )
 
 
@@ -75,8 +151,7 @@ def _gene_indexes(samples: list[CellMatrix]) -> list[pd.Index]:
     return names
 
 
-def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Index:
-    """Return the genes that all samples have, in the order of the first."""
+def _require_unique(samples: list[CellMatrix], indexes: list[pd.Index]) -> None:
     for sample, index in zip(samples, indexes, strict=True):
         if not index.is_unique:
             repeated = index[index.duplicated()][0]
@@ -85,6 +160,10 @@ def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Inde
                 f"{sample.label}. Make them unique (anndata's var_names_make_unique), or use ids."
             )
             raise InputError(msg)
+
+
+def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Index:
+    """Return the genes that all samples have, in the order of the first."""
     genes = reduce(lambda common, index: common[common.isin(index)], indexes)
     if genes.empty:
         names = ", ".join(f"{i[0]!r} in {s.label}" for s, i in zip(samples, indexes, strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import h5py
 
@@ -36,7 +36,7 @@ def open_input(
     paths: Sequence[Path],
     *,
     layer: str | None = None,
-    join: Literal["inner", "outer"] = "inner",
+    join: str = "inner",
     scratch: Path | None = None,
     block_bytes: int = 64 << 20,
 ) -> CellMatrix:

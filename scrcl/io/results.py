@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["read_obs", "write_result"]
+__all__ = ["read_obs", "storable", "write_result"]
 
 _BLOCK_BYTES = 32 << 20
 _NUMBERS = {"bool", "boolean", "float16", "float32", "float64"} | {
@@ -68,8 +68,8 @@ def write_result(
         raise InputError(f"fmt must be 'h5ad' or 'zarr'; got {fmt!r}.")
     adata = AnnData(
         X=x,
-        obs=_storable(obs),
-        var=_storable(var),
+        obs=storable(obs),
+        var=storable(var),
         obsm={key: _in_blocks(array) for key, array in obsm.items()},
         obsp=obsp,
         uns=uns,
@@ -119,7 +119,7 @@ def _read_rows(file: dict[str, Any], block_info: Any = None) -> np.ndarray:
     return np.array(np.memmap(mode="r", **file)[start:stop])
 
 
-def _storable(table: pd.DataFrame) -> pd.DataFrame:
+def storable(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``table`` in terms that AnnData can store; what it cannot becomes strings."""
     names = [str(name).replace("/", "_") for name in table.columns]
     names = make_index_unique(pd.Index([f"{n}_" if n == "_index" else n for n in names])).tolist()

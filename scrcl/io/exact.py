@@ -1,0 +1,59 @@
+"""Row blocks in the dtype that they are stored in: a copy of a matrix must not round it first.
+
+`scrcl.io.matrix.CellMatrix.x` gives float32.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scrcl.io.matrix import as_csr
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import Csr
+
+__all__ = ["exact_rows", "exact_x"]
+
+_EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+
+def exact_x(matrix: CellMatrix, block_rows: int) -> da.Array:
+    """Return the matrix as canonical CSR row blocks that are not rounded, shape (n_obs, n_vars)."""
+    blocks = matrix.rows(min(block_rows, matrix.n_obs))
+    return blocks.map_blocks(exact_rows, dtype=_plain(matrix.dtype), meta=_EMPTY)
+
+
+def exact_rows(block: Any) -> Csr:
+    """Return rows of any kind as CSR of their dtype: sorted, no duplicates, no stored zeros.
+
+    float16 becomes float32, bool uint8, foreign byte orders the machine's; duplicates of integers
+    are summed as int64, so that none wraps. Shares memory with ``block`` where it can.
+
+    Raises
+    ------
+    ValueError
+        The column indices or row pointers are damaged.
+    """
+    csr = as_csr(block)
+    csr = csr.astype(_plain(csr.dtype), copy=False)
+    if not csr.has_canonical_format:
+        csr = csr.astype(np.int64 if csr.dtype.kind in "iu" else csr.dtype, copy=True)
+        csr.sum_duplicates()
+    if np.count_nonzero(csr.data) < csr.data.size:
+        csr = csr.copy()
+        csr.eliminate_zeros()
+    return csr
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f" and dtype.itemsize < np.dtype(np.float32).itemsize:
+        return np.dtype(np.float32)
+    return dtype.newbyteorder("=")

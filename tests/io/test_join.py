@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from scrcl.errors import InputError, StoreError
+from scrcl.io.exact import exact_x
+from scrcl.io.join import join_samples
+from scrcl.io.open import open_input
+from scrcl.io.stream import iter_rows
+from tests.stores import random_counts, table, write_store
+
+
+def whole(x):
+    return sparse.vstack([block for _, block in iter_rows(x)]).toarray()
+
+
+def samples():
+    """Three samples whose genes overlap, in different orders."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for i, (name, n_obs, n_vars) in enumerate((("one", 40, 30), ("two", 25, 28), ("three", 9, 35))):
+        genes = rng.choice(40, n_vars, replace=False)
+        adata = table(random_counts(n_obs, n_vars, seed=i))
+        adata.var_names = [f"g{gene}" for gene in genes]
+        adata.var[f"of_{name}"] = genes
+        adata.var["number"] = genes
+        adata.obsm["spatial"] = rng.normal(size=(n_obs, 2))
+        made[name] = adata
+    return made
+
+
+def opened(made, tmp_path, layouts=("h5ad csr", "zarr v2 csc", "h5ad dense")):
+    paths = []
+    tmp_path.mkdir(exist_ok=True)
+    for (name, adata), layout in zip(made.items(), layouts, strict=True):
+        path = write_store(layout, adata, tmp_path / name)
+        paths.append(path.rename(tmp_path / f"{name}{path.suffix}"))
+    matrices = [open_input([path], scratch=tmp_path / "scratch") for path in paths]
+    return matrices, paths
+
+
+@pytest.mark.parametrize("how", ["inner", "outer"])
+def test_samples_are_joined_as_anndata_joins_them(how, tmp_path):
+    made = samples()
+    matrix = join_samples(*opened(made, tmp_path), how=how)
+    expected = ad.concat(made, join=how, label="sample", index_unique="-", fill_value=0)
+    assert matrix.obs.index.tolist() == expected.obs_names.tolist()
+    assert sorted(matrix.var.index) == sorted(expected.var_names)
+    np.testing.assert_array_equal(whole(matrix.x(7)), expected[:, matrix.var.index].X.toarray())
+    np.testing.assert_array_equal(matrix.obsm["spatial"], expected.obsm["spatial"])
+    assert all(block.has_canonical_format for _, block in iter_rows(matrix.x(7)))
+
+
+def test_all_genes_come_in_the_order_of_the_samples_with_the_first_annotation_there_is(tmp_path):
+    made = samples()
+    matrix = join_samples(*opened(made, tmp_path), how="outer")
+    names = [name for adata in made.values() for name in adata.var_names]
+    assert matrix.var.index.tolist() == list(dict.fromkeys(names))
+    assert [f"g{number}" for number in matrix.var["number"]] == matrix.var.index.tolist()
+    assert matrix.var["of_one"].notna().tolist() == [True] * 30 + [False] * (matrix.n_vars - 30)
+    common = join_samples(*opened(made, tmp_path / "again"))
+    assert common.var.columns.tolist() == ["of_one", "number"]
+    assert matrix.identity != common.identity
+
+
+def test_it_is_said_how_many_genes_are_joined(tmp_path, caplog):
+    made = samples()
+    matrices, paths = opened(made, tmp_path)
+    common = set.intersection(*(set(adata.var_names) for adata in made.values()))
+    with caplog.at_level(logging.INFO, "scrcl"):
+        join_samples(matrices, paths)
+    assert (
+        f"3 samples: {len(common)} of 28 to 35 genes are in all; {len(common)} are kept"
+        in caplog.text
+    )
+    assert "WARNING" not in caplog.text
+    made["two"].var_names = [*made["two"].var_names[:3], *(f"x{i}" for i in range(25))]
+    matrices, paths = opened(made, tmp_path / "again")
+    join_samples(matrices, paths)
+    assert "WARNING" in caplog.text
+
+
+def test_another_kind_of_join_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must be inner or outer; got 'left'"):
+        join_samples(*opened(samples(), tmp_path), how="left")
+
+
+def test_values_keep_their_dtype_until_they_are_asked_for_as_float32(tmp_path):
+    made = samples()
+    made["two"].X = made["two"].X.astype(np.int64) * (2**24 + 1)
+    matrix = join_samples(*opened(made, tmp_path, ("h5ad csr",) * 3), how="outer")
+    expected = ad.concat(made, join="outer", index_unique="-", fill_value=0)[:, matrix.var.index].X
+    exact = whole(exact_x(matrix, 10))
+    np.testing.assert_array_equal(exact, expected.toarray())
+
+
+def test_a_broken_sample_is_named_with_its_own_rows(tmp_path):
+    matrices, paths = opened(samples(), tmp_path, ("h5ad csr",) * 3)
+    with h5py.File(paths[1], "r+") as file:
+        start = file["X/indptr"][12]
+        file["X/indices"][start] = 1000
+    matrix = join_samples(matrices, paths)
+    assert whole(matrix.x(4)[:48]).shape[0] == 48
+    message = r"two\.h5ad must be readable; rows 12 to 15 are not"
+    with pytest.raises(StoreError, match=message):
+        whole(matrix.x(4))
+    with pytest.raises(StoreError, match=message):
+        whole(matrix.x(4)[52:])
+
+
+def test_annotations_of_genes_of_every_type_are_joined(tmp_path):
+    made = samples()
+    made["one"].var["kind"] = pd.Categorical(["a"] * 30)
+    made["two"].var["kind"] = pd.Categorical(["b"] * 28)
+    made["three"].var["kind"] = "c"
+    made["one"].var["flag"] = True
+    matrix = join_samples(*opened(made, tmp_path), how="outer")
+    assert set(matrix.var["kind"]) == {"a", "b", "c"}
+    assert matrix.var["flag"].iloc[0] is True

@@ -14,7 +14,8 @@ import numpy as np
 from scrcl._atomic import atomic_path
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.rows import RowWriter, for_each_block
-from scrcl.graph.threads import one_blas_thread
+from scrcl.io.compiled import compiled
+from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.io.features import FeatureStore
-    from scrcl.typing import FloatArray, OnRows
+    from scrcl.typing import FloatArray, IntArray, OnRows
 
-__all__ = ["Pca", "fit_pca", "gene_sketch", "project_rows"]
+__all__ = ["Pca", "as_pca", "check_comps", "fit_pca", "gene_sketch", "project_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +102,27 @@ def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> 
             overwrite_a=True,
             check_finite=False,
         )
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    variance = np.diagonal(gram) - n_obs * mean**2
+    return as_pca(
+        values[::-1], vectors[:, ::-1], mean, n_obs, total=float(np.maximum(variance, 0).sum())
+    )
+
+
+def as_pca(
+    values: FloatArray, vectors: FloatArray, mean: FloatArray, n_obs: int, *, total: float
+) -> Pca:
+    """Return the PCA of leading eigenpairs of the centred scatter matrix, signs set.
+
+    Parameters
+    ----------
+    values, vectors
+        Eigenvalues, descending, shape (r,), and their eigenvectors, shape (M, r).
+    total
+        Sum of all eigenvalues.
+    """
+    values = np.maximum(values, 0)
     strongest = np.abs(vectors).argmax(axis=0)
-    vectors = vectors * np.where(vectors[strongest, np.arange(n_comps)] < 0, -1.0, 1.0)
-    total = float(np.maximum(np.diagonal(gram) - n_obs * mean**2, 0).sum())
+    vectors = vectors * np.where(vectors[strongest, np.arange(len(values))] < 0, -1.0, 1.0)
     return Pca(
         loadings=np.ascontiguousarray(vectors, dtype=np.float32),
         singular_values=np.sqrt(values),
@@ -123,6 +141,14 @@ def _check(gram: FloatArray, sums: FloatArray, n_obs: int, n_comps: int) -> None
             "Take both from one feature store."
         )
         raise InputError(msg)
+    check_comps(n_comps, n_obs, n_genes)
+    if not (np.isfinite(gram).all() and np.isfinite(sums).all()):
+        msg = "gram and sums must be finite; got NaN or infinity. Write the feature store again."
+        raise InputError(msg)
+
+
+def check_comps(n_comps: int, n_obs: int, n_genes: int) -> None:
+    """Raise InputError where a matrix of ``n_obs`` by ``n_genes`` has no ``n_comps`` components."""
     if n_obs < 2:
         msg = f"n_obs must be at least 2; got {n_obs}. Principal components need more cells."
         raise InputError(msg)
@@ -131,9 +157,6 @@ def _check(gram: FloatArray, sums: FloatArray, n_obs: int, n_comps: int) -> None
             f"n_comps must lie between 1 and {min(n_obs, n_genes)} "
             f"({n_obs} cells, {n_genes} genes); got {n_comps}. Ask for fewer components."
         )
-        raise InputError(msg)
-    if not (np.isfinite(gram).all() and np.isfinite(sums).all()):
-        msg = "gram and sums must be finite; got NaN or infinity. Write the feature store again."
         raise InputError(msg)
 
 
@@ -180,10 +203,35 @@ def project_rows(
         )
         raise InputError(msg)
     offset = pca.mean.astype(np.float64) @ pca.loadings.astype(np.float64)
+    project_block = compiled(_project, contract=True)
     with atomic_path(out) as partial, RowWriter(partial, store.n_obs, n_comps) as writer:
 
         def project(start: int, stop: int) -> None:
             rows = store.rows_block(start, stop)
-            writer.write(start, (rows @ pca.loadings - offset).astype(np.float32))
+            scores = np.empty((stop - start, n_comps), dtype=np.float32)
+            project_block(rows.indptr, rows.indices, rows.data, pca.loadings, offset, scores)
+            writer.write(start, scores)
 
         for_each_block(project, store.parts(), n_workers=n_workers, on_rows=on_rows)
+
+
+def _project(
+    indptr: IntArray,
+    indices: IntArray,
+    data: FloatArray,
+    loadings: FloatArray,
+    offset: FloatArray,
+    scores: FloatArray,
+) -> None:
+    """Write the scores of each row: the sum stays in the first level of cache."""
+    n_comps = loadings.shape[1]
+    total = np.empty(n_comps, np.float32)
+    for row in range(len(indptr) - 1):
+        total[:] = 0
+        for place in range(indptr[row], indptr[row + 1]):
+            value = data[place]
+            weights = loadings[indices[place]]
+            for comp in range(n_comps):
+                total[comp] += value * weights[comp]
+        for comp in range(n_comps):
+            scores[row, comp] = total[comp] - offset[comp]

@@ -14,7 +14,7 @@ import numpy as np
 
 from scrcl._random import stream
 from scrcl.errors import InputError
-from scrcl.graph.project import as_pca, check_comps, fit_pca
+from scrcl.graph.project import as_pca, check_comps, fit_pca, projected
 from scrcl.io.compiled import compiled
 from scrcl.io.stream import reduce_rows
 from scrcl.io.threads import one_blas_thread
@@ -155,7 +155,7 @@ def _bordered(inner: FloatArray, column: FloatArray) -> NDArray[np.float64]:
 
 
 def _orthogonal(
-    image: FloatArray, basis: list[NDArray[np.float64]]
+    image: NDArray[np.float64], basis: list[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return orthonormal columns Q orthogonal to ``basis``, and R, with ``image - basis (..) = Q R``.
 
@@ -165,7 +165,7 @@ def _orthogonal(
     for _ in range(2):
         for some in basis:
             image = image - some @ (some.T @ image)
-        image, factor = np.linalg.qr(image)
+        image, factor = (part.astype(np.float64, copy=False) for part in np.linalg.qr(image))
         rest = factor @ rest
     return image, rest
 
@@ -193,38 +193,24 @@ class _Multiply:
 
     def __call__(self, _start: int, rows: Csr) -> _Product:
         # The images of the centred rows sum to zero, so that rows need no centring the second time.
-        offset = (self.mean @ self.directions.astype(np.float64)).astype(np.float32)
-        out = np.zeros_like(self.directions)
-        squares = compiled(_add_images, contract=True)(
-            rows.indptr, rows.indices, rows.data, self.directions, offset, out
+        offset = self.mean @ self.directions.astype(np.float64)
+        images = projected(rows, self.directions, offset)
+        values = np.zeros_like(self.directions)
+        squares = compiled(_add_outer, contract=True)(
+            rows.indptr, rows.indices, rows.data, images, values
         )
-        return _Product(out, float(squares))
+        return _Product(values, float(squares))
 
 
-def _add_images(
-    indptr: IntArray,
-    indices: IntArray,
-    data: FloatArray,
-    directions: FloatArray,
-    offset: FloatArray,
-    out: FloatArray,
+def _add_outer(
+    indptr: IntArray, indices: IntArray, data: FloatArray, images: FloatArray, values: FloatArray
 ) -> float:
-    """Add ``x^T (x Q - offset)`` of each row x to ``out``; return the sum of squared values."""
-    width = directions.shape[1]
-    image = np.empty(width, np.float32)
+    """Add ``X^T images`` to ``values``; return the sum of the squares of X."""
     squares = 0.0
     for row in range(len(indptr) - 1):
-        for column in range(width):
-            image[column] = -offset[column]
         for place in range(indptr[row], indptr[row + 1]):
-            value = data[place]
-            squares += np.float64(value) * value
-            weights = directions[indices[place]]
-            for column in range(width):
-                image[column] += value * weights[column]
-        for place in range(indptr[row], indptr[row + 1]):
-            value = data[place]
-            target = out[indices[place]]
-            for column in range(width):
-                target[column] += value * image[column]
+            x, column = data[place], np.uint32(indices[place])
+            squares += np.float64(x) * x
+            for c in range(images.shape[1]):
+                values[column, c] += x * images[row, c]
     return squares

@@ -36,7 +36,7 @@ def index_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
     return np.uint16 if n_vars <= np.iinfo(np.uint16).max + 1 else np.int32
 
 
-def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike = None) -> None:
+def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None = None) -> None:
     """Write ``rows`` as one part, its values as ``dtype`` (default: as they are).
 
     Values are rounded to nearest; what float16 cannot hold (beyond 65,504) becomes infinite.

@@ -93,6 +93,14 @@ def test_bits_do_not_depend_on_workers_and_block_size_only_rounds(tmp_path):
     np.testing.assert_allclose(stores[0].gram(), stores[3].gram(), rtol=1e-6)
 
 
+def test_parts_of_four_byte_columns_are_read_as_well(tmp_path):
+    store = written(tmp_path)
+    whole = store.rows_block(0, store.n_obs).toarray()
+    for path in tmp_path.glob("part-*.ind*.npy"):
+        np.save(path, np.load(path).astype(np.int32))
+    np.testing.assert_array_equal(store.rows_block(0, store.n_obs).toarray(), whole)
+
+
 def test_the_products_may_be_left_out(tmp_path):
     assert written(tmp_path / "with").has_gram
     store = written(tmp_path / "without", with_gram=False)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scrcl.io.gram import column_sums, packed_products, unpacked
+from scrcl.io.threads import one_blas_thread
 
 
 def rows_of(n_rows, n_columns, density, seed=0):
@@ -52,3 +53,20 @@ def test_dense_rows_are_multiplied_by_the_same_threads_whatever_the_process_has(
         with threadpool_limits(limit):
             found.append(products(rows))
     np.testing.assert_array_equal(*found)
+
+
+def test_the_limit_of_threads_holds_until_the_last_worker_leaves():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        assert threads() == {1}
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {2}

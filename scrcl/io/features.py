@@ -6,28 +6,29 @@ matrix) and their sums: all that a principal component analysis needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.errors import StoreError
-from scrcl.io.matrix import column_lookup, select_columns
-from scrcl.io.normalize import log_normalize, row_sums, size_factors, sum_by
-from scrcl.io.parts import Parts, write_index, write_part
+from scrcl.errors import InputError, StoreError
+from scrcl.io.compiled import compiled
+from scrcl.io.gram import column_sums, packed_products, unpacked
+from scrcl.io.matrix import column_lookup
+from scrcl.io.normalize import row_sums, size_factors
+from scrcl.io.parts import Parts, index_dtype, write_arrays, write_index
 from scrcl.io.stream import reduce_rows
-from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import dask.array as da
+    from numpy.typing import DTypeLike, NDArray
+
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["FeatureStore", "write_features"]
-
-_GRAM_BYTES = 16 << 20
-_SPARSE_DENSITY = 0.07
-"""Below it, sparse products are the faster ones (measured with 2,000 genes)."""
 
 
 class FeatureStore:
@@ -79,6 +80,15 @@ class FeatureStore:
         """Return row blocks of CSR float32, shape (n_obs, n_vars)."""
         return self._parts.x(block_rows)
 
+    def x_parts(self) -> da.Array:
+        """Return the parts as row blocks of CSR float32, shape (n_obs, n_vars)."""
+        return self._parts.x_parts()
+
+    @property
+    def has_gram(self) -> bool:
+        """Whether the Gram matrix was written."""
+        return (self.folder / "gram.npy").exists()
+
     def gram(self) -> FloatArray:
         """Return the inner products of the genes: ndarray of float64, shape (n_vars, n_vars)."""
         return self._array("gram")
@@ -103,67 +113,175 @@ def write_features(
     rows: BoolArray,
     genes: IntArray,
     already_log: bool,
+    cell_sums: FloatArray | None = None,
+    dtype: DTypeLike = np.float32,
+    with_gram: bool = True,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> FeatureStore:
     """Write the log values of chosen cells and genes into ``folder``, and return the store.
 
-    Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks
-    and ``2 * n_workers + 3`` Gram matrices.
+    Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks,
+    ``2 n_workers + 3`` triangles of the Gram matrix in float32 (2 M^2 bytes each), and one in float64
+    with the whole matrix at the end (12 M^2 bytes).
 
     Parameters
     ----------
     x
-        Row blocks of CSR float32, shape (n_obs, n_vars).
+        Row blocks of CSR float32, shape (n_obs, n_vars), canonical.
     rows
         Cells to keep: ndarray of bool, shape (n_obs,).
     genes
         Columns to keep, ascending: ndarray of integers, shape (n_genes,).
     already_log
         The values are logarithms and pass unchanged.
+    cell_sums
+        Total of each cell over all genes, shape (n_obs,); summed from the rows where not given.
+    dtype
+        Of the values on disk, float32 or float16. Sums and products are those of the rounded values.
+    with_gram
+        Take the Gram matrix along; not needed where the components come from the rows.
+
+    Raises
+    ------
+    InputError
+        A value is too large for ``dtype``.
     """
     assert len(rows) == x.shape[0]
+    assert cell_sums is None or len(cell_sums) == len(rows)
+    assert np.all(np.diff(genes) > 0)
     assert len(genes)
     folder.mkdir(parents=True, exist_ok=True)
-    lookup = column_lookup(genes, x.shape[1])
     starts = np.cumsum([0, *x.chunks[0]])
-
-    def write(start: int, block: Csr) -> _Products:
-        kept = rows[start : start + block.shape[0]]
-        factors = size_factors(row_sums(block))[kept]
-        chosen = select_columns(block, lookup=lookup, n_columns=len(genes))
-        if not kept.all():
-            chosen = chosen[kept]
-        logs = log_normalize(chosen, already_log=already_log, factors=factors)
-        write_part(folder, int(np.searchsorted(starts, start)), logs)
-        return _gram(logs), sum_by(logs.indices, logs.data, len(genes))
-
-    gram, sums = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows)
-    np.save(folder / "gram.npy", gram)
-    np.save(folder / "sums.npy", sums)
+    write = _Writer(
+        folder=folder,
+        starts=starts,
+        rows=rows,
+        lookup=column_lookup(genes, x.shape[1]),
+        n_genes=len(genes),
+        already_log=already_log,
+        cell_sums=cell_sums,
+        dtype=np.dtype(dtype),
+        with_gram=with_gram,
+    )
+    totals = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows)
+    np.save(folder / "sums.npy", totals.sums)
+    if totals.gram is not None:
+        np.save(folder / "gram.npy", unpacked(totals.gram, len(genes)))
     write_index(folder, np.add.reduceat(rows, starts[:-1], dtype=int).tolist(), len(genes))
     return FeatureStore(folder)
 
 
-_Products = tuple[FloatArray, FloatArray]
+@dataclass(frozen=True)
+class _Totals:
+    """Sums of the genes, and the packed triangle of their products."""
+
+    sums: FloatArray
+    gram: FloatArray | None
 
 
-def _add(total: _Products, more: _Products) -> _Products:
-    for into, values in zip(total, more, strict=True):
-        np.add(into, values, out=into)
-    return total
+def _add(total: _Totals, more: _Totals) -> _Totals:
+    total.sums[:] += more.sums
+    if total.gram is None or more.gram is None:
+        return total
+    wide = total.gram.astype(np.float64, copy=False)  # the first block's is float32
+    wide += more.gram
+    return _Totals(total.sums, wide)
 
 
-def _gram(block: Csr) -> FloatArray:
-    """Return ``block.T @ block`` in float64, dense, shape (n_genes, n_genes)."""
-    n_rows, n_genes = block.shape
-    if block.nnz < _SPARSE_DENSITY * n_rows * n_genes:
-        wide = block.astype(np.float64)
-        sparse_products: FloatArray = (wide.T @ wide).toarray()
-        return sparse_products
-    products = np.zeros((n_genes, n_genes))
-    step = max(_GRAM_BYTES // (8 * n_genes), 1)
-    for start in range(0, n_rows, step):
-        dense = block[start : start + step].astype(np.float64).toarray()
-        products += dense.T @ dense
-    return products
+@dataclass(frozen=True)
+class _Writer:
+    """Writes a block of rows as one part, and returns its sums and products."""
+
+    folder: Path
+    starts: IntArray
+    rows: BoolArray
+    lookup: IntArray
+    n_genes: int
+    already_log: bool
+    cell_sums: FloatArray | None
+    dtype: np.dtype[Any]
+    with_gram: bool
+
+    def __call__(self, start: int, block: Csr) -> _Totals:
+        chosen = slice(start, start + block.shape[0])
+        indptr, indices, logs = self._logs(block, chosen)
+        with np.errstate(over="ignore"):  # refused below, with the value
+            stored = logs.astype(self.dtype, copy=False)
+        if stored.dtype != logs.dtype:
+            logs = self._rounded(logs, stored)
+        part = int(np.searchsorted(self.starts, start))
+        write_arrays(self.folder, part, stored, indices, indptr)
+        return _Totals(
+            sums=column_sums(indices, logs, self.n_genes),
+            gram=packed_products(indptr, indices, logs, self.n_genes) if self.with_gram else None,
+        )
+
+    def _logs(
+        self, block: Csr, chosen: slice
+    ) -> tuple[NDArray[np.int32], IntArray, NDArray[np.float32]]:
+        """Return the log values of the chosen cells and genes, as the arrays of a CSR matrix."""
+        kept = self.rows[chosen]
+        if self.already_log:
+            factors = np.ones(len(kept), dtype=np.float32)
+        else:
+            sums = row_sums(block) if self.cell_sums is None else self.cell_sums[chosen]
+            factors = size_factors(sums)
+        indptr = np.zeros(np.count_nonzero(kept) + 1, dtype=np.int32)
+        indices = np.empty(block.nnz, dtype=index_dtype(self.n_genes))
+        values = np.empty(block.nnz, dtype=np.float32)
+        compiled(_select)(
+            block.indptr,
+            block.indices,
+            block.data,
+            self.lookup,
+            kept,
+            factors,
+            indptr,
+            indices,
+            values,
+        )
+        indices, values = indices[: indptr[-1]], values[: indptr[-1]]
+        if not self.already_log:
+            np.log1p(values, out=values)
+        return indptr, indices, values
+
+    def _rounded(self, logs: FloatArray, stored: FloatArray) -> FloatArray:
+        """Return the values as they will be read."""
+        rounded = stored.astype(np.float32)
+        if len(rounded) and np.isinf(rounded.max()) and np.isfinite(logs.max()):
+            msg = (
+                f"log values must fit into {self.dtype}; got {logs.max():.6g}. "
+                "Store them as float32, or check the input."
+            )
+            raise InputError(msg)
+        return rounded
+
+
+def _select(
+    indptr: IntArray,
+    indices: IntArray,
+    data: FloatArray,
+    lookup: IntArray,
+    kept: BoolArray,
+    factors: FloatArray,
+    new_indptr: IntArray,
+    new_indices: IntArray,
+    new_data: FloatArray,
+) -> None:
+    """Copy the kept rows' values with a place in ``lookup``, each divided by the row's factor.
+
+    Every value is written, and the next one over it where it was not wanted: no branch to guess.
+    """
+    end = 0
+    n_rows = 0
+    for row in range(len(kept)):
+        if not kept[row]:
+            continue
+        for place in range(indptr[row], indptr[row + 1]):
+            column = lookup[indices[place]]
+            new_indices[end] = column
+            new_data[end] = data[place] / factors[row]
+            end += column >= 0
+        n_rows += 1
+        new_indptr[n_rows] = end

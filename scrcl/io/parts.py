@@ -1,13 +1,15 @@
 """CSR rows on disk as numbered parts of plain ``.npy`` files, read by memory maps.
 
 A part is three arrays, ``part-000000.data.npy`` and so on; ``parts.json`` holds the row counts.
-Parts are written in any order, by any thread, and read by ranges of rows.
+Parts are written in any order, by any thread, and read by ranges of rows. On disk a column is two
+bytes where all columns fit into them; values may be float16. In memory they are int32 and float32.
 """
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -22,16 +24,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
+    from numpy.typing import DTypeLike
 
-    from scrcl.typing import Csr
+    from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Parts", "write_index", "write_part"]
+__all__ = ["Parts", "index_dtype", "write_arrays", "write_index", "write_part"]
 
 
-def write_part(folder: Path, number: int, rows: Csr) -> None:
-    """Write ``rows`` as one part; its values keep their dtype."""
-    for name in ("data", "indices", "indptr"):
-        np.save(_file(folder, number, name), getattr(rows, name))
+def index_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
+    """Return the smallest dtype that columns are written in."""
+    return np.uint16 if n_vars <= np.iinfo(np.uint16).max + 1 else np.int32
+
+
+def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None = None) -> None:
+    """Write ``rows`` as one part, its values as ``dtype`` (default: as they are).
+
+    Values are rounded to nearest; what float16 cannot hold (beyond 65,504) becomes infinite.
+    """
+    indices = rows.indices.astype(index_dtype(rows.shape[1]), copy=False)
+    data = rows.data if dtype is None else rows.data.astype(dtype, copy=False)
+    write_arrays(folder, number, data, indices, rows.indptr)
+
+
+def write_arrays(
+    folder: Path, number: int, data: FloatArray, indices: IntArray, indptr: IntArray
+) -> None:
+    """Write the three arrays of a CSR matrix as one part, as they are."""
+    for name, values in (("data", data), ("indices", indices), ("indptr", indptr)):
+        np.save(_file(folder, number, name), values)
 
 
 def write_index(folder: Path, part_rows: list[int], n_vars: int) -> None:
@@ -68,17 +88,23 @@ class Parts:
         return list(pairwise(self._ends))
 
     def read(self, part: int, start: int = 0, stop: int | None = None) -> Csr:
-        """Return rows ``start`` to ``stop`` of one part, copied into memory."""
+        """Return rows ``start`` to ``stop`` of one part, copied into memory.
+
+        Columns are int32, and values that lie in float16 are float32.
+        """
         try:
             ends = None if stop is None else stop + 1
             indptr = np.load(_file(self.folder, part, "indptr"))[start:ends]
             values = slice(indptr[0], indptr[-1])
-            data, indices = (
-                np.array(np.load(_file(self.folder, part, name), mmap_mode="r")[values])
-                for name in ("data", "indices")
-            )
+            data = np.load(_file(self.folder, part, "data"), mmap_mode="r")[values]
+            indices = np.load(_file(self.folder, part, "indices"), mmap_mode="r")[values]
             return sparse.csr_matrix(
-                (data, indices, indptr - indptr[0]), shape=(len(indptr) - 1, self.n_vars)
+                (
+                    data.astype(np.float32 if data.dtype == np.float16 else data.dtype),
+                    indices.astype(np.int32 if indices.dtype == np.uint16 else indices.dtype),
+                    indptr - indptr[0],
+                ),
+                shape=(len(indptr) - 1, self.n_vars),
             )
         except (OSError, ValueError, IndexError) as error:
             msg = f"{self.folder} must hold part {part} whole; got {error}. Write it again."
@@ -104,6 +130,25 @@ class Parts:
     def x(self, block_rows: int) -> da.Array:
         """Return row blocks of CSR, shape (n_obs, n_vars)."""
         return rows_from_reader(self.rows, shape=(self.n_obs, self.n_vars), block_rows=block_rows)
+
+    def x_parts(self) -> da.Array:
+        """Return the parts that hold rows as row blocks of CSR, shape (n_obs, n_vars)."""
+        import dask.array as da
+
+        return da.concatenate(
+            [
+                rows_from_reader(
+                    partial(self._whole, part),
+                    shape=(stop - start, self.n_vars),
+                    block_rows=stop - start,
+                )
+                for part, (start, stop) in enumerate(self.ranges())
+                if stop > start
+            ]
+        )
+
+    def _whole(self, part: int, _start: int, _stop: int) -> Csr:
+        return self.read(part)
 
 
 def _file(folder: Path, number: int, name: str) -> Path:

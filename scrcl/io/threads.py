@@ -1,0 +1,39 @@
+"""Linear algebra on one thread, where a result must not depend on how many there are."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["one_blas_thread"]
+
+_lock = Lock()
+_limit = ExitStack()
+_holders = 0
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold every BLAS of the process to one thread inside the block.
+
+    The last digits of a threaded matrix product may change with the number of threads. Workers may
+    hold the limit at the same time: it is lifted when the last one leaves.
+    """
+    from threadpoolctl import threadpool_limits
+
+    global _holders  # noqa: PLW0603
+    with _lock:
+        if not _holders:
+            _limit.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if not _holders:
+                _limit.close()

@@ -235,6 +235,8 @@ def _check_coordinates(matrix: CellMatrix) -> None:
 
 def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
     """Return the sizes that memory depends on, from the header of the input and the settings."""
+    from scrcl.graph.randomized import uses_gram
+
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     n_comps = min(config.reduce.n_comps, n_genes)
@@ -253,6 +255,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
         n_vars=matrix.n_vars,
         n_batches=_n_batches(matrix, config.batch_key),
         by_genes=matrix.layout == "csc",
+        gram=uses_gram(config.reduce.solver, n_genes),
     )
 
 

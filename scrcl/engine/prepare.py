@@ -74,32 +74,49 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
 
 def select_features(run: Run, folder: Path) -> dict[str, Any]:
     """Choose the variable genes; a second read of X writes them normalised, and their Gram matrix."""
+    from scrcl.graph.randomized import uses_gram
     from scrcl.io.features import write_features
     from scrcl.io.stats import MatrixStats
 
     stats = MatrixStats.load(run.stage("stats"))
     chosen = choose_genes(run, stats, folder)
+    # Rows that the statistics found in order need no second look.
+    rows = run.matrix.rows if stats.is_canonical else run.matrix.x
     store = write_features(
-        run.matrix.x(run.budget.block_rows),
+        rows(run.budget.block_rows),
         folder,
         rows=stats.kept,
         genes=chosen,
         already_log=stats.already_log,
+        cell_sums=stats.cell_counts,
+        dtype=run.config.features.dtype,
+        with_gram=uses_gram(run.config.reduce.solver, len(chosen)),
         n_workers=run.budget.n_workers,
         on_rows=run.count("features", run.matrix.n_obs),
+        client=run.client,
     )
     np.save(folder / "genes.npy", chosen)
     return {"n_cells": store.n_obs, "n_genes": store.n_vars}
 
 
 def reduce(run: Run, folder: Path) -> dict[str, Any]:
-    """Principal components from the Gram matrix; scores by streaming the feature store."""
-    from scrcl.graph.project import fit_pca, project_rows
+    """Principal components of the chosen genes; scores by streaming the feature store."""
+    from scrcl.graph.project import project_rows
+    from scrcl.graph.randomized import fit_pca_store, uses_gram
     from scrcl.io.features import FeatureStore
 
     store = FeatureStore.open(run.stage("features"))
+    solver = run.config.reduce.solver
     n_comps = min(run.config.reduce.n_comps, store.n_obs - 1, store.n_vars)
-    pca = fit_pca(store.gram(), store.sums(), store.n_obs, n_comps=n_comps)
+    uses = "gram" if uses_gram(solver, store.n_vars) else "randomized"
+    pca = fit_pca_store(
+        store,
+        n_comps,
+        solver=solver,
+        seed=run.config.seed,
+        n_workers=run.budget.n_workers,
+        on_rows=None if uses == "gram" else run.count("components", None),
+    )
     pca.save(folder / "pca.npz")
     project_rows(
         store,
@@ -111,6 +128,7 @@ def reduce(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "n_cells": store.n_obs,
         "n_comps": len(pca.singular_values),
+        "solver": uses,
         "variance_explained": float(pca.explained_variance_ratio.sum()),
     }
 

@@ -14,8 +14,8 @@ import numpy as np
 from scrcl.errors import InputError, StoreError
 from scrcl.io.compiled import compiled
 from scrcl.io.gram import column_sums, packed_products, unpacked
-from scrcl.io.matrix import column_lookup
-from scrcl.io.normalize import row_sums, size_factors
+from scrcl.io.matrix import column_lookup, plain_rows
+from scrcl.io.normalize import size_factors
 from scrcl.io.parts import Parts, index_dtype, write_arrays, write_index
 from scrcl.io.stream import reduce_rows
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import DTypeLike, NDArray
 
+    from scrcl.io.matrix import StoredRows
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["FeatureStore", "write_features"]
@@ -118,6 +119,7 @@ def write_features(
     with_gram: bool = True,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
+    client: Any = None,
 ) -> FeatureStore:
     """Write the log values of chosen cells and genes into ``folder``, and return the store.
 
@@ -128,7 +130,7 @@ def write_features(
     Parameters
     ----------
     x
-        Row blocks of CSR float32, shape (n_obs, n_vars), canonical.
+        Row blocks of any kind that a `CellMatrix` has, shape (n_obs, n_vars); canonical.
     rows
         Cells to keep: ndarray of bool, shape (n_obs,).
     genes
@@ -141,6 +143,9 @@ def write_features(
         Of the values on disk, float32 or float16. Sums and products are those of the rounded values.
     with_gram
         Take the Gram matrix along; not needed where the components come from the rows.
+
+    client
+        See `scrcl.io.stream.map_rows`; its workers must see ``folder``.
 
     Raises
     ------
@@ -164,7 +169,7 @@ def write_features(
         dtype=np.dtype(dtype),
         with_gram=with_gram,
     )
-    totals = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows)
+    totals = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows, client=client)
     np.save(folder / "sums.npy", totals.sums)
     if totals.gram is not None:
         np.save(folder / "gram.npy", unpacked(totals.gram, len(genes)))
@@ -203,9 +208,10 @@ class _Writer:
     dtype: np.dtype[Any]
     with_gram: bool
 
-    def __call__(self, start: int, block: Csr) -> _Totals:
-        chosen = slice(start, start + block.shape[0])
-        indptr, indices, logs = self._logs(block, chosen)
+    def __call__(self, start: int, block: Any) -> _Totals:
+        plain = plain_rows(block)
+        chosen = slice(start, start + len(plain.indptr) - 1)
+        indptr, indices, logs = self._logs(plain, chosen)
         with np.errstate(over="ignore"):  # refused below, with the value
             stored = logs.astype(self.dtype, copy=False)
         if stored.dtype != logs.dtype:
@@ -218,18 +224,18 @@ class _Writer:
         )
 
     def _logs(
-        self, block: Csr, chosen: slice
+        self, block: StoredRows, chosen: slice
     ) -> tuple[NDArray[np.int32], IntArray, NDArray[np.float32]]:
         """Return the log values of the chosen cells and genes, as the arrays of a CSR matrix."""
         kept = self.rows[chosen]
         if self.already_log:
             factors = np.ones(len(kept), dtype=np.float32)
         else:
-            sums = row_sums(block) if self.cell_sums is None else self.cell_sums[chosen]
+            sums = self._sums(block) if self.cell_sums is None else self.cell_sums[chosen]
             factors = size_factors(sums)
         indptr = np.zeros(np.count_nonzero(kept) + 1, dtype=np.int32)
-        indices = np.empty(block.nnz, dtype=index_dtype(self.n_genes))
-        values = np.empty(block.nnz, dtype=np.float32)
+        indices = np.empty(len(block.data), dtype=index_dtype(self.n_genes))
+        values = np.empty(len(block.data), dtype=np.float32)
         compiled(_select)(
             block.indptr,
             block.indices,
@@ -245,6 +251,14 @@ class _Writer:
         if not self.already_log:
             np.log1p(values, out=values)
         return indptr, indices, values
+
+    def _sums(self, block: StoredRows) -> FloatArray:
+        starts = block.indptr[:-1]
+        sums = np.zeros(len(starts))
+        filled = np.flatnonzero(np.diff(block.indptr))
+        if filled.size:  # reduceat would give an empty row its neighbour's first value
+            sums[filled] = np.add.reduceat(block.data, starts[filled], dtype=np.float64)
+        return sums
 
     def _rounded(self, logs: FloatArray, stored: FloatArray) -> FloatArray:
         """Return the values as they will be read."""

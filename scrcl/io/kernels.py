@@ -1,15 +1,11 @@
-"""The loops over stored values that NumPy could only do in many passes, compiled by numba.
+"""The loops of the statistics, for `scrcl.io.compiled`: NumPy could only do them in many passes.
 
-A pass over an atlas has a few nanoseconds a value before it costs more than decoding does. Each loop
-releases the interpreter's lock and works on the dtypes that are stored. numba keeps what it compiled
-beside this file, or in the user's cache where that cannot be written.
+A pass over an atlas has a few nanoseconds a value before it costs more than decoding does, so these
+work on the dtypes that are stored.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
 __all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_totals"]
@@ -20,10 +16,7 @@ MOMENTS = 7
 WHOLE_NUMBERS = 256
 """Counts below it have their logarithm looked up: a cell has a thousand values and few different ones."""
 
-_compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_compiled  # type: ignore[untyped-decorator, unused-ignore]
 def row_totals(
     data: np.ndarray,
     indices: np.ndarray,
@@ -56,7 +49,6 @@ def row_totals(
     return ascending
 
 
-@_compiled  # type: ignore[untyped-decorator, unused-ignore]
 def gene_moments(
     data: np.ndarray,
     indices: np.ndarray,

@@ -32,6 +32,7 @@ __all__ = [
     "as_csr",
     "canonical_rows",
     "column_lookup",
+    "plain_rows",
     "rows_from_reader",
     "select_columns",
     "with_columns",
@@ -194,6 +195,29 @@ def as_csr(block: Any) -> Csr:
     csr = sparse.csr_matrix(block)
     csr.check_format(full_check=True)
     return csr
+
+
+def plain_rows(block: Any) -> StoredRows:
+    """Return rows of any kind as arrays of the few dtypes that the compiled loops are made for.
+
+    Values are uint8, uint16 or float32, columns uint16 or int32. Nothing else is put right.
+    """
+    if not isinstance(block, StoredRows):
+        csr = as_csr(block)
+        block = StoredRows(csr.data, csr.indices, csr.indptr, csr.shape[1])
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
+        return StoredRows(
+            _plain(block.data, ("uint8", "uint16", "float32")),
+            _plain(block.indices, ("uint16", "int32")),
+            block.indptr.astype(np.int64, copy=False),
+            block.n_vars,
+        )
+
+
+def _plain(values: np.ndarray, welcome: tuple[str, ...]) -> np.ndarray:
+    """Return ``values`` in a welcome dtype, the last of them where it has none."""
+    kept = values.dtype.name in welcome and values.dtype.isnative
+    return np.ascontiguousarray(values if kept else values.astype(welcome[-1]))
 
 
 def canonical_rows(block: Any) -> Csr:

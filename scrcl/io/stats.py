@@ -16,8 +16,9 @@ import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl.errors import InputError, StoreError
+from scrcl.io.compiled import compiled
 from scrcl.io.kernels import MOMENTS, gene_moments, row_totals
-from scrcl.io.matrix import StoredRows, as_csr, canonical_rows
+from scrcl.io.matrix import StoredRows, canonical_rows, plain_rows
 from scrcl.io.normalize import size_factors
 from scrcl.io.stream import map_rows
 
@@ -38,8 +39,6 @@ Scale: TypeAlias = Literal["raw", "linear", "log"]
 """Values as they are; normalised; logarithms of these."""
 
 _PLAIN = {"raw": 1, "linear": 3, "log": 5}
-_DATA = ("uint8", "uint16", "float32")
-_INDICES = ("uint16", "int32")
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,8 @@ class MatrixStats:
         Names of the batches.
     is_counts
         All values are integers.
+    is_canonical
+        The rows lie in the store as CSR rows should: columns ascend, none twice, no zeros.
     already_log
         The values are logarithms: not integers, and none above `MAX_LOG_VALUE`.
     max_value
@@ -125,6 +126,7 @@ class MatrixStats:
     sums: FloatArray
     batches: tuple[str, ...]
     is_counts: bool
+    is_canonical: bool
     already_log: bool
     max_value: float
     n_nonzero: int
@@ -257,6 +259,7 @@ def compute_stats(
         sums=total.moments,
         batches=("",) if batches is None else batches.names,
         is_counts=total.is_integer,
+        is_canonical=total.is_canonical,
         already_log=total.already_log,
         max_value=total.max_value,
         n_nonzero=int(total.genes.sum(dtype=np.int64)),
@@ -279,6 +282,7 @@ class _BlockSums:
     as_log: FloatArray | None
     is_integer: bool
     max_value: float
+    is_canonical: bool = True
 
 
 class _Total:
@@ -290,7 +294,7 @@ class _Total:
         self.mito = np.zeros(n_obs, dtype=np.float32)
         self.kept = np.zeros(n_obs, dtype=bool)
         self.batch_cells: IntArray = np.zeros(1, dtype=np.int64)
-        self.is_integer, self.max_value = True, 0.0
+        self.is_integer, self.is_canonical, self.max_value = True, True, 0.0
         self._sums: tuple[FloatArray | None, FloatArray | None] | None = None
 
     def add_all(self, blocks: Iterable[tuple[int, _BlockSums]]) -> _Total:
@@ -301,6 +305,7 @@ class _Total:
                 getattr(self, name)[rows] = getattr(block, name)
             self.batch_cells = self.batch_cells + block.batch_cells
             self.is_integer &= block.is_integer
+            self.is_canonical &= block.is_canonical
             self.max_value = max(self.max_value, block.max_value)
             more = block.as_counts, block.as_log
             self._sums = (
@@ -337,13 +342,15 @@ class _Summarize:
     as_counts: bool = False
 
     def __call__(self, start: int, block: Any) -> _BlockSums:
-        rows = _countable(block)
+        rows = plain_rows(block)
         is_integer, largest = _check_values(rows, start)
         n_rows = len(rows.indptr) - 1
         counts, mito = np.zeros(n_rows), np.zeros(n_rows)
-        ascending = row_totals(rows.data, rows.indices, rows.indptr, self.mito, counts, mito)
+        ascending = compiled(row_totals)(
+            rows.data, rows.indices, rows.indptr, self.mito, counts, mito
+        )
         if not ascending or np.count_nonzero(rows.data) < rows.data.size:
-            return self(start, canonical_rows(block))
+            return replace(self(start, canonical_rows(block)), is_canonical=False)
         genes = np.diff(rows.indptr).astype(np.int32)
         share = (mito / np.maximum(counts, 1e-300)).astype(np.float32)
         kept = self.keep.keeps(counts, genes, share)
@@ -367,27 +374,10 @@ class _Summarize:
         self, rows: StoredRows, group: IntArray, factors: FloatArray, already_log: bool
     ) -> FloatArray:
         out = np.zeros((self.n_batches, rows.n_vars, MOMENTS))
-        gene_moments(rows.data, rows.indices, rows.indptr, group, factors, already_log, out)
-        return out
-
-
-def _countable(block: Any) -> StoredRows:
-    """Return the arrays of a block in dtypes that the compiled loops are made for."""
-    if not isinstance(block, StoredRows):
-        csr = as_csr(block)
-        block = StoredRows(csr.data, csr.indices, csr.indptr, csr.shape[1])
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported
-        return StoredRows(
-            _as(block.data, _DATA, np.float32),
-            _as(block.indices, _INDICES, np.int32),
-            block.indptr.astype(np.int64, copy=False),
-            block.n_vars,
+        compiled(gene_moments)(
+            rows.data, rows.indices, rows.indptr, group, factors, already_log, out
         )
-
-
-def _as(values: np.ndarray, welcome: tuple[str, ...], other: type[np.generic]) -> np.ndarray:
-    kept = values.dtype.name in welcome and values.dtype.isnative
-    return np.ascontiguousarray(values if kept else values.astype(other))
+        return out
 
 
 class _FaultyValueError(Exception):

@@ -89,13 +89,11 @@ def _var(run: Run) -> pd.DataFrame:
     import pandas as pd
 
     var = run.matrix.var.copy()
-    seen, chosen = run.array("features", "seen"), run.array("features", "genes")
     table = pd.read_csv(run.stage("features") / "genes.csv")
-    for column in ("means", "dispersions", "dispersions_norm"):
-        values = np.full(len(var), np.nan)
-        values[seen] = table[column]
-        var[column] = values
-    var["highly_variable"] = np.isin(np.arange(len(var)), chosen)
+    chosen = np.isin(np.arange(len(var)), run.array("features", "genes"))
+    for column in table.columns:
+        var[column] = table[column].to_numpy()
+    var["highly_variable"] = chosen
     return var
 
 
@@ -172,7 +170,8 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
         notes.append("The values are not counts: they were taken as log-normalised already.")
     if stats["n_cells"] > stats["n_cells_kept"]:
         notes.append(
-            f"{stats['n_cells'] - stats['n_cells_kept']:,} cells without counts were left out."
+            f"{stats['n_cells'] - stats['n_cells_kept']:,} cells were left out, "
+            f"{stats['n_cells_empty']:,} of them without counts."
         )
     cluster = run.record("cluster")
     if cluster["n_clusters"] < cluster["n_clusters_wanted"]:

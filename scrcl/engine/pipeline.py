@@ -21,6 +21,7 @@ from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.run_folder import RunFolder, fingerprint_of
 from scrcl.engine.stage import Run, Stage, run_stage
+from scrcl.engine.variable_genes import require_batches
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,13 +179,7 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
         )
         raise InputError(message)
     if config.batch_key is not None:
-        columns = [str(column) for column in matrix.load_obs().columns]
-        if config.batch_key not in columns:
-            message = (
-                f"batch_key must be a column of obs; got {config.batch_key!r}. There are: "
-                f"{', '.join(columns) or 'none'}."
-            )
-            raise InputError(message)
+        require_batches(matrix.load_obs(), config.batch_key)
     if config.spatial:
         _check_coordinates(matrix)
 

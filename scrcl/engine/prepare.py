@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.variable_genes import choose_genes, read_batches
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl.engine.stage import Run
-    from scrcl.io.stats import Batches, CellFilter, MatrixStats
-    from scrcl.typing import BoolArray, IntArray
+    from scrcl.io.stats import CellFilter, MatrixStats
+    from scrcl.typing import BoolArray
 
 __all__ = ["compute_stats", "read", "reduce", "select_features"]
 
@@ -45,7 +46,7 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
         matrix.rows(run.budget.block_rows),
         keep=_cell_filter(run),
         mito=mito,
-        batches=_batches(run),
+        batches=read_batches(run),
         n_workers=run.budget.n_workers,
         on_rows=run.count("stats", matrix.n_obs),
         client=run.client,
@@ -79,7 +80,8 @@ def select_features(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.io.stats import MatrixStats
 
     stats = MatrixStats.load(run.stage("stats"))
-    chosen = choose_genes(run, stats, folder)
+    chosen, table = choose_genes(run, stats)
+    table.to_csv(folder / "genes.csv", index=False)
     # Rows that the statistics found in order need no second look.
     rows = run.matrix.rows if stats.is_canonical else run.matrix.x
     store = write_features(
@@ -133,18 +135,6 @@ def reduce(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def choose_genes(run: Run, stats: MatrixStats, folder: Path) -> IntArray:
-    """Return the variable genes, ascending; writes what is known of all into ``genes.csv``."""
-    from scrcl.io.hvg import seurat_hvg
-
-    seen = np.flatnonzero(stats.gene_cells >= run.config.features.min_cells)
-    mean, var = stats.moments("linear")
-    chosen, table = seurat_hvg(mean[seen], var[seen], n_top=run.config.features.n_top_genes)
-    table.to_csv(folder / "genes.csv", index=False)
-    np.save(folder / "seen.npy", seen)
-    return seen[chosen]
-
-
 def _cell_filter(run: Run) -> CellFilter:
     from scrcl.io.stats import CellFilter
 
@@ -168,26 +158,6 @@ def _mitochondrial(run: Run) -> BoolArray:
         )
         raise InputError(message)
     return mito
-
-
-def _batches(run: Run) -> Batches | None:
-    """Return the batch of each cell, by ``batch_key``."""
-    import pandas as pd
-
-    from scrcl.io.stats import Batches
-
-    key = run.config.batch_key
-    if key is None:
-        return None
-    obs = run.matrix.load_obs()
-    codes, names = pd.factorize(obs[key].astype(str).where(obs[key].notna()), sort=True)
-    if (codes < 0).any():
-        message = (
-            f"batch_key must tell the batch of each cell; {int((codes < 0).sum()):,} cells have none "
-            f"in obs[{key!r}], the first is {obs.index[int(np.argmax(codes < 0))]}. Fill the column."
-        )
-        raise InputError(message)
-    return Batches(codes.astype(np.int32), tuple(map(str, names)))
 
 
 def _require_counts(run: Run, stats: MatrixStats) -> None:

@@ -24,9 +24,8 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
     matrix = run.open_matrix(folder)
     if matrix.layout == "csc":
         matrix.x(run.budget.block_rows)  # the first look at rows writes them
-    # Damaged annotations are found now; they are read again where they are needed, since names take
-    # more memory than all else that the next stages hold of a cell.
-    matrix.load_obs()
+    # Annotations are read where they are needed, at the end; that they can be is seen now.
+    matrix.check_obs()
     return {
         "n_cells": matrix.n_obs,
         "n_genes": matrix.n_vars,

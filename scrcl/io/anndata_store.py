@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_anndata", "read_obs"]
 
+_CHECK_ROWS = 65_536
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
 
@@ -47,6 +48,23 @@ def read_obs(path: Path) -> pd.DataFrame:
     with _readable(path), store_root(path) as root:
         obs: pd.DataFrame = read_elem(root["obs"])
     return obs
+
+
+def _check_obs(path: Path) -> None:
+    """Read all of ``obs``, but hold a piece of it only: names are what takes most memory of a cell."""
+    with _readable(path), store_root(path) as root:
+        for array in _arrays(root["obs"]):
+            for start in range(0, array.shape[0] if array.ndim else 0, _CHECK_ROWS):
+                array[start : start + _CHECK_ROWS]
+
+
+def _arrays(group: Any) -> Iterator[Any]:
+    for name in group:
+        element = group[name]
+        if hasattr(element, "shape"):
+            yield element
+        else:
+            yield from _arrays(element)
 
 
 def _read_obsm(path: Path) -> dict[str, np.ndarray]:
@@ -109,6 +127,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         var=read_elem(root[var_name]),
         load_obs=partial(read_obs, path),
         load_obsm=partial(_read_obsm, path),
+        check_obs=partial(_check_obs, path),
         identity=identity,
         rows=rows,
     )

@@ -81,6 +81,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         var=with_unique_names(_joined_var(samples, indexes, genes), kind="gene", label=label),
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
+        check_obs=lambda: _check_all(samples),
         identity={
             "samples": [s.identity for s in samples],
             "shape": [n_obs, len(genes)],
@@ -88,6 +89,11 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         },
         rows=rows,
     )
+
+
+def _check_all(samples: list[CellMatrix]) -> None:
+    for sample in samples:
+        sample.check_obs()
 
 
 def _on_genes(sample: CellMatrix, block_rows: int, lookup: IntArray, n_genes: int) -> da.Array:

@@ -85,6 +85,9 @@ class CellMatrix:
         cells take more memory than all else that grows with them: `obs` and `obsm` read at first use.
     identity
         What fingerprints the input, ready for JSON.
+    check_obs
+        Reads the annotations of the cells through, a piece at a time: raises StoreError where they are
+        damaged.
     rows
         Dask array of row blocks as they are stored, from a number of rows.
     """
@@ -101,6 +104,7 @@ class CellMatrix:
     load_obsm: Callable[[], dict[str, np.ndarray]] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
+    check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def __post_init__(self) -> None:
         if not (self.n_obs and self.n_vars):

@@ -17,7 +17,8 @@ import pandas as pd
 
 from scrcl import __version__
 from scrcl._progress import Silent
-from scrcl.engine.convert_folder import Work, naming_full_disk, require_room
+from scrcl.engine.convert_folder import Work
+from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.run_folder import fingerprint_of
 from scrcl.errors import InputError
 from scrcl.io import store

@@ -1,4 +1,4 @@
-"""The hidden folder in which a store grows, and the disk that must hold it.
+"""The hidden folder in which a store grows.
 
 ``.<name>.converting`` lies beside OUT: the store so far, copies of inputs that are not in order, and
 a journal. The store takes the name OUT when it is whole, and then the folder goes.
@@ -6,10 +6,8 @@ a journal. The store takes the name OUT when it is whole, and then the folder go
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +21,10 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
 
-__all__ = ["Work", "naming_full_disk", "require_room"]
+__all__ = ["Work"]
 
 _JOURNAL = "journal.json"
 _LOCK = ".lock"
-_FREE_BYTES = 1 << 20
 
 
 class Work:
@@ -102,33 +99,3 @@ class Work:
     def move(self) -> None:
         """Give the finished store its name."""
         (self.path / "store").rename(self.out)
-
-
-def require_room(out: Path, n_bytes: int, what: str) -> None:
-    """Raise StoreError where the disk of ``out`` has less than ``n_bytes`` for ``what``."""
-    free = shutil.disk_usage(out.absolute().parent).free
-    if n_bytes > free:
-        msg = (
-            f"The disk of {out} must have room for {what}, about {n_bytes / 1e9:,.1f} GB; "
-            f"{free / 1e9:,.1f} GB are free. Make room and run the same command again: it goes on "
-            "from here."
-        )
-        raise StoreError(msg)
-
-
-@contextmanager
-def naming_full_disk(out: Path) -> Iterator[None]:
-    """Raise StoreError where the cause is a full disk; NumPy says so by no number."""
-    try:
-        yield
-    except ScrclError:
-        raise
-    except OSError as error:
-        full = error.errno is None and shutil.disk_usage(out.absolute().parent).free < _FREE_BYTES
-        if error.errno == errno.ENOSPC or full:
-            msg = (
-                f"The disk of {out} must have room; it is full. Make room and run the same command "
-                "again: it goes on from here."
-            )
-            raise StoreError(msg) from error
-        raise

@@ -10,6 +10,7 @@ import numpy as np
 from scrcl._atomic import atomic_path, remove
 from scrcl.engine.annotate import collect
 from scrcl.engine.device import versions
+from scrcl.engine.disk import require_room
 from scrcl.engine.sizes import format_bytes
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["build_report"]
+
+_HDF5_BYTES = 2_000_000
+"""What many small elements take, and the report beside them."""
 
 
 def build_report(run: Run, folder: Path) -> dict[str, Any]:
@@ -71,6 +75,7 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
     obsm = dict(found.obsm)
     if "spatial" in run.matrix.obsm:
         obsm["spatial"] = np.asarray(run.matrix.obsm["spatial"])[rows]
+    require_room(run.folder.path, _result_bytes(run, found), "the result")
     write_result(
         run.folder.path / name,
         fmt=run.config.format,
@@ -82,6 +87,15 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
         x=run.matrix.x(run.budget.block_rows)[rows] if run.config.keep_x else None,
     )
     return name
+
+
+def _result_bytes(run: Run, found: Annotations) -> int:
+    """Return the bytes of the large arrays: HDF5 cannot even close its file on a full disk."""
+    graphs: int = sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values())
+    x = 8 * (run.matrix.nnz or 0) if run.config.keep_x else 0
+    embeddings = sum(int(array.nbytes) for array in found.obsm.values())
+    tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)
+    return embeddings + graphs + x + tables + _HDF5_BYTES
 
 
 def _var(run: Run) -> pd.DataFrame:

@@ -53,8 +53,8 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
         gene_name=lambda gene: str(matrix.var.index[gene]),
     )
     n_kept, n_seen = int(stats.kept.sum()), int((stats.gene_cells > 0).sum())
-    _require_enough(run, n_kept, n_seen)
     _require_counts(run, stats)
+    _require_enough(run, n_kept, n_seen)
     if stats.already_log:
         run.reporter.note("the values are not counts; they are taken as log-normalised.")
     stats.save(folder)
@@ -179,8 +179,9 @@ def _require_enough(run: Run, n_cells: int, n_genes: int) -> None:
     smallest = run.config.graph.n_neighbors + 2
     if n_cells < smallest:
         message = (
-            f"cells with counts must be at least {smallest} for {smallest - 2} neighbours; "
-            f"got {n_cells}. Lower graph.n_neighbors, or check the input."
+            f"cells that have counts and pass the filters must be at least {smallest} for "
+            f"{smallest - 2} neighbours; got {n_cells}. Lower graph.n_neighbors, widen the filters, "
+            "or check the input."
         )
         raise InputError(message)
     if n_genes < 2:

@@ -7,16 +7,15 @@ somebody else, is refused; a lock keeps two processes apart and dies with its pr
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
+from scrcl.engine.disk import naming_full_disk
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = ["RunFolder", "fingerprint_of", "read_manifest"]
 _OURS = ("stages", "checkpoints", "result.h5ad", "result.zarr", "report.html", "config.toml")
 _MANIFEST = "run.json"
 _CHEAP_STAGES = 2
-_FREE_BYTES = 1 << 20
 _LOCK = ".lock"
 
 
@@ -97,13 +95,13 @@ class RunFolder:
         try:
             _lock(lock, path)
             folder = cls(path, _adopt(path, fingerprint, settings, restart))
-            try:
-                yield folder
-            except (InputError, OSError) as error:
-                _name_full_disk(error, path)
-                if is_new and not folder.has_work:
-                    folder.discard(made)
-                raise
+            with naming_full_disk(path):
+                try:
+                    yield folder
+                except (InputError, StoreError):
+                    if is_new and not folder.has_work:
+                        folder.discard(made)
+                    raise
         finally:
             os.close(lock)
 
@@ -172,19 +170,6 @@ def _refuse_foreign(path: Path) -> None:
             "Name another OUT."
         )
         raise ResumeError(message)
-
-
-def _name_full_disk(error: Exception, path: Path) -> None:
-    """Raise StoreError where the cause is a full disk; NumPy says so by no number."""
-    if not isinstance(error, OSError):
-        return
-    full = error.errno is None and shutil.disk_usage(path).free < _FREE_BYTES
-    if error.errno == errno.ENOSPC or full:
-        message = (
-            f"the disk of {path} must have room; it is full. Make room and run the same command "
-            "again: finished stages are kept."
-        )
-        raise StoreError(message) from error
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -136,10 +136,17 @@ def clip_sums(
 def _sum_block(start: int, block: Csr, *, clip: FloatArray, batch_of_row: IntArray) -> _Sums:
     """Return the sums of the batches that have rows in the block."""
     codes = batch_of_row[start : start + block.shape[0]]
-    present, slots = np.unique(codes, return_inverse=True)
-    sums = np.zeros((len(present), block.shape[1], 2))
-    compiled(_add_clipped)(block.data, block.indices, block.indptr, slots, present, clip, sums)
-    return {int(batch): sums[slot] for slot, batch in enumerate(present) if batch >= 0}
+    # One batch after the other: the sums of all of them would not stay in the cache.
+    order = np.argsort(codes, kind="stable")
+    present, starts = np.unique(codes[order], return_index=True)
+    sums = {}
+    for batch, rows in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+        if batch >= 0:
+            sums[batch] = np.zeros((block.shape[1], 2))
+            compiled(_add_clipped)(
+                block.data, block.indices, block.indptr, rows, clip[batch], sums[batch]
+            )
+    return sums
 
 
 def _add(total: _Sums, more: _Sums) -> _Sums:
@@ -147,7 +154,7 @@ def _add(total: _Sums, more: _Sums) -> _Sums:
         if batch in total:
             total[batch] += sums
         else:
-            total[batch] = sums.copy()  # else the whole block's sums would stay
+            total[batch] = sums
     return total
 
 
@@ -155,22 +162,17 @@ def _add_clipped(
     data: FloatArray,
     indices: IntArray,
     indptr: IntArray,
-    slots: IntArray,
-    batches: IntArray,
-    clip: FloatArray,
+    rows: IntArray,
+    limit: FloatArray,
     sums: FloatArray,
 ) -> None:
-    """Add the rows' clipped values and their squares to ``sums`` of the rows' slots."""
-    for row in range(len(indptr) - 1):
-        slot = slots[row]
-        batch = batches[slot]
-        if batch < 0:
-            continue
+    """Add the rows' clipped values and their squares to ``sums``."""
+    for row in rows:
         for at in range(indptr[row], indptr[row + 1]):
             gene = indices[at]
-            value = min(np.float64(data[at]), clip[batch, gene])
-            sums[slot, gene, 0] += value
-            sums[slot, gene, 1] += value * value
+            value = min(np.float64(data[at]), limit[gene])
+            sums[gene, 0] += value
+            sums[gene, 1] += value * value
 
 
 def _no_regression(name: str, n_varying: int) -> InputError:

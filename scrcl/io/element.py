@@ -42,7 +42,8 @@ def store_root(path: Path) -> Iterator[Any]:
 
 
 def _open_zarr(path: Path) -> zarr.Group:
-    return zarr.open_group(path, mode="r")
+    # Not the consolidated metadata: other tools may have changed the store since.
+    return zarr.open_group(path, mode="r", use_consolidated=False)
 
 
 @contextmanager
@@ -176,7 +177,7 @@ class DenseRows(_Rows):
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{type(error).__name__}: {error}".strip(": .")
 
 
 def _first_broken(array: Any, name: str, start: int, stop: int) -> tuple[str, int, int]:

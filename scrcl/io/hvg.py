@@ -90,7 +90,7 @@ def highly_variable(
         categories); a single one stands for all cells.
     n_top
         Genes wanted. With ``seurat`` and ``cell_ranger`` and one batch, ties at the cut-off are all
-        taken and genes without dispersion never are, so the number can differ.
+        taken and genes without a score are not, so the number can differ.
     clipped
         The second read of the counts that ``seurat_v3`` needs, and no other flavour.
     gene_names

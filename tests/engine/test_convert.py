@@ -14,7 +14,8 @@ from scipy import sparse
 
 from scrcl._progress import Silent
 from scrcl.engine.convert import convert
-from scrcl.engine.convert_folder import Work, require_room
+from scrcl.engine.convert_folder import Work
+from scrcl.engine.disk import require_room
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.io import store
 from scrcl.io.exact import exact_x
@@ -302,7 +303,7 @@ def test_a_full_disk_is_named_and_the_work_goes_on_when_there_is_room(cells, tmp
 
 
 def test_what_the_disk_cannot_hold_is_refused(tmp_path):
-    with pytest.raises(StoreError, match=r"room for the store, about 1,000,000.0 GB; .* are free"):
+    with pytest.raises(StoreError, match=r"room for the store, about 1e\+06 GB; .* are free"):
         require_room(tmp_path / "out.zarr", 10**15, "the store")
 
 

@@ -300,7 +300,7 @@ def bad(adata, **changes):
             "not below 0; got -",
         ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
-        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells with counts"),
+        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells that have counts"),
         (lambda: make_cells(n_cells=5), {}, InputError, "at least 10"),
         (make_cells, {"device": "cuda:7"}, InputError, "CUDA devices"),
     ],

@@ -66,7 +66,7 @@ def test_the_work_on_a_block_can_be_sent_to_another_process():
     from scrcl.io.clipped import _sum_block
 
     counts, limits, codes = example(3)
-    work = pickle.loads(pickle.dumps(partial(_sum_block, clip=limits, batch_of_row=codes)))  # noqa: S301
+    work = pickle.loads(pickle.dumps(partial(_sum_block, clip=limits, batch_of_row=codes)))
     for batch, found in work(0, counts).items():
         np.testing.assert_allclose(found[:, 0], naive_sums(counts, limits, codes)[0][batch])
 

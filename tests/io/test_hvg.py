@@ -257,7 +257,8 @@ def no_cells(n_genes=60):
 
 def one_cell(n_genes=60):
     has = np.arange(n_genes) % 2
-    return BatchMoments(1, has, has * 3.0, has * 1e-9)
+    noise = np.random.default_rng(0).random((2, n_genes)) * has
+    return BatchMoments(1, has, 3 * noise[0], 1e-9 * noise[1])
 
 
 @pytest.mark.parametrize("flavor", ["seurat", "cell_ranger"])

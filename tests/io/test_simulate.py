@@ -84,7 +84,7 @@ def test_rows_are_canonical_counts():
 
 
 def test_threads_and_pickled_copies_draw_the_same_rows():
-    copy = pickle.loads(pickle.dumps(SMALL))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(SMALL))
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda start: copy.rows(start, start + 100), range(0, 700, 100)))
     assert same(sparse.vstack(parts).tocsr(), SMALL.rows(0, 700))

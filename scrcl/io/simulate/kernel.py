@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_counts"]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def draw_counts(
     rng: np.random.Generator,
     profiles: FloatArray,
@@ -90,7 +90,7 @@ def draw_counts(
     return ends
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _cluster_size(u: float, x: float) -> int:
     """Return the size of a cluster; 0, with probability 1 - log(1 + x) / x, where there is none.
 

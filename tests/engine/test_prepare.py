@@ -1,0 +1,310 @@
+"""From files to components: settings, formats, clients, damage and full disks."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scrcl.engine.config import load_config
+from scrcl.engine.convert import convert
+from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
+from scrcl.errors import InputError, StoreError
+from scrcl.io.open import open_input
+from scrcl.io.stats import MatrixStats
+from tests.cells import FAST, make_cells
+from tests.stores import FORMATS, write_store
+
+PREPARED = ("stats/sums", "stats/cell_counts", "features/genes", "features/gram", "reduce/scores")
+
+
+def prepared(inputs, out, **overrides):
+    """Run up to the components; returns their arrays, those that there are."""
+    how = {name: overrides.pop(name) for name in ("client",) if name in overrides}
+    config = load_config(overrides={**FAST, "device": "cpu", **overrides})
+    run_pipeline(inputs, out, config, until="reduce", **how)
+    files = {name: out / "stages" / f"{name}.npy" for name in PREPARED}
+    return {name: np.load(file) for name, file in files.items() if file.exists()}
+
+
+def assert_close(found, expected):
+    for name in ("stats/cell_counts", "features/genes"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    np.testing.assert_allclose(
+        found["features/gram"], expected["features/gram"], rtol=1e-5, atol=1e-3
+    )
+    np.testing.assert_allclose(found["reduce/scores"], expected["reduce/scores"], atol=2e-3)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_gives_the_same_components(tmp_path, name):
+    adata = make_cells()
+    expected = prepared([write_store("h5ad csr", adata, tmp_path / "a")], tmp_path / "one")
+    found = prepared([write_store(name, adata, tmp_path / "b")], tmp_path / "two")
+    assert_close(found, expected)
+
+
+def test_the_order_of_samples_and_their_store_change_no_component(tmp_path):
+    adata = make_cells()
+    parts = {"a": adata[:90], "b": adata[90:200], "c": adata[200:]}
+    for name, part in parts.items():
+        part.copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    paths = {name: tmp_path / f"{name}.h5ad" for name in parts}
+    expected = prepared([paths[n] for n in "abc"], tmp_path / "abc")
+    turned = prepared([paths[n] for n in "cab"], tmp_path / "cab")
+    back = np.r_[40:240, 0:40]
+    np.testing.assert_array_equal(turned["features/genes"], expected["features/genes"])
+    np.testing.assert_allclose(turned["reduce/scores"][back], expected["reduce/scores"], atol=2e-3)
+    convert([paths[n] for n in "abc"], tmp_path / "joined.zarr")
+    assert_close(prepared([tmp_path / "joined.zarr"], tmp_path / "store"), expected)
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(block_rows=st.integers(1, 300), n_workers=st.integers(1, 4))
+def test_blocks_and_workers_change_no_component(tmp_path, monkeypatch, block_rows, n_workers):
+    from scrcl.engine import pipeline
+
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    cells = tmp_path / "cells.h5ad"
+    if not cells.exists():
+        make_cells().write_h5ad(cells)
+        prepared([cells], tmp_path / "whole")
+    expected = {n: np.load(tmp_path / "whole/stages" / f"{n}.npy") for n in PREPARED}
+    plan = pipeline.plan_budget
+
+    def other(*args, **kwargs):
+        return replace(plan(*args, **kwargs), block_rows=block_rows, n_workers=n_workers)
+
+    monkeypatch.setattr(pipeline, "plan_budget", other)
+    out = tmp_path / "runs" / f"{block_rows}-{n_workers}"
+    shutil.rmtree(out, ignore_errors=True)
+    assert_close(prepared([cells], out), expected)
+
+
+def test_a_distributed_client_gives_the_same_bits(cells, tmp_path):
+    from distributed import Client, LocalCluster
+
+    expected = prepared([cells], tmp_path / "threads")
+    cluster = LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    )
+    with cluster, Client(cluster) as client:
+        found = prepared([cells], tmp_path / "client", client=client)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def scanpy_genes(adata, kept, *, flavor, n_top, batch_key=None):
+    adata = adata[kept].copy()
+    sc.pp.filter_genes(adata, min_cells=1)
+    if flavor != "seurat_v3":
+        sc.pp.normalize_total(adata, target_sum=1e4)
+        sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=n_top, batch_key=batch_key)
+    return set(adata.var_names[adata.var["highly_variable"]])
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "cell_ranger", "seurat_v3"])
+@pytest.mark.parametrize("batch_key", [None, "donor"])
+def test_filters_flavours_and_batches_choose_the_genes_of_scanpy(tmp_path, flavor, batch_key):
+    # Scores tie in bins of two genes; with these numbers none does where the last gene is taken.
+    adata = make_cells(400, 600)
+    adata.obs["donor"] = pd.Categorical(np.random.default_rng(0).choice(["x", "y", "z"], 400))
+    adata.var_names = [f"MT-{i}" if i % 25 == 0 else f"gene{i}" for i in range(600)]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    x = adata.X
+    is_mito = np.arange(600) % 25 == 0
+    counts, genes = np.asarray(x.sum(1)).ravel(), np.diff(x.indptr)
+    share = np.asarray(x[:, is_mito].sum(1)).ravel() / counts
+    limits = {
+        "min_genes": int(np.quantile(genes, 0.1)),
+        "max_counts": float(np.quantile(counts, 0.9)),
+        "max_mito": float(np.quantile(share, 0.9)),
+    }
+    kept = (
+        (genes >= limits["min_genes"])
+        & (counts <= limits["max_counts"])
+        & (share <= limits["max_mito"])
+    )
+    found = prepared(
+        [tmp_path / "cells.h5ad"],
+        tmp_path / "out",
+        batch_key=batch_key,
+        features={**limits, "flavor": flavor, "n_top_genes": 150},
+    )
+    stats = MatrixStats.load(tmp_path / "out/stages/stats")
+    assert stats.kept.sum() == kept.sum() < 400
+    expected = scanpy_genes(adata, kept, flavor=flavor, n_top=150, batch_key=batch_key)
+    assert set(adata.var_names[found["features/genes"]]) == expected
+
+
+def test_genes_in_too_few_cells_are_not_chosen(cells, tmp_path):
+    found = prepared([cells], tmp_path / "out", features={"min_cells": 100})
+    n_cells = np.asarray((make_cells().X > 0).sum(axis=0)).ravel()
+    assert (n_cells < 100).any()
+    assert (n_cells[found["features/genes"]] >= 100).all()
+
+
+def test_many_genes_and_half_precision_give_nearly_the_same_components(cells, tmp_path):
+    expected = prepared([cells], tmp_path / "plain")
+    found = prepared(
+        [cells], tmp_path / "other", features={"dtype": "float16"}, reduce={"solver": "randomized", "n_comps": 12}
+    )  # fmt: skip
+    assert "features/gram" not in found
+    a, b = expected["reduce/scores"][:, :3], found["reduce/scores"][:, :3]
+    np.testing.assert_allclose(a, b, atol=0.05 * np.abs(a).max())
+
+
+def test_a_run_that_ended_early_goes_on(cells, tmp_path, config):
+    out = tmp_path / "out"
+    early = run_pipeline([cells], out, config, until="reduce")
+    assert [s["name"] for s in early.stages] == ["read", "stats", "features", "reduce"]
+    assert early.result_path is None
+    assert not (out / "report.html").exists()
+    done = run_pipeline([cells], out, config)
+    manifest = json.loads((out / "run.json").read_text())
+    assert [s["name"] for s in manifest["stages"]] == [stage.name for stage in STAGES]
+    assert manifest["stages"][:4] == early.stages
+    assert done.result_path.exists()
+    with pytest.raises(InputError, match="until must name a stage; got 'nowhere'"):
+        run_pipeline([cells], out, config, until="nowhere")
+
+
+def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
+    adata = make_cells()
+    adata[:120, :140].copy().write_h5ad(tmp_path / "a.h5ad")
+    adata[120:, 10:].copy().write_h5ad(tmp_path / "b.h5ad")
+    inputs = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    prepared(inputs, tmp_path / "inner")
+    prepared(inputs, tmp_path / "outer", join="outer")
+    n_genes = [
+        json.loads((tmp_path / out / "run.json").read_text())["stages"][0]["n_genes"]
+        for out in ("inner", "outer")
+    ]
+    assert n_genes == [130, 150]
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides", "message"),
+    [
+        (None, {"batch_key": "donor"}, r"batch_key must be a column of obs; got 'donor'"),
+        ("gap", {"batch_key": "donor"}, r"1 cells have none in obs\['donor'\], the first is cell7"),
+        (None, {"features": {"max_mito": 0.1}}, r"no name begins with 'MT-'"),
+        ("log", {"features": {"flavor": "seurat_v3"}}, r"seurat_v3 must have counts"),
+        (
+            "log",
+            {"features": {"max_mito": 0.1, "mito_prefix": "gene1"}},
+            r"max_mito must have counts",
+        ),
+        (None, {"features": {"min_genes": 10**6}}, r"cells .* must be at least"),
+    ],
+)
+def test_what_cannot_be_filtered_or_chosen_is_refused(tmp_path, change, overrides, message):
+    adata = make_cells()
+    if change == "gap":
+        adata.obs["donor"] = pd.Categorical(["x" if i != 7 else None for i in range(240)])
+    if change == "log":
+        sc.pp.normalize_total(adata)
+        sc.pp.log1p(adata)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match=message):
+        prepared([tmp_path / "cells.h5ad"], tmp_path / "out", **overrides)
+    assert not (tmp_path / "out").exists()
+
+
+def test_repeated_names_empty_cells_and_genes_are_no_obstacle(tmp_path, caplog):
+    adata = make_cells()
+    x = adata.X.tolil()
+    x[5] = x[77] = 0
+    x[:, 9] = 0
+    adata.X = x.tocsr()
+    adata.obs_names = ["same"] * 240
+    adata.var_names = ["twin", "twin", *adata.var_names[2:]]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    found = prepared([tmp_path / "cells.h5ad"], tmp_path / "out")
+    assert found["reduce/scores"].shape[0] == 238
+    assert 9 not in found["features/genes"]
+    matrix = open_input([tmp_path / "cells.h5ad"])
+    assert matrix.obs.index.is_unique
+    assert matrix.var.index[:2].tolist() == ["twin", "twin-1"]
+
+
+def test_a_damaged_sample_is_named_and_finished_stages_are_kept(cells, tmp_path):
+    make_cells(seed=1).write_h5ad(tmp_path / "other.h5ad")
+    convert([tmp_path / "other.h5ad"], tmp_path / "store.zarr")
+    prepared([cells, tmp_path / "store.zarr"], tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/stages/features")
+    chunk = tmp_path / "store.zarr/X/data/c/0"
+    before = chunk.stat()
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 3] ^= 4
+    chunk.write_bytes(content)
+    os.utime(
+        chunk, ns=(before.st_atime_ns, before.st_mtime_ns)
+    )  # the same file, as far as can be seen
+    with pytest.raises(StoreError, match=r"store\.zarr .*shard X/data/c/0.* rows 0 to 239"):
+        prepared([cells, tmp_path / "store.zarr"], tmp_path / "out")
+    assert (tmp_path / "out/stages/stats").is_dir()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
+    cells, tmp_path, small_disk, config
+):
+    expected = run_pipeline([cells], tmp_path / "whole", config)
+    out, size_kb, stopped_at, said = small_disk / "out", 64, set(), set()
+    while size_kb < 10**5:
+        try:
+            result = run_pipeline([cells], out, config)
+            break
+        except StoreError as error:
+            said.add(re.sub(r".* must have room", "", str(error))[:12])
+            done = json.loads((out / "run.json").read_text())["stages"] if out.exists() else []
+            stopped_at.add(len(done))
+            for stage in done:
+                assert (out / "stages" / stage["name"]).is_dir()
+        size_kb = int(size_kb * 1.15) + 16
+        resize = ["mount", "-o", f"remount,size={size_kb}k", str(small_disk)]
+        subprocess.run(resize, check=True)
+    assert len(stopped_at) >= 4
+    assert said <= {"; it is full", " for the res"}
+    ours, theirs = (anndata.read_h5ad(r.result_path) for r in (result, expected))
+    assert ours.obs["scrcl"].tolist() == theirs.obs["scrcl"].tolist()
+    np.testing.assert_array_equal(ours.obsm["X_scrcl"], theirs.obsm["X_scrcl"])
+
+
+def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path):
+    """Names are read at the end only: a matrix whose names cannot be had is reduced all the same."""
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+
+    def no_names():
+        raise AssertionError("names were read")
+
+    def open_matrix(scratch):
+        return replace(open_input([tmp_path / "cells.h5ad"], scratch=scratch), load_obs=no_names)
+
+    config = load_config(overrides={**FAST, "device": "cpu"})
+    done = run_matrix(open_matrix, tmp_path / "out", config, until="reduce")
+    assert done.stages[-1]["name"] == "reduce"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.errors import BudgetError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "Need", "Shape", "plan_budget", "stage_needs"]
 
-STREAM_BYTES = 320 * 10**6
+STREAM_BYTES = 430 * 10**6
 """Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
 
 LIBRARIES_BYTES = 650 * 10**6
@@ -42,7 +42,7 @@ MAX_BLOCK_ROWS = 16_384
 STATS_BYTES_PER_VALUE = 24
 """A value of X in flight while it is summed: encoded, decoded, and as the compiled loops want it."""
 
-FEATURES_BYTES_PER_VALUE = 60
+FEATURES_BYTES_PER_VALUE = 28
 """The same while the chosen genes are taken out, normalised and multiplied."""
 
 MOMENT_BYTES = 56
@@ -139,8 +139,8 @@ class Shape:
 
     @property
     def gram_bytes(self) -> int:
-        """One matrix of products of the selected genes, in float64."""
-        return 8 * self.n_genes**2 if self.gram else 0
+        """One triangle of products of the selected genes, in float32."""
+        return 2 * self.n_genes**2 if self.gram else 0
 
     def _anchors(self, n_seeds: int) -> float:
         """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
@@ -184,16 +184,24 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
     n, k = shape.n_cells, shape.n_neighbors
     edges = MORE_NEIGHBORS * k
     dense = 8 * shape.dense_block_rows * max(shape.n_features, shape.n_comps)
-    chosen_per_row = shape.chosen_values / max(n, 1)
     result = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps + 24 * k
-    names = ANNOTATION_BYTES * n
+    products = Need(
+        # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
+        STREAM_BYTES + TOTALS_BYTES * n + 13 * shape.gram_bytes,
+        # A triangle at work and one waiting, and rows made dense where they nearly are.
+        int(shape.block_values * FEATURES_BYTES_PER_VALUE)
+        + 4 * shape.gram_bytes
+        + 8_192 * shape.n_genes,
+        int(6 * shape.chosen_values) + 8 * n + 4 * shape.gram_bytes,
+        shared=True,
+    )
 
     def learning(cell_bytes: float) -> int:
         return LIBRARIES_BYTES + int(n * cell_bytes)
 
     return {
         "read": Need(
-            STREAM_BYTES + names,
+            STREAM_BYTES,
             (64 << 20) if shape.by_genes else 0,
             int(8 * shape.n_values) if shape.by_genes else 0,
         ),
@@ -203,18 +211,9 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             17 * n + shape.moments_bytes,
             shared=True,
         ),
-        "features": Need(
-            STREAM_BYTES + TOTALS_BYTES * n + 3 * shape.gram_bytes,
-            int(shape.block_values * FEATURES_BYTES_PER_VALUE) + 2 * shape.gram_bytes,
-            int(6 * shape.chosen_values) + 8 * n + shape.gram_bytes,
-            shared=True,
-        ),
-        "reduce": Need(
-            STREAM_BYTES + 3 * shape.gram_bytes,
-            int(shape.block_rows * (20 * chosen_per_row + 12 * shape.n_comps)),
-            4 * n * shape.n_comps,
-            shared=True,
-        ),
+        "features": products,
+        # The allocator keeps what the products took.
+        "reduce": replace(products, disk_bytes=4 * n * shape.n_comps),
         "graph": Need(
             learning(8 * shape.n_comps + (8 + 30 * MORE_NEIGHBORS) * k),
             dense,

@@ -91,7 +91,9 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
 
 def _result_bytes(run: Run, found: Annotations) -> int:
     """Return the bytes of the large arrays: HDF5 cannot even close its file on a full disk."""
-    graphs: int = sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values())
+    graphs: int = sum(
+        m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values()
+    )
     x = 8 * (run.matrix.nnz or 0) if run.config.keep_x else 0
     embeddings = sum(int(array.nbytes) for array in found.obsm.values())
     tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)

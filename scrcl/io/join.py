@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["Join", "join_samples"]
+__all__ = ["Join", "join_samples", "require_join"]
 
 Join: TypeAlias = Literal["inner", "outer"]
 """Which genes a join keeps: those that all samples have, or those that any has."""
@@ -55,8 +55,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         No gene is common to all, a sample repeats a gene name and has no ``gene_ids``, or ``how``
         is unknown.
     """
-    if how not in get_args(Join):
-        raise InputError(f"join must be inner or outer; got {how!r}.")
+    require_join(how)
     indexes = _gene_indexes(samples)
     _require_unique(samples, indexes)
     common = _common_genes(samples, indexes)
@@ -94,6 +93,12 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
 def _check_all(samples: list[CellMatrix]) -> None:
     for sample in samples:
         sample.check_obs()
+
+
+def require_join(how: str) -> None:
+    """Raise InputError where ``how`` is no way to join."""
+    if how not in get_args(Join):
+        raise InputError(f"join must be inner or outer; got {how!r}.")
 
 
 def _on_genes(sample: CellMatrix, block_rows: int, lookup: IntArray, n_genes: int) -> da.Array:

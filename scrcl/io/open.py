@@ -15,7 +15,7 @@ import h5py
 from scrcl.errors import InputError, StoreError
 from scrcl.io.anndata_store import open_anndata
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.join import join_samples
+from scrcl.io.join import join_samples, require_join
 from scrcl.io.memory import from_anndata
 from scrcl.io.mtx import matrix_file, open_mtx
 from scrcl.io.old_anndata import is_old, open_old
@@ -67,6 +67,7 @@ def open_input(
     """
     if not paths:
         raise InputError("paths must name at least one input; got none.")
+    require_join(join)
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
     if len(opened) > 1:

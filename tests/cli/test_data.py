@@ -1,0 +1,136 @@
+"""Commands about data: plan, convert, simulate; and what run takes of them."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.cells import make_cells
+from tests.cli.test_main import fast, scrcl
+
+__all__ = ["scrcl"]
+
+
+def test_a_plan_says_what_each_stage_takes_and_reads_no_value(scrcl, cells, tmp_path):
+    code, said, _ = scrcl("plan", cells, "--json")
+    assert code == 0
+    planned = json.loads(said)
+    assert [stage["name"] for stage in planned["stages"]][:4] == [
+        "read",
+        "stats",
+        "features",
+        "reduce",
+    ]
+    assert len(planned["stages"]) == 10
+    assert planned["refusal"] is None
+    assert planned["least_bytes"] < planned["memory_bytes"]
+    _, said, _ = scrcl("plan", cells, "--until", "reduce")
+    assert "reduce" in said
+    assert "train" not in said
+    assert [p.name for p in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def test_a_plan_that_does_not_fit_is_shown_and_refused(scrcl, cells):
+    code, said, errors = scrcl("plan", cells, "--memory", "200MB")
+    assert code == 2
+    assert "features" in said
+    assert "memory must be at least" in errors
+
+
+def test_what_a_plan_says_is_enough_is_enough(scrcl, cells, tmp_path):
+    _, said, _ = scrcl("plan", cells, "--json", *fast())
+    least = json.loads(said)["least_bytes"]
+    arguments = fast("--quiet", "--n-clusters", 3, "--memory", f"{least}B")
+    assert scrcl("run", cells, "-o", tmp_path / "out", *arguments)[0] == 0
+    manifest = json.loads((tmp_path / "out/run.json").read_text())
+    assert manifest["n_clusters"] == 3
+
+
+def test_samples_become_one_store_that_a_run_takes(scrcl, cells, tmp_path):
+    other = tmp_path / "other.h5ad"
+    make_cells(seed=1)[:, :120].copy().write_h5ad(other)
+    store = tmp_path / "atlas.zarr"
+    code, said, _ = scrcl("convert", cells, other, "-o", store, "--join", "outer")
+    assert code == 0
+    assert "stored values" in said
+    found = anndata.read_zarr(store)
+    assert found.shape == (480, 150)
+    assert found.X[240:, 120:].nnz == 0
+    code, said, errors = scrcl("convert", cells, "-o", store)
+    assert code == 2
+    assert "OUT must not exist" in errors
+    arguments = ["--batch-key", "sample", "--until", "reduce"]
+    code, said, _ = scrcl("run", store, "-o", tmp_path / "out", *fast(*arguments))
+    assert code == 0
+    assert "ready up to reduce" in said
+
+
+def test_rows_are_stored_in_the_order_of_a_column(scrcl, cells, tmp_path):
+    store = tmp_path / "atlas.zarr"
+    assert scrcl("convert", cells, "-o", store, "--order", "cell_type", "--quiet")[0] == 0
+    labels = anndata.read_zarr(store).obs["cell_type"]
+    assert labels.is_monotonic_increasing
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_a_simulated_atlas_has_what_was_asked_for(scrcl, tmp_path, spatial):
+    store = tmp_path / "atlas.zarr"
+    sizes = ["--cells", 700, "--genes", 400, "--types", 5, "--samples", 2]
+    flags = ["--spatial"] if spatial else []
+    code, said, _ = scrcl("simulate", "-o", store, *sizes, "--seed", 3, *flags)
+    assert code == 0
+    assert "700" in said
+    found = anndata.read_zarr(store)
+    assert found.shape == (700, 400)
+    assert found.obs["cell_type"].nunique() == 5
+    assert found.obs["sample"].nunique() == 2
+    assert ("spatial" in found.obsm) == spatial
+    assert found.X.dtype.kind == "u"
+    again = tmp_path / "again.zarr"
+    scrcl("simulate", "-o", again, *sizes, "--seed", 3, "--quiet", *flags)
+    other = anndata.read_zarr(again)
+    np.testing.assert_array_equal(found.X.toarray(), other.X.toarray())
+    pd.testing.assert_frame_equal(found.obs, other.obs)
+
+
+def test_real_cells_are_templates(scrcl, cells, tmp_path):
+    store = tmp_path / "atlas.zarr"
+    code, _, _ = scrcl("simulate", "-o", store, "--cells", 900, "--samples", 1, "--from", cells)
+    assert code == 0
+    found, real = anndata.read_zarr(store), anndata.read_h5ad(cells)
+    assert set(found.obs["cell_type"]) == set(real.obs["cell_type"])
+    assert found.var_names.tolist() == real.var_names.tolist()
+    for kind in found.obs["cell_type"].cat.categories:
+        ours = np.asarray(found[found.obs["cell_type"] == kind].X.mean(axis=0)).ravel()
+        theirs = np.asarray(real[real.obs["cell_type"] == kind].X.mean(axis=0)).ravel()
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "-o", "{tmp}/x.zarr", "--cells", "0"], "cells"),
+        (["simulate", "-o", "{tmp}/x.zarr", "--cells", "9", "--types", "40"], "types"),
+        (["simulate", "-o", "{tmp}/x.zarr", "--from", "{cells}", "--labels", "no"], "cell_type"),
+        (["simulate", "-o", "{tmp}/x.zarr", "--from", "{tmp}/none.h5ad"], "none.h5ad"),
+        (["convert", "{tmp}/none.h5ad", "-o", "{tmp}/x.zarr"], "none.h5ad"),
+        (["convert", "{cells}", "-o", "{cells}"], "OUT"),
+        (["convert", "{cells}", "-o", "{tmp}/x.zarr", "--order", "nowhere"], "order"),
+        (["convert", "{cells}", "-o", "{tmp}/x.zarr", "--join", "left"], "inner or outer"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--until", "lunch"], "until"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--join", "left"], "join"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--batch-key", "no"], "batch_key"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--set", "features.max_mito=20"], "max_mito"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--set", "features.flavor=best"], "flavor"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--scheduler", "tcp://127.0.0.1:9"], "scheduler"),
+    ],
+)
+def test_bad_input_leaves_nothing(scrcl, cells, tmp_path, arguments, message):
+    filled = [text.format(cells=cells, tmp=tmp_path) for text in arguments]
+    code, _, said = scrcl(*filled)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.h5ad"]

@@ -109,8 +109,8 @@ SECTIONS: dict[str, _Section] = {
 
 CAVEATS = {
     "scale": "Seconds are medians, peaks the largest seen: the kernel's of the whole process, and those that the "
-    "run records a stage. Stores were in the page cache as far as it holds them; libraries are imported anew "
-    "in each process, and compiled code comes from its cache after the first run.",
+    "run records a stage. Stores were read through before each run, so they lie in the page cache as far as it "
+    "holds them; libraries are imported anew in each process, compiled code comes from its cache.",
     "decode": "Both read the same blocks of rows with the same threads, in one process; bytes are of the values "
     "and columns as they are stored. Cold: files put out of the page cache before each pass, by advice to the "
     "kernel; caches below it (of a virtual disk) stay.",
@@ -121,7 +121,7 @@ CAVEATS = {
     "by a full decomposition in float64; it means little where the singular values at the cut hardly differ "
     "(gap: one minus the ratio of the first left out to the last kept).",
     "plan": "Ratios are of what was planned to what it took (the runs of the first section). Planned seconds are "
-    "those of other cores: compare stages.",
+    "those of other cores: what tells is how alike the ratios of the stages are.",
 }
 
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.reduce_runs import median, settings_for
+from bench.reduce_runs import median, settings_for, store_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from scrcl.io.matrix import CellMatrix
 
@@ -97,17 +97,13 @@ def _row(sizes: np.ndarray, decoding: list[float], passing: list[float]) -> dict
 
 def _uncache(path: Path) -> None:
     """Put the files of a store out of the page cache, as far as the kernel does so on advice."""
-    for file in _files(path):
+    for file in store_files(path):
         descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    return (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else iter([path])
 
 
 def gzip_of(atlas: Path, folder: Path, n_cells: int = GZIP_CELLS) -> Path:

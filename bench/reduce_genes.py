@@ -196,7 +196,9 @@ def genes_table(rows: list[dict[str, Any]]) -> list[str]:
         )
     told = [choice for row in rows for choice in row["genes_that_differ"].values()]
     same = sum(choice.get("differ") == 0 for choice in told)
-    return [*lines, "", f"{same} of {len(told)} choices are the same."]
+    refused = sum(choice.get("refused") == "by both" for choice in told)
+    more = f", {refused} refused by both" if refused else ""
+    return [*lines, "", f"{same} of {len(told)} choices are the same{more}."]
 
 
 def _told(choice: dict[str, Any]) -> str:

@@ -98,8 +98,9 @@ def test_the_sizes_of_a_block_are_those_of_its_stored_types():
 
 
 @pytest.mark.slow
-def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy):
-    text, found = toy("peers")
+def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
+    make_cells(n_cells=400, n_genes=300).write_h5ad(tmp_path / "cells.h5ad")
+    text, found = toy("peers", atlas=tmp_path / "cells.h5ad")
     sides = found["peers"]["sides"]
     assert set(sides) == set(reduce_peers.SIDES)
     assert all(f"| {name} | 1 |" in text for name in reduce_peers.SIDES.values())

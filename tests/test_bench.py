@@ -110,7 +110,7 @@ def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_peer_that_runs_out_of_memory_is_reported_and_the_others_go_on(toy):
+def test_a_peer_that_its_memory_does_not_do_for_is_reported_and_the_others_go_on(toy):
     text, found = toy("peers", **{"limit-gb": 0.5})
     sides = found["peers"]["sides"]
     assert "failed" in sides["memory"]

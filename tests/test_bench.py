@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from bench import accuracy, scale
+from bench import accuracy, reduce, reduce_decode, reduce_peers, scale, storage
+from scrcl.io.matrix import StoredRows
 from tests.cells import FAST_SETTINGS, make_cells
 
 
@@ -41,3 +43,112 @@ def test_the_scale_table_has_a_row_a_stage(tmp_path, quick):
     for stage in ("read", "train", "report", "**whole process**"):
         assert f"| {stage} |" in text
     assert json.loads(out.with_suffix(".json").read_text())[0]["n_cells"] == 300
+
+
+@pytest.fixture
+def toy(tmp_path):
+    def run(*sections, **extra):
+        out = tmp_path / "reduce.md"
+        options = {"sizes": "400,800", "genes": 300, "gzip-cells": 200, "repeats": 1, "workers": 2,
+                   "scanpy": 400, "dask-rows": 100, "memory": "1GB"}  # fmt: skip
+        options |= {"atlases": tmp_path / "atlases", "only": ",".join(sections), "out": out}
+        arguments = [
+            str(part) for key, value in (options | extra).items() for part in (f"--{key}", value)
+        ]
+        reduce.main(arguments)
+        return out.read_text(), json.loads(out.with_suffix(".json").read_text())
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_way_to_components_is_measured_by_size_and_set_beside_its_plan(toy):
+    text, found = toy("plan", "scale")
+    for stage in ("read", "stats", "features", "reduce", "**whole process**"):
+        assert f"| {stage} |" in text
+    assert [size["n_cells"] for size in found["scale"]["sizes"]] == [400, 800]
+    assert 1.5 < found["scale"]["largest_over_smallest"]["stored_values"] < 2.5
+    assert [row["stage"] for row in found["plan"]] == ["read", "stats", "features", "reduce"] * 2
+    stages = [stage for size in found["scale"]["sizes"] for stage in size["stages"]]
+    assert [row["seconds"] for row in found["plan"]] == [stage["seconds"] for stage in stages]
+
+
+@pytest.mark.slow
+def test_decoding_alone_is_measured_on_the_same_blocks_for_each_kind_of_store(toy):
+    text, found = toy("decode")
+    rows = found["decode"]
+    assert [(row["n_cells"], row["cached"]) for row in rows] == [
+        (400, True), (400, False), (200, True), (200, False)
+    ]  # fmt: skip
+    assert "gzip.h5ad | 200 | cold | 2 |" in text
+    for row, bytes_a_value in zip(rows, (4, 4, 8, 8), strict=True):
+        assert row["decoded_bytes"] in {
+            row["stored_values"] * bytes_a_value,
+            row["stored_values"] * 3,
+        }
+        assert row["stats_seconds"] > 0 < row["decode_seconds"]
+
+
+def test_the_sizes_of_a_block_are_those_of_its_stored_types():
+    stored = StoredRows(
+        np.ones(3, np.uint16), np.zeros(3, np.uint16), np.array([0, 2, 3]), n_vars=5
+    )
+    assert reduce_decode.block_sizes(7, stored).tolist() == [2, 3, 12]
+    assert reduce_decode.block_sizes(7, np.zeros((4, 5), np.float32)).tolist() == [4, 20, 80]
+
+
+@pytest.mark.slow
+def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
+    make_cells(n_cells=400, n_genes=300).write_h5ad(tmp_path / "cells.h5ad")
+    text, found = toy("peers", atlas=tmp_path / "cells.h5ad")
+    sides = found["peers"]["sides"]
+    assert set(sides) == set(reduce_peers.SIDES)
+    assert all(f"| {name} | 1 |" in text for name in reduce_peers.SIDES.values())
+    assert all(side["genes_that_differ"] == 0 for side in sides.values())
+    assert all(side["variance_off_by"] < 1e-4 for side in sides.values())
+    assert all(side["seconds"] > side["without_imports"] > 0 for side in sides.values())
+
+
+@pytest.mark.slow
+def test_a_peer_that_its_memory_does_not_do_for_is_reported_and_the_others_go_on(toy):
+    text, found = toy("peers", **{"limit-gb": 0.5})
+    sides = found["peers"]["sides"]
+    assert "failed" in sides["memory"]
+    assert f"| {reduce_peers.SIDES['memory']} | {sides['memory']['failed']} |" in text
+    assert sides["scrcl"]["runs"] == 1
+
+
+@pytest.mark.slow
+def test_genes_and_components_of_a_set_are_compared_with_those_of_scanpy(toy, tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells(n_cells=300, n_genes=400).write_h5ad(tmp_path / "data" / "plain.h5ad")
+    text, found = toy("genes", data=tmp_path / "data")
+    (row,) = found["genes"]
+    assert "| plain | 300 | 400 | 200 |" in text
+    assert len(row["genes_that_differ"]) == 6
+    assert all(choice == {"differ": 0} for choice in row["genes_that_differ"].values())
+    assert row["angle"] < 1e-3
+    assert row["n_comps"] == 50
+    assert "6 of 6 choices are the same." in text
+
+
+def test_a_section_that_is_not_there_is_refused(toy, capsys):
+    with pytest.raises(SystemExit):
+        toy("scale", "speed")
+    assert "--only must name sections; got 'speed'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_storage_table_has_a_row_a_layout(tmp_path):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    out = tmp_path / "storage.md"
+    storage.main(
+        ["--from", str(tmp_path / "cells.h5ad"), "--cells", "300", "--chunk", "8192", "--shards",
+         "8192", "--repeats", "1", "--out", str(out)]
+    )  # fmt: skip
+    text = out.read_text()
+    for length in storage.CHUNKS:
+        assert f"| lz4 byte, chunks of {length:,} |" in text
+    for layout in ("zstd 3, chunks of 8,192", "anndata v3 zarr, own shards", "h5ad gzip"):
+        assert f"| {layout} |" in text
+    assert "300 cells, 150 genes" in text

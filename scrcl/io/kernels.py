@@ -13,7 +13,7 @@ __all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_totals"]
 MOMENTS = 7
 """Sums per gene: cells, values, values squared, then linear and log values, each plain and squared."""
 
-WHOLE_NUMBERS = 256
+WHOLE_NUMBERS = 32
 """Counts below it have their logarithm looked up: a cell has a thousand values and few different ones."""
 
 
@@ -54,8 +54,8 @@ def gene_moments(
     indices: np.ndarray,
     indptr: np.ndarray,
     group: np.ndarray,
-    factors: np.ndarray,
-    already_log: bool,
+    known: np.ndarray,
+    others: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Add the sums of `MOMENTS` over the values of each gene to ``out``.
@@ -63,35 +63,38 @@ def gene_moments(
     Parameters
     ----------
     group
-        Where the sums of each row go, int64, shape (n_rows,); a row below 0 is left out.
-    factors
-        Size factors of the rows, float32; unused where the values are logarithms.
+        Where the sums of each row go, integers, shape (n_rows,); a row below 0 is left out.
+    known
+        Linear value and logarithm of each whole number from 0 in each row: float32, shape
+        (n_rows, n_known, 2).
+    others
+        The same of the values that are no such number, in their order: float32, shape (n_others, 2).
     out
         float64, shape (n_groups, n_vars, MOMENTS).
 
     Notes
     -----
-    Normalised values, logarithms and their squares are float32, as in scanpy; sums are float64.
+    Squares are float32, as in scanpy; sums are float64.
     """
-    seen = np.full(WHOLE_NUMBERS, -1, dtype=np.int64)
-    known = np.empty((WHOLE_NUMBERS, MOMENTS))
+    n_known = known.shape[1]
+    next_other = 0
     for row in range(len(indptr) - 1):
-        if group[row] < 0:
-            continue
-        sums, factor = out[group[row]], factors[row]
+        sums, looked_up = out[max(group[row], 0)], known[row]
         for at in range(indptr[row], indptr[row + 1]):
             value = np.float32(data[at])
-            place = np.int64(value) if value < WHOLE_NUMBERS else 0
-            if np.float32(place) != value:
-                place = 0  # what is no small whole number is worked out each time
-            terms = known[place]
-            if place == 0 or seen[place] != row:
-                seen[place] = row
-                log = value if already_log else np.float32(np.log1p(np.float64(value / factor)))
-                linear = np.float32(np.expm1(np.float64(log)))
-                terms[0], terms[1], terms[2] = 1.0, value, np.float64(value) * value
-                terms[3], terms[4] = linear, linear * linear
-                terms[5], terms[6] = log, log * log
+            place = np.int64(value) if value < n_known else n_known
+            if place < n_known and np.float32(place) == value:
+                linear, log = looked_up[place, 0], looked_up[place, 1]
+            else:
+                linear, log = others[next_other, 0], others[next_other, 1]
+                next_other += 1
+            if group[row] < 0:
+                continue
             gene = sums[indices[at]]
-            for k in range(MOMENTS):
-                gene[k] += terms[k]
+            gene[0] += 1.0
+            gene[1] += value
+            gene[2] += np.float64(value) * value
+            gene[3] += linear
+            gene[4] += linear * linear
+            gene[5] += log
+            gene[6] += log * log

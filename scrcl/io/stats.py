@@ -17,9 +17,9 @@ import numpy as np
 from scrcl._atomic import write_json
 from scrcl.errors import InputError, StoreError
 from scrcl.io.compiled import compiled
-from scrcl.io.kernels import MOMENTS, gene_moments, row_totals
+from scrcl.io.kernels import MOMENTS, WHOLE_NUMBERS, gene_moments, row_totals
 from scrcl.io.matrix import StoredRows, canonical_rows, plain_rows
-from scrcl.io.normalize import size_factors
+from scrcl.io.normalize import linear_values, size_factors
 from scrcl.io.stream import map_rows
 
 if TYPE_CHECKING:
@@ -373,11 +373,31 @@ class _Summarize:
     def _moments(
         self, rows: StoredRows, group: IntArray, factors: FloatArray, already_log: bool
     ) -> FloatArray:
+        n_rows = len(rows.indptr) - 1
+        scales = partial(_scales, already_log=already_log)
+        whole = np.broadcast_to(np.arange(WHOLE_NUMBERS, dtype=np.float32), (n_rows, WHOLE_NUMBERS))
+        is_other = rows.data >= WHOLE_NUMBERS
+        if rows.data.dtype.kind == "f":
+            is_other |= rows.data != np.rint(rows.data)
+        at = np.flatnonzero(is_other)
+        of_row = np.searchsorted(rows.indptr, at, side="right") - 1
         out = np.zeros((self.n_batches, rows.n_vars, MOMENTS))
         compiled(gene_moments)(
-            rows.data, rows.indices, rows.indptr, group, factors, already_log, out
+            rows.data,
+            rows.indices,
+            rows.indptr,
+            group,
+            scales(whole, factors[:, None]),
+            scales(rows.data[at].astype(np.float32), factors[of_row]),
+            out,
         )
         return out
+
+
+def _scales(values: FloatArray, factors: FloatArray, *, already_log: bool) -> FloatArray:
+    """Return linear values and logarithms, side by side, rounded as scanpy's are."""
+    logs = values if already_log else np.log1p(values / factors)
+    return np.stack([linear_values(logs), logs], axis=-1)
 
 
 class _FaultyValueError(Exception):

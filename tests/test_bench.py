@@ -148,7 +148,7 @@ def test_the_storage_table_has_a_row_a_layout(tmp_path):
     )  # fmt: skip
     text = out.read_text()
     for length in storage.CHUNKS:
-        assert f"| lz4 byte, chunks of {length:,} |" in text
+        assert f"| {storage.CHOSEN}, chunks of {length:,} |" in text
     for layout in ("zstd 3, chunks of 8,192", "anndata v3 zarr, own shards", "h5ad gzip"):
         assert f"| {layout} |" in text
     assert "300 cells, 150 genes" in text

@@ -262,7 +262,10 @@ def plan_budget(
     stages: Iterable[str] | None = None,
     n_workers: int | None = None,
 ) -> Budget:
-    """Fit ``stages`` (all) into ``total_bytes``, with at most ``n_workers`` (default: cores, at most 8).
+    """Fit ``stages`` (all) into ``total_bytes``, with at most ``n_workers``.
+
+    By default that is one more than there are cores, and at most 8: while one block is read, others are
+    worked on.
 
     Raises
     ------
@@ -283,7 +286,7 @@ def plan_budget(
         total_bytes=total_bytes,
         block_rows=shape.block_rows,
         dense_block_rows=shape.dense_block_rows,
-        n_workers=min([n_workers or min(os.cpu_count() or 1, 8), *fitting]),
+        n_workers=min([n_workers or min((os.cpu_count() or 1) + 1, 8), *fitting]),
     )
 
 

@@ -46,6 +46,7 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
         keep=_cell_filter(run),
         mito=mito,
         batches=read_batches(run),
+        with_raw=run.config.features.flavor == "seurat_v3",
         n_workers=run.budget.n_workers,
         on_rows=run.count("stats", matrix.n_obs),
         client=run.client,

@@ -7,11 +7,12 @@ work on the dtypes that are stored.
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import register_jitable
 
 __all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_totals"]
 
 MOMENTS = 7
-"""Sums per gene: cells, values, values squared, then linear and log values, each plain and squared."""
+"""Sums per gene: cells, linear and log values, each plain and squared; values, and their squares."""
 
 WHOLE_NUMBERS = 32
 """Counts below it have their logarithm looked up: a cell has a thousand values and few different ones."""
@@ -56,6 +57,7 @@ def gene_moments(
     group: np.ndarray,
     known: np.ndarray,
     others: np.ndarray,
+    with_squares: bool,
     out: np.ndarray,
 ) -> None:
     """Add the sums of `MOMENTS` over the values of each gene to ``out``.
@@ -69,6 +71,8 @@ def gene_moments(
         (n_rows, n_known, 2).
     others
         The same of the values that are no such number, in their order: float32, shape (n_others, 2).
+    with_squares
+        Sum the squares of the values as they are, too; a tenth of the time.
     out
         float64, shape (n_groups, n_vars, MOMENTS).
 
@@ -76,25 +80,34 @@ def gene_moments(
     -----
     Squares are float32, as in scanpy; sums are float64.
     """
+    # Elements are named one by one: an array of a gene's sums, however short-lived, halves the rate.
     n_known = known.shape[1]
     next_other = 0
     for row in range(len(indptr) - 1):
-        sums, looked_up = out[max(group[row], 0)], known[row]
+        if group[row] < 0:
+            for at in range(indptr[row], indptr[row + 1]):
+                next_other += not _is_known(data[at], n_known)
+            continue
+        sums, looked_up = out[group[row]], known[row]
         for at in range(indptr[row], indptr[row + 1]):
-            value = np.float32(data[at])
-            place = np.int64(value) if value < n_known else n_known
-            if place < n_known and np.float32(place) == value:
-                linear, log = looked_up[place, 0], looked_up[place, 1]
+            value = data[at]
+            if _is_known(value, n_known):
+                linear, log = looked_up[np.int64(value), 0], looked_up[np.int64(value), 1]
             else:
                 linear, log = others[next_other, 0], others[next_other, 1]
                 next_other += 1
-            if group[row] < 0:
-                continue
-            gene = sums[indices[at]]
-            gene[0] += 1.0
-            gene[1] += value
-            gene[2] += np.float64(value) * value
-            gene[3] += linear
-            gene[4] += linear * linear
-            gene[5] += log
-            gene[6] += log * log
+            gene = indices[at]
+            sums[gene, 0] += 1.0
+            sums[gene, 1] += linear
+            sums[gene, 2] += linear * linear
+            sums[gene, 3] += log
+            sums[gene, 4] += log * log
+            sums[gene, 5] += value
+        if with_squares:
+            for at in range(indptr[row], indptr[row + 1]):
+                sums[indices[at], 6] += np.float64(data[at]) * data[at]
+
+
+@register_jitable  # type: ignore[untyped-decorator, unused-ignore]
+def _is_known(value: float, n_known: int) -> bool:
+    return value < n_known and np.int64(value) == value

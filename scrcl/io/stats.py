@@ -38,7 +38,7 @@ MAX_LOG_VALUE = 20.0
 Scale: TypeAlias = Literal["raw", "linear", "log"]
 """Values as they are; normalised; logarithms of these."""
 
-_PLAIN = {"raw": 1, "linear": 3, "log": 5}
+_PLAIN = {"linear": 1, "log": 3, "raw": 5}
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ class MatrixStats:
         Sums per batch and gene (`scrcl.io.kernels.MOMENTS`), float64, shape (n_batches, n_vars, 7).
     batches
         Names of the batches.
+    has_raw
+        The squares of the values as they are were summed too.
     is_counts
         All values are integers.
     is_canonical
@@ -125,6 +127,7 @@ class MatrixStats:
     batch_cells: IntArray
     sums: FloatArray
     batches: tuple[str, ...]
+    has_raw: bool
     is_counts: bool
     is_canonical: bool
     already_log: bool
@@ -140,7 +143,7 @@ class MatrixStats:
     @property
     def gene_counts(self) -> FloatArray:
         """Sum of each gene's values: float64, shape (n_vars,)."""
-        counts: FloatArray = self.sums[:, :, 1].sum(axis=0)
+        counts: FloatArray = self.sums[:, :, _PLAIN["raw"]].sum(axis=0)
         return counts
 
     @property
@@ -151,9 +154,11 @@ class MatrixStats:
     def moments(self, scale: Scale, batch: int | None = None) -> tuple[FloatArray, FloatArray]:
         """Return mean and variance (divisor n - 1) per gene: two of float64, shape (n_vars,).
 
-        Over the kept cells, or those of one batch. Values are rounded to float32 before they are
-        summed, as scanpy's are, so a gene that does not vary may come out a little above 0.
+        Over the kept cells, or those of one batch; raw ones where they were asked for. Values are
+        rounded to float32 before they are summed, as scanpy's are, so a gene that does not vary may
+        come out a little above 0.
         """
+        assert scale != "raw" or self.has_raw
         at = _PLAIN[scale]
         batches = slice(None) if batch is None else slice(batch, batch + 1)
         n_cells = int(self.batch_cells[batches].sum())
@@ -202,6 +207,7 @@ def compute_stats(
     keep: CellFilter | None = None,
     mito: BoolArray | None = None,
     batches: Batches | None = None,
+    with_raw: bool = False,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
     client: Any = None,
@@ -223,6 +229,8 @@ def compute_stats(
         Mitochondrial genes: ndarray of bool, shape (n_vars,).
     batches
         Batches whose moments are wanted apart.
+    with_raw
+        Sum what the moments of the values as they are need, too.
     client
         See `scrcl.io.stream.reduce_rows`.
     cell_name, gene_name
@@ -241,6 +249,7 @@ def compute_stats(
         mito=np.zeros(n_vars, dtype=bool) if mito is None else mito,
         codes=None if batches is None else batches.codes,
         n_batches=1 if batches is None else len(batches.names),
+        with_raw=with_raw,
     )
     read = partial(map_rows, x, n_workers=n_workers, on_rows=on_rows, client=client)
     try:
@@ -258,6 +267,7 @@ def compute_stats(
         batch_cells=total.batch_cells,
         sums=total.moments,
         batches=("",) if batches is None else batches.names,
+        has_raw=with_raw,
         is_counts=total.is_integer,
         is_canonical=total.is_canonical,
         already_log=total.already_log,
@@ -339,6 +349,7 @@ class _Summarize:
     mito: BoolArray
     codes: IntArray | None
     n_batches: int
+    with_raw: bool
     as_counts: bool = False
 
     def __call__(self, start: int, block: Any) -> _BlockSums:
@@ -389,6 +400,7 @@ class _Summarize:
             group,
             scales(whole, factors[:, None]),
             scales(rows.data[at].astype(np.float32), factors[of_row]),
+            self.with_raw,
             out,
         )
         return out

@@ -258,7 +258,7 @@ def test_a_sample_broken_in_its_middle_is_named_with_its_rows(order, cells, tmp_
     with h5py.File(broken, "r+") as file:
         file["X/indices"][int(COUNTS.indptr[41])] = 31_000
     with pytest.raises(
-        StoreError, match=r"broken\.h5ad must be readable; rows \d+ to \d+ are not"
+        StoreError, match=r"broken\.h5ad must be readable; chunk .* rows \d+ to \d+, is not"
     ) as e:
         convert([cells, broken], tmp_path / "out.zarr", order=order, block_bytes=1_000)
     first, last = (
@@ -275,7 +275,7 @@ def test_a_flipped_bit_of_a_zarr_sample_is_named(cells, tmp_path):
     damaged = bytearray(file.read_bytes())
     damaged[10] ^= 1
     file.write_bytes(damaged)
-    with pytest.raises(StoreError, match=r"one\.zarr must be readable; rows"):
+    with pytest.raises(StoreError, match=r"one\.zarr must be readable; chunk .*X/data/c.* rows"):
         convert([cells, tmp_path / "one.zarr"], tmp_path / "out.zarr")
 
 

@@ -222,7 +222,7 @@ def test_cells_without_counts_are_left_out(tmp_path, config):
     found = anndata.read_h5ad(result.result_path)
     assert found.n_obs == 238
     assert "cell3" not in found.obs_names
-    assert "2 cells without counts were left out" in result.report_path.read_text()
+    assert "2 cells were left out, 2 of them without counts" in result.report_path.read_text()
 
 
 def test_x_and_zarr_are_written_when_asked_for(cells, tmp_path, config):

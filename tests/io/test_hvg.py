@@ -30,7 +30,9 @@ def scanpy_choice(adata, flavor, n_top, *, is_log=False):
     adata = adata.copy()
     sc.pp.filter_genes(adata, min_cells=1)
     if flavor != "seurat_v3" and not is_log:
-        sc.pp.normalize_total(adata, target_sum=1e4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cells without counts
+            sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
     found = adata.copy()
     batch_key = "batch" if "batch" in adata.obs else None

@@ -325,7 +325,7 @@ def break_empty(folder: Path) -> Path:
         (break_folder, "must hold matrix.mtx.*readme.txt"),
         (break_barcodes, "31 genes by 1 cells"),
         (break_names, "features.tsv or genes.tsv"),
-        (break_zarr, "must be whole; 1 of 1 chunks of obs/_index are missing"),
+        (break_zarr, "must be an AnnData store, with obs and var; it holds X"),
         (break_chunk, "must be whole; 1 of 1 chunks of X/data are missing"),
         (break_matrix, "whole AnnData store"),
         (break_empty, "at least one cell"),

@@ -165,7 +165,11 @@ def test_moments_of_each_scale_and_batch_are_those_of_its_kept_cells(scale):
     mito = np.arange(40) % 7 == 0
     keep = CellFilter(min_genes=5, max_counts=200, max_mito=0.3)
     stats = compute_stats(
-        rows(counts, 37), keep=keep, mito=mito, batches=Batches(codes, ("a", "b", "c"))
+        rows(counts, 37),
+        keep=keep,
+        mito=mito,
+        batches=Batches(codes, ("a", "b", "c")),
+        with_raw=True,
     )
     share = counts[:, mito].sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
     kept = (

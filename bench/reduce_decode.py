@@ -43,8 +43,8 @@ def rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[
     from scrcl.engine.budget import plan_budget
     from scrcl.engine.config import load_config
     from scrcl.engine.pipeline import shape_of
+    from scrcl.io.first_pass import compute_stats
     from scrcl.io.open import open_input
-    from scrcl.io.stats import compute_stats
     from scrcl.io.stream import reduce_rows
 
     matrix = open_input([path])

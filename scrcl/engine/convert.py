@@ -18,6 +18,7 @@ import pandas as pd
 from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl.engine.convert_folder import Work
+from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.run_folder import fingerprint_of
 from scrcl.errors import InputError
@@ -123,6 +124,9 @@ def convert_matrix(
     began = time.perf_counter()
     reporter = reporter or Silent()
     work = Work(out)
+    note = joined(matrix)
+    if note is not None:
+        reporter.note(note)
     with work.claimed(_settings(matrix, order), reporter), naming_full_disk(out):
         resumed = work.has_progress
         if not work.is_moved:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["describe_input", "for_people"]
+__all__ = ["describe_input", "for_people", "joined"]
 
 _SAMPLE_ROWS = 1_000
 _BYTES = ("values_bytes", "dense_bytes", "feature_store_bytes")
@@ -46,6 +46,19 @@ def describe_input(inputs: Sequence[Path], *, layer: str | None = None) -> dict[
         "obsm": sorted(matrix.obsm),
     }
     return described | _look(matrix)
+
+
+def joined(matrix: CellMatrix) -> str | None:
+    """Say on how many genes samples were joined; None where there is one input."""
+    samples = matrix.identity.get("samples")
+    if samples is None:
+        return None
+    sizes = [int(sample["shape"][1]) for sample in samples]
+    how = (
+        "all genes of any" if matrix.identity.get("join") == "outer" else "the genes that all have"
+    )
+    span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    return f"{len(samples)} samples of {span} genes are joined on {how}: {matrix.n_vars:,}."
 
 
 def for_people(described: Mapping[str, Any]) -> dict[str, str]:

@@ -158,9 +158,10 @@ def _facts(run: Run) -> dict[str, str]:
     return {
         "input": run.matrix.label,
         "cells": f"{stats['n_cells_kept']:,} of {read['n_cells']:,}",
-        "genes": f"{features['n_genes']:,} variable of {read['n_genes']:,}",
+        "genes": f"{features['n_genes']:,} variable of {read['n_genes']:,} ({_chosen_by(run)})",
         "values": _kind(stats),
         "genes in a cell (median)": f"{stats['median_genes_per_cell']:,.0f}",
+        **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall}",
@@ -171,6 +172,18 @@ def _facts(run: Run) -> dict[str, str]:
         "device": run.record("train")["device"],
         "seed": str(run.config.seed),
     }
+
+
+def _chosen_by(run: Run) -> str:
+    key = run.config.batch_key
+    return run.config.features.flavor + ("" if key is None else f", by {key}")
+
+
+def _mitochondrial(stats: dict[str, Any]) -> dict[str, str]:
+    if not stats["n_genes_mitochondrial"]:
+        return {}
+    share = f"{stats['median_mitochondrial_share']:.1%} in {stats['n_genes_mitochondrial']} genes"
+    return {"mitochondrial share (median)": share}
 
 
 def _kind(stats: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.describe import joined
 from scrcl.engine.variable_genes import choose_genes, read_batches
 from scrcl.errors import InputError
 
@@ -26,6 +27,9 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
         matrix.x(run.budget.block_rows)  # the first look at rows writes them
     # Annotations are read where they are needed, at the end; that they can be is seen now.
     matrix.check_obs()
+    note = joined(matrix)
+    if note is not None:
+        run.reporter.note(note)
     return {
         "n_cells": matrix.n_obs,
         "n_genes": matrix.n_vars,
@@ -38,7 +42,7 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
 
 def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
     """One read of X: totals of each cell, moments of each gene and batch, counts or log values."""
-    from scrcl.io.stats import compute_stats as stream_stats
+    from scrcl.io.first_pass import compute_stats as stream_stats
 
     matrix, mito = run.matrix, _mitochondrial(run)
     stats = stream_stats(

@@ -54,6 +54,7 @@ def test_samples_become_one_store_that_a_run_takes(scrcl, cells, tmp_path):
     store = tmp_path / "atlas.zarr"
     code, said, _ = scrcl("convert", cells, other, "-o", store, "--join", "outer")
     assert code == 0
+    assert "2 samples of 120 to 150 genes are joined on all genes of any: 150." in said
     assert "stored values" in said
     found = anndata.read_zarr(store)
     assert found.shape == (480, 150)

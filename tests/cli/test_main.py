@@ -56,8 +56,9 @@ def test_quiet_prints_the_result_alone(scrcl, cells, tmp_path):
 def test_several_inputs_are_samples(scrcl, cells, tmp_path):
     other = tmp_path / "other.h5ad"
     make_cells(seed=1)[:, :120].copy().write_h5ad(other)
-    code, _, _ = scrcl("run", cells, other, "-o", tmp_path / "out", *fast("--n-clusters", 4))
+    code, said, _ = scrcl("run", cells, other, "-o", tmp_path / "out", *fast("--n-clusters", 4))
     assert code == 0
+    assert "2 samples of 120 to 150 genes are joined on the genes that all have: 120." in said
     found = anndata.read_h5ad(tmp_path / "out" / "result.h5ad")
     assert found.shape == (480, 120)
     assert found.obs["sample"].value_counts().to_dict() == {"cells": 240, "other": 240}

@@ -12,9 +12,9 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 from scrcl.engine.convert import convert
 from scrcl.errors import StoreError
 from scrcl.io.element import CompressedRows, DenseRows
+from scrcl.io.first_pass import compute_stats
 from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
-from scrcl.io.stats import compute_stats
 from scrcl.io.stream import iter_rows
 from tests.stores import random_counts, table, write_store, write_zarr
 

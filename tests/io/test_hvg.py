@@ -13,9 +13,9 @@ from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.clipped import clip_sums
+from scrcl.io.first_pass import compute_stats
 from scrcl.io.hvg import BatchMoments, highly_variable
 from scrcl.io.open import from_anndata
-from scrcl.io.stats import compute_stats
 from tests.stores import random_counts, table
 
 DATA = sorted(Path(__file__).parents[2].parent.glob("shared/data/*.h5ad"))

@@ -10,10 +10,11 @@ from hypothesis.extra import numpy as nps
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
+from scrcl.io.first_pass import compute_stats
 from scrcl.io.matrix import StoredRows, rows_from_reader
 from scrcl.io.normalize import log_normalize, row_sums
 from scrcl.io.open import from_anndata
-from scrcl.io.stats import Batches, CellFilter, MatrixStats, compute_stats
+from scrcl.io.stats import Batches, CellFilter, MatrixStats
 from tests import reference_io as reference
 from tests.stores import random_counts, table
 

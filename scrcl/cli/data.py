@@ -62,7 +62,8 @@ def plan(
 ) -> None:
     """Say what a run of INPUT would take, stage by stage: memory, disk, bytes read, time.
 
-    Only the header of the input is read. Exit code 2 where the memory would not do.
+    Only the header of the input is read, and of the annotations what settings name. Exit code 2 where
+    the memory would not do.
     """
     from scrcl.cli.render import console, plan_table
     from scrcl.engine.config import load_config

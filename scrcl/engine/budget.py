@@ -185,12 +185,14 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
     edges = MORE_NEIGHBORS * k
     dense = 8 * shape.dense_block_rows * max(shape.n_features, shape.n_comps)
     result = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps + 24 * k
+    names = ANNOTATION_BYTES * n if shape.n_batches > 1 else 0
     products = Need(
         # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
-        STREAM_BYTES + TOTALS_BYTES * n + 13 * shape.gram_bytes,
+        STREAM_BYTES + TOTALS_BYTES * n + 13 * shape.gram_bytes + 2 * shape.moments_bytes,
         # A triangle at work and one waiting, and rows made dense where they nearly are.
         int(shape.block_values * FEATURES_BYTES_PER_VALUE)
         + 4 * shape.gram_bytes
+        + shape.moments_bytes // 3
         + 8_192 * shape.n_genes,
         int(6 * shape.chosen_values) + 8 * n + 4 * shape.gram_bytes,
         shared=True,
@@ -206,8 +208,10 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             int(8 * shape.n_values) if shape.by_genes else 0,
         ),
         "stats": Need(
-            STREAM_BYTES + TOTALS_BYTES * n + 3 * shape.moments_bytes,
-            int(shape.block_values * STATS_BYTES_PER_VALUE) + shape.moments_bytes,
+            # Annotations are there for a moment, where they tell the batches.
+            STREAM_BYTES + TOTALS_BYTES * n + 4 * shape.moments_bytes + names,
+            # Of small whole numbers, moments as counts and as logarithms.
+            int(shape.block_values * STATS_BYTES_PER_VALUE) + 2 * shape.moments_bytes,
             17 * n + shape.moments_bytes,
             shared=True,
         ),

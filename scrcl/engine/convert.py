@@ -20,11 +20,12 @@ from scrcl._progress import Silent
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
-from scrcl.engine.run_folder import fingerprint_of
+from scrcl.engine.run_folder import fingerprint_of_array, keep_apart
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.exact import exact_x
 from scrcl.io.open import open_input
+from scrcl.io.parts import index_dtype
 from scrcl.io.reorder import SCRATCH_INDEX_BYTES, in_order
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def convert(
     matrix = open_input(
         inputs, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
-    _keep_apart(matrix.identity, out)
+    keep_apart(matrix.identity, out)
     return convert_matrix(
         matrix,
         out,
@@ -174,7 +175,7 @@ def read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntAr
         if path.suffix == ".npy":
             return np.asarray(np.load(path))
         return np.array(path.read_text("utf-8").split()).astype(np.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, OverflowError, ValueError) as error:
         msg = f"order must be a file of row numbers, one a line, or .npy; got {path}: {error}."
         raise InputError(msg) from error
 
@@ -184,7 +185,7 @@ def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
     return {
         "version": [_VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
         "input": matrix.identity,
-        "order": None if rows is None else fingerprint_of(rows.tolist()),
+        "order": None if rows is None else fingerprint_of_array(rows),
     }
 
 
@@ -305,7 +306,7 @@ def _record(matrix: CellMatrix, found: store.Survey) -> dict[str, Any]:
         "n_genes": matrix.n_vars,
         "stored_values": found.n_values,
         "dtype": found.dtype.name,
-        "index_dtype": store.index_dtype(matrix.n_vars).name,
+        "index_dtype": np.dtype(index_dtype(matrix.n_vars)).name,
     }
 
 
@@ -314,15 +315,6 @@ def _block_rows(matrix: CellMatrix, block_bytes: int) -> int:
     dense = matrix.n_vars * matrix.dtype.itemsize
     row = dense if matrix.nnz is None else matrix.nnz * _BYTES_A_VALUE // matrix.n_obs
     return max(block_bytes // max(row, 1), 1)
-
-
-def _keep_apart(identity: dict[str, Any], out: Path) -> None:
-    here = out.resolve()
-    for sample in identity.get("samples", [identity]):
-        there = Path(sample["path"])
-        if here.is_relative_to(there) or (there.is_relative_to(here) and there != here):
-            msg = f"OUT must lie apart from the input; got {out} and {there}. Name another OUT."
-            raise InputError(msg)
 
 
 def _bytes_of(identity: dict[str, Any]) -> int:

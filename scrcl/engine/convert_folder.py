@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
@@ -17,7 +19,6 @@ from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from scrcl._progress import Reporter
 
@@ -31,6 +32,9 @@ class Work:
     """The hidden folder beside ``out``, with its journal."""
 
     def __init__(self, out: Path) -> None:
+        out = Path(os.path.abspath(out))  # noqa: PTH100 - a link as OUT stays the link
+        if not out.name:
+            raise StoreError(f"OUT must be a folder to make; got {out}.")
         self.out = out
         self.path = out.with_name(f".{out.name}.converting")
         self.journal: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from scrcl.engine.annotate import collect
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.engine.sizes import format_bytes
+from scrcl.io.stats import MatrixStats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +95,14 @@ def _result_bytes(run: Run, found: Annotations) -> int:
     graphs: int = sum(
         m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values()
     )
-    x = 8 * (run.matrix.nnz or 0) if run.config.keep_x else 0
+    x = _x_bytes(run) if run.config.keep_x else 0
     embeddings = sum(int(array.nbytes) for array in found.obsm.values())
     tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)
     return embeddings + graphs + x + tables + _HDF5_BYTES
+
+
+def _x_bytes(run: Run) -> int:
+    return 8 * MatrixStats.load(run.stage("stats")).n_nonzero
 
 
 def _var(run: Run) -> pd.DataFrame:
@@ -110,6 +115,8 @@ def _var(run: Run) -> pd.DataFrame:
     for column in table.columns:
         var[column] = table[column].to_numpy()
     var["highly_variable"] = chosen
+    stats = MatrixStats.load(run.stage("stats"))
+    var["n_cells_by_counts"], var["total_counts"] = stats.gene_cells, stats.gene_counts
     return var
 
 

@@ -7,7 +7,6 @@ touched. Then each stage runs, or is found finished.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +18,19 @@ from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
-from scrcl.engine.run_folder import RunFolder, fingerprint_of
+from scrcl.engine.run_folder import (
+    RunFolder,
+    fingerprint_of,
+    fingerprint_of_array,
+    keep_apart,
+)
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.engine.variable_genes import require_batches
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
@@ -138,7 +143,7 @@ def run_matrix(
     stages = stages_until(stages, until)
     header = open_matrix(None)
     check_input(header, config)
-    _keep_apart(header.identity, out)
+    keep_apart(header.identity, out)
     resolve_device(config.device)
     names = [stage.name for stage in stages]
     budget = plan_budget(config.memory, shape_of(header, config), stages=names)
@@ -179,7 +184,7 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
         )
         raise InputError(message)
     if config.batch_key is not None:
-        require_batches(matrix.load_obs(), config.batch_key)
+        require_batches(matrix.fresh_obs(), config.batch_key)
     if config.spatial:
         _check_coordinates(matrix)
 
@@ -188,7 +193,7 @@ def _what_decides(matrix: CellMatrix, config: RunConfig) -> dict[str, Any]:
     """Return all that the result depends on, as JSON values."""
     settings = {"input": matrix.identity, **config.fingerprinted()}
     if config.spatial:
-        settings["coordinates"] = fingerprint_of(matrix.obsm[SPATIAL].tolist())
+        settings["coordinates"] = fingerprint_of_array(matrix.obsm[SPATIAL])
     return settings
 
 
@@ -198,16 +203,6 @@ def _introduce(folder: RunFolder, config: RunConfig) -> None:
     folder.save()
     with atomic_path(folder.path / "config.toml") as partial:
         partial.write_text(config.to_toml(), encoding="utf-8")
-
-
-def _keep_apart(identity: dict[str, Any], out: Path) -> None:
-    """Refuse an OUT that holds the input, or lies in it: the input is never written to."""
-    here = out.resolve()
-    for sample in identity.get("samples", [identity]):
-        there = Path(sample["path"]) if "path" in sample else None
-        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
-            message = f"OUT must lie apart from the input; got {out} and {there}. Name another OUT."
-            raise InputError(message)
 
 
 def _check_coordinates(matrix: CellMatrix) -> None:
@@ -255,7 +250,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
 
 
 def _n_batches(matrix: CellMatrix, key: str | None) -> int:
-    return 1 if key is None else max(int(matrix.load_obs()[key].nunique()), 1)
+    return 1 if key is None else max(int(matrix.fresh_obs()[key].nunique()), 1)
 
 
 def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:

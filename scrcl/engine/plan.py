@@ -1,4 +1,7 @@
-"""What a run would take, stage by stage, from the header of the input alone."""
+"""What a run would take, stage by stage, from the header of the input alone.
+
+With ``batch_key`` or ``spatial``, annotations or coordinates of the cells are read too.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "StagePlan", "plan_run"]
 
 _CORE_RATES = {
-    "decode": 90e6,  # values of X a second, from a sharded store
-    "stats": 85e6,
-    "features": 30e6,
-    "reduce": 45e6,  # values of chosen genes
+    "stats": 63e6,  # values of X a second, from a sharded store
+    "features": 41e6,
+    "reduce": 90e6,  # values of chosen genes
 }
 """What a core does in a second (bench/reduce.py); other machines differ, the ratios of stages less."""
+
+
+_KRYLOV_PASSES = 12
+"""What the randomised SVD takes in the middle (9 to 18 seen)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def plan_run(inputs: Sequence[Path], config: RunConfig, *, until: str | None = N
     Parameters
     ----------
     inputs
-        As for `scrcl.io.open.open_input`; only their headers are read.
+        As for `scrcl.io.open.open_input`; only their headers are read, and what ``batch_key`` and ``spatial`` name.
     until
         Last stage of the run; all of them where None.
 
@@ -128,7 +134,7 @@ def _bytes_read(shape: Shape, input_bytes: int) -> dict[str, int]:
         "read": 2 * input_bytes if shape.by_genes else 0,
         "stats": copied,
         "features": copied,
-        "reduce": store,
+        "reduce": store * _passes(shape),
         "graph": 2 * scores,
         "genes": 8 * shape.n_genes * shape.n_comps,
         "train": 4 * features,
@@ -138,16 +144,23 @@ def _bytes_read(shape: Shape, input_bytes: int) -> dict[str, int]:
     }
 
 
+def _passes(shape: Shape) -> int:
+    """Return how often the compact store is read for the components and the scores."""
+    return 1 if shape.gram else 1 + _KRYLOV_PASSES
+
+
 def _seconds(shape: Shape, n_workers: int) -> dict[str, float]:
     """Return the seconds that each stage takes on cores such as those of ``_CORE_RATES``."""
     cores = min(n_workers, os.cpu_count() or 1)
     n, rates = shape.n_cells, _CORE_RATES
     copying = shape.n_values / 2e6 if shape.by_genes else 0.0
     return {
-        "read": 1 + 1e-6 * n + copying,
-        "stats": 1 + shape.n_values / (rates["stats"] * cores),
-        "features": 1 + shape.n_values / (rates["features"] * cores),
-        "reduce": 1 + shape.n_genes**3 / 8e9 + shape.chosen_values / (rates["reduce"] * cores),
+        "read": 0.1 + 8e-7 * n + copying,
+        "stats": 0.8 + shape.n_values / (rates["stats"] * cores),
+        "features": 0.6 + shape.n_values / (rates["features"] * cores),
+        "reduce": 0.1
+        + (shape.n_genes**3 / 1e10 if shape.gram else 0)
+        + _passes(shape) * shape.chosen_values / (rates["reduce"] * cores),
         "graph": 2 + 7e-5 * n,
         "genes": 0.1,
         "train": 20 + 1.7e-4 * n,

@@ -12,7 +12,10 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from scrcl._atomic import remove, write_json
 from scrcl.engine.disk import naming_full_disk
@@ -20,9 +23,14 @@ from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["RunFolder", "fingerprint_of", "read_manifest"]
+__all__ = [
+    "RunFolder",
+    "fingerprint_of",
+    "fingerprint_of_array",
+    "keep_apart",
+    "read_manifest",
+]
 
 _OURS = ("stages", "checkpoints", "result.h5ad", "result.zarr", "report.html", "config.toml")
 _MANIFEST = "run.json"
@@ -34,6 +42,24 @@ def fingerprint_of(*parts: Any) -> str:
     """Hash of JSON values, the same on every machine."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def fingerprint_of_array(values: np.ndarray) -> str:
+    """Hash of the values of an array, its shape and dtype."""
+    array = np.ascontiguousarray(values)
+    hashed = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    hashed.update(array.data)
+    return hashed.hexdigest()
+
+
+def keep_apart(identity: dict[str, Any], out: Path) -> None:
+    """Refuse an OUT that is or holds an input, or lies in it: inputs are never written to."""
+    here = out.resolve()
+    for sample in identity.get("samples", [identity]):
+        there = Path(sample["path"]) if "path" in sample else None
+        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
+            message = f"OUT must lie apart from the input; got {out} and {there}. Name another OUT."
+            raise InputError(message)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -146,11 +172,15 @@ class RunFolder:
 
     def discard(self, made: Path | None) -> None:
         """Remove what the run made, with the outermost folder that it ``made``, if any."""
-        if made is not None:
-            remove(made)
-            return
         for name in (*_OURS, _MANIFEST, _LOCK):
             remove(self.path / name)
+        for folder in (self.path, *self.path.parents) if made is not None else ():
+            try:
+                folder.rmdir()
+            except OSError:  # something else is in it by now
+                return
+            if folder == made:
+                return
 
 
 def _refuse_foreign(path: Path) -> None:

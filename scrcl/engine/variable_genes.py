@@ -39,6 +39,7 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
             n_batches=len(stats.batches),
             n_workers=run.budget.n_workers,
             on_rows=run.count("clipped", matrix.n_obs),
+            client=run.client,
         )
     chosen, table = highly_variable(
         features.flavor,
@@ -54,11 +55,12 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     """Return the moments of each batch; genes in too few cells count as seen nowhere."""
     from scrcl.io.hvg import BatchMoments
 
-    enough = stats.gene_cells >= min_cells
+    cells = stats.batch_gene_cells
+    enough = cells.sum(axis=0) >= min_cells
     moments = []
     for batch, name in enumerate(stats.batches):
         mean, var = stats.moments(_SCALES[flavor], batch)
-        gene_cells = np.where(enough, stats.batch_gene_cells[batch], 0)
+        gene_cells = np.where(enough, cells[batch], 0)
         n_cells = int(stats.batch_cells[batch])
         moments.append(BatchMoments(n_cells, gene_cells, mean, var, name or "all cells"))
     return moments
@@ -87,5 +89,5 @@ def read_batches(run: Run) -> Batches | None:
 
     if run.config.batch_key is None:
         return None
-    column = pd.Categorical(run.matrix.load_obs()[run.config.batch_key])
+    column = pd.Categorical(run.matrix.fresh_obs()[run.config.batch_key]).remove_unused_categories()
     return Batches(column.codes.astype(np.int32), tuple(map(str, column.categories)))

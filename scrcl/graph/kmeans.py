@@ -17,7 +17,7 @@ from scrcl._random import derive_seed, stream
 from scrcl.errors import InputError
 from scrcl.graph.index import nearest
 from scrcl.graph.rows import as_points, require_finite, row_blocks
-from scrcl.graph.threads import one_blas_thread
+from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ Stuart et al., Cell 177 (2019) 1888-1902, "Feature selection for individual data
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -97,6 +97,7 @@ def clip_sums(
     *,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
+    client: Any = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return sums and sums of squares of the clipped values per batch and gene, from one read.
 
@@ -126,7 +127,7 @@ def clip_sums(
     assert batch_of_row.max(initial=-1) < n_batches
     codes = batch_of_row.astype(np.int32, copy=False)
     work = partial(_sum_block, clip=clip, batch_of_row=codes)
-    total = reduce_rows(x, work, _add, n_workers=n_workers, on_rows=on_rows)
+    total = reduce_rows(x, work, _add, n_workers=n_workers, on_rows=on_rows, client=client)
     sums, squares = np.zeros(clip.shape), np.zeros(clip.shape)
     for batch in list(total):
         sums[batch], squares[batch] = total.pop(batch).T

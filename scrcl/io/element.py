@@ -6,8 +6,9 @@ whatever process that is, so it can be sent to another one.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
-from functools import cached_property
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from scrcl.io.matrix import StoredRows
 from scrcl.io.stream import DAMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from scrcl.typing import IntArray
@@ -29,6 +30,9 @@ __all__ = ["CompressedRows", "DenseRows", "store_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
 """Decodes chunks of a few ten thousand values seven times as fast as zarr's own (bench/storage.py)."""
+
+
+_setting = threading.Lock()
 
 
 @contextmanager
@@ -52,7 +56,8 @@ def _fast_codecs() -> Iterator[None]:
     if find_spec("zarrs") is None:
         yield
         return
-    with zarr.config.set({"codec_pipeline.path": _PIPELINE}):
+    # The setting is that of the whole process: one at a time, or it would not go back to what it was.
+    with _setting, zarr.config.set({"codec_pipeline.path": _PIPELINE}):
         yield
 
 
@@ -63,22 +68,30 @@ class _Rows:
         self.path = path
         self.name = name
         self.shape = shape
+        self._opening = threading.RLock()  # row pointers are read out of the element
+        self._kept: dict[str, Any] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        # What was opened stays behind: another process opens the store anew.
-        return {"path": self.path, "name": self.name, "shape": self.shape}
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was opened stays behind: another process opens the store once, for all its blocks.
+        return _shared, (type(self), self.path, self.name, self.shape, self.path.stat().st_mtime_ns)
+
+    def _once(self, what: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` gives, made by the first thread that asks for it."""
+        with self._opening:
+            if what not in self._kept:
+                self._kept[what] = make()
+            return self._kept[what]
 
     @contextmanager
     def _element(self) -> Iterator[Any]:
         if self.path.is_dir():
-            yield self._zarr_element
+            yield self._once("element", self._open_element)
         else:
             with h5py.File(self.path, "r") as file:
                 yield file[self.name]
 
-    @cached_property
-    def _zarr_element(self) -> Any:
-        """Arrays of the element, opened once: reading their metadata takes longer than a block."""
+    def _open_element(self) -> Any:
+        """Return the arrays of the element, opened once: reading their metadata takes longer than a block."""
         with _fast_codecs():
             element = _open_zarr(self.path)[self.name]
             if isinstance(element, zarr.Array):
@@ -90,6 +103,12 @@ class _Rows:
             f"{self.path.name} must be readable; {broken}, which holds values of rows {rows[0]:,} "
             f"to {rows[1]:,}, is not: {why}. Copy or download it again."
         )
+
+
+@lru_cache(maxsize=8)
+def _shared(kind: type[_Rows], path: Path, name: str, shape: tuple[int, int], _: int) -> _Rows:
+    """Return the one reader of an element in this process; the last argument is when it changed."""
+    return kind(path, name, shape)
 
 
 class CompressedRows(_Rows):
@@ -105,7 +124,8 @@ class CompressedRows(_Rows):
 
     def __call__(self, start: int, stop: int) -> StoredRows:
         """Return the rows ``start`` to ``stop``, of the dtypes that are stored."""
-        ends = self._indptr[start : stop + 1]
+        indptr = self._once("indptr", self._row_pointers)
+        ends = indptr[start : stop + 1]
         first, last = int(ends[0]), int(ends[-1])
         with self._element() as arrays:
             data = self._read(arrays, "data", first, last)
@@ -113,8 +133,7 @@ class CompressedRows(_Rows):
             self._require_columns(arrays, indices, first)
         return StoredRows(data, indices, ends - first, self.shape[1])
 
-    @cached_property
-    def _indptr(self) -> IntArray:
+    def _row_pointers(self) -> IntArray:
         with self._element() as arrays:
             n_values = int(arrays["data"].shape[0])
             try:
@@ -142,8 +161,10 @@ class CompressedRows(_Rows):
 
     def _rows_of(self, start: int, stop: int) -> tuple[int, int]:
         """Return the first and the last row that have values in a range of values."""
-        first = int(np.searchsorted(self._indptr, start, side="right")) - 1
-        last = int(np.searchsorted(self._indptr, stop, side="left")) - 1
+        first = (
+            int(np.searchsorted(self._once("indptr", self._row_pointers), start, side="right")) - 1
+        )
+        last = int(np.searchsorted(self._once("indptr", self._row_pointers), stop, side="left")) - 1
         return first, max(first, last)
 
     def _require_columns(self, arrays: Any, indices: np.ndarray, first: int) -> None:

@@ -6,7 +6,7 @@ matrix) and their sums: all that a principal component analysis needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,10 +208,13 @@ class _Writer:
     dtype: np.dtype[Any]
     with_gram: bool
 
+    def of_rows(self, start: int, stop: int) -> _Writer:
+        """Return what writes these rows."""
+        sums = None if self.cell_sums is None else self.cell_sums[start:stop]
+        return replace(self, rows=self.rows[start:stop], cell_sums=sums)
+
     def __call__(self, start: int, block: Any) -> _Totals:
-        plain = plain_rows(block)
-        chosen = slice(start, start + len(plain.indptr) - 1)
-        indptr, indices, logs = self._logs(plain, chosen)
+        indptr, indices, logs = self._logs(plain_rows(block))
         with np.errstate(over="ignore"):  # refused below, with the value
             stored = logs.astype(self.dtype, copy=False)
         if stored.dtype != logs.dtype:
@@ -223,15 +226,13 @@ class _Writer:
             gram=packed_products(indptr, indices, logs, self.n_genes) if self.with_gram else None,
         )
 
-    def _logs(
-        self, block: StoredRows, chosen: slice
-    ) -> tuple[NDArray[np.int32], IntArray, NDArray[np.float32]]:
+    def _logs(self, block: StoredRows) -> tuple[NDArray[np.int32], IntArray, NDArray[np.float32]]:
         """Return the log values of the chosen cells and genes, as the arrays of a CSR matrix."""
-        kept = self.rows[chosen]
+        kept = self.rows
         if self.already_log:
             factors = np.ones(len(kept), dtype=np.float32)
         else:
-            sums = self._sums(block) if self.cell_sums is None else self.cell_sums[chosen]
+            sums = self._sums(block) if self.cell_sums is None else self.cell_sums
             factors = size_factors(sums)
         indptr = np.zeros(np.count_nonzero(kept) + 1, dtype=np.int32)
         indices = np.empty(len(block.data), dtype=index_dtype(self.n_genes))

@@ -49,7 +49,7 @@ def compute_stats(
 ) -> MatrixStats:
     """Return the statistics of ``x`` from one read of it.
 
-    Memory grows with ``n_obs`` by 17 bytes a cell, and by 56 bytes a gene, batch and worker.
+    Memory grows with ``n_obs`` by 17 bytes a cell, and by 112 bytes a gene, batch and block in flight.
 
     Parameters
     ----------
@@ -185,6 +185,10 @@ class _Summarize:
     with_raw: bool
     as_counts: bool = False
 
+    def of_rows(self, start: int, stop: int) -> _Summarize:
+        """Return what summarizes these rows."""
+        return self if self.codes is None else replace(self, codes=self.codes[start:stop])
+
     def __call__(self, start: int, block: Any) -> _BlockSums:
         rows = plain_rows(block)
         is_integer, largest = _check_values(rows, start)
@@ -198,7 +202,7 @@ class _Summarize:
         genes = np.diff(rows.indptr).astype(np.int32)
         share = (mito / np.maximum(counts, 1e-300)).astype(np.float32)
         kept = self.keep.keeps(counts, genes, share)
-        codes = 0 if self.codes is None else self.codes[start : start + n_rows]
+        codes = 0 if self.codes is None else self.codes
         group = np.where(kept, codes, -1)
         sums = partial(self._moments, rows, group, size_factors(counts))
         could_be_log = largest <= MAX_LOG_VALUE

@@ -21,7 +21,7 @@ from scrcl.typing import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BatchMoments", "ClipSums", "Flavor", "highly_variable", "seurat_hvg"]
+__all__ = ["BatchMoments", "ClipSums", "Flavor", "highly_variable"]
 
 Flavor: TypeAlias = Literal["seurat", "cell_ranger", "seurat_v3"]
 
@@ -140,12 +140,6 @@ def highly_variable(
     if not seen.all():
         table = _spread(table, seen, missing=np.nan)
     return table["highly_variable"].to_numpy(), table
-
-
-def seurat_hvg(mean: FloatArray, var: FloatArray, *, n_top: int) -> tuple[BoolArray, pd.DataFrame]:
-    """Return `highly_variable` genes by ``seurat`` over all cells, each of which genes some cell has."""
-    every = BatchMoments(2, np.ones(len(mean), dtype=int), mean, var)
-    return highly_variable("seurat", [every], n_top=n_top)
 
 
 def _by_dispersion(

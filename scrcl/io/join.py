@@ -186,16 +186,16 @@ def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Inde
     return genes
 
 
+def _own_sample_renamed(obs: pd.DataFrame) -> pd.DataFrame:
+    if "sample" not in obs:
+        return obs
+    others = obs.drop(columns="sample_in_file", errors="ignore")
+    return others.rename(columns={"sample": "sample_in_file"})
+
+
 def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
     """Return all annotations of the cells; a file's own column ``sample`` gets another name."""
-    tables = [
-        s.obs.drop(columns="sample_in_file", errors="ignore").rename(
-            columns={"sample": "sample_in_file"}
-        )
-        if "sample" in s.obs
-        else s.obs
-        for s in samples
-    ]
+    tables = [_own_sample_renamed(sample.fresh_obs()) for sample in samples]
     joined = concat(
         [AnnData(obs=table.set_axis(table.index.astype(str))) for table in tables],
         join="outer",

@@ -117,7 +117,11 @@ class CellMatrix:
 
     @cached_property
     def obs(self) -> pd.DataFrame:
-        """Annotations of the cells, with unique names, kept in memory once they were asked for.
+        """Annotations of the cells, with unique names, kept in memory once they were asked for."""
+        return self.fresh_obs()
+
+    def fresh_obs(self) -> pd.DataFrame:
+        """Return the annotations of the cells, read anew: nothing of them is kept here.
 
         Raises
         ------
@@ -191,14 +195,17 @@ def as_csr(block: Any) -> Csr:
             msg = f"column indices must lie in 0 to {block.n_vars - 1}"
             raise ValueError(msg)
         indices = block.indices.astype(np.int32, copy=False)
-        return sparse.csr_matrix((block.data, indices, block.indptr), shape=(n_rows, block.n_vars))
-    if isinstance(block, np.ndarray):  # scipy takes no float16, and no foreign byte order
-        block = block.astype(
-            _NATIVE.get(block.dtype.str, block.dtype.newbyteorder("=")), copy=False
-        )
-    csr = sparse.csr_matrix(block)
+        data = _for_scipy(block.data)
+        return sparse.csr_matrix((data, indices, block.indptr), shape=(n_rows, block.n_vars))
+    csr = sparse.csr_matrix(_for_scipy(block) if isinstance(block, np.ndarray) else block)
     csr.check_format(full_check=True)
     return csr
+
+
+def _for_scipy(values: np.ndarray) -> np.ndarray:
+    """Return ``values`` in a dtype that scipy takes: no float16, and no foreign byte order."""
+    native = _NATIVE.get(values.dtype.str, values.dtype.newbyteorder("="))
+    return values.astype(native, copy=False)
 
 
 def plain_rows(block: Any) -> StoredRows:

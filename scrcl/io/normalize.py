@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from scrcl.typing import Csr, FloatArray, IntArray
+    from scrcl.typing import Csr, FloatArray
 
-__all__ = ["TARGET_SUM", "linear_values", "log_normalize", "row_sums", "size_factors", "sum_by"]
+__all__ = ["TARGET_SUM", "linear_values", "log_normalize", "row_sums", "size_factors"]
 
 TARGET_SUM = 1e4
 
@@ -24,12 +24,6 @@ def row_sums(block: Csr) -> FloatArray:
     filled = np.flatnonzero(np.diff(block.indptr))
     if filled.size:  # reduceat would give an empty row its neighbour's first value
         sums[filled] = np.add.reduceat(block.data, block.indptr[filled], dtype=np.float64)
-    return sums
-
-
-def sum_by(places: IntArray, values: FloatArray, n_places: int) -> FloatArray:
-    """Return the sum of the values at each place: ndarray of float64, shape (n_places,)."""
-    sums: FloatArray = np.bincount(places, weights=values, minlength=n_places).astype(np.float64)
     return sums
 
 

@@ -46,7 +46,7 @@ def open_input(
     ----------
     paths
         ``.h5ad``, AnnData ``.zarr`` (v2 or v3), 10x ``.h5`` or a folder with ``matrix.mtx``.
-        Several are samples: they are joined on the genes that all have, and ``obs["sample"]``
+        Several are samples: they are joined on their genes, and ``obs["sample"]``
         tells them apart.
     join
         Genes of several inputs: those that all have, or those that any has.
@@ -76,7 +76,7 @@ def open_input(
     return replace(
         only,
         var=with_unique_names(only.var, kind="gene", label=only.label),
-        load_obs=lambda: with_unique_names(only.obs, kind="cell", label=only.label),
+        load_obs=lambda: with_unique_names(only.fresh_obs(), kind="cell", label=only.label),
     )
 
 

@@ -24,6 +24,7 @@ from zarr.codecs import ZstdCodec
 
 from scrcl._atomic import remove
 from scrcl.errors import InputError
+from scrcl.io.parts import index_dtype
 from scrcl.io.results import storable
 from scrcl.io.stream import iter_rows, reduce_rows
 
@@ -43,7 +44,6 @@ __all__ = [
     "create_store",
     "fill_values",
     "finish_store",
-    "index_dtype",
     "survey",
 ]
 
@@ -57,7 +57,6 @@ zarrs reads parts of chunks, and does not check what it takes a part of.
 SHARD_VALUES = 1 << 23
 """Values in a file: at most 64 MB of float32 and int32 before compression."""
 
-_UINT16_COLUMNS = 1 << 16
 _SINGLE_INTEGERS = 1 << 24
 _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
 _COUNTS = (np.uint8, np.uint16, np.uint32)
@@ -199,15 +198,10 @@ def create_store(path: Path, matrix: CellMatrix, found: Survey, uns: dict[str, A
             },
         )
         _create_array(x, "data", found.n_values, found.dtype)
-        _create_array(x, "indices", found.n_values, index_dtype(matrix.n_vars))
+        _create_array(x, "indices", found.n_values, np.dtype(index_dtype(matrix.n_vars)))
         indptr = _create_array(x, "indptr", len(found.indptr), found.indptr.dtype)
         for start in range(0, len(found.indptr), SHARD_VALUES):
             indptr[start : start + SHARD_VALUES] = found.indptr[start : start + SHARD_VALUES]
-
-
-def index_dtype(n_vars: int) -> np.dtype[Any]:
-    """Return the dtype of column numbers: uint16 up to 65,536 columns, int32 beyond."""
-    return np.dtype(np.uint16 if n_vars <= _UINT16_COLUMNS else np.int32)
 
 
 def _create_array(group: Any, name: str, length: int, dtype: np.dtype[Any]) -> Any:
@@ -325,8 +319,9 @@ def _drop_unfinished(folders: list[Path], n_shards: int) -> None:
 
 def finish_store(path: Path) -> None:
     """Gather the metadata in one file, which makes the store quick to open, and flush it all."""
-    for cut in path.rglob("*.partial"):  # what zarr was writing when it was killed
-        remove(cut)
+    for cut in (path / "X").rglob("*.partial"):  # what zarr was writing when it was killed
+        if cut.is_file():
+            remove(cut)
     with _quietly():
         zarr.consolidate_metadata(zarr.storage.LocalStore(path))
     for file in path.rglob("*"):

@@ -48,12 +48,15 @@ def map_rows(
     """Yield ``(first_row, map_block(first_row, block))`` of all row blocks, in the order of the rows.
 
     At most ``n_workers`` blocks and ``n_workers + 2`` results are alive at a time. ``map_block`` runs
-    in the workers, and must leave alone whatever is outside of it.
+    in the workers, and must leave alone whatever is outside of it, but for files of its block.
 
     Parameters
     ----------
     x
         Row blocks, shape (n_obs, n_vars), one block of columns.
+    map_block
+        Where it has a method ``of_rows(start, stop)``, what that returns maps those rows: a cluster is
+        sent what concerns a block, and not all cells with each of them.
     on_rows
         Told the number of rows of each block that has been mapped, in the calling thread.
     client
@@ -68,7 +71,11 @@ def map_rows(
     if n_workers < 1:
         raise InputError(f"n_workers must be at least 1; got {n_workers}.")
     blocks = _blocks(x)
-    tasks = [partial(_map, map_block, block) for block in blocks]
+    of_rows = getattr(map_block, "of_rows", None)
+    tasks = [
+        partial(_map, of_rows(block.start, block.stop) if of_rows else map_block, block)
+        for block in blocks
+    ]
     pool, n_threads = _pool(n_workers, client)
     results = _in_order(tasks, pool, n_waiting=n_threads + 1)
     for block, result in zip(blocks, results, strict=True):
@@ -168,10 +175,24 @@ def _in_order(tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: in
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) > n_waiting:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     finally:
         for future in waiting:
             future.cancel()
-        pool.shutdown(wait=False)
+        pool.shutdown(wait=True)  # or a block could still write where its folder is being removed
+
+
+def _result(future: Future[T]) -> T:
+    """Return the result; a worker of a cluster that is gone becomes StoreError."""
+    try:
+        return future.result()
+    except Exception as error:
+        if not type(error).__module__.startswith("distributed"):
+            raise
+        msg = (
+            f"the workers of the scheduler must stay alive; got {type(error).__name__}: {error}. "
+            "Look at their logs, and run the same command again."
+        )
+        raise StoreError(msg) from error

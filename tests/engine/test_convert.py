@@ -314,3 +314,30 @@ def test_the_store_is_an_input_like_any_other(cells, tmp_path):
     np.testing.assert_array_equal(rows.toarray(), COUNTS.toarray())
     ((_, block), *_) = iter_rows(exact_x(matrix, 9))
     assert block.dtype == np.uint8
+
+
+@pytest.mark.parametrize("content", [b"", b"9" * 40])
+def test_an_order_that_cannot_be_read_is_named(cells, tmp_path, content):
+    for name in ("order.npy", "order.txt"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="order"):
+            convert([cells], tmp_path / "out.zarr", order=tmp_path / name)
+
+
+def test_a_store_cannot_take_the_place_of_the_folder_that_it_is_made_in(
+    cells, tmp_path, monkeypatch
+):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    with pytest.raises(StoreError, match="must not exist"):
+        convert([cells], tmp_path.__class__("."))
+
+
+def test_a_column_named_like_a_half_written_file_is_kept(tmp_path):
+    adata = table(COUNTS)
+    adata.obs["score.partial"] = np.arange(adata.n_obs)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    convert([tmp_path / "in.h5ad"], tmp_path / "out.zarr")
+    assert ad.read_zarr(tmp_path / "out.zarr").obs["score.partial"].tolist() == list(
+        range(adata.n_obs)
+    )

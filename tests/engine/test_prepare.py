@@ -308,3 +308,13 @@ def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path):
     config = load_config(overrides={**FAST, "device": "cpu"})
     done = run_matrix(open_matrix, tmp_path / "out", config, until="reduce")
     assert done.stages[-1]["name"] == "reduce"
+
+
+def test_a_category_that_no_cell_has_is_no_batch(tmp_path):
+    adata = make_cells()
+    adata.obs["donor"] = pd.Categorical(["x"] * 240, categories=["x", "gone"])
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    plain = prepared([tmp_path / "cells.h5ad"], tmp_path / "plain")
+    found = prepared([tmp_path / "cells.h5ad"], tmp_path / "out", batch_key="donor")
+    assert found["stats/sums"].shape[0] == 1
+    np.testing.assert_array_equal(found["features/genes"], plain["features/genes"])

@@ -179,3 +179,17 @@ def test_bad_input_after_long_work_keeps_the_work(tmp_path):
     with pytest.raises(InputError), claim(tmp_path / "out") as folder:
         work_then_fail(folder)
     assert (tmp_path / "out" / "stages" / "features").is_dir()
+
+
+def test_a_run_that_fails_leaves_its_neighbours_in_a_folder_that_it_made(tmp_path):
+    out = tmp_path / "results" / "a"
+
+    def fail():
+        with RunFolder.claim(out, "f", {}) as folder:
+            (tmp_path / "results" / "b").mkdir()
+            folder.save()
+            raise InputError("bad input")
+
+    with pytest.raises(InputError):
+        fail()
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["b"]

@@ -163,3 +163,26 @@ def test_damaged_annotations_show_before_the_work(tmp_path):
     chunk.write_bytes(b"\0" * 20)
     with pytest.raises(StoreError, match=r"sample\.zarr must be a whole AnnData store"):
         open_input([path]).check_obs()
+
+
+def test_values_of_half_precision_are_read_as_they_are(tmp_path):
+    halves = COUNTS.copy()
+    path = write_zarr(table(halves), tmp_path / "sample.zarr", 2)
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)["X"]
+    values = group["data"][:].astype(np.float16)
+    del group["data"]
+    group.create_array("data", shape=values.shape, dtype=values.dtype, chunks=(512,))[:] = values
+    np.testing.assert_array_equal(whole(path), COUNTS.toarray())
+    convert([path], tmp_path / "out.zarr")
+    np.testing.assert_array_equal(whole(tmp_path / "out.zarr"), COUNTS.toarray())
+
+
+def test_a_process_opens_a_store_once_for_all_the_readers_that_it_is_sent(tmp_path):
+    sent = pickle.dumps(CompressedRows(our_store(tmp_path), "X", COUNTS.shape))
+    assert pickle.loads(sent) is pickle.loads(sent)
+
+
+def test_the_settings_of_zarr_are_those_of_before(tmp_path):
+    before = zarr.config.get("codec_pipeline.path")
+    list(iter_rows(open_input([our_store(tmp_path)]).x(20), n_ahead=4))
+    assert zarr.config.get("codec_pipeline.path") == before

@@ -23,7 +23,11 @@ _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seura
 
 
 def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
-    """Return the positions of the variable genes, ascending, and what is known of every gene."""
+    """Return the positions of the variable genes, ascending, and what is known of every gene.
+
+    All genes that enough cells have are taken where no more than the number asked for are there: a
+    panel of few genes is whole, also where scanpy would leave out some for lack of a score.
+    """
     from scrcl.io.clipped import clip_sums
     from scrcl.io.hvg import highly_variable
 
@@ -48,6 +52,9 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
         clipped=clipped,
         gene_names=matrix.var.index,
     )
+    enough = stats.gene_cells >= features.min_cells
+    if np.count_nonzero(enough) <= features.n_top_genes:
+        chosen = enough
     return np.flatnonzero(chosen), table
 
 

@@ -14,6 +14,7 @@ import pytest
 import scanpy as sc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from scrcl.engine.config import load_config
 from scrcl.engine.convert import convert
@@ -318,3 +319,13 @@ def test_a_category_that_no_cell_has_is_no_batch(tmp_path):
     found = prepared([tmp_path / "cells.h5ad"], tmp_path / "out", batch_key="donor")
     assert found["stats/sums"].shape[0] == 1
     np.testing.assert_array_equal(found["features/genes"], plain["features/genes"])
+
+
+def test_a_panel_of_few_genes_is_taken_whole(tmp_path):
+    adata = make_cells()
+    x = adata.X.toarray()
+    x[:, 3] = 2  # hardly varies, whatever is normalised
+    adata.X = sparse.csr_matrix(x)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    found = prepared([tmp_path / "cells.h5ad"], tmp_path / "out", features={"n_top_genes": 150})
+    np.testing.assert_array_equal(found["features/genes"], np.flatnonzero(x.any(axis=0)))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path", "remove", "write_json"]
+__all__ = ["atomic_folder", "atomic_path", "flush", "remove", "write_json"]
 
 
 @contextmanager
@@ -54,12 +54,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def flush(path: Path) -> None:
+    """Flush one file, or the entries of one folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _sync(path: Path) -> None:
     """Flush a file, or a folder and every file in it, to the disk."""
     inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []
     for each in [*inside, path]:
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(each)

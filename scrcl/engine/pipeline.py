@@ -25,7 +25,7 @@ from scrcl.engine.run_folder import (
     keep_apart,
 )
 from scrcl.engine.stage import Run, Stage, run_stage
-from scrcl.engine.variable_genes import require_batches
+from scrcl.engine.variable_genes import count_batches
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -183,8 +183,6 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
-    if config.batch_key is not None:
-        require_batches(matrix.fresh_obs(), config.batch_key)
     if config.spatial:
         _check_coordinates(matrix)
 
@@ -224,13 +222,19 @@ def _check_coordinates(matrix: CellMatrix) -> None:
 
 
 def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
-    """Return the sizes that memory depends on, from the header of the input and the settings."""
+    """Return the sizes that memory depends on, from the header of the input and the settings.
+
+    Raises
+    ------
+    InputError
+        ``batch_key`` does not tell the batch of each cell.
+    """
     from scrcl.graph.randomized import uses_gram
 
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     n_comps = min(config.reduce.n_comps, n_genes)
-    train = config.train
+    train, key = config.train, config.batch_key
     return Shape(
         n_cells=matrix.n_obs,
         values_per_row=n_values / matrix.n_obs,
@@ -243,14 +247,10 @@ def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
         batch_cells=train.batch_cells,
         n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
         n_vars=matrix.n_vars,
-        n_batches=_n_batches(matrix, config.batch_key),
+        n_batches=1 if key is None else count_batches(matrix.fresh_obs(), key),
         by_genes=matrix.layout == "csc",
         gram=uses_gram(config.reduce.solver, n_genes),
     )
-
-
-def _n_batches(matrix: CellMatrix, key: str | None) -> int:
-    return 1 if key is None else max(int(matrix.fresh_obs()[key].nunique()), 1)
 
 
 def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.budget import plan_budget, stage_needs
 from scrcl.engine.device import resolve_device
-from scrcl.engine.pipeline import STAGES, check_input, shape_of
+from scrcl.engine.pipeline import STAGES, check_input, shape_of, stages_until
 from scrcl.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def plan_run(inputs: Sequence[Path], config: RunConfig, *, until: str | None = N
     ScrclError
         The run would be refused for another reason than its memory.
     """
-    from scrcl.engine.pipeline import stages_until
     from scrcl.io.open import open_input
 
     matrix = open_input(inputs, layer=config.layer, join=config.join)

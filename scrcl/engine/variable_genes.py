@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrcl.io.stats import Batches, MatrixStats, Scale
     from scrcl.typing import IntArray
 
-__all__ = ["choose_genes", "read_batches", "require_batches"]
+__all__ = ["choose_genes", "count_batches", "read_batches"]
 
 _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
 
@@ -73,8 +73,8 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     return moments
 
 
-def require_batches(obs: pd.DataFrame, key: str) -> None:
-    """Raise InputError where ``obs`` does not tell the batch of each cell."""
+def count_batches(obs: pd.DataFrame, key: str) -> int:
+    """Return how many batches there are; raises InputError where ``obs`` does not tell that of each cell."""
     if key not in obs:
         columns = ", ".join(map(str, obs.columns)) or "none"
         message = f"batch_key must be a column of obs; got {key!r}. There are: {columns}."
@@ -86,6 +86,7 @@ def require_batches(obs: pd.DataFrame, key: str) -> None:
             f"obs[{key!r}], the first is {obs.index[int(np.argmax(missing))]}. Fill the column."
         )
         raise InputError(message)
+    return max(int(obs[key].nunique()), 1)
 
 
 def read_batches(run: Run) -> Batches | None:

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CompressedRows", "DenseRows", "store_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
-"""Decodes chunks of a few ten thousand values seven times as fast as zarr's own (bench/storage.py)."""
-
+"""Scans a converted store 2.7 times as fast as zarr's own codecs do (bench/storage.py)."""
 
 _setting = threading.Lock()
 
@@ -124,8 +123,7 @@ class CompressedRows(_Rows):
 
     def __call__(self, start: int, stop: int) -> StoredRows:
         """Return the rows ``start`` to ``stop``, of the dtypes that are stored."""
-        indptr = self._once("indptr", self._row_pointers)
-        ends = indptr[start : stop + 1]
+        ends = self._indptr[start : stop + 1]
         first, last = int(ends[0]), int(ends[-1])
         with self._element() as arrays:
             data = self._read(arrays, "data", first, last)
@@ -133,7 +131,12 @@ class CompressedRows(_Rows):
             self._require_columns(arrays, indices, first)
         return StoredRows(data, indices, ends - first, self.shape[1])
 
-    def _row_pointers(self) -> IntArray:
+    @property
+    def _indptr(self) -> IntArray:
+        indptr: IntArray = self._once("indptr", self._read_indptr)
+        return indptr
+
+    def _read_indptr(self) -> IntArray:
         with self._element() as arrays:
             n_values = int(arrays["data"].shape[0])
             try:
@@ -161,10 +164,8 @@ class CompressedRows(_Rows):
 
     def _rows_of(self, start: int, stop: int) -> tuple[int, int]:
         """Return the first and the last row that have values in a range of values."""
-        first = (
-            int(np.searchsorted(self._once("indptr", self._row_pointers), start, side="right")) - 1
-        )
-        last = int(np.searchsorted(self._once("indptr", self._row_pointers), stop, side="left")) - 1
+        first = int(np.searchsorted(self._indptr, start, side="right")) - 1
+        last = int(np.searchsorted(self._indptr, stop, side="left")) - 1
         return first, max(first, last)
 
     def _require_columns(self, arrays: Any, indices: np.ndarray, first: int) -> None:

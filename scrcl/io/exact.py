@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.matrix import as_csr
+from scrcl.io.matrix import as_csr, tidied
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -42,13 +42,9 @@ def exact_rows(block: Any) -> Csr:
     """
     csr = as_csr(block)
     csr = csr.astype(_plain(csr.dtype), copy=False)
-    if not csr.has_canonical_format:
-        csr = csr.astype(np.int64 if csr.dtype.kind in "iu" else csr.dtype, copy=True)
-        csr.sum_duplicates()
-    if np.count_nonzero(csr.data) < csr.data.size:
-        csr = csr.copy()
-        csr.eliminate_zeros()
-    return csr
+    if not csr.has_canonical_format and csr.dtype.kind in "iu":
+        csr = csr.astype(np.int64)
+    return tidied(csr)
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -35,6 +35,7 @@ __all__ = [
     "plain_rows",
     "rows_from_reader",
     "select_columns",
+    "tidied",
     "with_columns",
 ]
 
@@ -243,6 +244,11 @@ def canonical_rows(block: Any) -> Csr:
     """
     with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
         csr = as_csr(block).astype(np.float32, copy=False)
+    return tidied(csr)
+
+
+def tidied(csr: Csr) -> Csr:
+    """Return ``csr`` sorted, without duplicates and stored zeros: itself, or a copy put right."""
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Parts", "index_dtype", "write_arrays", "write_index", "write_part"]
+__all__ = ["Parts", "index_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
+
+
+def row_starts(lengths: IntArray) -> IntArray:
+    """Return where each row begins, and the end: int64, shape (n_rows + 1,)."""
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
 
 
 def index_dtype(n_vars: int) -> type[np.uint16 | np.int32]:

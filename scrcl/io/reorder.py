@@ -18,7 +18,7 @@ from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
 from scrcl.io.exact import exact_x
 from scrcl.io.identity import digest
-from scrcl.io.parts import Parts, write_index, write_part
+from scrcl.io.parts import Parts, row_starts, write_index, write_part
 from scrcl.io.store import survey
 from scrcl.io.stream import iter_rows
 
@@ -149,17 +149,13 @@ def _copy(
                 # Rows lie in a bucket in the order of the source.
                 arrival = np.argsort(order[first:stop])
                 rows = sparse.csr_matrix(
-                    (data, indices, _starts(lengths[order[first:stop][arrival]])),
+                    (data, indices, row_starts(lengths[order[first:stop][arrival]])),
                     shape=(stop - first, n_vars),
                 )
                 write_part(partial, number, rows[np.argsort(arrival)])
         for file in files:
             file.unlink()
         write_index(partial, np.diff(buckets).tolist(), n_vars)
-
-
-def _starts(lengths: IntArray) -> IntArray:
-    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _buckets(starts: IntArray, n_values: int) -> IntArray:

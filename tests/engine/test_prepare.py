@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 
 import anndata
@@ -259,20 +258,9 @@ def test_a_damaged_sample_is_named_and_finished_stages_are_kept(cells, tmp_path)
     assert (tmp_path / "out/stages/stats").is_dir()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 @pytest.mark.slow
 def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
-    cells, tmp_path, small_disk, config
+    cells, tmp_path, small_disk, resize, config
 ):
     expected = run_pipeline([cells], tmp_path / "whole", config)
     out, size_kb, stopped_at, said = small_disk / "out", 64, set(), set()
@@ -287,8 +275,7 @@ def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
             for stage in done:
                 assert (out / "stages" / stage["name"]).is_dir()
         size_kb = int(size_kb * 1.15) + 16
-        resize = ["mount", "-o", f"remount,size={size_kb}k", str(small_disk)]
-        subprocess.run(resize, check=True)
+        resize(size_kb)
     assert len(stopped_at) >= 4
     assert said <= {"; it is full", " for the res"}
     ours, theirs = (anndata.read_h5ad(r.result_path) for r in (result, expected))

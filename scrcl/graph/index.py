@@ -1,4 +1,4 @@
-"""FAISS: exact and inverted-file (IVF-Flat) search. The only module that imports it.
+"""FAISS: pair by pair, by inverted file (IVF-Flat) and by HNSW. The only module that imports it.
 
 Determinism. FAISS computes distances either pair by pair, or through BLAS as ``|x|^2 + |y|^2 -
 2xy``; which one depends on the number of queries, and from when on, on its version. The BLAS form
@@ -14,11 +14,13 @@ measured.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl.errors import MissingDependencyError
+from scrcl.graph.ranked import sort_by_distance
 from scrcl.graph.rows import row_blocks
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["ExactSearcher", "IvfSearcher", "nearest", "sort_by_distance"]
+__all__ = ["HnswSearcher", "IvfSearcher", "on_gpu", "pairwise"]
 
 BASE_ROWS = 16_384
 """Rows scanned for all queries before the next: a few MB, so that they stay in the cache."""
@@ -34,6 +36,11 @@ ADD_ROWS = 262_144
 FIRST_PROBES = 2
 MOST_GPU_PROBES = 2_048
 NEVER = 1 << 30
+HNSW_LINKS = 16
+HNSW_BUILD_WIDTH = 64
+HNSW_FIRST_WIDTH = 16
+
+_lock = Lock()
 
 
 def load_faiss() -> Any:
@@ -57,76 +64,38 @@ def load_faiss() -> Any:
 
 @contextmanager
 def pairwise_distances(faiss: Any) -> Iterator[None]:
-    """Keep FAISS off BLAS inside the block."""
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = NEVER
-    try:
-        yield
-    finally:
-        faiss.cvar.distance_compute_blas_threshold = before
+    """Keep FAISS off BLAS inside the block, which one thread enters at a time."""
+    with _lock:
+        before = faiss.cvar.distance_compute_blas_threshold
+        faiss.cvar.distance_compute_blas_threshold = NEVER
+        try:
+            yield
+        finally:
+            faiss.cvar.distance_compute_blas_threshold = before
 
 
-def nearest(queries: FloatArray, base: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Find the nearest row of ``base`` for each query.
+def pairwise(queries: FloatArray, points: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Compare each query with every point, pair by pair; of equally near ones the lowest ids.
 
     Returns
     -------
     ids, squared
-        ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries,). Of equally
-        near rows the first.
+        ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
+        ascending.
     """
     faiss = load_faiss()
-    with pairwise_distances(faiss):
-        squared, ids = faiss.knn(queries, base, 1)
-    return ids[:, 0], squared[:, 0]
-
-
-def sort_by_distance(ids: IntArray, squared: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Sort every row by distance, equal distances by id."""
-    order = np.lexsort((ids, squared), axis=-1)
-    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(squared, order, axis=1)
-
-
-class ExactSearcher:
-    """Compares each query with every point; holds no copy of them.
-
-    Parameters
-    ----------
-    points
-        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks on each search.
-    """
-
-    name = "exact"
-
-    def __init__(self, points: FloatArray) -> None:
-        self._points = points
-
-    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return the ``k`` nearest points of each query; of equally near ones the lowest ids.
-
-        Returns
-        -------
-        ids, squared
-            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
-            ascending.
-        """
-        faiss = load_faiss()
-        ids: IntArray = np.empty((len(queries), 0), np.int64)
-        squared: FloatArray = np.empty((len(queries), 0), np.float32)
-        for start, stop in row_blocks(len(self._points), BASE_ROWS):
-            block = self._points[start:stop]
-            with pairwise_distances(faiss):
-                near, where = faiss.knn(queries, block, min(k, len(block)))
-            ids, squared = sort_by_distance(
-                np.concatenate([ids, where + start], axis=1),
-                np.concatenate([squared, near], axis=1),
-            )
-            ids, squared = ids[:, :k], squared[:, :k]
-        return ids, squared
-
-    def look_further(self) -> bool:
-        """Return False: nothing is left out."""
-        return False
+    ids: IntArray = np.empty((len(queries), 0), np.int64)
+    squared: FloatArray = np.empty((len(queries), 0), np.float32)
+    for start, stop in row_blocks(len(points), BASE_ROWS):
+        block = points[start:stop]
+        with pairwise_distances(faiss):
+            near, where = faiss.knn(queries, block, min(k, len(block)))
+        ids, squared = sort_by_distance(
+            np.concatenate([ids, where + start], axis=1),
+            np.concatenate([squared, near], axis=1),
+        )
+        ids, squared = ids[:, :k], squared[:, :k]
+    return ids, squared
 
 
 class IvfSearcher:
@@ -146,6 +115,7 @@ class IvfSearcher:
     """
 
     name = "ivf"
+    has_threads = True
 
     def __init__(self, points: FloatArray, centroids: FloatArray, *, device: str = "cpu") -> None:
         self._faiss = load_faiss()
@@ -153,15 +123,14 @@ class IvfSearcher:
         self._quantiser = self._faiss.IndexFlatL2(n_dims)
         self._quantiser.add(centroids)
         self._n_probes = min(FIRST_PROBES, self._n_lists)
-        kind, _, number = device.partition(":")
-        on_gpu = kind == "cuda" and self._faiss.get_num_gpus() > 0
-        self._most_probes = min(self._n_lists, MOST_GPU_PROBES) if on_gpu else self._n_lists
+        there = on_gpu(device)
+        self._most_probes = min(self._n_lists, MOST_GPU_PROBES) if there else self._n_lists
         index = self._faiss.IndexIVFFlat(self._quantiser, n_dims, self._n_lists)
         index.is_trained = True
         with pairwise_distances(self._faiss):
             for start, stop in row_blocks(len(points), ADD_ROWS):
                 index.add(points[start:stop])
-        self._index = _to_gpu(self._faiss, index, int(number or 0)) if on_gpu else index
+        self._index = _to_gpu(self._faiss, index, device) if there else index
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
@@ -185,7 +154,58 @@ class IvfSearcher:
         self._n_probes = min(self._most_probes, self._n_probes + max(1, self._n_probes // 2))
         return True
 
+    def effort(self) -> dict[str, float]:
+        """Return the number of lists, and of those that are searched."""
+        return {"lists": self._n_lists, "lists_searched": self._n_probes}
 
-def _to_gpu(faiss: Any, index: Any, number: int) -> Any:
+
+class HnswSearcher:
+    """Walks a hierarchy of neighbour graphs (HNSW) towards each query.
+
+    Built by many threads, the graph depends on which of them comes first: results differ from run to
+    run, but with one thread. Memory: ``n_points * (4 * n_dims + 4 * 2 * LINKS + 8)`` bytes and more.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n_points, n_dims), added in blocks.
+    """
+
+    name = "hnsw"
+    has_threads = True
+
+    def __init__(self, points: FloatArray) -> None:
+        index = load_faiss().IndexHNSWFlat(points.shape[1], HNSW_LINKS)
+        index.hnsw.efConstruction = HNSW_BUILD_WIDTH
+        for start, stop in row_blocks(len(points), ADD_ROWS):
+            index.add(points[start:stop])
+        self._index, self._n_points, self._width = index, len(points), HNSW_FIRST_WIDTH
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return up to ``k`` near points of each query; see `IvfSearcher.search`."""
+        self._index.hnsw.efSearch = max(self._width, k)
+        squared, ids = self._index.search(queries, k)
+        squared[ids < 0] = np.inf
+        return sort_by_distance(ids, squared)
+
+    def look_further(self) -> bool:
+        """Keep half as many more candidates on the way; False once they are all points."""
+        if self._width >= self._n_points:
+            return False
+        self._width += self._width // 2
+        return True
+
+    def effort(self) -> dict[str, float]:
+        """Return the width of the search."""
+        return {"width": self._width}
+
+
+def on_gpu(device: str) -> bool:
+    """Whether ``device`` is a GPU and the FAISS that is installed can search there."""
+    return device.startswith("cuda") and load_faiss().get_num_gpus() > 0
+
+
+def _to_gpu(faiss: Any, index: Any, device: str) -> Any:
     """Copy ``index`` to a GPU."""
+    number = int(device.partition(":")[2] or 0)
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, index)

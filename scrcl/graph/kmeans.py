@@ -15,8 +15,15 @@ from scipy import sparse
 
 from scrcl._random import derive_seed, stream
 from scrcl.errors import InputError
-from scrcl.graph.index import nearest
-from scrcl.graph.rows import as_points, require_finite, row_blocks
+from scrcl.graph.exact import nearest
+from scrcl.graph.rows import (
+    as_points,
+    cores,
+    for_each_block,
+    release,
+    require_finite,
+    row_blocks,
+)
 from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["KMeans", "assign", "kmeans"]
 
 BLOCK_ROWS = 65_536
+SEARCH_ROWS = 16_384
 SEEDING_ROWS = 32_768
 MOST_SEEDING_ROWS = 131_072
 LEAST_GAIN = 1e-5
@@ -103,7 +111,9 @@ def _starts(
         yield _plus_plus(points, k, seed, run, spherical)
 
 
-def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
+def assign(
+    points: FloatArray, centroids: FloatArray, *, n_workers: int | None = None
+) -> NDArray[np.int32]:
     """Return the nearest centroid of each point (the first of equally near ones), read in blocks.
 
     Parameters
@@ -113,6 +123,8 @@ def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
     centroids
         ndarray of float32, shape (k, n_dims). Centroids of unit length (spherical k-means) need no
         scaling of the points: the nearest is also the nearest in direction.
+    n_workers
+        Threads; one for each core where None. They change no bit.
 
     Returns
     -------
@@ -125,7 +137,7 @@ def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
             f"got {centroids.shape[1]}. Use centroids found on the same kind of points."
         )
         raise InputError(msg)
-    return _nearest_centroids(points, centroids, spherical=False)[0]
+    return _nearest_centroids(points, centroids, spherical=False, n_workers=n_workers)[0]
 
 
 def _check(
@@ -176,14 +188,18 @@ def _lloyd(points: FloatArray, centroids: FloatArray, n_iter: int, spherical: bo
 
 
 def _nearest_centroids(
-    points: FloatArray, centroids: FloatArray, spherical: bool
+    points: FloatArray, centroids: FloatArray, spherical: bool, n_workers: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return each point's nearest centroid and its squared distance."""
     labels = np.empty(len(points), np.int32)
     squared = np.empty(len(points), np.float32)
-    for start, stop in row_blocks(len(points), BLOCK_ROWS):
+
+    def search(start: int, stop: int) -> None:
         block = _unit(points[start:stop]) if spherical else points[start:stop]
         labels[start:stop], squared[start:stop] = nearest(block, centroids)
+        release(points)
+
+    for_each_block(search, row_blocks(len(points), SEARCH_ROWS), n_workers=n_workers or cores())
     return labels, squared
 
 

@@ -9,6 +9,7 @@ drops them.
 
 from __future__ import annotations
 
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, OnRows
 
-__all__ = ["RowWriter", "as_points", "for_each_block", "require_finite", "row_blocks"]
+__all__ = [
+    "RowWriter",
+    "as_points",
+    "cores",
+    "for_each_block",
+    "index_dtype",
+    "release",
+    "require_finite",
+    "row_blocks",
+]
 
 CHECK_ROWS = 65_536
 
@@ -68,12 +78,33 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
             raise InputError(msg)
 
 
+def release(array: Any) -> None:
+    """Let go of the pages of a memory map (or of a view of one): they stay in the page cache.
+
+    Pages of a map that were touched count as the process's memory until the kernel drops them.
+    """
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    if array is not None and hasattr(array, "madvise"):
+        array.madvise(mmap.MADV_DONTNEED)
+
+
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     """Cut ``n_rows`` rows into (start, stop) ranges of at most ``block_rows``."""
     if block_rows < 1:
         msg = f"block_rows must be at least 1; got {block_rows}. Give a positive number of rows."
         raise InputError(msg)
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
+
+
+def index_dtype(n: int) -> np.dtype[Any]:
+    """Return the dtype of numbers of ``n`` rows: int32, or int64 where they need it."""
+    return np.dtype(np.int32 if n <= np.iinfo(np.int32).max else np.int64)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def for_each_block(

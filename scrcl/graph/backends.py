@@ -1,0 +1,102 @@
+"""The search backends by name: what each must do, which one suits, how each is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+
+from scrcl.errors import InputError
+from scrcl.graph.exact import ExactSearcher
+from scrcl.graph.index import HnswSearcher, IvfSearcher, on_gpu
+from scrcl.graph.partition import coarse_centroids
+from scrcl.graph.partitioned import PartitionedSearcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrcl.graph.partition import Partition
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["APPROXIMATE", "Backend", "Searcher", "choose", "searcher_of"]
+
+Backend: TypeAlias = Literal["auto", "exact", "partitioned", "ivf", "hnsw", "pynndescent"]
+APPROXIMATE = ("partitioned", "ivf", "hnsw", "pynndescent")
+EXACT_BELOW = 20_000
+
+
+class Searcher(Protocol):
+    """Finds near points."""
+
+    name: str
+    has_threads: bool
+    """Whether a search uses all cores by itself; else several may run at once."""
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return ids (int64, -1 where missing) and squared distances, (n_queries, k), ascending."""
+
+    def look_further(self) -> bool:
+        """Trade speed for recall from now on; False where there is nothing more to look at."""
+
+    def effort(self) -> Mapping[str, float]:
+        """Return the numbers that say how far it looks, for people to read."""
+
+
+def choose(
+    backend: str, n_points: int, n_dims: int, *, recall: float, device: str, memory: int | None
+) -> str:
+    """Return the backend that a search will use.
+
+    "auto" is exact for fewer than 20,000 points and where a recall of 1 is asked for; the GPU's inverted
+    file where FAISS has a GPU and the index fits into ``memory`` (bytes) on its way there; else the
+    partition, which needs hardly any.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a recall that is no share, or a recall of 1 of an approximate search.
+    """
+    if backend not in get_args(Backend):
+        names = ", ".join(get_args(Backend))
+        msg = f"backend must be one of {names}; got {backend!r}. Choose one of these."
+        raise InputError(msg)
+    if not 0 < recall <= 1:
+        msg = f"recall must lie above 0 and at most at 1; got {recall}. Give a share such as 0.95."
+        raise InputError(msg)
+    if recall == 1 and backend in APPROXIMATE:
+        msg = (
+            f"recall must be below 1 where the search ({backend}) is approximate: a sample cannot "
+            "prove more; got 1. Give a share such as 0.99, or search by exact."
+        )
+        raise InputError(msg)
+    if backend != "auto":
+        return backend
+    if n_points < EXACT_BELOW or recall == 1:
+        return "exact"
+    fits = memory is None or n_points * (4 * n_dims + 8) <= memory // 2
+    return "ivf" if on_gpu(device) and fits else "partitioned"
+
+
+def searcher_of(
+    backend: str,
+    points: FloatArray,
+    k: int,
+    *,
+    seed: int,
+    device: str = "cpu",
+    lists: Partition | None = None,
+) -> Searcher:
+    """Make a searcher over ``points``, which for "partitioned" are in the order of ``lists``."""
+    if backend == "partitioned":
+        assert lists is not None, "a partitioned search has lists"
+        return PartitionedSearcher(points, lists)
+    if backend == "ivf":
+        n_lists = max(1, round(2 * np.sqrt(len(points))))
+        return IvfSearcher(points, coarse_centroids(points, n_lists, seed=seed), device=device)
+    if backend == "hnsw":
+        return HnswSearcher(points)
+    if backend == "pynndescent":
+        from scrcl.graph.descent import DescentSearcher
+
+        return DescentSearcher(points, k, seed=seed)
+    return ExactSearcher(points)

@@ -1,0 +1,94 @@
+"""Search inside the lists of a partition, by matrix products.
+
+Each query visits the lists of the nearest centroids. Queries come in groups that lie together, so that a
+list is compared with hundreds of them at once, which runs at the arithmetic rate of the machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl.graph.products import half_norms, least_products, measured, visits_of
+from scrcl.graph.ranked import sort_by_distance
+from scrcl.graph.rows import release, row_blocks
+from scrcl.io.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from scrcl.graph.partition import Partition
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["PartitionedSearcher"]
+
+FIRST_VISITS = 2
+SPARE = 3
+"""Candidates beyond ``k``: as many may be misplaced by the rounding of products."""
+NORM_ROWS = 65_536
+
+
+class PartitionedSearcher:
+    """Compares each query with the points of the few lists nearest to it.
+
+    Memory is 4 bytes a point and what is in flight; points are read through the map, a neighbourhood
+    at a time.
+
+    Parameters
+    ----------
+    ordered
+        ndarray or memory map of float32, shape (n_points, n_dims): the points in the order of the
+        partition. Ids are places in that order.
+    partition
+        The lists.
+    """
+
+    name = "partitioned"
+    has_threads = False
+
+    def __init__(self, ordered: FloatArray, partition: Partition) -> None:
+        self._points = ordered
+        self._starts = np.asarray(partition.starts, np.int64)
+        self._centroids = np.array(partition.centroids)
+        self._centroid_halves = half_norms(self._centroids)
+        self._halves = np.concatenate(
+            [half_norms(ordered[a:b]) for a, b in row_blocks(len(ordered), NORM_ROWS)]
+        )
+        self._n_visits = min(FIRST_VISITS, partition.n_lists)
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
+
+        Returns
+        -------
+        ids, squared
+            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
+            ascending.
+        """
+        with one_blas_thread():
+            lists = least_products(
+                queries, self._centroids, self._centroid_halves, self._n_visits
+            ).rows
+            visitors, visits = visits_of(lists, len(self._centroids))
+            rows = least_products(
+                queries,
+                self._points,
+                self._halves,
+                k + SPARE,
+                starts=self._starts,
+                visitors=visitors,
+                visits=visits,
+            ).rows
+        ids, squared = sort_by_distance(rows, measured(queries, self._points, rows))
+        release(self._points)
+        return ids[:, :k], squared[:, :k]
+
+    def look_further(self) -> bool:
+        """Visit an eighth more lists from now on; False where all are visited."""
+        if self._n_visits == len(self._centroids):
+            return False
+        self._n_visits = min(len(self._centroids), self._n_visits + max(1, self._n_visits // 8))
+        return True
+
+    def effort(self) -> dict[str, float]:
+        """Return the number of lists, and of those that are searched."""
+        return {"lists": len(self._centroids), "lists_searched": self._n_visits}

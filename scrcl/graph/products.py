@@ -1,0 +1,186 @@
+"""Nearest rows by matrix products: a BLAS call makes a tile of products, a compiled scan keeps the least.
+
+``|x - y|^2 / 2 = |x|^2 / 2 + (|y|^2 / 2 - x . y)``: for one query the bracket alone decides, and products
+run at the arithmetic rate of the machine. They round, so what is kept is a few candidates more than
+wanted, which are then measured pair by pair. Tiles have fixed shapes and one thread each: no result
+depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from scrcl.io.compiled import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["Candidates", "half_norms", "least_products", "measured", "visits_of"]
+
+TILE_QUERIES = 128
+TILE_ROWS = 1_024
+"""A tile of products in float32 takes 512 KiB: it is scanned while it is in the second-level cache."""
+SCAN = 64
+"""Products compared at once; only where one of them is small enough are they looked at singly."""
+
+
+class Candidates(NamedTuple):
+    """Rows of the least ``|y|^2 / 2 - x . y`` for each query."""
+
+    rows: NDArray[np.int64]
+    """shape (n_queries, k), ascending by value; -1 where fewer rows were visited"""
+    values: NDArray[np.float32]
+    """shape (n_queries, k), infinity where there is no row"""
+
+
+def half_norms(points: FloatArray) -> NDArray[np.float32]:
+    """Return half the squared length of each row, float32, shape (n_points,)."""
+    squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
+    return np.asarray(squares / 2, dtype=np.float32)
+
+
+def least_products(
+    queries: FloatArray,
+    base: FloatArray,
+    halves: FloatArray,
+    k: int,
+    *,
+    starts: IntArray | None = None,
+    visitors: IntArray | None = None,
+    visits: IntArray | None = None,
+) -> Candidates:
+    """Keep the ``k`` least of each query among the rows of the lists that it visits.
+
+    Parameters
+    ----------
+    queries, base
+        ndarrays of float32, C order, shapes (n_queries, n_dims) and (n_base, n_dims).
+    halves
+        `half_norms` of ``base``.
+    starts
+        ndarray of int64, shape (n_lists + 1,): list i is rows ``starts[i]`` to ``starts[i + 1]``.
+    visitors, visits
+        From `visits_of`: the queries that visit each list. Where these three are None, all queries
+        visit all rows.
+
+    Returns
+    -------
+    Candidates
+        Of equal values the lowest rows. The caller holds BLAS to one thread.
+    """
+    if starts is None or visitors is None or visits is None:
+        starts = np.array([0, len(base)], np.int64)
+        visitors, visits = np.arange(len(queries)), np.array([0, len(queries)], np.int64)
+    rows = np.full((len(queries), k), -1, np.int64)
+    values = np.full((len(queries), k), np.inf, np.float32)
+    compiled(_visit)(queries, base, halves, starts, visitors, visits, rows, values)
+    return Candidates(rows, values)
+
+
+def visits_of(lists: IntArray, n_lists: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Turn the lists that each query visits into the queries that visit each list.
+
+    Parameters
+    ----------
+    lists
+        ndarray of int64, shape (n_queries, n_visits).
+
+    Returns
+    -------
+    visitors, visits
+        Queries of the first list, ascending, then of the second, ...; and where each list's begin,
+        shape (n_lists + 1,).
+    """
+    visits = np.zeros(n_lists + 1, np.int64)
+    visits[1:] = np.cumsum(np.bincount(lists.ravel(), minlength=n_lists))
+    visitors = np.empty(lists.size, np.int64)
+    compiled(_by_list)(lists, visits[:-1].copy(), visitors)
+    return visitors, visits
+
+
+def measured(queries: FloatArray, points: FloatArray, rows: IntArray) -> NDArray[np.float32]:
+    """Return squared distances of each query to its rows, pair by pair; infinity for row -1."""
+    squared = np.empty(rows.shape, np.float32)
+    compiled(_measure, contract=True)(queries, points, rows, squared)
+    return squared
+
+
+@register_jitable
+def _scan(
+    tile: FloatArray,
+    halves: FloatArray,
+    first: int,
+    asking: IntArray,
+    rows: IntArray,
+    values: FloatArray,
+) -> None:
+    last_place = values.shape[1] - 1
+    for at in range(tile.shape[0]):
+        kept, kept_rows = values[asking[at]], rows[asking[at]]
+        limit = kept[last_place]
+        for start in range(0, tile.shape[1], SCAN):
+            part, half = tile[at, start : start + SCAN], halves[start : start + SCAN]
+            any_near = False
+            for j in range(len(part)):  # without a branch, so that it is done 16 at a time
+                any_near |= half[j] - part[j] < limit
+            if not any_near:
+                continue
+            for j in range(len(part)):
+                value = half[j] - part[j]
+                if value < limit:
+                    place = last_place
+                    while place > 0 and kept[place - 1] > value:
+                        kept[place], kept_rows[place] = kept[place - 1], kept_rows[place - 1]
+                        place -= 1
+                    kept[place], kept_rows[place] = value, first + start + j
+                    limit = kept[last_place]
+
+
+def _visit(
+    queries: FloatArray,
+    base: FloatArray,
+    halves: FloatArray,
+    starts: IntArray,
+    visitors: IntArray,
+    visits: IntArray,
+    rows: IntArray,
+    values: FloatArray,
+) -> None:
+    gathered = np.empty((TILE_QUERIES, queries.shape[1]), np.float32)
+    room = np.empty(TILE_QUERIES * TILE_ROWS, np.float32)
+    for i in range(len(starts) - 1):
+        for first in range(starts[i], starts[i + 1], TILE_ROWS):
+            last = min(first + TILE_ROWS, starts[i + 1])
+            for begin in range(visits[i], visits[i + 1], TILE_QUERIES):
+                asking = visitors[begin : min(begin + TILE_QUERIES, visits[i + 1])]
+                for at in range(len(asking)):
+                    gathered[at] = queries[asking[at]]
+                tile = room[: len(asking) * (last - first)].reshape(len(asking), last - first)
+                np.dot(gathered[: len(asking)], base[first:last].T, tile)
+                _scan(tile, halves[first:last], first, asking, rows, values)
+
+
+def _by_list(lists: IntArray, ends: IntArray, visitors: IntArray) -> None:
+    for query in range(lists.shape[0]):
+        for visit in range(lists.shape[1]):
+            at = lists[query, visit]
+            visitors[ends[at]] = query
+            ends[at] += 1
+
+
+def _measure(queries: FloatArray, points: FloatArray, rows: IntArray, squared: FloatArray) -> None:
+    for query in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            row = rows[query, place]
+            total = np.float32(np.inf)
+            if row >= 0:
+                total = np.float32(0)
+                for j in range(queries.shape[1]):
+                    apart = queries[query, j] - points[row, j]
+                    total += apart * apart
+            squared[query, place] = total

@@ -57,7 +57,8 @@ class ExactSearcher:
             ascending.
         """
         shape = len(queries), min(k, len(self._points))
-        ids, squared = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), "f4")
+        ids: IntArray = np.empty((len(queries), 0), np.int64)
+        squared: FloatArray = np.empty((len(queries), 0), np.float32)
         left_out = np.full(len(queries), np.inf)
         moved = queries - self._centre
         longest = 0.0

@@ -110,7 +110,7 @@ def measured(queries: FloatArray, points: FloatArray, rows: IntArray) -> NDArray
     return squared
 
 
-@register_jitable
+@register_jitable  # type: ignore[untyped-decorator]
 def _scan(
     tile: FloatArray,
     halves: FloatArray,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray, OnRows
 
-__all__ = ["KnnResult", "Searcher", "knn", "require_enough_points"]
+__all__ = ["KnnResult", "Searcher", "knn", "make_searcher", "require_enough_points"]
 
 EXACT_BELOW = 20_000
 RECALL_ROWS = 1_000
@@ -105,11 +105,21 @@ def knn(
     require_enough_points(len(points), k)
     require_finite(points)
     exact = ExactSearcher(points)
-    use_exact = backend == "exact" or (backend == "auto" and len(points) < EXACT_BELOW)
-    searcher: Searcher = exact if use_exact else _inverted_file(points, seed, device)
+    searcher = make_searcher(points, len(points), seed=seed, backend=backend, device=device)
+    use_exact = searcher.name == exact.name
     recall = 1.0 if use_exact else _raise_recall(searcher, exact, points, k, seed, recall_target)
     ids, distances = _search_all(searcher, exact, points, k, block_rows, on_rows)
     return KnnResult(ids, distances, recall, searcher.name)
+
+
+def make_searcher(
+    points: FloatArray, n_queries: int, *, seed: int, backend: str = "auto", device: str = "cpu"
+) -> Searcher:
+    """Return a searcher of ``points`` (float32) for so many queries; "auto" weighs the two."""
+    few = len(points) * n_queries < EXACT_BELOW**2
+    if backend == "exact" or (backend == "auto" and few):
+        return ExactSearcher(points)
+    return _inverted_file(points, seed, device)
 
 
 def require_enough_points(n_points: int, k: int) -> None:

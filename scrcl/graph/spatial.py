@@ -14,7 +14,7 @@ for the border, as each inner spot is taken by those opposite.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -74,11 +74,9 @@ def spatial_knn(
     places = _as_places(coordinates)
     n_spots = len(places)
     require_enough_points(n_spots if samples is None else max(n_spots, k + 1), k)
-    if samples is None:
-        groups = [np.arange(n_spots)]
-    else:
+    if samples is not None:
         require_shared(samples)
-        groups = _rows_by_sample(samples)
+    groups = [np.arange(n_spots)] if samples is None else _rows_by_sample(samples)
     ids = np.full((n_spots, k), -1, np.int32)
     distances = np.full((n_spots, k), np.inf, np.float32)
     for rows in groups:

@@ -67,8 +67,8 @@ def read_named(matrix: CellMatrix, config: RunConfig) -> Named:
     Raises
     ------
     InputError
-        It is missing, or does not tell what it should of each cell; no sample has two cells; or there
-        are too many batches for balanced neighbours.
+        It is missing, or does not tell what it should of each cell; no sample has two cells, or none so
+        near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
     if config.sample_key is not None or config.batch_key is not None:
@@ -76,15 +76,25 @@ def read_named(matrix: CellMatrix, config: RunConfig) -> Named:
         samples = read_column(obs, config.sample_key, "sample")
         batches = read_column(obs, config.batch_key, "batch")
     named = Named(_coordinates(matrix) if config.spatial else None, samples, batches)
-    if samples is not None:
-        from scrcl.graph.spatial import require_shared
-
-        require_shared(samples)
+    if named.coordinates is not None:
+        _require_neighbours(named.coordinates, samples, config.graph.radius)
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 
         require_few_batches(named.n_batches)
     return named
+
+
+def _require_neighbours(
+    coordinates: FloatArray, samples: Batches | None, radius: float | None
+) -> None:
+    """Raise InputError where no cell could have a neighbour: to be told before the input is read."""
+    from scrcl.graph.spatial import require_shared, spatial_knn
+
+    if samples is not None:
+        require_shared(samples)
+    if radius is not None:
+        spatial_knn(coordinates, 1, samples=samples, radius=radius)
 
 
 def read_column(obs: pd.DataFrame, key: str | None, kind: str) -> Batches | None:

@@ -128,10 +128,10 @@ def read_column(obs: pd.DataFrame, key: str | None, kind: str) -> Batches | None
 
 def _coordinates(matrix: CellMatrix) -> FloatArray:
     if SPATIAL not in matrix.obsm:
-        there = ", ".join(sorted(matrix.obsm)) or "nothing"
+        there = f", but in {', '.join(sorted(matrix.obsm))}" if matrix.obsm else ""
         message = (
-            f'--spatial must find two or three numeric coordinates a cell in obsm["spatial"]; of such '
-            f"kind obsm holds {there}. Add them, or run without --spatial."
+            '--spatial must find two or three numeric coordinates a cell in obsm["spatial"]; there are '
+            f"none of that kind{there}. Add them, or run without --spatial."
         )
         raise InputError(message)
     coordinates = np.asarray(matrix.obsm[SPATIAL])

@@ -40,8 +40,8 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     np.save(folder / "distances.npy", found.distances)
     graph = symmetric_graph(found.ids)
     graph.save(folder / CSR)
-    n_isolated = int(np.count_nonzero(graph.degrees == 0))
-    notes = list(_notes(run, named, n_isolated))
+    n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
+    notes = list(_notes(run, named, n_alone))
     for note in notes:
         run.reporter.note(note)
     across = (
@@ -55,7 +55,7 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
         "backend": found.backend,
         "recall": found.recall,
         **describe(graph),
-        "n_isolated": n_isolated,
+        "n_alone": n_alone,
         **across,
         "notes": notes,
     }
@@ -123,7 +123,7 @@ def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:
     )
 
 
-def _notes(run: Run, named: Named, n_isolated: int) -> Iterator[str]:
+def _notes(run: Run, named: Named, n_alone: int) -> Iterator[str]:
     k = run.config.graph.n_neighbors
     if named.coordinates is not None and named.samples is None and "samples" in run.matrix.identity:
         yield (
@@ -134,13 +134,12 @@ def _notes(run: Run, named: Named, n_isolated: int) -> Iterator[str]:
         sizes = np.bincount(named.samples.codes)
         n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
         if n_small:
-            yield f"{n_small:,} samples have {k} cells or fewer, which are all neighbours of each other."
-    if n_isolated:
+            yield f"{n_small:,} samples have {k} cells or fewer: these cells have fewer neighbours."
+    if n_alone:
         n = len(run.array("reduce", "scores"))
-        yield (
-            f"{n_isolated:,} of {n:,} cells ({n_isolated / n:.1%}) have no neighbour"
-            f"{' within the radius' if run.config.graph.radius is not None else ''} in their sample."
-        )
+        where = "" if named.samples is None else " of their sample"
+        where += "" if run.config.graph.radius is None else " within graph.radius"
+        yield f"{n_alone:,} of {n:,} cells ({n_alone / n:.1%}) have no other cell{where}."
     if run.config.graph.balanced and named.batches is not None:
         n_batches = len(np.unique(named.batches.codes))
         if n_batches > k:

@@ -69,9 +69,11 @@ def test_no_neighbour_is_of_another_slice_and_what_is_small_is_noted(tmp_path):
     assert there.sum(axis=1)[codes < 2].min() == 8
     assert (there.sum(axis=1)[codes == 2] == 4).all()
     assert (there.sum(axis=1)[codes == 3] == 0).all()
-    assert record["n_isolated"] == 1
+    assert record["n_alone"] == 1
     assert any("2 samples have 8 cells or fewer" in note for note in heard.notes)
-    assert any("1 of 240 cells (0.4%) have no neighbour" in note for note in heard.notes)
+    assert any(
+        "1 of 240 cells (0.4%) have no other cell of their sample." in note for note in heard.notes
+    )
     page = result.report_path.read_text()
     assert all(note in page for note in record["notes"])
     found = anndata.read_h5ad(result.result_path)
@@ -113,8 +115,10 @@ def test_a_radius_bounds_every_neighbour(tmp_path):
     away = np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=2))
     near = (away <= 0.5) & (codes[:, None] == codes[None]) & ~np.eye(240, dtype=bool)
     assert np.array_equal((ids >= 0).sum(axis=1), np.minimum(near.sum(axis=1), 8))
-    assert record["n_isolated"] == (~near.any(axis=1)).sum() > 0
-    assert any("have no neighbour within the radius" in note for note in heard.notes)
+    assert record["n_alone"] == (~near.any(axis=1)).sum() > 0
+    assert any(
+        "have no other cell of their sample within graph.radius" in note for note in heard.notes
+    )
     assert len(result.clusters) > 1
 
 

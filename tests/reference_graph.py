@@ -17,12 +17,42 @@ def nearest_others(points, k):
     return ids, distances
 
 
+def nearest_within(points, k, groups, radius=np.inf):
+    """As `nearest_others`, of the same group and within a radius; -1 and infinity where there are fewer."""
+    points = np.asarray(points, np.float64)
+    ids, distances = np.full((len(points), k), -1), np.full((len(points), k), np.inf)
+    for i, point in enumerate(points):
+        away = np.sqrt(((points - point) ** 2).sum(axis=1)).astype(np.float32)
+        near = [j for j in range(len(points)) if j != i and groups[j] == groups[i]]
+        near = sorted(
+            (j for j in near if away[j] <= np.float32(radius)), key=lambda j: (away[j], j)
+        )
+        ids[i, : len(near[:k])], distances[i, : len(near[:k])] = near[:k], away[near[:k]]
+    return ids, distances
+
+
+def balanced_neighbours(points, codes, share):
+    """Ids and distances of the ``share`` nearest others of each batch, all sorted by (distance, id)."""
+    points = np.asarray(points, np.float64)
+    width = share * len(set(codes))
+    ids, distances = np.full((len(points), width), -1), np.full((len(points), width), np.inf)
+    for i, point in enumerate(points):
+        away = np.sqrt(((points - point) ** 2).sum(axis=1))
+        found = []
+        for batch in set(codes):
+            mine = [j for j in range(len(points)) if codes[j] == batch and j != i]
+            found += sorted(mine, key=lambda j: (away[j], j))[:share]
+        found.sort(key=lambda j: (away[j], j))
+        ids[i, : len(found)], distances[i, : len(found)] = found, away[found]
+    return ids, distances
+
+
 def adjacency(ids):
     """Dense symmetric union of a neighbour relation."""
     dense = np.zeros((len(ids), len(ids)), bool)
     for i, row in enumerate(ids):
         for j in row:
-            if i != j:
+            if i != j and j >= 0:
                 dense[i, j] = dense[j, i] = True
     return dense
 

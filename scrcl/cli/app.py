@@ -10,6 +10,7 @@ import typer
 from scrcl import __version__
 
 __all__ = [
+    "BatchKey",
     "Config",
     "Device",
     "FinishedOut",
@@ -21,8 +22,10 @@ __all__ = [
     "Out",
     "Quiet",
     "Restart",
+    "SampleKey",
     "Seed",
     "Settings",
+    "Spatial",
     "Until",
     "app",
 ]
@@ -58,6 +61,17 @@ Layer = Annotated[str | None, typer.Option(help="Layer to read instead of X; `ra
 Join = Annotated[
     str | None,
     typer.Option(help="Genes of several inputs, inner or outer [default: inner]."),
+]
+BatchKey = Annotated[
+    str | None,
+    typer.Option(help="Column of obs (a donor, a study): choose variable genes batch by batch."),
+]
+Spatial = Annotated[bool | None, typer.Option("--spatial", help="Cell graph on obsm['spatial'].")]
+SampleKey = Annotated[
+    str | None,
+    typer.Option(
+        help="With --spatial: column of obs that tells the slice; no neighbours across slices."
+    ),
 ]
 Until = Annotated[
     str | None, typer.Option(help="Stage to end with; the same command without it goes on.")

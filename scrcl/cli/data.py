@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrcl.cli.app import (
+    BatchKey,
     Config,
     Device,
     Inputs,
@@ -17,7 +18,9 @@ from scrcl.cli.app import (
     Layer,
     Memory,
     Quiet,
+    SampleKey,
     Settings,
+    Spatial,
     Until,
     app,
 )
@@ -55,6 +58,9 @@ def plan(
     device: Device = None,
     layer: Layer = None,
     join: Join = None,
+    batch_key: BatchKey = None,
+    spatial: Spatial = None,
+    sample_key: SampleKey = None,
     config: Config = None,
     settings: Settings = None,
     until: Until = None,
@@ -70,7 +76,15 @@ def plan(
     from scrcl.engine.plan import plan_run
     from scrcl.engine.sizes import format_bytes
 
-    given = {"memory": memory, "device": device, "layer": layer, "join": join}
+    given = {
+        "memory": memory,
+        "device": device,
+        "layer": layer,
+        "join": join,
+        "batch_key": batch_key,
+        "spatial": spatial,
+        "sample_key": sample_key,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     resolved = load_config(config, settings=settings or (), overrides=overrides)
     planned = plan_run(inputs, resolved, until=until)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrcl.cli.app import (
+    BatchKey,
     Config,
     Device,
     FinishedOut,
@@ -21,8 +22,10 @@ from scrcl.cli.app import (
     Out,
     Quiet,
     Restart,
+    SampleKey,
     Seed,
     Settings,
+    Spatial,
     Until,
     app,
 )
@@ -47,12 +50,9 @@ def run(
     device: Device = None,
     layer: Layer = None,
     join: Join = None,
-    batch_key: Annotated[
-        str | None, typer.Option(help="Column of obs: choose variable genes batch by batch.")
-    ] = None,
-    spatial: Annotated[
-        bool | None, typer.Option("--spatial", help="Cell graph on obsm['spatial'].")
-    ] = None,
+    batch_key: BatchKey = None,
+    spatial: Spatial = None,
+    sample_key: SampleKey = None,
     fmt: Annotated[
         str | None, typer.Option("--format", help="h5ad or zarr [default: h5ad].")
     ] = None,
@@ -82,6 +82,7 @@ def run(
         "join": join,
         "batch_key": batch_key,
         "spatial": spatial,
+        "sample_key": sample_key,
         "format": fmt,
         "keep_x": keep_x,
     }

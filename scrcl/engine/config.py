@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from scrcl.engine.sizes import parse_bytes
 from scrcl.errors import InputError
@@ -22,6 +22,7 @@ from scrcl.train.config import TrainConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+    from typing import Self
 
 __all__ = [
     "ClusterConfig",
@@ -88,6 +89,15 @@ class GraphConfig(_Settings):
     )
     recall: float = Field(
         0.95, gt=0, le=1, description="Recall that an approximate search must reach."
+    )
+    radius: float | None = Field(
+        None,
+        gt=0,
+        description="With spatial: largest distance of a neighbour, in units of the coordinates.",
+    )
+    balanced: bool = Field(
+        False,
+        description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
     )
 
 
@@ -183,6 +193,9 @@ class RunConfig(_Settings):
         None, description="Column of obs by which variable genes are chosen batch by batch."
     )
     spatial: bool = Field(False, description='Build the cell graph on obsm["spatial"].')
+    sample_key: str | None = Field(
+        None, description="Column of obs that tells the slice of a cell: no neighbours across."
+    )
     format: Literal["h5ad", "zarr"] = Field("h5ad", description="Format of the result.")
     keep_x: bool = Field(False, description="Copy X into the result.")
     features: FeaturesConfig = FeaturesConfig()
@@ -192,6 +205,35 @@ class RunConfig(_Settings):
     train: TrainConfig = TrainConfig()
     cluster: ClusterConfig = ClusterConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """Refuse a setting that another one leaves without meaning."""
+        if self.sample_key is not None and not self.spatial:
+            message = (
+                f"sample_key must go with spatial; got {self.sample_key!r} without it. "
+                "Add --spatial, or name batches of origin by --batch-key."
+            )
+            raise ValueError(message)
+        if self.graph.radius is not None and not self.spatial:
+            message = (
+                f"graph.radius must go with spatial; got {self.graph.radius:g} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
+        if self.graph.balanced and self.spatial:
+            message = (
+                "graph.balanced must go without spatial; got both. Cells of different slices lie in "
+                "no common space: leave one out."
+            )
+            raise ValueError(message)
+        if self.graph.balanced and self.batch_key is None:
+            message = (
+                "graph.balanced must go with batch_key; got none. "
+                "Name the column of obs that tells the batches by --batch-key."
+            )
+            raise ValueError(message)
+        return self
 
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that decide the result, as plain JSON values."""

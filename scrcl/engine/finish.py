@@ -171,7 +171,7 @@ def _facts(run: Run) -> dict[str, str]:
         **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
-        "cell graph": f"{graph['n_edges']:,} edges, recall {recall}",
+        "cell graph": f"{graph['n_edges']:,} edges, recall {recall}" + _across(graph),
         "memory given": format_bytes(run.config.memory),
         "peak memory before the report": format_bytes(
             max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
@@ -179,6 +179,11 @@ def _facts(run: Run) -> dict[str, str]:
         "device": run.record("train")["device"],
         "seed": str(run.config.seed),
     }
+
+
+def _across(graph: dict[str, Any]) -> str:
+    share = graph.get("cross_batch_share")
+    return "" if share is None else f", {share:.1%} of them across batches"
 
 
 def _chosen_by(run: Run) -> str:
@@ -201,7 +206,7 @@ def _kind(stats: dict[str, Any]) -> str:
 
 def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
     stats, graph = run.record("stats"), run.record("graph")
-    notes = []
+    notes = list(graph["notes"])
     if stats["already_log"]:
         notes.append("The values are not counts: they were taken as log-normalised already.")
     if stats["n_cells"] > stats["n_cells_kept"]:

@@ -7,32 +7,56 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.engine.device import resolve_device
+from scrcl.engine.named import read_named
 from scrcl.engine.stage import CSR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from scrcl.engine.named import Named
     from scrcl.engine.stage import Run
     from scrcl.graph.knn import KnnResult
+    from scrcl.io.stats import Batches
+    from scrcl.typing import FloatArray
 
 __all__ = ["build_genes", "build_graph"]
 
 
 def build_graph(run: Run, folder: Path) -> dict[str, Any]:
-    """Nearest neighbours of the cells, and the symmetric binary graph of them."""
-    from scrcl.graph.csr import describe, symmetric_graph
+    """Nearest neighbours of the cells, and the symmetric binary graph of them.
 
-    found = _neighbours(run)
+    What the user should know of the graph is noted, and recorded for the report.
+    """
+    from scrcl.graph.balanced import cross_share
+    from scrcl.graph.csr import describe, symmetric_graph
+    from scrcl.io.stats import MatrixStats
+
+    kept = MatrixStats.load(run.stage("stats")).kept
+    named = read_named(run.matrix, run.config).of(kept)
+    found = _neighbours(run, named)
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
     graph = symmetric_graph(found.ids)
     graph.save(folder / CSR)
+    n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
+    notes = list(_notes(run, named, n_alone))
+    for note in notes:
+        run.reporter.note(note)
+    across = (
+        {}
+        if named.batches is None
+        else {"cross_batch_share": cross_share(graph, named.batches.codes)}
+    )
     return {
         "n_cells": graph.n,
         "n_neighbors": found.ids.shape[1],
         "backend": found.backend,
         "recall": found.recall,
         **describe(graph),
+        "n_alone": n_alone,
+        **across,
+        "notes": notes,
     }
 
 
@@ -49,16 +73,18 @@ def build_genes(run: Run, folder: Path) -> dict[str, Any]:
     return {"n_genes": graph.n, **describe(graph)}
 
 
-def _neighbours(run: Run) -> KnnResult:
+def _neighbours(run: Run, named: Named) -> KnnResult:
     from scrcl.graph.knn import knn
     from scrcl.graph.spatial import spatial_knn
-    from scrcl.io.stats import MatrixStats
 
     config = run.config.graph
-    if run.config.spatial:
-        kept = MatrixStats.load(run.stage("stats")).kept
-        return spatial_knn(np.asarray(run.matrix.obsm["spatial"])[kept], config.n_neighbors)
+    if named.coordinates is not None:
+        return spatial_knn(
+            named.coordinates, config.n_neighbors, samples=named.samples, radius=config.radius
+        )
     scores = run.array("reduce", "scores")
+    if config.balanced and named.batches is not None:
+        return _balanced(run, scores, named.batches)
     return knn(
         scores,
         config.n_neighbors,
@@ -68,3 +94,61 @@ def _neighbours(run: Run) -> KnnResult:
         device=resolve_device(run.config.device),
         on_rows=run.count("graph", len(scores)),
     )
+
+
+def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:
+    from scrcl.graph.backends import Searcher, choose, searcher_of
+    from scrcl.graph.balanced import balanced_knn
+    from scrcl.graph.exact import ExactSearcher
+
+    config, seed = run.config.graph, run.config.seed
+    device = resolve_device(run.config.device)
+
+    def searcher(points: FloatArray) -> Searcher:
+        name = choose(
+            config.backend,
+            *points.shape,
+            n_queries=len(scores),
+            recall=config.recall,
+            device=device,
+            memory=run.config.memory,
+        )
+        return searcher_of(name, points, config.n_neighbors, seed=seed, device=device)
+
+    n_batches = len(np.unique(batches.codes))
+    return balanced_knn(
+        scores,
+        batches.codes,
+        config.n_neighbors,
+        seed=seed,
+        searcher_of=searcher,
+        exact_of=ExactSearcher,
+        recall_target=config.recall,
+        on_rows=run.count("graph", len(scores) * n_batches, "searches"),
+    )
+
+
+def _notes(run: Run, named: Named, n_alone: int) -> Iterator[str]:
+    k = run.config.graph.n_neighbors
+    if named.coordinates is not None and named.samples is None and "samples" in run.matrix.identity:
+        yield (
+            "The inputs were laid over each other in one space, and cells of two may be neighbours: "
+            "sample_key keeps slices apart (the column sample tells the inputs)."
+        )
+    if named.samples is not None:
+        sizes = np.bincount(named.samples.codes)
+        n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
+        if n_small:
+            yield f"{n_small:,} samples have {k} cells or fewer: these cells have fewer neighbours."
+    if n_alone:
+        n = len(run.array("reduce", "scores"))
+        where = "" if named.samples is None else " of their sample"
+        where += "" if run.config.graph.radius is None else " within graph.radius"
+        yield f"{n_alone:,} of {n:,} cells ({n_alone / n:.1%}) have no other cell{where}."
+    if run.config.graph.balanced and named.batches is not None:
+        n_batches = len(np.unique(named.batches.codes))
+        if n_batches > k:
+            yield (
+                f"There are {n_batches:,} batches, more than graph.n_neighbors ({k}): each gives a cell "
+                f"one neighbour, {n_batches:,} in all."
+            )

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
@@ -18,14 +16,9 @@ from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
-from scrcl.engine.run_folder import (
-    RunFolder,
-    fingerprint_of,
-    fingerprint_of_array,
-    keep_apart,
-)
+from scrcl.engine.named import read_named
+from scrcl.engine.run_folder import RunFolder, fingerprint_of, keep_apart
 from scrcl.engine.stage import Run, Stage, run_stage
-from scrcl.engine.variable_genes import count_batches
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
+    from scrcl.engine.named import Named
     from scrcl.io.matrix import CellMatrix
 
 __all__ = [
@@ -58,8 +52,6 @@ STAGES = (
     Stage("cluster", learn.cluster_cells),
     Stage("report", build_report),
 )
-
-SPATIAL = "spatial"
 
 
 @dataclass(frozen=True)
@@ -146,8 +138,10 @@ def run_matrix(
     keep_apart(header.identity, out)
     resolve_device(config.device)
     names = [stage.name for stage in stages]
-    budget = plan_budget(config.memory, shape_of(header, config), stages=names)
-    settings = _what_decides(header, config)
+    named = read_named(header, config)
+    shape = shape_of(header, config, n_batches=named.n_batches)
+    budget = plan_budget(config.memory, shape, stages=names)
+    settings = _what_decides(header, config, named)
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
         _introduce(folder, config)
@@ -183,16 +177,11 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
-    if config.spatial:
-        _check_coordinates(matrix)
 
 
-def _what_decides(matrix: CellMatrix, config: RunConfig) -> dict[str, Any]:
+def _what_decides(matrix: CellMatrix, config: RunConfig, named: Named) -> dict[str, Any]:
     """Return all that the result depends on, as JSON values."""
-    settings = {"input": matrix.identity, **config.fingerprinted()}
-    if config.spatial:
-        settings["coordinates"] = fingerprint_of_array(matrix.obsm[SPATIAL])
-    return settings
+    return {"input": matrix.identity, **config.fingerprinted(), **named.fingerprints()}
 
 
 def _introduce(folder: RunFolder, config: RunConfig) -> None:
@@ -203,51 +192,31 @@ def _introduce(folder: RunFolder, config: RunConfig) -> None:
         partial.write_text(config.to_toml(), encoding="utf-8")
 
 
-def _check_coordinates(matrix: CellMatrix) -> None:
-    if SPATIAL not in matrix.obsm:
-        there = ", ".join(sorted(matrix.obsm)) or "no coordinates"
-        message = (
-            f'--spatial must find two or three coordinates a cell in obsm["spatial"]; obsm holds '
-            f"{there}. Add them, or run without --spatial."
-        )
-        raise InputError(message)
-    finite = np.isfinite(matrix.obsm[SPATIAL]).all(axis=1)
-    if not finite.all():
-        name = matrix.obs.index[int(np.argmin(finite))]
-        message = (
-            f'obsm["spatial"] must be finite; got NaN or infinity in {int((~finite).sum())} cells, '
-            f"the first is {name}. Remove or repair them."
-        )
-        raise InputError(message)
-
-
-def shape_of(matrix: CellMatrix, config: RunConfig) -> Shape:
-    """Return the sizes that memory depends on, from the header of the input and the settings.
-
-    Raises
-    ------
-    InputError
-        ``batch_key`` does not tell the batch of each cell.
-    """
+def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:
+    """Return the sizes that memory depends on, from the header of the input and the settings."""
     from scrcl.graph.randomized import uses_gram
 
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     n_comps = min(config.reduce.n_comps, n_genes)
-    train, key = config.train, config.batch_key
+    train, n_neighbors = config.train, config.graph.n_neighbors
+    if config.graph.balanced:
+        from scrcl.graph.balanced import neighbors_per_batch
+
+        n_neighbors = n_batches * neighbors_per_batch(n_neighbors, n_batches)
     return Shape(
         n_cells=matrix.n_obs,
         values_per_row=n_values / matrix.n_obs,
         n_genes=n_genes,
         n_comps=n_comps,
         n_features=n_genes if train.features == "hvg" else n_comps,
-        n_neighbors=min(config.graph.n_neighbors, train.fanout or config.graph.n_neighbors),
+        n_neighbors=min(n_neighbors, train.fanout or n_neighbors),
         dim=train.dim,
         refined_dim=train.refined_dim,
         batch_cells=train.batch_cells,
         n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
         n_vars=matrix.n_vars,
-        n_batches=1 if key is None else count_batches(matrix.fresh_obs(), key),
+        n_batches=n_batches,
         by_genes=matrix.layout == "csc",
         gram=uses_gram(config.reduce.solver, n_genes),
     )

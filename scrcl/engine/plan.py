@@ -1,6 +1,6 @@
 """What a run would take, stage by stage, from the header of the input alone.
 
-With ``batch_key`` or ``spatial``, annotations or coordinates of the cells are read too.
+With ``batch_key``, ``sample_key`` or ``spatial``, annotations or coordinates of the cells are read too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.budget import plan_budget, stage_needs
 from scrcl.engine.device import resolve_device
+from scrcl.engine.named import read_named
 from scrcl.engine.pipeline import STAGES, check_input, shape_of, stages_until
 from scrcl.errors import BudgetError
 
@@ -78,7 +79,8 @@ def plan_run(inputs: Sequence[Path], config: RunConfig, *, until: str | None = N
     Parameters
     ----------
     inputs
-        As for `scrcl.io.open.open_input`; only their headers are read, and what ``batch_key`` and ``spatial`` name.
+        As for `scrcl.io.open.open_input`; only their headers are read, and what ``batch_key``,
+        ``sample_key`` and ``spatial`` name.
     until
         Last stage of the run; all of them where None.
 
@@ -91,7 +93,7 @@ def plan_run(inputs: Sequence[Path], config: RunConfig, *, until: str | None = N
 
     matrix = open_input(inputs, layer=config.layer, join=config.join)
     check_input(matrix, config)
-    shape = shape_of(matrix, config)
+    shape = shape_of(matrix, config, n_batches=read_named(matrix, config).n_batches)
     needs = stage_needs(shape)
     names = [stage.name for stage in stages_until(STAGES, until)]
     least = max(needs[name].least_bytes for name in names)

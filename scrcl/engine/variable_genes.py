@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.errors import InputError
+from scrcl.engine.named import read_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrcl.io.stats import Batches, MatrixStats, Scale
     from scrcl.typing import IntArray
 
-__all__ = ["choose_genes", "count_batches", "read_batches"]
+__all__ = ["choose_genes", "read_batches"]
 
 _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
 
@@ -73,29 +73,7 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     return moments
 
 
-def count_batches(obs: pd.DataFrame, key: str) -> int:
-    """Return how many batches there are; raises InputError where ``obs`` does not tell that of each cell."""
-    if key not in obs:
-        columns = ", ".join(map(str, obs.columns)) or "none"
-        message = f"batch_key must be a column of obs; got {key!r}. There are: {columns}."
-        raise InputError(message)
-    missing = obs[key].isna().to_numpy()
-    if missing.any():
-        message = (
-            f"batch_key must tell the batch of each cell; {int(missing.sum()):,} cells have none in "
-            f"obs[{key!r}], the first is {obs.index[int(np.argmax(missing))]}. Fill the column."
-        )
-        raise InputError(message)
-    return max(int(obs[key].nunique()), 1)
-
-
 def read_batches(run: Run) -> Batches | None:
     """Return the batch of each cell, by ``batch_key``; None without one."""
-    import pandas as pd
-
-    from scrcl.io.stats import Batches
-
-    if run.config.batch_key is None:
-        return None
-    column = pd.Categorical(run.matrix.fresh_obs()[run.config.batch_key]).remove_unused_categories()
-    return Batches(column.codes.astype(np.int32), tuple(map(str, column.categories)))
+    key = run.config.batch_key
+    return None if key is None else read_column(run.matrix.fresh_obs(), key, "batch")

@@ -9,16 +9,17 @@ import numpy as np
 from scrcl.errors import InputError
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.index import HnswSearcher, IvfSearcher, on_gpu
-from scrcl.graph.partition import coarse_centroids
+from scrcl.graph.partition import coarse_centroids, partition
 from scrcl.graph.partitioned import PartitionedSearcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["APPROXIMATE", "Backend", "Searcher", "choose", "searcher_of"]
+__all__ = ["APPROXIMATE", "Backend", "Searcher", "choose", "no_proof", "searcher_of"]
 
 Backend: TypeAlias = Literal["auto", "exact", "partitioned", "ivf", "hnsw", "pynndescent"]
 APPROXIMATE = ("partitioned", "ivf", "hnsw", "pynndescent")
@@ -32,6 +33,10 @@ class Searcher(Protocol):
     has_threads: bool
     """Whether a search uses all cores by itself; else several may run at once."""
 
+    @property
+    def order(self) -> IntArray | None:
+        """The points in an order in which those that are searched together lie together."""
+
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return ids (int64, -1 where missing) and squared distances, (n_queries, k), ascending."""
 
@@ -43,13 +48,20 @@ class Searcher(Protocol):
 
 
 def choose(
-    backend: str, n_points: int, n_dims: int, *, recall: float, device: str, memory: int | None
+    backend: str,
+    n_points: int,
+    n_dims: int,
+    *,
+    n_queries: int | None = None,
+    recall: float,
+    device: str,
+    memory: int | None,
 ) -> str:
     """Return the backend that a search will use.
 
-    "auto" is exact for fewer than 20,000 points and where a recall of 1 is asked for; the GPU's inverted
-    file where FAISS has a GPU and the index fits into ``memory`` (bytes) on its way there; else the
-    partition, which needs hardly any.
+    "auto" is exact where that is soon done (20,000 points, each a query) and where a recall of 1 is asked
+    for; the GPU's inverted file where FAISS has a GPU and the index fits into half of ``memory``
+    (bytes) on its way there; else the partition, which needs hardly any.
 
     Raises
     ------
@@ -64,17 +76,22 @@ def choose(
         msg = f"recall must lie above 0 and at most at 1; got {recall}. Give a share such as 0.95."
         raise InputError(msg)
     if recall == 1 and backend in APPROXIMATE:
-        msg = (
-            f"recall must be below 1 where the search ({backend}) is approximate: a sample cannot "
-            "prove more; got 1. Give a share such as 0.99, or search by exact."
-        )
-        raise InputError(msg)
+        raise InputError(no_proof(backend))
     if backend != "auto":
         return backend
-    if n_points < EXACT_BELOW or recall == 1:
+    few = n_points * (n_points if n_queries is None else n_queries) < EXACT_BELOW**2
+    if few or recall == 1:
         return "exact"
     fits = memory is None or n_points * (4 * n_dims + 8) <= memory // 2
     return "ivf" if on_gpu(device) and fits else "partitioned"
+
+
+def no_proof(backend: str) -> str:
+    """Return what to say where a recall of 1 is asked of an approximate search."""
+    return (
+        f"recall must be below 1 where the search ({backend}) is approximate: a sample cannot prove "
+        "more; got 1. Give a share such as 0.99, or search by exact."
+    )
 
 
 def searcher_of(
@@ -85,11 +102,23 @@ def searcher_of(
     seed: int,
     device: str = "cpu",
     lists: Partition | None = None,
+    folder: Path | None = None,
 ) -> Searcher:
-    """Make a searcher over ``points``, which for "partitioned" are in the order of ``lists``."""
+    """Make the searcher of a backend that was chosen.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n_points, n_dims).
+    k
+        Number of neighbours that will be asked for.
+    lists
+        A partition of the points for "partitioned"; made where None.
+    folder
+        Where "partitioned" may keep a copy of the points; in memory where None.
+    """
     if backend == "partitioned":
-        assert lists is not None, "a partitioned search has lists"
-        return PartitionedSearcher(points, lists)
+        return PartitionedSearcher(points, lists or partition(points, seed=seed), folder=folder)
     if backend == "ivf":
         n_lists = max(1, round(2 * np.sqrt(len(points))))
         return IvfSearcher(points, coarse_centroids(points, n_lists, seed=seed), device=device)

@@ -134,7 +134,7 @@ def symmetric_graph(ids: IntArray) -> Graph:
     ----------
     ids
         ndarray of int, shape (n, k): neighbours of each of n nodes. Self loops and repeats are
-        dropped.
+        dropped; -1 stands for no neighbour.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def symmetric_graph(ids: IntArray) -> Graph:
     InputError
         When an id is out of range.
     """
-    if ids.ndim != 2 or (ids.size and not 0 <= ids.min() <= ids.max() < len(ids)):
+    if ids.ndim != 2 or (ids.size and not -1 <= ids.min() <= ids.max() < len(ids)):
         msg = (
             f"ids must be a matrix of row numbers from 0 to {len(ids) - 1}; got shape {ids.shape} "
             "or numbers outside. Give the ids of a neighbour search."
@@ -157,6 +157,7 @@ def symmetric_graph(ids: IntArray) -> Graph:
     columns = np.sort(ids, axis=1)
     keep = columns != np.arange(n, dtype=columns.dtype)[:, None]
     keep[:, 1:] &= columns[:, 1:] != columns[:, :-1]
+    keep &= columns >= 0
     indptr = _offsets(keep.sum(axis=1))
     directed = _matrix(indptr, columns[keep], n, np.bool_)
     del columns, keep
@@ -170,20 +171,20 @@ def distances_matrix(ids: IntArray, distances: FloatArray) -> Csr:
     Parameters
     ----------
     ids, distances
-        ndarrays of int32 and float32, shape (n, k), from a neighbour search.
+        ndarrays of int32 and float32, shape (n, k), from a neighbour search; an id of -1 stands for
+        no neighbour.
 
     Returns
     -------
     csr_matrix of float32, shape (n, n)
-        ``k`` stored values in each row (0 among them where points are equal), columns ascending.
+        A stored value for each neighbour (0 among them where points are equal), columns ascending.
     """
-    n, k = ids.shape
     order = np.argsort(ids, axis=1)
     columns = np.take_along_axis(ids, order, axis=1)
     values = np.take_along_axis(distances, order, axis=1)
-    indptr = np.arange(n + 1, dtype=np.int64) * k
-    matrix = _matrix(indptr, columns.reshape(-1), n, np.float32)
-    matrix.data = values.reshape(-1).astype(np.float32, copy=False)
+    there = columns >= 0
+    matrix = _matrix(_offsets(there.sum(axis=1)), columns[there], len(ids), np.float32)
+    matrix.data = values[there].astype(np.float32, copy=False)
     return matrix
 
 

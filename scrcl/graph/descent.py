@@ -32,6 +32,7 @@ class DescentSearcher:
 
     name = "pynndescent"
     has_threads = True
+    order = None
 
     def __init__(self, points: FloatArray, k: int, *, seed: int) -> None:
         from pynndescent import NNDescent

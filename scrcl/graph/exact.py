@@ -41,6 +41,7 @@ class ExactSearcher:
 
     name = "exact"
     has_threads = False
+    order = None
 
     def __init__(self, points: FloatArray) -> None:
         self._points = points

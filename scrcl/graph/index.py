@@ -116,6 +116,7 @@ class IvfSearcher:
 
     name = "ivf"
     has_threads = True
+    order = None
 
     def __init__(self, points: FloatArray, centroids: FloatArray, *, device: str = "cpu") -> None:
         self._faiss = load_faiss()
@@ -173,6 +174,7 @@ class HnswSearcher:
 
     name = "hnsw"
     has_threads = True
+    order = None
 
     def __init__(self, points: FloatArray) -> None:
         index = load_faiss().IndexHNSWFlat(points.shape[1], HNSW_LINKS)

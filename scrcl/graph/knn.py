@@ -16,9 +16,8 @@ from numpy.lib.format import open_memmap
 
 from scrcl.errors import InputError
 from scrcl.graph.backends import choose, searcher_of
-from scrcl.graph.partition import partition, write_in_order
-from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.recall import neighbours, reach_recall
+from scrcl.graph.exact import ExactSearcher
+from scrcl.graph.recall import reach_recall
 from scrcl.graph.rows import (
     as_points,
     cores,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scrcl.graph.backends import Searcher
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray, OnRows
 
@@ -95,8 +95,8 @@ def knn(
         A `partition` of the points for "partitioned"; made where None.
     folder
         Where ``ids.npy`` and ``distances.npy`` are written, and opened as memory maps, and where
-        "partitioned" keeps a copy of the points while it works. Without it, results are in memory
-        and the copy in the system's temporary folder.
+        "partitioned" keeps a copy of the points while it works. Without it, results are in memory,
+        and the copy is in the system's temporary folder.
     memory
         Bytes that "auto" may let an index take.
     block_rows
@@ -120,32 +120,38 @@ def knn(
     require_enough_points(n_points, k)
     require_finite(points)
     workers = n_workers or cores()
+    exact = ExactSearcher(points)
     ids = _array(folder, "ids", (n_points, k), index_dtype(n_points))
     distances = _array(folder, "distances", (n_points, k), np.dtype(np.float32))
     with TemporaryDirectory(dir=folder, prefix="points-") as scratch:
-        order = None
-        if name == "partitioned":
-            lists = lists or partition(points, seed=seed, n_workers=workers)
-            order = lists.order
-            points = write_in_order(points, order, Path(scratch) / "ordered.npy")
-        searcher = searcher_of(name, points, k, seed=seed, device=device, lists=lists)
-        n_threads = 1 if searcher.has_threads else workers
-        recall = 1.0
-        if name != "exact":
-            recall = reach_recall(
-                searcher, points, k, target=recall_target, seed=seed, n_workers=n_threads
-            )
+        searcher = searcher_of(
+            name, points, k, seed=seed, device=device, lists=lists, folder=Path(scratch)
+        )
+
+        def find(searcher: Searcher, rows: IntArray) -> tuple[IntArray, FloatArray]:
+            return _others(searcher, points[rows], rows, k)
+
+        recall = reach_recall(
+            searcher,
+            exact,
+            lambda searcher, rows: find(searcher, rows)[1],
+            n_points,
+            target=recall_target,
+            seed=seed,
+            n_workers=workers,
+        )
 
         def keep(start: int, stop: int) -> None:
-            found, apart = neighbours(searcher, points, np.arange(start, stop), k)
-            rows: slice | IntArray = slice(start, stop)
-            if order is not None:
-                found, apart = sort_by_distance(order[found], apart)
-                rows = order[start:stop]
-            ids[rows], distances[rows] = found, np.sqrt(apart)
-            release(ids)
-            release(distances)
+            rows = np.arange(start, stop) if searcher.order is None else searcher.order[start:stop]
+            found, squared = find(searcher, rows)
+            lacking = np.flatnonzero(found[:, -1] < 0)
+            if len(lacking):
+                found[lacking], squared[lacking] = find(exact, rows[lacking])
+            ids[rows], distances[rows] = found, np.sqrt(squared)
+            for array in (points, ids, distances):
+                release(array)
 
+        n_threads = 1 if searcher.has_threads else workers
         for_each_block(keep, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows)
     return KnnResult(ids, distances, recall, name, searcher.effort())
 
@@ -168,3 +174,17 @@ def _array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dty
     if folder is None:
         return np.empty(shape, dtype)
     return open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+
+def _others(
+    searcher: Searcher, queries: FloatArray, rows: IntArray, k: int
+) -> tuple[IntArray, FloatArray]:
+    """Search ``k`` neighbours of the points ``rows``, themselves left out.
+
+    Among many equal points a point may not find itself; then the last one found is left out.
+    """
+    ids, squared = searcher.search(queries, k + 1)
+    drop = ids == rows[:, None]
+    drop[~drop.any(axis=1), -1] = True
+    shape = (len(rows), k)
+    return ids[~drop].reshape(shape), squared[~drop].reshape(shape)

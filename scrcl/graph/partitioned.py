@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, measured, visits_of
 from scrcl.graph.ranked import sort_by_distance
 from scrcl.graph.rows import release, row_blocks
 from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray
 
@@ -30,30 +33,36 @@ NORM_ROWS = 65_536
 class PartitionedSearcher:
     """Compares each query with the points of the few lists nearest to it.
 
-    Memory is 4 bytes a point and what is in flight; points are read through the map, a neighbourhood
-    at a time.
+    Points are read from a copy in the order of the partition, a neighbourhood at a time.
 
     Parameters
     ----------
-    ordered
-        ndarray or memory map of float32, shape (n_points, n_dims): the points in the order of the
-        partition. Ids are places in that order.
-    partition
-        The lists.
+    points
+        ndarray or memory map of float32, shape (n_points, n_dims).
+    lists
+        A partition of the points.
+    folder
+        Where the copy is written, ``ordered.npy``, and read through a memory map: memory is then 12
+        bytes a point and what is in flight. Without it the copy is in memory.
     """
 
     name = "partitioned"
     has_threads = False
 
-    def __init__(self, ordered: FloatArray, partition: Partition) -> None:
-        self._points = ordered
-        self._starts = np.asarray(partition.starts, np.int64)
-        self._centroids = np.array(partition.centroids)
+    def __init__(self, points: FloatArray, lists: Partition, *, folder: Path | None = None) -> None:
+        self.order = np.asarray(lists.order)
+        self._points = (
+            points[self.order]
+            if folder is None
+            else write_in_order(points, self.order, folder / "ordered.npy")
+        )
+        self._starts = np.asarray(lists.starts, np.int64)
+        self._centroids = np.array(lists.centroids)
         self._centroid_halves = half_norms(self._centroids)
         self._halves = np.concatenate(
-            [half_norms(ordered[a:b]) for a, b in row_blocks(len(ordered), NORM_ROWS)]
+            [half_norms(self._points[a:b]) for a, b in row_blocks(len(points), NORM_ROWS)]
         )
-        self._n_visits = min(FIRST_VISITS, partition.n_lists)
+        self._n_visits = min(FIRST_VISITS, lists.n_lists)
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
@@ -69,7 +78,7 @@ class PartitionedSearcher:
                 queries, self._centroids, self._centroid_halves, self._n_visits
             ).rows
             visitors, visits = visits_of(lists, len(self._centroids))
-            rows = least_products(
+            places = least_products(
                 queries,
                 self._points,
                 self._halves,
@@ -78,8 +87,9 @@ class PartitionedSearcher:
                 visitors=visitors,
                 visits=visits,
             ).rows
-        ids, squared = sort_by_distance(rows, measured(queries, self._points, rows))
+        squared = measured(queries, self._points, places)
         release(self._points)
+        ids, squared = sort_by_distance(np.where(places < 0, -1, self.order[places]), squared)
         return ids[:, :k], squared[:, :k]
 
     def look_further(self) -> bool:

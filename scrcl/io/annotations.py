@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata.io import read_elem
 from anndata.utils import make_index_unique
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["coordinates", "with_unique_names"]
 
 _COORDINATES = (2, 3)
+_NUMBERS = {"f", "i", "u"}
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +42,36 @@ def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataF
 
 
 def coordinates(obsm: Any) -> dict[str, np.ndarray]:
-    """Return the numeric arrays with two or three columns; wider ones could be as big as X.
+    """Return the numeric arrays and tables with two or three columns; wider ones could be as big as X.
 
-    ``obsm`` maps names to arrays, in memory or on disk (a group).
+    ``obsm`` maps names to arrays or tables, in memory or on disk (a group).
     """
-    return {key: np.asarray(obsm[key][...]) for key in obsm if _is_coordinates(obsm[key])}
+    found = {}
+    for key in obsm:
+        if _is_coordinates(obsm[key]):
+            found[key] = np.asarray(obsm[key][...])
+        elif (table := _table(obsm[key])) is not None:
+            found[key] = table
+    return found
 
 
 def _is_coordinates(array: Any) -> bool:
     kind = getattr(getattr(array, "dtype", None), "kind", "")
-    return kind in {"f", "i", "u"} and array.ndim == 2 and array.shape[1] in _COORDINATES
+    return kind in _NUMBERS and array.ndim == 2 and array.shape[1] in _COORDINATES
+
+
+def _table(element: Any) -> np.ndarray | None:
+    """Return a data frame of two or three columns of numbers as an array; None for anything else."""
+    import pandas as pd
+
+    attributes = getattr(element, "attrs", {})
+    if not isinstance(element, pd.DataFrame):
+        if attributes.get("encoding-type") != "dataframe":
+            return None
+        if len(attributes["column-order"]) not in _COORDINATES:
+            return None
+        element = read_elem(element)
+    if element.shape[1] not in _COORDINATES:
+        return None
+    values = element.to_numpy()
+    return values if values.dtype.kind in _NUMBERS else None

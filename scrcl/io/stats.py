@@ -71,6 +71,10 @@ class Batches:
     codes: IntArray
     names: tuple[str, ...]
 
+    def of(self, kept: BoolArray) -> Batches:
+        """Return the batches of some cells; the names stay, also those of batches without any."""
+        return Batches(self.codes[kept], self.names)
+
 
 @dataclass(frozen=True)
 class MatrixStats:

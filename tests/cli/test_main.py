@@ -5,6 +5,7 @@ import sys
 import time
 
 import anndata
+import numpy as np
 import pytest
 
 from scrcl.cli.main import main
@@ -64,6 +65,24 @@ def test_several_inputs_are_samples(scrcl, cells, tmp_path):
     assert found.obs["sample"].value_counts().to_dict() == {"cells": 240, "other": 240}
 
 
+def test_slices_and_balanced_batches_are_asked_for_by_options(scrcl, tmp_path):
+    adata = make_cells(spatial=True)
+    adata.obs["slice"] = ["a" if i % 3 else "b" for i in range(240)]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    asked = {
+        "slices": ["--spatial", "--sample-key", "slice", "--set", "graph.radius=3"],
+        "balanced": ["--batch-key", "slice", "--set", "graph.balanced=true"],
+    }
+    of_b = np.arange(240) % 3 == 0
+    for name, options in asked.items():
+        common = ["run", tmp_path / "cells.h5ad", "-o", tmp_path / name, "--until", "graph"]
+        assert scrcl(*common, *fast(*options))[0] == 0
+        ids = np.load(tmp_path / name / "stages" / "graph" / "ids.npy")
+        across = (of_b[ids] != of_b[:, None]) & (ids >= 0)
+        assert (across.sum(axis=1) == (4 if name == "balanced" else 0)).all()
+        assert scrcl("plan", tmp_path / "cells.h5ad", *options)[0] == 0
+
+
 def test_info_describes_the_input(scrcl, cells):
     code, said, _ = scrcl("info", cells, "--json")
     described = json.loads(said)
@@ -93,6 +112,10 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "some"], "n_clusters"),
         (["run", "{cells}", "-o", "{tmp}/out", "--layer", "missing"], "layer"),
         (["run", "{cells}", "-o", "{tmp}/out", "--spatial"], "spatial"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--sample-key", "slice"], "sample_key must go with"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--set", "graph.radius=2"], "graph.radius"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--set", "graph.balanced=true"], "graph.balanced"),
+        (["plan", "{cells}", "--batch-key", "donor"], "batch_key must be a column of obs"),
         (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
         (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),

@@ -25,7 +25,7 @@ from tests.reference_graph import adjacency, nearest_others, normalized
 def neighbour_ids(draw):
     n = draw(st.integers(1, 25))
     k = draw(st.integers(0, 5))
-    return draw(arrays(np.int32, (n, k), elements=st.integers(0, n - 1)))
+    return draw(arrays(np.int32, (n, k), elements=st.integers(-1, n - 1)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,10 +114,19 @@ def test_a_graph_that_breaks_a_rule_is_refused(indptr, indices, rule):
         graph.validate()
 
 
-@pytest.mark.parametrize("bad", [-1, 3])
+@pytest.mark.parametrize("bad", [-2, 3])
 def test_ids_out_of_range_are_refused(bad):
     with pytest.raises(InputError, match="ids must be"):
         symmetric_graph(np.array([[1], [2], [bad]], np.int32))
+
+
+def test_neighbours_that_are_missing_have_no_distance():
+    ids = np.array([[2, 1], [0, -1], [-1, -1]], np.int32)
+    distances = np.array([[1, 2], [0, np.inf], [np.inf, np.inf]], np.float32)
+    matrix = distances_matrix(ids, distances)
+    assert matrix.nnz == 3
+    assert np.array_equal(matrix.indices, [1, 2, 0])
+    assert np.array_equal(matrix.toarray(), [[0, 2, 1], [0, 0, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("n_genes", [0, 1, 2, 5, 30])

@@ -4,10 +4,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from scrcl.errors import InputError
 from scrcl.graph.spatial import spatial_knn
-from tests.reference_graph import nearest_others
+from scrcl.io.stats import Batches
+from tests.reference_graph import adjacency, nearest_others, nearest_within
+
+
+def samples_of(codes):
+    codes = np.asarray(codes, np.int32)
+    return Batches(codes, tuple(f"slice {i}" for i in range(codes.max() + 1)))
+
+
+def hexagons(n_rows, n_columns, pitch=1.0):
+    rows, columns = np.divmod(np.arange(n_rows * n_columns), n_columns)
+    inner = (rows > 0) & (rows < n_rows - 1) & (columns > 0) & (columns < n_columns - 1)
+    return pitch * np.c_[columns + 0.5 * (rows % 2), rows * np.sqrt(3) / 2], inner
 
 
 @settings(max_examples=30, deadline=None)
@@ -25,27 +38,161 @@ def test_nearest_spots_on_shuffled_grids_equal_all_pairs_with_ties_by_id(n_dims,
     assert (found.ids.dtype, found.distances.dtype) == (np.int32, np.float32)
 
 
-def test_spots_on_a_hexagonal_lattice_find_their_six_neighbours():
-    rows, columns = np.divmod(np.arange(400), 20)
-    spots = np.c_[columns + 0.5 * (rows % 2), rows * np.sqrt(3) / 2]
-    inner = (rows > 0) & (rows < 19) & (columns > 0) & (columns < 19)
-    assert np.allclose(spatial_knn(spots, 6).distances[inner], 1)
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(2, 60),
+    n_dims=st.integers(2, 3),
+    k=st.integers(1, 9),
+    n_samples=st.integers(1, 6),
+    places=st.integers(1, 4),
+    radius=st.sampled_from([None, 1.0, 2**0.5, 2.5]),
+    seed=st.integers(0, 10_000),
+)
+def test_neighbours_lie_in_the_sample_and_the_radius_as_all_pairs_say(
+    n, n_dims, k, n_samples, places, radius, seed
+):
+    rng = np.random.default_rng(seed)
+    spots = rng.integers(0, places, size=(n, n_dims)).astype(float)
+    codes = rng.integers(0, n_samples, size=n)
+    codes[:2] = 0
+    spots[:2] = 0
+    found = spatial_knn(spots, k, samples=samples_of(codes), radius=radius)
+    ids, distances = nearest_within(spots, k, codes, np.inf if radius is None else radius)
+    assert np.array_equal(found.ids, ids)
+    assert np.allclose(found.distances, distances)
 
 
-def test_a_pile_of_thousands_of_spots_never_gives_a_spot_itself():
-    spots = np.concatenate([np.zeros((3_000, 2)), np.random.default_rng(0).normal(size=(99, 2))])
+def test_candidates_in_small_blocks_change_nothing(monkeypatch):
+    spots = np.random.default_rng(0).integers(0, 9, size=(700, 2)).astype(float)
+    whole = spatial_knn(spots, 7)
+    monkeypatch.setattr("scrcl.graph.spatial.CANDIDATES", 20)
+    parts = spatial_knn(spots, 7)
+    assert np.array_equal(whole.ids, parts.ids)
+    assert np.array_equal(whole.distances, parts.distances)
+
+
+def test_the_number_of_threads_changes_no_neighbour(monkeypatch):
+    import scipy.spatial
+
+    spots = np.random.default_rng(0).integers(0, 300, size=(30_000, 2)).astype(float)
+    many = spatial_knn(spots, 15)
+
+    class OneThread(cKDTree):
+        def query(self, *args, workers, **how):
+            return super().query(*args, workers=1, **how)
+
+    monkeypatch.setattr(scipy.spatial, "cKDTree", OneThread)
+    one = spatial_knn(spots, 15)
+    assert np.array_equal(many.ids, one.ids)
+    assert np.array_equal(many.distances, one.distances)
+
+
+@pytest.mark.parametrize("pitch", [1.0, 100.0, 0.1, 1e-7])
+def test_spots_on_a_hexagonal_lattice_find_their_six_neighbours(pitch):
+    spots, inner = hexagons(20, 20, pitch)
     found = spatial_knn(spots, 6)
-    assert (found.ids != np.arange(len(spots))[:, None]).all()
-    assert (found.distances[:3_000] == 0).all()
-    assert np.array_equal(found.ids, spatial_knn(spots, 6).ids)
+    assert np.allclose(found.distances[inner] / pitch, 1)
+    assert found.distances.max() < 3 * pitch
+    graph = adjacency(found.ids)
+    ring = cKDTree(spots).sparse_distance_matrix(cKDTree(spots), 1.5 * pitch).toarray() > 0
+    rows, columns = np.divmod(np.arange(400), 20)
+    deep = (
+        (rows > 2) & (rows < 17) & (columns > 2) & (columns < 17)
+    )  # no border spot reaches so far
+    assert np.array_equal(graph[deep], ring[deep])
+
+
+@pytest.mark.parametrize("k", [6, 15])
+def test_a_radius_keeps_border_spots_to_their_own_ring(k):
+    spots, _ = hexagons(15, 15, 0.1)
+    found = spatial_knn(spots, k, radius=0.1)
+    ring = cKDTree(spots).sparse_distance_matrix(cKDTree(spots), 0.15).toarray() > 0
+    rows, columns = np.nonzero(found.ids >= 0)
+    graph = np.zeros_like(ring)
+    graph[rows, found.ids[rows, columns]] = True
+    assert np.array_equal(graph, ring)
+    assert ((found.ids >= 0) == np.isfinite(found.distances)).all()
+
+
+@pytest.mark.parametrize(
+    ("n_dims", "k", "reach"), [(2, 4, 1), (2, 8, 2), (3, 6, 1), (3, 18, 2), (3, 26, 3)]
+)
+def test_inner_spots_of_a_square_lattice_find_their_whole_rings(n_dims, k, reach):
+    spots = np.stack(np.meshgrid(*[np.arange(6.0)] * n_dims), axis=-1).reshape(-1, n_dims)
+    inner = ((spots > 0) & (spots < 5)).all(axis=1)
+    found = spatial_knn(spots, k)
+    assert np.allclose(found.distances[inner, -1] ** 2, reach)
+    assert np.allclose(found.distances[inner, 0], 1)
+
+
+def test_half_a_ring_at_the_end_leaves_an_inner_spot_the_same_neighbours_on_all_sides():
+    spots, _ = hexagons(20, 20)
+    graph = adjacency(spatial_knn(spots, 15).ids)
+    rows, columns = np.divmod(np.arange(400), 20)
+    deep = np.flatnonzero((rows > 4) & (rows < 15) & (columns > 4) & (columns < 15))
+    for i in deep:
+        offsets = spots[graph[i]] - spots[i]
+        assert np.allclose(offsets.sum(axis=0), 0)
+
+
+def test_piles_of_thousands_are_settled_by_id():
+    spots = np.repeat(np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]]), 4_000, axis=0)
+    spots = spots[np.random.default_rng(0).permutation(len(spots))]
+    found = spatial_knn(spots, 6)
+    assert (found.distances == 0).all()
+    for place in np.unique(spots, axis=0):
+        pile = np.flatnonzero((spots == place).all(axis=1))
+        assert np.array_equal(found.ids[pile[7:]], np.tile(pile[:6], (len(pile) - 7, 1)))
+        for i, spot in enumerate(pile[:7]):
+            assert np.array_equal(found.ids[spot], np.delete(pile[:7], i))
+
+
+def test_spots_that_are_all_at_one_place_have_the_first_as_neighbours():
+    found = spatial_knn(np.full((20_000, 3), 7.0), 15)
+    assert np.array_equal(found.ids[16:], np.tile(np.arange(15), (19_984, 1)))
+    assert np.array_equal(found.ids[3], np.delete(np.arange(16), 3))
+
+
+def test_a_tie_of_thousands_around_a_spot_is_settled_by_id():
+    angles = np.random.default_rng(0).permutation(np.linspace(0, 2 * np.pi, 3_000, endpoint=False))
+    spots = np.concatenate([np.c_[np.cos(angles), np.sin(angles)], np.zeros((1, 2))])
+    assert np.array_equal(spatial_knn(spots, 5).ids[-1], np.arange(5))
+
+
+def test_samples_may_overlap_and_small_ones_give_all_they_have():
+    slices = np.random.default_rng(0).normal(size=(50, 2))
+    spots = np.concatenate([slices, slices, slices[:4], slices[:1]])
+    codes = np.repeat([2, 0, 1, 3], [50, 50, 4, 1])
+    found = spatial_knn(spots, 6, samples=samples_of(codes))
+    alone = spatial_knn(slices, 6)
+    assert np.array_equal(found.ids[:50], alone.ids)
+    assert np.array_equal(found.ids[50:100], alone.ids + 50)
+    assert np.array_equal(np.sort(found.ids[100]), [-1, -1, -1, 101, 102, 103])
+    assert np.array_equal(found.ids[100:104, 3:], np.full((4, 3), -1))
+    assert np.array_equal(found.ids[104], np.full(6, -1))
+    assert np.isinf(found.distances[104]).all()
 
 
 def test_bad_coordinates_are_refused():
     spots = np.zeros((10, 2))
     with pytest.raises(InputError, match="k must be less"):
         spatial_knn(spots, 10)
-    with pytest.raises(InputError, match="two or three columns"):
-        spatial_knn(np.zeros((10, 4)), 2)
+    for n_columns in (1, 4):
+        with pytest.raises(InputError, match="two or three columns"):
+            spatial_knn(np.zeros((10, n_columns)), 2)
+    with pytest.raises(InputError, match="another unit"):
+        spatial_knn(np.r_[spots, [[1e300, -1e308]]], 2)
     spots[4, 0] = np.nan
     with pytest.raises(InputError, match="row 4"):
         spatial_knn(spots, 2)
+
+
+def test_samples_of_one_spot_each_are_refused_by_name():
+    with pytest.raises(InputError, match="3 samples of one spot, the first is slice 0"):
+        spatial_knn(np.zeros((3, 2)), 2, samples=samples_of([2, 0, 1]))
+
+
+def test_a_radius_that_reaches_nobody_is_refused_with_one_that_would():
+    spots, _ = hexagons(9, 9, 40.0)
+    with pytest.raises(InputError, match=r"got 30, .* 40 away in the median.*above that, as 60"):
+        spatial_knn(spots, 6, radius=30.0)

@@ -1,0 +1,270 @@
+"""The stage `graph` under the settings that shape it: slices, radius, batches."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from scrcl.engine.config import load_config
+from scrcl.engine.pipeline import run_matrix, run_pipeline
+from scrcl.engine.plan import plan_run
+from scrcl.errors import InputError, ResumeError
+from scrcl.io.open import from_anndata
+from tests.cells import FAST, make_cells
+from tests.stores import write_zarr
+
+
+class Heard:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def stage_started(self, name, total, unit):
+        pass
+
+    def advance(self, n):
+        pass
+
+    def stage_finished(self, name, seconds, *, resumed):
+        pass
+
+    def metrics(self, step, values):
+        pass
+
+
+def run(adata, out, *, until=None, reporter=None, graph=None, **settings):
+    graph = {**FAST["graph"], **(graph or {})}
+    config = load_config(
+        overrides={**FAST, "n_clusters": 4, "device": "cpu", "graph": graph, **settings}
+    )
+    result = run_matrix(
+        lambda _: from_anndata(adata), out, config, until=until, reporter=reporter or Heard()
+    )
+    record = next(r for r in result.stages if r["name"] == "graph")
+    return result, record, np.load(out / "stages" / "graph" / "ids.npy")
+
+
+def slices(sizes=(150, 84, 5, 1), *, seed=0):
+    """Cells of slices whose coordinates overlap."""
+    adata = make_cells(sum(sizes), spatial=True, seed=seed)
+    codes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    adata.obs["slice"] = pd.Categorical([f"s{code}" for code in codes])
+    return adata, codes
+
+
+def test_no_neighbour_is_of_another_slice_and_what_is_small_is_noted(tmp_path):
+    adata, codes = slices()
+    heard = Heard()
+    result, record, ids = run(
+        adata, tmp_path / "out", spatial=True, sample_key="slice", reporter=heard
+    )
+    there = ids >= 0
+    assert np.array_equal(np.broadcast_to(codes[:, None], ids.shape)[there], codes[ids[there]])
+    assert there.sum(axis=1)[codes < 2].min() == 8
+    assert (there.sum(axis=1)[codes == 2] == 4).all()
+    assert (there.sum(axis=1)[codes == 3] == 0).all()
+    assert record["n_alone"] == 1
+    assert any("2 samples have 8 cells or fewer" in note for note in heard.notes)
+    assert any(
+        "1 of 240 cells (0.4%) have no other cell of their sample." in note for note in heard.notes
+    )
+    page = result.report_path.read_text()
+    assert all(note in page for note in record["notes"])
+    found = anndata.read_h5ad(result.result_path)
+    assert np.isfinite(found.obsm["X_scrcl"]).all()
+    assert found.obsp["scrcl_distances"].nnz == there.sum()
+
+
+def test_the_column_sample_tells_joined_inputs_apart(tmp_path):
+    paths = [tmp_path / f"{name}.h5ad" for name in "ab"]
+    for seed, path in enumerate(paths):
+        make_cells(120, spatial=True, seed=seed).write_h5ad(path)
+    notes = {}
+    for key in (None, "sample"):
+        config = load_config(
+            overrides={**FAST, "n_clusters": 4, "device": "cpu", "spatial": True, "sample_key": key}
+        )
+        heard = Heard()
+        run_pipeline(paths, tmp_path / f"out-{key}", config, until="graph", reporter=heard)
+        ids = np.load(tmp_path / f"out-{key}" / "stages" / "graph" / "ids.npy")
+        apart = ((ids < 120) == (np.arange(240)[:, None] < 120)).all()
+        assert apart == (key is not None)
+        notes[key] = [note for note in heard.notes if "laid over each other" in note]
+    assert (len(notes[None]), len(notes["sample"])) == (1, 0)
+
+
+def test_a_radius_bounds_every_neighbour(tmp_path):
+    adata, codes = slices((120, 120))
+    heard = Heard()
+    graph = {"radius": 0.5}
+    result, record, ids = run(
+        adata,
+        tmp_path / "out",
+        spatial=True,
+        sample_key="slice",
+        graph=graph,
+        reporter=heard,
+    )
+    places = adata.obsm["spatial"]
+    away = np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=2))
+    near = (away <= 0.5) & (codes[:, None] == codes[None]) & ~np.eye(240, dtype=bool)
+    assert np.array_equal((ids >= 0).sum(axis=1), np.minimum(near.sum(axis=1), 8))
+    assert record["n_alone"] == (~near.any(axis=1)).sum() > 0
+    assert any(
+        "have no other cell of their sample within graph.radius" in note for note in heard.notes
+    )
+    assert len(result.clusters) > 1
+
+
+def test_a_radius_that_is_too_small_leaves_nothing_behind(tmp_path):
+    adata, _ = slices()
+    with pytest.raises(InputError, match="in the median"):
+        run(adata, tmp_path / "out", spatial=True, graph={"radius": 1e-6})
+    assert not (tmp_path / "out").exists()
+
+
+def test_coordinates_may_be_a_table_on_disk_and_in_memory(tmp_path):
+    adata, _ = slices()
+    _, _, expected = run(adata, tmp_path / "array", until="graph", spatial=True)
+    table = pd.DataFrame(adata.obsm["spatial"], index=adata.obs_names, columns=["x", "y"])
+    adata.obsm["spatial"] = table
+    _, _, found = run(adata, tmp_path / "table", until="graph", spatial=True)
+    assert np.array_equal(found, expected)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    for path in (tmp_path / "cells.h5ad", write_zarr(adata, tmp_path / "cells.zarr", 3)):
+        config = load_config(overrides={**FAST, "device": "cpu", "spatial": True})
+        out = tmp_path / f"out-{path.suffix}"
+        run_pipeline([path], out, config, until="graph")
+        assert np.array_equal(np.load(out / "stages" / "graph" / "ids.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        np.zeros((240, 1)),
+        np.zeros((240, 4)),
+        pd.DataFrame({"x": np.arange(240.0), "name": "spot"}),
+        pd.DataFrame({"x": np.arange(240.0)}),
+    ],
+)
+def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_path, coordinates):
+    adata = make_cells()
+    if isinstance(coordinates, pd.DataFrame):
+        coordinates.index = adata.obs_names
+    adata.obsm["spatial"] = coordinates
+    with pytest.raises(InputError, match="two or three numeric coordinates"):
+        run(adata, tmp_path / "out", spatial=True)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="two or three numeric coordinates"):
+        plan_run([tmp_path / "cells.h5ad"], load_config(overrides={"spatial": True}))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (None, {"spatial": True, "sample_key": "no"}, "sample_key must be a column of obs"),
+        (
+            "gap",
+            {"spatial": True, "sample_key": "slice"},
+            r"1 cells have none in obs\['slice'\], the first is cell7",
+        ),
+        (
+            "alone",
+            {"spatial": True, "sample_key": "slice"},
+            "240 samples of one spot, the first is cell0",
+        ),
+        (
+            "alone",
+            {"batch_key": "slice", "graph": {"balanced": True}},
+            "at most 200 batches .* got 240",
+        ),
+        (None, {"sample_key": "slice"}, "sample_key must go with spatial"),
+        (None, {"graph": {"radius": 2.0}}, "radius must go with spatial"),
+        (None, {"spatial": True, "graph": {"radius": 0.0}}, "graph.radius must be greater than 0"),
+        (None, {"graph": {"balanced": True}}, "balanced must go with batch_key"),
+        (
+            None,
+            {"spatial": True, "batch_key": "slice", "graph": {"balanced": True}},
+            "balanced must go without spatial",
+        ),
+    ],
+)
+def test_what_cannot_tell_slices_or_batches_is_refused(tmp_path, change, settings, message):
+    adata, _ = slices()
+    if change == "gap":
+        adata.obs["slice"] = [None if i == 7 else "a" for i in range(240)]
+    if change == "alone":
+        adata.obs["slice"] = adata.obs_names
+    with pytest.raises(InputError, match=message):
+        run(adata, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"spatial": True, "sample_key": "slice"}, "samples"), ({"batch_key": "slice"}, "batches")],
+)
+def test_another_column_of_slices_or_batches_is_another_run(tmp_path, settings, what):
+    adata, _ = slices()
+    run(adata, tmp_path / "out", until="graph", **settings)
+    run(adata, tmp_path / "out", until="graph", **settings)
+    adata.obs["slice"] = adata.obs["slice"].to_numpy()[::-1].copy()
+    with pytest.raises(ResumeError, match=what):
+        run(adata, tmp_path / "out", until="graph", **settings)
+
+
+def donors(n_donors, *, shift):
+    """Cells of donors whose every gene is ``shift`` times another's, gene by gene."""
+    adata = make_cells(240, 150)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, n_donors, 240)
+    factors = np.exp(shift * rng.normal(size=(n_donors, 150)))
+    adata.X = adata.X.multiply(factors[codes]).tocsr().astype(np.float32)
+    adata.X.data = np.rint(adata.X.data)
+    adata.X.eliminate_zeros()
+    adata.obs["donor"] = pd.Categorical([f"d{code}" for code in codes])
+    return adata, codes
+
+
+def test_balanced_neighbours_come_from_each_batch_alike(tmp_path):
+    adata, codes = donors(2, shift=1.5)
+    _, plain, _ = run(adata, tmp_path / "plain", until="graph", batch_key="donor")
+    result, record, ids = run(
+        adata, tmp_path / "out", batch_key="donor", graph={"balanced": True, "n_neighbors": 8}
+    )
+    assert ids.shape == (240, 8)
+    assert ((codes[ids] == 0).sum(axis=1) == 4).all()
+    assert plain["cross_batch_share"] < 0.05
+    assert 0.45 < record["cross_batch_share"] < 0.75
+    assert (record["backend"], record["n_neighbors"]) == ("balanced exact", 8)
+    page = result.report_path.read_text()
+    assert f"{record['cross_batch_share']:.1%} of them across batches" in page
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert stages[4]["cross_batch_share"] == record["cross_batch_share"]
+
+
+def test_more_batches_than_neighbours_give_one_each_and_a_note(tmp_path):
+    adata, codes = donors(11, shift=0.5)
+    heard = Heard()
+    settings = {"batch_key": "donor", "graph": {"balanced": True}}
+    _, record, ids = run(adata, tmp_path / "out", until="graph", reporter=heard, **settings)
+    assert (np.sort(codes[ids], axis=1) == np.arange(11)).all()
+    assert record["n_neighbors"] == 11
+    assert any("There are 11 batches, more than graph.n_neighbors (8)" in n for n in heard.notes)
+
+
+def test_a_batch_smaller_than_its_share_gives_all_it_has(tmp_path):
+    adata, _ = donors(2, shift=0.5)
+    adata.obs["donor"] = ["few" if i < 3 else "many" for i in range(240)]
+    settings = {"batch_key": "donor", "graph": {"balanced": True, "n_neighbors": 10}}
+    result, _, ids = run(adata, tmp_path / "out", **settings)
+    assert ((ids >= 0) & (ids < 3)).sum() == 237 * 3 + 3 * 2
+    assert np.isin(ids[:, -2:], -1).all()
+    assert len(result.clusters) > 1

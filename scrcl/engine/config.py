@@ -89,6 +89,9 @@ class GraphConfig(_Settings):
     recall: float = Field(
         0.95, gt=0, le=1, description="Recall that an approximate search must reach."
     )
+    symmetry: Literal["union", "mutual"] = Field(
+        "union", description="Join two cells where either names the other, or where both do."
+    )
 
 
 class GenesConfig(_Settings):

@@ -20,27 +20,28 @@ __all__ = ["build_genes", "build_graph"]
 
 def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     """Nearest neighbours of the cells, and the symmetric binary graph of them."""
-    from scrcl.graph.csr import describe, symmetric_graph
+    from scrcl.graph.csr import symmetric_graph
+    from scrcl.graph.statistics import degree_counts, describe
 
     found = _neighbours(run)
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
-    graph = symmetric_graph(found.ids)
-    graph.save(folder / CSR)
+    graph = symmetric_graph(found.ids, folder / CSR, mode=run.config.graph.symmetry)
+    np.save(folder / "degrees.npy", degree_counts(graph))
     return {
         "n_cells": graph.n,
         "n_neighbors": found.ids.shape[1],
         "backend": found.backend,
         "recall": found.recall,
-        **describe(graph),
+        **describe(graph, found.ids),
     }
 
 
 def build_genes(run: Run, folder: Path) -> dict[str, Any]:
     """Nearest neighbours of the genes on the gene sketch (loadings times singular values)."""
-    from scrcl.graph.csr import describe
     from scrcl.graph.genes import gene_graph
     from scrcl.graph.project import Pca, gene_sketch
+    from scrcl.graph.statistics import describe
 
     sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
     graph = gene_graph(sketch, run.config.genes.n_neighbors)

@@ -9,6 +9,7 @@ drops them.
 
 from __future__ import annotations
 
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, OnRows
 
-__all__ = ["RowWriter", "as_points", "for_each_block", "require_finite", "row_blocks"]
+__all__ = ["RowWriter", "as_points", "for_each_block", "release", "require_finite", "row_blocks"]
 
 CHECK_ROWS = 65_536
 
@@ -66,6 +67,21 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
                 "Remove or repair that row."
             )
             raise InputError(msg)
+
+
+def release(array: Any) -> None:
+    """Let go the pages of a read-only memory map; nothing happens to an array in memory.
+
+    Pages that were read count as the process's memory until the kernel wants them for others.
+    The next read finds them in the page cache, or on disk.
+    """
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    if array is None or array.mode != "r" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    while not isinstance(array, mmap.mmap):
+        array = array.base
+    array.madvise(mmap.MADV_DONTNEED)
 
 
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:

@@ -99,7 +99,7 @@ class Graph:
     def blocks(self) -> Iterator[tuple[int, int, IntArray]]:
         """Yield first row, last row and neighbours of blocks of rows; pages are let go after each.
 
-        A block has some 4 million neighbours, or is one row.
+        A block has some 2 million neighbours, or is one row.
         """
         start = 0
         while start < self.n:

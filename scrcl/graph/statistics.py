@@ -24,7 +24,7 @@ def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
     Parameters
     ----------
     graph
-        Its edges are read once, in blocks; some 16 bytes a node are held.
+        Its edges are read once, in blocks; some 20 bytes a node are held.
     ids
         Neighbours of each node, shape (n, k), where the graph was made of such lists.
 
@@ -54,7 +54,7 @@ def degree_counts(graph: Graph) -> IntArray:
 
 
 def hubness(ids: IntArray) -> float:
-    """Return the skewness of how often a node is named: 0 where all are alike, above 1 with hubs.
+    """Return the skewness of how often a node is named: the more it has of hubs, the higher.
 
     Notes
     -----
@@ -62,7 +62,7 @@ def hubness(ids: IntArray) -> float:
 
     References
     ----------
-    Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11 (2010), Eq. 1.
+    Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11 (2010), 2487-2531.
     """
     counts = np.bincount(named_counts(ids))
     if not len(counts):

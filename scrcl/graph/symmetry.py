@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_ENTRIES", "index_dtype", "named_counts", "require_row_numbers", "write_edges"]
 
-BLOCK_ENTRIES = 1 << 22
+BLOCK_ENTRIES = 1 << 21
 """Entries of rows and of those that name them in memory at once; changes no result."""
 
 LARGEST_INT32 = np.iinfo(np.int32).max

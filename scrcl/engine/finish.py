@@ -123,7 +123,8 @@ def _var(run: Run) -> pd.DataFrame:
 def _write_page(
     run: Run, found: Annotations, labels: IntArray, clusters: list[dict[str, Any]]
 ) -> None:
-    from scrcl.engine.report.figures import loss_curves, palette, scatter
+    from scrcl.engine.report.figures import degree_bars, loss_curves, palette, scatter
+    from scrcl.engine.report.graph import graph_facts
     from scrcl.engine.report.layout import sample_cells, umap_layout
     from scrcl.engine.report.page import Page, render_page
 
@@ -146,6 +147,8 @@ def _write_page(
         ],
         umap=umap,
         spatial=spatial,
+        graph=graph_facts(run.record("graph"), config.graph),
+        degrees=degree_bars(run.array("graph", "degrees")),
         losses=loss_curves(history) if history else None,
         stages=run.folder.manifest["stages"],
         notes=_notes(run, len(labels), len(cells)),
@@ -159,9 +162,10 @@ def _write_page(
 
 
 def _facts(run: Run) -> dict[str, str]:
+    from scrcl.engine.report.graph import recall_text
+
     read, stats, features = run.record("read"), run.record("stats"), run.record("features")
     graph, cluster, reduced = run.record("graph"), run.record("cluster"), run.record("reduce")
-    recall = "exact" if graph["recall"] == 1 else f"{graph['recall']:.3f}"
     return {
         "input": run.matrix.label,
         "cells": f"{stats['n_cells_kept']:,} of {read['n_cells']:,}",
@@ -171,7 +175,7 @@ def _facts(run: Run) -> dict[str, str]:
         **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
-        "cell graph": f"{graph['n_edges']:,} edges, recall {recall}",
+        "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}",
         "memory given": format_bytes(run.config.memory),
         "peak memory before the report": format_bytes(
             max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
@@ -200,8 +204,9 @@ def _kind(stats: dict[str, Any]) -> str:
 
 
 def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
-    stats, graph = run.record("stats"), run.record("graph")
-    notes = []
+    from scrcl.engine.report.graph import graph_notes
+
+    stats, notes = run.record("stats"), []
     if stats["already_log"]:
         notes.append("The values are not counts: they were taken as log-normalised already.")
     if stats["n_cells"] > stats["n_cells_kept"]:
@@ -217,9 +222,4 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
         )
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
-    if graph["recall"] < run.config.graph.recall:
-        notes.append(
-            f"The cell graph reached a recall of {graph['recall']:.3f}, "
-            f"under the {run.config.graph.recall} asked for."
-        )
-    return notes
+    return notes + graph_notes(run.record("graph"), run.config.graph)

@@ -46,7 +46,7 @@ class Graph:
 
     indptr: NDArray[np.int64]
     """shape (n + 1,)"""
-    indices: NDArray[np.int32] | NDArray[np.int64]
+    indices: IntArray
     """shape (indptr[-1],): of node i, ascending, those from ``indptr[i]`` to ``indptr[i + 1]``"""
 
     @property
@@ -241,9 +241,7 @@ def distances_matrix(ids: IntArray, distances: FloatArray) -> Csr:
 
 def connectivities(graph: Graph) -> Csr:
     """Return the adjacency matrix: float32 CSR, shape (n, n), ones."""
-    return _matrix(
-        graph.indptr, graph.indices, graph.n, np.ones(len(graph.indices), np.float32)
-    )
+    return _matrix(graph.indptr, graph.indices, graph.n, np.ones(len(graph.indices), np.float32))
 
 
 def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:

@@ -80,7 +80,7 @@ def component_sizes(graph: Graph) -> IntArray:
     parents = np.arange(graph.n, dtype=index_dtype(graph.n))
     for start, stop, neighbours in graph.blocks():
         compiled(_join)(parents, graph.indptr[start : stop + 1], neighbours, start)
-    sizes = np.zeros(graph.n, parents.dtype)
+    sizes: IntArray = np.zeros(graph.n, parents.dtype)
     compiled(_count_members)(parents, sizes)
     return sizes[sizes > 0]
 

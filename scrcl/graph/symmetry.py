@@ -118,7 +118,7 @@ def _blocks(ids: IntArray, block_entries: int) -> Iterator[tuple[int, IntArray]]
 
 def _block(ids: IntArray, start: int, stop: int) -> IntArray:
     """Return a copy of some rows; pages of a memory map are let go."""
-    block = np.array(ids[start:stop], index_dtype(len(ids)), order="C")
+    block: IntArray = np.array(ids[start:stop], index_dtype(len(ids)), order="C")
     release(ids)
     return block
 
@@ -149,7 +149,7 @@ def _sort_pairs(
     ids: IntArray, scratch: BinaryIO, cuts: IntArray, starts: IntArray, block_entries: int
 ) -> None:
     """Write the pairs of each range together, from ``starts``, in the order of the naming rows."""
-    shift = max(int(len(ids)).bit_length() - COARSE.bit_length(), 0)
+    shift = max(len(ids).bit_length() - COARSE.bit_length(), 0)
     coarse = np.arange((len(ids) >> shift) + 1, dtype=np.int64) << shift
     first_range = np.searchsorted(cuts[1:-1], coarse, side="right")
     place, ends = starts[:-1].copy(), np.empty(len(cuts) - 1, np.int64)

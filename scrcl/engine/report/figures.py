@@ -95,7 +95,7 @@ def degree_bars(counts: IntArray) -> str:
     width = -(-(last + 1 - first) // _MOST_BARS)
     starts = np.arange(first, last + 1, width)
     heights = np.add.reduceat(counts, starts)
-    axes.bar(starts, heights, width=0.86 * width, align="edge", color=_TABLEAU[0])
+    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=_TABLEAU[0])
     _plain(axes, "")
     axes.set_xlabel("neighbours of a cell", fontsize=8)
     axes.set_ylabel("cells", fontsize=8)

@@ -35,14 +35,16 @@ def graph_facts(record: Mapping[str, Any], config: GraphConfig) -> dict[str, str
         "recall": recall,
         "joined where": joined,
         "edges": f"{record['n_edges']:,}",
-        "neighbours of a cell": f"{record['median_degree']} (mean {record['mean_degree']:.1f})",
+        "neighbours of a cell": (
+            f"median {record['median_degree']}, mean {record['mean_degree']:.1f}"
+        ),
         "of 98 % of the cells": (
             f"{record['low_degree']} to {record['high_degree']} (most: {record['max_degree']:,})"
         ),
         "cells without any": f"{record['n_isolated']:,}",
         "parts": _parts(record),
         "ends of edges at hubs": f"{record['hub_share']:.1%} at {record['n_hubs']:,} (0.1 % of cells)",
-        "skewness of being named": f"{record['hubness']:.2f}",
+        "hubness (k-occurrence skewness)": f"{record['hubness']:.2f}",
     }
 
 
@@ -64,7 +66,7 @@ def graph_notes(record: Mapping[str, Any], config: GraphConfig) -> list[str]:
     if record["n_isolated"]:
         notes.append(
             f"{record['n_isolated']:,} cells have no neighbour in the graph: "
-            "what it says of them is what they say of themselves."
+            "their view of it is made of their own values alone."
         )
     if record["hub_share"] > MANY_AT_HUBS:
         notes.append(

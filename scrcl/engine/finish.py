@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_report"]
 
+_ENTRY_BYTES = 12
+"""A value and its column, as anndata writes them in blocks."""
+
 _HDF5_BYTES = 2_000_000
 """What many small elements take, and the report beside them."""
 
@@ -92,9 +95,8 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
 
 def _result_bytes(run: Run, found: Annotations) -> int:
     """Return the bytes of the large arrays: HDF5 cannot even close its file on a full disk."""
-    graphs: int = sum(
-        m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values()
-    )
+    entries: int = run.array("graph", "ids").size + len(run.graph("graph").indices)
+    graphs = _ENTRY_BYTES * entries + 16 * run.matrix.n_obs
     x = _x_bytes(run) if run.config.keep_x else 0
     embeddings = sum(int(array.nbytes) for array in found.obsm.values())
     tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)

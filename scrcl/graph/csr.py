@@ -17,7 +17,7 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError, StoreError
-from scrcl.graph.rows import release, row_blocks
+from scrcl.graph.rows import release
 from scrcl.graph.symmetry import BLOCK_ENTRIES, index_dtype, require_row_numbers, write_edges
 
 if TYPE_CHECKING:
@@ -206,7 +206,9 @@ def _write_header(file: io.BufferedWriter, length: int, dtype: np.dtype) -> None
     np.lib.format.write_array_header_1_0(file, head)
 
 
-def distances_matrix(ids: IntArray, distances: FloatArray) -> Csr:
+def distances_matrix(
+    ids: IntArray, distances: FloatArray, start: int = 0, stop: int | None = None
+) -> Csr:
     """Return neighbours' distances as a matrix, with a stored value for every neighbour.
 
     Parameters
@@ -214,34 +216,30 @@ def distances_matrix(ids: IntArray, distances: FloatArray) -> Csr:
     ids, distances
         ndarrays or memory maps of int and float32, shape (n, k), from a neighbour search; where the
         id is -1 there is none.
+    start, stop
+        The rows wanted; all where not given.
 
     Returns
     -------
-    csr_matrix of float32, shape (n, n)
+    csr_matrix of float32, shape (stop - start, n)
         As many stored values in a row as it has neighbours (0 among them where points are equal),
-        columns ascending; 8 bytes each.
+        columns ascending.
     """
-    n, k = ids.shape
-    indptr = np.zeros(n + 1, np.int64)
-    columns, values = np.empty(n * k, index_dtype(n)), np.empty(n * k, np.float32)
-    for start, stop in row_blocks(n, max(BLOCK_ENTRIES // max(k, 1), 1)):
-        block = np.asarray(ids[start:stop])
-        order = np.argsort(block, axis=1)
-        block = np.take_along_axis(block, order, axis=1)
-        found = block >= 0
-        np.cumsum(found.sum(axis=1), out=indptr[start + 1 : stop + 1])
-        indptr[start + 1 : stop + 1] += indptr[start]
-        place = slice(indptr[start], indptr[stop])
-        columns[place] = block[found]
-        values[place] = np.take_along_axis(np.asarray(distances[start:stop]), order, axis=1)[found]
-        release(ids)
-        release(distances)
-    return _matrix(indptr, columns[: indptr[-1]], n, values[: indptr[-1]])
+    columns: IntArray = np.array(ids[start:stop], index_dtype(len(ids)))
+    order = np.argsort(columns, axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    values = np.take_along_axis(np.asarray(distances[start:stop], np.float32), order, axis=1)
+    release(ids)
+    release(distances)
+    found = columns >= 0
+    return _matrix(_offsets(found.sum(axis=1)), columns[found], len(ids), values[found])
 
 
-def connectivities(graph: Graph) -> Csr:
-    """Return the adjacency matrix: float32 CSR, shape (n, n), ones."""
-    return _matrix(graph.indptr, graph.indices, graph.n, np.ones(len(graph.indices), np.float32))
+def connectivities(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:
+    """Return rows ``start`` to ``stop`` (all) of the adjacency matrix: float32 CSR of ones."""
+    indptr = graph.indptr[start : None if stop is None else stop + 1]
+    neighbours = graph.indices[indptr[0] : indptr[-1]]
+    return _matrix(indptr - indptr[0], neighbours, graph.n, np.ones(len(neighbours), np.float32))
 
 
 def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -166,14 +167,27 @@ def test_the_distance_matrix_keeps_every_neighbour_even_at_distance_zero():
         assert stored == dict(zip(ids.tolist(), distances.tolist(), strict=True))
 
 
-def test_the_distance_matrix_leaves_out_what_was_not_found(monkeypatch):
-    monkeypatch.setattr("scrcl.graph.csr.BLOCK_ENTRIES", 5)
+def test_the_distance_matrix_leaves_out_what_was_not_found():
     ids = np.array([[2, 1], [0, -1], [-1, -1], [0, 2]], np.int32)
     distances = np.array([[1, 2], [3, np.inf], [np.inf, np.inf], [4, 5]], np.float32)
     matrix = distances_matrix(ids, distances)
     assert matrix.indptr.tolist() == [0, 2, 3, 3, 5]
     assert matrix.indices.tolist() == [1, 2, 0, 0, 2]
     assert matrix.data.tolist() == [2, 1, 3, 4, 5]
+
+
+@settings(max_examples=40, deadline=None)
+@given(neighbour_ids(), st.data())
+def test_some_rows_of_a_matrix_are_those_of_the_whole(ids, data):
+    graph, distances = symmetric_graph(ids), 0.5 * ids.astype(np.float32)
+    start = data.draw(st.integers(0, graph.n))
+    stop = data.draw(st.integers(start, graph.n))
+    for rows in (partial(connectivities, graph), partial(distances_matrix, ids, distances)):
+        block, whole = rows(start, stop), rows()
+        assert block.shape == (stop - start, graph.n)
+        assert block.dtype == np.float32
+        assert np.array_equal(block.toarray(), whole.toarray()[start:stop])
+        assert block.nnz == whole[start:stop].nnz
 
 
 @pytest.mark.parametrize("mmap", [True, False])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -105,7 +106,9 @@ def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int)
 
     first = rows(0, 0)
     chunks = da.core.normalize_chunks((block_rows, -1), shape=(n_obs, n_obs), dtype=first.dtype)
-    return da.map_blocks(block, chunks=chunks, dtype=first.dtype, meta=first)
+    # Without a name dask would make one of every byte that `rows` knows.
+    name = f"pairs-{uuid4().hex}"
+    return da.map_blocks(block, name=name, chunks=chunks, dtype=first.dtype, meta=first)
 
 
 def _write_zarr(adata: AnnData, path: Path) -> None:

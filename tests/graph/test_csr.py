@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from scrcl.engine.budget import EDGE_BLOCK_BYTES, NODE_BYTES
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.csr import (
     Graph,
@@ -20,7 +21,6 @@ from scrcl.graph.csr import (
 )
 from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
-from scrcl.graph.symmetry import BLOCK_ENTRIES
 from tests.reference_graph import adjacency, nearest_others, normalized
 
 
@@ -132,12 +132,12 @@ print(meter.usage.peak_rss_bytes - quiet.usage.peak_rss_bytes)
 """
 
 
-def test_memory_does_not_grow_with_the_edges(tmp_path):
+def test_memory_is_what_the_budget_says_and_does_not_grow_with_the_edges(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "ids.npy", rng.integers(0, 200_000, (200_000, 100), np.int32))
     command = [sys.executable, "-c", MEASURE, tmp_path]
     grown = int(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert grown < 28 * 200_000 + 30 * BLOCK_ENTRIES  # the ids take 80 MB, the edges 160 MB
+    assert grown < 200_000 * NODE_BYTES + EDGE_BLOCK_BYTES  # the ids take 80 MB, the edges 160 MB
 
 
 @settings(max_examples=60, deadline=None)

@@ -65,11 +65,15 @@ def test_a_graph_is_written_in_blocks_of_rows(fmt, block_entries, tmp_path, monk
     graph = sparse.random(30, 30, 0.1, format="csr", dtype=np.float32, rng=0)
     asked = []
 
-    def rows(start, stop):
-        asked.append(stop - start)
-        return graph[start:stop]
+    class Rows:
+        def __call__(self, start, stop):
+            asked.append(stop - start)
+            return graph[start:stop]
 
-    blocks = pairs_in_blocks(rows, 30, graph.nnz)
+        def __reduce__(self):
+            pytest.fail("what stands behind the rows must not be copied")
+
+    blocks = pairs_in_blocks(Rows(), 30, graph.nnz)
     result = save(tmp_path / f"r.{fmt}", fmt, obsp={"distances": blocks})
     found = result.obsp["distances"]
     assert (found.dtype, found.nnz) == (np.float32, graph.nnz)

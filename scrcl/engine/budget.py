@@ -63,7 +63,7 @@ NODE_BYTES = 28
 EDGE_BLOCK_BYTES = 64 * 10**6
 """Edges at work while they are joined; measured."""
 
-PAIR_BLOCK_BYTES = 150 * 10**6
+PAIR_BLOCK_BYTES = 90 * 10**6
 """Edges and distances at work while they are written into the result; measured."""
 
 CHOSEN_SHARE = 2.0
@@ -229,7 +229,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         "reduce": replace(products, disk_bytes=4 * n * shape.n_comps),
         "graph": Need(
             learning(8 * shape.n_comps + 8 * k + NODE_BYTES),
-            dense + EDGE_BLOCK_BYTES,
+            dense + min(EDGE_BLOCK_BYTES, 60 * n * k),
             int(n * (8 * k + 8 + 4 * edges)),
         ),
         "genes": Need(LIBRARIES_BYTES, 8 * shape.n_genes * shape.n_comps),
@@ -246,7 +246,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         "cluster": Need(learning(8 * shape.dim + 16), dense, 4 * n),
         "report": Need(
             learning(ANNOTATION_BYTES + embeddings + NODE_BYTES),
-            dense + PAIR_BLOCK_BYTES,
+            dense + min(PAIR_BLOCK_BYTES, 40 * n * k),
             int(n * (embeddings + 12 * (k + edges) + 16)),
         ),
     }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["pairs_in_blocks", "read_obs", "storable", "write_result"]
 
 _BLOCK_BYTES = 32 << 20
-_BLOCK_ENTRIES = 1 << 22
+_BLOCK_ENTRIES = 1 << 21
 _NUMBERS = {"bool", "boolean", "float16", "float32", "float64"} | {
     f"{kind}{bits}" for kind in ("int", "uint", "Int", "UInt") for bits in (8, 16, 32, 64)
 }
@@ -95,7 +95,7 @@ def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int)
     rows
         Returns rows ``start`` to ``stop`` as CSR, shape (stop - start, n_obs).
     n_entries
-        Stored values in all. Up to 4 million, one block, the matrix is returned as it is.
+        Stored values in all. Up to 2 million, one block, the matrix is returned as it is.
     """
     if n_entries <= _BLOCK_ENTRIES:
         return rows(0, n_obs)

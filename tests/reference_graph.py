@@ -47,14 +47,14 @@ def balanced_neighbours(points, codes, share):
     return ids, distances
 
 
-def adjacency(ids):
-    """Dense symmetric union of a neighbour relation."""
+def adjacency(ids, mode="union"):
+    """Dense symmetric union (or intersection) of a neighbour relation; -1 is nobody."""
     dense = np.zeros((len(ids), len(ids)), bool)
     for i, row in enumerate(ids):
         for j in row:
-            if i != j and j >= 0:
-                dense[i, j] = dense[j, i] = True
-    return dense
+            if j not in (i, -1):
+                dense[i, j] = True
+    return dense | dense.T if mode == "union" else dense & dense.T
 
 
 def normalized(dense):

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from scrcl.engine.device import versions
 
 if TYPE_CHECKING:
+    import dask.array as da
     import pandas as pd
     from anndata import AnnData
 
@@ -39,15 +41,17 @@ class Annotations:
     kept: BoolArray
     clusters: pd.Categorical
     obsm: dict[str, FloatArray]
-    obsp: dict[str, Csr]
+    obsp: dict[str, Csr | da.Array]
     uns: dict[str, Any]
 
 
 def collect(run: Run) -> Annotations:
-    """Read the keys from the folders of the stages; large arrays stay on disk (memory maps)."""
+    """Read the keys from the folders of the stages; large arrays and graphs stay on disk."""
     from scrcl.graph.csr import connectivities, distances_matrix
+    from scrcl.io.results import pairs_in_blocks
     from scrcl.io.stats import MatrixStats
 
+    graph = run.graph("graph")
     ids, distances = run.array("graph", "ids"), run.array("graph", "distances")
     return Annotations(
         kept=MatrixStats.load(run.stage("stats")).kept,
@@ -57,8 +61,12 @@ def collect(run: Run) -> Annotations:
             "X_pca": run.array("reduce", "scores"),
         },
         obsp={
-            "scrcl_distances": distances_matrix(ids, distances),
-            "scrcl_connectivities": connectivities(run.graph("graph")),
+            "scrcl_distances": pairs_in_blocks(
+                partial(distances_matrix, ids, distances), graph.n, ids.size
+            ),
+            "scrcl_connectivities": pairs_in_blocks(
+                partial(connectivities, graph), graph.n, len(graph.indices)
+            ),
         },
         uns=_uns(run),
     )

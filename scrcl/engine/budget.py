@@ -57,6 +57,15 @@ GRADIENT_ROWS = 16
 MORE_NEIGHBORS = 1.4
 """Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
 
+NODE_BYTES = 28
+"""Held of one cell while its graph is joined and described: row starts, degrees, components."""
+
+EDGE_BLOCK_BYTES = 64 * 10**6
+"""Edges at work while they are joined; measured."""
+
+PAIR_BLOCK_BYTES = 90 * 10**6
+"""Edges and distances at work while they are written into the result; measured."""
+
 CHOSEN_SHARE = 2.0
 """Stored values of a chosen gene, for each of an average gene."""
 
@@ -184,7 +193,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
     n, k = shape.n_cells, shape.n_neighbors
     edges = MORE_NEIGHBORS * k
     dense = 8 * shape.dense_block_rows * max(shape.n_features, shape.n_comps)
-    result = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps + 24 * k
+    embeddings = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps
     names = ANNOTATION_BYTES * n if shape.n_batches > 1 else 0
     products = Need(
         # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
@@ -219,8 +228,8 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         # The allocator keeps what the products took.
         "reduce": replace(products, disk_bytes=4 * n * shape.n_comps),
         "graph": Need(
-            learning(8 * shape.n_comps + (8 + 30 * MORE_NEIGHBORS) * k),
-            dense,
+            learning(8 * shape.n_comps + 8 * k + NODE_BYTES),
+            dense + min(EDGE_BLOCK_BYTES, 60 * n * k),
             int(n * (8 * k + 8 + 4 * edges)),
         ),
         "genes": Need(LIBRARIES_BYTES, 8 * shape.n_genes * shape.n_comps),
@@ -235,7 +244,11 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             8 * n * (shape.dim + shape.refined_dim),
         ),
         "cluster": Need(learning(8 * shape.dim + 16), dense, 4 * n),
-        "report": Need(learning(ANNOTATION_BYTES + result), dense, int(n * result)),
+        "report": Need(
+            learning(ANNOTATION_BYTES + embeddings + NODE_BYTES),
+            dense + min(PAIR_BLOCK_BYTES, 40 * n * k),
+            int(n * (embeddings + 12 * (k + edges) + 16)),
+        ),
     }
 
 

@@ -99,6 +99,9 @@ class GraphConfig(_Settings):
         False,
         description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
     )
+    symmetry: Literal["union", "mutual"] = Field(
+        "union", description="Join two cells where either names the other, or where both do."
+    )
 
 
 class GenesConfig(_Settings):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_report"]
 
+_ENTRY_BYTES = 12
+"""A value and its column, as anndata writes them in blocks."""
+
 _HDF5_BYTES = 2_000_000
 """What many small elements take, and the report beside them."""
 
@@ -92,9 +95,8 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
 
 def _result_bytes(run: Run, found: Annotations) -> int:
     """Return the bytes of the large arrays: HDF5 cannot even close its file on a full disk."""
-    graphs: int = sum(
-        m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in found.obsp.values()
-    )
+    entries: int = run.array("graph", "ids").size + len(run.graph("graph").indices)
+    graphs = _ENTRY_BYTES * entries + 16 * run.matrix.n_obs
     x = _x_bytes(run) if run.config.keep_x else 0
     embeddings = sum(int(array.nbytes) for array in found.obsm.values())
     tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)
@@ -123,7 +125,8 @@ def _var(run: Run) -> pd.DataFrame:
 def _write_page(
     run: Run, found: Annotations, labels: IntArray, clusters: list[dict[str, Any]]
 ) -> None:
-    from scrcl.engine.report.figures import loss_curves, palette, scatter
+    from scrcl.engine.report.figures import degree_bars, loss_curves, palette, scatter
+    from scrcl.engine.report.graph import graph_facts
     from scrcl.engine.report.layout import sample_cells, umap_layout
     from scrcl.engine.report.page import Page, render_page
 
@@ -146,6 +149,8 @@ def _write_page(
         ],
         umap=umap,
         spatial=spatial,
+        graph=graph_facts(run.record("graph"), config.graph),
+        degrees=degree_bars(run.array("graph", "degrees")),
         losses=loss_curves(history) if history else None,
         stages=run.folder.manifest["stages"],
         notes=_notes(run, len(labels), len(cells)),
@@ -159,9 +164,10 @@ def _write_page(
 
 
 def _facts(run: Run) -> dict[str, str]:
+    from scrcl.engine.report.graph import recall_text
+
     read, stats, features = run.record("read"), run.record("stats"), run.record("features")
     graph, cluster, reduced = run.record("graph"), run.record("cluster"), run.record("reduce")
-    recall = "exact" if graph["recall"] == 1 else f"{graph['recall']:.3f}"
     return {
         "input": run.matrix.label,
         "cells": f"{stats['n_cells_kept']:,} of {read['n_cells']:,}",
@@ -171,7 +177,7 @@ def _facts(run: Run) -> dict[str, str]:
         **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
-        "cell graph": f"{graph['n_edges']:,} edges, recall {recall}" + _across(graph),
+        "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}" + _across(graph),
         "memory given": format_bytes(run.config.memory),
         "peak memory before the report": format_bytes(
             max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
@@ -205,8 +211,9 @@ def _kind(stats: dict[str, Any]) -> str:
 
 
 def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
-    stats, graph = run.record("stats"), run.record("graph")
-    notes = list(graph["notes"])
+    from scrcl.engine.report.graph import graph_notes
+
+    stats, notes = run.record("stats"), list(run.record("graph")["notes"])
     if stats["already_log"]:
         notes.append("The values are not counts: they were taken as log-normalised already.")
     if stats["n_cells"] > stats["n_cells_kept"]:
@@ -222,9 +229,4 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
         )
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
-    if graph["recall"] < run.config.graph.recall:
-        notes.append(
-            f"The cell graph reached a recall of {graph['recall']:.3f}, "
-            f"under the {run.config.graph.recall} asked for."
-        )
-    return notes
+    return notes + graph_notes(run.record("graph"), run.config.graph)

@@ -29,7 +29,8 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     What the user should know of the graph is noted, and recorded for the report.
     """
     from scrcl.graph.balanced import cross_share
-    from scrcl.graph.csr import describe, symmetric_graph
+    from scrcl.graph.csr import symmetric_graph
+    from scrcl.graph.statistics import degree_counts, describe
     from scrcl.io.stats import MatrixStats
 
     kept = MatrixStats.load(run.stage("stats")).kept
@@ -37,8 +38,8 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     found = _neighbours(run, named)
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
-    graph = symmetric_graph(found.ids)
-    graph.save(folder / CSR)
+    graph = symmetric_graph(found.ids, folder / CSR, mode=run.config.graph.symmetry)
+    np.save(folder / "degrees.npy", degree_counts(graph))
     n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
     notes = list(_notes(run, named, n_alone))
     for note in notes:
@@ -53,7 +54,7 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
         "n_neighbors": found.ids.shape[1],
         "backend": found.backend,
         "recall": found.recall,
-        **describe(graph),
+        **describe(graph, found.ids),
         "n_alone": n_alone,
         **across,
         "notes": notes,
@@ -62,9 +63,9 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
 
 def build_genes(run: Run, folder: Path) -> dict[str, Any]:
     """Nearest neighbours of the genes on the gene sketch (loadings times singular values)."""
-    from scrcl.graph.csr import describe
     from scrcl.graph.genes import gene_graph
     from scrcl.graph.project import Pca, gene_sketch
+    from scrcl.graph.statistics import describe
 
     sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
     graph = gene_graph(sketch, run.config.genes.n_neighbors)

@@ -1,23 +1,27 @@
 """The graph type of the whole program: binary, symmetric, without self loops, as two CSR arrays.
 
 ``indptr`` is int64 (a hundred million cells of fifteen neighbours have more than 2^31 stored edges);
-``indices`` is int32 and ascending in each row. Both may be memory maps.
+``indices`` is int32 (int64 where there are more than 2^31 nodes) and ascending in each row. Both may
+be memory maps.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError, StoreError
+from scrcl.graph.rows import index_dtype, release
+from scrcl.graph.symmetry import BLOCK_ENTRIES, require_row_numbers, write_edges
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,12 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Graph",
+    "Symmetry",
     "connectivities",
-    "describe",
     "distances_matrix",
     "normalized_adjacency",
     "symmetric_graph",
 ]
+
+Symmetry: TypeAlias = Literal["union", "mutual"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Graph:
 
     indptr: NDArray[np.int64]
     """shape (n + 1,)"""
-    indices: NDArray[np.int32]
+    indices: IntArray
     """shape (indptr[-1],): of node i, ascending, those from ``indptr[i]`` to ``indptr[i + 1]``"""
 
     @property
@@ -84,11 +90,24 @@ class Graph:
             raise StoreError(msg) from error
         if not _fits(indptr, indices):
             msg = (
-                "graph must have int64 indptr that ends at the length of int32 indices; "
+                "graph must have int64 indptr that ends at the length of int32 or int64 indices; "
                 f"got {folder}. Build the graph again."
             )
             raise StoreError(msg)
         return cls(indptr, indices)
+
+    def blocks(self) -> Iterator[tuple[int, int, IntArray]]:
+        """Yield first row, last row and neighbours of blocks of rows; pages are let go after each.
+
+        A block has some 2 million neighbours, or is one row.
+        """
+        start = 0
+        while start < self.n:
+            end = self.indptr[start] + BLOCK_ENTRIES
+            stop = max(int(np.searchsorted(self.indptr, end, side="right")) - 1, start + 1)
+            yield start, stop, np.asarray(self.indices[self.indptr[start] : self.indptr[stop]])
+            release(self.indices)
+            start = stop
 
     def validate(self) -> None:
         """Check every edge; takes a few times the graph's memory.
@@ -100,7 +119,7 @@ class Graph:
             edge is missing from its other end.
         """
         if not _fits(self.indptr, self.indices) or (self.degrees < 0).any():
-            _refuse("have an int64 indptr that rises from 0 to the length of its int32 indices")
+            _refuse("have an int64 indptr that rises from 0 to the length of its indices")
         if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < self.n:
             _refuse(f"hold ids from 0 to {self.n - 1}")
         rows = np.repeat(np.arange(self.n), self.degrees)
@@ -115,7 +134,7 @@ class Graph:
 
 def _fits(indptr: Any, indices: Any) -> bool:
     """Whether the two arrays can be a graph, by type and length."""
-    typed = indptr.dtype == np.int64 and indices.dtype == np.int32
+    typed = indptr.dtype == np.int64 and indices.dtype in (np.int32, np.int64)
     shaped = indptr.ndim == indices.ndim == 1 and len(indptr) > 0
     return bool(typed and shaped and indptr[0] == 0 and indptr[-1] == len(indices))
 
@@ -127,84 +146,100 @@ def _refuse(rule: str) -> None:
     raise InputError(msg)
 
 
-def symmetric_graph(ids: IntArray) -> Graph:
+def symmetric_graph(
+    ids: IntArray,
+    folder: Path | None = None,
+    *,
+    mode: Symmetry = "union",
+    block_entries: int = BLOCK_ENTRIES,
+) -> Graph:
     """Join each row to the rows it names, in both directions.
 
     Parameters
     ----------
     ids
-        ndarray of int, shape (n, k): neighbours of each of n nodes. Self loops and repeats are
-        dropped; -1 stands for no neighbour.
+        ndarray or memory map of int, shape (n, k): neighbours of each of n nodes, -1 for none. Self
+        loops and repeats are dropped. It is read twice and a half, in blocks.
+    folder
+        Where to write the graph, whole or absent, and with it for a while twice the bytes of
+        ``ids``; None keeps all in memory.
+    mode
+        "union" joins two nodes where either names the other, "mutual" where both do.
+    block_entries
+        Entries at work at once; changes no result.
 
     Returns
     -------
     Graph
-        The union of the neighbour relation and its reverse. Peak memory about 30 bytes for each
-        entry.
+        Its edges a memory map where there is a folder. Peak memory then is 30 bytes for each of
+        ``block_entries``, and 12 bytes a node.
 
     Raises
     ------
     InputError
-        When an id is out of range.
+        When an id is out of range, or the mode unknown.
     """
-    if ids.ndim != 2 or (ids.size and not -1 <= ids.min() <= ids.max() < len(ids)):
-        msg = (
-            f"ids must be a matrix of row numbers from 0 to {len(ids) - 1}; got shape {ids.shape} "
-            "or numbers outside. Give the ids of a neighbour search."
-        )
+    require_row_numbers(ids)
+    if mode not in ("union", "mutual"):
+        msg = f'mode must be "union" or "mutual"; got {mode!r}. Choose one of these.'
         raise InputError(msg)
-    n = len(ids)
-    columns = np.sort(ids, axis=1)
-    keep = columns != np.arange(n, dtype=columns.dtype)[:, None]
-    keep[:, 1:] &= columns[:, 1:] != columns[:, :-1]
-    keep &= columns >= 0
-    indptr = _offsets(keep.sum(axis=1))
-    directed = _matrix(indptr, columns[keep], n, np.bool_)
-    del columns, keep
-    union = directed + directed.T.tocsr()
-    return Graph(union.indptr.astype(np.int64), union.indices.astype(np.int32, copy=False))
+    mutual, dtype = mode == "mutual", index_dtype(len(ids))
+    if folder is None:
+        edges = io.BytesIO()
+        indptr = write_edges(ids, io.BytesIO(), edges, mutual=mutual, block_entries=block_entries)
+        return Graph(indptr, np.frombuffer(edges.getbuffer(), dtype))
+    with atomic_folder(folder) as partial:
+        pairs = partial / "pairs.bin"
+        with pairs.open("w+b") as scratch, (partial / "indices.npy").open("wb") as out:
+            _write_header(out, 0, dtype)
+            indptr = write_edges(ids, scratch, out, mutual=mutual, block_entries=block_entries)
+            _write_header(out, int(indptr[-1]), dtype)
+        pairs.unlink()
+        np.save(partial / "indptr.npy", indptr)
+    return Graph.load(folder)
 
 
-def distances_matrix(ids: IntArray, distances: FloatArray) -> Csr:
-    """Return neighbours' distances as a matrix, with stored values for every neighbour.
+def _write_header(file: io.BufferedWriter, length: int, dtype: np.dtype) -> None:
+    """Write the head of a ``.npy`` file of one axis; NumPy leaves room for any length."""
+    file.seek(0)
+    head = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, head)
+
+
+def distances_matrix(
+    ids: IntArray, distances: FloatArray, start: int = 0, stop: int | None = None
+) -> Csr:
+    """Return neighbours' distances as a matrix, with a stored value for every neighbour.
 
     Parameters
     ----------
     ids, distances
-        ndarrays of int32 and float32, shape (n, k), from a neighbour search; an id of -1 stands for
-        no neighbour.
+        ndarrays or memory maps of int and float32, shape (n, k), from a neighbour search; where the
+        id is -1 there is none.
+    start, stop
+        The rows wanted; all where not given.
 
     Returns
     -------
-    csr_matrix of float32, shape (n, n)
-        A stored value for each neighbour (0 among them where points are equal), columns ascending.
+    csr_matrix of float32, shape (stop - start, n)
+        As many stored values in a row as it has neighbours (0 among them where points are equal),
+        columns ascending.
     """
-    order = np.argsort(ids, axis=1)
-    columns = np.take_along_axis(ids, order, axis=1)
-    values = np.take_along_axis(distances, order, axis=1)
-    there = columns >= 0
-    matrix = _matrix(_offsets(there.sum(axis=1)), columns[there], len(ids), np.float32)
-    matrix.data = values[there].astype(np.float32, copy=False)
-    return matrix
+    columns: IntArray = np.array(ids[start:stop], index_dtype(len(ids)))
+    order = np.argsort(columns, axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    values = np.take_along_axis(np.asarray(distances[start:stop], np.float32), order, axis=1)
+    release(ids)
+    release(distances)
+    found = columns >= 0
+    return _matrix(_offsets(found.sum(axis=1)), columns[found], len(ids), values[found])
 
 
-def connectivities(graph: Graph) -> Csr:
-    """Return the adjacency matrix: float32 CSR, shape (n, n), ones."""
-    return _matrix(graph.indptr, graph.indices, graph.n, np.float32)
-
-
-def describe(graph: Graph) -> dict[str, int | float]:
-    """Return the numbers that tell a healthy graph: edges (counted once), degrees, components."""
-    n_components = connected_components(
-        _matrix(graph.indptr, graph.indices, graph.n, np.bool_), directed=False, return_labels=False
-    )
-    return {
-        "n_nodes": graph.n,
-        "n_edges": len(graph.indices) // 2,
-        "mean_degree": float(graph.degrees.mean()) if graph.n else 0.0,
-        "max_degree": int(graph.degrees.max(initial=0)),
-        "n_components": int(n_components),
-    }
+def connectivities(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:
+    """Return rows ``start`` to ``stop`` (all) of the adjacency matrix: float32 CSR of ones."""
+    indptr = graph.indptr[start : None if stop is None else stop + 1]
+    neighbours = graph.indices[indptr[0] : indptr[-1]]
+    return _matrix(indptr - indptr[0], neighbours, graph.n, np.ones(len(neighbours), np.float32))
 
 
 def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:
@@ -230,17 +265,14 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
     before = neighbours < rows
     n_before = np.bincount(rows[before] - start, minlength=stop - start)
     indptr = _offsets(graph.degrees[start:stop] + 1)
-    columns = np.empty(last - first + stop - start, np.int32)
+    columns = np.empty(last - first + stop - start, graph.indices.dtype)
     self_at = indptr[:-1] + n_before
     is_self = np.zeros(len(columns), np.bool_)
     is_self[self_at] = True
     columns[is_self], columns[~is_self] = nodes, neighbours
     scale = graph.inverse_sqrt_degrees
-    matrix = _matrix(indptr, columns, graph.n, np.float32)
-    matrix.data = (np.repeat(scale[start:stop], np.diff(indptr)) * scale[columns]).astype(
-        np.float32
-    )
-    return matrix
+    values = np.repeat(scale[start:stop], np.diff(indptr)) * scale[columns]
+    return _matrix(indptr, columns, graph.n, values.astype(np.float32))
 
 
 def _offsets(counts: IntArray) -> NDArray[np.int64]:
@@ -250,14 +282,13 @@ def _offsets(counts: IntArray) -> NDArray[np.int64]:
     return offsets
 
 
-def _matrix(indptr: IntArray, indices: IntArray, n_columns: int, dtype: Any) -> Csr:
-    """Wrap CSR arrays into a scipy matrix of ones, with 32-bit offsets where they suffice."""
+def _matrix(indptr: IntArray, indices: IntArray, n_columns: int, values: FloatArray) -> Csr:
+    """Wrap CSR arrays into a scipy matrix, with 32-bit offsets where they suffice."""
     if len(indices) <= np.iinfo(np.int32).max:
-        indptr = indptr.astype(np.int32)
+        indptr = indptr.astype(indices.dtype)
     else:
         indices = indices.astype(np.int64)
-    ones = np.ones(len(indices), dtype)
-    matrix = sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, n_columns))
+    matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, n_columns))
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True
     return matrix

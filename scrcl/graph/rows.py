@@ -79,14 +79,19 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
 
 
 def release(array: Any) -> None:
-    """Let go of the pages of a memory map (or of a view of one): they stay in the page cache.
+    """Let go of the pages of a memory map (or of a view of one); an array in memory stays as it is.
 
-    Pages of a map that were touched count as the process's memory until the kernel drops them.
+    Pages that were touched count as the process's memory until the kernel wants them for others. The
+    next read finds them in the page cache, or on disk.
     """
-    while array is not None and not isinstance(array, mmap.mmap):
+    while array is not None and not isinstance(array, np.memmap):
         array = getattr(array, "base", None)
-    if array is not None and hasattr(array, "madvise"):
-        array.madvise(mmap.MADV_DONTNEED)
+    # What was written to a copy-on-write map is nowhere but in its pages.
+    if array is None or array.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    while not isinstance(array, mmap.mmap):
+        array = array.base
+    array.madvise(mmap.MADV_DONTNEED)
 
 
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -23,13 +24,15 @@ from scrcl.errors import InputError
 from scrcl.io.anndata_store import read_obs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scrcl.typing import Csr
 
-__all__ = ["read_obs", "storable", "write_result"]
+__all__ = ["pairs_in_blocks", "read_obs", "storable", "write_result"]
 
 _BLOCK_BYTES = 32 << 20
+_BLOCK_ENTRIES = 1 << 21
 _NUMBERS = {"bool", "boolean", "float16", "float32", "float64"} | {
     f"{kind}{bits}" for kind in ("int", "uint", "Int", "UInt") for bits in (8, 16, 32, 64)
 }
@@ -42,7 +45,7 @@ def write_result(
     obs: pd.DataFrame,
     var: pd.DataFrame,
     obsm: dict[str, np.ndarray],
-    obsp: dict[str, Csr],
+    obsp: dict[str, Csr | da.Array],
     uns: dict[str, Any],
     x: da.Array | None = None,
 ) -> None:
@@ -56,6 +59,8 @@ def write_result(
         File or folder to write; it appears when it is whole, and replaces what was there.
     obsm
         Arrays with n_obs rows; memory maps of whole ``.npy`` files are written in blocks.
+    obsp
+        CSR matrices, or row blocks of them (`pairs_in_blocks`).
     x
         Row blocks for ``X``; None leaves it out.
 
@@ -80,6 +85,30 @@ def write_result(
             adata.write_h5ad(partial)
         else:
             _write_zarr(adata, partial)
+
+
+def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int) -> Csr | da.Array:
+    """Return a matrix of pairs of cells that can be written without being held whole.
+
+    Parameters
+    ----------
+    rows
+        Returns rows ``start`` to ``stop`` as CSR, shape (stop - start, n_obs).
+    n_entries
+        Stored values in all. Up to 2 million, one block, the matrix is returned as it is.
+    """
+    if n_entries <= _BLOCK_ENTRIES:
+        return rows(0, n_obs)
+    block_rows = max(n_obs * _BLOCK_ENTRIES // n_entries, 1)
+
+    def block(block_info: Any = None) -> Csr:
+        return rows(*block_info[None]["array-location"][0])
+
+    first = rows(0, 0)
+    chunks = da.core.normalize_chunks((block_rows, -1), shape=(n_obs, n_obs), dtype=first.dtype)
+    # Without a name dask would make one of every byte that `rows` knows.
+    name = f"pairs-{uuid4().hex}"
+    return da.map_blocks(block, name=name, chunks=chunks, dtype=first.dtype, meta=first)
 
 
 def _write_zarr(adata: AnnData, path: Path) -> None:

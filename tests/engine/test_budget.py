@@ -89,6 +89,14 @@ def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
     assert min(batch_cells, n_cells) * 0.6 * row <= shape.step_bytes <= n_cells * row
 
 
+def test_edges_take_disk_and_no_memory_beside_the_lists_they_are_made_of():
+    n_cells = 10**6
+    few, many = (stage_needs(replace(ATLAS, n_cells=n_cells, n_neighbors=k)) for k in (15, 115))
+    assert many["graph"].least_bytes - few["graph"].least_bytes == n_cells * 8 * 100
+    assert many["report"].least_bytes == few["report"].least_bytes
+    assert many["report"].disk_bytes - few["report"].disk_bytes > n_cells * 12 * 200
+
+
 def test_wide_features_and_embeddings_count():
     plain, wide = stage_needs(ATLAS), stage_needs(replace(ATLAS, n_features=2_000))
     more = wide["train"].fixed_bytes - plain["train"].fixed_bytes

@@ -12,6 +12,7 @@ from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import from_anndata
 from tests.cells import FAST, FAST_SETTINGS, make_cells
+from tests.reference_graph import adjacency
 from tests.stores import write_zarr
 
 
@@ -57,6 +58,21 @@ def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
         "http://purl.org", ""
     ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
     assert load_config(tmp_path / "out" / "config.toml") == config
+
+
+def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp_path):
+    graph = {"n_neighbors": 2, "symmetry": "mutual"}
+    train = {**FAST["train"], "batch_cells": 64}
+    settings = {**FAST, "graph": graph, "train": train, "n_clusters": 4, "device": "cpu"}
+    result = run_pipeline([cells], tmp_path / "out", load_config(overrides=settings))
+    ids = np.load(tmp_path / "out" / "stages" / "graph" / "ids.npy")
+    found = anndata.read_h5ad(result.result_path).obsp["scrcl_connectivities"]
+    assert np.array_equal(found.toarray() > 0, adjacency(ids, "mutual"))
+    lonely = int((np.diff(found.indptr) == 0).sum())
+    assert lonely > 0
+    page = result.report_path.read_text()
+    assert f"{lonely} cells have no neighbour" in page
+    assert "graph.symmetry = union" in page
 
 
 def test_it_finds_types_that_are_far_apart(cells, tmp_path):

@@ -3,7 +3,9 @@ import base64
 import numpy as np
 import pytest
 
-from scrcl.engine.report.figures import _middle, loss_curves, palette, scatter
+from scrcl.engine.config import GraphConfig
+from scrcl.engine.report.figures import _middle, degree_bars, loss_curves, palette, scatter
+from scrcl.engine.report.graph import graph_facts, graph_notes
 from scrcl.engine.report.layout import sample_cells, umap_layout
 
 
@@ -24,6 +26,58 @@ def test_a_picture_is_a_png_and_curves_are_svg():
     assert picture.startswith(b"\x89PNG")
     curves = loss_curves([{"step": step, "ndc": 1 / step} for step in (1, 2, 3)])
     assert curves.startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "counts", [[0], [3], [0, 0, 5], np.arange(2_000), np.bincount([15] * 9_990 + [9_000] * 10)]
+)
+def test_degrees_are_bars_however_far_they_reach(counts):
+    bars = degree_bars(np.asarray(counts))
+    assert bars.startswith("<svg")
+    assert bars.count("<path") < 150
+
+
+HEALTHY = {
+    "n_neighbors": 15,
+    "backend": "ivf",
+    "recall": 0.97,
+    "n_nodes": 10_000,
+    "n_edges": 90_000,
+    "mean_degree": 18.0,
+    "median_degree": 17,
+    "low_degree": 15,
+    "high_degree": 40,
+    "max_degree": 90,
+    "n_isolated": 0,
+    "n_hubs": 10,
+    "hub_share": 0.004,
+    "n_components": 3,
+    "largest_component": 0.98,
+    "hubness": 1.5,
+}
+
+
+def test_of_a_healthy_graph_there_are_facts_and_no_notes():
+    assert graph_notes(HEALTHY, GraphConfig()) == []
+    facts = graph_facts(HEALTHY, GraphConfig(recall=0.9))
+    assert facts["recall"] == "0.970 (0.9 asked)"
+    assert facts["parts"] == "3, the largest with 98.0%"
+    assert graph_facts({**HEALTHY, "recall": 1.0}, GraphConfig())["recall"] == "exact"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recall": 0.9}, "0.900, under the 0.95"),
+        ({"largest_component": 0.89}, "3 parts, the largest with 89.0%"),
+        ({"n_components": 11}, "11 parts"),
+        ({"n_isolated": 4}, "4 cells have no neighbour"),
+        ({"hub_share": 0.2}, "10 cells hold 20%"),
+    ],
+)
+def test_what_is_not_as_it_should_be_is_noted(changes, said):
+    (note,) = graph_notes({**HEALTHY, **changes}, GraphConfig())
+    assert said in note
 
 
 @pytest.mark.slow

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.sparse.csgraph import connected_components
 
+from scrcl.engine.budget import EDGE_BLOCK_BYTES, NODE_BYTES
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.csr import (
     Graph,
     connectivities,
-    describe,
     distances_matrix,
     normalized_adjacency,
     symmetric_graph,
@@ -25,17 +28,116 @@ from tests.reference_graph import adjacency, nearest_others, normalized
 def neighbour_ids(draw):
     n = draw(st.integers(1, 25))
     k = draw(st.integers(0, 5))
-    return draw(arrays(np.int32, (n, k), elements=st.integers(-1, n - 1)))
+    dtype = draw(st.sampled_from([np.int32, np.int64]))
+    return draw(arrays(dtype, (n, k), elements=st.integers(-1, n - 1)))
 
 
-@settings(max_examples=60, deadline=None)
-@given(neighbour_ids())
-def test_the_graph_is_the_symmetric_union_of_the_neighbours(ids):
-    graph = symmetric_graph(ids)
+MODES = st.sampled_from(["union", "mutual"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(neighbour_ids(), MODES, st.integers(1, 60))
+def test_the_graph_joins_who_names_or_who_is_named_whatever_the_block(ids, mode, block_entries):
+    graph = symmetric_graph(ids, mode=mode, block_entries=block_entries)
     graph.validate()
-    assert np.array_equal(connectivities(graph).toarray(), adjacency(ids))
+    assert np.array_equal(connectivities(graph).toarray(), adjacency(ids, mode))
     assert (graph.indptr.dtype, graph.indices.dtype) == (np.int64, np.int32)
-    assert np.array_equal(graph.degrees, adjacency(ids).sum(axis=1))
+    assert np.array_equal(graph.degrees, adjacency(ids, mode).sum(axis=1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(ids=neighbour_ids(), mode=MODES, block_entries=st.integers(1, 60))
+def test_a_graph_on_disk_has_the_bits_of_that_in_memory(tmp_path_factory, ids, mode, block_entries):
+    folder = tmp_path_factory.mktemp("ids")
+    np.save(folder / "ids.npy", ids)
+    mapped = np.load(folder / "ids.npy", mmap_mode="r") if ids.size else ids
+    graph = symmetric_graph(mapped, folder / "graph", mode=mode, block_entries=block_entries)
+    wanted = symmetric_graph(ids, mode=mode)
+    assert isinstance(graph.indices, np.memmap)
+    assert np.array_equal(graph.indptr, wanted.indptr)
+    assert np.array_equal(graph.indices, wanted.indices)
+    assert {path.name for path in (folder / "graph").iterdir()} == {"indptr.npy", "indices.npy"}
+
+
+@pytest.mark.parametrize("mode", ["union", "mutual"])
+@pytest.mark.parametrize("block_entries", [1, 999, 20_000, 1 << 22])
+def test_hubs_repeats_and_gaps_in_many_blocks_change_nothing(mode, block_entries):
+    rng = np.random.default_rng(3)
+    ids = (2_000 * rng.random((2_000, 6)) ** 4).astype(np.int32) - 1
+    ids[::7] = 5
+    ids[5] = np.arange(6) * 7
+    graph = symmetric_graph(ids, mode=mode, block_entries=block_entries)
+    assert np.array_equal(connectivities(graph).toarray(), adjacency(ids, mode))
+
+
+@pytest.mark.parametrize("mode", ["union", "mutual"])
+def test_more_nodes_than_32_bits_hold_are_numbered_by_64(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr("scrcl.graph.symmetry.LARGEST_INT32", 10)
+    ids = np.random.default_rng(0).integers(-1, 30, (30, 4))
+    graph = symmetric_graph(ids, tmp_path / "graph", mode=mode, block_entries=20)
+    graph.validate()
+    assert graph.indices.dtype == np.int64
+    assert np.array_equal(connectivities(graph).toarray(), adjacency(ids, mode))
+    dense = normalized(adjacency(ids, mode))
+    assert np.allclose(normalized_adjacency(graph, 3, 9).toarray(), dense[3:9], atol=1e-6)
+
+
+BUILD_AND_DIE = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from scrcl.graph import csr, symmetry
+
+def die(*_):
+    os.kill(os.getpid(), 9)
+
+symmetry._read = die
+csr.symmetric_graph(np.array([[1], [0]], np.int32), Path(sys.argv[1]))
+"""
+
+
+def test_a_build_that_is_killed_leaves_no_graph_and_the_next_one_is_whole(tmp_path):
+    folder = tmp_path / "graph"
+    ended = subprocess.run([sys.executable, "-c", BUILD_AND_DIE, folder], check=False)
+    assert ended.returncode == -9
+    assert not folder.exists()
+    symmetric_graph(np.array([[1], [0]], np.int32), folder).validate()
+    assert [path.name for path in tmp_path.iterdir()] == ["graph"]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="ids must be"):
+        symmetric_graph(np.array([[1], [2]], np.int32), tmp_path / "graph")
+    assert not list(tmp_path.iterdir())
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+import numpy as np
+from scrcl.engine.usage import UsageMeter
+from scrcl.graph.csr import symmetric_graph
+from scrcl.graph.statistics import describe
+
+def build(ids, folder):
+    return describe(symmetric_graph(ids, folder), ids)
+
+folder = Path(sys.argv[1])
+build(np.array([[1], [0]], np.int32), folder / "small")
+with UsageMeter() as quiet:
+    pass
+with UsageMeter() as meter:
+    build(np.load(folder / "ids.npy", mmap_mode="r"), folder / "large")
+print(meter.usage.peak_rss_bytes - quiet.usage.peak_rss_bytes)
+"""
+
+
+def test_memory_is_what_the_budget_says_and_does_not_grow_with_the_edges(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "ids.npy", rng.integers(0, 200_000, (200_000, 100), np.int32))
+    command = [sys.executable, "-c", MEASURE, tmp_path]
+    grown = int(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert grown < 200_000 * NODE_BYTES + EDGE_BLOCK_BYTES  # the ids take 80 MB, the edges 160 MB
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,19 +154,6 @@ def test_rows_of_the_normalised_adjacency_equal_the_dense_ones(ids, data):
     assert np.allclose(normalized_adjacency(graph).toarray(), dense, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
-@given(neighbour_ids())
-def test_the_description_counts_edges_degrees_and_components(ids):
-    dense = adjacency(ids)
-    assert describe(symmetric_graph(ids)) == {
-        "n_nodes": len(ids),
-        "n_edges": dense.sum() // 2,
-        "mean_degree": pytest.approx(dense.sum() / len(ids)),
-        "max_degree": dense.sum(axis=1).max(),
-        "n_components": connected_components(dense)[0],
-    }
-
-
 def test_the_distance_matrix_keeps_every_neighbour_even_at_distance_zero():
     points = np.random.default_rng(0).integers(0, 3, size=(40, 2)).astype(np.float32)
     found = knn(points, 4, seed=0)
@@ -76,6 +165,29 @@ def test_the_distance_matrix_keeps_every_neighbour_even_at_distance_zero():
         assert row.indices.tolist() == sorted(ids.tolist())
         stored = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
         assert stored == dict(zip(ids.tolist(), distances.tolist(), strict=True))
+
+
+def test_the_distance_matrix_leaves_out_what_was_not_found():
+    ids = np.array([[2, 1], [0, -1], [-1, -1], [0, 2]], np.int32)
+    distances = np.array([[1, 2], [3, np.inf], [np.inf, np.inf], [4, 5]], np.float32)
+    matrix = distances_matrix(ids, distances)
+    assert matrix.indptr.tolist() == [0, 2, 3, 3, 5]
+    assert matrix.indices.tolist() == [1, 2, 0, 0, 2]
+    assert matrix.data.tolist() == [2, 1, 3, 4, 5]
+
+
+@settings(max_examples=40, deadline=None)
+@given(neighbour_ids(), st.data())
+def test_some_rows_of_a_matrix_are_those_of_the_whole(ids, data):
+    graph, distances = symmetric_graph(ids), 0.5 * ids.astype(np.float32)
+    start = data.draw(st.integers(0, graph.n))
+    stop = data.draw(st.integers(start, graph.n))
+    for rows in (partial(connectivities, graph), partial(distances_matrix, ids, distances)):
+        block, whole = rows(start, stop), rows()
+        assert block.shape == (stop - start, graph.n)
+        assert block.dtype == np.float32
+        assert np.array_equal(block.toarray(), whole.toarray()[start:stop])
+        assert block.nnz == whole[start:stop].nnz
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -114,19 +226,21 @@ def test_a_graph_that_breaks_a_rule_is_refused(indptr, indices, rule):
         graph.validate()
 
 
-@pytest.mark.parametrize("bad", [-2, 3])
+@pytest.mark.parametrize("bad", [-2, 3, 2**32])
 def test_ids_out_of_range_are_refused(bad):
     with pytest.raises(InputError, match="ids must be"):
-        symmetric_graph(np.array([[1], [2], [bad]], np.int32))
+        symmetric_graph(np.array([[1], [2], [bad]]))
 
 
-def test_neighbours_that_are_missing_have_no_distance():
-    ids = np.array([[2, 1], [0, -1], [-1, -1]], np.int32)
-    distances = np.array([[1, 2], [0, np.inf], [np.inf, np.inf]], np.float32)
-    matrix = distances_matrix(ids, distances)
-    assert matrix.nnz == 3
-    assert np.array_equal(matrix.indices, [1, 2, 0])
-    assert np.array_equal(matrix.toarray(), [[0, 2, 1], [0, 0, 0], [0, 0, 0]])
+@pytest.mark.parametrize("bad", [np.zeros(4, np.int32), np.zeros((4, 1), np.float32)])
+def test_ids_that_are_no_matrix_of_integers_are_refused(bad):
+    with pytest.raises(InputError, match="ids must be"):
+        symmetric_graph(bad)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(InputError, match="mode must be"):
+        symmetric_graph(np.array([[1], [0]]), mode="both")
 
 
 @pytest.mark.parametrize("n_genes", [0, 1, 2, 5, 30])

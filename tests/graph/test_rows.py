@@ -5,14 +5,42 @@ import time
 import numpy as np
 import pytest
 
+from scrcl.engine.usage import resident_bytes
 from scrcl.errors import InputError
-from scrcl.graph.rows import RowWriter, as_points, for_each_block, require_finite, row_blocks
+from scrcl.graph.rows import (
+    RowWriter,
+    as_points,
+    for_each_block,
+    release,
+    require_finite,
+    row_blocks,
+)
 
 
 def test_a_float32_memory_map_is_not_copied(tmp_path):
     np.save(tmp_path / "points.npy", np.ones((5, 3), np.float32))
     mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
     assert np.shares_memory(as_points(mapped), mapped)
+
+
+@pytest.mark.parametrize("view", [lambda a: a, lambda a: np.asarray(a)[5:], lambda a: a[:9].T])
+def test_pages_of_a_memory_map_are_let_go_and_read_again(tmp_path, view):
+    np.save(tmp_path / "rows.npy", np.ones((10, 1 << 20), np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert mapped.sum() == 10 << 20
+    before = resident_bytes()
+    release(view(mapped))
+    assert before - resident_bytes() > 30e6
+    assert mapped.sum() == 10 << 20
+
+
+@pytest.mark.parametrize("mode", ["r+", "c", None])
+def test_what_was_written_is_never_let_go(tmp_path, mode):
+    np.save(tmp_path / "rows.npy", np.zeros(5_000))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode=mode)
+    rows[:] = 3
+    release(rows)
+    assert (rows == 3).all()
 
 
 def test_points_that_are_no_matrix_are_refused():

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import from_anndata, open_input
-from scrcl.io.results import read_obs, write_result
+from scrcl.io.results import pairs_in_blocks, read_obs, write_result
 from tests.stores import random_counts, table
 
 COUNTS = random_counts(30, 8)
@@ -56,6 +56,29 @@ def test_a_result_reads_back_as_it_was_written(fmt, tmp_path):
     assert result.uns["scrcl"]["seed"] == 0
     assert open_input([tmp_path / f"r.{fmt}"]).n_vars == 8
     pd.testing.assert_frame_equal(read_obs(tmp_path / f"r.{fmt}"), result.obs)
+
+
+@pytest.mark.parametrize("fmt", READ)
+@pytest.mark.parametrize("block_entries", [1, 40, 1_000])
+def test_a_graph_is_written_in_blocks_of_rows(fmt, block_entries, tmp_path, monkeypatch):
+    monkeypatch.setattr("scrcl.io.results._BLOCK_ENTRIES", block_entries)
+    graph = sparse.random(30, 30, 0.1, format="csr", dtype=np.float32, rng=0)
+    asked = []
+
+    class Rows:
+        def __call__(self, start, stop):
+            asked.append(stop - start)
+            return graph[start:stop]
+
+        def __reduce__(self):
+            pytest.fail("what stands behind the rows must not be copied")
+
+    blocks = pairs_in_blocks(Rows(), 30, graph.nnz)
+    result = save(tmp_path / f"r.{fmt}", fmt, obsp={"distances": blocks})
+    found = result.obsp["distances"]
+    assert (found.dtype, found.nnz) == (np.float32, graph.nnz)
+    assert (found != graph).nnz == 0
+    assert max(asked) == {1: 1, 40: 13, 1_000: 30}[block_entries]
 
 
 @pytest.mark.parametrize("fmt", READ)

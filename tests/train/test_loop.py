@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scrcl.errors import ResumeError, TrainingError
+from scrcl.graph.csr import normalized_adjacency, symmetric_graph
 from scrcl.train.batch import BatchSource
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
@@ -47,6 +48,19 @@ MODES = [
     {"negatives": "sampled", "n_negatives": 30, "fanout": 2, "dropout": 0.2},
     {"negatives": "batch", "weight_decay": 0.01, "warmup_steps": 20},
 ]
+
+
+@pytest.mark.parametrize("changes", MODES, ids=str)
+@pytest.mark.parametrize("n_joined", [0, 8])
+def test_cells_without_a_neighbour_are_trained_on_too(changes, n_joined):
+    ids = np.full((90, 1), -1)
+    ids[:n_joined, 0] = (np.arange(n_joined) + 1) % max(n_joined, 1)
+    whole = make_inputs()
+    graph = symmetric_graph(ids)
+    ax = (normalized_adjacency(graph) @ whole.x).astype(np.float32)
+    assert np.array_equal(ax[n_joined:], whole.x[n_joined:])
+    state = run(replace(whole, ax=ax, graph=graph), config(steps=6, report_every=1, **changes))
+    assert torch.isfinite(weights(state)).all()
 
 
 @pytest.mark.parametrize("changes", MODES, ids=str)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["loss_curves", "palette", "scatter"]
+__all__ = ["degree_bars", "loss_curves", "palette", "scatter"]
 
 _TABLEAU = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
@@ -23,6 +23,8 @@ _TABLEAU = (
 
 
 _MIDDLE_POINTS = 500
+_MOST_BARS = 60
+_SHOWN_SHARE = 0.995
 
 
 def palette(n: int) -> list[str]:
@@ -73,11 +75,41 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
     steps = [row["step"] for row in history]
     for axes, name in zip(all_axes, terms, strict=True):
         axes.plot(steps, [row[name] for row in history], color=_TABLEAU[0], linewidth=1.4)
-        axes.set_title(name, fontsize=9, loc="left")
-        axes.tick_params(labelsize=7)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        _plain(axes, name)
     return _svg(figure)
+
+
+def degree_bars(counts: IntArray) -> str:
+    """Bars of how many cells have so many neighbours, as SVG.
+
+    Parameters
+    ----------
+    counts
+        ndarray of integers: cells with 0, 1, 2, ... neighbours. The last bar holds, beside its own,
+        the few cells that have more.
+    """
+    figure, (axes,) = _figures(1, 7.2, 2.1)
+    up_to = np.cumsum(counts)
+    last = int(np.searchsorted(up_to, _SHOWN_SHARE * up_to[-1]))
+    first = int(np.flatnonzero(counts)[0]) if up_to[-1] else 0
+    width = -(-(last + 1 - first) // _MOST_BARS)
+    starts = np.arange(first, last + 1, width)
+    heights = np.add.reduceat(counts, starts)
+    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=_TABLEAU[0])
+    _plain(axes, "")
+    axes.set_xlabel("neighbours of a cell", fontsize=8)
+    axes.set_ylabel("cells", fontsize=8)
+    axes.locator_params(axis="both", integer=True, nbins=8)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    return _svg(figure)
+
+
+def _plain(axes: Any, title: str) -> None:
+    """Give axes small numbers, a title at the left and two sides."""
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _middle(points: FloatArray) -> FloatArray:

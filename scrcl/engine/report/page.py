@@ -26,6 +26,10 @@ class Page:
         A row a cluster: ``name``, ``n_cells``, ``share``, ``markers``, ``colour``.
     umap, spatial
         Base64 PNG, or None where there is none.
+    graph
+        Names and values of what is known of the cell graph.
+    degrees
+        SVG.
     losses
         SVG, or None.
     stages
@@ -43,6 +47,8 @@ class Page:
     clusters: Sequence[Mapping[str, Any]]
     umap: str | None
     spatial: str | None
+    graph: Mapping[str, str]
+    degrees: str
     losses: str | None
     stages: Sequence[Mapping[str, Any]]
     notes: Sequence[str]

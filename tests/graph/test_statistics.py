@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import skew
+
+from scrcl.graph.csr import Graph, symmetric_graph
+from scrcl.graph.statistics import component_sizes, degree_counts, describe, hubness
+from tests.reference_graph import adjacency
+
+
+@st.composite
+def neighbour_ids(draw):
+    n, k = draw(st.integers(1, 40)), draw(st.integers(0, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    return rng.integers(-1, n, (n, k)).astype(np.int32)
+
+
+@settings(max_examples=100, deadline=None)
+@given(neighbour_ids())
+def test_the_description_counts_edges_degrees_components_and_hubs(ids):
+    dense = adjacency(ids)
+    degrees = dense.sum(axis=1)
+    n_components, labels = connected_components(dense, directed=False)
+    found = describe(symmetric_graph(ids))
+    assert found == {
+        "n_nodes": len(ids),
+        "n_edges": dense.sum() // 2,
+        "mean_degree": pytest.approx(degrees.mean()),
+        "median_degree": np.quantile(degrees, 0.5, method="lower"),
+        "low_degree": np.quantile(degrees, 0.01, method="lower"),
+        "high_degree": np.quantile(degrees, 0.99, method="lower"),
+        "max_degree": degrees.max(),
+        "n_isolated": (degrees == 0).sum(),
+        "n_hubs": 1,
+        "hub_share": pytest.approx(degrees.max() / max(degrees.sum(), 1)),
+        "n_components": n_components,
+        "largest_component": np.bincount(labels).max() / len(ids),
+    }
+
+
+@settings(max_examples=100, deadline=None)
+@given(neighbour_ids(), st.integers(1, 30))
+def test_components_are_those_of_scipy_whatever_the_block(ids, block_entries):
+    graph = symmetric_graph(ids)
+    _, labels = connected_components(adjacency(ids), directed=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scrcl.graph.csr.BLOCK_ENTRIES", block_entries)
+        assert component_sizes(graph).tolist() == np.bincount(labels).tolist()
+
+
+def test_a_path_in_disorder_is_one_component_and_its_middle_is_found_twice():
+    order = np.random.default_rng(1).permutation(3_000)
+    ids = np.full((3_000, 1), -1)
+    ids[order[:-1], 0] = order[1:]
+    ids[order[1_500]] = -1
+    assert sorted(component_sizes(symmetric_graph(ids))) == [1_499, 1_501]
+
+
+def test_hubs_are_the_thousandth_of_highest_degree():
+    ids = np.full((3_000, 2), -1)
+    ids[3:, 0], ids[1_000:, 1] = 0, 1
+    found = describe(symmetric_graph(ids))
+    assert found["n_hubs"] == 3
+    assert found["hub_share"] == pytest.approx((2_997 + 2_000 + 2) / (2 * 4_997))
+
+
+def test_degrees_are_counted_by_their_size():
+    graph = symmetric_graph(np.array([[1], [2], [-1], [-1]]))
+    assert degree_counts(graph).tolist() == [1, 2, 1]
+    assert degree_counts(Graph(np.zeros(1, np.int64), np.empty(0, np.int32))).tolist() == [0]
+
+
+def test_hubness_is_the_skewness_of_how_often_a_node_is_named():
+    rng = np.random.default_rng(0)
+    ids = (100 * rng.random((100, 5)) ** 3).astype(np.int32)
+    ids[ids == np.arange(100)[:, None]] = -1
+    assert hubness(ids) == pytest.approx(skew(np.bincount(ids[ids >= 0], minlength=100)))
+    assert hubness(np.roll(np.arange(10), 1)[:, None]) == 0.0
+
+
+def test_nothing_is_said_of_no_nodes_but_zeros():
+    found = describe(Graph(np.zeros(1, np.int64), np.empty(0, np.int32)), np.empty((0, 3), int))
+    assert set(found.values()) == {0}

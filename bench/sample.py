@@ -39,6 +39,24 @@ __all__ = ["main"]
 
 N_NEIGHBORS, N_GENE_NEIGHBORS = 15, 5
 SKIPPED = 20
+"""Batches that fill the running means before a study looks."""
+
+SPEED = """\
+Batches of {batch:,}. Medians of {repeats} batches a row (of half as many steps), the sides in turn, so that what else
+the machine does slows them alike; a ratio is the median, over batches, of a side's time over that of native sampling
+(over that of uniform batches) just before. The batches of all sides are compared in the run, and are the same. NumPy
+is `numpy.unique` in place of the compiled numbering; reading of rows and drawing of neighbours are the same code."""
+
+MOMENTS = """\
+{cells:,} cells, {steps} steps of training, then weights that stand still; at least {batches} batches a row, whole
+epochs. Errors in percent, mean ± deviation over batches: of means, the length of the error over that of the
+truth; of terms, against the same batch with the means over all cells. Own: the batch's means (`negatives=batch`);
+running: those of the last batches, decay .9 (`moments`); sampled: of 4,096 cells drawn beside the batch. The last
+column is how a term itself differs from batch to batch, the means being those of all cells."""
+
+ACCURACY = """\
+ARI, K given, batches of {batch:,}, lists of about {lists} cells, {steps} steps, seeds {seeds}; all else is the
+default. Mean ± deviation over seeds; a column is a composition and where its means come from (`negatives`)."""
 
 
 class _Bench:
@@ -61,7 +79,7 @@ class _Bench:
         return prepared(rows, args.work / name, n_neighbors=N_NEIGHBORS, list_cells=args.list_cells)
 
     def inputs(self) -> Inputs:
-        """What training reads of the smaller set: as the engine writes it, in memory."""
+        """Return what training reads of the smaller set: as the engine writes it, in memory."""
         points = self.points()
         x = np.asarray(points.rows) / np.sqrt(np.square(points.rows, dtype=np.float64).mean())
         x = x.astype(np.float32)
@@ -77,15 +95,12 @@ class _Bench:
 def _speed(bench: _Bench) -> tuple[Any, list[str]]:
     args = bench.args
     sizes = {"batch_cells": args.batch, "pieces": [1, *args.pieces]}
-    found = {"sampling": [], "stepping": []}
+    found: dict[str, list[dict[str, Any]]] = {"sampling": [], "stepping": []}
     for large in (False, True):
         found["sampling"] += sampling(bench.points(large=large), repeats=args.repeats, **sizes)
     found["stepping"] = stepping(bench.inputs(), repeats=max(args.repeats // 2, 1), **sizes)
     return found, [
-        f"Batches of {args.batch:,}. Medians of {args.repeats} batches a row (half as many steps), the sides in turn; "
-        "a ratio is the median over batches of one side's time over that of native sampling (of uniform batches) just before. "
-        "All sides gave the same batches, compared in the run. NumPy is `numpy.unique` in place of the compiled numbering; "
-        "all share the compiled reading of rows and drawing of neighbours.",
+        *SPEED.format(batch=args.batch, repeats=args.repeats).splitlines(),
         "",
         *sampling_table(found["sampling"]),
         "",
@@ -110,11 +125,9 @@ def _moments(bench: _Bench) -> tuple[Any, list[str]]:
         for piece in [p for p in (1, *args.study_pieces, cells) if p <= cells]
     ]
     return found, [
-        f"{study.inputs.graph.n:,} cells, {args.steps} steps of training, then weights that stand still; at least "
-        f"{args.batches} batches a row, whole epochs. Errors in percent, mean ± deviation over batches: of the means, the length "
-        "of the error over that of the truth; of the terms, against the same batch with the means over all cells. "
-        "Own: the batch's means (`negatives=batch`); running: those of the last batches, decay .9 (`moments`); "
-        "sampled: of 4,096 cells drawn beside the batch. The last column is how a term itself differs between batches.",
+        *MOMENTS.format(
+            cells=study.inputs.graph.n, steps=args.steps, batches=args.batches
+        ).splitlines(),
         *composition_table(found),
     ]
 
@@ -136,8 +149,12 @@ def _accuracy(bench: _Bench) -> tuple[Any, list[str]]:
         )
     ]
     return found, [
-        f"ARI, K given, batches of {args.accuracy_batch:,}, lists of about {args.accuracy_lists} cells, "
-        f"{args.accuracy_steps} steps, seeds {args.seeds}; all else is the default. Mean ± deviation over seeds.",
+        *ACCURACY.format(
+            batch=args.accuracy_batch,
+            lists=args.accuracy_lists,
+            steps=args.accuracy_steps,
+            seeds=args.seeds,
+        ).splitlines(),
         "",
         *agreement_table(found),
     ]
@@ -151,13 +168,13 @@ SECTIONS = {
 
 
 def _write(args: argparse.Namespace, found: dict[str, Any], tables: dict[str, list[str]]) -> str:
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
         f"# Batches: sampling and composition, {time.strftime('%Y-%m-%d')}",
         "",
         f"`python -m bench.sample {' '.join(args.told)}`",
         "",
-        f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"load {os.getloadavg()[0]:.1f} at the end: other programs ran beside this one.",
+        f"Commit {commit()}; {machine}, load {os.getloadavg()[0]:.1f} at the end, of other programs too.",
     ]
     for name, table in tables.items():
         lines += ["", f"## {SECTIONS[name][0]}", "", *table]

@@ -73,18 +73,18 @@ def agreement(
 
 
 def with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
-    """The settings with batches of pieces; uniform ones where a piece is one cell."""
+    """Return the settings with batches of pieces; uniform ones where a piece is one cell."""
     kind = "uniform" if piece == 1 else "partitions"
     return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})
 
 
 def _inputs(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
-    """What training reads, in memory, and the cells that the run kept."""
+    """Return what training reads, in memory, and the cells that the run kept."""
     from scrcl.io.stats import MatrixStats
 
     found: list[Any] = []
 
-    def fill(run: Run, folder: Path) -> dict[str, Any]:
+    def fill(run: Run, _: Path) -> dict[str, Any]:
         inputs = training_inputs(run)
         kept = MatrixStats.load(run.stage("stats")).kept
         found.extend([replace(inputs, x=np.array(inputs.x), ax=np.array(inputs.ax)), kept])

@@ -64,7 +64,7 @@ def sampling(
 
     All sides are seen to give the same batches.
     """
-    rows = {
+    rows: dict[tuple[int, int | None], dict[str, Any]] = {
         (piece, fanout): {
             "n_cells": points.graph.n,
             "piece_cells": piece,
@@ -145,7 +145,7 @@ def stepping(
     inputs: Inputs, *, batch_cells: int, pieces: list[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Seconds of making a batch and of a training step on it, for each composition."""
-    sides = {}
+    sides: dict[int, tuple[Any, ...]] = {}
     for piece in pieces:
         config = _config(batch_cells, piece)
         source, state = (
@@ -201,18 +201,16 @@ def _product_ratio(matrix: Any, dim: int) -> float:
     took = []
     for multiply in (lambda: matmul(theirs, dense), lambda: matrix @ dense):
         began = time.perf_counter()
-        multiply().sum().backward()
+        multiply().sum().backward()  # type: ignore[no-untyped-call]
         took.append(time.perf_counter() - began)
     return took[0] / took[1]
 
 
 def stepping_table(rows: list[dict[str, Any]]) -> list[str]:
     """Markdown of `stepping`'s records."""
-    lines = [
-        "| cells | pieces of | making a batch, ms | a step on it, ms | both, of uniform | "
-        "product by torch-sparse, times as long |",
-        "|---" * 6 + "|",
-    ]
+    head = ["cells", "pieces of", "making a batch, ms", "a step on it, ms", "both, of uniform"]
+    head += ["product by torch-sparse, times as long"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         piece = "uniform" if row["piece_cells"] == 1 else f"{row['piece_cells']:,}"
         ratio = row["torch_sparse_product"]

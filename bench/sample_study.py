@@ -16,7 +16,6 @@ import torch
 from scrcl._random import stream
 from scrcl.graph.sample import sample_halo
 from scrcl.train.batch import BatchSource, Inputs
-from scrcl.train.config import TrainConfig
 from scrcl.train.epoch import epochs_of
 from scrcl.train.loop import train
 from scrcl.train.loss import Edges, Others, Population, losses, population, softened
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl.graph.sample import Halo
+    from scrcl.train.config import TrainConfig
     from scrcl.typing import FloatArray
 
 __all__ = ["Study", "composition", "composition_table"]
@@ -66,11 +66,11 @@ class Study:
         return cls(inputs, config, views, population(keys, targets, views.zg_bc))
 
     def halo(self, seeds: Any) -> Halo:
-        """The seeds' neighbours, all of them."""
+        """Return the seeds' neighbours, all of them."""
         return sample_halo(self.inputs.graph, seeds, fanout=None, rng=stream(0, "bench"))
 
     def drawn(self, step: int) -> Population:
-        """The means over cells drawn uniformly for a step."""
+        """Return the means over cells drawn uniformly for a step."""
         n_cells, view = self.inputs.graph.n, self.views
         rng = stream(0, "bench.drawn", step)
         cells = torch.from_numpy(rng.choice(n_cells, min(N_DRAWN, n_cells), replace=False))
@@ -78,7 +78,7 @@ class Study:
         return population(*softened(few, self.config.temperature), few.zg_bc)
 
     def batch(self, halo: Halo) -> tuple[Views, Edges]:
-        """The embeddings that training would have made of a batch, and its pairs."""
+        """Return the embeddings that training would have made of a batch, and its pairs."""
         nodes = torch.from_numpy(halo.nodes)
         seeds = nodes[: halo.n_seeds]
         view = self.views

@@ -167,22 +167,40 @@ SECTIONS = {
 }
 
 
-def _write(args: argparse.Namespace, found: dict[str, Any], tables: dict[str, list[str]]) -> str:
+def _kept(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the sections that were measured before and are not asked for now."""
+    path = None if args.out is None else args.out.with_suffix(".json")
+    if path is None or not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _measured(name: str, bench: _Bench) -> dict[str, Any]:
+    """Run one section; the record says by which command, where and when."""
+    found, table = SECTIONS[name][1](bench)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    lines = [
-        f"# Batches: sampling and composition, {time.strftime('%Y-%m-%d')}",
-        "",
-        f"`python -m bench.sample {' '.join(args.told)}`",
-        "",
-        f"Commit {commit()}; {machine}, load {os.getloadavg()[0]:.1f} at the end, of other programs too.",
-    ]
-    for name, table in tables.items():
-        lines += ["", f"## {SECTIONS[name][0]}", "", *table]
+    load = f"load {os.getloadavg()[0]:.1f} at the end, of other programs too"
+    return {
+        "command": f"python -m bench.sample {' '.join(bench.args.told)}",
+        "where": f"{time.strftime('%Y-%m-%d')}, commit {commit()}; {machine}, {load}.",
+        "found": found,
+        "table": table,
+    }
+
+
+def _write(args: argparse.Namespace, sections: dict[str, Any]) -> str:
+    lines = ["# Batches: how fast they are made, and what their composition does"]
+    for name in (name for name in SECTIONS if name in sections):
+        section = sections[name]
+        lines += ["", f"## {SECTIONS[name][0]}", "", f"`{section['command']}`", ""]
+        lines += [section["where"], "", *section["table"]]
     text = "\n".join([*lines, ""])
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
-        args.out.with_suffix(".json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+        record = json.dumps(sections, indent=1)
+        args.out.with_suffix(".json").write_text(record, encoding="utf-8")
     return text
 
 
@@ -220,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the sections asked for; the report is written anew after each."""
+    """Run the sections asked for; after each the report is written, with what it held of the others."""
     parser = _parser()
     args = parser.parse_args(arguments)
     args.told = sys.argv[1:] if arguments is None else arguments
@@ -229,12 +247,10 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"--only must name sections; got {unknown[0]!r}. There are: {list(SECTIONS)}")
     bench = _Bench(args)
-    found: dict[str, Any] = {}
-    tables: dict[str, list[str]] = {}
-    text = ""
+    sections, text = _kept(args), ""
     for name in (name for name in SECTIONS if name in asked):
-        found[name], tables[name] = SECTIONS[name][1](bench)
-        text = _write(args, found, tables)
+        sections[name] = _measured(name, bench)
+        text = _write(args, sections)
     print(text)
 
 

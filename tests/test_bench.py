@@ -177,7 +177,8 @@ def batches(tmp_path):
             str(part) for key, value in (options | extra).items() for part in (f"--{key}", value)
         ]
         sample.main(arguments)
-        return out.read_text(), json.loads(out.with_suffix(".json").read_text())
+        record = json.loads(out.with_suffix(".json").read_text())
+        return out.read_text(), {name: section["found"] for name, section in record.items()}
 
     return run
 
@@ -222,6 +223,9 @@ def test_clusters_of_both_compositions_are_scored(batches, tmp_path):
     assert sides == [(1, "moments"), (1, "sampled"), (20, "moments"), (20, "sampled")]
     assert all(0 <= row["nmi"] <= 1 for row in found["accuracy"])
     assert "| plain | 240 |" in text
+    again, both = batches("moments")
+    assert set(both) == {"accuracy", "moments"}
+    assert text.split("## Agreement")[1] in again
 
 
 def test_numbering_by_numpy_is_the_same_as_the_compiled_one():

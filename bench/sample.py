@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-cells", type=int, default=512, help="cells of a list, about")
     parser.add_argument("--work", type=Path, default=Path("out/batches"), help="cache folder")
     parser.add_argument("--batch", type=int, default=4_096, help="batches of the section speed")
-    parser.add_argument("--pieces", type=_numbers, default=[64, 512], help="of the section speed")
+    parser.add_argument("--pieces", type=_numbers, default=[128, 512], help="of the section speed")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--steps", type=int, default=50, help="of training before the study")
     parser.add_argument("--batches", type=int, default=50, help="batches studied, at least")

@@ -66,10 +66,11 @@ class TrainConfig(BaseModel):
         "from many places at once, which fetch fewer neighbours beside them.",
     )
     piece_cells: int = Field(
-        default=64,
+        default=128,
         ge=1,
         description="Most cells of a piece where `batches` is 'partitions': a batch joins "
-        "batch_cells / piece_cells of them. Larger ones fetch less, and stray from the atlas's means.",
+        "batch_cells / piece_cells of them. Larger pieces fetch less, and their means stray further "
+        "from those of all cells, unless `negatives` is 'sampled'.",
     )
     fanout: int | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scrcl.errors import InputError
+from scrcl.errors import InputError, MissingDependencyError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.train.batch import BatchSource, Inputs, smooth_genes
 from tests.train.data import config, dense, make_graph, make_inputs
@@ -89,6 +90,22 @@ def test_negatives_stay_uniform_where_batches_are_pieces():
         for settings in (pieces, config(**changes))
     )
     assert same(ours, theirs)
+
+
+@pytest.mark.skipif(find_spec("torch_sparse") is None, reason="torch-sparse is not installed")
+@pytest.mark.parametrize("changes", [{}, {"fanout": 2, "negatives": "sampled", "n_negatives": 20}])
+def test_batches_by_torch_sparse_are_the_same_to_the_last_bit(changes):
+    ours, theirs = (
+        BatchSource(make_inputs(), config(sampler=name, **changes), seed=0).batch(3)
+        for name in ("auto", "torch-sparse")
+    )
+    assert same(ours, theirs)
+
+
+@pytest.mark.skipif(find_spec("torch_sparse") is not None, reason="torch-sparse is installed")
+def test_torch_sparse_is_asked_for_by_its_extra_before_the_first_batch():
+    with pytest.raises(MissingDependencyError, match="torch-sparse must be installed"):
+        BatchSource(make_inputs(), config(sampler="torch-sparse"), seed=0)
 
 
 def test_a_batch_holds_its_seeds_rows_of_the_normalised_adjacency_and_their_degrees():

@@ -41,6 +41,8 @@ N_NEIGHBORS, N_GENE_NEIGHBORS = 15, 5
 SKIPPED = 20
 """Batches that fill the running means before a study looks."""
 
+SAID = "## What it says"
+
 SPEED = """\
 Batches of {batch:,}. Medians of {repeats} batches a row (of half as many steps), the sides in turn, so that what else
 the machine does slows them alike; a ratio is the median, over batches, of a side's time over that of native sampling
@@ -195,13 +197,21 @@ def _write(args: argparse.Namespace, sections: dict[str, Any]) -> str:
         section = sections[name]
         lines += ["", f"## {SECTIONS[name][0]}", "", f"`{section['command']}`", ""]
         lines += [section["where"], "", *section["table"]]
-    text = "\n".join([*lines, ""])
+    text = "\n".join([*lines, "", *_said(args.out)])
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
         record = json.dumps(sections, indent=1)
         args.out.with_suffix(".json").write_text(record, encoding="utf-8")
     return text
+
+
+def _said(path: Path | None) -> list[str]:
+    """Return the lines that somebody wrote under the last heading of the report, with it."""
+    if path is None or not path.is_file():
+        return []
+    _, heading, rest = path.read_text(encoding="utf-8").partition(f"{SAID}\n")
+    return [heading + rest] if heading else []
 
 
 def _numbers(text: str) -> list[int]:

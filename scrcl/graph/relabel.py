@@ -6,6 +6,8 @@ a call, and batches may be built by several threads. The other asks torch-sparse
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -102,10 +104,14 @@ RELABELLERS: dict[str, Relabel] = {
 }
 
 
+@cache
 def _load_torch_sparse() -> Any:
     """Return torch with the operators of torch-sparse."""
     try:
-        import torch_sparse
+        with warnings.catch_warnings():
+            # It goes through torch.jit.script, which torch 2.13 deprecates.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import torch_sparse
     except ImportError as error:
         msg = (
             "torch-sparse must be installed for train.sampler = torch-sparse; got no module that "

@@ -223,7 +223,10 @@ def test_clusters_of_both_compositions_are_scored(batches, tmp_path):
     assert sides == [(1, "moments"), (1, "sampled"), (20, "moments"), (20, "sampled")]
     assert all(0 <= row["nmi"] <= 1 for row in found["accuracy"])
     assert "| plain | 240 |" in text
+    with (tmp_path / "batches.md").open("a") as report:
+        report.write(f"{sample.SAID}\n\nNo harm.\n")
     again, both = batches("moments")
+    assert again.endswith(f"\n\n{sample.SAID}\n\nNo harm.\n")
     assert set(both) == {"accuracy", "moments"}
     assert text.split("## Agreement")[1] in again
 

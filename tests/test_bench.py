@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from bench import accuracy, reduce, reduce_decode, reduce_peers, scale, storage
+from bench import (
+    accuracy,
+    reduce,
+    reduce_decode,
+    reduce_peers,
+    sample,
+    sample_speed,
+    scale,
+    storage,
+)
+from scrcl.graph.relabel import relabel_compiled
 from scrcl.io.matrix import StoredRows
 from tests.cells import FAST_SETTINGS, make_cells
 
@@ -152,3 +162,79 @@ def test_the_storage_table_has_a_row_a_layout(tmp_path):
     for layout in ("zstd 3, chunks of 8,192", "anndata v3 zarr, own shards", "h5ad gzip"):
         assert f"| {layout} |" in text
     assert "300 cells, 150 genes" in text
+
+
+@pytest.fixture
+def batches(tmp_path):
+    def run(*sections, **extra):
+        out = tmp_path / "batches.md"
+        options = {"cells": 900, "large-cells": 1500, "dims": 8, "list-cells": 50, "batch": 200,
+                   "pieces": 25, "repeats": 2, "steps": 2, "batches": 4, "batch-sizes": 200,
+                   "study-pieces": 25, "accuracy-batch": 80, "accuracy-lists": 30,
+                   "accuracy-pieces": 20, "accuracy-steps": 8, "seeds": 0}  # fmt: skip
+        options |= {"work": tmp_path / "work", "only": ",".join(sections), "out": out}
+        arguments = [
+            str(part) for key, value in (options | extra).items() for part in (f"--{key}", value)
+        ]
+        sample.main(arguments)
+        record = json.loads(out.with_suffix(".json").read_text())
+        return out.read_text(), {name: section["found"] for name, section in record.items()}
+
+    return run
+
+
+@pytest.mark.slow
+def test_batches_are_timed_by_size_composition_and_fanout(batches):
+    text, found = batches("speed")
+    rows = found["speed"]["sampling"]
+    assert [(row["n_cells"], row["piece_cells"], row["fanout"]) for row in rows] == [
+        (n_cells, piece, fanout)
+        for n_cells in (900, 1500)
+        for piece in (1, 25)
+        for fanout in (None, 10)
+    ]
+    assert all(row["seeds_per_s"]["native"] > 0 < row["times_native"]["NumPy"] for row in rows)
+    uniform, pieces = rows[0], rows[2]
+    assert pieces["halo_rows_per_seed"] < 0.8 * uniform["halo_rows_per_seed"]
+    assert [row["of_uniform"] > 0 for row in found["speed"]["stepping"]] == [True, True]
+    assert "| 1,500 | 25 | 10 |" in text
+
+
+@pytest.mark.slow
+def test_the_means_of_batches_of_pieces_stray_further_and_drawn_cells_do_not(batches):
+    text, found = batches("moments")
+    uniform, pieces, one_piece = found["moments"]
+    assert [row["piece_cells"] for row in found["moments"]] == [1, 25, 200]
+    for row in found["moments"]:
+        # every cell once, in batches of one size: their means are exact in the mean
+        assert row["means"]["own target"]["bias"] < 1e-3
+        assert row["means"]["sampled target"]["spread"] < 1e-3  # all cells are drawn
+    spreads = [row["means"]["own target"]["spread"] for row in (uniform, pieces, one_piece)]
+    assert spreads == sorted(spreads)
+    assert "| 200 | uniform |" in text
+
+
+@pytest.mark.slow
+def test_clusters_of_both_compositions_are_scored(batches, tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells().write_h5ad(tmp_path / "data" / "plain.h5ad")
+    text, found = batches("accuracy", data=tmp_path / "data")
+    sides = [(row["piece_cells"], row["negatives"]) for row in found["accuracy"]]
+    assert sides == [(1, "moments"), (1, "sampled"), (20, "moments"), (20, "sampled")]
+    assert all(0 <= row["nmi"] <= 1 for row in found["accuracy"])
+    assert "| plain | 240 |" in text
+    with (tmp_path / "batches.md").open("a") as report:
+        report.write(f"{sample.SAID}\n\nNo harm.\n")
+    again, both = batches("moments")
+    assert again.endswith(f"\n\n{sample.SAID}\n\nNo harm.\n")
+    assert set(both) == {"accuracy", "moments"}
+    assert text.split("## Agreement")[1] in again
+
+
+def test_numbering_by_numpy_is_the_same_as_the_compiled_one():
+    rng = np.random.default_rng(0)
+    seeds, neighbours = rng.permutation(50)[:20], rng.integers(0, 50, 300)
+    ours, theirs = (
+        way(seeds, neighbours) for way in (relabel_compiled, sample_speed.relabel_numpy)
+    )
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))

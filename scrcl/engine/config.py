@@ -1,8 +1,8 @@
 """Everything a run can be told, checked when it is made.
 
 `RunConfig` composes the settings of the stages; a TOML file, ``--set`` and keyword arguments all end
-here. Two settings say where to compute and not what (``memory``, ``device``): they are no part of a
-run's fingerprint, so a run may be resumed with others.
+here. Three settings say where to compute and not what (``memory``, ``device``, ``train.sampler``): they are
+no part of a run's fingerprint, so a run may be resumed with others.
 """
 
 from __future__ import annotations
@@ -240,7 +240,9 @@ class RunConfig(_Settings):
 
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that decide the result, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"memory", "device"})
+        return self.model_dump(
+            mode="json", exclude={"memory": True, "device": True, "train": {"sampler"}}
+        )
 
     def to_toml(self) -> str:
         """Return the resolved settings as TOML; settings that are None are left out."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_folder
+from scrcl.graph.partition import Partition
 from scrcl.graph.propagate import propagate
 from scrcl.graph.rows import RowWriter, row_blocks
 from scrcl.io.features import FeatureStore
@@ -33,11 +34,15 @@ def training_inputs(run: Run) -> Inputs:
         with atomic_folder(folder) as partial:
             _write_views(run, partial)
     sketch = run.array("genes", "sketch")
+    order = None
+    if run.config.train.batches == "partitions":
+        order = Partition.load(run.stage("graph") / "partition").order
     return Inputs(
         x=run.array("views", "x"),
         ax=run.array("views", "ax"),
         genes=smooth_genes(sketch / max(float(sketch.std()), 1e-12), run.graph("genes")),
         graph=run.graph("graph"),
+        order=order,
     )
 
 

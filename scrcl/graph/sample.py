@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.errors import InputError
+from scrcl.graph.relabel import relabel_compiled
+from scrcl.io.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.graph.csr import Graph
+    from scrcl.graph.relabel import Relabel
     from scrcl.typing import IntArray
 
 __all__ = ["Halo", "sample_halo"]
@@ -39,6 +42,7 @@ def sample_halo(
     *,
     fanout: int | None,
     rng: np.random.Generator,
+    relabel: Relabel = relabel_compiled,
 ) -> Halo:
     """Collect the neighbours of ``seeds``.
 
@@ -52,6 +56,8 @@ def sample_halo(
         Most neighbours kept of each seed, drawn uniformly without repeats; None keeps all.
     rng
         Source of the draws. It is left alone where no seed has more than ``fanout`` neighbours.
+    relabel
+        What numbers the cells (`scrcl.graph.relabel`); the result does not depend on it.
 
     Returns
     -------
@@ -63,66 +69,67 @@ def sample_halo(
     InputError
         When a seed is repeated or out of range, or ``fanout`` is below 1.
     """
-    seeds = np.asarray(seeds, np.int64)
-    order = np.argsort(seeds, kind="stable")
-    ascending = seeds[order]
-    _check(graph, ascending, fanout)
-    starts = graph.indptr[seeds]
-    counts = graph.indptr[seeds + 1] - starts
-    edges = _ranges(starts, counts)
+    cells: NDArray[np.int64] = np.ascontiguousarray(seeds, np.int64)
+    _check(graph, cells, fanout)
+    starts = graph.indptr[cells]
+    counts = graph.indptr[cells + 1] - starts
+    neighbours = np.empty(counts.sum(), np.int32)
+    compiled(_gather)(np.asarray(graph.indices), starts, counts, neighbours)
     if fanout is not None and (counts > fanout).any():
-        kept = _draw(counts, fanout, rng)
-        edges, counts = edges[kept], np.minimum(counts, fanout)
-    neighbours, place = np.unique(graph.indices[edges], return_inverse=True)
-    local, others = _local_ids(neighbours, ascending, order)
-    indptr = np.zeros(len(seeds) + 1, np.int64)
+        rows = np.repeat(np.arange(len(counts)), counts)
+        # Row and key in one integer: sorting that is vectorised.
+        keys = (rows << KEY_BITS) | rng.integers(0, 1 << KEY_BITS, len(rows))
+        n_kept = compiled(_keep)(neighbours, keys, np.sort(keys), counts, fanout)
+        neighbours, counts = neighbours[:n_kept], np.minimum(counts, fanout)
+    nodes, places = relabel(cells, neighbours)
+    indptr = np.zeros(len(cells) + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
-    return Halo(np.concatenate([seeds, others]), len(seeds), indptr, local[place])
+    return Halo(nodes, len(cells), indptr, places)
 
 
-def _check(graph: Graph, ascending: IntArray, fanout: int | None) -> None:
+def _check(graph: Graph, seeds: IntArray, fanout: int | None) -> None:
     """Raise InputError where an argument of `sample_halo` breaks its rule."""
     if fanout is not None and fanout < 1:
         msg = f"fanout must be at least 1, or None for all neighbours; got {fanout}. Choose one."
         raise InputError(msg)
-    if len(ascending) and not 0 <= ascending[0] <= ascending[-1] < graph.n:
-        bad = ascending[0] if ascending[0] < 0 else ascending[-1]
+    if len(seeds) and not 0 <= seeds.min() <= seeds.max() < graph.n:
+        bad = seeds.min() if seeds.min() < 0 else seeds.max()
         msg = f"seeds must be cells from 0 to {graph.n - 1}; got {bad}. Give ids of this graph."
         raise InputError(msg)
-    repeated = ascending[1:][ascending[1:] == ascending[:-1]]
-    if len(repeated):
-        msg = f"seeds must not repeat; got {repeated[0]} twice. Give each cell once."
-        raise InputError(msg)
 
 
-def _ranges(starts: IntArray, counts: IntArray) -> NDArray[np.int64]:
-    """Return ``starts[0], starts[0] + 1, ...`` for each range, one after the other."""
-    before = np.cumsum(counts) - counts
-    edges: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-    return edges
+def _gather(
+    indices: np.ndarray, starts: np.ndarray, counts: np.ndarray, neighbours: np.ndarray
+) -> None:
+    """Copy the rows that begin at ``starts``, one after the other."""
+    to = 0
+    for row in range(len(starts)):
+        for at in range(starts[row], starts[row] + counts[row]):
+            neighbours[to] = indices[at]
+            to += 1
 
 
-def _draw(counts: IntArray, fanout: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the edges kept, ascending: of each row the ``fanout`` smallest random keys."""
-    rows = np.repeat(np.arange(len(counts)), counts)
-    # Row and key in one integer: a stable sort of that takes a twentieth of a sort by two keys.
-    keys = (rows << KEY_BITS) | rng.integers(0, 1 << KEY_BITS, len(rows))
-    by_key = np.argsort(keys, kind="stable")
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept: NDArray[np.int64] = np.sort(by_key[rank < fanout])
-    return kept
+def _keep(
+    neighbours: np.ndarray, keys: np.ndarray, ascending: np.ndarray, counts: np.ndarray, fanout: int
+) -> int:
+    """Move the neighbours kept to the front, in order; return their number.
 
-
-def _local_ids(
-    neighbours: IntArray, ascending: IntArray, order: IntArray
-) -> tuple[NDArray[np.int64], IntArray]:
-    """Return local numbers of the distinct ``neighbours``, and those of them that are no seeds."""
-    n_seeds = len(ascending)
-    at = np.searchsorted(ascending, neighbours)
-    at[at == n_seeds] = 0
-    is_seed = ascending[at] == neighbours if n_seeds else np.zeros(len(neighbours), np.bool_)
-    local = np.empty(len(neighbours), np.int64)
-    local[is_seed] = order[at[is_seed]]
-    others = neighbours[~is_seed]
-    local[~is_seed] = n_seeds + np.arange(len(others))
-    return local, others.astype(np.int64)
+    Of each row those of the ``fanout`` smallest keys; of equal keys, the first.
+    """
+    first, to = 0, 0
+    for row in range(len(counts)):
+        count = counts[row]
+        largest = ascending[first + min(count, fanout) - 1]
+        room = min(count, fanout)
+        for at in range(first, first + room):
+            room -= ascending[at] < largest
+        for at in range(first, first + count):
+            kept = keys[at] < largest
+            if keys[at] == largest and room > 0:
+                room -= 1
+                kept = True
+            if kept:
+                neighbours[to] = neighbours[at]
+                to += 1
+        first += count
+    return to

@@ -78,7 +78,7 @@ def component_sizes(graph: Graph) -> IntArray:
 
     Union-find over blocks of the edges: two indices a node are held.
     """
-    parents = np.arange(graph.n, dtype=index_dtype(graph.n))
+    parents: IntArray = np.arange(graph.n).astype(index_dtype(graph.n))
     for start, stop, neighbours in graph.blocks():
         compiled(_join)(parents, graph.indptr[start : stop + 1], neighbours, start)
     sizes: IntArray = np.zeros(graph.n, parents.dtype)

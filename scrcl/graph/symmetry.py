@@ -32,7 +32,6 @@ __all__ = ["BLOCK_ENTRIES", "named_counts", "require_row_numbers", "write_edges"
 BLOCK_ENTRIES = 1 << 21
 """Entries of rows and of those that name them in memory at once; changes no result."""
 
-LARGEST_INT32 = np.iinfo(np.int32).max
 COARSE = 1 << 12
 
 

@@ -1,7 +1,7 @@
 """Batches on the device, numbered by step: batch n is a function of the seed and n alone.
 
-An epoch is a random permutation of the cells, cut into batches whose sizes differ by one at most.
-Each carries its seed cells and their 1-hop halo. Where a batch holds every cell it is built once.
+A batch carries its seed cells (`scrcl.train.epoch`) and their 1-hop halo. Where it holds every cell it
+is built once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import torch
 from scrcl._random import stream
 from scrcl.errors import InputError
 from scrcl.graph.csr import normalized_adjacency
+from scrcl.graph.relabel import relabeller
 from scrcl.graph.sample import Halo, sample_halo
+from scrcl.train.epoch import epochs_of
 from scrcl.train.loss import Edges
 from scrcl.train.model import Cells
 from scrcl.train.sparse import Pattern, SparseMatrix, to_device
@@ -48,6 +50,9 @@ class Inputs:
         ndarray of float, shape (n_genes, n_gene_features), from `smooth_genes`.
     graph
         Cell graph.
+    order
+        ndarray or memory map of int, shape (n_cells,): every cell once, near cells near each other
+        (`scrcl.graph.partition.Partition.order`); read where ``batches`` is "partitions".
 
     Raises
     ------
@@ -59,12 +64,19 @@ class Inputs:
     ax: FloatArray
     genes: FloatArray
     graph: Graph
+    order: IntArray | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.x.shape != self.ax.shape or len(self.x) != self.graph.n:
             msg = (
                 f"x and ax must have one row for each of the graph's {self.graph.n} cells and one "
                 f"width; got {self.x.shape} and {self.ax.shape}. Write both for the same cells."
+            )
+            raise InputError(msg)
+        if self.order is not None and self.order.shape != (self.graph.n,):
+            msg = (
+                f"order must hold the graph's {self.graph.n} cells; got shape {self.order.shape}. "
+                "Give the partition of the same cells."
             )
             raise InputError(msg)
         if self.graph.n < 2:
@@ -113,11 +125,19 @@ class BatchSource:
     inputs
         Rows and graph; memory maps are read by gathered rows.
     config
-        ``batch_cells``, ``fanout``, ``negatives`` and ``n_negatives`` are read.
+        ``batch_cells``, ``batches``, ``piece_cells``, ``fanout``, ``sampler``, ``negatives`` and
+        ``n_negatives`` are read.
     seed
         The run's seed.
     device
         Where batches arrive.
+
+    Raises
+    ------
+    InputError
+        When batches from partitions are asked for without an order, or with a wrong one.
+    MissingDependencyError
+        When torch-sparse is asked for and not installed.
     """
 
     def __init__(
@@ -128,12 +148,13 @@ class BatchSource:
         self._n_cells = inputs.graph.n
         self._scale = inputs.graph.inverse_sqrt_degrees
         self._genes = to_device(np.array(inputs.genes), self._device)
-        self._shuffled: tuple[int, IntArray] = (-1, np.empty(0, np.int64))
+        self._epochs = epochs_of(config, self._n_cells, inputs.order, seed=seed)
+        self._relabel = relabeller(config.sampler)
 
     @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
-        return -(-self._n_cells // self._config.batch_cells)
+        return self._epochs.n_batches
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches of steps ``step``, ``step + 1``, ... without end."""
@@ -151,23 +172,12 @@ class BatchSource:
 
     def batch(self, step: int) -> Batch:
         """Build the batch of one step."""
-        halo, share = self._halo(self._seeds(step), step, "train.halo")
+        halo, share = self._halo(self._epochs.seeds(step), step, "train.halo")
         cells, pattern = self._cells(halo, share, anchors=len(halo.nodes))
         degrees = self._inputs.graph.degrees[halo.nodes].astype(self._inputs.x.dtype)
         weights = None if share is None else to_device(share, self._device)
         edges = Edges(pattern, weights, to_device(degrees, self._device), self._n_cells)
         return Batch(cells, edges, self._genes, self._negatives(step))
-
-    def _seeds(self, step: int) -> IntArray:
-        """Return the seed cells of a step, ascending, so that rows are read in order."""
-        if self.n_batches == 1:
-            return np.arange(self._n_cells)
-        epoch, place = divmod(step, self.n_batches)
-        if self._shuffled[0] != epoch:
-            order = stream(self._seed, "train.batch", epoch).permutation(self._n_cells)
-            self._shuffled = epoch, order
-        first, last = (self._n_cells * i // self.n_batches for i in (place, place + 1))
-        return np.sort(self._shuffled[1][first:last])
 
     def _negatives(self, step: int) -> Cells | None:
         if self._config.negatives != "sampled" or self.n_batches == 1:
@@ -181,9 +191,8 @@ class BatchSource:
     def _halo(self, seeds: IntArray, step: int, name: str) -> tuple[Halo, FloatArray | None]:
         """Return the halo and, where neighbours were left out, the weight of each that was not."""
         fanout = self._config.fanout
-        halo = sample_halo(
-            self._inputs.graph, seeds, fanout=fanout, rng=stream(self._seed, name, step)
-        )
+        rng = stream(self._seed, name, step)
+        halo = sample_halo(self._inputs.graph, seeds, fanout=fanout, rng=rng, relabel=self._relabel)
         if fanout is None:
             return halo, None
         drawn = np.diff(halo.indptr)

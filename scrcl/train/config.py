@@ -60,11 +60,28 @@ class TrainConfig(BaseModel):
         description="Most seed cells in a batch; at or above the number of cells, every step is "
         "full-batch.",
     )
+    batches: Literal["uniform", "partitions"] = Field(
+        default="uniform",
+        description="Cells of a mini-batch: drawn from everywhere, or pieces of lists of near cells, "
+        "from many places at once, which fetch fewer neighbours beside them.",
+    )
+    piece_cells: int = Field(
+        default=128,
+        ge=1,
+        description="Most cells of a piece where `batches` is 'partitions': a batch joins "
+        "batch_cells / piece_cells of them. Larger pieces fetch less, and their means stray further "
+        "from those of all cells, unless `negatives` is 'sampled'.",
+    )
     fanout: int | None = Field(
         default=None,
         ge=1,
         description="Most neighbours drawn for a seed cell, reweighted so that sums stay unbiased; "
         "none: all of them.",
+    )
+    sampler: Literal["auto", "native", "torch-sparse"] = Field(
+        default="auto",
+        description="What numbers the cells of a batch: compiled code (auto: it is the faster), or "
+        "torch-sparse where installed. Batches are the same to the last bit.",
     )
     lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after warm-up.")
     warmup_steps: int = Field(

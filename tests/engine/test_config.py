@@ -48,6 +48,7 @@ def test_the_resolved_settings_can_be_read_back(tmp_path):
 def test_where_to_compute_is_no_part_of_what_is_computed():
     here, there = RunConfig(memory="1GB", device="cpu"), RunConfig(memory="9GB", device="cuda")
     assert here.fingerprinted() == there.fingerprinted()
+    assert here.fingerprinted() == RunConfig(train={"sampler": "torch-sparse"}).fingerprinted()
     assert here.fingerprinted() != RunConfig(seed=1).fingerprinted()
 
 

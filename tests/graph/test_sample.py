@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,47 @@ def test_a_halo_equals_the_loop_over_seeds(n, k, fanout, seed, data):
         for a, b in zip(found.indptr[:-1], found.indptr[1:], strict=True)
     ] == rows
     assert found.nodes.dtype == found.indptr.dtype == found.indices.dtype == np.int64
+
+
+class Coarse:
+    """A generator whose keys are often equal."""
+
+    def __init__(self, seed):
+        self._rng = np.random.default_rng(seed)
+
+    def integers(self, low, high, size):
+        return self._rng.integers(low, high, size) % 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 30), st.integers(1, 8), st.integers(1, 8), st.integers(0, 1_000))
+def test_of_equal_keys_the_first_neighbours_are_kept(n, k, fanout, seed):
+    graph = random_graph(n, k, seed)
+    found = sample_halo(graph, np.arange(n), fanout=fanout, rng=Coarse(seed))
+    _, rows = halo(graph, np.arange(n), fanout, Coarse(seed))
+    assert found.indices.tolist() == [each for row in rows for each in row]
+
+
+def test_halos_built_at_once_by_many_threads_are_those_built_one_by_one():
+    graph = random_graph(3_000, 12, 0)
+
+    def build(step):
+        seeds = stream(1, "seeds", step).permutation(3_000)[:400]
+        return sample_halo(graph, seeds, fanout=6, rng=stream(1, "keys", step))
+
+    alone = [build(step) for step in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(build, range(24)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.nodes, other.nodes)
+        assert np.array_equal(one.indices, other.indices)
+
+
+def test_the_graph_is_left_as_it_was():
+    graph = random_graph(60, 5, 0)
+    before = graph.indices.copy()
+    sample_halo(graph, np.arange(60), fanout=2, rng=stream(0, "test"))
+    assert np.array_equal(graph.indices, before)
 
 
 def test_the_sample_is_a_function_of_its_generator():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scrcl.errors import InputError
+from scrcl.errors import InputError, MissingDependencyError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.train.batch import BatchSource, Inputs, smooth_genes
 from tests.train.data import config, dense, make_graph, make_inputs
@@ -26,11 +28,11 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
 
 
-def numbered(n=90, k=3):
+def numbered(n=90, k=3, order=None):
     """Inputs whose rows are the cells' own numbers."""
     graph = make_graph(n, k)
     rows = np.arange(n, dtype=np.float32)[:, None]
-    return Inputs(rows, -rows, np.ones((4, 2), np.float32), graph)
+    return Inputs(rows, -rows, np.ones((4, 2), np.float32), graph, order)
 
 
 def seeds_of(batch):
@@ -38,10 +40,18 @@ def seeds_of(batch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"fanout": 2}, {"negatives": "sampled", "n_negatives": 20}]
+    "changes",
+    [
+        {},
+        {"fanout": 2},
+        {"negatives": "sampled", "n_negatives": 20},
+        {"batches": "partitions", "piece_cells": 4},
+        {"batches": "partitions", "piece_cells": 8, "fanout": 2, "negatives": "sampled"},
+    ],
 )
 def test_a_batch_is_a_function_of_the_seed_and_its_number(changes):
-    inputs, settings = make_inputs(), config(**changes)
+    inputs = replace(make_inputs(), order=np.random.default_rng(0).permutation(90))
+    settings = config(**changes)
     source = BatchSource(inputs, settings, seed=1)
     run = list(islice(source.starting_at(0), 15))
     resumed = list(islice(BatchSource(inputs, settings, seed=1).starting_at(9), 6))
@@ -57,6 +67,45 @@ def test_an_epoch_visits_each_cell_once_in_batches_of_one_size():
     assert {len(seeds) for seeds in epoch} == {15}
     assert all((np.diff(seeds) > 0).all() for seeds in epoch)
     assert not np.array_equal(epoch[0], seeds_of(source.batch(0)))
+
+
+def test_batches_join_pieces_of_the_order_and_visit_each_cell_once():
+    order = np.random.default_rng(1).permutation(90)
+    settings = config(batch_cells=30, batches="partitions", piece_cells=10)
+    source = BatchSource(numbered(order=order), settings, seed=0)
+    epoch = [seeds_of(b) for b in islice(source.starting_at(0), source.n_batches)]
+    assert sorted(np.concatenate(epoch)) == list(range(90))
+    place = np.argsort(order)
+    stretches = [(np.diff(np.sort(place[seeds])) > 1).sum() + 1 for seeds in epoch]
+    assert max(stretches) <= 5
+    uniform = BatchSource(numbered(order=order), config(batch_cells=30), seed=0)
+    assert (np.diff(np.sort(place[seeds_of(uniform.batch(0))])) > 1).sum() > 10
+
+
+def test_negatives_stay_uniform_where_batches_are_pieces():
+    changes = {"negatives": "sampled", "n_negatives": 30}
+    pieces = config(batches="partitions", piece_cells=15, **changes)
+    ours, theirs = (
+        BatchSource(numbered(order=np.arange(90)), settings, seed=0).batch(2).negatives
+        for settings in (pieces, config(**changes))
+    )
+    assert same(ours, theirs)
+
+
+@pytest.mark.skipif(find_spec("torch_sparse") is None, reason="torch-sparse is not installed")
+@pytest.mark.parametrize("changes", [{}, {"fanout": 2, "negatives": "sampled", "n_negatives": 20}])
+def test_batches_by_torch_sparse_are_the_same_to_the_last_bit(changes):
+    ours, theirs = (
+        BatchSource(make_inputs(), config(sampler=name, **changes), seed=0).batch(3)
+        for name in ("auto", "torch-sparse")
+    )
+    assert same(ours, theirs)
+
+
+@pytest.mark.skipif(find_spec("torch_sparse") is not None, reason="torch-sparse is installed")
+def test_torch_sparse_is_asked_for_by_its_extra_before_the_first_batch():
+    with pytest.raises(MissingDependencyError, match="torch-sparse must be installed"):
+        BatchSource(make_inputs(), config(sampler="torch-sparse"), seed=0)
 
 
 def test_a_batch_holds_its_seeds_rows_of_the_normalised_adjacency_and_their_degrees():
@@ -142,6 +191,10 @@ def test_inputs_that_do_not_fit_are_refused():
         Inputs(good.x[:50], good.ax[:50], good.genes, good.graph)
     with pytest.raises(InputError, match="one width"):
         Inputs(good.x, good.ax[:, :2], good.genes, good.graph)
+    with pytest.raises(InputError, match="order must hold the graph's 90 cells; got shape"):
+        replace(good, order=np.arange(80))
+    with pytest.raises(InputError, match="must have an order"):
+        BatchSource(good, config(batches="partitions"), seed=0)
     lone = Graph(np.zeros(2, np.int64), np.empty(0, np.int32))
     with pytest.raises(InputError, match="at least 2"):
         Inputs(good.x[:1], good.ax[:1], good.genes, lone)

@@ -1,0 +1,124 @@
+"""Agreement with labels where batches are uniform and where they join pieces, all else being equal."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.sample_data import lists_of
+from scrcl.engine.cluster import cluster
+from scrcl.engine.config import RunConfig
+from scrcl.engine.evaluate import score
+from scrcl.engine.pipeline import STAGES, run_pipeline
+from scrcl.engine.stage import Stage
+from scrcl.engine.views import training_inputs
+from scrcl.train.batch import BatchSource
+from scrcl.train.infer import EMBEDDING, embed_all
+from scrcl.train.loop import train
+from scrcl.train.state import TrainState
+
+if TYPE_CHECKING:
+    from scrcl.engine.stage import Run
+    from scrcl.train.batch import Inputs
+    from scrcl.train.config import TrainConfig
+
+__all__ = ["agreement", "agreement_table", "with_pieces"]
+
+LABELS = "cell_type"
+
+
+def agreement(
+    path: Path,
+    *,
+    batch_cells: int,
+    pieces: list[int],
+    list_cells: int,
+    negatives: list[str],
+    seeds: list[int],
+    steps: int,
+) -> list[dict[str, Any]]:
+    """Scores of one labelled file for each seed, composition and estimator of the means."""
+    import anndata
+
+    labels = anndata.read_h5ad(path, backed="r").obs[LABELS].to_numpy()
+    rows = []
+    for seed in seeds:
+        config = RunConfig(
+            n_clusters=len(set(labels)),
+            seed=seed,
+            device="cpu",
+            train={"batch_cells": batch_cells, "steps": steps},
+        )
+        inputs, kept = _inputs(path, config)
+        inputs = replace(inputs, order=np.asarray(lists_of(inputs.x, list_cells).order))
+        for piece in pieces:
+            for means in negatives:
+                changed = with_pieces(config.train, piece, negatives=means)
+                scores = score(_clusters(inputs, config, changed), labels[kept])
+                rows.append(
+                    {
+                        "dataset": path.stem,
+                        "n_cells": inputs.graph.n,
+                        "seed": seed,
+                        "piece_cells": piece,
+                        "negatives": means,
+                        **{name: float(scores[name]) for name in ("acc", "nmi", "ari")},
+                    }
+                )
+    return rows
+
+
+def with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
+    """Return the settings with batches of pieces; uniform ones where a piece is one cell."""
+    kind = "uniform" if piece == 1 else "partitions"
+    return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})
+
+
+def _inputs(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
+    """Return what training reads, in memory, and the cells that the run kept."""
+    from scrcl.io.stats import MatrixStats
+
+    found: list[Any] = []
+
+    def fill(run: Run, _: Path) -> dict[str, Any]:
+        inputs = training_inputs(run)
+        kept = MatrixStats.load(run.stage("stats")).kept
+        found.extend([replace(inputs, x=np.array(inputs.x), ax=np.array(inputs.ax)), kept])
+        return {"n_cells": inputs.graph.n}
+
+    before = [stage.name for stage in STAGES].index("train")
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        stages = [*STAGES[:before], Stage("inputs", fill)]
+        run_pipeline([path], Path(folder) / "out", config, stages=stages)
+    return found[0], found[1]
+
+
+def _clusters(inputs: Inputs, config: RunConfig, changed: TrainConfig) -> Any:
+    state = TrainState.fresh(inputs, changed, seed=config.seed)
+    train(state, BatchSource(inputs, changed, seed=config.seed), changed)
+    assert isinstance(config.n_clusters, int)
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        embed_all(state.model, inputs, Path(folder))
+        points = np.load(Path(folder) / EMBEDDING)
+    return cluster(points, config.n_clusters, config=config.cluster, seed=config.seed)
+
+
+def agreement_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown: ARI, mean ± deviation over seeds, a row a set."""
+    sides = list(dict.fromkeys((row["piece_cells"], row["negatives"]) for row in rows))
+    head = [
+        f"{'uniform' if piece == 1 else f'pieces of {piece:,}'}, {means}" for piece, means in sides
+    ]
+    lines = ["| set | cells | " + " | ".join(head) + " |", "|---" * (2 + len(head)) + "|"]
+    for name in sorted({row["dataset"] for row in rows}):
+        own = [row for row in rows if row["dataset"] == name]
+        told = []
+        for side in sides:
+            ari = [row["ari"] for row in own if (row["piece_cells"], row["negatives"]) == side]
+            told.append(f"{np.mean(ari):.3f} ± {np.std(ari):.3f}")
+        lines.append(f"| {name} | {own[0]['n_cells']:,} | {' | '.join(told)} |")
+    return lines

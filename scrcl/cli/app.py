@@ -17,10 +17,12 @@ __all__ = [
     "Inputs",
     "Join",
     "Json",
+    "Knn",
     "Layer",
     "Memory",
     "Out",
     "Quiet",
+    "Recall",
     "Restart",
     "SampleKey",
     "Seed",
@@ -71,6 +73,18 @@ SampleKey = Annotated[
     str | None,
     typer.Option(
         help="With --spatial: column of obs that tells the slice; no neighbours across slices."
+    ),
+]
+Knn = Annotated[
+    str | None,
+    typer.Option(
+        help="Search of neighbours: auto, exact, partitioned, ivf, hnsw, pynndescent [default: auto]."
+    ),
+]
+Recall = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of true neighbours that the search must find, measured on a sample [default: 0.95]."
     ),
 ]
 Until = Annotated[

@@ -17,10 +17,12 @@ from scrcl.cli.app import (
     Inputs,
     Join,
     Json,
+    Knn,
     Layer,
     Memory,
     Out,
     Quiet,
+    Recall,
     Restart,
     SampleKey,
     Seed,
@@ -53,6 +55,8 @@ def run(
     batch_key: BatchKey = None,
     spatial: Spatial = None,
     sample_key: SampleKey = None,
+    knn: Knn = None,
+    recall: Recall = None,
     fmt: Annotated[
         str | None, typer.Option("--format", help="h5ad or zarr [default: h5ad].")
     ] = None,
@@ -87,7 +91,9 @@ def run(
         "keep_x": keep_x,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
-    resolved = load_config(config, settings=settings or (), overrides=overrides)
+    graph = {"graph.backend": knn, "graph.recall": recall}
+    named = [f"{name}={value}" for name, value in graph.items() if value is not None]
+    resolved = load_config(config, settings=[*named, *(settings or ())], overrides=overrides)
     with _client(scheduler) as client:
         _run_and_show(
             inputs, out, resolved, restart=restart, quiet=quiet, until=until, client=client

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from scrcl.engine.sizes import parse_bytes
 from scrcl.errors import InputError
+from scrcl.graph.names import APPROXIMATE, Backend, no_proof
 from scrcl.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class GraphConfig(_Settings):
     """The cell graph."""
 
     n_neighbors: int = Field(15, ge=1, description="Nearest neighbours of a cell.")
-    backend: Literal["auto", "exact", "ivf"] = Field(
-        "auto", description="Search: exact below 20,000 cells, FAISS IVF-Flat above."
+    backend: Backend = Field(
+        "auto",
+        description="Search: exact, partitioned, ivf, hnsw or pynndescent (the last two differ from run to "
+        "run); auto: exact below 20,000 cells, partitioned above, ivf on a GPU.",
     )
     recall: float = Field(
-        0.95, gt=0, le=1, description="Recall that an approximate search must reach."
+        0.95, gt=0, le=1, description="Recall that an approximate search must reach on a sample."
     )
     radius: float | None = Field(
         None,
@@ -224,6 +227,14 @@ class RunConfig(_Settings):
                 "Add --spatial, or leave it out."
             )
             raise ValueError(message)
+        if self.graph.backend != "auto" and self.spatial:
+            message = (
+                f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
+                "searched exactly, by a tree: leave it out."
+            )
+            raise ValueError(message)
+        if self.graph.backend in APPROXIMATE and self.graph.recall == 1:
+            raise ValueError(no_proof(self.graph.backend))
         if self.graph.balanced and self.spatial:
             message = (
                 "graph.balanced must go without spatial; got both. Cells of different slices lie in "

@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl.engine.device import resolve_device
 from scrcl.engine.named import read_named
-from scrcl.engine.stage import CSR
+from scrcl.engine.stage import CSR, PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
     from scrcl.engine.named import Named
     from scrcl.engine.stage import Run
+    from scrcl.graph.csr import Graph
     from scrcl.graph.knn import KnnResult
+    from scrcl.graph.partition import Partition
     from scrcl.io.stats import Batches
     from scrcl.typing import FloatArray
 
 __all__ = ["build_genes", "build_graph"]
+
+READ_ROWS = 4_096
+"""Rows of a read that the order of cells is measured by."""
 
 
 def build_graph(run: Run, folder: Path) -> dict[str, Any]:
@@ -35,9 +40,9 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
 
     kept = MatrixStats.load(run.stage("stats")).kept
     named = read_named(run.matrix, run.config).of(kept)
-    found = _neighbours(run, named)
-    np.save(folder / "ids.npy", found.ids)
-    np.save(folder / "distances.npy", found.distances)
+    lists = _partition(run, named)
+    lists.save(folder / PARTITION)
+    found = _neighbours(run, named, lists, folder)
     graph = symmetric_graph(found.ids, folder / CSR, mode=run.config.graph.symmetry)
     np.save(folder / "degrees.npy", degree_counts(graph))
     n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
@@ -54,9 +59,11 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
         "n_neighbors": found.ids.shape[1],
         "backend": found.backend,
         "recall": found.recall,
+        "search": dict(found.effort),
         **describe(graph, found.ids),
         "n_alone": n_alone,
         **across,
+        "locality": _locality(graph, lists),
         "notes": notes,
     }
 
@@ -74,27 +81,69 @@ def build_genes(run: Run, folder: Path) -> dict[str, Any]:
     return {"n_genes": graph.n, **describe(graph)}
 
 
-def _neighbours(run: Run, named: Named) -> KnnResult:
+def _partition(run: Run, named: Named) -> Partition:
+    """Cut the cells into lists, of the space that their neighbours are searched in."""
+    from scrcl.graph.partition import partition
+
+    points = run.array("reduce", "scores")
+    if named.coordinates is not None:
+        points = _apart(named.coordinates, named.samples)
+    return partition(points, seed=run.config.seed)
+
+
+def _apart(coordinates: FloatArray, samples: Batches | None) -> FloatArray:
+    """Lay samples beside each other, further apart than they are wide."""
+    points = np.asarray(coordinates, np.float32)
+    points = points - points.min(axis=0)
+    if samples is None:
+        return points
+    beside = samples.codes * (2 * float(points.max()) + 1)
+    return np.asarray(np.column_stack([points, beside]), np.float32)
+
+
+def _locality(graph: Graph, lists: Partition) -> dict[str, Any]:
+    """How much of the graph a read of rows holds, of the cells as they came and by partition."""
+    from scrcl.graph.locality import locality
+
+    as_read, ordered = locality(graph, READ_ROWS), locality(graph, READ_ROWS, lists.order)
+    return {
+        "rows": READ_ROWS,
+        "edges_inside": as_read.inside,
+        "halo_rows": as_read.halo,
+        "edges_inside_ordered": ordered.inside,
+        "halo_rows_ordered": ordered.halo,
+    }
+
+
+def _neighbours(run: Run, named: Named, lists: Partition, folder: Path) -> KnnResult:
+    """Search, and leave ``ids.npy`` and ``distances.npy`` in the folder."""
     from scrcl.graph.knn import knn
     from scrcl.graph.spatial import spatial_knn
 
     config = run.config.graph
+    scores = run.array("reduce", "scores")
     if named.coordinates is not None:
-        return spatial_knn(
+        found = spatial_knn(
             named.coordinates, config.n_neighbors, samples=named.samples, radius=config.radius
         )
-    scores = run.array("reduce", "scores")
-    if config.balanced and named.batches is not None:
-        return _balanced(run, scores, named.batches)
-    return knn(
-        scores,
-        config.n_neighbors,
-        seed=run.config.seed,
-        backend=config.backend,
-        recall_target=config.recall,
-        device=resolve_device(run.config.device),
-        on_rows=run.count("graph", len(scores)),
-    )
+    elif config.balanced and named.batches is not None:
+        found = _balanced(run, scores, named.batches)
+    else:
+        return knn(
+            scores,
+            config.n_neighbors,
+            seed=run.config.seed,
+            backend=config.backend,
+            recall_target=config.recall,
+            device=resolve_device(run.config.device),
+            lists=lists,
+            folder=folder,
+            memory=run.config.memory,
+            on_rows=run.count("graph", len(scores)),
+        )
+    np.save(folder / "ids.npy", found.ids)
+    np.save(folder / "distances.npy", found.distances)
+    return found
 
 
 def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["CSR", "Run", "Stage", "run_stage"]
+__all__ = ["CSR", "PARTITION", "Run", "Stage", "run_stage"]
 
 _LOG = logging.getLogger(__name__)
 
 CSR = "csr"
 """Folder of a graph inside the folder of its stage."""
+
+PARTITION = "partition"
+"""Folder of the lists of cells inside that of the stage ``graph``."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def training_inputs(run: Run) -> Inputs:
     sketch = run.array("genes", "sketch")
     order = None
     if run.config.train.batches == "partitions":
-        order = Partition.load(run.stage("graph") / "partition").order
+        order = Partition.load(run.stage("graph") / PARTITION).order
     return Inputs(
         x=run.array("views", "x"),
         ax=run.array("views", "ax"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 
 from scrcl.errors import InputError
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.index import HnswSearcher, IvfSearcher, on_gpu
+from scrcl.graph.names import APPROXIMATE, Backend, no_proof
 from scrcl.graph.partition import coarse_centroids, partition
 from scrcl.graph.partitioned import PartitionedSearcher
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["APPROXIMATE", "Backend", "Searcher", "choose", "no_proof", "searcher_of"]
+__all__ = ["Searcher", "choose", "searcher_of"]
 
-Backend: TypeAlias = Literal["auto", "exact", "partitioned", "ivf", "hnsw", "pynndescent"]
-APPROXIMATE = ("partitioned", "ivf", "hnsw", "pynndescent")
 EXACT_BELOW = 20_000
 
 
@@ -84,14 +83,6 @@ def choose(
         return "exact"
     fits = memory is None or n_points * (4 * n_dims + 8) <= memory // 2
     return "ivf" if on_gpu(device) and fits else "partitioned"
-
-
-def no_proof(backend: str) -> str:
-    """Return what to say where a recall of 1 is asked of an approximate search."""
-    return (
-        f"recall must be below 1 where the search ({backend}) is approximate: a sample cannot prove "
-        "more; got 1. Give a share such as 0.99, or search by exact."
-    )
 
 
 def searcher_of(

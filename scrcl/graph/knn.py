@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KnnResult", "knn", "require_enough_points"]
 
-BLOCK_ROWS = 8_192
+BLOCK_ROWS = 16_384
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "half_norms", "least_products", "measured", "visits_of"]
 
-TILE_QUERIES = 128
+TILE_QUERIES = 256
 TILE_ROWS = 1_024
-"""A tile of products in float32 takes 512 KiB: it is scanned while it is in the second-level cache."""
-SCAN = 64
+"""A tile of products in float32 takes 1 MiB at most: it is scanned while it is in the cache."""
+SCAN = 128
 """Products compared at once; only where one of them is small enough are they looked at singly."""
 
 
@@ -40,8 +40,7 @@ class Candidates(NamedTuple):
 
 def half_norms(points: FloatArray) -> NDArray[np.float32]:
     """Return half the squared length of each row, float32, shape (n_points,)."""
-    squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
-    return np.asarray(squares / 2, dtype=np.float32)
+    return np.asarray(np.einsum("ij,ij->i", points, points) / 2, dtype=np.float32)
 
 
 def least_products(
@@ -53,6 +52,7 @@ def least_products(
     starts: IntArray | None = None,
     visitors: IntArray | None = None,
     visits: IntArray | None = None,
+    known: Candidates | None = None,
 ) -> Candidates:
     """Keep the ``k`` least of each query among the rows of the lists that it visits.
 
@@ -67,6 +67,8 @@ def least_products(
     visitors, visits
         From `visits_of`: the queries that visit each list. Where these three are None, all queries
         visit all rows.
+    known
+        Candidates of other lists, ``k`` of each query, which are added to and returned.
 
     Returns
     -------
@@ -76,10 +78,12 @@ def least_products(
     if starts is None or visitors is None or visits is None:
         starts = np.array([0, len(base)], np.int64)
         visitors, visits = np.arange(len(queries)), np.array([0, len(queries)], np.int64)
-    rows = np.full((len(queries), k), -1, np.int64)
-    values = np.full((len(queries), k), np.inf, np.float32)
-    compiled(_visit)(queries, base, halves, starts, visitors, visits, rows, values)
-    return Candidates(rows, values)
+    if known is None:
+        known = Candidates(
+            np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        )
+    compiled(_visit)(queries, base, halves, starts, visitors, visits, *known)
+    return known
 
 
 def visits_of(lists: IntArray, n_lists: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -154,8 +158,11 @@ def _visit(
     gathered = np.empty((TILE_QUERIES, queries.shape[1]), np.float32)
     room = np.empty(TILE_QUERIES * TILE_ROWS, np.float32)
     for i in range(len(starts) - 1):
-        for first in range(starts[i], starts[i + 1], TILE_ROWS):
-            last = min(first + TILE_ROWS, starts[i + 1])
+        n_tiles = -(-(starts[i + 1] - starts[i]) // TILE_ROWS)
+        for number in range(n_tiles):
+            # Tiles of about one size: a narrow rest would be multiplied far below the full rate.
+            first = starts[i] + (starts[i + 1] - starts[i]) * number // n_tiles
+            last = starts[i] + (starts[i + 1] - starts[i]) * (number + 1) // n_tiles
             for begin in range(visits[i], visits[i + 1], TILE_QUERIES):
                 asking = visitors[begin : min(begin + TILE_QUERIES, visits[i + 1])]
                 for at in range(len(asking)):

@@ -20,7 +20,7 @@ DistancesOf: TypeAlias = Callable[[Searcher, "IntArray"], "FloatArray"]
 """Squared distances, (n_rows, k), ascending, of the neighbours that a searcher finds for some points."""
 
 SAMPLE_ROWS = 1_000
-BLOCK_ROWS = 250
+BLOCK_ROWS = 500
 
 
 def reach_recall(

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 CHECK_ROWS = 65_536
+SMALL_MAP_BYTES = 1 << 28
 
 
 def as_points(points: Any, name: str = "points") -> FloatArray:
@@ -79,19 +80,21 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
 
 
 def release(array: Any) -> None:
-    """Let go of the pages of a memory map (or of a view of one); an array in memory stays as it is.
+    """Let go of the pages of a large memory map (or of a view of one); other arrays stay as they are.
 
     Pages that were touched count as the process's memory until the kernel wants them for others. The
-    next read finds them in the page cache, or on disk.
+    next read finds them in the page cache, or on disk, and takes some microseconds a page for it: maps
+    under 256 MiB are kept.
     """
-    while array is not None and not isinstance(array, np.memmap):
+    kept_in_pages = False
+    while array is not None and not isinstance(array, mmap.mmap):
+        # What was written to a copy-on-write map is nowhere but in its pages.
+        kept_in_pages |= getattr(array, "mode", None) == "c"
         array = getattr(array, "base", None)
-    # What was written to a copy-on-write map is nowhere but in its pages.
-    if array is None or array.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+    if array is None or kept_in_pages or len(array) < SMALL_MAP_BYTES:
         return
-    while not isinstance(array, mmap.mmap):
-        array = array.base
-    array.madvise(mmap.MADV_DONTNEED)
+    if hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:

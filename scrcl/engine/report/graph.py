@@ -31,7 +31,7 @@ def graph_facts(record: Mapping[str, Any], config: GraphConfig) -> dict[str, str
         recall += f" ({config.recall:g} asked)"
     joined = "either names the other" if config.symmetry == "union" else "both name each other"
     return {
-        "search": f"{record['n_neighbors']} nearest, {record['backend']}",
+        "search": f"{record['n_neighbors']} nearest, {record['backend']}{_effort(record['search'])}",
         "recall": recall,
         "joined where": joined,
         "edges": f"{record['n_edges']:,}",
@@ -44,6 +44,7 @@ def graph_facts(record: Mapping[str, Any], config: GraphConfig) -> dict[str, str
         "cells without any": f"{record['n_isolated']:,}",
         "parts": _parts(record),
         "ends of edges at hubs": f"{record['hub_share']:.1%} at {record['n_hubs']:,} (0.1 % of cells)",
+        **_order(record["locality"], record["n_nodes"]),
         "hubness (k-occurrence skewness)": f"{record['hubness']:.2f}",
     }
 
@@ -76,6 +77,24 @@ def graph_notes(record: Mapping[str, Any], config: GraphConfig) -> list[str]:
             "graph.symmetry = mutual, make fewer of them."
         )
     return notes
+
+
+def _effort(search: Mapping[str, float]) -> str:
+    said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in search.items())
+    return f" ({said})" if said else ""
+
+
+def _order(found: Mapping[str, Any], n_cells: int) -> dict[str, str]:
+    """Return what ordering the cells by partition does; nothing where one read holds them all."""
+    if n_cells <= found["rows"]:
+        return {}
+    rows = f"{found['rows']:,}"
+    return {
+        f"edges inside reads of {rows} cells": (
+            f"{found['edges_inside']:.1%} as they came, "
+            f"{found['edges_inside_ordered']:.1%} ordered by partition"
+        )
+    }
 
 
 def _parts(record: Mapping[str, Any]) -> str:

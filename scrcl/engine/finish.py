@@ -172,6 +172,7 @@ def _facts(run: Run) -> dict[str, str]:
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall}",
+        "gene graph": _gene_graph(run.record("genes")),
         "memory given": format_bytes(run.config.memory),
         "peak memory before the report": format_bytes(
             max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
@@ -179,6 +180,13 @@ def _facts(run: Run) -> dict[str, str]:
         "device": run.record("train")["device"],
         "seed": str(run.config.seed),
     }
+
+
+def _gene_graph(genes: dict[str, Any]) -> str:
+    told = f"{genes['n_edges']:,} edges, {genes['metric']} on the {genes['source']}"
+    if genes["overlap"] is None:
+        return told
+    return f"{told}; sketch and all cells agree on {genes['overlap']:.0%} of the neighbours"
 
 
 def _chosen_by(run: Run) -> str:

@@ -37,16 +37,32 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def build_genes(run: Run, folder: Path) -> dict[str, Any]:
-    """Nearest neighbours of the genes on the gene sketch (loadings times singular values)."""
+    """Nearest neighbours of the genes, on their sketch or from all cells, and how far both agree."""
     from scrcl.graph.csr import describe
-    from scrcl.graph.genes import gene_graph
+    from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
     from scrcl.graph.project import Pca, gene_sketch
+    from scrcl.io.features import FeatureStore
 
-    sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
-    graph = gene_graph(sketch, run.config.genes.n_neighbors)
+    config = run.config.genes
+    store, pca = FeatureStore.open(run.stage("features")), Pca.load(run.stage("reduce") / "pca.npz")
+    k, metric = config.n_neighbors, config.metric
+    ids = sketched = sketched_neighbors(pca, store.n_obs, k, metric=metric)
+    shared = None
+    if store.has_gram:
+        exact = exact_neighbors(store.gram(), store.sums(), store.n_obs, k, metric=metric)
+        shared = overlap(sketched, exact)
+        ids = sketched if config.source == "sketch" else exact
+    graph = gene_graph(ids)
     graph.save(folder / CSR)
-    np.save(folder / "sketch.npy", sketch)
-    return {"n_genes": graph.n, **describe(graph)}
+    np.save(folder / "sketch.npy", gene_sketch(pca))
+    return {
+        "n_genes": graph.n,
+        "metric": metric,
+        "source": config.source,
+        "n_genes_undefined": int((ids == -1).all(axis=1).sum()),
+        "overlap": shared,
+        **describe(graph),
+    }
 
 
 def _neighbours(run: Run) -> KnnResult:

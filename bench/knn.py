@@ -36,6 +36,7 @@ PEERS = ("pynndescent", *EFFORTS)
 _LIBRARIES = ("numpy", "numba", "faiss-cpu", "pynndescent")
 _MADE_GROUPS = 200
 _FINALISTS = 2
+_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,38 @@ class _Task:
     threads: int
     seed: int
 
-    def child(
-        self, system: str, setting: dict[str, Any], *, tune: float | None = None
-    ) -> dict[str, Any]:
-        """Run one system once; what it found, or why it failed."""
+    def run(self, system: str, setting: dict[str, Any]) -> dict[str, Any]:
+        """Run one system once, in a process of its own; what it took, or why it failed."""
+        found, error = self._child(system, setting)
+        _say(f"{self.n:,} {system} {found or error}")
+        return {"failed": error, "setting": setting} if found is None else found
+
+    def tune(self, system: str) -> list[dict[str, Any]]:
+        """Try the settings of a peer; what each that ended found and took."""
+        found, error = self._child(system, grid(system, self.k), "--tune", str(self.recall))
+        for one in found or []:
+            _say(f"{self.n:,} {system} tried {one}")
+        if error is not None:
+            _say(f"{self.n:,} {system} {error}")
+        return found or []
+
+    def _child(self, system: str, setting: Any, *more: str) -> tuple[Any, str | None]:
+        """Return what the process wrote (None where nothing), and its last words where it failed."""
         found = self.folder / "found.json"
         found.unlink(missing_ok=True)
         command = [sys.executable, "-m", "bench.knn_peers", system,
                    "--points", str(self.folder / "points.npy"), "--truth", str(self.folder / "truth.npz"),
                    "--setting", json.dumps(setting), "--found", str(found), "--k", str(self.k),
-                   "--threads", str(self.threads)]  # fmt: skip
-        if tune is not None:
-            command += ["--tune", str(tune)]
-        limits = dict.fromkeys(
-            ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
-            str(self.threads),
-        )
+                   "--threads", str(self.threads), *more]  # fmt: skip
+        limits = dict.fromkeys(_THREADS, str(self.threads))
         done = subprocess.run(
             command, env={**os.environ, **limits}, stderr=subprocess.PIPE, text=True, check=False
         )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-            return {"failed": last, "setting": setting}
-        record: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
-        return record
+        written = json.loads(found.read_text(encoding="utf-8")) if found.exists() else None
+        if not done.returncode:
+            return written, None
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        return written, words[-1] if words else f"ended with {done.returncode}"
 
     def reaches(self, found: dict[str, Any]) -> bool:
         """Whether a run reached the recall."""
@@ -118,17 +127,12 @@ def _choose(system: str, task: _Task) -> tuple[dict[str, Any] | None, list[dict[
     """Return the setting to run, and all that was tried; None where every try failed."""
     if system.partition(":")[0] == "scrcl":
         return {"seed": task.seed, "recall": task.recall}, []
-    tune = task.recall if system in EFFORTS else None
-    tried = []
-    for setting in grid(system, task.k):
-        tried.append(task.child(system, setting, tune=tune))
-        _say(f"{task.n:,} {system} {tried[-1]}")
-    done = [one for one in tried if "failed" not in one]
-    reached = sorted((one for one in done if task.reaches(one)), key=lambda one: one["seconds"])
+    tried = task.tune(system)
+    reached = sorted((one for one in tried if task.reaches(one)), key=lambda one: one["seconds"])
     if not reached:
-        return (max(done, key=lambda one: one["recall"])["setting"] if done else None), tried
-    if tune is not None:  # seconds were told from the sample: the quickest are run whole
-        whole = [task.child(system, one["setting"]) for one in reached[:_FINALISTS]]
+        return max(tried, key=lambda one: one["recall"])["setting"] if tried else None, tried
+    if system in EFFORTS:  # seconds were told from the sample: the quickest are run whole
+        whole = [task.run(system, one["setting"]) for one in reached[:_FINALISTS]]
         tried += whole
         reached = [one for one in whole if task.reaches(one)] or reached
     return min(reached, key=lambda one: one["seconds"])["setting"], tried
@@ -144,8 +148,7 @@ def compare(task: _Task, systems: list[str], repeats: int) -> dict[str, Any]:
             setting = chosen[system][0]
             if setting is None or any("failed" in run for run in runs[system]):
                 continue
-            runs[system].append(task.child(system, setting))
-            _say(f"{task.n:,} round {number + 1} {system} {runs[system][-1]}")
+            runs[system].append(task.run(system, setting))
     reference = runs[systems[0]]
     return {
         "n": task.n,

@@ -6,8 +6,8 @@ Every system gets the same float32 points as a memory map, searches the neighbou
 itself), and is asked how many of the true neighbours of the same sample it found. What is imported and compiled
 comes first, on a few of the points, and is not timed.
 
-With ``--tune`` an index of FAISS is built as the setting says, and the search effort is raised until the sample
-reaches the recall: what the search of all points would take is told from the sample.
+With ``--tune`` several settings are tried in one process. An index of FAISS is built as the setting says, and the
+search effort is raised until the sample reaches the recall: what a search of all would take is told from the sample.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl.engine.usage import UsageMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["EFFORTS", "grid", "recall_of", "search"]
 
@@ -86,7 +89,8 @@ def _scrcl(
 def _pynndescent(points: Any, k: int, setting: dict[str, Any], threads: int) -> Any:
     from pynndescent import NNDescent
 
-    index = NNDescent(points, random_state=0, n_jobs=threads, **setting)
+    rows = np.array(points)  # its compiled code takes no read-only array
+    index = NNDescent(rows, random_state=0, n_jobs=threads, **setting)
     return _without_self(index.neighbor_graph[0], np.arange(len(points)), k)
 
 
@@ -147,6 +151,25 @@ def recall_of(ids: Any, points: Any, truth: dict[str, Any]) -> float:
     return hits / int(ids.size)
 
 
+def _tried(
+    system: str,
+    points: Any,
+    settings: list[dict[str, Any]],
+    truth: dict[str, Any],
+    how: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Yield what each setting finds and takes: of an index told from the sample, else measured."""
+    for setting in settings:
+        if system in EFFORTS:
+            yield _tuned(system, points, how["k"], setting, truth, how["recall"])
+            continue
+        start = time.perf_counter()
+        ids, _ = search(system, points, how["k"], setting, how["threads"])
+        seconds = time.perf_counter() - start
+        recall = recall_of(ids[truth["queries"]], points, truth)
+        yield {"setting": setting, "recall": recall, "seconds": seconds}
+
+
 def _tuned(
     system: str, points: Any, k: int, setting: dict[str, Any], truth: dict[str, Any], target: float
 ) -> dict[str, Any]:
@@ -180,30 +203,36 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("system", help="scrcl, scrcl:BACKEND, pynndescent, hnsw or ivf")
     parser.add_argument("--points", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
-    parser.add_argument("--setting", type=json.loads, required=True, help="JSON")
+    parser.add_argument(
+        "--setting", type=json.loads, required=True, help="JSON; a list with --tune"
+    )
     parser.add_argument("--found", type=Path, required=True, help=".json file to write")
     parser.add_argument("--k", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tune", type=float, help="recall to reach")
+    parser.add_argument("--tune", type=float, help="recall to reach: try each setting")
     args = parser.parse_args(arguments)
     points = np.asarray(np.load(args.points, mmap_mode="r"))
     with np.load(args.truth) as stored:
         truth = dict(stored)
     _set_threads(args.system, args.threads)
+    warm = args.setting if args.tune is None else args.setting[0]
+    search(args.system, np.array(points[:WARM_ROWS]), args.k, warm, args.threads)
     if args.tune is not None:
-        found = _tuned(args.system, points, args.k, args.setting, truth, args.tune)
-    else:
-        how = {"k": args.k, "setting": args.setting, "threads": args.threads}
-        search(args.system, np.ascontiguousarray(points[:WARM_ROWS]), **how)
-        with UsageMeter() as meter:
-            ids, said = search(args.system, points, **how)
-        found = {
-            "setting": args.setting,
-            "recall": recall_of(ids[truth["queries"]], points, truth),
-            "seconds": meter.usage.seconds,
-            "peak_rss_bytes": meter.usage.peak_rss_bytes,
-            **said,
-        }
+        how = {"k": args.k, "threads": args.threads, "recall": args.tune}
+        tried = []
+        for one in _tried(args.system, points, args.setting, truth, how):
+            tried.append(one)  # what is done is kept where a later one ends the process
+            args.found.write_text(json.dumps(tried), encoding="utf-8")
+        return
+    with UsageMeter() as meter:
+        ids, said = search(args.system, points, args.k, args.setting, args.threads)
+    found = {
+        "setting": args.setting,
+        "recall": recall_of(ids[truth["queries"]], points, truth),
+        "seconds": meter.usage.seconds,
+        "peak_rss_bytes": meter.usage.peak_rss_bytes,
+        **said,
+    }
     args.found.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -184,9 +184,10 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _gene_graph(genes: dict[str, Any]) -> str:
     told = f"{genes['n_edges']:,} edges, {genes['metric']} on the {genes['source']}"
-    if genes["overlap"] is None:
+    shared = genes["sketch_overlap"]
+    if shared is None:
         return told
-    return f"{told}; sketch and all cells agree on {genes['overlap']:.0%} of the neighbours"
+    return f"{told}; sketch and all cells agree on {shared:.0%} of the neighbours"
 
 
 def _chosen_by(run: Run) -> str:

@@ -60,7 +60,7 @@ def build_genes(run: Run, folder: Path) -> dict[str, Any]:
         "metric": metric,
         "source": config.source,
         "n_genes_undefined": int((ids == -1).all(axis=1).sum()),
-        "overlap": shared,
+        "sketch_overlap": shared,
         **describe(graph),
     }
 

@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from bench import accuracy, knn, knn_peers, reduce, reduce_decode, reduce_peers, scale, storage
+from bench import (
+    accuracy,
+    genes,
+    knn,
+    knn_peers,
+    reduce,
+    reduce_decode,
+    reduce_peers,
+    scale,
+    storage,
+)
 from scrcl.io.matrix import StoredRows
 from tests.cells import FAST_SETTINGS, make_cells
 
@@ -192,3 +202,21 @@ def test_the_exponent_is_the_slope_of_the_logarithms():
         1.25
     )
     assert knn.exponent([10], [2.0]) is None
+
+
+@pytest.mark.slow
+def test_gene_graphs_are_compared_by_metric_with_all_cells_and_between_halves(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells(n_cells=300).write_h5ad(tmp_path / "data" / "plain.h5ad")
+    out = tmp_path / "genes.md"
+    genes.main(["--data", str(tmp_path / "data"), "--comps", "8,150", "--out", str(out)])
+    found = json.loads(out.with_suffix(".json").read_text())["sets"]["plain"]
+    assert [row["metric"] for row in found["rows"]] == [m for m in genes.METRICS for _ in range(3)]
+    for row in found["rows"]:
+        assert 0 < row["agrees"] <= 1
+        assert 0 < row["halves_agree"] < 1
+        if row["by"] == "all cells" or (
+            row["by"] == "sketch of 150" and row["metric"] != "euclidean"
+        ):
+            assert row["agrees"] > 0.99
+    assert out.read_text().count("| plain | 300 | 150 |") == 3

@@ -25,6 +25,11 @@ from scrcl.graph.project import fit_pca
 
 __all__ = ["compare", "table"]
 
+_MEANING = (
+    "Commit {commit}; {k} neighbours of each of the genes that a run chooses. In each cell: share of the neighbours "
+    "that are those over all cells, share that two halves of the cells agree on, largest degree."
+)
+
 METRICS: tuple[GeneMetric, ...] = get_args(GeneMetric)
 
 
@@ -103,18 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
         x = _log_values(path)
         rows = compare(x, k=args.k, comps=[int(part) for part in args.comps.split(",")])
         found[path.stem] = {"n_cells": x.shape[0], "n_genes": x.shape[1], "rows": rows}
-        lines = [
-            f"# Gene graphs, {time.strftime('%Y-%m-%d')}",
-            "",
-            f"`python -m bench.genes {told}`",
-            "",
-        ]
-        lines += [
-            f"Commit {commit()}; {args.k} neighbours of each of the genes that a run chooses. In each cell: share of the "
-            "neighbours that are those over all cells, share that two halves of the cells agree on, largest degree.",
-            "",
-            *table(found),
-        ]
+        lines = [f"# Gene graphs, {time.strftime('%Y-%m-%d')}", ""]
+        lines += [f"`python -m bench.genes {told}`", ""]
+        lines += [_MEANING.format(commit=commit(), k=args.k), "", *table(found)]
         text = "\n".join(lines) + "\n"
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")

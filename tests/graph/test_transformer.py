@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from scrcl import KNNTransformer
 from scrcl.errors import InputError, MissingDependencyError
 from scrcl.graph.genes import overlap
+from scrcl.graph.transformer import _at_most_threads
 
 METRICS = ("euclidean", "sqeuclidean", "cosine")
 
@@ -122,6 +123,18 @@ def test_the_seed_decides_and_the_number_of_threads_does_not():
     ]
     assert (drawn[0] != drawn[1]).nnz == 0
     assert (drawn[0] != base).nnz > 0
+
+
+def test_threads_are_held_to_the_number_asked_for_and_given_back():
+    import faiss
+    import numba
+
+    before = numba.get_num_threads(), faiss.omp_get_max_threads()
+    with _at_most_threads(1):
+        assert (numba.get_num_threads(), faiss.omp_get_max_threads()) == (1, 1)
+    assert (numba.get_num_threads(), faiss.omp_get_max_threads()) == before
+    with _at_most_threads(None):
+        assert (numba.get_num_threads(), faiss.omp_get_max_threads()) == before
 
 
 def test_settings_are_read_set_and_cloned():

@@ -28,6 +28,7 @@ from bench.sample_speed import sampling, sampling_table, stepping, stepping_tabl
 from bench.sample_study import Study, composition, composition_table
 from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.genes import gene_graph
+from scrcl.graph.knn import knn
 from scrcl.graph.project import Pca, gene_sketch
 from scrcl.train.batch import Inputs, smooth_genes
 from scrcl.train.config import TrainConfig
@@ -89,7 +90,8 @@ class _Bench:
             sketch = np.random.default_rng(0).normal(size=(200, x.shape[1])).astype(np.float32)
         else:
             sketch = gene_sketch(Pca.load(self.args.run / "stages" / "reduce" / "pca.npz"))
-        genes = smooth_genes(sketch / sketch.std(), gene_graph(sketch, N_GENE_NEIGHBORS))
+        near = knn(sketch, N_GENE_NEIGHBORS, seed=0, backend="exact").ids
+        genes = smooth_genes(sketch / sketch.std(), gene_graph(near))
         order = np.asarray(points.partition.order)
         return Inputs(x, normalized_adjacency(points.graph) @ x, genes, points.graph, order)
 

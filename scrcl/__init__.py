@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.evaluate import score
     from scrcl.errors import ScrclError
+    from scrcl.graph.transformer import KNNTransformer
 
-__all__ = ["RunConfig", "ScrclError", "__version__", "fit", "score"]
+__all__ = ["KNNTransformer", "RunConfig", "ScrclError", "__version__", "fit", "score"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "KNNTransformer": "scrcl.graph.transformer",
     "RunConfig": "scrcl.engine.config",
     "ScrclError": "scrcl.errors",
     "fit": "scrcl.engine.api",

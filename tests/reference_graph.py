@@ -81,3 +81,19 @@ def inertia(points, centroids):
     """Sum of squared distances to the nearest centroid."""
     points, centroids = np.asarray(points, np.float64), np.asarray(centroids, np.float64)
     return ((points[:, None, :] - centroids[None]) ** 2).sum(axis=2).min(axis=1).sum()
+
+
+def gene_distances(x, metric):
+    """Distances between all pairs of columns, one pair at a time."""
+    x = np.asarray(x, np.float64)
+    away = np.zeros((x.shape[1], x.shape[1]))
+    for i in range(x.shape[1]):
+        for j in range(x.shape[1]):
+            a, b = x[:, i], x[:, j]
+            if metric == "correlation":
+                a, b = a - a.mean(), b - b.mean()
+            if metric == "euclidean":
+                away[i, j] = np.linalg.norm(a - b)
+            else:
+                away[i, j] = 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    return away

@@ -7,6 +7,9 @@ import pytest
 
 from bench import (
     accuracy,
+    genes,
+    knn,
+    knn_peers,
     reduce,
     reduce_decode,
     reduce_peers,
@@ -238,3 +241,61 @@ def test_numbering_by_numpy_is_the_same_as_the_compiled_one():
         way(seeds, neighbours) for way in (relabel_compiled, sample_speed.relabel_numpy)
     )
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.slow
+def test_neighbour_searches_are_tuned_to_one_recall_and_set_beside_scrcl(tmp_path):
+    points = np.random.default_rng(0).normal(size=(2_000, 12)).astype(np.float32)
+    np.save(tmp_path / "points.npy", points)
+    out = tmp_path / "knn.md"
+    knn.main(
+        ["--points", str(tmp_path / "points.npy"), "--n", "600,1200", "--dims", "8", "--k", "5",
+         "--systems", "scrcl,scrcl:ivf,scrcl:none,ivf", "--queries", "200", "--repeats", "2",
+         "--out", str(out)]
+    )  # fmt: skip
+    text, found = out.read_text(), json.loads(out.with_suffix(".json").read_text())
+    assert [size["n"] for size in found["sizes"]] == [600, 1_200]
+    for size in found["sizes"]:
+        ours, named, failed, peer = size["systems"].values()
+        assert (ours["backend"], ours["recall"], ours["over_first"]) == ("exact", 1.0, 1.0)
+        assert (named["backend"], len(named["seconds_of_runs"])) == ("ivf", 2)
+        assert "backend must be" in failed["failed"]
+        assert peer["reached"]
+        assert 0.95 <= peer["recall"] <= 1
+        assert peer["seconds"] > 0 < peer["over_first"]
+        assert peer["peak_rss_bytes"] > 20e6
+        assert f"| {size['n']:,} | ivf |" in text
+    assert "scrcl" in found["exponents"]
+
+
+def test_the_recall_of_a_search_counts_true_neighbours_once_and_never_the_point_itself():
+    points = np.array([[0.0], [1.0], [2.0], [4.0], [8.0]], np.float32)
+    truth = {"queries": np.array([0, 3]), "squared": np.array([4.0, 9.0])}
+    assert knn_peers.recall_of(np.array([[1, 2], [2, 1]]), points, truth) == 1
+    assert knn_peers.recall_of(np.array([[1, 1], [3, 2]]), points, truth) == 0.5
+    assert knn_peers.recall_of(np.array([[4, -1], [0, 4]]), points, truth) == 0
+
+
+def test_the_exponent_is_the_slope_of_the_logarithms():
+    assert knn.exponent([10, 100, 1_000], [2.0, 20 * 10**0.25, 200 * 10**0.5]) == pytest.approx(
+        1.25
+    )
+    assert knn.exponent([10], [2.0]) is None
+
+
+@pytest.mark.slow
+def test_gene_graphs_are_compared_by_metric_with_all_cells_and_between_halves(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells(n_cells=300).write_h5ad(tmp_path / "data" / "plain.h5ad")
+    out = tmp_path / "genes.md"
+    genes.main(["--data", str(tmp_path / "data"), "--comps", "8,150", "--out", str(out)])
+    found = json.loads(out.with_suffix(".json").read_text())["sets"]["plain"]
+    assert [row["metric"] for row in found["rows"]] == [m for m in genes.METRICS for _ in range(3)]
+    for row in found["rows"]:
+        assert 0 < row["agrees"] <= 1
+        assert 0 < row["halves_agree"] < 1
+        if row["by"] == "all cells" or (
+            row["by"] == "sketch of 150" and row["metric"] != "euclidean"
+        ):
+            assert row["agrees"] > 0.99
+    assert out.read_text().count("| plain | 300 | 150 |") == 3

@@ -232,7 +232,12 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             dense + min(EDGE_BLOCK_BYTES, 60 * n * k),
             int(n * (8 * k + 8 + 4 * edges)),
         ),
-        "genes": Need(LIBRARIES_BYTES, 8 * shape.n_genes * shape.n_comps),
+        # The Gram matrix, and blocks of its rows as distances and their order.
+        "genes": Need(
+            LIBRARIES_BYTES + 4 * shape.gram_bytes,
+            16_384 * shape.n_genes if shape.gram else 0,
+            8 * shape.n_genes * shape.n_comps,
+        ),
         "train": Need(
             learning(8 * shape.n_features + 8 * edges),
             shape.step_bytes,

@@ -110,8 +110,14 @@ class GraphConfig(_Settings):
 class GenesConfig(_Settings):
     """The gene graph."""
 
-    n_neighbors: int = Field(
-        5, ge=1, description="Nearest neighbours of a gene on the gene sketch."
+    n_neighbors: int = Field(5, ge=1, description="Nearest neighbours of a gene.")
+    metric: Literal["euclidean", "cosine", "correlation"] = Field(
+        "euclidean", description="How genes are compared, as columns of cells by genes."
+    )
+    source: Literal["sketch", "gram"] = Field(
+        "sketch",
+        description="On the gene sketch (loadings times singular values), or from all cells by the "
+        "genes' Gram matrix.",
     )
 
 

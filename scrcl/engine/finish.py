@@ -178,6 +178,7 @@ def _facts(run: Run) -> dict[str, str]:
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}" + _across(graph),
+        "gene graph": _gene_graph(run.record("genes")),
         "memory given": format_bytes(run.config.memory),
         "peak memory before the report": format_bytes(
             max(record["peak_rss_bytes"] for record in run.folder.manifest["stages"])
@@ -190,6 +191,14 @@ def _facts(run: Run) -> dict[str, str]:
 def _across(graph: dict[str, Any]) -> str:
     share = graph.get("cross_batch_share")
     return "" if share is None else f", {share:.1%} of them across batches"
+
+
+def _gene_graph(genes: dict[str, Any]) -> str:
+    told = f"{genes['n_edges']:,} edges, {genes['metric']} on the {genes['source']}"
+    shared = genes["sketch_overlap"]
+    if shared is None:
+        return told
+    return f"{told}; sketch and all cells agree on {shared:.0%} of the neighbours"
 
 
 def _chosen_by(run: Run) -> str:

@@ -69,36 +69,49 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def build_genes(run: Run, folder: Path) -> dict[str, Any]:
-    """Nearest neighbours of the genes on the gene sketch (loadings times singular values)."""
-    from scrcl.graph.genes import gene_graph
+    """Nearest neighbours of the genes, on their sketch or from all cells, and how far both agree."""
+    from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
     from scrcl.graph.project import Pca, gene_sketch
     from scrcl.graph.statistics import describe
+    from scrcl.io.features import FeatureStore
 
-    sketch = gene_sketch(Pca.load(run.stage("reduce") / "pca.npz"))
-    graph = gene_graph(sketch, run.config.genes.n_neighbors)
+    config = run.config.genes
+    store, pca = FeatureStore.open(run.stage("features")), Pca.load(run.stage("reduce") / "pca.npz")
+    k, metric = config.n_neighbors, config.metric
+    ids = sketched = sketched_neighbors(pca, store.n_obs, k, metric=metric)
+    shared = None
+    if store.has_gram:
+        exact = exact_neighbors(store.gram(), store.sums(), store.n_obs, k, metric=metric)
+        shared = overlap(sketched, exact)
+        ids = sketched if config.source == "sketch" else exact
+    graph = gene_graph(ids)
     graph.save(folder / CSR)
-    np.save(folder / "sketch.npy", sketch)
-    return {"n_genes": graph.n, **describe(graph)}
+    np.save(folder / "sketch.npy", gene_sketch(pca))
+    return {
+        "n_genes": graph.n,
+        "metric": metric,
+        "source": config.source,
+        "n_genes_undefined": int((ids == -1).all(axis=1).sum()),
+        "sketch_overlap": shared,
+        **describe(graph),
+    }
 
 
 def _partition(run: Run, named: Named) -> Partition:
     """Cut the cells into lists, of the space that their neighbours are searched in."""
     from scrcl.graph.partition import partition
 
-    points = run.array("reduce", "scores")
     if named.coordinates is not None:
-        points = _apart(named.coordinates, named.samples)
-    return partition(points, seed=run.config.seed)
+        return partition(_apart(named.coordinates, named.samples), seed=run.config.seed)
+    return partition(run.array("reduce", "scores"), seed=run.config.seed)
 
 
 def _apart(coordinates: FloatArray, samples: Batches | None) -> FloatArray:
     """Lay samples beside each other, further apart than they are wide."""
-    points = np.asarray(coordinates, np.float32)
-    points = points - points.min(axis=0)
+    points: FloatArray = coordinates - coordinates.min(axis=0)
     if samples is None:
         return points
-    beside = samples.codes * (2 * float(points.max()) + 1)
-    return np.asarray(np.column_stack([points, beside]), np.float32)
+    return np.column_stack([points, samples.codes * (2 * float(points.max()) + 1)])
 
 
 def _locality(graph: Graph, lists: Partition) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
+    if config.genes.source == "gram":
+        _check_gram(matrix, config)
 
 
 def _what_decides(matrix: CellMatrix, config: RunConfig, named: Named) -> dict[str, Any]:
@@ -190,6 +192,19 @@ def _introduce(folder: RunFolder, config: RunConfig) -> None:
     folder.save()
     with atomic_path(folder.path / "config.toml") as partial:
         partial.write_text(config.to_toml(), encoding="utf-8")
+
+
+def _check_gram(matrix: CellMatrix, config: RunConfig) -> None:
+    from scrcl.graph.randomized import GRAM_GENES, uses_gram
+
+    n_genes = min(config.features.n_top_genes, matrix.n_vars)
+    if not uses_gram(config.reduce.solver, n_genes):
+        message = (
+            f'genes.source must be "sketch" where no Gram matrix is made; got "gram" with '
+            f"{n_genes} genes and reduce.solver={config.reduce.solver}. Set reduce.solver=gram, or "
+            f"keep at most {GRAM_GENES} genes."
+        )
+        raise InputError(message)
 
 
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:

@@ -137,7 +137,7 @@ def _bytes_read(shape: Shape, input_bytes: int) -> dict[str, int]:
         "features": copied,
         "reduce": store * _passes(shape),
         "graph": 2 * scores,
-        "genes": 8 * shape.n_genes * shape.n_comps,
+        "genes": 8 * shape.n_genes * shape.n_comps + 4 * shape.gram_bytes,
         "train": 4 * features,
         "embed": 2 * features,
         "cluster": 2 * embedding,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_folder
+from scrcl.engine.stage import PARTITION
 from scrcl.graph.partition import Partition
 from scrcl.graph.propagate import propagate
 from scrcl.graph.rows import RowWriter, row_blocks

@@ -19,9 +19,8 @@ from scrcl.graph.csr import (
     normalized_adjacency,
     symmetric_graph,
 )
-from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
-from tests.reference_graph import adjacency, nearest_others, normalized
+from tests.reference_graph import adjacency, normalized
 
 
 @st.composite
@@ -241,18 +240,3 @@ def test_ids_that_are_no_matrix_of_integers_are_refused(bad):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(InputError, match="mode must be"):
         symmetric_graph(np.array([[1], [0]]), mode="both")
-
-
-@pytest.mark.parametrize("n_genes", [0, 1, 2, 5, 30])
-def test_the_gene_graph_joins_the_nearest_genes_or_all_of_few(n_genes):
-    sketch = np.random.default_rng(1).normal(size=(n_genes, 4)).astype(np.float32)
-    graph = gene_graph(sketch, 5)
-    graph.validate()
-    k = min(5, n_genes - 1)
-    wanted = adjacency(nearest_others(sketch, k)[0]) if n_genes > 1 else np.zeros((n_genes,) * 2)
-    assert np.array_equal(connectivities(graph).toarray(), wanted)
-
-
-def test_a_gene_graph_of_no_neighbours_is_refused():
-    with pytest.raises(InputError, match="k must be"):
-        gene_graph(np.zeros((4, 2), np.float32), 0)

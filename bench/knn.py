@@ -1,0 +1,295 @@
+"""The neighbour graph of all points: scrcl against pynndescent and FAISS, each tuned to the same recall.
+
+``python -m bench.knn --points scores.npy --n 100000,300000,1000000 --out bench/results/NAME.md``
+
+Of every size a subset of the points is drawn. The neighbours of a sample of it are searched exactly; the recall of
+each system is its share of these. scrcl is told the recall to reach and chooses for itself. Of each peer a grid of
+settings is tried at that size, and of those that reach the recall the fastest is taken (of those that do not, where
+none does, the one with the highest recall). Then all systems run in turn, in rounds, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from bench.knn_peers import EFFORTS, grid
+from bench.process import commit
+from scrcl._random import stream
+
+__all__ = ["compare", "exponent", "table"]
+
+PEERS = ("pynndescent", *EFFORTS)
+_LIBRARIES = ("numpy", "numba", "faiss-cpu", "pynndescent")
+_MADE_GROUPS = 200
+_FINALISTS = 2
+_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Points of one size on disk, the truth of their sample, and how systems are run on them."""
+
+    folder: Path
+    n: int
+    k: int
+    recall: float
+    threads: int
+    seed: int
+
+    def run(self, system: str, setting: dict[str, Any]) -> dict[str, Any]:
+        """Run one system once, in a process of its own; what it took, or why it failed."""
+        found, error = self._child(system, setting)
+        _say(f"{self.n:,} {system} {found or error}")
+        return {"failed": error, "setting": setting} if found is None else found
+
+    def tune(self, system: str) -> list[dict[str, Any]]:
+        """Try the settings of a peer; what each that ended found and took."""
+        found, error = self._child(system, grid(system, self.k), "--tune", str(self.recall))
+        for one in found or []:
+            _say(f"{self.n:,} {system} tried {one}")
+        if error is not None:
+            _say(f"{self.n:,} {system} {error}")
+        return found or []
+
+    def _child(self, system: str, setting: Any, *more: str) -> tuple[Any, str | None]:
+        """Return what the process wrote (None where nothing), and its last words where it failed."""
+        found = self.folder / "found.json"
+        found.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "bench.knn_peers", system,
+                   "--points", str(self.folder / "points.npy"), "--truth", str(self.folder / "truth.npz"),
+                   "--setting", json.dumps(setting), "--found", str(found), "--k", str(self.k),
+                   "--threads", str(self.threads), *more]  # fmt: skip
+        limits = dict.fromkeys(_THREADS, str(self.threads))
+        done = subprocess.run(
+            command, env={**os.environ, **limits}, stderr=subprocess.PIPE, text=True, check=False
+        )
+        written = json.loads(found.read_text(encoding="utf-8")) if found.exists() else None
+        if not done.returncode:
+            return written, None
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        return written, words[-1] if words else f"ended with {done.returncode}"
+
+    def reaches(self, found: dict[str, Any]) -> bool:
+        """Whether a run reached the recall."""
+        return "failed" not in found and found["recall"] >= self.recall
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _draw(source: Path | None, task: _Task, n_dims: int) -> None:
+    """Write the subset of ``n`` points: of a file, or made around some centres."""
+    random = stream(task.seed, "bench.knn.points", task.n)
+    if source is None:
+        centres = random.normal(size=(_MADE_GROUPS, n_dims))
+        points = centres[random.integers(_MADE_GROUPS, size=task.n)]
+        points += 0.5 * random.normal(size=points.shape)
+    else:
+        stored = np.load(source, mmap_mode="r")
+        if not task.n <= len(stored):
+            msg = f"--n must be at most {len(stored)}, the points of {source}; got {task.n}."
+            raise SystemExit(msg)
+        rows = np.sort(random.choice(len(stored), task.n, replace=False, shuffle=False))
+        points = stored[rows, :n_dims]
+    np.save(task.folder / "points.npy", np.ascontiguousarray(points, dtype=np.float32))
+
+
+def _find_truth(task: _Task, n_queries: int) -> None:
+    """Search the neighbours of a sample exactly."""
+    from scrcl.graph.exact import ExactSearcher
+
+    points = np.asarray(np.load(task.folder / "points.npy", mmap_mode="r"))
+    random = stream(task.seed, "bench.knn.queries", task.n)
+    queries = np.sort(random.choice(task.n, min(n_queries, task.n), replace=False))
+    ids, _ = ExactSearcher(points).search(points[queries], task.k + 1)
+    apart = points[ids].astype(np.float64) - points[queries][:, None]
+    # The nearest is the point itself, or its equal.
+    squared = np.sort((apart**2).sum(axis=2), axis=1)[:, task.k]
+    np.savez(task.folder / "truth.npz", queries=queries, squared=squared)
+
+
+def _choose(system: str, task: _Task) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Return the setting to run, and all that was tried; None where every try failed."""
+    if system.partition(":")[0] == "scrcl":
+        return {"seed": task.seed, "recall": task.recall}, []
+    tried = task.tune(system)
+    reached = sorted((one for one in tried if task.reaches(one)), key=lambda one: one["seconds"])
+    if not reached:
+        return max(tried, key=lambda one: one["recall"])["setting"] if tried else None, tried
+    if system in EFFORTS:  # seconds were told from the sample: the quickest are run whole
+        whole = [task.run(system, one["setting"]) for one in reached[:_FINALISTS]]
+        tried += whole
+        reached = [one for one in whole if task.reaches(one)] or reached
+    return min(reached, key=lambda one: one["seconds"])["setting"], tried
+
+
+def compare(task: _Task, systems: list[str], repeats: int) -> dict[str, Any]:
+    """Tune each system, then run all in turn."""
+    chosen = {system: _choose(system, task) for system in systems}
+    runs: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
+    for number in range(repeats):
+        # Each round begins with another system.
+        for system in [*systems[number % len(systems) :], *systems[: number % len(systems)]]:
+            setting = chosen[system][0]
+            if setting is None or any("failed" in run for run in runs[system]):
+                continue
+            runs[system].append(task.run(system, setting))
+    reference = runs[systems[0]]
+    return {
+        "n": task.n,
+        "systems": {
+            system: {**_summary(runs[system], reference, task), "tried": chosen[system][1]}
+            for system in systems
+        },
+    }
+
+
+def _summary(
+    runs: list[dict[str, Any]], reference: list[dict[str, Any]], task: _Task
+) -> dict[str, Any]:
+    failed = next((run["failed"] for run in runs if "failed" in run), None)
+    if failed is not None or not runs:
+        return {"failed": failed or "no setting ran"}
+    pairs = zip(runs, reference, strict=False)
+    return {
+        "seconds": median(run["seconds"] for run in runs),
+        "seconds_of_runs": [run["seconds"] for run in runs],
+        "over_first": median(
+            run["seconds"] / first["seconds"] for run, first in pairs if "failed" not in first
+        ),
+        "peak_rss_bytes": max(run["peak_rss_bytes"] for run in runs),
+        "recall": min(run["recall"] for run in runs),
+        "reached": all(task.reaches(run) for run in runs),
+        "setting": runs[0]["setting"],
+        "backend": runs[0].get("backend"),
+    }
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float | None:
+    """Return b of ``seconds ~ n^b``, fitted to the logarithms; None of fewer than two sizes."""
+    if len(set(sizes)) < 2:
+        return None
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def _exponents(found: list[dict[str, Any]], systems: list[str]) -> dict[str, float | None]:
+    result = {}
+    for system in systems:
+        done = [(size["n"], size["systems"][system]) for size in found]
+        done = [(n, one["seconds"]) for n, one in done if "failed" not in one]
+        result[system] = exponent([n for n, _ in done], [seconds for _, seconds in done])
+    return result
+
+
+def table(found: list[dict[str, Any]], exponents: dict[str, float | None]) -> list[str]:
+    """Markdown: a row a size and system."""
+    first = next(iter(found[0]["systems"]))
+    lines = [
+        f"| points | system | seconds | seconds / {first} | peak MB | recall | setting |",
+        "|---:|---|---:|---:|---:|---:|---|",
+    ]
+    for size in found:
+        for system, one in size["systems"].items():
+            if "failed" in one:
+                lines.append(f"| {size['n']:,} | {system} | {one['failed']} | | | | |")
+                continue
+            name = f"{system} ({one['backend']})" if one["backend"] else system
+            setting = ", ".join(f"{key} {value}" for key, value in one["setting"].items())
+            lines.append(
+                f"| {size['n']:,} | {name} | {one['seconds']:.1f} | {one['over_first']:.2f} | "
+                f"{one['peak_rss_bytes'] / 1e6:,.0f} | {one['recall']:.4f}"
+                f"{'' if one['reached'] else ' (missed)'} | {setting} |"
+            )
+    told = [f"{system} {value:.2f}" for system, value in exponents.items() if value is not None]
+    if told:
+        lines += ["", f"Seconds grow as n to the power of: {', '.join(told)}."]
+    return lines
+
+
+def _write(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:
+    exponents = _exponents(found, args.systems)
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    conditions = (
+        f"Commit {commit()}; {platform.machine()}, {args.threads} threads of {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, {libraries}. {args.k} neighbours, {args.dims} dimensions, float32; recall on "
+        f"{args.queries:,} points, {args.recall} to reach. Seconds are medians of {args.repeats} rounds, from the "
+        "memory map of the points to the ids of all neighbours, without imports and compiling; ratios are of one "
+        "round; peaks are resident, the whole process, pages of the points' file counted. MB are 10^6 bytes."
+    )
+    lines = [f"# Neighbour graphs, {time.strftime('%Y-%m-%d')}", ""]
+    lines += [f"`python -m bench.knn {' '.join(args.told)}`", "", conditions, ""]
+    lines += [*table(found, exponents), ""]
+    text = "\n".join(lines)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(text, encoding="utf-8")
+    record = {"commit": commit(), "machine": platform.machine(), "cores": os.cpu_count(),
+              "arguments": args.told, "exponents": exponents, "sizes": found}  # fmt: skip
+    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=Path, help=".npy of points; some are made where not given")
+    parser.add_argument("--n", default="100000,300000,1000000", help="sizes")
+    parser.add_argument("--dims", type=int, default=50, help="first columns of the points taken")
+    parser.add_argument("--k", type=int, default=15)
+    parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument(
+        "--systems",
+        default=",".join(("scrcl", *PEERS)),
+        help=f"scrcl, scrcl:BACKEND, {', '.join(PEERS)}; ratios are to the first",
+    )
+    parser.add_argument("--queries", type=int, default=2_000, help="points whose truth is known")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(f"bench/results/knn_cpu_{time.strftime('%Y-%m-%d')}.md"),
+        help="Markdown file to write, with a .json beside it",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare at every size; the report is written anew after each."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    args.told = sys.argv[1:] if arguments is None else arguments
+    args.systems = args.systems.split(",")
+    for system in args.systems:
+        if system.partition(":")[0] != "scrcl" and system not in PEERS:
+            parser.error(
+                f"--systems must be of scrcl, scrcl:BACKEND, {', '.join(PEERS)}; got {system!r}"
+            )
+    found: list[dict[str, Any]] = []
+    text = ""
+    for n in map(int, args.n.split(",")):
+        with tempfile.TemporaryDirectory(prefix="scrcl-knn-") as folder:
+            task = _Task(Path(folder), n, args.k, args.recall, args.threads, args.seed)
+            _draw(args.points, task, args.dims)
+            _find_truth(task, args.queries)
+            found.append(compare(task, args.systems, args.repeats))
+        text = _write(args, found)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Searcher", "choose", "searcher_of"]
 
 EXACT_BELOW = 20_000
+IVF_LEAST_ROWS = 40
 
 
 class Searcher(Protocol):
@@ -111,7 +112,7 @@ def searcher_of(
     if backend == "partitioned":
         return PartitionedSearcher(points, lists or partition(points, seed=seed), folder=folder)
     if backend == "ivf":
-        n_lists = max(1, round(2 * np.sqrt(len(points))))
+        n_lists = max(1, min(round(2 * np.sqrt(len(points))), len(points) // IVF_LEAST_ROWS))
         return IvfSearcher(points, coarse_centroids(points, n_lists, seed=seed), device=device)
     if backend == "hnsw":
         return HnswSearcher(points)

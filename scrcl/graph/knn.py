@@ -19,6 +19,7 @@ from scrcl.graph.backends import choose, searcher_of
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.recall import reach_recall
 from scrcl.graph.rows import (
+    SMALL_MAP_BYTES,
     as_points,
     cores,
     for_each_block,
@@ -149,7 +150,7 @@ def knn(
                 found[lacking], squared[lacking] = find(exact, rows[lacking])
             ids[rows], distances[rows] = found, np.sqrt(squared)
             for array in (points, ids, distances):
-                release(array)
+                release(array, above=SMALL_MAP_BYTES)
 
         n_threads = 1 if searcher.has_threads else workers
         for_each_block(keep, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows)

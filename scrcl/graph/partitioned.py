@@ -13,7 +13,7 @@ import numpy as np
 from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, measured, visits_of
 from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.rows import release, row_blocks
+from scrcl.graph.rows import SMALL_MAP_BYTES, release, row_blocks
 from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class PartitionedSearcher:
         assert found is not None
         places = found.rows
         squared = measured(queries, self._points, places)
-        release(self._points)
+        release(self._points, above=SMALL_MAP_BYTES)
         ids, squared = sort_by_distance(np.where(places < 0, -1, self.order[places]), squared)
         return ids[:, :k], squared[:, :k]
 

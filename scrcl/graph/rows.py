@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scrcl.typing import FloatArray, OnRows
 
 __all__ = [
+    "SMALL_MAP_BYTES",
     "RowWriter",
     "as_points",
     "cores",
@@ -39,6 +40,7 @@ __all__ = [
 
 CHECK_ROWS = 65_536
 SMALL_MAP_BYTES = 1 << 28
+LARGEST_INT32 = np.iinfo(np.int32).max
 
 
 def as_points(points: Any, name: str = "points") -> FloatArray:
@@ -79,19 +81,19 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
             raise InputError(msg)
 
 
-def release(array: Any) -> None:
-    """Let go of the pages of a large memory map (or of a view of one); other arrays stay as they are.
+def release(array: Any, *, above: int = 0) -> None:
+    """Let go of the pages of a memory map (or of a view of one); an array in memory stays as it is.
 
     Pages that were touched count as the process's memory until the kernel wants them for others. The
-    next read finds them in the page cache, or on disk, and takes some microseconds a page for it: maps
-    under 256 MiB are kept.
+    next read finds them in the page cache, or on disk, and takes a microsecond a page for it: where rows
+    are read at random, again and again, maps of fewer than ``above`` bytes are better kept.
     """
     kept_in_pages = False
     while array is not None and not isinstance(array, mmap.mmap):
         # What was written to a copy-on-write map is nowhere but in its pages.
         kept_in_pages |= getattr(array, "mode", None) == "c"
         array = getattr(array, "base", None)
-    if array is None or kept_in_pages or len(array) < SMALL_MAP_BYTES:
+    if array is None or kept_in_pages or len(array) < above:
         return
     if hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
@@ -107,7 +109,7 @@ def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
 
 def index_dtype(n: int) -> np.dtype[Any]:
     """Return the dtype of numbers of ``n`` rows: int32, or int64 where they need it."""
-    return np.dtype(np.int32 if n <= np.iinfo(np.int32).max else np.int64)
+    return np.dtype(np.int32 if n <= LARGEST_INT32 else np.int64)
 
 
 def cores() -> int:

@@ -51,6 +51,15 @@ HEALTHY = {
     "n_isolated": 0,
     "n_hubs": 10,
     "hub_share": 0.004,
+    "n_alone": 0,
+    "search": {"lists": 98, "lists_searched": 5},
+    "locality": {
+        "rows": 4096,
+        "edges_inside": 0.1,
+        "halo_rows": 12.0,
+        "edges_inside_ordered": 0.625,
+        "halo_rows_ordered": 3.0,
+    },
     "n_components": 3,
     "largest_component": 0.98,
     "hubness": 1.5,
@@ -62,6 +71,9 @@ def test_of_a_healthy_graph_there_are_facts_and_no_notes():
     facts = graph_facts(HEALTHY, GraphConfig(recall=0.9))
     assert facts["recall"] == "0.970 (0.9 asked)"
     assert facts["parts"] == "3, the largest with 98.0%"
+    assert "(lists 98, lists searched 5)" in facts["search"]
+    ordered = facts["edges inside reads of 4,096 cells"]
+    assert ordered == "10.0% as they came, 62.5% ordered by partition"
     assert graph_facts({**HEALTHY, "recall": 1.0}, GraphConfig())["recall"] == "exact"
 
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrcl.errors import InputError
+from scrcl.graph.backends import searcher_of
 from scrcl.graph.balanced import balanced_knn, cross_share, neighbors_per_batch
 from scrcl.graph.csr import symmetric_graph
-from scrcl.graph.index import ExactSearcher
-from scrcl.graph.knn import knn, make_searcher
+from scrcl.graph.exact import ExactSearcher
+from scrcl.graph.knn import knn
 from tests.reference_graph import adjacency, balanced_neighbours
 
 
@@ -20,8 +21,8 @@ def exact(points, codes, k, **how):
     return balanced_knn(points, np.asarray(codes), k, **how)
 
 
-def by_lists(n_queries, seed=0):
-    return partial(make_searcher, n_queries=n_queries, seed=seed, backend="ivf")
+def by_lists(backend="partitioned", k=15, seed=0):
+    return partial(searcher_of, backend, k=k, seed=seed)
 
 
 @settings(max_examples=60, deadline=None)
@@ -30,7 +31,7 @@ def by_lists(n_queries, seed=0):
     n_dims=st.integers(1, 3),
     k=st.integers(1, 12),
     n_batches=st.integers(1, 8),
-    backend=st.sampled_from(["exact", "ivf"]),
+    backend=st.sampled_from(["exact", "ivf", "partitioned"]),
     seed=st.integers(0, 10_000),
 )
 def test_each_batch_gives_its_nearest_as_all_pairs_say(n, n_dims, k, n_batches, backend, seed):
@@ -38,7 +39,7 @@ def test_each_batch_gives_its_nearest_as_all_pairs_say(n, n_dims, k, n_batches, 
     points = rng.integers(0, 4, size=(n, n_dims)).astype(np.float32)
     codes = 3 * rng.integers(0, n_batches, size=n)
     # Batches so small lie in one list, and are searched whole.
-    how = {} if backend == "exact" else {"searcher_of": by_lists(n)}
+    how = {} if backend == "exact" else {"searcher_of": by_lists(backend)}
     found = exact(points, codes, k, block_rows=7, **how)
     share = neighbors_per_batch(k, len(set(codes)))
     ids, distances = balanced_neighbours(points, codes, share)
@@ -91,15 +92,15 @@ def test_lists_are_searched_further_until_each_batch_has_the_recall():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(6_000, 8)).astype(np.float32)
     codes = rng.choice(3, size=6_000, p=[0.7, 0.29, 0.01])
-    found = exact(points, codes, 15, searcher_of=by_lists(6_000), recall_target=0.9)
+    found = exact(points, codes, 15, searcher_of=by_lists(), recall_target=0.9)
     truth = exact(points, codes, 15)
-    assert found.backend == "balanced ivf"
+    assert found.backend == "balanced partitioned"
     assert 0.9 <= found.recall < 1
     for batch in range(3):
         mine = codes[truth.ids] == batch
         hits = [np.isin(t[m], f).mean() for t, f, m in zip(truth.ids, found.ids, mine, strict=True)]
         assert np.mean(hits) > 0.88
-    again = exact(points, codes, 15, searcher_of=by_lists(6_000), recall_target=0.9, block_rows=999)
+    again = exact(points, codes, 15, searcher_of=by_lists(), recall_target=0.9, block_rows=999)
     assert np.array_equal(found.ids, again.ids)
     assert np.array_equal(found.distances, again.distances)
 
@@ -114,8 +115,8 @@ def test_progress_counts_each_point_once_a_batch():
 def test_points_equal_to_thousands_are_never_their_own_neighbours():
     points = np.concatenate([np.ones((3_000, 4)), np.zeros((50, 4))]).astype(np.float32)
     codes = np.arange(3_050) % 2
-    for searcher_of in (ExactSearcher, by_lists(3_050)):
-        found = exact(points, codes, 6, searcher_of=searcher_of)
+    for make in (ExactSearcher, by_lists()):
+        found = exact(points, codes, 6, searcher_of=make)
         assert (found.ids != np.arange(3_050)[:, None]).all()
         assert all(len(set(row)) == 6 for row in found.ids.tolist())
         assert ((codes[found.ids] == 0).sum(axis=1) == 3).all()

@@ -53,6 +53,7 @@ def test_exact_search_far_from_the_origin_keeps_its_digits():
 def test_exact_search_is_whole_over_several_blocks_of_points_and_queries(monkeypatch):
     points = RNG.integers(0, 4, size=(500, 3)).astype(np.float32)
     whole = knn(points, 7, seed=0)
+    monkeypatch.setattr("scrcl.graph.exact.BASE_ROWS", 3)
     monkeypatch.setattr("scrcl.graph.index.BASE_ROWS", 3)
     rows = []
     parts = knn(points, 7, seed=0, block_rows=11, on_rows=rows.append)
@@ -61,7 +62,7 @@ def test_exact_search_is_whole_over_several_blocks_of_points_and_queries(monkeyp
     assert sum(rows) == 500
 
 
-@pytest.mark.parametrize("backend", ["exact", "ivf"])
+@pytest.mark.parametrize("backend", ["exact", "ivf", "partitioned", "hnsw"])
 def test_a_point_among_thousands_of_equal_ones_is_never_its_own_neighbour(backend):
     points = np.concatenate([np.ones((3_000, 4)), RNG.normal(size=(500, 4))]).astype(np.float32)
     found = knn(points, 15, seed=0, backend=backend)
@@ -77,9 +78,11 @@ def many():
     return clustered(25_000, 20)
 
 
-def test_many_points_are_searched_in_lists_with_the_recall_asked_for(many):
-    found = knn(many, 15, seed=0, recall_target=0.97)
-    assert found.backend == "ivf"
+@pytest.mark.parametrize("backend", ["auto", "ivf", "hnsw"])
+def test_many_points_are_searched_with_the_recall_asked_for(many, backend):
+    found = knn(many, 15, seed=0, recall_target=0.97, backend=backend)
+    assert found.backend == {"auto": "partitioned"}.get(backend, backend)
+    assert found.effort
     rows = np.random.default_rng(5).choice(25_000, 200, replace=False)
     away = ((many[rows, None, :].astype(np.float64) - many[None]) ** 2).sum(axis=2)
     away[np.arange(200), rows] = np.inf
@@ -91,17 +94,23 @@ def test_many_points_are_searched_in_lists_with_the_recall_asked_for(many):
     assert np.allclose(found.distances[rows], exact, rtol=1e-4)
 
 
-def test_a_higher_target_is_met_by_looking_further(many):
-    points = many[:6_000]
-    low = knn(points, 10, seed=0, backend="ivf", recall_target=0.3)
-    high = knn(points, 10, seed=0, backend="ivf", recall_target=1.0)
-    assert low.recall < 1.0
-    assert high.recall == 1.0
+@pytest.mark.parametrize("backend", ["ivf", "partitioned"])
+def test_a_higher_target_is_met_by_looking_further(many, backend):
+    points = many[:12_000] + np.random.default_rng(0).normal(scale=3, size=(12_000, 20)).astype(
+        "f4"
+    )
+    low = knn(points, 10, seed=0, backend=backend, recall_target=0.3)
+    high = knn(points, 10, seed=0, backend=backend, recall_target=0.999)
+    assert low.recall < 0.99
+    assert high.recall >= 0.999
+    assert list(high.effort.values()) > list(low.effort.values())
 
 
-def test_lists_that_are_too_small_are_made_up_for_exactly():
+@pytest.mark.parametrize("backend", ["ivf", "partitioned"])
+def test_lists_that_are_too_small_are_made_up_for_exactly(backend, monkeypatch):
+    monkeypatch.setattr("scrcl.graph.partition.LIST_ROWS", 40)
     points = clustered(400, 3, n_clusters=8)
-    found = knn(points, 150, seed=0, backend="ivf", recall_target=0.01)
+    found = knn(points, 150, seed=0, backend=backend, recall_target=0.01)
     assert found.ids.min() >= 0
     assert np.isfinite(found.distances).all()
     assert all(len(set(row)) == 150 for row in found.ids.tolist())
@@ -115,8 +124,10 @@ from scrcl.graph.knn import knn
 faiss.omp_set_num_threads(int(sys.argv[2]))
 points = np.load(sys.argv[1], mmap_mode="r")
 found = knn(points, 10, seed=3, backend="ivf")
+parted = knn(points, 10, seed=3, backend="partitioned", n_workers=int(sys.argv[2]))
 groups = kmeans(points, 12, seed=3, n_init=2)
-np.savez(sys.argv[3], ids=found.ids, distances=found.distances, recall=found.recall,
+np.savez(sys.argv[3], parted=parted.ids, apart=parted.distances, ids=found.ids,
+         distances=found.distances, recall=found.recall,
          labels=groups.labels, centroids=groups.centroids, objective=groups.objective)
 """
 
@@ -154,8 +165,46 @@ def test_bad_options_and_values_are_refused():
     points = np.zeros((10, 2), np.float32)
     with pytest.raises(InputError, match="backend"):
         knn(points, 2, seed=0, backend="annoy")
-    with pytest.raises(InputError, match="recall_target"):
+    with pytest.raises(InputError, match="recall must"):
         knn(points, 2, seed=0, recall_target=1.5)
     points[3, 1] = np.inf
     with pytest.raises(InputError, match="row 3"):
         knn(points, 2, seed=0)
+
+
+@pytest.mark.parametrize("backend", ["partitioned", "ivf", "hnsw", "pynndescent"])
+def test_a_recall_of_one_is_not_promised_by_an_approximate_search(backend):
+    with pytest.raises(InputError, match="recall must be below 1"):
+        knn(np.zeros((10, 2), np.float32), 2, seed=0, backend=backend, recall_target=1.0)
+
+
+def test_a_recall_of_one_is_searched_exactly(many):
+    found = knn(many[:21_000], 3, seed=0, recall_target=1.0)
+    assert (found.recall, found.backend) == (1.0, "exact")
+
+
+@pytest.mark.slow
+def test_pynndescent_finds_what_is_asked_of_it(many):
+    points = many[:6_000]
+    found = knn(points, 10, seed=0, backend="pynndescent", recall_target=0.9)
+    exact = knn(points, 10, seed=0, backend="exact")
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(found.ids, exact.ids, strict=True)]
+    assert found.recall >= 0.9
+    assert np.mean(shared) > 0.85
+
+
+@pytest.mark.parametrize("backend", ["exact", "partitioned"])
+def test_results_are_left_as_files_of_a_folder_and_nothing_else(tmp_path, backend):
+    points = clustered(3_000, 5)
+    found = knn(points, 4, seed=0, backend=backend, folder=tmp_path)
+    in_memory = knn(points, 4, seed=0, backend=backend)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["distances.npy", "ids.npy"]
+    assert np.array_equal(np.load(tmp_path / "ids.npy"), in_memory.ids)
+    assert np.array_equal(np.load(tmp_path / "distances.npy"), in_memory.distances)
+    assert np.array_equal(found.ids, in_memory.ids)
+
+
+def test_points_that_are_all_one_are_neighbours_of_each_other():
+    found = knn(np.full((3_000, 3), 2.5, np.float32), 5, seed=0, backend="partitioned")
+    assert (found.distances == 0).all()
+    assert found.recall == 1.0

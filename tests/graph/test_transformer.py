@@ -236,4 +236,4 @@ def test_scanpy_gets_the_same_above_the_size_where_its_own_search_is_approximate
 def test_without_faiss_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        KNNTransformer(n_neighbors=3).fit(some_points(20))
+        KNNTransformer(n_neighbors=3, backend="hnsw").fit(some_points(20))

@@ -5,7 +5,8 @@
 Of every size a subset of the points is drawn. The neighbours of a sample of it are searched exactly; the recall of
 each system is its share of these. scrcl is told the recall to reach and chooses for itself. Of each peer a grid of
 settings is tried at that size, and of those that reach the recall the fastest is taken (of those that do not, where
-none does, the one with the highest recall). Then all systems run in turn, in rounds, each in a process of its own.
+none does, the one with the highest recall). With --narrow N only the grid of the first size is tried whole; after it
+the N that did best at the size before, and that of most recall. Then all systems run in turn, in rounds, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -56,9 +57,12 @@ class _Task:
         _say(f"{self.n:,} {system} {found or error}")
         return {"failed": error, "setting": setting} if found is None else found
 
-    def tune(self, system: str) -> list[dict[str, Any]]:
-        """Try the settings of a peer; what each that ended found and took."""
-        found, error = self._child(system, grid(system, self.k), "--tune", str(self.recall))
+    def tune(
+        self, system: str, settings: list[dict[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """Try settings of a peer, or its grid; what each that ended found and took."""
+        settings = settings or grid(system, self.k)
+        found, error = self._child(system, settings, "--tune", str(self.recall))
         for one in found or []:
             _say(f"{self.n:,} {system} tried {one}")
         if error is not None:
@@ -123,11 +127,23 @@ def _find_truth(task: _Task, n_queries: int) -> None:
     np.savez(task.folder / "truth.npz", queries=queries, squared=squared)
 
 
-def _choose(system: str, task: _Task) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+def promising(tried: list[dict[str, Any]], n_settings: int, recall: float) -> list[dict[str, Any]]:
+    """Return the settings to try at a larger size: the quickest that did, and that of most recall."""
+    quickest = sorted(tried, key=lambda one: (one["recall"] < recall, one["seconds"]))
+    best = [*quickest[:n_settings], max(tried, key=lambda one: one["recall"])]
+    settings = [{**one["setting"]} for one in best]
+    for setting in settings:
+        setting.pop("effort", None)
+    return [one for place, one in enumerate(settings) if one not in settings[:place]]
+
+
+def _choose(
+    system: str, task: _Task, settings: list[dict[str, Any]] | None
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Return the setting to run, and all that was tried; None where every try failed."""
     if system.partition(":")[0] == "scrcl":
         return {"seed": task.seed, "recall": task.recall}, []
-    tried = task.tune(system)
+    tried = task.tune(system, settings)
     reached = sorted((one for one in tried if task.reaches(one)), key=lambda one: one["seconds"])
     if not reached:
         return max(tried, key=lambda one: one["recall"])["setting"] if tried else None, tried
@@ -138,9 +154,14 @@ def _choose(system: str, task: _Task) -> tuple[dict[str, Any] | None, list[dict[
     return min(reached, key=lambda one: one["seconds"])["setting"], tried
 
 
-def compare(task: _Task, systems: list[str], repeats: int) -> dict[str, Any]:
-    """Tune each system, then run all in turn."""
-    chosen = {system: _choose(system, task) for system in systems}
+def compare(
+    task: _Task,
+    systems: list[str],
+    repeats: int,
+    settings: dict[str, list[dict[str, Any]]] | None = None,
+) -> dict[str, Any]:
+    """Tune each system (over ``settings``, or its grid), then run all in turn."""
+    chosen = {system: _choose(system, task, (settings or {}).get(system)) for system in systems}
     runs: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
     for number in range(repeats):
         # Each round begins with another system.
@@ -257,6 +278,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--queries", type=int, default=2_000, help="points whose truth is known")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument(
+        "--narrow",
+        type=int,
+        help="try so many settings that did best at the size before, and that of most recall, not the grid",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -266,6 +292,17 @@ def _parser() -> argparse.ArgumentParser:
         help="Markdown file to write, with a .json beside it",
     )
     return parser
+
+
+def _narrowed(
+    found: list[dict[str, Any]], args: argparse.Namespace
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the settings worth trying after the size before; nothing where grids are tried whole."""
+    if not found or args.narrow is None:
+        return {}
+    tried = {name: one["tried"] for name, one in found[-1]["systems"].items()}
+    tried = {name: [one for one in all_ if "failed" not in one] for name, all_ in tried.items()}
+    return {name: promising(all_, args.narrow, args.recall) for name, all_ in tried.items() if all_}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -286,7 +323,7 @@ def main(arguments: list[str] | None = None) -> None:
             task = _Task(Path(folder), n, args.k, args.recall, args.threads, args.seed)
             _draw(args.points, task, args.dims)
             _find_truth(task, args.queries)
-            found.append(compare(task, args.systems, args.repeats))
+            found.append(compare(task, args.systems, args.repeats, _narrowed(found, args)))
         text = _write(args, found)
     print(text)
 

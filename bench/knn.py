@@ -6,7 +6,8 @@ Of every size a subset of the points is drawn. The neighbours of a sample of it 
 each system is its share of these. scrcl is told the recall to reach and chooses for itself. Of each peer a grid of
 settings is tried at that size, and of those that reach the recall the fastest is taken (of those that do not, where
 none does, the one with the highest recall). With --narrow N only the grid of the first size is tried whole; after it
-the N that did best at the size before, and that of most recall. Then all systems run in turn, in rounds, each in a process of its own.
+the N that did best at the size before, and that of most recall. Then all systems run in turn, in rounds, each in a
+process of its own.
 """
 
 from __future__ import annotations

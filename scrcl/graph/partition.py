@@ -135,5 +135,6 @@ def coarse_centroids(points: FloatArray, n_lists: int, *, seed: int) -> FloatArr
     random = stream(seed, "graph.partition")
     n_rows = max(n_lists, min(len(points), n_lists * SAMPLE_ROWS_PER_LIST, SAMPLE_MOST_ROWS))
     sample = points[np.sort(random.choice(len(points), n_rows, replace=False, shuffle=False))]
+    release(points)
     start = sample[np.sort(random.choice(n_rows, n_lists, replace=False, shuffle=False))]
     return kmeans(sample, n_lists, seed=seed, init=start, n_iter=TRAINING_ITERATIONS).centroids

@@ -59,9 +59,10 @@ class PartitionedSearcher:
         self._starts = np.asarray(lists.starts, np.int64)
         self._centroids = np.array(lists.centroids)
         self._centroid_halves = half_norms(self._centroids)
-        self._halves = np.concatenate(
-            [half_norms(self._points[a:b]) for a, b in row_blocks(len(points), NORM_ROWS)]
-        )
+        self._halves = np.empty(len(points), np.float32)
+        for start, stop in row_blocks(len(points), NORM_ROWS):
+            self._halves[start:stop] = half_norms(self._points[start:stop])
+            release(self._points)
         self._n_visits = min(FIRST_VISITS, lists.n_lists)
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:

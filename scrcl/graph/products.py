@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401 - the BLAS of compiled code: only when loaded it can be held
 from numba.extending import register_jitable
 
 from scrcl.io.compiled import compiled

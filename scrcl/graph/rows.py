@@ -72,6 +72,7 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
     """Raise InputError naming the first row with NaN or infinity; reads the rows in blocks."""
     for start, stop in row_blocks(len(points), CHECK_ROWS):
         finite = np.isfinite(points[start:stop]).all(axis=1)
+        release(points)
         if not finite.all():
             row = start + int(np.argmin(finite))
             msg = (

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.sample_data import lists_of
 from scrcl.engine.cluster import cluster
 from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
 from scrcl.engine.pipeline import STAGES, run_pipeline
 from scrcl.engine.stage import Stage
 from scrcl.engine.views import training_inputs
+from scrcl.graph.partition import partition
 from scrcl.train.batch import BatchSource
 from scrcl.train.infer import EMBEDDING, embed_all
 from scrcl.train.loop import train
@@ -54,7 +54,9 @@ def agreement(
             train={"batch_cells": batch_cells, "steps": steps},
         )
         inputs, kept = _inputs(path, config)
-        inputs = replace(inputs, order=np.asarray(lists_of(inputs.x, list_cells).order))
+        inputs = replace(
+            inputs, order=np.asarray(partition(inputs.x, seed=0, list_rows=list_cells).order)
+        )
         for piece in pieces:
             for means in negatives:
                 changed = with_pieces(config.train, piece, negatives=means)

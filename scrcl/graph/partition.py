@@ -1,8 +1,8 @@
 """Points in lists around centroids: what search, storage order and batches share.
 
-Centroids are k-means means of a sample; every point goes to the nearest. Lists stand in the order of a
-walk along the minimum spanning tree of the centroids, so that what lies together in space lies together
-in the order.
+Centroids are k-means means of a sample, themselves put into groups, so that the nearest of thousands are
+found among those of a few groups. Lists stand in the order of a walk along the minimum spanning tree of the
+groups, and of the centroids within each: what lies together in space lies together in the order.
 """
 
 from __future__ import annotations
@@ -15,23 +15,37 @@ import numpy as np
 from scrcl._atomic import atomic_folder
 from scrcl._random import stream
 from scrcl.errors import InputError, StoreError
-from scrcl.graph.kmeans import assign, kmeans
-from scrcl.graph.rows import RowWriter, as_points, release, require_finite, row_blocks
+from scrcl.graph.centroids import CentroidSearch
+from scrcl.graph.kmeans import kmeans
+from scrcl.graph.rows import (
+    RowWriter,
+    as_points,
+    cores,
+    for_each_block,
+    index_dtype,
+    release,
+    require_finite,
+    row_blocks,
+)
 from scrcl.graph.walk import walk
+from scrcl.io.parts import row_starts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["LIST_ROWS", "Partition", "coarse_centroids", "partition", "write_in_order"]
 
-LIST_ROWS = 1_024
-"""Points of a list, in the mean. Lists of 128 need half the comparisons for the same recall, but in
-matrix products too small to run at full rate, and their centroids are eight times as many."""
-SAMPLE_ROWS_PER_LIST = 40
+LIST_ROWS = 256
+"""Points of a list, in the mean. Larger lists need more comparisons for the same recall (1,024: at a million
+points 1.7 times as many); smaller ones make matrix products too small to run at full rate."""
+GROUP_LISTS = 64
+"""Lists of a group, in the mean."""
+ASSIGN_ROWS = 16_384
+SAMPLE_ROWS_PER_LIST = 24
 SAMPLE_MOST_ROWS = 262_144
 TRAINING_ITERATIONS = 6
 COPY_ROWS = 65_536
@@ -39,10 +53,12 @@ COPY_ROWS = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Every point in one list; lists in the order of a walk over their centroids."""
+    """Every point in one list; lists in groups, both in the order of a walk over their centroids."""
 
     centroids: NDArray[np.float32]
     """shape (n_lists, n_dims)"""
+    groups: NDArray[np.int64]
+    """shape (n_groups + 1,): group ``i`` is lists ``groups[i]`` to ``groups[i + 1]``"""
     order: NDArray[np.int64]
     """shape (n_points,): the points of the first list, ascending, then those of the second, ..."""
     starts: NDArray[np.int64]
@@ -112,13 +128,36 @@ def partition(
         )
         raise InputError(msg)
     require_finite(points)
-    centroids = coarse_centroids(points, max(1, round(len(points) / list_rows)), seed=seed)
-    centroids = centroids[walk(centroids)]
-    labels = assign(points, centroids, n_workers=n_workers)
+    centroids, groups = _grouped(
+        coarse_centroids(points, max(1, round(len(points) / list_rows)), seed=seed), seed
+    )
+    near = CentroidSearch(centroids, groups)
+    labels = np.empty(len(points), index_dtype(len(centroids)))
+
+    def assign_rows(start: int, stop: int) -> None:
+        labels[start:stop] = near.lists(points[start:stop], 1)[:, 0]
+        release(points)
+
+    for_each_block(
+        assign_rows, row_blocks(len(points), ASSIGN_ROWS), n_workers=n_workers or cores()
+    )
     order = np.argsort(labels, kind="stable")
-    starts = np.zeros(len(centroids) + 1, np.int64)
-    starts[1:] = np.cumsum(np.bincount(labels, minlength=len(centroids)))
-    return Partition(centroids, order, starts)
+    return Partition(
+        centroids, groups, order, row_starts(np.bincount(labels, minlength=len(centroids)))
+    )
+
+
+def _grouped(
+    centroids: NDArray[np.float32], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Put centroids into groups; return them in the order of the walk, and where groups begin."""
+    n_groups = max(1, len(centroids) // GROUP_LISTS)
+    start = centroids[:: max(len(centroids) // n_groups, 1)][:n_groups]
+    found = kmeans(centroids, n_groups, seed=seed, init=start, n_iter=TRAINING_ITERATIONS)
+    members = [np.flatnonzero(found.labels == group) for group in walk(found.centroids)]
+    members = [lists[walk(centroids[lists])] for lists in members if len(lists)]
+    order: IntArray = np.concatenate(members)
+    return centroids[order], row_starts(np.array([len(lists) for lists in members]))
 
 
 def write_in_order(points: FloatArray, order: NDArray[np.int64], out: Path) -> FloatArray:
@@ -130,7 +169,7 @@ def write_in_order(points: FloatArray, order: NDArray[np.int64], out: Path) -> F
     return as_points(np.load(out, mmap_mode="r"))
 
 
-def coarse_centroids(points: FloatArray, n_lists: int, *, seed: int) -> FloatArray:
+def coarse_centroids(points: FloatArray, n_lists: int, *, seed: int) -> NDArray[np.float32]:
     """Return the means that k-means finds on a sample: float32, shape (n_lists, n_dims)."""
     random = stream(seed, "graph.partition")
     n_rows = max(n_lists, min(len(points), n_lists * SAMPLE_ROWS_PER_LIST, SAMPLE_MOST_ROWS))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.graph.centroids import CentroidSearch
 from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, measured, visits_of
 from scrcl.graph.ranked import sort_by_distance
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PartitionedSearcher"]
 
-FIRST_VISITS = 2
+FIRST_VISITS = 4
 SPARE = 3
 """Candidates beyond ``k``: as many may be misplaced by the rounding of products."""
 NORM_ROWS = 65_536
@@ -57,8 +58,7 @@ class PartitionedSearcher:
             else write_in_order(points, self.order, folder / "ordered.npy")
         )
         self._starts = np.asarray(lists.starts, np.int64)
-        self._centroids = np.array(lists.centroids)
-        self._centroid_halves = half_norms(self._centroids)
+        self._near = CentroidSearch(lists.centroids, lists.groups)
         self._halves = np.empty(len(points), np.float32)
         for start, stop in row_blocks(len(points), NORM_ROWS):
             self._halves[start:stop] = half_norms(self._points[start:stop])
@@ -75,13 +75,11 @@ class PartitionedSearcher:
             ascending.
         """
         with one_blas_thread():
-            lists = least_products(
-                queries, self._centroids, self._centroid_halves, self._n_visits
-            ).rows
+            lists = self._near.lists(queries, self._n_visits)
             found = None
             # The nearest list first: what it leaves to the others is little, and soon scanned.
             for visited in (lists[:, :1], lists[:, 1:]):
-                visitors, visits = visits_of(visited, len(self._centroids))
+                visitors, visits = visits_of(visited, self._near.n_lists)
                 found = least_products(
                     queries,
                     self._points,
@@ -101,11 +99,11 @@ class PartitionedSearcher:
 
     def look_further(self) -> bool:
         """Visit a tenth more lists from now on; False where all are visited."""
-        if self._n_visits == len(self._centroids):
+        if self._n_visits == self._near.n_lists:
             return False
-        self._n_visits = min(len(self._centroids), self._n_visits + max(1, self._n_visits // 10))
+        self._n_visits = min(self._near.n_lists, self._n_visits + max(1, self._n_visits // 10))
         return True
 
     def effort(self) -> dict[str, float]:
         """Return the number of lists, and of those that are searched."""
-        return {"lists": len(self._centroids), "lists_searched": self._n_visits}
+        return {"lists": self._near.n_lists, "lists_searched": self._n_visits}

@@ -93,7 +93,7 @@ def visits_of(lists: IntArray, n_lists: int) -> tuple[NDArray[np.int64], NDArray
     Parameters
     ----------
     lists
-        ndarray of int64, shape (n_queries, n_visits).
+        ndarray of int64, shape (n_queries, n_visits); -1 for none.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def visits_of(lists: IntArray, n_lists: int) -> tuple[NDArray[np.int64], NDArray
         shape (n_lists + 1,).
     """
     visits = np.zeros(n_lists + 1, np.int64)
-    visits[1:] = np.cumsum(np.bincount(lists.ravel(), minlength=n_lists))
-    visitors = np.empty(lists.size, np.int64)
+    visits[1:] = np.cumsum(np.bincount(lists[lists >= 0], minlength=n_lists))
+    visitors = np.empty(visits[-1], np.int64)
     compiled(_by_list)(lists, visits[:-1].copy(), visitors)
     return visitors, visits
 
@@ -177,8 +177,9 @@ def _by_list(lists: IntArray, ends: IntArray, visitors: IntArray) -> None:
     for query in range(lists.shape[0]):
         for visit in range(lists.shape[1]):
             at = lists[query, visit]
-            visitors[ends[at]] = query
-            ends[at] += 1
+            if at >= 0:
+                visitors[ends[at]] = query
+                ends[at] += 1
 
 
 def _measure(queries: FloatArray, points: FloatArray, rows: IntArray, squared: FloatArray) -> None:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Parts", "index_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
 
 
-def row_starts(lengths: IntArray) -> IntArray:
+def row_starts(lengths: IntArray) -> NDArray[np.int64]:
     """Return where each row begins, and the end: int64, shape (n_rows + 1,)."""
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=starts[1:])

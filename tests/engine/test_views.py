@@ -28,7 +28,7 @@ def run_with(cells, out, *changes, order=None):
     shutil.rmtree(kept, ignore_errors=True)
     if order is not None:
         starts = np.array([0, 100, 240])
-        Partition(np.zeros((2, 12), np.float32), order, starts).save(kept)
+        Partition(np.zeros((2, 12), np.float32), np.array([0, 2]), order, starts).save(kept)
     run_pipeline([cells], out, config, until="embed")
     return trained(out)
 

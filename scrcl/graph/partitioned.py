@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PartitionedSearcher"]
 
 FIRST_VISITS = 4
+PHASES = (1, 4)
+"""Visits before the second round of lists, and before the third."""
 SPARE = 3
 """Candidates beyond ``k``: as many may be misplaced by the rounding of products."""
 NORM_ROWS = 65_536
@@ -77,8 +79,8 @@ class PartitionedSearcher:
         with one_blas_thread():
             lists = self._near.lists(queries, self._n_visits)
             found = None
-            # The nearest list first: what it leaves to the others is little, and soon scanned.
-            for visited in (lists[:, :1], lists[:, 1:]):
+            # The nearest lists first: what they leave to the others is little, and soon scanned.
+            for visited in np.split(lists, PHASES, axis=1):
                 visitors, visits = visits_of(visited, self._near.n_lists)
                 found = least_products(
                     queries,

@@ -27,7 +27,9 @@ TILE_QUERIES = 256
 TILE_ROWS = 1_024
 """A tile of products in float32 takes 1 MiB at most: it is scanned while it is in the cache."""
 SCAN = 128
-"""Products compared at once; only where one of them is small enough are they looked at singly."""
+"""Products compared at once; only where one of them is small enough are they looked at again, ..."""
+FINE_SCAN = 16
+"""... so many at once, and then singly."""
 
 
 class Candidates(NamedTuple):
@@ -116,6 +118,14 @@ def measured(queries: FloatArray, points: FloatArray, rows: IntArray) -> NDArray
 
 
 @register_jitable  # type: ignore[untyped-decorator]
+def _any_below(part: FloatArray, half: FloatArray, limit: float) -> bool:
+    near = False
+    for j in range(len(part)):  # without a branch, so that it is done 16 at a time
+        near |= half[j] - part[j] < limit
+    return near
+
+
+@register_jitable  # type: ignore[untyped-decorator]
 def _scan(
     tile: FloatArray,
     halves: FloatArray,
@@ -124,26 +134,25 @@ def _scan(
     rows: IntArray,
     values: FloatArray,
 ) -> None:
-    last_place = values.shape[1] - 1
+    last_place, n_rows = values.shape[1] - 1, tile.shape[1]
     for at in range(tile.shape[0]):
         kept, kept_rows = values[asking[at]], rows[asking[at]]
-        limit = kept[last_place]
-        for start in range(0, tile.shape[1], SCAN):
-            part, half = tile[at, start : start + SCAN], halves[start : start + SCAN]
-            any_near = False
-            for j in range(len(part)):  # without a branch, so that it is done 16 at a time
-                any_near |= half[j] - part[j] < limit
-            if not any_near:
+        for start in range(0, n_rows, SCAN):
+            end = min(start + SCAN, n_rows)
+            if not _any_below(tile[at, start:end], halves[start:end], kept[last_place]):
                 continue
-            for j in range(len(part)):
-                value = half[j] - part[j]
-                if value < limit:
-                    place = last_place
-                    while place > 0 and kept[place - 1] > value:
-                        kept[place], kept_rows[place] = kept[place - 1], kept_rows[place - 1]
-                        place -= 1
-                    kept[place], kept_rows[place] = value, first + start + j
-                    limit = kept[last_place]
+            for inner in range(start, end, FINE_SCAN):
+                part, half = tile[at, inner : min(inner + FINE_SCAN, end)], halves[inner:end]
+                if not _any_below(part, half, kept[last_place]):
+                    continue
+                for j in range(len(part)):
+                    value = half[j] - part[j]
+                    if value < kept[last_place]:
+                        place = last_place
+                        while place > 0 and kept[place - 1] > value:
+                            kept[place], kept_rows[place] = kept[place - 1], kept_rows[place - 1]
+                            place -= 1
+                        kept[place], kept_rows[place] = value, first + inner + j
 
 
 def _visit(

@@ -66,6 +66,16 @@ EDGE_BLOCK_BYTES = 64 * 10**6
 PAIR_BLOCK_BYTES = 90 * 10**6
 """Edges and distances at work while they are written into the result; measured."""
 
+MAP_BYTES = 1 << 28
+"""Bytes under which a memory map's pages are kept where rows are read at random."""
+
+PLACE_BYTES = 20
+"""Place of a cell in the order of the partition and back, its list, and its length."""
+
+SEARCH_BYTES = 200 * 10**6
+"""Blocks of queries that are searched at once with the lists they visit, or the sample that centroids are
+learned from."""
+
 CHOSEN_SHARE = 2.0
 """Stored values of a chosen gene, for each of an average gene."""
 
@@ -82,8 +92,9 @@ class Shape:
         Batches whose genes are chosen apart.
     n_genes, n_comps, n_features
         Selected genes, principal components, and columns that the encoders read.
-    n_neighbors, dim, refined_dim
-        As in the settings.
+    n_neighbors, fanout, dim, refined_dim
+        Neighbours searched of a cell, and the most that training draws (all where None); widths as in
+        the settings.
     batch_cells, n_drawn
         Seed cells of a batch, and cells drawn beside them as negatives.
     by_genes
@@ -104,6 +115,7 @@ class Shape:
     n_drawn: int
     n_vars: int = 20_000
     n_batches: int = 1
+    fanout: int | None = None
     by_genes: bool = False
     gram: bool = True
 
@@ -153,7 +165,10 @@ class Shape:
 
     def _anchors(self, n_seeds: int) -> float:
         """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
-        drawn = min(n_seeds, self.n_cells) * (1 + MORE_NEIGHBORS * self.n_neighbors)
+        neighbors = MORE_NEIGHBORS * self.n_neighbors
+        if self.fanout is not None:
+            neighbors = min(neighbors, self.fanout)
+        drawn = min(n_seeds, self.n_cells) * (1 + neighbors)
         return self.n_cells * -math.expm1(-drawn / self.n_cells)
 
 
@@ -228,9 +243,13 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         # The allocator keeps what the products took.
         "reduce": replace(products, disk_bytes=4 * n * shape.n_comps),
         "graph": Need(
-            learning(8 * shape.n_comps + 8 * k + NODE_BYTES),
-            dense + min(EDGE_BLOCK_BYTES, 60 * n * k),
-            int(n * (8 * k + 8 + 4 * edges)),
+            learning(NODE_BYTES + PLACE_BYTES)
+            # The points and their copy in order, ids and distances: pages of larger maps are let go.
+            + 2 * min(4 * n * shape.n_comps, MAP_BYTES)
+            + 2 * min(4 * n * k, MAP_BYTES),
+            max(min(EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
+            # The copy in order is gone when edges are written.
+            int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps))),
         ),
         # The Gram matrix, and blocks of its rows as distances and their order.
         "genes": Need(

@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,8 +83,17 @@ def _scrcl(
 ) -> tuple[Any, dict[str, Any]]:
     from scrcl.graph.knn import knn
 
-    found = knn(points, k, seed=setting["seed"], backend=backend, recall_target=setting["recall"])
-    return found.ids, {"backend": found.backend, "own_recall": found.recall}
+    with TemporaryDirectory(prefix="scrcl-knn-") as folder:  # as in a run, results are files
+        found = knn(
+            points,
+            k,
+            seed=setting["seed"],
+            backend=backend,
+            recall_target=setting["recall"],
+            folder=Path(folder),
+        )
+        said = {"backend": found.backend, "own_recall": found.recall, "effort": found.effort}
+        return found.ids, said
 
 
 def _pynndescent(points: Any, k: int, setting: dict[str, Any], threads: int) -> Any:

@@ -10,6 +10,7 @@ from bench import (
     genes,
     knn,
     knn_peers,
+    order,
     reduce,
     reduce_decode,
     reduce_peers,
@@ -299,3 +300,22 @@ def test_gene_graphs_are_compared_by_metric_with_all_cells_and_between_halves(tm
         ):
             assert row["agrees"] > 0.99
     assert out.read_text().count("| plain | 300 | 150 |") == 3
+
+
+def test_the_order_of_cells_is_measured_by_list_and_read(tmp_path):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(scale=5, size=(20, 6))
+    np.save(
+        tmp_path / "points.npy", centres[rng.integers(20, size=1_500)] + rng.normal(size=(1_500, 6))
+    )
+    out = tmp_path / "order.md"
+    order.main(
+        [
+            *["--points", str(tmp_path / "points.npy"), "--n", "1000", "--dims", "6", "--k", "5"],
+            *["--reads", "64", "--lists", "32,64", "--out", str(out)],
+        ]
+    )
+    rows = {one["order"]: one for one in json.loads(out.with_suffix(".json").read_text())}
+    assert list(rows) == ["as they came", "shuffled", "lists of 32", "lists of 64"]
+    assert rows["lists of 64"]["inside"] > 2 * rows["shuffled"]["inside"]
+    assert "| lists of 64 | 64 |" in out.read_text()

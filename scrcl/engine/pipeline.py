@@ -134,10 +134,10 @@ def run_matrix(
     """
     stages = stages_until(stages, until)
     header = open_matrix(None)
-    check_input(header, config)
+    names = [stage.name for stage in stages]
+    check_input(header, config, stages=names)
     keep_apart(header.identity, out)
     resolve_device(config.device)
-    names = [stage.name for stage in stages]
     named = read_named(header, config)
     shape = shape_of(header, config, n_batches=named.n_batches)
     budget = plan_budget(config.memory, shape, stages=names)
@@ -169,8 +169,17 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
     return stages[: names.index(until) + 1]
 
 
-def check_input(matrix: CellMatrix, config: RunConfig) -> None:
-    """Refuse from the header what could only fail later."""
+def check_input(
+    matrix: CellMatrix, config: RunConfig, *, stages: Sequence[str] | None = None
+) -> None:
+    """Refuse from the header what could only fail later, in ``stages`` (all)."""
+    k, padded = config.graph.n_neighbors, config.spatial or config.graph.balanced
+    if (stages is None or "graph" in stages) and not padded and matrix.n_obs <= k:
+        message = (
+            f"graph.n_neighbors must be less than the number of cells ({matrix.n_obs}); got {k}. "
+            "Set graph.n_neighbors lower, or give more cells."
+        )
+        raise InputError(message)
     if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
         message = (
             f"n_clusters must be at most the number of cells ({matrix.n_obs}); "

@@ -95,6 +95,7 @@ def searcher_of(
     device: str = "cpu",
     lists: Partition | None = None,
     folder: Path | None = None,
+    n_workers: int | None = None,
 ) -> Searcher:
     """Make the searcher of a backend that was chosen.
 
@@ -108,9 +109,12 @@ def searcher_of(
         A partition of the points for "partitioned"; made where None.
     folder
         Where "partitioned" may keep a copy of the points; in memory where None.
+    n_workers
+        Threads that make a partition; one for each core where None.
     """
     if backend == "partitioned":
-        return PartitionedSearcher(points, lists or partition(points, seed=seed), folder=folder)
+        lists = lists or partition(points, seed=seed, n_workers=n_workers)
+        return PartitionedSearcher(points, lists, folder=folder)
     if backend == "ivf":
         n_lists = max(1, min(round(2 * np.sqrt(len(points))), len(points) // IVF_LEAST_ROWS))
         return IvfSearcher(points, coarse_centroids(points, n_lists, seed=seed), device=device)

@@ -6,6 +6,7 @@ searched exactly, the wanted share of true neighbours is found.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,7 @@ from scrcl.graph.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -96,8 +97,7 @@ def knn(
         A `partition` of the points for "partitioned"; made where None.
     folder
         Where ``ids.npy`` and ``distances.npy`` are written, and opened as memory maps, and where
-        "partitioned" keeps a copy of the points while it works. Without it, results are in memory,
-        and the copy is in the system's temporary folder.
+        "partitioned" keeps a copy of the points while it works; in memory, both, where None.
     memory
         Bytes that "auto" may let an index take.
     block_rows
@@ -124,9 +124,16 @@ def knn(
     exact = ExactSearcher(points)
     ids = _array(folder, "ids", (n_points, k), index_dtype(n_points))
     distances = _array(folder, "distances", (n_points, k), np.dtype(np.float32))
-    with TemporaryDirectory(dir=folder, prefix="points-") as scratch:
+    with _scratch(folder) as scratch:
         searcher = searcher_of(
-            name, points, k, seed=seed, device=device, lists=lists, folder=Path(scratch)
+            name,
+            points,
+            k,
+            seed=seed,
+            device=device,
+            lists=lists,
+            folder=scratch,
+            n_workers=workers,
         )
 
         def find(searcher: Searcher, rows: IntArray) -> tuple[IntArray, FloatArray]:
@@ -175,6 +182,16 @@ def _array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dty
     if folder is None:
         return np.empty(shape, dtype)
     return open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+
+@contextmanager
+def _scratch(folder: Path | None) -> Iterator[Path | None]:
+    """Give a folder inside ``folder`` for the time of the block."""
+    if folder is None:
+        yield None
+        return
+    with TemporaryDirectory(dir=folder, prefix="points-") as scratch:
+        yield Path(scratch)
 
 
 def _others(

@@ -201,6 +201,16 @@ def test_other_coordinates_are_another_run(tmp_path, config):
         run_matrix(lambda _: from_anndata(adata), tmp_path / "out", spatial)
 
 
+def test_fewer_cells_than_neighbours_are_refused_before_anything_is_written(tmp_path, config):
+    make_cells()[:8].copy().write_h5ad(tmp_path / "few.h5ad")
+    settings = config.model_copy(update={"n_clusters": 2})
+    with pytest.raises(InputError, match=r"graph.n_neighbors must be less than .* \(8\); got 8"):
+        run_pipeline([tmp_path / "few.h5ad"], tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+    done = run_pipeline([tmp_path / "few.h5ad"], tmp_path / "out", settings, until="reduce")
+    assert done.stages[-1]["name"] == "reduce"
+
+
 def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config):
     adata = make_cells(spatial=True)
     adata.obsm["spatial"][7, 0] = np.nan

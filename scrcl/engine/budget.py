@@ -95,6 +95,8 @@ class Shape:
     n_neighbors, fanout, dim, refined_dim
         Neighbours searched of a cell, and the most that training draws (all where None); widths as in
         the settings.
+    index_bytes
+        What the search of neighbours holds of a cell, beyond what "partitioned" does.
     batch_cells, n_drawn
         Seed cells of a batch, and cells drawn beside them as negatives.
     by_genes
@@ -116,6 +118,7 @@ class Shape:
     n_vars: int = 20_000
     n_batches: int = 1
     fanout: int | None = None
+    index_bytes: int = 0
     by_genes: bool = False
     gram: bool = True
 
@@ -243,7 +246,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         # The allocator keeps what the products took.
         "reduce": replace(products, disk_bytes=4 * n * shape.n_comps),
         "graph": Need(
-            learning(NODE_BYTES + PLACE_BYTES)
+            learning(NODE_BYTES + PLACE_BYTES + shape.index_bytes)
             # The points and their copy in order, ids and distances: pages of larger maps are let go.
             + 2 * min(4 * n * shape.n_comps, MAP_BYTES)
             + 2 * min(4 * n * k, MAP_BYTES),

@@ -101,17 +101,26 @@ def _partition(run: Run, named: Named) -> Partition:
     """Cut the cells into lists, of the space that their neighbours are searched in."""
     from scrcl.graph.partition import partition
 
+    points: FloatArray
     if named.coordinates is not None:
-        return partition(_apart(named.coordinates, named.samples), seed=run.config.seed)
-    return partition(run.array("reduce", "scores"), seed=run.config.seed)
+        points = _apart(named.coordinates, named.samples)
+    else:
+        points = run.array("reduce", "scores")
+    return partition(points, seed=run.config.seed, n_workers=_n_workers(run))
+
+
+def _n_workers(run: Run) -> int:
+    """Return as many threads as there are cores, and memory for."""
+    from scrcl.graph.rows import cores
+
+    return min(cores(), run.budget.n_workers)
 
 
 def _apart(coordinates: FloatArray, samples: Batches | None) -> FloatArray:
     """Lay samples beside each other, further apart than they are wide."""
     points: FloatArray = coordinates - coordinates.min(axis=0)
-    if samples is None:
-        return points
-    return np.column_stack([points, samples.codes * (2 * float(points.max()) + 1)])
+    points = points / max(float(points.max()), 1e-30)
+    return points if samples is None else np.column_stack([points, 2.0 * samples.codes])
 
 
 def _locality(graph: Graph, lists: Partition) -> dict[str, Any]:
@@ -152,6 +161,7 @@ def _neighbours(run: Run, named: Named, lists: Partition, folder: Path) -> KnnRe
             lists=lists,
             folder=folder,
             memory=run.config.memory,
+            n_workers=_n_workers(run),
             on_rows=run.count("graph", len(scores)),
         )
     np.save(folder / "ids.npy", found.ids)
@@ -176,6 +186,8 @@ def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:
             device=device,
             memory=run.config.memory,
         )
+        # A batch of few cells is no graph for others to walk.
+        name = "exact" if len(points) < 2 * config.n_neighbors + 32 else name
         return searcher_of(name, points, config.n_neighbors, seed=seed, device=device)
 
     n_batches = len(np.unique(batches.codes))

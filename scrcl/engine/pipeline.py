@@ -173,7 +173,7 @@ def check_input(
     matrix: CellMatrix, config: RunConfig, *, stages: Sequence[str] | None = None
 ) -> None:
     """Refuse from the header what could only fail later, in ``stages`` (all)."""
-    k, padded = config.graph.n_neighbors, config.spatial or config.graph.balanced
+    k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
     if (stages is None or "graph" in stages) and not padded and matrix.n_obs <= k:
         message = (
             f"graph.n_neighbors must be less than the number of cells ({matrix.n_obs}); got {k}. "
@@ -236,6 +236,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_features=n_genes if train.features == "hvg" else n_comps,
         n_neighbors=n_neighbors,
         fanout=train.fanout,
+        index_bytes=_index_bytes(config, n_comps, n_neighbors),
         dim=train.dim,
         refined_dim=train.refined_dim,
         batch_cells=train.batch_cells,
@@ -244,6 +245,18 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_batches=n_batches,
         by_genes=matrix.layout == "csc",
         gram=uses_gram(config.reduce.solver, n_genes),
+    )
+
+
+def _index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
+    """Return what a search that keeps points or neighbours in memory holds of a cell."""
+    found, copy = 8 * n_neighbors, 4 * n_comps
+    if config.spatial:
+        return found + 150
+    if config.graph.balanced:
+        return found + 2 * copy
+    return {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}.get(
+        config.graph.backend, 0
     )
 
 

@@ -114,6 +114,12 @@ def searcher_of(
     """
     if backend == "partitioned":
         lists = lists or partition(points, seed=seed, n_workers=n_workers)
+        if len(lists.order) != len(points):
+            msg = (
+                f"lists must be a partition of the {len(points)} points; got one of "
+                f"{len(lists.order)}. Make it of the same points."
+            )
+            raise InputError(msg)
         return PartitionedSearcher(points, lists, folder=folder)
     if backend == "ivf":
         n_lists = max(1, min(round(2 * np.sqrt(len(points))), len(points) // IVF_LEAST_ROWS))

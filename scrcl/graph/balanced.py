@@ -42,7 +42,6 @@ SearcherOf: TypeAlias = Callable[["FloatArray"], Searcher]
 
 MOST_BATCHES = 200
 BLOCK_ROWS = 16_384
-EDGE_ROWS = 262_144
 
 
 def neighbors_per_batch(k: int, n_batches: int) -> int:
@@ -139,10 +138,9 @@ def balanced_knn(
 def cross_share(graph: Graph, codes: IntArray) -> float:
     """Return the share of edges whose ends have different ``codes``; 0 where there is no edge."""
     n_across = 0
-    for start, stop in row_blocks(graph.n, EDGE_ROWS):
-        ends = codes[graph.indices[graph.indptr[start] : graph.indptr[stop]]]
+    for start, stop, neighbours in graph.blocks():
         own = np.repeat(codes[start:stop], graph.degrees[start:stop])
-        n_across += int(np.count_nonzero(ends != own))
+        n_across += int(np.count_nonzero(codes[neighbours] != own))
     return n_across / max(len(graph.indices), 1)
 
 

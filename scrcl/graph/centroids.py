@@ -33,24 +33,27 @@ class CentroidSearch:
     """
 
     def __init__(self, centroids: FloatArray, groups: IntArray) -> None:
-        self._centroids = np.ascontiguousarray(centroids)
+        self.centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._centroids = centroids - self.centre
         self._groups = np.asarray(groups, np.int64)
         self._halves = half_norms(self._centroids)
         sums = np.add.reduceat(self._centroids, self._groups[:-1], axis=0, dtype=np.float64)
         self._middles = (sums / np.diff(self._groups)[:, None]).astype(np.float32)
+        self._middle_halves = half_norms(self._middles)
 
     @property
     def n_lists(self) -> int:
         """Number of centroids."""
         return len(self._centroids)
 
-    def lists(self, queries: FloatArray, n: int) -> NDArray[np.int64]:
+    def lists(self, moved: FloatArray, n: int) -> NDArray[np.int64]:
         """Return the ``n`` nearest centroids of each query, nearest first.
 
         Parameters
         ----------
-        queries
-            ndarray of float32, C order, shape (n_queries, n_dims).
+        moved
+            ndarray of float32, C order, shape (n_queries, n_dims): queries less ``centre``, for products
+            lose the digits that all points have in common.
 
         Returns
         -------
@@ -61,10 +64,10 @@ class CentroidSearch:
         mean_lists = self.n_lists / n_groups
         n_visits = min(n_groups, max(LEAST_GROUPS, int(np.ceil(WIDTH * n / mean_lists))))
         with one_blas_thread():
-            near = least_products(queries, self._middles, half_norms(self._middles), n_visits)
+            near = least_products(moved, self._middles, self._middle_halves, n_visits)
             visitors, visits = visits_of(near.rows, n_groups)
             return least_products(
-                queries,
+                moved,
                 self._centroids,
                 self._halves,
                 n,

@@ -56,9 +56,9 @@ class DescentSearcher:
         """Search a wider fringe from now on; False where it is as wide as makes sense."""
         if self._epsilon >= MOST_EPSILON:
             return False
-        self._epsilon += 0.1
+        self._epsilon = min(MOST_EPSILON, round(self._epsilon + 0.1, 1))
         return True
 
     def effort(self) -> dict[str, float]:
         """Return by how much the fringe is wider than the best found."""
-        return {"epsilon": round(self._epsilon, 1)}
+        return {"epsilon": self._epsilon}

@@ -57,7 +57,7 @@ class ExactSearcher:
             ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
             ascending.
         """
-        shape = len(queries), min(k, len(self._points))
+        k = min(k, len(self._points))
         ids: IntArray = np.empty((len(queries), 0), np.int64)
         squared: FloatArray = np.empty((len(queries), 0), np.float32)
         left_out = np.full(len(queries), np.inf)
@@ -73,12 +73,12 @@ class ExactSearcher:
             if found.rows.shape[1] < len(block):
                 left_out = np.minimum(left_out, found.values[:, -1])
             ids, squared = _merge(
-                ids, squared, found.rows + start, measured(queries, block, found.rows), shape[1]
+                ids, squared, found.rows + start, measured(queries, block, found.rows), k
             )
             release(self._points)
         doubtful = np.flatnonzero(~_proven(moved, squared, left_out, longest))
         if len(doubtful):
-            ids[doubtful], squared[doubtful] = pairwise(queries[doubtful], self._points, shape[1])
+            ids[doubtful], squared[doubtful] = pairwise(queries[doubtful], self._points, k)
         return ids, squared
 
     def look_further(self) -> bool:
@@ -122,5 +122,7 @@ def _proven(
     is wrong by at most d roundings of ``|x| |y|``; so are the halves and the distance itself.
     """
     lengths = np.linalg.norm(moved.astype(np.float64), axis=1)
-    slack = (moved.shape[1] + 8) * ROUNDING * (lengths + longest) ** 2
+    # A row longer than this cannot be nearer than the last that was kept.
+    reach = np.minimum(longest, (lengths + np.sqrt(squared[:, -1])) * (1 + 1e-5))
+    slack = (moved.shape[1] + 8) * ROUNDING * (lengths + reach) ** 2
     return np.asarray(squared[:, -1] + slack < 2 * left_out + lengths**2)

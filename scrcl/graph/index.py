@@ -21,7 +21,7 @@ import numpy as np
 
 from scrcl.errors import MissingDependencyError
 from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.rows import row_blocks
+from scrcl.graph.rows import release, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,7 @@ def pairwise(queries: FloatArray, points: FloatArray, k: int) -> tuple[IntArray,
             np.concatenate([squared, near], axis=1),
         )
         ids, squared = ids[:, :k], squared[:, :k]
+        release(points)
     return ids, squared
 
 

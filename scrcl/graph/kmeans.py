@@ -1,8 +1,8 @@
-"""k-means over points on disk: k-means++ seeds, then Lloyd's iterations with FAISS as the assigner.
+"""k-means over points on disk: k-means++ seeds, then Lloyd's iterations over all points.
 
 FAISS's own k-means starts from random points and keeps a subsample, which leaves the objective a
 fifth above scikit-learn's. Here the start is k-means++ on a sample, every point is used, and sums
-are float64. Assignment is FAISS's pairwise search and sums are taken in the order of the points, in
+are float64. Assignment is exact search (`scrcl.graph.exact`) and sums are taken in the order of the points, in
 fixed blocks: the result is a function of the points and the seed, whatever the number of threads.
 """
 

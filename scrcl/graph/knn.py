@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["KnnResult", "knn", "require_enough_points"]
 
 BLOCK_ROWS = 16_384
+SAMPLE_ROWS = 500
+"""Sample points searched at a time; fewer where the lists they touch would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def knn(
             target=recall_target,
             seed=seed,
             n_workers=workers,
+            block_rows=SAMPLE_ROWS if points.nbytes < 4 * SMALL_MAP_BYTES else SAMPLE_ROWS // 5,
         )
 
         def keep(start: int, stop: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.graph.rows import index_dtype
+from scrcl.graph.rows import index_dtype, release
 from scrcl.io.compiled import compiled
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def locality(graph: Graph, read_rows: int, order: IntArray | None = None) -> Loc
     place[nodes] = np.arange(n, dtype=dtype)
     seen = np.full(n, -1, dtype)
     n_inside, n_halo = compiled(_count)(graph.indptr, graph.indices, nodes, place, seen, read_rows)
+    release(graph.indices)
     return Locality(
         n_inside / max(len(graph.indices), 1) if len(graph.indices) else 1.0, n_halo / max(n, 1)
     )

@@ -70,7 +70,7 @@ class Partition:
         return len(self.starts) - 1
 
     def save(self, folder: Path) -> None:
-        """Write ``centroids.npy``, ``order.npy`` and ``starts.npy`` into a folder, whole or absent."""
+        """Write each array as an ``.npy`` file into a folder, whole or absent."""
         with atomic_folder(folder) as partial:
             for field in fields(self):
                 np.save(partial / f"{field.name}.npy", getattr(self, field.name))
@@ -135,7 +135,7 @@ def partition(
     labels = np.empty(len(points), index_dtype(len(centroids)))
 
     def assign_rows(start: int, stop: int) -> None:
-        labels[start:stop] = near.lists(points[start:stop], 1)[:, 0]
+        labels[start:stop] = near.lists(points[start:stop] - near.centre, 1)[:, 0]
         release(points)
 
     for_each_block(
@@ -160,11 +160,13 @@ def _grouped(
     return centroids[order], row_starts(np.array([len(lists) for lists in members]))
 
 
-def write_in_order(points: FloatArray, order: NDArray[np.int64], out: Path) -> FloatArray:
-    """Write the rows of ``points`` in an order into an ``.npy`` file, and open it as a memory map."""
+def write_in_order(
+    points: FloatArray, order: NDArray[np.int64], centre: FloatArray, out: Path
+) -> FloatArray:
+    """Write ``points`` less ``centre``, in an order, into an ``.npy`` file; open it as a memory map."""
     with RowWriter(out, len(order), points.shape[1]) as writer:
         for start, stop in row_blocks(len(order), COPY_ROWS):
-            writer.write(start, points[order[start:stop]])
+            writer.write(start, points[order[start:stop]] - centre)
             release(points)
     return as_points(np.load(out, mmap_mode="r"))
 

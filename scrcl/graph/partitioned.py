@@ -53,14 +53,14 @@ class PartitionedSearcher:
     has_threads = False
 
     def __init__(self, points: FloatArray, lists: Partition, *, folder: Path | None = None) -> None:
+        self._near = CentroidSearch(lists.centroids, lists.groups)
         self.order = np.asarray(lists.order)
         self._points = (
-            points[self.order]
+            points[self.order] - self._near.centre
             if folder is None
-            else write_in_order(points, self.order, folder / "ordered.npy")
+            else write_in_order(points, self.order, self._near.centre, folder / "ordered.npy")
         )
         self._starts = np.asarray(lists.starts, np.int64)
-        self._near = CentroidSearch(lists.centroids, lists.groups)
         self._halves = np.empty(len(points), np.float32)
         for start, stop in row_blocks(len(points), NORM_ROWS):
             self._halves[start:stop] = half_norms(self._points[start:stop])
@@ -76,14 +76,15 @@ class PartitionedSearcher:
             ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
             ascending.
         """
+        moved = queries - self._near.centre
         with one_blas_thread():
-            lists = self._near.lists(queries, self._n_visits)
+            lists = self._near.lists(moved, self._n_visits)
             found = None
             # The nearest lists first: what they leave to the others is little, and soon scanned.
             for visited in np.split(lists, PHASES, axis=1):
                 visitors, visits = visits_of(visited, self._near.n_lists)
                 found = least_products(
-                    queries,
+                    moved,
                     self._points,
                     self._halves,
                     k + SPARE,
@@ -94,7 +95,7 @@ class PartitionedSearcher:
                 )
         assert found is not None
         places = found.rows
-        squared = measured(queries, self._points, places)
+        squared = measured(moved, self._points, places)
         release(self._points, above=SMALL_MAP_BYTES)
         ids, squared = sort_by_distance(np.where(places < 0, -1, self.order[places]), squared)
         return ids[:, :k], squared[:, :k]

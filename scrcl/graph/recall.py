@@ -32,8 +32,15 @@ def reach_recall(
     target: float,
     seed: int,
     n_workers: int = 1,
+    block_rows: int = BLOCK_ROWS,
 ) -> float:
     """Let ``searcher`` look further until a sample of 1,000 points reaches the target.
+
+    Parameters
+    ----------
+    block_rows
+        Points of the sample that the searcher is given at a time. They lie everywhere, so each comes with lists
+        of its own.
 
     Returns
     -------
@@ -49,19 +56,23 @@ def reach_recall(
     furthest = _distances(exact, distances_of, rows, n_workers)[:, -1:]
     while True:
         n_threads = 1 if searcher.has_threads else n_workers
-        found = _distances(searcher, distances_of, rows, n_threads)
+        found = _distances(searcher, distances_of, rows, n_threads, block_rows)
         recall = float(np.mean(found <= furthest * (1 + 1e-5)))
         if recall >= target or not searcher.look_further():
             return recall
 
 
 def _distances(
-    searcher: Searcher, distances_of: DistancesOf, rows: IntArray, n_workers: int
+    searcher: Searcher,
+    distances_of: DistancesOf,
+    rows: IntArray,
+    n_workers: int,
+    block_rows: int = BLOCK_ROWS,
 ) -> FloatArray:
     parts: dict[int, FloatArray] = {}
 
     def search(start: int, stop: int) -> None:
         parts[start] = distances_of(searcher, rows[start:stop])
 
-    for_each_block(search, row_blocks(len(rows), BLOCK_ROWS), n_workers=n_workers)
+    for_each_block(search, row_blocks(len(rows), block_rows), n_workers=n_workers)
     return np.concatenate([parts[start] for start in sorted(parts)])

@@ -2,9 +2,8 @@
 
 Everything in this layer walks over points in blocks of rows. A block is read from a memory map,
 worked on, and written at its own place in a ``.npy`` file, so neither the number of threads nor the
-order in which blocks finish can change the result. Output goes through ``pwrite`` and not through a
-writable memory map: pages of a map that was written count as the process's memory until the kernel
-drops them.
+order in which blocks finish can change the result. Whole blocks of rows go through ``pwrite`` and not
+through a writable memory map: pages of a map count as the process's memory until they are let go.
 """
 
 from __future__ import annotations
@@ -41,6 +40,8 @@ __all__ = [
 CHECK_ROWS = 65_536
 SMALL_MAP_BYTES = 1 << 28
 LARGEST_INT32 = np.iinfo(np.int32).max
+LARGEST_VALUE = 1e18
+"""Sums of squares of larger values may leave float32."""
 
 
 def as_points(points: Any, name: str = "points") -> FloatArray:
@@ -69,14 +70,17 @@ def as_points(points: Any, name: str = "points") -> FloatArray:
 
 
 def require_finite(points: FloatArray, name: str = "points") -> None:
-    """Raise InputError naming the first row with NaN or infinity; reads the rows in blocks."""
+    """Raise InputError naming the first row with NaN, infinity or a value whose square is no number.
+
+    Reads the rows in blocks.
+    """
     for start, stop in row_blocks(len(points), CHECK_ROWS):
-        finite = np.isfinite(points[start:stop]).all(axis=1)
+        finite = (np.abs(points[start:stop]) < LARGEST_VALUE).all(axis=1)
         release(points)
         if not finite.all():
             row = start + int(np.argmin(finite))
             msg = (
-                f"{name} must be finite; got NaN or infinity in row {row}. "
+                f"{name} must be finite and less than {LARGEST_VALUE:g}; got NaN, infinity or more in row {row}. "
                 "Remove or repair that row."
             )
             raise InputError(msg)

@@ -54,7 +54,7 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     random_state
         Seed of the search: a whole number, or a ``RandomState`` or None to draw one from.
     n_jobs
-        Threads at most; None or -1: all cores. Changes no result.
+        Threads at most; None or -1: all cores. Changes no result but of "hnsw" and "pynndescent".
 
     Attributes
     ----------

@@ -43,7 +43,8 @@ def test_each_batch_gives_its_nearest_as_all_pairs_say(n, n_dims, k, n_batches, 
     found = exact(points, codes, k, block_rows=7, **how)
     share = neighbors_per_batch(k, len(set(codes)))
     ids, distances = balanced_neighbours(points, codes, share)
-    assert np.array_equal(found.ids, ids)
+    if backend != "partitioned":  # which does not promise the lowest ids of many ties
+        assert np.array_equal(found.ids, ids)
     assert np.allclose(found.distances, distances)
     assert (found.recall, found.backend) == (1.0, f"balanced {backend}")
     assert (found.ids.dtype, found.distances.dtype) == (np.int32, np.float32)

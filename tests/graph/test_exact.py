@@ -48,6 +48,9 @@ def test_only_queries_that_rounding_leaves_in_doubt_are_searched_pair_by_pair(mo
     points = rng.normal(size=(3_000, 20)).astype(np.float32)
     ExactSearcher(points).search(points[:500], 10)
     assert asked == []
+    points[-1] = 1e4  # one far away says nothing of the others
+    ExactSearcher(points).search(points[:500], 10)
+    assert asked == []
     points[:40] = points[0]  # more equal points than there are spare candidates
     ids, squared = ExactSearcher(points).search(points[:500], 10)
     (n_asked,) = asked

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scrcl.errors import InputError
 from scrcl.graph.knn import knn
+from scrcl.graph.partition import partition
 from tests.reference_graph import nearest_others
 
 RNG = np.random.default_rng(0)
@@ -121,6 +122,7 @@ import sys
 import faiss, numpy as np
 from scrcl.graph.kmeans import kmeans
 from scrcl.graph.knn import knn
+from scrcl.graph.partition import partition
 faiss.omp_set_num_threads(int(sys.argv[2]))
 points = np.load(sys.argv[1], mmap_mode="r")
 found = knn(points, 10, seed=3, backend="ivf")
@@ -208,3 +210,17 @@ def test_points_that_are_all_one_are_neighbours_of_each_other():
     found = knn(np.full((3_000, 3), 2.5, np.float32), 5, seed=0, backend="partitioned")
     assert (found.distances == 0).all()
     assert found.recall == 1.0
+
+
+def test_points_far_from_the_origin_are_searched_as_well_as_near_it(many):
+    near = knn(many, 10, seed=0)
+    far = knn(many + np.float32(1_000), 10, seed=0)
+    assert far.backend == "partitioned"
+    assert far.recall >= 0.95
+    assert far.effort["lists_searched"] < 2 * near.effort["lists_searched"]
+
+
+def test_lists_of_other_points_are_refused(many):
+    lists = partition(many[:500], seed=0)
+    with pytest.raises(InputError, match="lists must be"):
+        knn(many[:600], 5, seed=0, backend="partitioned", lists=lists)

@@ -91,10 +91,18 @@ def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
 
 def test_edges_take_disk_and_no_memory_beside_the_lists_they_are_made_of():
     n_cells = 10**6
-    few, many = (stage_needs(replace(ATLAS, n_cells=n_cells, n_neighbors=k)) for k in (15, 115))
-    assert many["graph"].least_bytes - few["graph"].least_bytes == n_cells * 8 * 100
+    few, many = (stage_needs(replace(ATLAS, n_cells=n_cells, n_neighbors=k)) for k in (15, 65))
+    assert many["graph"].least_bytes - few["graph"].least_bytes == n_cells * 8 * 50
     assert many["report"].least_bytes == few["report"].least_bytes
-    assert many["report"].disk_bytes - few["report"].disk_bytes > n_cells * 12 * 200
+    assert many["report"].disk_bytes - few["report"].disk_bytes > n_cells * 12 * 100
+
+
+def test_ids_and_distances_of_an_atlas_are_let_go_of_and_those_in_memory_count():
+    large = replace(ATLAS, n_cells=10**7)
+    graph = stage_needs(large)["graph"]
+    assert graph.least_bytes < 4 * 10**9 < graph.disk_bytes
+    held = stage_needs(replace(large, index_bytes=400))["graph"]
+    assert held.least_bytes - graph.least_bytes == 400 * 10**7
 
 
 def test_wide_features_and_embeddings_count():

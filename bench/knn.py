@@ -199,6 +199,7 @@ def _summary(
         "reached": all(task.reaches(run) for run in runs),
         "setting": runs[0]["setting"],
         "backend": runs[0].get("backend"),
+        "effort": runs[0].get("effort"),
     }
 
 

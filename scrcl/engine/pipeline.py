@@ -135,7 +135,7 @@ def run_matrix(
     stages = stages_until(stages, until)
     header = open_matrix(None)
     names = [stage.name for stage in stages]
-    check_input(header, config, stages=names)
+    check_input(header, config)
     keep_apart(header.identity, out)
     resolve_device(config.device)
     named = read_named(header, config)
@@ -169,12 +169,10 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
     return stages[: names.index(until) + 1]
 
 
-def check_input(
-    matrix: CellMatrix, config: RunConfig, *, stages: Sequence[str] | None = None
-) -> None:
-    """Refuse from the header what could only fail later, in ``stages`` (all)."""
+def check_input(matrix: CellMatrix, config: RunConfig) -> None:
+    """Refuse from the header what could only fail later."""
     k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
-    if (stages is None or "graph" in stages) and not padded and matrix.n_obs <= k:
+    if not padded and matrix.n_obs <= k:
         message = (
             f"graph.n_neighbors must be less than the number of cells ({matrix.n_obs}); got {k}. "
             "Set graph.n_neighbors lower, or give more cells."

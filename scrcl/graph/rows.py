@@ -70,17 +70,19 @@ def as_points(points: Any, name: str = "points") -> FloatArray:
 
 
 def require_finite(points: FloatArray, name: str = "points") -> None:
-    """Raise InputError naming the first row with NaN, infinity or a value whose square is no number.
+    """Raise InputError naming the first row with NaN, infinity or, in float32, a value of 1e18 or more.
 
     Reads the rows in blocks.
     """
+    limit = LARGEST_VALUE if points.dtype == np.float32 else np.inf
     for start, stop in row_blocks(len(points), CHECK_ROWS):
-        finite = (np.abs(points[start:stop]) < LARGEST_VALUE).all(axis=1)
+        finite = (np.abs(points[start:stop]) < limit).all(axis=1)
         release(points)
         if not finite.all():
             row = start + int(np.argmin(finite))
+            rule = "finite" if np.isinf(limit) else f"finite and less than {limit:g}"
             msg = (
-                f"{name} must be finite and less than {LARGEST_VALUE:g}; got NaN, infinity or more in row {row}. "
+                f"{name} must be {rule}; got NaN, infinity or more in row {row}. "
                 "Remove or repair that row."
             )
             raise InputError(msg)

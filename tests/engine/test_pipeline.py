@@ -207,8 +207,6 @@ def test_fewer_cells_than_neighbours_are_refused_before_anything_is_written(tmp_
     with pytest.raises(InputError, match=r"graph.n_neighbors must be less than .* \(8\); got 8"):
         run_pipeline([tmp_path / "few.h5ad"], tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
-    done = run_pipeline([tmp_path / "few.h5ad"], tmp_path / "out", settings, until="reduce")
-    assert done.stages[-1]["name"] == "reduce"
 
 
 def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config):
@@ -331,7 +329,7 @@ def bad(adata, **changes):
         ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
         (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells that have counts"),
-        (lambda: make_cells(n_cells=5), {}, InputError, "at least 10"),
+        (lambda: make_cells(n_cells=5), {}, InputError, "n_neighbors must be less"),
         (make_cells, {"device": "cuda:7"}, InputError, "CUDA devices"),
     ],
 )

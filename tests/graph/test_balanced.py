@@ -83,7 +83,7 @@ def test_batches_that_lie_apart_are_joined_type_by_type():
 def test_the_share_of_edges_across_is_counted_in_blocks(monkeypatch):
     points, codes, _ = two_batches(300, shift=0.5)
     graph = symmetric_graph(knn(points, 5, seed=0).ids)
-    monkeypatch.setattr("scrcl.graph.balanced.EDGE_ROWS", 7)
+    monkeypatch.setattr("scrcl.graph.csr.BLOCK_ENTRIES", 7)
     dense = adjacency(knn(points, 5, seed=0).ids)
     expected = dense[codes[:, None] != codes[None, :]].sum() / dense.sum()
     assert cross_share(graph, codes) == pytest.approx(expected)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.errors import BudgetError
+from scrcl.graph.rows import SMALL_MAP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,9 +66,6 @@ EDGE_BLOCK_BYTES = 64 * 10**6
 
 PAIR_BLOCK_BYTES = 90 * 10**6
 """Edges and distances at work while they are written into the result; measured."""
-
-MAP_BYTES = 1 << 28
-"""Bytes under which a memory map's pages are kept where rows are read at random."""
 
 PLACE_BYTES = 20
 """Place of a cell in the order of the partition and back, its list, and its length."""
@@ -248,8 +246,8 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         "graph": Need(
             learning(NODE_BYTES + PLACE_BYTES + shape.index_bytes)
             # The points and their copy in order, ids and distances: pages of larger maps are let go.
-            + 2 * min(4 * n * shape.n_comps, MAP_BYTES)
-            + 2 * min(4 * n * k, MAP_BYTES),
+            + 2 * min(4 * n * shape.n_comps, SMALL_MAP_BYTES)
+            + 2 * min(4 * n * k, SMALL_MAP_BYTES),
             max(min(EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
             # The copy in order is gone when edges are written.
             int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps))),

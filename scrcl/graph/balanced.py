@@ -21,9 +21,16 @@ import numpy as np
 from scrcl.errors import InputError
 from scrcl.graph.backends import Searcher
 from scrcl.graph.knn import KnnResult
-from scrcl.graph.ranked import sort_by_distance
+from scrcl.graph.ranked import sort_by_distance, without_self
 from scrcl.graph.recall import reach_recall
-from scrcl.graph.rows import as_points, cores, for_each_block, require_finite, row_blocks
+from scrcl.graph.rows import (
+    as_points,
+    cores,
+    for_each_block,
+    require_finite,
+    require_neighbors,
+    row_blocks,
+)
 
 if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
@@ -145,9 +152,7 @@ def cross_share(graph: Graph, codes: IntArray) -> float:
 
 
 def _check(n_points: int, k: int) -> None:
-    if k < 1:
-        msg = f"k must be at least 1; got {k}. Ask for one neighbour or more."
-        raise InputError(msg)
+    require_neighbors(k)
     if n_points < 2:
         msg = f"points must be two or more to have neighbours; got {n_points}. Give more points."
         raise InputError(msg)
@@ -187,10 +192,7 @@ class _Batch(NamedTuple):
         squared = np.full(ids.shape, np.inf, np.float32)
         found, squared[:, :n_found] = searcher.search(queries, n_found)
         ids[:, :n_found] = np.where(found < 0, -1, self.rows[found])
-        drop = ids == numbers[:, None]
-        drop[~drop.any(axis=1), -1] = True
-        shape = (len(queries), k)
-        return sort_by_distance(ids[~drop].reshape(shape), squared[~drop].reshape(shape))
+        return without_self(ids, squared, numbers)
 
     def distances(
         self, searcher: Searcher, numbers: IntArray, *, points: FloatArray, k: int

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from scrcl.errors import InputError
 from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
 from scrcl.graph.project import gene_sketch
-from scrcl.graph.rows import row_blocks
+from scrcl.graph.rows import require_neighbors, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +65,7 @@ def sketched_neighbors(
     InputError
         When ``k`` is below 1, or a value is not finite.
     """
-    _require_neighbors(k)
+    require_neighbors(k)
     centred = gene_sketch(pca)
     if metric == "euclidean":
         return _nearest_rows(centred, np.ones(len(centred), np.bool_), k)
@@ -104,7 +103,7 @@ def exact_neighbors(
     InputError
         When ``k`` is below 1.
     """
-    _require_neighbors(k)
+    require_neighbors(k)
     means = sums / n_obs if metric == "correlation" else np.zeros(len(sums))
     raw = np.asarray(gram.diagonal())
     squares = raw - n_obs * means**2
@@ -149,12 +148,6 @@ def overlap(ids: IntArray, others: IntArray) -> float | None:
     n_neighbors = np.minimum((ids != NONE).sum(1), (others != NONE).sum(1))
     told = n_neighbors > 0
     return float((shared[told] / n_neighbors[told]).mean()) if told.any() else None
-
-
-def _require_neighbors(k: int) -> None:
-    if k < 1:
-        msg = f"k must be at least 1; got {k}. Ask for one neighbour or more."
-        raise InputError(msg)
 
 
 def _nearest_rows(points: FloatArray, defined: BoolArray, k: int) -> NDArray[np.int32]:

@@ -111,9 +111,7 @@ def _starts(
         yield _plus_plus(points, k, seed, run, spherical)
 
 
-def assign(
-    points: FloatArray, centroids: FloatArray, *, n_workers: int | None = None
-) -> NDArray[np.int32]:
+def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
     """Return the nearest centroid of each point (the first of equally near ones), read in blocks.
 
     Parameters
@@ -123,8 +121,6 @@ def assign(
     centroids
         ndarray of float32, shape (k, n_dims). Centroids of unit length (spherical k-means) need no
         scaling of the points: the nearest is also the nearest in direction.
-    n_workers
-        Threads; one for each core where None. They change no bit.
 
     Returns
     -------
@@ -137,7 +133,7 @@ def assign(
             f"got {centroids.shape[1]}. Use centroids found on the same kind of points."
         )
         raise InputError(msg)
-    return _nearest_centroids(points, centroids, spherical=False, n_workers=n_workers)[0]
+    return _nearest_centroids(points, centroids, spherical=False)[0]
 
 
 def _check(
@@ -188,7 +184,7 @@ def _lloyd(points: FloatArray, centroids: FloatArray, n_iter: int, spherical: bo
 
 
 def _nearest_centroids(
-    points: FloatArray, centroids: FloatArray, spherical: bool, n_workers: int | None = None
+    points: FloatArray, centroids: FloatArray, spherical: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return each point's nearest centroid and its squared distance."""
     labels = np.empty(len(points), np.int32)
@@ -199,7 +195,7 @@ def _nearest_centroids(
         labels[start:stop], squared[start:stop] = nearest(block, centroids)
         release(points)
 
-    for_each_block(search, row_blocks(len(points), SEARCH_ROWS), n_workers=n_workers or cores())
+    for_each_block(search, row_blocks(len(points), SEARCH_ROWS), n_workers=cores())
     return labels, squared
 
 

@@ -18,6 +18,7 @@ from numpy.lib.format import open_memmap
 from scrcl.errors import InputError
 from scrcl.graph.backends import choose, searcher_of
 from scrcl.graph.exact import ExactSearcher
+from scrcl.graph.ranked import without_self
 from scrcl.graph.recall import reach_recall
 from scrcl.graph.rows import (
     SMALL_MAP_BYTES,
@@ -27,6 +28,7 @@ from scrcl.graph.rows import (
     index_dtype,
     release,
     require_finite,
+    require_neighbors,
     row_blocks,
 )
 
@@ -139,7 +141,7 @@ def knn(
         )
 
         def find(searcher: Searcher, rows: IntArray) -> tuple[IntArray, FloatArray]:
-            return _others(searcher, points[rows], rows, k)
+            return without_self(*searcher.search(points[rows], k + 1), rows)
 
         recall = reach_recall(
             searcher,
@@ -169,9 +171,7 @@ def knn(
 
 def require_enough_points(n_points: int, k: int) -> None:
     """Raise InputError unless every point can have ``k`` others."""
-    if k < 1:
-        msg = f"k must be at least 1; got {k}. Ask for one neighbour or more."
-        raise InputError(msg)
+    require_neighbors(k)
     if n_points <= k:
         msg = (
             f"k must be less than the number of points, {n_points}; got {k}. "
@@ -195,17 +195,3 @@ def _scratch(folder: Path | None) -> Iterator[Path | None]:
         return
     with TemporaryDirectory(dir=folder, prefix="points-") as scratch:
         yield Path(scratch)
-
-
-def _others(
-    searcher: Searcher, queries: FloatArray, rows: IntArray, k: int
-) -> tuple[IntArray, FloatArray]:
-    """Search ``k`` neighbours of the points ``rows``, themselves left out.
-
-    Among many equal points a point may not find itself; then the last one found is left out.
-    """
-    ids, squared = searcher.search(queries, k + 1)
-    drop = ids == rows[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    shape = (len(rows), k)
-    return ids[~drop].reshape(shape), squared[~drop].reshape(shape)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["sort_by_distance"]
+__all__ = ["sort_by_distance", "without_self"]
 
 
 def sort_by_distance(
@@ -35,6 +35,27 @@ def sort_by_distance(
     in_order = np.array(ids, np.int64), np.array(squared, np.float32)
     compiled(_insert)(*in_order)
     return in_order
+
+
+def without_self(ids: IntArray, squared: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
+    """Leave out of each row of neighbours the point itself, or the last where it is not among them.
+
+    Parameters
+    ----------
+    ids, squared
+        ndarrays, shape (n, k + 1), ascending. Among many equal points a point may not find itself.
+    rows
+        ndarray of int, shape (n,): the points that were searched for.
+
+    Returns
+    -------
+    ids, squared
+        The same, shape (n, k).
+    """
+    drop = ids == rows[:, None]
+    drop[~drop.any(axis=1), -1] = True
+    shape = (len(ids), ids.shape[1] - 1)
+    return ids[~drop].reshape(shape), squared[~drop].reshape(shape)
 
 
 def _insert(ids: IntArray, squared: FloatArray) -> None:

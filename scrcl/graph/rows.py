@@ -34,6 +34,7 @@ __all__ = [
     "index_dtype",
     "release",
     "require_finite",
+    "require_neighbors",
     "row_blocks",
 ]
 
@@ -86,6 +87,13 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
                 "Remove or repair that row."
             )
             raise InputError(msg)
+
+
+def require_neighbors(k: int) -> None:
+    """Raise InputError unless at least one neighbour is asked for."""
+    if k < 1:
+        msg = f"k must be at least 1; got {k}. Ask for one neighbour or more."
+        raise InputError(msg)
 
 
 def release(array: Any, *, above: int = 0) -> None:

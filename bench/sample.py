@@ -84,7 +84,8 @@ class _Bench:
     def inputs(self) -> Inputs:
         """Return what training reads of the smaller set: as the engine writes it, in memory."""
         points = self.points()
-        x = np.asarray(points.rows) / np.sqrt(np.square(points.rows, dtype=np.float64).mean())
+        x = points.rows[points.cells]
+        x /= np.sqrt(np.square(x, dtype=np.float64).mean())
         x = x.astype(np.float32)
         if self.args.run is None:
             sketch = np.random.default_rng(0).normal(size=(200, x.shape[1])).astype(np.float32)
@@ -92,8 +93,7 @@ class _Bench:
             sketch = gene_sketch(Pca.load(self.args.run / "stages" / "reduce" / "pca.npz"))
         near = knn(sketch, N_GENE_NEIGHBORS, seed=0, backend="exact").ids
         genes = smooth_genes(sketch / sketch.std(), gene_graph(near))
-        order = np.asarray(points.partition.order)
-        return Inputs(x, normalized_adjacency(points.graph) @ x, genes, points.graph, order)
+        return Inputs(x, normalized_adjacency(points.graph) @ x, genes, points.graph, points.cells)
 
 
 def _speed(bench: _Bench) -> tuple[Any, list[str]]:

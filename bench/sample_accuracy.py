@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.sample_data import reordered
 from scrcl.engine.cluster import cluster
 from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
@@ -54,9 +54,7 @@ def agreement(
             train={"batch_cells": batch_cells, "steps": steps},
         )
         inputs, kept = _inputs(path, config)
-        inputs = replace(
-            inputs, order=np.asarray(partition(inputs.x, seed=0, list_rows=list_cells).order)
-        )
+        inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=list_cells).order)
         for piece in pieces:
             for means in negatives:
                 changed = with_pieces(config.train, piece, negatives=means)
@@ -89,7 +87,7 @@ def _inputs(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
     def fill(run: Run, _: Path) -> dict[str, Any]:
         inputs = training_inputs(run)
         kept = MatrixStats.load(run.stage("stats")).kept
-        found.extend([replace(inputs, x=np.array(inputs.x), ax=np.array(inputs.ax)), kept])
+        found.extend([reordered(inputs, np.arange(inputs.graph.n)), kept])
         return {"n_cells": inputs.graph.n}
 
     before = [stage.name for stage in STAGES].index("train")

@@ -10,17 +10,19 @@ import numpy as np
 from scrcl._atomic import atomic_folder
 from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
-from scrcl.graph.partition import Partition, partition
+from scrcl.graph.partition import partition
+from scrcl.graph.renumber import renumbered
 from scrcl.graph.rows import row_blocks
+from scrcl.train.batch import Inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Points", "clustered_points", "prepared"]
+__all__ = ["Points", "clustered_points", "prepared", "reordered"]
 
 BLOCK_ROWS = 65_536
 
@@ -30,23 +32,33 @@ class Points:
     """Cells as the sampler and the model see them."""
 
     rows: FloatArray
-    """shape (n_cells, n_dims)"""
+    """shape (n_cells, n_dims), of cell 0, 1, ..."""
     graph: Graph
-    partition: Partition
+    """of nodes in the order of a partition"""
+    cells: IntArray
+    """shape (n_cells,): which cell each node is"""
 
 
 def prepared(rows: FloatArray, folder: Path, *, n_neighbors: int, list_cells: int) -> Points:
-    """Return graph and lists of ``rows``, from ``folder`` where they are there already."""
+    """Return the graph of ``rows`` in the order of its lists, from ``folder`` where they are there already."""
     if not folder.is_dir():
         with atomic_folder(folder) as partial:
             found = knn(rows, n_neighbors, seed=0)
-            symmetric_graph(found.ids).save(partial / "graph")
-            partition(rows, seed=0, list_rows=list_cells).save(partial / "partition")
-    graph, lists = Graph.load(folder / "graph"), Partition.load(folder / "partition")
+            order = partition(rows, seed=0, list_rows=list_cells).order
+            renumbered(symmetric_graph(found.ids), order, partial / "graph")
+            np.save(partial / "cells.npy", order)
+    graph, cells = Graph.load(folder / "graph"), np.load(folder / "cells.npy", mmap_mode="r")
     if graph.n != len(rows):
         message = f"{folder} must hold the graph of {len(rows)} cells; got {graph.n}. Delete it."
         raise SystemExit(message)
-    return Points(rows, graph, lists)
+    return Points(rows, graph, cells)
+
+
+def reordered(inputs: Inputs, order: IntArray) -> Inputs:
+    """Return inputs whose row ``r`` is row ``order[r]`` of ``inputs``, in memory."""
+    cells = order if inputs.cells is None else inputs.cells[order]
+    x, ax = np.asarray(inputs.x[order]), np.asarray(inputs.ax[order])
+    return Inputs(x, ax, inputs.genes, renumbered(inputs.graph, order), cells)
 
 
 def clustered_points(n_cells: int, n_dims: int, *, seed: int = 0) -> NDArray[np.float32]:

@@ -97,7 +97,7 @@ def sampling(
 
 def _epochs(points: Points, batch_cells: int, piece: int) -> Callable[[int], NDArray[np.int64]]:
     config = _config(batch_cells, piece)
-    return epochs_of(config, points.graph.n, points.partition.order, seed=0).seeds
+    return epochs_of(config, points.graph.n, seed=0).seeds
 
 
 def _config(batch_cells: int, piece: int, **changes: Any) -> TrainConfig:

@@ -113,7 +113,7 @@ def composition(
     }
     config = study.config.model_copy(update=changes)
     inputs = study.inputs
-    epochs = epochs_of(config, inputs.graph.n, inputs.order, seed=0)
+    epochs = epochs_of(config, inputs.graph.n, seed=0)
     moments = Moments(config.moments_decay)
     in_all = -(-n_batches // epochs.n_batches) * epochs.n_batches
     halo_rows: list[float] = []

@@ -1,5 +1,8 @@
 """The two encoders' inputs, on disk: rows of cells, scaled, and smoothed over the cell graph.
 
+Rows are in the order of the partition, and so is the graph beside them: a cell's neighbours are then
+near it in the files, and pieces of near cells are runs of rows. `cells.npy` says which cell a row is.
+
 The graph encoder's first propagation touches no weight, so it is made here, once: training then
 needs the neighbours of a batch and nobody further.
 """
@@ -11,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_folder
-from scrcl.engine.stage import PARTITION
-from scrcl.graph.partition import Partition
+from scrcl.engine.stage import CSR, PARTITION
+from scrcl.graph.partition import Partition, write_in_order
 from scrcl.graph.propagate import propagate
+from scrcl.graph.renumber import renumbered
 from scrcl.graph.rows import RowWriter, row_blocks
 from scrcl.io.features import FeatureStore
 from scrcl.train.batch import Inputs, smooth_genes
@@ -35,23 +39,24 @@ def training_inputs(run: Run) -> Inputs:
         with atomic_folder(folder) as partial:
             _write_views(run, partial)
     sketch = run.array("genes", "sketch")
-    order = None
-    if run.config.train.batches == "partitions":
-        order = Partition.load(run.stage("graph") / PARTITION).order
     return Inputs(
         x=run.array("views", "x"),
         ax=run.array("views", "ax"),
         genes=smooth_genes(sketch / max(float(sketch.std()), 1e-12), run.graph("genes")),
-        graph=run.graph("graph"),
-        order=order,
+        graph=run.graph("views"),
+        cells=run.array("views", "cells"),
     )
 
 
 def _write_views(run: Run, folder: Path) -> None:
-    config, graph = run.config.train, run.graph("graph")
-    base = folder / "base.npy"
-    _write_base(run, base)
-    points = np.load(base, mmap_mode="r")
+    config, read, base = run.config.train, folder / "read.npy", folder / "base.npy"
+    order = Partition.load(run.stage("graph") / PARTITION).order
+    graph = renumbered(run.graph("graph"), order, folder / CSR)
+    np.save(folder / "cells.npy", order)
+    _write_features(run, read)
+    as_read = np.load(read, mmap_mode="r")
+    points = write_in_order(as_read, order, np.zeros(as_read.shape[1], np.float32), base)
+    read.unlink()
     rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
     for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
         propagate(
@@ -65,8 +70,8 @@ def _write_views(run: Run, folder: Path) -> None:
     base.unlink()
 
 
-def _write_base(run: Run, out: Path) -> None:
-    """Write the features of all cells: float32, shape (n_cells, n_features)."""
+def _write_features(run: Run, out: Path) -> None:
+    """Write the features of all cells, as they were read: float32, shape (n_cells, n_features)."""
     config = run.config.train
     n_cells, n_features, blocks = _features(run)
     scale = 1.0 if config.row_normalize else _global_scale(run)

@@ -13,7 +13,14 @@ import numpy as np
 from scrcl._atomic import atomic_path, remove
 from scrcl.errors import InputError
 from scrcl.graph.csr import normalized_adjacency
-from scrcl.graph.rows import RowWriter, as_points, for_each_block, row_blocks
+from scrcl.graph.rows import (
+    SMALL_MAP_BYTES,
+    RowWriter,
+    as_points,
+    for_each_block,
+    release,
+    row_blocks,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +104,9 @@ def _apply(
             rows = source[start:stop]
             if graph is not None:
                 rows = normalized_adjacency(graph, start, stop) @ source
+                release(graph.indices, above=SMALL_MAP_BYTES)
             writer.write(start, rows)
+            release(source, above=SMALL_MAP_BYTES)
 
         for_each_block(
             multiply, row_blocks(len(source), block_rows), n_workers=n_workers, on_rows=on_rows

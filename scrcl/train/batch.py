@@ -49,10 +49,10 @@ class Inputs:
     genes
         ndarray of float, shape (n_genes, n_gene_features), from `smooth_genes`.
     graph
-        Cell graph.
-    order
-        ndarray or memory map of int, shape (n_cells,): every cell once, near cells near each other
-        (`scrcl.graph.partition.Partition.order`); read where ``batches`` is "partitions".
+        Cell graph, of the rows of ``x``.
+    cells
+        ndarray or memory map of int, shape (n_cells,): row ``r`` of all of these is cell ``cells[r]``.
+        Rows are in the order of a partition, so that near cells are near rows; None: rows are cells.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Inputs:
     ax: FloatArray
     genes: FloatArray
     graph: Graph
-    order: IntArray | None = None
+    cells: IntArray | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.x.shape != self.ax.shape or len(self.x) != self.graph.n:
@@ -73,14 +73,14 @@ class Inputs:
                 f"width; got {self.x.shape} and {self.ax.shape}. Write both for the same cells."
             )
             raise InputError(msg)
-        if self.order is not None and self.order.shape != (self.graph.n,):
-            msg = (
-                f"order must hold the graph's {self.graph.n} cells; got shape {self.order.shape}. "
-                "Give the partition of the same cells."
-            )
-            raise InputError(msg)
         if self.graph.n < 2:
             msg = f"cells must be at least 2; got {self.graph.n}. Keep more cells."
+            raise InputError(msg)
+        if self.cells is not None and self.cells.shape != (self.graph.n,):
+            msg = (
+                f"cells must name the graph's {self.graph.n} rows; got shape {self.cells.shape}. "
+                "Write them with the rows."
+            )
             raise InputError(msg)
 
 
@@ -134,8 +134,6 @@ class BatchSource:
 
     Raises
     ------
-    InputError
-        When batches from partitions are asked for without an order, or with a wrong one.
     MissingDependencyError
         When torch-sparse is asked for and not installed.
     """
@@ -148,7 +146,7 @@ class BatchSource:
         self._n_cells = inputs.graph.n
         self._scale = inputs.graph.inverse_sqrt_degrees
         self._genes = to_device(np.array(inputs.genes), self._device)
-        self._epochs = epochs_of(config, self._n_cells, inputs.order, seed=seed)
+        self._epochs = epochs_of(config, self._n_cells, seed=seed)
         self._relabel = relabeller(config.sampler)
 
     @property

@@ -9,7 +9,8 @@ import torch
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.graph.propagate import propagate
-from scrcl.graph.rows import RowWriter, row_blocks
+from scrcl.graph.renumber import places
+from scrcl.graph.rows import RowWriter, release, row_blocks
 from scrcl.train.sparse import to_device
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def embed_all(
     model
         Trained; moved to ``device`` and put in evaluation mode.
     inputs
-        What it was trained on.
+        What it was trained on. Results are in the order of the cells, whatever that of the rows.
     folder
         Receives ``embedding.npy``, E = [E^m | E^g], float32 of shape (n_cells, 2 dim), rows of
         each half of unit length, and ``refined.npy``, Z = [Z^m | Z^g], float32 of shape
@@ -73,12 +74,13 @@ def embed_all(
 def _write_hidden(
     model: ScRCL, inputs: Inputs, out: Path, block_rows: int, device: torch.device
 ) -> None:
-    """Write the GCN's first layer, float32 of shape (n_cells, dim)."""
+    """Write the GCN's first layer, float32 of shape (n_cells, dim), in the order of the rows."""
     n_cells = inputs.graph.n
     with RowWriter(out, n_cells, model.psi_1.out_features) as hidden:
         for start, stop in row_blocks(n_cells, block_rows):
             ax = to_device(np.array(inputs.ax[start:stop]), device)
             hidden.write(start, model.encode_gcn_hidden(ax).cpu().numpy())
+            release(inputs.ax)
 
 
 def _write_outputs(
@@ -90,7 +92,9 @@ def _write_outputs(
     device: torch.device,
     on_rows: OnRows | None,
 ) -> None:
+    """Take rows as the cells come, at random, and write in one go: a full disk is then an error."""
     n_cells, dim = inputs.graph.n, model.psi_out.out_features
+    place = np.arange(n_cells) if inputs.cells is None else places(inputs.cells)
     association = model.association(to_device(np.array(inputs.genes), device))
     source = np.load(propagated, mmap_mode="r")
     with (
@@ -100,8 +104,11 @@ def _write_outputs(
         RowWriter(z_path, n_cells, 2 * association.shape[1]) as refined,
     ):
         for start, stop in row_blocks(n_cells, block_rows):
-            em = model.encode_mlp(to_device(np.array(inputs.x[start:stop]), device))
-            eg = model.encode_gcn_output(to_device(np.array(source[start:stop]), device))
+            rows = place[start:stop]
+            em = model.encode_mlp(to_device(inputs.x[rows], device))
+            eg = model.encode_gcn_output(to_device(source[rows], device))
+            release(inputs.x)
+            release(source)
             embedding.write(start, _joined(em, eg))
             refined.write(
                 start, _joined(model.refine(em, association), model.refine(eg, association))

@@ -6,7 +6,9 @@ import pytest
 from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import run_pipeline
 from scrcl.errors import StoreError
+from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import Partition
+from scrcl.io.features import FeatureStore
 from tests.cells import FAST
 
 SETTINGS = [
@@ -33,18 +35,51 @@ def run_with(cells, out, *changes, order=None):
     return trained(out)
 
 
+def some_order(seed):
+    return np.random.default_rng(seed).permutation(240)
+
+
+@pytest.mark.parametrize("features", ["pca", "hvg"])
+def test_views_are_in_the_order_of_the_partition_and_say_so(cells, tmp_path, features):
+    order = some_order(0)
+    run_with(cells, tmp_path / "out", f"train.features={features}", order=order)
+    stages = tmp_path / "out" / "stages"
+    x, ax, of_row = (np.load(stages / "views" / f"{name}.npy") for name in ("x", "ax", "cells"))
+    assert np.array_equal(of_row, order)
+    if features == "pca":
+        read = np.load(stages / "reduce" / "scores.npy")[order]
+    else:
+        read = np.concatenate([b.toarray() for _, b in FeatureStore.open(stages / "features")])
+        read = read[order]
+    assert np.allclose(x, read / np.sqrt(np.square(read).mean()), rtol=1e-4, atol=1e-6)
+    full = normalized_adjacency(Graph.load(stages / "graph" / "csr")).toarray()
+    assert np.allclose(ax, full[np.ix_(order, order)] @ x, atol=1e-4)
+    graph = Graph.load(stages / "views" / "csr")
+    graph.validate()
+    assert np.allclose(normalized_adjacency(graph).toarray(), full[np.ix_(order, order)])
+    assert {path.name for path in (stages / "views").iterdir()} == {
+        "x.npy", "ax.npy", "cells.npy", "csr"
+    }  # fmt: skip
+
+
+def test_embeddings_of_a_full_batch_do_not_depend_on_the_order_of_rows(cells, tmp_path):
+    one, other = (
+        run_with(cells, tmp_path / str(seed), "train.batch_cells=240", order=some_order(seed))
+        for seed in (0, 1)
+    )
+    assert np.allclose(one, other, atol=1e-3)
+
+
 def test_batches_of_partitions_follow_the_order_that_the_stage_graph_keeps(cells, tmp_path):
-    orders = [np.random.default_rng(seed).permutation(240) for seed in (0, 1)]
     settings = ("train.batches=partitions", "train.piece_cells=20")
     first, again, other = (
-        run_with(cells, tmp_path / name, *settings, order=orders[which])
+        run_with(cells, tmp_path / name, *settings, order=some_order(which))
         for name, which in (("a", 0), ("b", 0), ("c", 1))
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_without_a_partition_such_batches_are_refused_and_uniform_ones_need_none(cells, tmp_path):
+def test_without_a_partition_there_are_no_views(cells, tmp_path):
     with pytest.raises(StoreError, match="must hold a partition"):
-        run_with(cells, tmp_path / "a", "train.batches=partitions")
-    assert len(run_with(cells, tmp_path / "b")) == 240
+        run_with(cells, tmp_path / "out")

@@ -28,11 +28,11 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
 
 
-def numbered(n=90, k=3, order=None):
+def numbered(n=90, k=3):
     """Inputs whose rows are the cells' own numbers."""
     graph = make_graph(n, k)
     rows = np.arange(n, dtype=np.float32)[:, None]
-    return Inputs(rows, -rows, np.ones((4, 2), np.float32), graph, order)
+    return Inputs(rows, -rows, np.ones((4, 2), np.float32), graph)
 
 
 def seeds_of(batch):
@@ -50,8 +50,7 @@ def seeds_of(batch):
     ],
 )
 def test_a_batch_is_a_function_of_the_seed_and_its_number(changes):
-    inputs = replace(make_inputs(), order=np.random.default_rng(0).permutation(90))
-    settings = config(**changes)
+    inputs, settings = make_inputs(), config(**changes)
     source = BatchSource(inputs, settings, seed=1)
     run = list(islice(source.starting_at(0), 15))
     resumed = list(islice(BatchSource(inputs, settings, seed=1).starting_at(9), 6))
@@ -69,24 +68,22 @@ def test_an_epoch_visits_each_cell_once_in_batches_of_one_size():
     assert not np.array_equal(epoch[0], seeds_of(source.batch(0)))
 
 
-def test_batches_join_pieces_of_the_order_and_visit_each_cell_once():
-    order = np.random.default_rng(1).permutation(90)
+def test_batches_join_runs_of_rows_and_visit_each_once():
     settings = config(batch_cells=30, batches="partitions", piece_cells=10)
-    source = BatchSource(numbered(order=order), settings, seed=0)
+    source = BatchSource(numbered(), settings, seed=0)
     epoch = [seeds_of(b) for b in islice(source.starting_at(0), source.n_batches)]
     assert sorted(np.concatenate(epoch)) == list(range(90))
-    place = np.argsort(order)
-    stretches = [(np.diff(np.sort(place[seeds])) > 1).sum() + 1 for seeds in epoch]
+    stretches = [(np.diff(seeds) > 1).sum() + 1 for seeds in epoch]
     assert max(stretches) <= 5
-    uniform = BatchSource(numbered(order=order), config(batch_cells=30), seed=0)
-    assert (np.diff(np.sort(place[seeds_of(uniform.batch(0))])) > 1).sum() > 10
+    uniform = BatchSource(numbered(), config(batch_cells=30), seed=0)
+    assert (np.diff(seeds_of(uniform.batch(0))) > 1).sum() > 10
 
 
 def test_negatives_stay_uniform_where_batches_are_pieces():
     changes = {"negatives": "sampled", "n_negatives": 30}
     pieces = config(batches="partitions", piece_cells=15, **changes)
     ours, theirs = (
-        BatchSource(numbered(order=np.arange(90)), settings, seed=0).batch(2).negatives
+        BatchSource(numbered(), settings, seed=0).batch(2).negatives
         for settings in (pieces, config(**changes))
     )
     assert same(ours, theirs)
@@ -191,10 +188,8 @@ def test_inputs_that_do_not_fit_are_refused():
         Inputs(good.x[:50], good.ax[:50], good.genes, good.graph)
     with pytest.raises(InputError, match="one width"):
         Inputs(good.x, good.ax[:, :2], good.genes, good.graph)
-    with pytest.raises(InputError, match="order must hold the graph's 90 cells; got shape"):
-        replace(good, order=np.arange(80))
-    with pytest.raises(InputError, match="must have an order"):
-        BatchSource(good, config(batches="partitions"), seed=0)
+    with pytest.raises(InputError, match="cells must name the graph's 90 rows; got shape"):
+        replace(good, cells=np.arange(80))
     lone = Graph(np.zeros(2, np.int64), np.empty(0, np.int32))
     with pytest.raises(InputError, match="at least 2"):
         Inputs(good.x[:1], good.ax[:1], good.genes, lone)

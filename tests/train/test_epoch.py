@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrcl._random import stream
-from scrcl.errors import InputError
-from scrcl.train.epoch import PartitionEpochs, UniformEpochs, epochs_of
-from tests.train.data import config
+from scrcl.train.epoch import PartitionEpochs, UniformEpochs
 
 
 def epoch_of(epochs, number):
@@ -30,8 +28,7 @@ def test_an_epoch_of_pieces_visits_each_cell_once_in_batches_of_one_size(
     n_cells, n_batches, piece_cells, number, seed
 ):
     n_batches = min(n_batches, n_cells)
-    order = stream(seed, "order").permutation(n_cells)
-    epoch = epoch_of(PartitionEpochs(order, n_batches, piece_cells, seed=seed), number)
+    epoch = epoch_of(PartitionEpochs(n_cells, n_batches, piece_cells, seed=seed), number)
     assert sorted(np.concatenate(epoch)) == list(range(n_cells))
     assert max(map(len, epoch)) - min(map(len, epoch)) <= 1
     assert all((np.diff(cells) > 0).all() for cells in epoch)
@@ -48,20 +45,18 @@ def runs_on_the_ring(cells, n_cells):
     return runs
 
 
-def test_a_batch_joins_pieces_of_the_order_from_many_places():
-    order = stream(0, "order").permutation(4_000)
-    place = np.argsort(order)
-    epochs = PartitionEpochs(order, 10, 50, seed=0)
+def test_a_batch_joins_runs_of_rows_from_many_places():
+    epochs = PartitionEpochs(4_000, 10, 50, seed=0)
     for batch in epoch_of(epochs, 0):
-        runs = runs_on_the_ring(place[batch], 4_000)
+        runs = runs_on_the_ring(batch.tolist(), 4_000)
         assert 5 <= len(runs) <= 9
         # a batch begins and ends within a piece: two of its stretches may be shorter
         assert sum(run % 50 != 0 for run in runs) <= 2
-        assert np.ptp(place[batch]) > 1_000
+        assert np.ptp(batch) > 1_000
 
 
 def test_pieces_begin_elsewhere_in_each_epoch():
-    epochs = PartitionEpochs(np.arange(1_000), 5, 40, seed=0)
+    epochs = PartitionEpochs(1_000, 5, 40, seed=0)
     seen = set()
     for number in range(6):
         cells = epoch_of(epochs, number)[0]
@@ -71,7 +66,7 @@ def test_pieces_begin_elsewhere_in_each_epoch():
 
 
 def test_pieces_of_one_cell_are_a_uniform_draw():
-    epochs = PartitionEpochs(np.arange(400), 4, 1, seed=0)
+    epochs = PartitionEpochs(400, 4, 1, seed=0)
     often = np.zeros((400, 400), np.int64)
     for number in range(150):
         for batch in epoch_of(epochs, number):
@@ -81,9 +76,8 @@ def test_pieces_of_one_cell_are_a_uniform_draw():
 
 
 def test_batches_are_a_function_of_the_seed_and_the_step_in_any_order():
-    order = stream(0, "order").permutation(300)
     for make in (
-        lambda seed: PartitionEpochs(order, 7, 16, seed=seed),
+        lambda seed: PartitionEpochs(300, 7, 16, seed=seed),
         lambda seed: UniformEpochs(300, 7, seed=seed),
     ):
         forward, back = make(3), make(3)
@@ -98,21 +92,3 @@ def test_batches_are_a_function_of_the_seed_and_the_step_in_any_order():
 def test_uniform_batches_are_the_permutation_of_the_named_stream():
     shuffled = stream(5, "train.batch", 1).permutation(100)
     assert np.array_equal(UniformEpochs(100, 3, seed=5).seeds(3), np.sort(shuffled[:33]))
-
-
-def test_the_order_is_read_from_disk_and_only_where_a_batch_lies(tmp_path):
-    order = stream(0, "order").permutation(500)
-    np.save(tmp_path / "order.npy", order)
-    mapped = np.load(tmp_path / "order.npy", mmap_mode="r")
-    here, there = (PartitionEpochs(each, 6, 20, seed=1).seeds(4) for each in (order, mapped))
-    assert np.array_equal(here, there)
-    assert not isinstance(there, np.memmap)
-
-
-def test_partitions_without_an_order_or_with_a_wrong_one_are_refused():
-    settings = config(batches="partitions")
-    with pytest.raises(InputError, match=r"train\.batches = partitions must have an order"):
-        epochs_of(settings, 90, None, seed=0)
-    for wrong in (np.zeros(90, int), np.arange(90) + 1, np.arange(90) - 1):
-        with pytest.raises(InputError, match="order must hold each of its 90 cells once"):
-            epochs_of(settings, 90, wrong, seed=0)

@@ -16,12 +16,13 @@ import torch
 from scrcl._random import stream
 from scrcl.graph.sample import sample_halo
 from scrcl.train.batch import BatchSource, Inputs
+from scrcl.train.blocks import Anchors
 from scrcl.train.epoch import epochs_of
 from scrcl.train.loop import train
 from scrcl.train.loss import Edges, Others, Population, losses, population, softened
 from scrcl.train.model import Views
 from scrcl.train.moments import Moments
-from scrcl.train.sparse import Pattern
+from scrcl.train.pairs import pattern_of
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Study:
         n_cells, view = self.inputs.graph.n, self.views
         rng = stream(0, "bench.drawn", step)
         cells = torch.from_numpy(rng.choice(n_cells, min(N_DRAWN, n_cells), replace=False))
-        few = Views(view.em_ad[cells], view.eg_bd[cells], view.zm_ac[cells], view.zg_bc[cells])
+        few = _of(view, cells, cells)
         return population(*softened(few, self.config.temperature), few.zg_bc)
 
     def batch(self, halo: Halo) -> tuple[Views, Edges]:
@@ -82,12 +83,18 @@ class Study:
         nodes = torch.from_numpy(halo.nodes)
         seeds = nodes[: halo.n_seeds]
         view = self.views
-        pattern = Pattern.from_csr(halo.indptr, halo.indices, n_columns=len(nodes), device=CPU)
+        pattern = pattern_of(halo.indptr, halo.indices, n_columns=len(nodes), device=CPU)
         degrees = torch.from_numpy(self.inputs.graph.degrees[halo.nodes].astype(np.float32))
         edges = Edges(pattern, None, degrees, self.inputs.graph.n)
-        return Views(
-            view.em_ad[nodes], view.eg_bd[seeds], view.zm_ac[nodes], view.zg_bc[seeds]
-        ), edges
+        return _of(view, seeds, nodes), edges
+
+
+def _of(view: Views, seeds: Tensor, nodes: Tensor) -> Views:
+    """Return the views of some of all cells."""
+    anchors = Anchors.of(view.em_bd[nodes], view.zm_bc[nodes])
+    return Views(
+        view.em_bd[seeds], view.eg_bd[seeds], view.zm_bc[seeds], view.zg_bc[seeds], anchors
+    )
 
 
 def composition(

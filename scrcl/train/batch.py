@@ -21,7 +21,8 @@ from scrcl.graph.sample import Halo, sample_halo
 from scrcl.train.epoch import epochs_of
 from scrcl.train.loss import Edges
 from scrcl.train.model import Cells
-from scrcl.train.sparse import Pattern, SparseMatrix, to_device
+from scrcl.train.pairs import pattern_of
+from scrcl.train.sparse import SparseMatrix, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from scrcl.graph.csr import Graph
     from scrcl.train.config import TrainConfig
+    from scrcl.train.sparse import Pattern
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["Batch", "BatchSource", "Inputs", "smooth_genes"]
@@ -202,9 +204,7 @@ class BatchSource:
     ) -> tuple[Cells, Pattern]:
         """Gather the rows of a halo (of the MLP view only the first ``anchors``)."""
         inputs, nodes, dtype = self._inputs, halo.nodes, self._inputs.x.dtype
-        pattern = Pattern.from_csr(
-            halo.indptr, halo.indices, n_columns=len(nodes), device=self._device
-        )
+        pattern = pattern_of(halo.indptr, halo.indices, n_columns=len(nodes), device=self._device)
         scale = self._scale[nodes]
         own = scale[: halo.n_seeds]
         values = np.repeat(own, np.diff(halo.indptr)) * scale[halo.indices]

@@ -11,15 +11,15 @@ with ``key = [p | r]`` and ``target = [r' | q]``: the divergence over pairs is a
 and its mean over all cells is the key times the mean target. It also lets float32 keep the small
 divergences of aligned views: entropies near log d, subtracted from each other, would lose them.
 
-The two functions here carry their own gradients, which saves two thirds of the passes over memory
-that autograd would make of them.
+`soften` carries its own gradient, which saves two thirds of the passes over memory that autograd
+would make of it.
 
 References
 ----------
 scRCL (arXiv 2512.10640), Eq. 5.
 """
 
-# Shapes: A = anchors (seed cells first), B = seed cells, P = pairs, D = dim.
+# Shapes: A = cells, D = dim.
 
 from __future__ import annotations
 
@@ -28,14 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scrcl.train.sparse import sampled_dots, sampled_dots_backward
-
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scrcl.train.sparse import Pattern
-
-__all__ = ["Contrast", "Softened", "contrast", "soften"]
+__all__ = ["Softened", "soften"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,47 +53,9 @@ class Softened:
     partition_a: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """Divergences of anchors (by the MLP view) from seeds (by the GCN view).
-
-    Attributes
-    ----------
-    kappa_p
-        Of each visited pair, shape (P,).
-    mean_a
-        Of each anchor from the cells that the mean target is of, shape (A,).
-    p_r_b, q_r_b
-        ``p . r'`` and ``q . r`` of each seed with itself, shape (B,): minus their sum is kappa.
-    """
-
-    kappa_p: Tensor
-    mean_a: Tensor
-    p_r_b: Tensor
-    q_r_b: Tensor
-
-
 def soften(e_ad: Tensor, temperature: float, *, target: bool) -> Softened:
     """Return the features of the rows of ``e_ad``, shape (A, D), each of unit length."""
     return Softened(*_Soften.apply(e_ad, temperature, target))  # type: ignore[no-untyped-call]
-
-
-def contrast(pattern: Pattern, keys: Tensor, targets: Tensor, mean_target: Tensor) -> Contrast:
-    """Return all divergences that the losses use.
-
-    Parameters
-    ----------
-    pattern
-        Pairs (seed, anchor), shape (B, A); a seed is not paired with itself.
-    keys
-        Shape (A, 2D), the seeds' first.
-    targets
-        Shape (B, 2D).
-    mean_target
-        Shape (2D,).
-    """
-    found = _Contrast.apply(keys, targets, mean_target, pattern)  # type: ignore[no-untyped-call]
-    return Contrast(-found[0], -found[1], *found[2:])
 
 
 class _Soften(torch.autograd.Function):
@@ -134,37 +92,6 @@ class _Soften(torch.autograd.Function):
         grad = torch.addcmul(grad_p, r, slope[:, None])
         grad.add_(offset[:, None]).mul_(p).add_(grad_r).mul_(1 / ctx.temperature)
         return grad, None, None
-
-
-class _Contrast(torch.autograd.Function):
-    """Inner products of keys with targets: of pairs, with the mean target, and each half's own."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, keys: Tensor, targets: Tensor, mean_target: Tensor, pattern: Pattern
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(keys, targets, mean_target)
-        ctx.pattern = pattern
-        dim = keys.shape[1] // 2
-        own = keys[: len(targets)]
-        return (
-            sampled_dots(pattern, targets, keys),
-            keys @ mean_target,
-            torch.linalg.vecdot(own[:, :dim], targets[:, :dim]),
-            torch.linalg.vecdot(own[:, dim:], targets[:, dim:]),
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        keys, targets, mean_target = ctx.saved_tensors
-        grad_p, grad_mean, *grad_own = grads
-        grad_targets, grad_keys = sampled_dots_backward(ctx.pattern, grad_p, targets, keys)
-        grad_keys.addr_(grad_mean, mean_target)
-        dim, n_seeds = keys.shape[1] // 2, len(targets)
-        for half, grad_b in zip((slice(dim), slice(dim, None)), grad_own, strict=True):
-            grad_keys[:n_seeds, half].addcmul_(targets[:, half], grad_b[:, None])
-            grad_targets[:, half].addcmul_(keys[:n_seeds, half], grad_b[:, None])
-        return grad_keys, grad_targets, grad_mean @ keys, None
 
 
 def _halves(features: Tensor, *, target: bool) -> tuple[Tensor, Tensor]:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import pad
 
-from scrcl.train.divergence import Softened, contrast, soften
-from scrcl.train.sparse import pair_dots
+from scrcl.train.blocks import visit
+from scrcl.train.divergence import Softened, soften
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scrcl.train.blocks import Visits
     from scrcl.train.config import TrainConfig
-    from scrcl.train.divergence import Contrast
     from scrcl.train.model import Views
     from scrcl.train.sparse import Pattern
 
@@ -112,9 +112,9 @@ class Others:
 
 
 def softened(views: Views, temperature: float) -> tuple[Softened, Softened]:
-    """Return the anchors' keys by the MLP view and the seeds' targets by the GCN view."""
+    """Return the seeds' keys by the MLP view and their targets by the GCN view."""
     return (
-        soften(views.em_ad, temperature, target=False),
+        soften(views.em_bd, temperature, target=False),
         soften(views.eg_bd, temperature, target=True),
     )
 
@@ -125,7 +125,7 @@ def population(keys: Softened, targets: Softened, zg_bc: Tensor) -> Population:
     return Population(
         target=targets.features.sum(0) / n_seeds,
         gram=zg_bc.T @ zg_bc / n_seeds,
-        partition_m=keys.partition_a[:n_seeds].mean(),
+        partition_m=keys.partition_a.mean(),
         partition_g=targets.partition_a.mean(),
     )
 
@@ -143,36 +143,52 @@ def losses(
     With a batch of every cell, ``others`` its own means, and ``cvc_negatives`` at or above N, these
     are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term zero.
     """
-    contrasts = contrast(edges.pattern, keys.features, targets.features, others.whole.target)
-    kappa_b = -(contrasts.p_r_b + contrasts.q_r_b)
+    visits = visit(
+        views.anchors,
+        edges.pattern,
+        targets.features,
+        others.whole.target,
+        views.zg_bc,
+        config.temperature,
+    )
+    p_r_b, q_r_b = _own_products(keys, targets)
+    kappa_b = -(p_r_b + q_r_b)
     zero = kappa_b.new_zeros(())
     return {
-        "hea_global": _hea_global(keys, targets, contrasts, others),
+        "hea_global": _hea_global(keys, targets, p_r_b, q_r_b, others),
         "hea_cell": config.hea_cell_weight * kappa_b.mean(),
-        "ndc": config.alpha * _ndc(contrasts, kappa_b, edges, others) if config.alpha else zero,
-        "cvc": config.beta * _cvc(views, edges, others, config.cvc_negatives)
+        "ndc": config.alpha * _ndc(visits, kappa_b, edges, others) if config.alpha else zero,
+        "cvc": config.beta * _cvc(views, visits, edges, others, config.cvc_negatives)
         if config.beta
         else zero,
     }
 
 
-def _hea_global(keys: Softened, targets: Softened, contrasts: Contrast, others: Others) -> Tensor:
+def _own_products(keys: Softened, targets: Softened) -> tuple[Tensor, Tensor]:
+    """Return ``p . r'`` and ``q . r`` of each seed with itself: minus their sum is its kappa."""
+    p_bd, r_bd = keys.features.tensor_split(2, dim=1)
+    other_r_bd, q_bd = targets.features.tensor_split(2, dim=1)
+    return torch.linalg.vecdot(p_bd, other_r_bd), torch.linalg.vecdot(q_bd, r_bd)
+
+
+def _hea_global(
+    keys: Softened, targets: Softened, p_r_b: Tensor, q_r_b: Tensor, others: Others
+) -> Tensor:
     """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N / B.
 
     A row of N P is the cell's own distribution p times its partition over the mean partition; so
     the row's part of the divergence is made of the inner products of p and q with l - l'.
     """
-    n_seeds = len(targets.partition_a)
     mean_m, mean_g = others.whole.partition_m, others.whole.partition_g
-    weight_m_b, weight_g_b = keys.partition_a[:n_seeds] / mean_m, targets.partition_a / mean_g
-    shift_b = keys.mean_logit_a[:n_seeds] - targets.mean_logit_a - (mean_m / mean_g).log()
-    under_p_b, under_q_b = shift_b - contrasts.p_r_b, shift_b + contrasts.q_r_b
+    weight_m_b, weight_g_b = keys.partition_a / mean_m, targets.partition_a / mean_g
+    shift_b = keys.mean_logit_a - targets.mean_logit_a - (mean_m / mean_g).log()
+    under_p_b, under_q_b = shift_b - p_r_b, shift_b + q_r_b
     return (weight_m_b * under_p_b - weight_g_b * under_q_b).mean()
 
 
-def _ndc(contrasts: Contrast, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
+def _ndc(visits: Visits, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
     """Eq. 4: each visited pair over its anchor's n_i + 1 and mean divergence from other cells."""
-    n_seeds, mean_a = len(kappa_b), contrasts.mean_a
+    n_seeds, mean_a = len(kappa_b), visits.mean_a
     if others.own is not None:
         excess_b = (mean_a[:n_seeds] - kappa_b) * (others.share / (n_seeds - 1))
         mean_a = mean_a + pad(excess_b, (0, len(mean_a) - n_seeds))
@@ -180,22 +196,18 @@ def _ndc(contrasts: Contrast, kappa_b: Tensor, edges: Edges, others: Others) -> 
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
     if edges.weight_p is not None:
         weight_p = weight_p * edges.weight_p
-    visited: Tensor = torch.dot(weight_p, contrasts.kappa_p) + torch.dot(
-        weight_a[:n_seeds], kappa_b
-    )
+    visited: Tensor = torch.dot(weight_p, visits.kappa_p) + torch.dot(weight_a[:n_seeds], kappa_b)
     return visited / n_seeds
 
 
-def _cvc(views: Views, edges: Edges, others: Others, negatives: int) -> Tensor:
+def _cvc(views: Views, visits: Visits, edges: Edges, others: Others, negatives: int) -> Tensor:
     """Eq. 9 for each anchor, its N' non-neighbours weighing as much as ``negatives`` of them."""
-    n_seeds = len(views.zg_bc)
-    zm_bc = views.zm_ac[:n_seeds]
+    n_seeds, zm_bc, dots_p = len(views.zg_bc), views.zm_bc, visits.dots_p
     n_far_a = edges.n_cells - 1 - edges.degrees_a
     weight_a = n_far_a.clamp_max(negatives) / n_far_a.clamp_min(1)
     weight_b = weight_a[:n_seeds]
     own_b: Tensor = torch.linalg.vecdot(zm_bc, views.zg_bc)
 
-    dots_p = pair_dots(edges.pattern, views.zg_bc, views.zm_ac)
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
     near_p = (1 - dots_p).square() - weight_p * dots_p.square()
     if edges.weight_p is not None:

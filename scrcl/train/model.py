@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, linear
 
+from scrcl.train.blocks import Anchors, propagated
 from scrcl.train.rows import unit_rows
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Embeddings with rows of unit length: the MLP view's of anchors, the GCN view's of seeds."""
+    """Both views' embeddings of the seeds, rows of unit length, and how to make the anchors'."""
 
-    em_ad: Tensor
+    em_bd: Tensor
     eg_bd: Tensor
-    zm_ac: Tensor
+    zm_bc: Tensor
     zg_bc: Tensor
+    anchors: Anchors
 
 
 class ScRCL(nn.Module):
@@ -97,27 +99,28 @@ class ScRCL(nn.Module):
 
     def encode_mlp(self, x_af: Tensor) -> Tensor:
         """Return E^m, shape (A, D), rows of unit length."""
-        return unit_rows(self._activate(self.phi(x_af)))
+        return unit_rows(self._layer(x_af, self.phi.weight, self.phi.bias))
 
     def encode_gcn_hidden(self, ax_af: Tensor) -> Tensor:
         """Return the first layer's output, shape (A, D), which the second layer propagates."""
-        return self._activate(self.psi_1(ax_af))
+        return self._layer(ax_af, self.psi_1.weight, self.psi_1.bias)
 
     def encode_gcn_output(
         self, propagated_bd: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return E^g, shape (B, D), rows of unit length, from the propagated first layer."""
-        hidden_bd = self._activate(self.psi_2(propagated_bd))
+        hidden_bd = self._layer(propagated_bd, self.psi_2.weight, self.psi_2.bias)
         return unit_rows(self.psi_out(self._drop(hidden_bd, generator)))
 
     def encode_gcn(self, cells: Cells, generator: torch.Generator | None = None) -> Tensor:
         """Return E^g of the seed cells, shape (B, D), rows of unit length."""
-        hidden_ad = self.encode_gcn_hidden(cells.ax)
-        return self.encode_gcn_output(cells.adjacency @ hidden_ad, generator)
+        first = self.psi_1
+        propagated_bd = propagated(self._layer, cells.adjacency, cells.ax, first.weight, first.bias)
+        return self.encode_gcn_output(propagated_bd, generator)
 
     def gene_embedding(self, genes_mr: Tensor) -> Tensor:
         """Return U, shape (M, C)."""
-        return self._activate(self.varphi(genes_mr))
+        return self._layer(genes_mr, self.varphi.weight, self.varphi.bias)
 
     def association(self, genes_mr: Tensor) -> Tensor:
         """Return W U, shape (D, C): all that refinement needs to know of the genes."""
@@ -131,20 +134,43 @@ class ScRCL(nn.Module):
         self, cells: Cells, association_dc: Tensor, generator: torch.Generator | None = None
     ) -> Views:
         """Return both views of the cells; ``generator`` draws dropout, on the cells' device."""
-        em_ad = self.encode_mlp(cells.x)
+        anchors = self._anchors(cells.x, association_dc, generator)
+        n_seeds = cells.adjacency.pattern.shape[0]
+        em_bd, zm_bc = anchors.encode(*(rows[:n_seeds] for rows in anchors.rows), *anchors.weights)
         eg_bd = self.encode_gcn(cells, generator)
-        zm_ac = self.refine(self._drop(em_ad, generator), association_dc)
-        zg_bc = self.refine(self._drop(eg_bd, generator), association_dc)
-        return Views(em_ad, eg_bd, unit_rows(zm_ac), unit_rows(zg_bc))
+        zg_bc = unit_rows(self.refine(self._drop(eg_bd, generator), association_dc))
+        return Views(em_bd, eg_bd, zm_bc, zg_bc, anchors)
 
-    def _activate(self, hidden: Tensor) -> Tensor:
-        return leaky_relu(hidden, self.leaky_slope)
+    def _anchors(
+        self, x_af: Tensor, association_dc: Tensor, generator: torch.Generator | None
+    ) -> Anchors:
+        weights = (self.phi.weight, self.phi.bias, association_dc)
+        if self.dropout == 0 or not self.training:
+
+            def encode(x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+                em = unit_rows(self._layer(x, *weights[:2]))
+                return em, unit_rows(self.refine(em, weights[2]))
+
+            return Anchors((x_af,), weights, encode)
+
+        def encode_kept(x: Tensor, kept: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+            em = unit_rows(self._layer(x, *weights[:2]))
+            return em, unit_rows(self.refine(em * kept, weights[2]))
+
+        kept_ad = self._kept(x_af.new_empty(len(x_af), self.phi.out_features), generator)
+        return Anchors((x_af, kept_ad), weights, encode_kept)
+
+    def _layer(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return leaky_relu(linear(rows, weight, bias), self.leaky_slope, inplace=True)
 
     def _drop(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.dropout == 0 or not self.training:
             return hidden
-        kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=generator)
-        return hidden * kept.div_(1 - self.dropout)
+        return hidden * self._kept(torch.empty_like(hidden), generator)
+
+    def _kept(self, mask: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Fill in which entries stay, scaled so that sums do."""
+        return mask.bernoulli_(1 - self.dropout, generator=generator).div_(1 - self.dropout)
 
     def _initialize(self, generator: torch.Generator | None) -> None:
         for name, parameter in self.named_parameters():

@@ -8,10 +8,11 @@ from torch.nn.functional import normalize
 
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
 from scrcl.train.batch import Inputs
+from scrcl.train.blocks import Anchors
 from scrcl.train.config import TrainConfig
 from scrcl.train.loss import Edges, losses, population, softened
 from scrcl.train.model import Views
-from scrcl.train.sparse import Pattern
+from scrcl.train.pairs import pattern_of
 
 CPU = torch.device("cpu")
 # Weights are set, so that no test hangs on the defaults.
@@ -48,13 +49,21 @@ def unit(raw):
     return [normalize(each, dim=1) for each in raw]
 
 
-def batch_of(graph, halo, em, eg, zm, zg, share=None):
+def batch_of(graph, halo, em, eg, zm, zg, share=None, block_rows=7):
     """Views and edges of a batch whose cells have these embeddings."""
     nodes, seeds = torch.from_numpy(halo.nodes), torch.from_numpy(halo.nodes[: halo.n_seeds])
-    pattern = Pattern.from_csr(halo.indptr, halo.indices, n_columns=len(nodes), device=CPU)
+    pattern = pattern_of(
+        halo.indptr, halo.indices, n_columns=len(nodes), device=CPU, block_rows=block_rows
+    )
     degrees = torch.from_numpy(graph.degrees[halo.nodes].astype(np.float64)).to(em.dtype)
     edges = Edges(pattern, share, degrees, graph.n)
-    return Views(em[nodes], eg[seeds], zm[nodes], zg[seeds]), edges
+    return views_of(em[seeds], eg[seeds], zm[seeds], zg[seeds], em[nodes], zm[nodes]), edges
+
+
+def views_of(em, eg, zm, zg, em_ad=None, zm_ac=None):
+    return Views(
+        em, eg, zm, zg, Anchors.of(em if em_ad is None else em_ad, zm if zm_ac is None else zm_ac)
+    )
 
 
 def losses_of(views, edges, others, config):

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 
 from scrcl.graph.sample import sample_halo
 from scrcl.train.loss import TERMS, Others
-from scrcl.train.model import Views
 from scrcl.train.moments import Moments
 from tests import reference_train as reference
 from tests.train.data import (
@@ -24,6 +23,7 @@ from tests.train.data import (
     means_of,
     raw_views,
     unit,
+    views_of,
 )
 
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def all_cells(graph, cells):
 
 
 def exact(cells, settings):
-    return means_of(Views(*cells), settings)
+    return means_of(views_of(*cells), settings)
 
 
 def assert_equals_the_paper(n, k, t, m, seed):
@@ -149,11 +149,10 @@ def test_over_all_batches_of_a_size_cvc_is_unbiased_in_value_and_gradient(n_past
     for seeds in batches:
         halo = sample_halo(graph, np.array(seeds), fanout=None, rng=RNG)
         views, edges = batch_of(graph, halo, *cells)
-        seen = Views(views.em_ad[:size], views.eg_bd, views.zm_ac[:size], views.zg_bc)
         moments = Moments(0.6)
         for _ in range(n_past):
             moments.observe(exact(cells, settings))
-        others = moments.observe(means_of(seen, settings))
+        others = moments.observe(means_of(views, settings))
         total = total + losses_of(views, edges, others, settings)["cvc"]
     expected = reference.cvc_per_anchor(*cells[2:], dense(graph), 2)
     assert_same(total / len(batches), expected, raw)

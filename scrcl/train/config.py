@@ -53,6 +53,12 @@ class TrainConfig(BaseModel):
         description="Share of entries dropped before the GCN's last layer and before refinement.",
     )
 
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Of the encoders' matrix products in training; everything else, inference too, is "
+        "float32. bfloat16 pays where the processor has instructions for it.",
+    )
+
     steps: int = Field(default=100, ge=0, le=10**9, description="Optimizer steps in all.")
     batch_cells: int = Field(
         default=4096,

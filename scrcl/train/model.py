@@ -71,7 +71,7 @@ class ScRCL(nn.Module):
     n_features, n_gene_features, n_genes
         Width of the cells' input, width of the genes' sketch, and number of genes.
     config
-        ``dim``, ``refined_dim``, ``dropout`` and ``leaky_slope`` are read.
+        ``dim``, ``refined_dim``, ``dropout``, ``leaky_slope`` and ``precision`` are read.
     generator
         Draws the initial weights (Glorot); on the CPU.
     """
@@ -95,6 +95,7 @@ class ScRCL(nn.Module):
         self.W = nn.Parameter(torch.empty(dim, n_genes))
         self.dropout = config.dropout
         self.leaky_slope = config.leaky_slope
+        self.precision = torch.bfloat16 if config.precision == "bfloat16" else None
         self._initialize(generator)
 
     def encode_mlp(self, x_af: Tensor) -> Tensor:
@@ -110,7 +111,9 @@ class ScRCL(nn.Module):
     ) -> Tensor:
         """Return E^g, shape (B, D), rows of unit length, from the propagated first layer."""
         hidden_bd = self._layer(propagated_bd, self.psi_2.weight, self.psi_2.bias)
-        return unit_rows(self.psi_out(self._drop(hidden_bd, generator)))
+        last = self.psi_out
+        made = self._linear(self._drop(hidden_bd, generator), last.weight, last.bias)
+        return unit_rows(made.to(hidden_bd.dtype))
 
     def encode_gcn(self, cells: Cells, generator: torch.Generator | None = None) -> Tensor:
         """Return E^g of the seed cells, shape (B, D), rows of unit length."""
@@ -128,7 +131,7 @@ class ScRCL(nn.Module):
 
     def refine(self, e_ad: Tensor, association_dc: Tensor) -> Tensor:
         """Return Z = E (W U), shape (A, C)."""
-        return e_ad @ association_dc
+        return self._linear(e_ad, association_dc.T, None).to(e_ad.dtype)
 
     def forward(
         self, cells: Cells, association_dc: Tensor, generator: torch.Generator | None = None
@@ -161,7 +164,15 @@ class ScRCL(nn.Module):
         return Anchors((x_af, kept_ad), weights, encode_kept)
 
     def _layer(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return leaky_relu(linear(rows, weight, bias), self.leaky_slope, inplace=True)
+        made = leaky_relu(self._linear(rows, weight, bias), self.leaky_slope, inplace=True)
+        return made.to(rows.dtype)
+
+    def _linear(self, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the product in the precision of training, whose sums are float32 all the same."""
+        if self.precision is None or not self.training:
+            return linear(rows, weight, bias)
+        narrow = None if bias is None else bias.to(self.precision)
+        return linear(rows.to(self.precision), weight.to(self.precision), narrow)
 
     def _drop(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.dropout == 0 or not self.training:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pattern_of"]
 
-CPU_BLOCK_ROWS = 2_048
-"""Anchors of a block: a few matrices of so many rows stay in a core's cache."""
+CPU_BLOCK_ROWS = 8_192
+"""Anchors of a block: a few matrices of so many rows stay in the cache that cores share."""
 DEVICE_BLOCK_ROWS = 65_536
 """On a GPU, where a block is a few launches whatever its size."""
 

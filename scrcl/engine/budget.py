@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.errors import BudgetError
-from scrcl.graph.rows import SMALL_MAP_BYTES
+from scrcl.graph.rows import KEPT_MAP_BYTES, SMALL_MAP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,20 @@ DENSE_BLOCK_VALUES = 2_000_000
 """Values of an embedding in a block: 8 MB in float32."""
 
 GRADIENT_ROWS = 16
-"""Copies of an anchor's embedding that a training step holds, gradients among them; measured 13 to 16."""
+"""Copies of an embedding that a training step holds, gradients among them, of a seed or of an anchor of
+the block at work; measured 13 to 16."""
+
+BLOCK_ANCHORS = 8_192
+"""Anchors encoded at a time, as `scrcl.train.pairs` cuts them on the CPU."""
+
+PAIR_BYTES = 90
+"""Of a pair of a batch: both orders, weights and products."""
+
+READ_BATCHES = 2
+"""The batch at work, and the one that is read meanwhile."""
+
+TRAINED_NODE_BYTES = 40
+"""Of a cell while training: its row's start, degree and scale, its place in the epoch, and its number."""
 
 MORE_NEIGHBORS = 1.4
 """Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
@@ -133,9 +146,14 @@ class Shape:
 
     @property
     def step_bytes(self) -> int:
-        """What a training step holds: the batch's cells and their halo, and those of the negatives."""
-        row = 4 * (GRADIENT_ROWS * self.dim + 4 * self.n_features)
-        return int((self._anchors(self.batch_cells) + self._anchors(self.n_drawn)) * row)
+        """What a training step holds: rows of the batch's cells, their halo, and those of the negatives."""
+        sizes = (self.batch_cells, self.n_drawn)
+        seeds = sum(min(size, self.n_cells) for size in sizes)
+        anchors = sum(self._anchors(size) for size in sizes)
+        pairs = seeds * self._drawn_neighbors * PAIR_BYTES
+        embedded = seeds + min(BLOCK_ANCHORS, anchors)
+        read = READ_BATCHES * (anchors * 8 * self.n_features + pairs)
+        return int(read + embedded * 4 * GRADIENT_ROWS * self.dim)
 
     @property
     def block_rows(self) -> int:
@@ -164,12 +182,15 @@ class Shape:
         """One triangle of products of the selected genes, in float32."""
         return 2 * self.n_genes**2 if self.gram else 0
 
+    @property
+    def _drawn_neighbors(self) -> float:
+        """Neighbours of a seed, in the mean."""
+        found = MORE_NEIGHBORS * self.n_neighbors
+        return found if self.fanout is None else min(found, self.fanout)
+
     def _anchors(self, n_seeds: int) -> float:
         """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
-        neighbors = MORE_NEIGHBORS * self.n_neighbors
-        if self.fanout is not None:
-            neighbors = min(neighbors, self.fanout)
-        drawn = min(n_seeds, self.n_cells) * (1 + neighbors)
+        drawn = min(n_seeds, self.n_cells) * (1 + self._drawn_neighbors)
         return self.n_cells * -math.expm1(-drawn / self.n_cells)
 
 
@@ -259,12 +280,18 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             8 * shape.n_genes * shape.n_comps,
         ),
         "train": Need(
-            learning(8 * shape.n_features + 8 * edges),
+            learning(TRAINED_NODE_BYTES)
+            + 2 * min(4 * n * shape.n_features, KEPT_MAP_BYTES)
+            + int(min(4 * n * edges, KEPT_MAP_BYTES)),
             shape.step_bytes,
-            8 * n * shape.n_features,
+            # The features as they were read are gone when the views are written.
+            int(n * (12 * shape.n_features + 4 * edges + 16)),
         ),
         "embed": Need(
-            learning(8 * shape.n_features + 8 * shape.dim),
+            learning(TRAINED_NODE_BYTES)
+            + 2 * min(4 * n * shape.n_features, SMALL_MAP_BYTES)
+            + 2 * min(4 * n * shape.dim, SMALL_MAP_BYTES)
+            + int(min(4 * n * edges, SMALL_MAP_BYTES)),
             dense,
             8 * n * (shape.dim + shape.refined_dim),
         ),

@@ -18,7 +18,7 @@ from scrcl.engine.stage import CSR, PARTITION
 from scrcl.graph.partition import Partition, write_in_order
 from scrcl.graph.propagate import propagate
 from scrcl.graph.renumber import renumbered
-from scrcl.graph.rows import RowWriter, row_blocks
+from scrcl.graph.rows import RowWriter, release, row_blocks
 from scrcl.io.features import FeatureStore
 from scrcl.train.batch import Inputs, smooth_genes
 
@@ -95,7 +95,13 @@ def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
         )
     scores = run.array("reduce", "scores")
     blocks = row_blocks(len(scores), run.budget.dense_block_rows)
-    return *scores.shape, ((start, np.array(scores[start:stop])) for start, stop in blocks)
+    return *scores.shape, (_block(scores, start, stop) for start, stop in blocks)
+
+
+def _block(scores: FloatArray, start: int, stop: int) -> tuple[int, FloatArray]:
+    rows = np.array(scores[start:stop])
+    release(scores)
+    return start, rows
 
 
 def _global_scale(run: Run) -> float:

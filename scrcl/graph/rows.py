@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from scrcl.typing import FloatArray, OnRows
+    from scrcl.typing import FloatArray, IntArray, OnRows
 
 __all__ = [
+    "KEPT_MAP_BYTES",
     "SMALL_MAP_BYTES",
     "RowWriter",
     "as_points",
     "cores",
     "for_each_block",
+    "gathered",
     "index_dtype",
     "release",
     "require_finite",
@@ -40,6 +42,11 @@ __all__ = [
 
 CHECK_ROWS = 65_536
 SMALL_MAP_BYTES = 1 << 28
+KEPT_MAP_BYTES = 1 << 29
+"""Maps that training reads at random are kept up to here: to let go of one of 400 MB after each batch takes
+longer than all else of making the batch."""
+GATHERED_ROWS = 4_096
+"""Rows read at random before pages are let go: the kernel brings in 64 kB around each."""
 LARGEST_INT32 = np.iinfo(np.int32).max
 LARGEST_VALUE = 1e18
 """Sums of squares of larger values may leave float32."""
@@ -112,6 +119,17 @@ def release(array: Any, *, above: int = 0) -> None:
         return
     if hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
+
+
+def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray:
+    """Return ``array[rows]``; of a memory map of ``above`` bytes or more, 256 MB at most are resident."""
+    if array.nbytes < above:
+        return array[rows]
+    found = np.empty((len(rows), array.shape[1]), array.dtype)
+    for start, stop in row_blocks(len(rows), GATHERED_ROWS):
+        found[start:stop] = array[rows[start:stop]]
+        release(array)
+    return found
 
 
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:

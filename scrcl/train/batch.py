@@ -17,7 +17,7 @@ from scrcl._random import stream
 from scrcl.errors import InputError
 from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.relabel import relabeller
-from scrcl.graph.rows import release, row_blocks
+from scrcl.graph.rows import KEPT_MAP_BYTES, gathered, release
 from scrcl.graph.sample import Halo, sample_halo
 from scrcl.train.epoch import epochs_of
 from scrcl.train.loss import Edges
@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     from scrcl.train.sparse import Pattern
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["KEPT_MAP_BYTES", "Batch", "BatchSource", "Inputs", "smooth_genes"]
-
-KEPT_MAP_BYTES = 1 << 29
-"""Pages of larger memory maps are let go as rows are gathered: at a million cells of 100 columns that would
-take longer than the rest of making a batch."""
-GATHERED_ROWS = 4_096
-"""Gathered before pages are let go: the kernel brings in 64 kB around each row."""
+__all__ = ["Batch", "BatchSource", "Inputs", "smooth_genes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +214,8 @@ class BatchSource:
         if share is not None:
             values *= share
         cells = Cells(
-            x=to_device(_gathered(inputs.x, nodes[:anchors]), self._device),
-            ax=to_device(_gathered(inputs.ax, nodes), self._device),
+            x=to_device(gathered(inputs.x, nodes[:anchors], above=KEPT_MAP_BYTES), self._device),
+            ax=to_device(gathered(inputs.ax, nodes, above=KEPT_MAP_BYTES), self._device),
             adjacency=SparseMatrix.on(
                 pattern,
                 to_device(values.astype(dtype), self._device),
@@ -229,14 +223,3 @@ class BatchSource:
             ),
         )
         return cells, pattern
-
-
-def _gathered(rows: FloatArray, nodes: IntArray) -> FloatArray:
-    """Return ``rows[nodes]``; of a large memory map only so much is resident at a time."""
-    if rows.nbytes <= KEPT_MAP_BYTES:
-        return rows[nodes]
-    found = np.empty((len(nodes), rows.shape[1]), rows.dtype)
-    for start, stop in row_blocks(len(nodes), GATHERED_ROWS):
-        found[start:stop] = rows[nodes[start:stop]]
-        release(rows)
-    return found

@@ -10,7 +10,7 @@ import torch
 from scrcl._atomic import atomic_path, remove
 from scrcl.graph.propagate import propagate
 from scrcl.graph.renumber import places
-from scrcl.graph.rows import RowWriter, release, row_blocks
+from scrcl.graph.rows import RowWriter, gathered, release, row_blocks
 from scrcl.train.sparse import to_device
 
 if TYPE_CHECKING:
@@ -105,10 +105,8 @@ def _write_outputs(
     ):
         for start, stop in row_blocks(n_cells, block_rows):
             rows = place[start:stop]
-            em = model.encode_mlp(to_device(inputs.x[rows], device))
-            eg = model.encode_gcn_output(to_device(source[rows], device))
-            release(inputs.x)
-            release(source)
+            em = model.encode_mlp(to_device(gathered(inputs.x, rows), device))
+            eg = model.encode_gcn_output(to_device(gathered(source, rows), device))
             embedding.write(start, _joined(em, eg))
             refined.write(
                 start, _joined(model.refine(em, association), model.refine(eg, association))

@@ -83,7 +83,7 @@ class Pattern:
 
     def in_blocks(self, values_p: Tensor) -> tuple[Tensor, ...]:
         """Return values in CSR order, cut into those of each block."""
-        return values_p[self.place_p].split([len(block.columns_p) for block in self.blocks])
+        return torch.split(values_p[self.place_p], [len(each.columns_p) for each in self.blocks])
 
     def in_order(self, blocks: Tensor) -> Tensor:
         """Return values of the blocks, one after the other, in CSR order."""

@@ -85,8 +85,17 @@ def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
 @given(st.integers(100, 10**7), st.integers(16, 10**5))
 def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
     shape = replace(ATLAS, n_cells=n_cells, batch_cells=batch_cells)
-    row = 4 * (16 * 128 + 400)
-    assert min(batch_cells, n_cells) * 0.6 * row <= shape.step_bytes <= n_cells * row
+    embedded = min(n_cells, 8_192) * 4 * 16 * 128
+    most = n_cells * (4 * 16 * 128 + 16 * 100 + 2 * 90 * 21) + embedded
+    assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= shape.step_bytes <= most
+
+
+def test_what_training_holds_hardly_grows_with_the_cells_of_an_atlas():
+    few, many = (stage_needs(replace(ATLAS, n_cells=n)) for n in (2 * 10**6, 2 * 10**7))
+    for name in ("train", "embed"):
+        grown = many[name].least_bytes - few[name].least_bytes
+        assert grown <= 18 * 10**6 * 40 + (1 << 29), name
+    assert stage_needs(replace(ATLAS, n_cells=10**6))["train"].least_bytes < 2 << 30
 
 
 def test_edges_take_disk_and_no_memory_beside_the_lists_they_are_made_of():
@@ -106,9 +115,10 @@ def test_ids_and_distances_of_an_atlas_are_let_go_of_and_those_in_memory_count()
 
 
 def test_wide_features_and_embeddings_count():
-    plain, wide = stage_needs(ATLAS), stage_needs(replace(ATLAS, n_features=2_000))
+    atlas = replace(ATLAS, n_cells=20_000)
+    plain, wide = stage_needs(atlas), stage_needs(replace(atlas, n_features=2_000))
     more = wide["train"].fixed_bytes - plain["train"].fixed_bytes
-    assert more > 100_000 * 8 * 1_500
+    assert more > 20_000 * 8 * 1_500
     assert replace(ATLAS, n_features=2_000).dense_block_rows * 2_000 * 4 <= 8_000_000
-    large = stage_needs(replace(ATLAS, dim=1_500))
-    assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 100_000 * 8 * 1_300
+    large = stage_needs(replace(atlas, dim=1_500))
+    assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300

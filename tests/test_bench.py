@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from bench import (
     accuracy,
@@ -18,7 +19,10 @@ from bench import (
     sample_speed,
     scale,
     storage,
+    train,
 )
+from scrcl.engine.config import load_config
+from scrcl.engine.pipeline import run_pipeline
 from scrcl.graph.relabel import relabel_compiled
 from scrcl.io.matrix import StoredRows
 from tests.cells import FAST_SETTINGS, make_cells
@@ -319,3 +323,41 @@ def test_the_order_of_cells_is_measured_by_list_and_read(tmp_path):
     assert list(rows) == ["as they came", "shuffled", "lists of 32", "lists of 64"]
     assert rows["lists of 64"]["inside"] > 2 * rows["shuffled"]["inside"]
     assert "| lists of 64 | 64 |" in out.read_text()
+
+
+@pytest.fixture
+def trained_run(tmp_path):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    config = load_config(settings=[*FAST_SETTINGS, "device=cpu"])
+    run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "run", config, until="train")
+    return tmp_path / "run"
+
+
+@pytest.mark.slow
+def test_steps_are_measured_beside_ceilings_and_the_dense_form(trained_run, tmp_path):
+    out = tmp_path / "table.md"
+    arguments = ["--runs", str(trained_run), "--steps", "3", "--settings", '{"batch_cells": 60}']
+    arguments += ["--variants", "uniform;uniform, bfloat16;pieces of 128", "--sizes", "50,200,9000"]
+    (tmp_path / "before.md").write_text("## Before\n\nslower")
+    train.main([*arguments, "--note", str(tmp_path / "before.md"), "--out", str(out)])
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert [row["variant"] for row in record["steps"]] == list(train.VARIANTS)[:3]
+    for row in record["steps"]:
+        assert row["seeds"] == 60
+        assert row["anchors"] >= 60
+        assert 0 <= row["waiting"] < 1
+        assert row["peak_rss_bytes"] > 10**8
+        assert row["ceilings"]["copy_gbytes"] > 0
+        assert row["operators"][-1]["name"] == "others"
+    assert [row["n_cells"] for row in record["dense"]] == [50, 200]
+    assert all(row["relative_difference"] < 1e-3 for row in record["dense"])
+    text = out.read_text()
+    assert "| 240 | pieces of 128 |" in text
+    assert text.endswith("## Before\n\nslower\n")
+
+
+def test_without_a_gpu_its_steps_are_skipped(capsys, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    train.main(["--runs", str(tmp_path), "--device", "cuda"])
+    assert "skipped" in capsys.readouterr().out

@@ -68,15 +68,15 @@ class _Soften(torch.autograd.Function):
         temperature: float,
         target: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        logits = e / temperature
+        distribution = torch.softmax(logits, 1)
+        # Unit rows bound the logits by 1 / t, and so each entry of a distribution from below.
+        partition = (logits[:, 0] - 1 / temperature).exp_() / distribution[:, 0]
+        mean_logit = torch.linalg.vecdot(distribution, logits)
         features = e.new_empty(len(e), 2 * e.shape[1])
         p, r = _halves(features, target=target)
-        # Unit rows bound the logits by 1 / t, so no row maximum is looked for.
-        torch.mul(e, 1 / temperature, out=r)
-        torch.sub(r, 1 / temperature, out=p).exp_()
-        partition = p.sum(1)
-        p.mul_(partition.reciprocal()[:, None])
-        mean_logit = torch.linalg.vecdot(p, r)
-        r.sub_(mean_logit[:, None])
+        p.copy_(distribution)
+        torch.sub(logits, mean_logit[:, None], out=r)
         ctx.save_for_backward(features, partition)
         ctx.temperature, ctx.target = temperature, target
         return features, mean_logit, partition

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import Shape, plan_budget, stage_needs
+from scrcl.engine.budget import BLOCK_ANCHORS, Shape, plan_budget, stage_needs
 from scrcl.engine.pipeline import STAGES
 from scrcl.errors import BudgetError
+from scrcl.train.pairs import CPU_BLOCK_ROWS
 
 ATLAS = Shape(
     n_cells=100_000,
@@ -88,6 +89,10 @@ def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
     embedded = min(n_cells, 8_192) * 4 * 16 * 128
     most = n_cells * (4 * 16 * 128 + 16 * 100 + 2 * 90 * 21) + embedded
     assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= shape.step_bytes <= most
+
+
+def test_the_anchors_of_a_block_are_those_that_training_cuts():
+    assert BLOCK_ANCHORS == CPU_BLOCK_ROWS
 
 
 def test_what_training_holds_hardly_grows_with_the_cells_of_an_atlas():

@@ -11,6 +11,7 @@ from scrcl.graph.rows import (
     RowWriter,
     as_points,
     for_each_block,
+    gathered,
     release,
     require_finite,
     row_blocks,
@@ -84,3 +85,22 @@ def test_an_error_in_a_block_is_raised_and_stops_the_rest():
     assert len(done) < 150
     with pytest.raises(InputError, match="n_workers"):
         for_each_block(work, [], n_workers=0)
+
+
+@pytest.mark.parametrize("above", [0, 10**9])
+def test_rows_gathered_of_a_map_are_those_of_the_array(tmp_path, above):
+    array = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", array)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    wanted = np.random.default_rng(1).integers(0, 10_000, 9_000)
+    assert np.array_equal(gathered(mapped, wanted, above=above), array[wanted])
+    assert np.array_equal(gathered(array, wanted, above=above), array[wanted])
+
+
+def test_of_a_large_map_only_what_is_at_work_is_resident(tmp_path):
+    np.save(tmp_path / "rows.npy", np.ones((200_000, 512), np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    wanted = np.sort(np.random.default_rng(0).integers(0, 200_000, 50_000))
+    before = resident_bytes()
+    found = gathered(mapped, wanted)
+    assert resident_bytes() - before < found.nbytes + (64 << 20)

@@ -124,3 +124,41 @@ def test_settings_are_frozen_described_and_take_no_unknown_name():
 def test_the_learning_rate_rises_over_the_warm_up():
     settings = config(lr=0.4, warmup_steps=3)
     assert [settings.lr_at(step) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
+
+
+def test_products_in_bfloat16_come_close_in_value_and_gradient_and_leave_inference_alone():
+    inputs = make_inputs(60)
+    found = {}
+    for name in ("float32", "bfloat16"):
+        state, terms = terms_of(inputs, config(batch_cells=64, precision=name), dtype=torch.float32)
+        total = torch.stack(list(terms.values())).sum()
+        assert all(term.dtype == torch.float32 for term in terms.values())
+        grads = torch.autograd.grad(total, tuple(state.model.parameters()))
+        assert all(grad.dtype == torch.float32 for grad in grads)
+        state.model.eval()
+        encoded = state.model.encode_mlp(torch.from_numpy(inputs.x))
+        found[name] = total, torch.cat([grad.flatten() for grad in grads]), encoded
+    (wide, wide_grad, wide_em), (narrow, narrow_grad, narrow_em) = found.values()
+    assert narrow.item() == pytest.approx(wide.item(), rel=0.02)
+    assert narrow.item() != wide.item()
+    assert (narrow_grad - wide_grad).norm() < 0.05 * wide_grad.norm()
+    assert torch.equal(wide_em, narrow_em)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_number_of_anchors_in_a_block_changes_nothing_but_rounding(monkeypatch, dropout):
+    found = []
+    for rows in (5, 8_192):
+        monkeypatch.setattr("scrcl.train.pairs.CPU_BLOCK_ROWS", rows)
+        inputs, settings = make_inputs(dtype="float64"), config(batch_cells=30, dropout=dropout)
+        state = TrainState.fresh(inputs, settings, seed=0)
+        state.model.to(torch.float64)
+        batch = BatchSource(inputs, settings, seed=0).batch(1)
+        assert len(batch.edges.pattern.blocks) == -(-batch.edges.pattern.shape[1] // rows)
+        terms = objective(
+            state.model, batch, state.moments, settings, generator=torch_stream(0, "test", 1)
+        )
+        total = torch.stack(list(terms.values())).sum()
+        found.append([total, *torch.autograd.grad(total, tuple(state.model.parameters()))])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)

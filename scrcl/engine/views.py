@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Run
     from scrcl.typing import FloatArray
 
-__all__ = ["training_inputs"]
+__all__ = ["input_scale", "scaled", "training_inputs", "write_base"]
 
 
 def training_inputs(run: Run) -> Inputs:
@@ -50,7 +50,7 @@ def training_inputs(run: Run) -> Inputs:
 def _write_views(run: Run, folder: Path) -> None:
     config, graph = run.config.train, run.graph("graph")
     base = folder / "base.npy"
-    _write_base(run, base)
+    write_base(run, base)
     points = np.load(base, mmap_mode="r")
     rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
     for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
@@ -65,18 +65,13 @@ def _write_views(run: Run, folder: Path) -> None:
     base.unlink()
 
 
-def _write_base(run: Run, out: Path) -> None:
+def write_base(run: Run, out: Path) -> None:
     """Write the features of all cells: float32, shape (n_cells, n_features)."""
-    config = run.config.train
     n_cells, n_features, blocks = _features(run)
-    scale = 1.0 if config.row_normalize else _global_scale(run)
+    scale = input_scale(run)
     with RowWriter(out, n_cells, n_features) as writer:
         for start, rows in blocks:
-            if config.row_normalize:
-                lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(n_features)
-                writer.write(start, rows / np.maximum(lengths, 1e-12))
-            else:
-                writer.write(start, rows * scale)
+            writer.write(start, scaled(rows, scale))
 
 
 def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
@@ -93,8 +88,18 @@ def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
     return *scores.shape, ((start, np.array(scores[start:stop])) for start, stop in blocks)
 
 
-def _global_scale(run: Run) -> float:
-    """One factor for all values, which brings their mean square to 1."""
+def scaled(rows: FloatArray, scale: float | None) -> FloatArray:
+    """Return rows of features as the encoders read them: by one factor, or each to one length."""
+    if scale is not None:
+        return rows * scale
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
+    return np.asarray(rows / np.maximum(lengths, 1e-12))
+
+
+def input_scale(run: Run) -> float | None:
+    """Return the factor of all features, which brings their mean square to 1; None by rows."""
+    if run.config.train.row_normalize:
+        return None
     n_cells, n_features, blocks = _features(run)
     total = sum(float(np.square(rows, dtype=np.float64).sum()) for _, rows in blocks)
     return float(np.sqrt(n_cells * n_features / max(total, 1e-12)))

@@ -11,6 +11,7 @@ from bench import (
     knn,
     knn_peers,
     order,
+    predict,
     reduce,
     reduce_decode,
     reduce_peers,
@@ -319,3 +320,20 @@ def test_the_order_of_cells_is_measured_by_list_and_read(tmp_path):
     assert list(rows) == ["as they came", "shuffled", "lists of 32", "lists of 64"]
     assert rows["lists of 64"]["inside"] > 2 * rows["shuffled"]["inside"]
     assert "| lists of 64 | 64 |" in out.read_text()
+
+
+@pytest.mark.slow
+def test_predictions_are_set_beside_a_joint_run_and_a_type_held_out(tmp_path, quick):
+    (tmp_path / "data").mkdir()
+    make_cells(n_cells=400, n_types=6).write_h5ad(tmp_path / "data" / "plain.h5ad")
+    make_cells(spatial=True).write_h5ad(tmp_path / "data" / "tissue.h5ad")
+    out = tmp_path / "predict.md"
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(out), "--date", "today", *quick]
+    predict.main(arguments)
+    (row,) = json.loads(out.with_suffix(".json").read_text())
+    assert (row["n_cells"], row["n_new"], row["k"]) == (400, 80, 6)
+    assert row["same_cells"] > 0.9
+    assert row["predicted"] > 0.3
+    assert 0 <= row["novel_auc"] <= 1
+    assert "| plain | 80 of 400 | 6 |" in out.read_text()
+    assert "tissue" not in out.read_text()

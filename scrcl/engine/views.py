@@ -93,7 +93,7 @@ def scaled(rows: FloatArray, scale: float | None) -> FloatArray:
     if scale is not None:
         return rows * scale
     lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
-    return np.asarray(rows / np.maximum(lengths, 1e-12))
+    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
 def input_scale(run: Run) -> float | None:

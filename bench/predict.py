@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -171,25 +170,23 @@ def _novel(
 
 
 def _run(folder: Path, name: str, cells: AnnData, k: int, seed: int, settings: list[str]) -> Path:
+    import scrcl
+    from scrcl.engine.config import load_config
+
     path, out = folder / f"{name}.h5ad", folder / name
     cells.write_h5ad(path)
-    options = [part for setting in settings for part in ("--set", setting)]
-    _scrcl("run", path, "-o", out, "--n-clusters", k, "--seed", seed, "--quiet", *options)
+    # Pictures take longer than all else here, and say nothing of accuracy.
+    config = load_config(settings=["report.umap_cells=0", *settings])
+    scrcl.fit(path, k, out=out, config=config, seed=seed)
     return out
 
 
 def _predict(folder: Path, out: Path, name: str, cells: AnnData) -> AnnData:
-    import anndata
+    import scrcl
 
-    path, to = folder / f"{name}.h5ad", folder / f"{name}-predicted"
+    path = folder / f"{name}.h5ad"
     cells.write_h5ad(path)
-    _scrcl("predict", out, path, "-o", to, "--quiet")
-    return anndata.read_h5ad(to / "result.h5ad")
-
-
-def _scrcl(*arguments: object) -> None:
-    command = [sys.executable, "-m", "scrcl", *map(str, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return scrcl.predict(out, path)
 
 
 def _clusters(out: Path, cells: AnnData) -> Any:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from types import SimpleNamespace
 
 import anndata
@@ -254,11 +255,23 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path):
         predicted(tmp_path, new_cells(), tmp_path)
 
 
-def test_a_run_without_what_new_cells_go_by_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("lost", "again"), [("cluster/centres.npy", "cluster"), ("views/x.npy", "embed")]
+)
+def test_what_new_cells_go_by_is_asked_for_and_can_be_made_again(tmp_path, lost, again):
     run = run_atlas(tmp_path)
-    (run / "stages" / "cluster" / "centres.npy").unlink()
-    with pytest.raises(StoreError, match=r"has no stages/cluster/centres\.npy"):
-        predicted(run, new_cells(), tmp_path)
+    plain = predicted(run, new_cells(), tmp_path)
+    (tmp_path / "moved").mkdir()
+    shutil.move(run / "stages" / lost.split("/")[0], tmp_path / "moved")
+    if again == "cluster":
+        shutil.copytree(tmp_path / "moved" / "cluster", run / "stages" / "cluster")
+        (run / "stages" / lost).unlink()
+    with pytest.raises(StoreError, match=rf"has no stages/{lost}. Delete its stages/{again}"):
+        predicted(run, new_cells(), tmp_path, restart=True)
+    shutil.rmtree(run / "stages" / again)
+    config = load_config(overrides=QUICK)
+    run_pipeline([tmp_path / "atlas.h5ad"], run, config)
+    assert_equal(predicted(run, new_cells(), tmp_path, restart=True), plain)
 
 
 def test_runs_whose_graph_new_cells_cannot_join_are_refused(tmp_path):

@@ -29,7 +29,13 @@ GIVEN = {"memory", "device", "layer", "join", "format", "keep_x"}
 _OWN = {"memory", "device", "format", "keep_x"}
 """Settings that fall back to their defaults, and not to those of the run."""
 
-_NEEDED = ("views/x.npy", "views/ax.npy", "cluster/centres.npy", "cluster/owners.npy")
+_NEEDED = {
+    "views/x.npy": "embed",
+    "views/ax.npy": "embed",
+    "cluster/centres.npy": "cluster",
+    "cluster/owners.npy": "cluster",
+}
+"""Files that new cells go by, and the stage that makes each again."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,11 @@ def _require_finished(folder: RunFolder) -> None:
             f"{lacking[0]}. Run it to the end."
         )
         raise StoreError(message)
-    for name in _NEEDED:
+    for name, stage in _NEEDED.items():
         if not (folder.path / "stages" / name).exists():
             message = (
                 f"OUT must hold what new cells go by; {folder.path} has no stages/{name}. "
-                "Run it again by this version, and keep its stages."
+                f"Delete its stages/{stage} and run the same command again: it is made anew."
             )
             raise StoreError(message)
 

@@ -43,8 +43,11 @@ def run_atlas(folder, adata=None, **settings):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Output folder of a finished run on 240 cells of 4 types."""
-    return run_atlas(tmp_path_factory.mktemp("atlas"))
+    """Output folder of a finished run on 240 cells of 4 types, whose input is gone."""
+    folder = tmp_path_factory.mktemp("atlas")
+    out = run_atlas(folder)
+    (folder / "atlas.h5ad").unlink()
+    return out
 
 
 def predicted(run, adata, tmp_path, **how):
@@ -253,6 +256,12 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path):
         predicted(out, new_cells(), tmp_path)
     with pytest.raises(StoreError, match="must be the output folder of `scrcl run`"):
         predicted(tmp_path, new_cells(), tmp_path)
+
+
+def test_a_prediction_is_no_run(run, tmp_path):
+    predicted(run, new_cells(), tmp_path)
+    with pytest.raises(StoreError, match=f"a prediction. Name the run that it came from: {run}"):
+        predict_files(tmp_path / "predicted", [tmp_path / "new.h5ad"], tmp_path / "again")
 
 
 @pytest.mark.parametrize(

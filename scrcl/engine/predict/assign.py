@@ -11,8 +11,8 @@ familiarity
     as the share of the atlas' own cells that are no more alike to theirs. Near 0 for cells of a kind that
     the atlas has not; a half for the median cell of the atlas.
 
-Clusters must not part cells that lie between them for a novel type to show: what lies far from all may lie
-well inside one. The second number is there for that; the first for cells between two known clusters.
+A novel type may lie well inside one cluster, and far from its cells: the second number is there for that, the
+first for cells between two clusters.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class Assigned(NamedTuple):
 
 def assign_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
-    from scrcl.graph.rows import row_blocks
+    from scrcl.graph.rows import release, row_blocks
 
     there = atlas.opened(run)
     points = run.array("embed", run.config.cluster.on)
     centres, owners = (np.array(there.array("cluster", name)) for name in ("centres", "owners"))
     block_rows = max(BLOCK_VALUES // max(len(centres), points.shape[1]), 1)
-    parts = [
-        assign(np.array(points[start:stop]), centres, owners)
-        for start, stop in row_blocks(len(points), block_rows)
-    ]
+    parts = []
+    for start, stop in row_blocks(len(points), block_rows):
+        parts.append(assign(np.array(points[start:stop]), centres, owners))
+        release(points)
     labels, margin = (np.concatenate(values) for values in zip(*parts, strict=True))
     familiarity = _familiarity(there, run)
     confidence = np.sqrt(margin * familiarity)
@@ -129,6 +129,7 @@ def likeness(scores: FloatArray, points: FloatArray, ids: IntArray) -> NDArray[n
         near = _unit(np.asarray(points[np.asarray(ids[start:stop])])).mean(axis=1)
         alike[start:stop] = np.einsum("ij,ij->i", _unit(np.asarray(scores[start:stop])), near)
         release(points)
+        release(scores)
     return alike
 
 

@@ -109,6 +109,12 @@ def open_atlas(out: Path, given: Mapping[str, Any]) -> Atlas:
 
 
 def _require_finished(folder: RunFolder) -> None:
+    if "predicted_from" in folder.manifest:
+        message = (
+            f"OUT must be a run; got {folder.path}, a prediction. Name the run that it came from: "
+            f"{folder.manifest['predicted_from']}."
+        )
+        raise StoreError(message)
     lacking = [stage.name for stage in STAGES if folder.finished(stage.name) is None]
     if lacking:
         message = (

@@ -46,19 +46,18 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     )
     graph, features = there.graph("graph"), _features(atlas, run)
     ids, squared = run.array("graph", "ids"), run.array("graph", "squared")
-    reach = np.array(there.array("graph", "distances")[:, -1])
+    reach = _reach(there)
     k, mode = config.graph.n_neighbors, config.graph.symmetry
     n_cells, advance = len(ids), run.count("embed", len(ids))
-    widest = max(inputs.x.shape[1], config.train.dim)
-    block_rows = min(max(LINK_VALUES // (ids.shape[1] * widest), 64), 65_536)
-    n_links = 0
+    values = ids.shape[1] * max(inputs.x.shape[1], config.train.dim)
+    blocks, n_links = row_blocks(n_cells, min(max(LINK_VALUES // values, 64), 65_536)), 0
     with (
         TemporaryDirectory(dir=folder) as scratch,
         RowWriter(folder / EMBEDDING, n_cells, 2 * config.train.dim) as embedding,
         RowWriter(folder / REFINED, n_cells, 2 * config.train.refined_dim) as refined,
     ):
         rows_of = _atlas_rows(inputs, _levels(there, inputs, encoder, Path(scratch)))
-        for start, stop in row_blocks(n_cells, block_rows):
+        for start, stop in blocks:
             near = np.array(ids[start:stop])
             neighbours = joined(near, np.array(squared[start:stop]), reach, k, mode=mode)
             links = normalized_links(near, neighbours, graph)
@@ -70,6 +69,18 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
                 release(array)
             advance(stop - start)
     return {"n_cells": n_cells, "mean_neighbors": n_links / n_cells}
+
+
+def _reach(there: Run) -> FloatArray:
+    """Return the distance of the farthest neighbour that each cell of the atlas names."""
+    from scrcl.graph.rows import release, row_blocks
+
+    distances = there.array("graph", "distances")
+    reach = np.empty(len(distances), np.float32)
+    for start, stop in row_blocks(len(distances), 1 << 20):
+        reach[start:stop] = distances[start:stop, -1]
+        release(distances)
+    return reach
 
 
 def _atlas_rows(
@@ -131,11 +142,18 @@ def _features(atlas: Atlas, run: Run) -> Callable[[int, int], FloatArray]:
     A selected gene that the new cells lack is what the scores say of it.
     """
     from scrcl.graph.project import Pca
+    from scrcl.graph.rows import release
     from scrcl.io.features import FeatureStore
 
     scores = run.array("reduce", "scores")
     if run.config.train.features == "pca":
-        return lambda start, stop: np.array(scores[start:stop])
+
+        def own_scores(start: int, stop: int) -> FloatArray:
+            rows = np.array(scores[start:stop])
+            release(scores)
+            return rows
+
+        return own_scores
     store, present = FeatureStore.open(run.stage("features")), run.array("features", "present")
     pca = Pca.load(atlas.folder.stage("reduce") / "pca.npz")
     absent = np.flatnonzero(~present)
@@ -145,6 +163,7 @@ def _features(atlas: Atlas, run: Run) -> Callable[[int, int], FloatArray]:
         rows = np.zeros((stop - start, len(present)), np.float32)
         rows[:, present] = store.rows_block(start, stop).toarray()
         rows[:, absent] = np.maximum(scores[start:stop] @ directions + mean, 0)
+        release(scores)
         return rows
 
     return genes

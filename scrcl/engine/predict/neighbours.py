@@ -1,7 +1,7 @@
 """The stage ``graph`` of a prediction: cells of the atlas near each new cell.
 
 New cells are not joined to each other: what comes out for a cell then depends on the atlas and that cell
-alone, however a file of new cells is cut.
+alone, however a file of new cells is cut (but for what an approximate search misses).
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _BLOCK_ROWS = 16_384
 def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write ``ids.npy`` and ``squared.npy``: cells of the atlas by squared distance, nearest first."""
     from scrcl.graph.exact import ExactSearcher
-    from scrcl.graph.recall import reach_recall
     from scrcl.graph.rows import cores, for_each_block, index_dtype, release, row_blocks
 
     points, queries = (r.array("reduce", "scores") for r in (atlas.opened(run), run))
@@ -45,18 +44,7 @@ def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     with TemporaryDirectory(dir=folder) as scratch:
         searcher = _searcher(atlas, run, points, len(queries), Path(scratch))
 
-        def distances_of(by: Searcher, rows: IntArray) -> FloatArray:
-            return by.search(np.asarray(queries[rows]), n_found)[1]
-
-        recall = reach_recall(
-            searcher,
-            exact,
-            distances_of,
-            len(queries),
-            target=run.config.graph.recall,
-            seed=run.config.seed,
-            n_workers=n_workers,
-        )
+        recall = _reach_recall(run, searcher, exact, queries, n_found, n_workers)
 
         def keep(start: int, stop: int) -> None:
             block = np.array(queries[start:stop])
@@ -80,6 +68,26 @@ def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
         "backend": searcher.name,
         "recall": recall,
     }
+
+
+def _reach_recall(
+    run: Run, searcher: Searcher, exact: Searcher, queries: FloatArray, n_found: int, n_workers: int
+) -> float:
+    """Let ``searcher`` look further until it finds what the run asks for, on a sample of the new cells."""
+    from scrcl.graph.recall import reach_recall
+
+    def distances_of(by: Searcher, rows: IntArray) -> FloatArray:
+        return by.search(np.asarray(queries[rows]), n_found)[1]
+
+    return reach_recall(
+        searcher,
+        exact,
+        distances_of,
+        len(queries),
+        target=run.config.graph.recall,
+        seed=run.config.seed,
+        n_workers=n_workers,
+    )
 
 
 def _searcher(atlas: Atlas, run: Run, points: FloatArray, n_queries: int, folder: Path) -> Searcher:

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import anndata
@@ -10,9 +12,12 @@ import scrcl
 from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import run_pipeline
 from scrcl.engine.predict.assign import assign, likeness
+from scrcl.engine.predict.atlas import open_atlas
+from scrcl.engine.predict.budget import prediction_needs
 from scrcl.engine.predict.embed import _places
 from scrcl.engine.predict.pipeline import predict_files
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
+from scrcl.io.open import open_input
 from tests.cells import FAST, make_cells
 from tests.stores import write_zarr
 
@@ -325,6 +330,19 @@ def test_too_little_memory_is_said_before_anything_is_read(run, tmp_path):
     ):
         predicted(run, new_cells(), tmp_path, memory="300MB")
     assert not (tmp_path / "predicted").exists()
+
+
+@pytest.mark.slow
+def test_memory_stays_under_what_was_given(run, tmp_path):
+    new_cells().write_h5ad(tmp_path / "new.h5ad")
+    atlas = open_atlas(run, {})
+    needs = prediction_needs(open_input([tmp_path / "new.h5ad"]), atlas)
+    least = max(need.least_bytes for need in needs.values()) + 10**6
+    command = ["predict", run, tmp_path / "new.h5ad", "-o", tmp_path / "predicted"]
+    command = [sys.executable, "-m", "scrcl", *map(str, command), "--memory", f"{least}B"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    stages = json.loads((tmp_path / "predicted" / "run.json").read_text())["stages"]
+    assert max(stage["peak_rss_bytes"] for stage in stages) < least
 
 
 def test_settings_that_a_prediction_has_not_are_refused(run, tmp_path):

@@ -41,6 +41,7 @@ def prediction_needs(matrix: CellMatrix, atlas: Atlas) -> dict[str, Need]:
     # Row starts, degrees and their roots, and the reach of each cell.
     graph = 28 * there
     per_cell = index_bytes(atlas.config, shape.n_comps, LOOK * k) + PLACE_BYTES
+    gathered, kept = 24 * LINK_VALUES, 24 * LINK_VALUES + 8 * BLOCK_VALUES
     widths = 8 * (shape.dim + shape.refined_dim)
     return {
         **streamed,
@@ -55,13 +56,12 @@ def prediction_needs(matrix: CellMatrix, atlas: Atlas) -> dict[str, Need]:
         "embed": Need(
             LIBRARIES_BYTES + graph + min(8 * there * shape.n_features, 2 * SMALL_MAP_BYTES),
             # Rows of each level, of the GCN view and of its first layer, gathered and as tensors.
-            24 * LINK_VALUES,
+            gathered,
             n * widths,
         ),
-        "cluster": Need(LIBRARIES_BYTES + 40 * n, 24 * BLOCK_VALUES, 16 * n),
-        "report": Need(
-            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16), 24 * BLOCK_VALUES, n * widths
-        ),
+        # The allocator keeps what the neighbours' rows took.
+        "cluster": Need(LIBRARIES_BYTES + 40 * n, kept, 16 * n),
+        "report": Need(LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16), kept, n * widths),
     }
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scrcl.engine.api import fit
+    from scrcl.engine.api import fit, predict
     from scrcl.engine.config import RunConfig
     from scrcl.engine.evaluate import score
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer
 
-__all__ = ["KNNTransformer", "RunConfig", "ScrclError", "__version__", "fit", "score"]
+__all__ = ["KNNTransformer", "RunConfig", "ScrclError", "__version__", "fit", "predict", "score"]
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ _HOMES = {
     "RunConfig": "scrcl.engine.config",
     "ScrclError": "scrcl.errors",
     "fit": "scrcl.engine.api",
+    "predict": "scrcl.engine.api",
     "score": "scrcl.engine.evaluate",
 }
 

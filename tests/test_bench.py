@@ -12,6 +12,7 @@ from bench import (
     knn,
     knn_peers,
     order,
+    predict,
     reduce,
     reduce_decode,
     reduce_peers,
@@ -361,3 +362,20 @@ def test_without_a_gpu_its_steps_are_skipped(capsys, tmp_path):
         pytest.skip("there is one")
     train.main(["--runs", str(tmp_path), "--device", "cuda"])
     assert "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_predictions_are_set_beside_a_joint_run_and_a_type_held_out(tmp_path, quick):
+    (tmp_path / "data").mkdir()
+    make_cells(n_cells=400, n_types=6).write_h5ad(tmp_path / "data" / "plain.h5ad")
+    make_cells(spatial=True).write_h5ad(tmp_path / "data" / "tissue.h5ad")
+    out = tmp_path / "predict.md"
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(out), "--date", "today", *quick]
+    predict.main(arguments)
+    (row,) = json.loads(out.with_suffix(".json").read_text())
+    assert (row["n_cells"], row["n_new"], row["k"]) == (400, 80, 6)
+    assert row["same_cells"] > 0.9
+    assert row["predicted"] > 0.3
+    assert 0 <= row["novel_auc"] <= 1
+    assert "| plain | 80 of 400 | 6 |" in out.read_text()
+    assert "tissue" not in out.read_text()

@@ -14,9 +14,11 @@ __all__ = [
     "Config",
     "Device",
     "FinishedOut",
+    "Format",
     "Inputs",
     "Join",
     "Json",
+    "KeepX",
     "Knn",
     "Layer",
     "Memory",
@@ -90,6 +92,8 @@ Recall = Annotated[
 Until = Annotated[
     str | None, typer.Option(help="Stage to end with; the same command without it goes on.")
 ]
+Format = Annotated[str | None, typer.Option("--format", help="h5ad or zarr [default: h5ad].")]
+KeepX = Annotated[bool | None, typer.Option("--keep-x", help="Copy X into the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

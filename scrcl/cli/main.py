@@ -10,13 +10,13 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from scrcl.cli import data, run
+from scrcl.cli import data, predict, run
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
 
-_COMMANDS = (run, data)  # to import them is to register their commands
+_COMMANDS = (run, predict, data)  # to import them is to register their commands
 
 BAD_INPUT, INTERRUPTED = 2, 130
 

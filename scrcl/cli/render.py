@@ -28,6 +28,7 @@ __all__ = [
     "console",
     "info_table",
     "plan_table",
+    "predicted_table",
     "reporter_for",
     "stages_table",
 ]
@@ -162,6 +163,22 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     for row in clusters:
         markers = escape(", ".join(row["markers"][:6]))
         table.add_row(str(row["name"]), f"{row['n_cells']:,}", f"{row['share']:.1%}", markers)
+    return table
+
+
+def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
+    """Sizes of the clusters among new cells and in the run, and the mean confidence."""
+    names = ("cluster", "cells", "share", "in the run", "confidence", "markers")
+    table = Table(*names, box=None, pad_edge=False)
+    for row in clusters:
+        table.add_row(
+            str(row["name"]),
+            f"{row['n_cells']:,}",
+            f"{row['share']:.1%}",
+            f"{row['share_atlas']:.1%}",
+            "" if row["confidence"] is None else f"{row['confidence']:.2f}",
+            escape(", ".join(row["markers"][:6])),
+        )
     return table
 
 

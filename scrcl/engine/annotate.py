@@ -8,6 +8,9 @@
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ========================================  =================================================
+
+A prediction has no ``obsp``; beside the others it has ``obs["scrcl_confidence"]``, ``obs["scrcl_margin"]``,
+``obs["scrcl_familiarity"]`` (`scrcl.engine.predict.assign`) and ``uns["scrcl_colors"]``.
 """
 
 from __future__ import annotations
@@ -28,10 +31,17 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Run
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
-__all__ = ["OBSM", "OBSP", "Annotations", "collect", "write_into"]
+__all__ = ["COLOURS", "CONFIDENCE", "OBSM", "OBSP", "Annotations", "collect", "write_into"]
 
 OBSM = ("X_scrcl", "X_pca")
 OBSP = ("scrcl_distances", "scrcl_connectivities")
+COLOURS = "scrcl_colors"
+CONFIDENCE = {
+    "scrcl_confidence": "confidence",
+    "scrcl_margin": "margin",
+    "scrcl_familiarity": "familiarity",
+}
+"""Columns of a prediction, and the arrays of its stage ``cluster`` that they are."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,14 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[at] = result.obsm[key]
         adata.obsm[key] = whole
-    for key in OBSP:
+    for key in CONFIDENCE.keys() & result.obs.keys():
+        values = np.full(adata.n_obs, np.nan, dtype=np.float32)
+        values[at] = result.obs[key]
+        adata.obs[key] = values
+    for key in result.obsp.keys() & set(OBSP):
         adata.obsp[key] = _spread(result.obsp[key], at, adata.n_obs)
-    adata.uns["scrcl"] = result.uns["scrcl"]
+    for key in result.uns.keys() & {"scrcl", COLOURS}:
+        adata.uns[key] = result.uns[key]
 
 
 def _categorical(labels: IntArray) -> pd.Categorical:

@@ -1,4 +1,4 @@
-"""`fit`: the whole run from Python, on an AnnData or on files."""
+"""`fit` and `predict`: a run, and new cells beside one, from Python, on an AnnData or on files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
 
-__all__ = ["fit"]
+__all__ = ["fit", "predict"]
 
 
 def fit(
@@ -93,6 +93,81 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names))
         return data
+    return _read(run_pipeline(_paths(data), out, config, **how).result_path)
+
+
+def predict(
+    run: str | Path,
+    data: AnnData | str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+    **settings: Any,
+) -> AnnData:
+    """Lay new cells beside a finished run: embedding, cluster and confidence of each.
+
+    Parameters
+    ----------
+    run
+        Output folder of a finished run; it is read only.
+    data
+        The new cells, as in `fit`: keys are written into an AnnData, and it is returned; of files, the
+        result of the prediction is returned.
+    out
+        Folder that keeps the prediction (result, report, ``run.json``), apart from ``run``; without one a
+        temporary folder is used and removed.
+    **settings
+        ``memory``, ``device``, ``layer`` (that of the run where not given; ``"X"`` for X), ``join``,
+        ``format``, ``keep_x``.
+
+    Returns
+    -------
+    AnnData
+        With ``obs["scrcl"]`` (the run's categories), ``obs["scrcl_confidence"]`` (0 to 1; see
+        `scrcl.engine.predict.assign`) and its two parts ``obs["scrcl_margin"]`` and
+        ``obs["scrcl_familiarity"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``uns["scrcl_colors"]`` and
+        ``uns["scrcl"]``. Cells without counts in the run's genes have no cluster, and NaN.
+
+    Raises
+    ------
+    ScrclError
+        The run is not finished, or of a kind that new cells cannot be laid beside; the cells have other
+        genes or values of another kind; there is too little memory.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> new = scrcl.predict("out/", "new.h5ad")  # doctest: +SKIP
+    """
+    how = {"reporter": reporter, "restart": restart}
+    if out is not None:
+        return _predict_in(Path(run), data, Path(out), how, settings)
+    with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
+        return _predict_in(Path(run), data, Path(folder) / "out", how, settings)
+
+
+def _predict_in(
+    run: Path, data: Any, out: Path, how: dict[str, Any], settings: dict[str, Any]
+) -> AnnData:
+    import anndata
+
+    from scrcl.engine.predict.atlas import open_atlas
+    from scrcl.engine.predict.pipeline import predict_files, predict_matrix
+
+    if not isinstance(data, anndata.AnnData):
+        return _read(predict_files(run, _paths(data), out, **how, **settings).result_path)
+    from scrcl.engine.annotate import write_into
+    from scrcl.io.open import from_anndata
+
+    atlas = open_atlas(run, settings)
+    matrix = from_anndata(data, layer=atlas.config.layer)
+    result = _read(predict_matrix(atlas, lambda _: matrix, out, **how).result_path)
+    write_into(data, result, matrix.obs.index.isin(result.obs_names))
+    return data
+
+
+def _paths(data: Any) -> list[Path]:
     try:
         paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
     except TypeError:
@@ -101,7 +176,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
     if not paths:
         message = "data must name at least one file; got none."
         raise InputError(message)
-    return _read(run_pipeline(paths, out, config, **how).result_path)
+    return paths
 
 
 def _read(path: Path | None) -> AnnData:

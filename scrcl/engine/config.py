@@ -33,6 +33,7 @@ __all__ = [
     "ReduceConfig",
     "ReportConfig",
     "RunConfig",
+    "first_fault",
     "load_config",
 ]
 
@@ -297,7 +298,7 @@ def load_config(
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_one_line(error)) from None
+        raise InputError(first_fault(error)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -332,7 +333,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         tree[name] = text.strip()
 
 
-def _one_line(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """Say what is wrong with the first faulty setting."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrcl.train.batch import Inputs
     from scrcl.train.model import ScRCL
 
-__all__ = ["cluster_cells", "embed_cells", "train_model"]
+__all__ = ["cluster_cells", "embed_cells", "train_model", "trained_model"]
 
 _WEIGHTS, _HISTORY = "model.pt", "history.json"
 
@@ -66,7 +66,7 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 
     inputs = training_inputs(run)
     embed_all(
-        _trained(run, inputs),
+        trained_model(run, inputs),
         inputs,
         folder,
         block_rows=run.budget.dense_block_rows,
@@ -77,8 +77,8 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
-    """Write the cluster of each cell: 0 .. n_clusters - 1, largest first."""
-    from scrcl.engine.cluster import cluster
+    """Write the cluster of each cell, 0 .. n_clusters - 1, largest first, and what new cells go by."""
+    from scrcl.engine.cluster import find_clusters
     from scrcl.engine.count import count_clusters
 
     config, seed = run.config, run.config.seed
@@ -89,8 +89,10 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
         n_clusters = count_clusters(
             [scores, points], n_neighbors=config.graph.n_neighbors, config=config.cluster, seed=seed
         )
-    labels = cluster(points, n_clusters, config=config.cluster, seed=seed)
-    np.save(folder / "labels.npy", labels)
+    found = find_clusters(points, n_clusters, config=config.cluster, seed=seed)
+    for name, values in found._asdict().items():
+        np.save(folder / f"{name}.npy", values)
+    labels = found.labels
     n_found = int(labels.max()) + 1
     if n_found < n_clusters:
         run.reporter.note(
@@ -104,7 +106,8 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def _trained(run: Run, inputs: Inputs) -> ScRCL:
+def trained_model(run: Run, inputs: Inputs) -> ScRCL:
+    """Return the model of a finished stage ``train``, on the CPU."""
     import pickle
 
     import torch

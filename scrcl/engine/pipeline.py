@@ -22,7 +22,7 @@ from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from scrcl._progress import Reporter
@@ -34,10 +34,13 @@ __all__ = [
     "STAGES",
     "RunResult",
     "check_input",
+    "index_bytes",
+    "introduce",
     "run_matrix",
     "run_pipeline",
     "shape_of",
     "stages_until",
+    "summarise",
 ]
 
 STAGES = (
@@ -144,10 +147,10 @@ def run_matrix(
     settings = _what_decides(header, config, named)
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
-        _introduce(folder, config)
+        introduce(folder, config)
         run = Run(config, folder, budget, reporter or Silent(), open_matrix, client)
         records = [run_stage(stage, run) for stage in stages]
-        _summarise(folder, records)
+        summarise(folder, records, _TOLD)
     last = records[-1]
     return RunResult(
         out=out,
@@ -193,7 +196,7 @@ def _what_decides(matrix: CellMatrix, config: RunConfig, named: Named) -> dict[s
     return {"input": matrix.identity, **config.fingerprinted(), **named.fingerprints()}
 
 
-def _introduce(folder: RunFolder, config: RunConfig) -> None:
+def introduce(folder: RunFolder, config: RunConfig) -> None:
     """Write the manifest, which makes the folder ours, and then the settings."""
     folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
     folder.save()
@@ -234,7 +237,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_features=n_genes if train.features == "hvg" else n_comps,
         n_neighbors=n_neighbors,
         fanout=train.fanout,
-        index_bytes=_index_bytes(config, n_comps, n_neighbors),
+        index_bytes=index_bytes(config, n_comps, n_neighbors),
         dim=train.dim,
         refined_dim=train.refined_dim,
         batch_cells=train.batch_cells,
@@ -246,7 +249,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
     )
 
 
-def _index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
+def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
     """Return what a search that keeps points or neighbours in memory holds of a cell."""
     found, copy = 8 * n_neighbors, 4 * n_comps
     if config.spatial:
@@ -258,18 +261,21 @@ def _index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
     )
 
 
-def _summarise(folder: RunFolder, records: list[dict[str, Any]]) -> None:
+_TOLD = {
+    "n_clusters": ("cluster", "n_clusters"),
+    "graph_recall": ("graph", "recall"),
+    "losses": ("train", "losses"),
+}
+
+
+def summarise(
+    folder: RunFolder, records: list[dict[str, Any]], told: Mapping[str, tuple[str, str]]
+) -> None:
+    """Write into the manifest what all stages took, and what is ``told``: by name, stage and its word."""
     by_name = {record["name"]: record for record in records}
-    told = {
-        name: by_name[stage][key]
-        for name, stage, key in (
-            ("n_clusters", "cluster", "n_clusters"),
-            ("graph_recall", "graph", "recall"),
-            ("losses", "train", "losses"),
-        )
-        if stage in by_name
-    }
-    folder.manifest |= told | {
+    folder.manifest |= {
+        name: by_name[stage][key] for name, (stage, key) in told.items() if stage in by_name
+    } | {
         "seconds": round(sum(record["seconds"] for record in records), 3),
         "peak_rss_bytes": max(record["peak_rss_bytes"] for record in records),
     }

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from scrcl.engine.stage import Run
     from scrcl.typing import FloatArray
 
-__all__ = ["training_inputs"]
+__all__ = ["input_scale", "scaled", "training_inputs", "write_base"]
 
 
 def training_inputs(run: Run) -> Inputs:
@@ -49,14 +51,11 @@ def training_inputs(run: Run) -> Inputs:
 
 
 def _write_views(run: Run, folder: Path) -> None:
-    config, read, base = run.config.train, folder / "read.npy", folder / "base.npy"
+    config, base = run.config.train, folder / "base.npy"
     order = Partition.load(run.stage("graph") / PARTITION).order
     graph = renumbered(run.graph("graph"), order, folder / CSR)
     np.save(folder / "cells.npy", order)
-    _write_features(run, read)
-    as_read = np.load(read, mmap_mode="r")
-    points = write_in_order(as_read, order, np.zeros(as_read.shape[1], np.float32), base)
-    read.unlink()
+    points = write_base(run, order, base)
     rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
     for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
         propagate(
@@ -70,18 +69,22 @@ def _write_views(run: Run, folder: Path) -> None:
     base.unlink()
 
 
-def _write_features(run: Run, out: Path) -> None:
-    """Write the features of all cells, as they were read: float32, shape (n_cells, n_features)."""
-    config = run.config.train
+def write_base(run: Run, order: NDArray[np.int64], out: Path) -> FloatArray:
+    """Write the scaled features of all cells, in an order; returns them as a memory map.
+
+    Returns
+    -------
+    memory map of float32, shape (n_cells, n_features)
+    """
     n_cells, n_features, blocks = _features(run)
-    scale = 1.0 if config.row_normalize else _global_scale(run)
-    with RowWriter(out, n_cells, n_features) as writer:
+    scale, as_read = input_scale(run), out.with_suffix(".read.npy")
+    with RowWriter(as_read, n_cells, n_features) as writer:
         for start, rows in blocks:
-            if config.row_normalize:
-                lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(n_features)
-                writer.write(start, rows / np.maximum(lengths, 1e-12))
-            else:
-                writer.write(start, rows * scale)
+            writer.write(start, scaled(rows, scale))
+    rows = np.load(as_read, mmap_mode="r")
+    ordered = write_in_order(rows, order, np.zeros(n_features, np.float32), out)
+    as_read.unlink()
+    return ordered
 
 
 def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
@@ -104,8 +107,18 @@ def _block(scores: FloatArray, start: int, stop: int) -> tuple[int, FloatArray]:
     return start, rows
 
 
-def _global_scale(run: Run) -> float:
-    """One factor for all values, which brings their mean square to 1."""
+def scaled(rows: FloatArray, scale: float | None) -> FloatArray:
+    """Return rows of features as the encoders read them: by one factor, or each to one length."""
+    if scale is not None:
+        return rows * scale
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
+    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
+
+
+def input_scale(run: Run) -> float | None:
+    """Return the factor of all features, which brings their mean square to 1; None by rows."""
+    if run.config.train.row_normalize:
+        return None
     n_cells, n_features, blocks = _features(run)
     total = sum(float(np.square(rows, dtype=np.float64).sum()) for _, rows in blocks)
     return float(np.sqrt(n_cells * n_features / max(total, 1e-12)))

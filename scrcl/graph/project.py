@@ -6,7 +6,7 @@ feature store already holds: no pass over the cells is needed to fit, and one to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +23,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.io.features import FeatureStore
-    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["Pca", "as_pca", "check_comps", "fit_pca", "gene_sketch", "project_rows", "projected"]
+__all__ = [
+    "Pca",
+    "as_pca",
+    "check_comps",
+    "fit_pca",
+    "gene_sketch",
+    "project_rows",
+    "projected",
+    "restricted",
+]
+
+_LEAST_SEEN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +221,31 @@ def project_rows(
             writer.write(start, projected(rows, pca.loadings, offset))
 
         for_each_block(project, store.parts(), n_workers=n_workers, on_rows=on_rows)
+
+
+def restricted(pca: Pca, present: BoolArray) -> Pca:
+    """Return what projects cells of which some genes alone were measured.
+
+    Their scores are those that fit the genes that are there best, by least squares: a gene that was not
+    measured is neither zero nor at its mean, but what the others say of it. A direction of which less than
+    a tenth is left is not looked for, and counts as zero.
+
+    Parameters
+    ----------
+    present
+        ndarray of bool, shape (M,): the genes that are there.
+
+    Returns
+    -------
+    Pca
+        Of these genes; ``pca`` itself where all are there. Its columns are no longer orthonormal.
+    """
+    if np.all(present):
+        return pca
+    seen = pca.loadings[present].astype(np.float64)
+    with one_blas_thread():
+        directions = seen @ np.linalg.pinv(seen.T @ seen, rcond=_LEAST_SEEN, hermitian=True)
+    return replace(pca, loadings=directions.astype(np.float32), mean=pca.mean[present])
 
 
 def projected(

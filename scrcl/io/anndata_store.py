@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-__all__ = ["open_anndata", "read_obs"]
+__all__ = ["open_anndata", "read_obs", "read_var"]
 
 _CHECK_ROWS = 65_536
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
@@ -48,6 +48,13 @@ def read_obs(path: Path) -> pd.DataFrame:
     with _readable(path), store_root(path) as root:
         obs: pd.DataFrame = read_elem(root["obs"])
     return obs
+
+
+def read_var(path: Path) -> pd.DataFrame:
+    """Return ``var`` of an AnnData store; raises as `read_obs`."""
+    with _readable(path), store_root(path) as root:
+        var: pd.DataFrame = read_elem(root["var"])
+    return var
 
 
 def _check_obs(path: Path) -> None:

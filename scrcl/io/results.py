@@ -21,7 +21,7 @@ from anndata.utils import make_index_unique
 
 from scrcl._atomic import atomic_path
 from scrcl.errors import InputError
-from scrcl.io.anndata_store import read_obs
+from scrcl.io.anndata_store import read_obs, read_var
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["pairs_in_blocks", "read_obs", "storable", "write_result"]
+__all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result"]
 
 _BLOCK_BYTES = 32 << 20
 _BLOCK_ENTRIES = 1 << 21

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.linalg import subspace_angles
 
 from scrcl.errors import InputError, StoreError
-from scrcl.graph.project import Pca, fit_pca, gene_sketch, project_rows
+from scrcl.graph.project import Pca, fit_pca, gene_sketch, project_rows, projected, restricted
 from scrcl.io.features import write_features
 
 
@@ -131,3 +131,33 @@ def test_components_of_other_genes_are_refused(tmp_path):
     with pytest.raises(InputError, match="8"):
         project_rows(store, pca_of(dense[:, :7], 2), tmp_path / "out.npy")
     assert not (tmp_path / "out.npy").exists()
+
+
+def scores_without(dense, pca, present):
+    less = restricted(pca, present)
+    offset = less.mean.astype(np.float64) @ less.loadings.astype(np.float64)
+    return projected(sparse.csr_matrix(dense[:, present]), less.loadings, offset)
+
+
+def test_scores_of_low_rank_rows_do_not_need_all_genes():
+    rng = np.random.default_rng(0)
+    dense = (rng.gamma(1.0, size=(60, 3)) @ rng.gamma(1.0, size=(3, 40))).astype(np.float32)
+    pca = pca_of(dense, 3)
+    present = rng.random(40) < 0.6
+    whole = (dense - pca.mean) @ pca.loadings
+    np.testing.assert_allclose(
+        scores_without(dense, pca, present), whole, atol=1e-3 * np.abs(whole).max()
+    )
+    assert restricted(pca, np.ones(40, dtype=bool)) is pca
+
+
+def test_a_direction_that_is_not_seen_counts_as_zero():
+    pca = Pca(
+        loadings=np.eye(4, 2, dtype=np.float32),
+        singular_values=np.ones(2),
+        mean=np.ones(4, np.float32),
+        explained_variance=np.ones(2),
+        explained_variance_ratio=np.ones(2) / 2,
+    )
+    scores = scores_without(np.array([[3, 5, 1, 1]], np.float32), pca, np.arange(4) != 1)
+    np.testing.assert_allclose(scores, [[2, 0]], atol=1e-6)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "palette", "scatter"]
+__all__ = ["degree_bars", "loss_curves", "palette", "scatter", "share_bars"]
 
 _TABLEAU = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
@@ -100,6 +100,17 @@ def degree_bars(counts: IntArray) -> str:
     axes.set_xlabel("neighbours of a cell", fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
     axes.locator_params(axis="both", integer=True, nbins=8)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    return _svg(figure)
+
+
+def share_bars(values: FloatArray, name: str) -> str:
+    """Bars of how many cells have a value between 0 and 1, as SVG."""
+    figure, (axes,) = _figures(1, 7.2, 2.1)
+    axes.hist(values, bins=40, range=(0, 1), color=_TABLEAU[0], rwidth=0.86)
+    _plain(axes, "")
+    axes.set_xlabel(name, fontsize=8)
+    axes.set_ylabel("cells", fontsize=8)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     return _svg(figure)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.sizes import format_bytes
@@ -11,7 +10,7 @@ from scrcl.engine.sizes import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Page", "render_page"]
+__all__ = ["Page", "PredictionPage", "render_page", "render_prediction"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,49 @@ class Page:
     versions: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class PredictionPage:
+    """What the page of a prediction shows; fields that `Page` has too mean the same.
+
+    Attributes
+    ----------
+    clusters
+        A row a cluster of the run: ``name``, ``n_cells``, ``share``, ``share_atlas``, ``confidence`` (mean,
+        or None), ``markers``, ``colour``.
+    confidence
+        SVG.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    clusters: Sequence[Mapping[str, Any]]
+    confidence: str
+    stages: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    config: str
+    versions: Mapping[str, str]
+
+
 def render_page(page: Page) -> str:
     """Return the page as one self-contained HTML text (no script, no network)."""
-    from jinja2 import Environment, StrictUndefined
+    return _rendered("page.html.jinja", page)
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+def render_prediction(page: PredictionPage) -> str:
+    """Return the page of a prediction, self-contained too."""
+    return _rendered("prediction.html.jinja", page)
+
+
+def _rendered(template: str, page: Page | PredictionPage) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=PackageLoader("scrcl.engine.report", ""),
+    )
     environment.filters["bytes"] = format_bytes
-    source = files("scrcl.engine.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     longest = max((stage["seconds"] for stage in page.stages), default=1.0) or 1.0
     largest = max((stage["peak_rss_bytes"] for stage in page.stages), default=1) or 1
-    return environment.from_string(source).render(page=page, longest=longest, largest=largest)
+    return environment.get_template(template).render(page=page, longest=longest, largest=largest)

@@ -1,0 +1,374 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+
+import scrcl
+from scrcl.engine.config import load_config
+from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.predict.assign import assign, likeness
+from scrcl.engine.predict.atlas import open_atlas
+from scrcl.engine.predict.budget import prediction_needs
+from scrcl.engine.predict.pipeline import predict_files
+from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
+from scrcl.io.open import open_input
+from tests.cells import FAST, make_cells
+from tests.stores import write_zarr
+
+QUICK = {**FAST, "n_clusters": 4, "device": "cpu"}
+
+
+def all_cells():
+    return make_cells(n_cells=330)
+
+
+def atlas_cells():
+    return all_cells()[:240].copy()
+
+
+def new_cells():
+    return all_cells()[240:].copy()
+
+
+def run_atlas(folder, adata=None, **settings):
+    """Run on a file of the cells; settings are laid over those of a quick run."""
+    (atlas_cells() if adata is None else adata).write_h5ad(folder / "atlas.h5ad")
+    merged = {
+        key: {**QUICK.get(key, {}), **value} if isinstance(value, dict) else value
+        for key, value in {**QUICK, **settings}.items()
+    }
+    return run_pipeline([folder / "atlas.h5ad"], folder / "run", load_config(overrides=merged)).out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Output folder of a finished run on 240 cells of 4 types, whose input is gone."""
+    folder = tmp_path_factory.mktemp("atlas")
+    out = run_atlas(folder)
+    (folder / "atlas.h5ad").unlink()
+    return out
+
+
+def predicted(run, adata, tmp_path, **how):
+    path = tmp_path / "new.h5ad"
+    adata.write_h5ad(path)
+    result = predict_files(run, [path], tmp_path / "predicted", **how)
+    assert result.result_path is not None
+    return anndata.read_h5ad(result.result_path)
+
+
+def result_of(run):
+    return anndata.read_h5ad(run / "result.h5ad")
+
+
+def cosines(a, b):
+    """Of rows of E, whose two halves have unit length."""
+    return np.einsum("ij,ij->i", a.obsm["X_scrcl"], b.obsm["X_scrcl"]) / 2
+
+
+def assert_equal(a, b):
+    assert a.obs["scrcl"].tolist() == b.obs["scrcl"].tolist()
+    for key in ("X_pca", "X_scrcl"):
+        np.testing.assert_array_equal(a.obsm[key], b.obsm[key])
+    np.testing.assert_array_equal(a.obs["scrcl_confidence"], b.obs["scrcl_confidence"])
+
+
+def test_new_cells_get_what_the_run_gave_and_the_run_is_not_touched(run, tmp_path):
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")}
+    found = predicted(run, new_cells(), tmp_path)
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")} == before
+
+    there = result_of(run)
+    assert found.obs_names.tolist() == new_cells().obs_names.tolist()
+    assert found.obs["cell_type"].tolist() == new_cells().obs["cell_type"].tolist()
+    assert found.obs["scrcl"].cat.categories.tolist() == ["0", "1", "2", "3"]
+    assert set(found.obsm) == set(there.obsm)
+    for key in found.obsm:
+        assert found.obsm[key].shape[1] == there.obsm[key].shape[1]
+        assert found.obsm[key].dtype == np.float32
+    for key in ("scrcl_confidence", "scrcl_margin", "scrcl_familiarity"):
+        assert found.obs[key].between(0, 1).all()
+    assert len(found.uns["scrcl_colors"]) == 4
+    assert found.uns["scrcl"]["n_genes_missing"] == 0
+    assert found.X is None
+
+    told = json.loads((tmp_path / "predicted" / "run.json").read_text())
+    assert told["predicted_from"] == str(run.resolve())
+    assert 0 < told["confidence"]["p50"] < 1
+    page = (tmp_path / "predicted" / "report.html").read_text()
+    assert "Confidence" in page
+    assert "0 of 150" in page
+
+
+def test_new_cells_fall_into_the_clusters_of_their_types(run, tmp_path):
+    found = predicted(run, new_cells(), tmp_path)
+    there = result_of(run).obs
+    usual = there.groupby("cell_type", observed=True)["scrcl"].agg(
+        lambda c: c.value_counts().index[0]
+    )
+    right = found.obs["scrcl"].astype(str) == usual.reindex(found.obs["cell_type"]).to_numpy()
+    assert right.mean() > 0.85
+
+
+def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
+    found, there = predicted(run, atlas_cells(), tmp_path), result_of(run)
+    assert np.mean(found.obs["scrcl"].astype(str) == there.obs["scrcl"].astype(str)) > 0.97
+    np.testing.assert_array_equal(found.obsm["X_pca"], there.obsm["X_pca"])
+    assert cosines(found, there).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train": {"features": "hvg"}, "features": {"dtype": "float16"}},
+        {"train": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
+        {"train": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
+        {"graph": {"symmetry": "mutual"}, "cluster": {"method": "kmeans"}},
+    ],
+    ids=str,
+)
+def test_every_way_to_run_can_be_predicted_from(settings, tmp_path):
+    run = run_atlas(tmp_path, **settings)
+    found, there = predicted(run, atlas_cells(), tmp_path), result_of(run)
+    assert np.mean(found.obs["scrcl"].astype(str) == there.obs["scrcl"].astype(str)) > 0.9
+    lengths = np.linalg.norm(found.obsm["X_scrcl"], axis=1) * np.linalg.norm(
+        there.obsm["X_scrcl"], axis=1
+    )
+    alike = np.einsum("ij,ij->i", found.obsm["X_scrcl"], there.obsm["X_scrcl"]) / lengths
+    assert np.median(alike) > 0.98
+
+
+def test_genes_are_found_by_name_and_others_are_left_alone(run, tmp_path):
+    plain = predicted(run, new_cells(), tmp_path)
+    noise = make_cells(n_cells=90, n_genes=40, seed=5)
+    noise.var_names = [f"other{i}" for i in range(40)]
+    noise.obs_names = new_cells().obs_names
+    more = anndata.concat([new_cells(), noise], axis=1, merge="first")
+    mixed = more[:, np.random.default_rng(0).permutation(more.n_vars)].copy()
+    assert_equal(predicted(run, mixed, tmp_path, restart=True), plain)
+
+
+def test_genes_that_are_missing_are_told_and_made_good(run, tmp_path):
+    plain = predicted(run, new_cells(), tmp_path)
+    few = predicted(run, new_cells()[:, 30:].copy(), tmp_path, restart=True)
+    assert np.mean(few.obs["scrcl"].astype(str) == plain.obs["scrcl"].astype(str)) > 0.9
+    stats = json.loads((tmp_path / "predicted" / "run.json").read_text())["stages"][1]
+    assert (stats["n_genes_missing"], stats["share_missing"]) == (30, 0.2)
+    assert stats["genes_missing"][:2] == ["gene0", "gene1"]
+    assert (
+        "30 of the run&#39;s 150 selected genes (20%)"
+        in (tmp_path / "predicted" / "report.html").read_text()
+    )
+
+
+def test_too_few_genes_are_refused(run, tmp_path):
+    with pytest.raises(InputError, match="at least half of its 150 selected ones; got 60"):
+        predicted(run, new_cells()[:, :60].copy(), tmp_path)
+    assert not (tmp_path / "predicted").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_of_genes_of_one_name_the_first_is_taken(run, tmp_path):
+    plain = predicted(run, new_cells(), tmp_path)
+    other = make_cells(n_cells=90, seed=3)
+    other.obs_names = new_cells().obs_names
+    twice = anndata.concat([new_cells(), other[:, :20]], axis=1, merge="first")
+    assert_equal(predicted(run, twice, tmp_path, restart=True), plain)
+
+
+def test_what_is_predicted_of_a_cell_does_not_depend_on_the_others(run, tmp_path):
+    whole = predicted(run, new_cells(), tmp_path)
+    part = predicted(run, new_cells()[50:57].copy(), tmp_path, restart=True)
+    assert part.obs["scrcl"].tolist() == whole.obs["scrcl"].tolist()[50:57]
+    np.testing.assert_allclose(part.obsm["X_scrcl"], whole.obsm["X_scrcl"][50:57], atol=1e-5)
+    np.testing.assert_allclose(
+        part.obs["scrcl_confidence"], whole.obs["scrcl_confidence"][50:57], atol=1e-4
+    )
+
+
+def test_a_type_that_the_run_has_not_seen_is_less_sure(tmp_path):
+    cells = make_cells(n_cells=400, n_types=5)
+    is_novel = (cells.obs["cell_type"] == "type 2").to_numpy()
+    is_new = is_novel | (np.arange(400) >= 300)
+    run = run_atlas(tmp_path, cells[~is_new].copy())
+    found = predicted(run, cells[is_new].copy(), tmp_path).obs["scrcl_confidence"].to_numpy()
+    novel, known = found[is_novel[is_new]], found[~is_novel[is_new]]
+    assert np.mean(novel[:, None] < known) > 0.95
+
+
+def test_stores_of_other_kinds_are_read_and_written(run, tmp_path):
+    plain = predicted(run, new_cells(), tmp_path)
+    store = tmp_path / "new.zarr"
+    write_zarr(new_cells(), store)
+    result = predict_files(run, [store], tmp_path / "zarr", format="zarr", keep_x=True)
+    found = anndata.read_zarr(result.result_path)
+    assert_equal(found, plain)
+    assert (found.X != new_cells().X).nnz == 0
+
+
+def test_cells_without_counts_in_the_genes_of_the_run_are_left_out(run, tmp_path):
+    cells = new_cells()
+    keep = np.ones((90, 1), dtype=np.float32)
+    keep[7] = 0
+    cells.X = cells.X.multiply(keep).tocsr()
+    found = predicted(run, cells, tmp_path)
+    assert found.n_obs == 89
+    assert cells.obs_names[7] not in found.obs_names
+    returned = scrcl.predict(run, cells, device="cpu")
+    assert returned is cells
+    assert cells.obs["scrcl"].isna().to_numpy().nonzero()[0].tolist() == [7]
+    assert np.isnan(cells.obs["scrcl_confidence"].iloc[7])
+    assert np.isnan(cells.obsm["X_scrcl"][7]).all()
+    assert cells.obs["scrcl"].dropna().tolist() == found.obs["scrcl"].tolist()
+    cells.X = cells.X * 0
+    with pytest.raises(InputError, match="must have counts in genes of the run"):
+        scrcl.predict(run, cells)
+
+
+def test_values_of_another_kind_are_refused(run, tmp_path):
+    logs = new_cells()
+    logs.X.data = np.log1p(logs.X.data)
+    with pytest.raises(InputError, match="must be counts, as in the run; got log values"):
+        predicted(run, logs, tmp_path)
+    assert not (tmp_path / "predicted").exists()
+
+
+def test_the_layer_is_that_of_the_run_where_no_other_is_named(tmp_path):
+    adata = atlas_cells()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X.data = np.log1p(adata.X.data)
+    run = run_atlas(tmp_path, adata, layer="counts")
+    with pytest.raises(InputError, match="counts"):
+        predicted(run, new_cells(), tmp_path)
+    plain = predicted(run, new_cells(), tmp_path, layer="X")
+    layered = new_cells()
+    layered.layers["counts"] = layered.X.copy()
+    layered.X = layered.X * 0
+    assert_equal(predicted(run, layered, tmp_path, restart=True), plain)
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path):
+    atlas_cells().write_h5ad(tmp_path / "atlas.h5ad")
+    config = load_config(overrides=QUICK)
+    out = run_pipeline([tmp_path / "atlas.h5ad"], tmp_path / "run", config, until="train").out
+    with pytest.raises(StoreError, match="no finished stage embed"):
+        predicted(out, new_cells(), tmp_path)
+    with pytest.raises(StoreError, match="must be the output folder of `scrcl run`"):
+        predicted(tmp_path, new_cells(), tmp_path)
+
+
+def test_a_prediction_is_no_run(run, tmp_path):
+    predicted(run, new_cells(), tmp_path)
+    with pytest.raises(StoreError, match=f"a prediction. Name the run that it came from: {run}"):
+        predict_files(tmp_path / "predicted", [tmp_path / "new.h5ad"], tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"), [("cluster/centres.npy", "cluster"), ("views/x.npy", "embed")]
+)
+def test_what_new_cells_go_by_is_asked_for_and_can_be_made_again(tmp_path, lost, again):
+    run = run_atlas(tmp_path)
+    plain = predicted(run, new_cells(), tmp_path)
+    (tmp_path / "moved").mkdir()
+    shutil.move(run / "stages" / lost.split("/")[0], tmp_path / "moved")
+    if again == "cluster":
+        shutil.copytree(tmp_path / "moved" / "cluster", run / "stages" / "cluster")
+        (run / "stages" / lost).unlink()
+    with pytest.raises(StoreError, match=rf"has no stages/{lost}. Delete its stages/{again}"):
+        predicted(run, new_cells(), tmp_path, restart=True)
+    shutil.rmtree(run / "stages" / again)
+    config = load_config(overrides=QUICK)
+    run_pipeline([tmp_path / "atlas.h5ad"], run, config)
+    assert_equal(predicted(run, new_cells(), tmp_path, restart=True), plain)
+
+
+def test_runs_whose_graph_new_cells_cannot_join_are_refused(tmp_path):
+    adata = make_cells(spatial=True)
+    adata.obs["donor"] = ["a" if i % 2 else "b" for i in range(240)]
+    for name, settings, message in (
+        ("spatial", {"spatial": True}, "--spatial"),
+        ("balanced", {"batch_key": "donor", "graph": {"balanced": True}}, "graph.balanced"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(InputError, match=message):
+            predicted(run_atlas(folder, adata, **settings), new_cells(), folder)
+
+
+def test_a_folder_in_the_way_is_refused(run, tmp_path):
+    new_cells().write_h5ad(tmp_path / "new.h5ad")
+    for to in (run, run / "inside", run.parent):
+        with pytest.raises((InputError, ResumeError), match=r"apart from|must be new"):
+            predict_files(run, [tmp_path / "new.h5ad"], to)
+    with pytest.raises(InputError, match="apart from the input"):
+        predict_files(run, [tmp_path / "new.h5ad"], tmp_path)
+
+
+def test_the_same_prediction_is_found_finished_and_another_one_is_refused(run, tmp_path):
+    first = predicted(run, new_cells(), tmp_path)
+    before = (tmp_path / "predicted" / "result.h5ad").stat().st_mtime_ns
+    (tmp_path / "predicted" / "stages" / "cluster" / "labels.npy").touch()
+    again = predict_files(run, [tmp_path / "new.h5ad"], tmp_path / "predicted")
+    assert again.result_path.stat().st_mtime_ns == before
+    new_cells()[:40].copy().write_h5ad(tmp_path / "fewer.h5ad")
+    with pytest.raises(ResumeError, match="holds another one"):
+        predict_files(run, [tmp_path / "fewer.h5ad"], tmp_path / "predicted")
+    predict_files(run, [tmp_path / "fewer.h5ad"], tmp_path / "predicted", restart=True)
+    fewer = anndata.read_h5ad(tmp_path / "predicted" / "result.h5ad")
+    assert fewer.obs["scrcl"].tolist() == first.obs["scrcl"].tolist()[:40]
+
+
+def test_too_little_memory_is_said_before_anything_is_read(run, tmp_path):
+    with pytest.raises(
+        BudgetError, match=r"memory must be at least .* for 90 new cells beside 240"
+    ):
+        predicted(run, new_cells(), tmp_path, memory="300MB")
+    assert not (tmp_path / "predicted").exists()
+
+
+@pytest.mark.slow
+def test_memory_stays_under_what_was_given(run, tmp_path):
+    new_cells().write_h5ad(tmp_path / "new.h5ad")
+    atlas = open_atlas(run, {})
+    needs = prediction_needs(open_input([tmp_path / "new.h5ad"]), atlas)
+    least = max(need.least_bytes for need in needs.values()) + 10**6
+    command = ["predict", run, tmp_path / "new.h5ad", "-o", tmp_path / "predicted"]
+    command = [sys.executable, "-m", "scrcl", *map(str, command), "--memory", f"{least}B"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    stages = json.loads((tmp_path / "predicted" / "run.json").read_text())["stages"]
+    assert max(stage["peak_rss_bytes"] for stage in stages) < least
+
+
+def test_settings_that_a_prediction_has_not_are_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"must be given .*; got 'seed'"):
+        predicted(run, new_cells(), tmp_path, seed=3)
+    with pytest.raises(InputError, match="format must be"):
+        predicted(run, new_cells(), tmp_path, format="csv")
+
+
+def test_the_margin_is_of_the_next_other_cluster():
+    centres = np.array([[0, 0], [1, 0], [10, 0]], np.float32)
+    found = assign(np.array([[0, 0], [2, 0], [5.5, 0]], np.float32), centres, np.array([1, 1, 0]))
+    assert found.labels.tolist() == [1, 1, 1]
+    np.testing.assert_allclose(found.margin, [1, 1 - 1 / 8, 0])
+    one = assign(np.zeros((1, 2), np.float32), centres[:2], np.array([0, 0]))
+    assert one.margin.tolist() == [1]
+    tie = assign(np.zeros((1, 2), np.float32), np.zeros((2, 2), np.float32), np.array([0, 1]))
+    assert tie.margin.tolist() == [0]
+
+
+def test_likeness_is_the_mean_cosine_with_the_neighbours():
+    rng = np.random.default_rng(0)
+    scores, points = rng.normal(size=(5, 3)), rng.normal(size=(9, 3))
+    scores[1] = 0
+    ids = rng.integers(0, 9, (5, 4))
+    alike = likeness(scores, points, ids)
+    for i in (0, 2, 3, 4):
+        near = points[ids[i]]
+        each = near @ scores[i] / np.linalg.norm(near, axis=1) / np.linalg.norm(scores[i])
+        assert alike[i] == pytest.approx(each.mean(), abs=1e-6)
+    assert alike[1] == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -20,13 +19,16 @@ class Recorder:
     """Keeps the numbers it is told."""
 
     def __init__(self):
-        self.steps, self.rows = 0, []
+        self.steps, self.rows, self.notes = 0, [], []
 
     def advance(self, n):
         self.steps += n
 
     def metrics(self, step, values):
         self.rows.append((step, values))
+
+    def note(self, message):
+        self.notes.append(message)
 
 
 def run(inputs, settings, *, state=None, checkpoints=None, reporter=None, seed=0):
@@ -99,11 +101,22 @@ def test_reports_come_when_due_and_count_every_step(tmp_path):
     assert set(reporter.rows[0][1]) == {"step", "hea_global", "hea_cell", "ndc", "cvc", "grad_norm"}
 
 
-class Spoilt:
-    """Batches of a source; the cells of one step are not numbers."""
+class Wrapped:
+    """Batches of a source, all but `starting_at` as they are."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+
+class Spoilt(Wrapped):
+    """The cells of one step are not numbers."""
 
     def __init__(self, source, step):
-        self.source, self.step = source, step
+        super().__init__(source)
+        self.step = step
 
     def starting_at(self, step):
         for at, batch in enumerate(self.source.starting_at(step), start=step + 1):
@@ -134,9 +147,10 @@ def test_a_gradient_that_is_not_finite_is_named():
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog, damage):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
     inputs, settings = make_inputs(), config(steps=6, checkpoint_every=2)
-    checkpoints = Checkpoints(tmp_path, "one")
+    said = Recorder()
+    checkpoints = Checkpoints(tmp_path, "one", reporter=said)
     run(inputs, settings, checkpoints=checkpoints)
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
         "step-00000004.ckpt",
@@ -147,11 +161,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog
     if damage == "flipped":
         content[len(content) // 2] ^= 1
     last.write_bytes({"cut": content[:-100], "flipped": content, "empty": b""}[damage])
-    with caplog.at_level(logging.WARNING):
-        assert checkpoints.latest()["step"] == 4
-    assert "step-00000006.ckpt is damaged" in caplog.text
+    assert checkpoints.latest()["step"] == 4
+    assert len(said.notes) == 1
+    assert "step-00000006.ckpt is damaged: training will go on from the one" in said.notes[0]
     (tmp_path / "step-00000004.ckpt").write_bytes(b"?")
     assert checkpoints.latest() is None
+    assert "step-00000004.ckpt is damaged: training will start over" in said.notes[-1]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

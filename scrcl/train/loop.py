@@ -183,6 +183,8 @@ class _Log:
             self._report()
         if due.save or is_last:
             self._save()
+        if is_last:
+            self._reporter.note(f"training stops after step {self._state.step}, which is saved.")
 
     def halve(self, batches: Batches) -> Batches:
         """Return batches of half the size, and say and save that they are."""

@@ -43,18 +43,18 @@ def stored_inputs(run: Path) -> Inputs:
     )
 
 
-class _Watched:
-    """Batches of a source, and the seconds that the loop waited for each."""
+class _Watched(BatchSource):
+    """Batches, and the seconds that the loop waited for each."""
 
-    def __init__(self, source: BatchSource, device: torch.device) -> None:
-        self._source, self._device = source, device
+    def __init__(self, inputs: Inputs, config: TrainConfig, device: torch.device) -> None:
+        super().__init__(inputs, config, seed=0, device=device)
         self.waited: list[float] = []
         self.asked: list[float] = []
         self.sizes: list[tuple[int, int, int]] = []
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield them; on a GPU a batch is asked for when all work is done, so that waiting is idleness."""
-        batches = self._source.starting_at(step)
+        batches = super().starting_at(step)
         while True:
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
@@ -71,10 +71,9 @@ def measured(run: Path, settings: dict[str, Any], *, steps: int, device: str) ->
     inputs, where = stored_inputs(run), torch.device(device)
     config = TrainConfig(**settings, steps=WARM_STEPS + steps, report_every=10**6)
     state = TrainState.fresh(inputs, config, seed=0, device=where)
-    source = BatchSource(inputs, config, seed=0, device=where)
-    watched = _Watched(source, where)
+    watched = _Watched(inputs, config, where)
     train(state, watched, config.model_copy(update={"steps": WARM_STEPS}))
-    watched = _Watched(source, where)
+    source = watched = _Watched(inputs, config, where)
     cpu = time.process_time()
     train(state, watched, config)
     ended = time.perf_counter()

@@ -12,17 +12,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scrcl._interrupt import Interruption
     from scrcl.engine.api import fit, predict
     from scrcl.engine.config import RunConfig
     from scrcl.engine.evaluate import score
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer
 
-__all__ = ["KNNTransformer", "RunConfig", "ScrclError", "__version__", "fit", "predict", "score"]
+__all__ = [
+    "Interruption",
+    "KNNTransformer",
+    "RunConfig",
+    "ScrclError",
+    "__version__",
+    "fit",
+    "predict",
+    "score",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Interruption": "scrcl._interrupt",
     "KNNTransformer": "scrcl.graph.transformer",
     "RunConfig": "scrcl.engine.config",
     "ScrclError": "scrcl.errors",

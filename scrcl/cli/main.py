@@ -1,4 +1,7 @@
-"""The command line: exit codes 0 done, 2 bad input (one line), 130 interrupted."""
+"""The command line: exit codes 0 done, 2 bad input (one line), 75 stopped by SIGTERM or SIGUSR1, 130 by Ctrl-C.
+
+75 is EX_TEMPFAIL: the same command later goes on, so a scheduler may queue it again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from scrcl._interrupt import Interruption
 from scrcl.cli import data, predict, run
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
@@ -18,7 +22,7 @@ __all__ = ["app", "main"]
 
 _COMMANDS = (run, predict, data)  # to import them is to register their commands
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, STOPPED, INTERRUPTED = 2, os.EX_TEMPFAIL, 130
 
 
 def main() -> None:
@@ -28,16 +32,21 @@ def main() -> None:
     # loaded, so it must be set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     _log_warnings_once()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = 0
     try:
-        code = app(standalone_mode=False)
+        with Interruption.on_signals() as interruption:
+            code = app(standalone_mode=False, obj=interruption)
+            asked = interruption.asked
     except ScrclError as error:
         _fail(str(error), BAD_INPUT)
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
         said = error.format_message() if hasattr(error, "format_message") else str(error)
         _fail(said, BAD_INPUT)
-    if code == INTERRUPTED:  # what typer makes of Ctrl-C, and SIGTERM by the line above
-        _fail("interrupted; the same command goes on from here.", INTERRUPTED)
+    if code == INTERRUPTED:  # what typer makes of `Interrupted`
+        by_hand = asked in {0, signal.SIGINT}
+        _fail(
+            "interrupted; the same command goes on from here.", INTERRUPTED if by_hand else STOPPED
+        )
     sys.exit(code or 0)
 
 

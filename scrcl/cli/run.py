@@ -44,6 +44,7 @@ __all__ = ["demo", "evaluate", "run"]
 
 @app.command()
 def run(
+    context: typer.Context,
     inputs: Inputs,
     out: Out,
     n_clusters: Annotated[
@@ -96,7 +97,14 @@ def run(
     resolved = load_config(config, settings=[*named, *(settings or ())], overrides=overrides)
     with _client(scheduler) as client:
         _run_and_show(
-            inputs, out, resolved, restart=restart, quiet=quiet, until=until, client=client
+            inputs,
+            out,
+            resolved,
+            restart=restart,
+            quiet=quiet,
+            until=until,
+            client=client,
+            interruption=context.obj,
         )
 
 
@@ -119,6 +127,7 @@ def evaluate(
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: Out,
     n_clusters: Annotated[str, typer.Option(help="A number, or auto.")] = "auto",
     seed: Seed = 0,
@@ -133,7 +142,12 @@ def demo(
 
     overrides = {"n_clusters": _number(n_clusters), "seed": seed, "layer": "raw"}
     _run_and_show(
-        [demo_path()], out, load_config(overrides=overrides), restart=restart, quiet=quiet
+        [demo_path()],
+        out,
+        load_config(overrides=overrides),
+        restart=restart,
+        quiet=quiet,
+        interruption=context.obj,
     )
     console.print(f"\nagreement with {LABELS}:")
     console.print(info_table(_rounded(evaluate_run(out, LABELS))))
@@ -165,12 +179,17 @@ def _run_and_show(
     from scrcl._progress import Silent
     from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
     from scrcl.engine.pipeline import run_pipeline
+    from scrcl.train.ranks import Ranks
 
+    how |= {"restart": restart, "ranks": Ranks.from_environment()}
+    if not how["ranks"].is_first:
+        run_pipeline(inputs, out, config, **how)
+        return
     if quiet:
-        result = run_pipeline(inputs, out, config, reporter=Silent(), restart=restart, **how)
+        result = run_pipeline(inputs, out, config, reporter=Silent(), **how)
     else:
         with reporter_for(console) as reporter:
-            result = run_pipeline(inputs, out, config, reporter=reporter, restart=restart, **how)
+            result = run_pipeline(inputs, out, config, reporter=reporter, **how)
         console.print()
         console.print(stages_table(result.stages))
     console.print()

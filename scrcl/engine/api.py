@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
 
 __all__ = ["fit", "predict"]
@@ -28,6 +29,7 @@ def fit(
     reporter: Reporter | None = None,
     restart: bool = False,
     client: Any = None,
+    interruption: Interruption | None = None,
     **settings: Any,
 ) -> AnnData:
     """Embed and cluster cells; returns an AnnData with the keys of a run.
@@ -47,6 +49,10 @@ def fit(
         Settings to start from.
     client
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
+    interruption
+        A `scrcl.Interruption`: its ``ask()``, from any thread, stops the run at the next step or
+        stage with `KeyboardInterrupt`; given the same ``out``, the same call goes on. Signals are
+        left alone, unless it is made by ``with scrcl.Interruption.on_signals()``.
     **settings
         Fields of `RunConfig`, for example ``seed=1``, ``memory="8GB"``, ``train={"steps": 100}``.
 
@@ -72,7 +78,7 @@ def fit(
         settings["n_clusters"] = n_clusters
     base = config.model_dump(exclude_unset=True) if config is not None else {}
     resolved = load_config(overrides=_merged(base, settings))
-    how = {"reporter": reporter, "restart": restart, "client": client}
+    how = {"reporter": reporter, "restart": restart, "client": client, "interruption": interruption}
     if out is not None:
         return _fit_in(data, Path(out), resolved, how)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from scrcl import __version__
 from scrcl.errors import InputError
 
-__all__ = ["resolve_device", "versions"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["deterministic", "resolve_device", "versions"]
 
 _LIBRARIES = (
     "anndata", "dask", "faiss-cpu", "faiss-gpu", "h5py", "numpy", "pandas", "scanpy",
@@ -16,8 +22,10 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, local_rank: int | None = None) -> str:
     """Return ``cpu`` or ``cuda[:N]`` for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Where several processes share a machine, ``auto`` and ``cuda`` are the GPU of ``local_rank``.
 
     Raises
     ------
@@ -29,12 +37,38 @@ def resolve_device(name: str) -> str:
     import torch
 
     n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if n_devices else "cpu"
+    if name == "auto" and not n_devices:
+        return "cpu"
+    if name in {"auto", "cuda"}:
+        name = "cuda" if local_rank is None else f"cuda:{local_rank}"
     if int(name.partition(":")[2] or 0) >= n_devices:
-        message = f"device must be one that torch sees ({n_devices} CUDA devices); got {name}. Use auto or cpu."
+        message = (
+            f"device must be one that torch sees ({n_devices} CUDA devices); got {name}. "
+            "Use auto or cpu, or fewer processes."
+        )
         raise InputError(message)
     return name
+
+
+@contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """Ask torch for the same bits each time inside the block; the CPU gives them anyway.
+
+    Operations that have no such form on a GPU warn and go on.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    was_on = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=warned_only)
 
 
 def versions() -> dict[str, str]:

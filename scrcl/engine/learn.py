@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import write_json
-from scrcl.engine.device import resolve_device
+from scrcl.engine.device import deterministic, resolve_device
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from scrcl.engine.stage import Run
     from scrcl.train.batch import Inputs
+    from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.model import ScRCL
+    from scrcl.train.state import TrainState
 
-__all__ = ["cluster_cells", "embed_cells", "train_model", "trained_model"]
+__all__ = ["cluster_cells", "embed_cells", "train_beside", "train_model", "trained_model"]
 
 _WEIGHTS, _HISTORY = "model.pt", "history.json"
 
@@ -27,36 +29,74 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
     import torch
 
     from scrcl.engine.views import training_inputs
-    from scrcl.train.batch import BatchSource
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.loop import train
-    from scrcl.train.state import TrainState
 
-    config, seed = run.config.train, run.config.seed
-    device = resolve_device(run.config.device)
     inputs = training_inputs(run)
-    state = TrainState.fresh(inputs, config, seed=seed, device=device)
-    checkpoints = Checkpoints(run.folder.checkpoints, run.folder.manifest["fingerprint"])
-    saved = checkpoints.latest()
-    if saved is not None:
-        state.restore(saved)
-        run.reporter.note(f"training goes on from step {state.step} of {config.steps}.")
-    first_step = state.step
-    run.count("train", config.steps, "steps")(first_step)
-    batches = BatchSource(inputs, config, seed=seed, device=device)
-    train(state, batches, config, checkpoints=checkpoints, reporter=run.reporter)
+    run.ranks.call()
+    checkpoints = Checkpoints(
+        run.folder.checkpoints, run.folder.manifest["fingerprint"], reporter=run.reporter
+    )
+    state, first_step = _trained_on(run, inputs, checkpoints)
     torch.save(state.model.state_dict(), folder / _WEIGHTS)
     write_json(folder / _HISTORY, state.history)
+    n_batches = -(-inputs.graph.n // state.batch_cells)
     return {
-        "n_cells": inputs.graph.n * (config.steps - first_step) // batches.n_batches,
-        "n_steps": config.steps,
-        "n_batches": batches.n_batches,
+        "n_cells": inputs.graph.n * (state.step - first_step) // n_batches,
+        "n_steps": state.step,
+        "n_batches": n_batches,
+        "batch_cells": state.batch_cells,
+        "halvings": state.halvings,
+        "n_ranks": run.ranks.size,
         "n_parameters": sum(p.numel() for p in state.model.parameters()),
-        "device": device,
+        "device": str(state.device),
         "losses": {k: v for k, v in state.history[-1].items() if k != "step"}
         if state.history
         else {},
     }
+
+
+def train_beside(run: Run) -> None:
+    """Train on a rank that writes nothing; rank 0 has made the inputs."""
+    from scrcl.engine.views import training_inputs
+
+    _trained_on(run, training_inputs(run), None)
+
+
+def _trained_on(
+    run: Run, inputs: Inputs, checkpoints: Checkpoints | None
+) -> tuple[TrainState, int]:
+    """Train together with the other ranks; returns the state, and the step that it began at."""
+    from scrcl.train.batch import BatchSource
+    from scrcl.train.loop import train
+    from scrcl.train.state import TrainState
+
+    config, seed, ranks = run.config.train, run.config.seed, run.ranks
+    device = resolve_device(run.config.device, ranks.local)
+    with deterministic(device), ranks.joined(device):
+        state = TrainState.fresh(inputs, config, seed=seed, device=device)
+        saved = ranks.hand_out(checkpoints.latest() if checkpoints is not None else None)
+        if saved is not None:
+            state.restore(saved)
+            run.reporter.note(f"training goes on from step {state.step} of {config.steps}.")
+        first_step = state.step
+        run.count("train", config.steps, "steps")(first_step)
+        batches = BatchSource(
+            inputs,
+            config.model_copy(update={"batch_cells": state.batch_cells}),
+            seed=seed,
+            device=device,
+            ranks=ranks,
+        )
+        train(
+            state,
+            batches,
+            config,
+            checkpoints=checkpoints,
+            reporter=run.reporter,
+            ranks=ranks,
+            interruption=run.interruption,
+        )
+    return state, first_step
 
 
 def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
@@ -70,7 +110,7 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
         inputs,
         folder,
         block_rows=run.budget.dense_block_rows,
-        device=resolve_device(run.config.device),
+        device=resolve_device(run.config.device, run.ranks.local),
         on_rows=run.count("embed", inputs.graph.n),
     )
     return {"n_cells": inputs.graph.n}

@@ -17,7 +17,7 @@ from scrcl.engine.budget import Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.named import read_named
-from scrcl.engine.run_folder import RunFolder, fingerprint_of, keep_apart
+from scrcl.engine.run_folder import RunFolder, fingerprint_of, keep_apart, read_manifest
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
     from scrcl.engine.named import Named
     from scrcl.io.matrix import CellMatrix
+    from scrcl.train.ranks import Ranks
 
 __all__ = [
     "STAGES",
@@ -61,7 +63,8 @@ STAGES = (
 class RunResult:
     """Where a run left its results, and the records of its stages.
 
-    A run that was asked to end before its last stage has no result, report or clusters yet.
+    A run that was asked to end before its last stage has no result, report or clusters yet; on ranks
+    that only train there are not even records.
     """
 
     out: Path
@@ -80,6 +83,8 @@ def run_pipeline(
     restart: bool = False,
     until: str | None = None,
     client: Any = None,
+    ranks: Ranks | None = None,
+    interruption: Interruption | None = None,
     stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Cluster the cells of files; see `run_matrix`."""
@@ -96,6 +101,8 @@ def run_pipeline(
         restart=restart,
         until=until,
         client=client,
+        ranks=ranks,
+        interruption=interruption,
         stages=stages,
     )
 
@@ -109,6 +116,8 @@ def run_matrix(
     restart: bool = False,
     until: str | None = None,
     client: Any = None,
+    ranks: Ranks | None = None,
+    interruption: Interruption | None = None,
     stages: Sequence[Stage] = STAGES,
 ) -> RunResult:
     """Run every stage that is not finished yet in ``out``.
@@ -129,18 +138,56 @@ def run_matrix(
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     stages
         What to run, in order; each reads the folders of those before it.
+    ranks
+        The processes that train together, all called alike and with sight of ``out``: rank 0 runs
+        every stage, the others wait for the stage ``train``, join it, and return.
+    interruption
+        What asks the run to stop: it ends as soon as it can, and the same call goes on from there.
 
     Raises
     ------
     ScrclError
         Bad input or settings, a folder of another run, too little memory, or training that diverged.
+    Interrupted
+        It was asked to stop.
     """
-    stages = stages_until(stages, until)
+    from scrcl._interrupt import Interruption
+    from scrcl.train.ranks import Ranks
+
+    ranks, interruption = ranks or Ranks.alone(), interruption or Interruption()
+    if not ranks.is_first:
+        if ranks.called():
+            _train_beside(open_matrix, out, config, ranks, interruption)
+        return RunResult(out, [], None, None, [])
+    with ranks.leading():
+        return _lead(
+            open_matrix,
+            out,
+            config,
+            stages_until(stages, until),
+            restart=restart,
+            reporter=reporter or Silent(),
+            client=client,
+            ranks=ranks,
+            interruption=interruption,
+        )
+
+
+def _lead(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    stages: Sequence[Stage],
+    *,
+    restart: bool,
+    **how: Any,
+) -> RunResult:
+    """Run the stages; ``how`` is what `Run` is given beside settings and folder."""
     header = open_matrix(None)
     names = [stage.name for stage in stages]
     check_input(header, config)
     keep_apart(header.identity, out)
-    resolve_device(config.device)
+    resolve_device(config.device, how["ranks"].local)
     named = read_named(header, config)
     shape = shape_of(header, config, n_batches=named.n_batches)
     budget = plan_budget(config.memory, shape, stages=names)
@@ -148,7 +195,7 @@ def run_matrix(
     fingerprint = fingerprint_of(__version__, settings)
     with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
         introduce(folder, config)
-        run = Run(config, folder, budget, reporter or Silent(), open_matrix, client)
+        run = Run(config, folder, budget, open_matrix=open_matrix, **how)
         records = [run_stage(stage, run) for stage in stages]
         summarise(folder, records, _TOLD)
     last = records[-1]
@@ -159,6 +206,28 @@ def run_matrix(
         report_path=out / "report.html" if "result" in last else None,
         clusters=last.get("clusters", []),
     )
+
+
+def _train_beside(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    ranks: Ranks,
+    interruption: Interruption,
+) -> None:
+    """Train with rank 0, which has made the inputs, holds the folder, and writes what comes of it."""
+    budget = plan_budget(config.memory, shape_of(open_matrix(None), config), stages=("train",))
+    folder = RunFolder(out, read_manifest(out))
+    run = Run(
+        config,
+        folder,
+        budget,
+        Silent(),
+        open_matrix,
+        ranks=ranks,
+        interruption=interruption,
+    )
+    learn.train_beside(run)
 
 
 def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:

@@ -8,13 +8,14 @@ again. What a stage leaves elsewhere (the last one: result and report) it names 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl._atomic import atomic_folder
+from scrcl._interrupt import Interruption
 from scrcl.engine.usage import UsageMeter
 from scrcl.errors import StoreError
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from scrcl.engine.run_folder import RunFolder
     from scrcl.graph.csr import Graph
     from scrcl.io.matrix import CellMatrix
+    from scrcl.train.ranks import Ranks
 
 __all__ = ["CSR", "PARTITION", "Run", "Stage", "run_stage"]
 
@@ -48,6 +50,12 @@ class Stage:
     fill: Callable[[Run, Path], dict[str, Any]]
 
 
+def _alone() -> Ranks:
+    from scrcl.train.ranks import Ranks
+
+    return Ranks.alone()
+
+
 @dataclass
 class Run:
     """What every stage is given."""
@@ -60,6 +68,10 @@ class Run:
     """Opens the input; what cannot be streamed by rows is rewritten under the path given, once."""
     client: Any = None
     """A ``distributed.Client`` whose workers map the blocks of X; threads of this process without."""
+    ranks: Ranks = field(default_factory=_alone)
+    """The processes that train together."""
+    interruption: Interruption = field(default_factory=Interruption)
+    """Asked before each stage and at each training step whether to stop."""
 
     @cached_property
     def matrix(self) -> CellMatrix:
@@ -112,6 +124,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if done is not None:
         run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
+    run.interruption.check()
     _LOG.info("stage %s", stage.name)
     run.folder.begin(stage.name)
     run.reporter.stage_started(stage.name, None, "cells")

@@ -20,9 +20,10 @@ from scrcl.graph.relabel import relabeller
 from scrcl.graph.rows import KEPT_MAP_BYTES, gathered, release
 from scrcl.graph.sample import Halo, sample_halo
 from scrcl.train.epoch import epochs_of
-from scrcl.train.loss import Edges
+from scrcl.train.loss import Edges, Part
 from scrcl.train.model import Cells
 from scrcl.train.pairs import pattern_of
+from scrcl.train.ranks import Ranks
 from scrcl.train.sparse import SparseMatrix, to_device
 
 if TYPE_CHECKING:
@@ -107,17 +108,20 @@ class Batch:
         Tensor of shape (n_genes, n_gene_features), the same in every batch.
     negatives
         Cells drawn from the whole atlas, where the settings ask for them.
+    n_drawn
+        How many were drawn, by all ranks.
     """
 
     cells: Cells
     edges: Edges
     genes: Tensor
     negatives: Cells | None
+    n_drawn: int = 0
 
     @property
     def n_seeds(self) -> int:
-        """Number of seed cells."""
-        return self.edges.pattern.shape[0]
+        """Number of seed cells, those of other ranks among them."""
+        return self.edges.n_seeds
 
 
 class BatchSource:
@@ -134,28 +138,63 @@ class BatchSource:
         The run's seed.
     device
         Where batches arrive.
+    ranks
+        Whose part of each batch to build: a run of its seed cells, and of the drawn ones.
 
     Raises
     ------
+    InputError
+        When there are more ranks than cells to share out.
     MissingDependencyError
         When torch-sparse is asked for and not installed.
     """
 
     def __init__(
-        self, inputs: Inputs, config: TrainConfig, *, seed: int, device: str | torch.device = "cpu"
+        self,
+        inputs: Inputs,
+        config: TrainConfig,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        ranks: Ranks | None = None,
     ) -> None:
         self._inputs, self._config, self._seed = inputs, config, seed
+        self._ranks = ranks or Ranks.alone()
         self._device = torch.device(device)
         self._n_cells = inputs.graph.n
         self._scale = inputs.graph.inverse_sqrt_degrees
         self._genes = to_device(np.array(inputs.genes), self._device)
         self._epochs = epochs_of(config, self._n_cells, seed=seed)
         self._relabel = relabeller(config.sampler)
+        self._check_ranks()
 
     @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
         return self._epochs.n_batches
+
+    @property
+    def batch_cells(self) -> int:
+        """Most seed cells in a batch."""
+        return min(self._config.batch_cells, self._n_cells)
+
+    @property
+    def n_drawn(self) -> int:
+        """Cells drawn from the whole atlas for a batch."""
+        if self._config.negatives != "sampled" or self.n_batches == 1:
+            return 0
+        return min(self._config.n_negatives, self._n_cells)
+
+    def n_seeds(self, step: int) -> int:
+        """Return the number of seed cells of a step."""
+        return len(self._epochs.seeds(step))
+
+    def with_batches_of(self, batch_cells: int) -> BatchSource:
+        """Return the same source with batches of another size."""
+        config = self._config.model_copy(update={"batch_cells": batch_cells})
+        return BatchSource(
+            self._inputs, config, seed=self._seed, device=self._device, ranks=self._ranks
+        )
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches of steps ``step``, ``step + 1``, ... without end."""
@@ -173,28 +212,43 @@ class BatchSource:
 
     def batch(self, step: int) -> Batch:
         """Build the batch of one step."""
-        halo, share = self._halo(self._epochs.seeds(step), step, "train.halo")
+        seeds = self._epochs.seeds(step)
+        first, last = self._ranks.cut(len(seeds))
+        halo, share = self._halo(seeds[first:last], step, "train.halo")
         cells, pattern = self._cells(halo, share, anchors=len(halo.nodes))
         degrees = self._inputs.graph.degrees[halo.nodes].astype(self._inputs.x.dtype)
         weights = None if share is None else to_device(share, self._device)
-        edges = Edges(pattern, weights, to_device(degrees, self._device), self._n_cells)
-        batch = Batch(cells, edges, self._genes, self._negatives(step))
+        part = None if self._ranks.is_alone else self._part(seeds, first, halo)
+        edges = Edges(pattern, weights, to_device(degrees, self._device), self._n_cells, part)
+        batch = Batch(cells, edges, self._genes, self._negatives(step), self.n_drawn)
         release(self._inputs.graph.indices, above=KEPT_MAP_BYTES)
         return batch
 
+    def _part(self, seeds: IntArray, first: int, halo: Halo) -> Part:
+        """Return where the rank's seeds are among all, and which of its halo are another rank's."""
+        beside = halo.nodes[halo.n_seeds :]
+        places = np.minimum(np.searchsorted(seeds, beside), len(seeds) - 1)
+        at = np.flatnonzero(seeds[places] == beside)
+        return Part(
+            len(seeds),
+            first,
+            to_device(at + halo.n_seeds, self._device),
+            to_device(places[at], self._device),
+        )
+
     def _negatives(self, step: int) -> Cells | None:
-        if self._config.negatives != "sampled" or self.n_batches == 1:
+        if not self.n_drawn:
             return None
         rng = stream(self._seed, "train.negatives", step)
-        n_drawn = min(self._config.n_negatives, self._n_cells)
-        drawn = np.sort(rng.choice(self._n_cells, n_drawn, replace=False))
-        halo, share = self._halo(drawn, step, "train.negatives.halo")
+        drawn = np.sort(rng.choice(self._n_cells, self.n_drawn, replace=False))
+        first, last = self._ranks.cut(self.n_drawn)
+        halo, share = self._halo(drawn[first:last], step, "train.negatives.halo")
         return self._cells(halo, share, anchors=halo.n_seeds)[0]
 
     def _halo(self, seeds: IntArray, step: int, name: str) -> tuple[Halo, FloatArray | None]:
         """Return the halo and, where neighbours were left out, the weight of each that was not."""
         fanout = self._config.fanout
-        rng = stream(self._seed, name, step)
+        rng = stream(self._seed, name, *self._ranks.counters(step))
         halo = sample_halo(self._inputs.graph, seeds, fanout=fanout, rng=rng, relabel=self._relabel)
         if fanout is None:
             return halo, None
@@ -223,3 +277,12 @@ class BatchSource:
             ),
         )
         return cells, pattern
+
+    def _check_ranks(self) -> None:
+        smallest = min(self._n_cells // self.n_batches, self.n_drawn or self._n_cells)
+        if self._ranks.size > smallest:
+            msg = (
+                f"ranks must each have a cell of a batch, or more; got {self._ranks.size} ranks for "
+                f"{smallest} cells. Start fewer processes, or raise train.batch_cells."
+            )
+            raise InputError(msg)

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from scrcl._atomic import atomic_path, remove
+from scrcl._progress import Silent
 from scrcl.errors import ResumeError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scrcl._progress import Reporter
     from scrcl.train.state import TrainState
 
 __all__ = ["Checkpoints"]
 
-_logger = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 
 
@@ -38,10 +38,15 @@ class Checkpoints:
         What the run depends on; one saved under another is refused.
     keep
         How many to keep.
+    reporter
+        Told of those that are damaged.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, *, keep: int = 2) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: str, *, keep: int = 2, reporter: Reporter | None = None
+    ) -> None:
         self._folder, self._fingerprint, self._keep = folder, fingerprint, keep
+        self._reporter = reporter or Silent()
 
     def save(self, state: TrainState) -> None:
         """Write the state, whole or not at all, then delete the oldest beyond ``keep``."""
@@ -66,10 +71,12 @@ class Checkpoints:
         ResumeError
             When it is another run's.
         """
-        for path in self._paths():
+        paths = self._paths()
+        for path in paths:
             saved = _read(path)
             if saved is None:
-                _logger.warning("checkpoint %s is damaged; taking the one before it", path)
+                instead = "start over" if path == paths[-1] else "go on from the one before it"
+                self._reporter.note(f"checkpoint {path} is damaged: training will {instead}.")
                 continue
             if saved["fingerprint"] != self._fingerprint:
                 msg = (

@@ -2,24 +2,26 @@
 
 Batches arrive on the device, numbered by step; the loop knows nothing of disk, graph or threads.
 Ordinary steps never wait for the device: their losses stay there until a report is due, when all of
-them are fetched and checked at once, before anything is saved.
+them are fetched and checked at once, before anything is saved. Several ranks agree before each step,
+through the CPU, on whether one of them was asked to stop or ran out of memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl._random import torch_stream
 from scrcl.errors import TrainingError
 from scrcl.train.loss import TERMS
-from scrcl.train.objective import objective
+from scrcl.train.objective import objective, summed_size
+from scrcl.train.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from scrcl.train.config import TrainConfig
     from scrcl.train.state import TrainState
 
-__all__ = ["Batches", "train"]
+__all__ = ["SMALLEST_BATCH", "Batches", "train"]
+
+SMALLEST_BATCH = 16
+"""Cells of a batch that is not halved when memory runs out."""
 
 _COLUMNS = (*TERMS, "grad_norm")
 
@@ -40,8 +45,22 @@ _COLUMNS = (*TERMS, "grad_norm")
 class Batches(Protocol):
     """A source of batches numbered by step."""
 
+    @property
+    def batch_cells(self) -> int:
+        """Most seed cells in a batch."""
+
+    @property
+    def n_drawn(self) -> int:
+        """Cells drawn from the whole atlas for a batch; 0 where none are."""
+
+    def n_seeds(self, step: int) -> int:
+        """Return the number of seed cells of a step."""
+
     def starting_at(self, step: int) -> Iterator[Batch]:
-        """Yield the batches of ``step`` and of all steps after it."""
+        """Yield the batches of ``step`` and of all steps after it, without end."""
+
+    def with_batches_of(self, batch_cells: int) -> Batches:
+        """Return the source of batches of another size."""
 
 
 def train(
@@ -51,6 +70,8 @@ def train(
     *,
     checkpoints: Checkpoints | None = None,
     reporter: Reporter | None = None,
+    ranks: Ranks | None = None,
+    interruption: Interruption | None = None,
 ) -> None:
     """Bring ``state`` from the step it is at to ``config.steps``, in place.
 
@@ -59,44 +80,142 @@ def train(
     state
         Fresh, or restored from a checkpoint: on the CPU the weights at the end are the same.
     batches
-        The run's batches.
+        The run's batches, of ``state.batch_cells``; on each rank its parts of them.
     config
         Settings.
     checkpoints
         Where to save, every ``checkpoint_every`` steps and at the end; nowhere if not given.
     reporter
         Receives the loss terms every ``report_every`` steps, and the number of steps done.
+    ranks
+        The processes that train together, all called alike; this one alone if not given.
+    interruption
+        Asked at every step. Once it is asked to stop, the step is finished and saved.
 
     Raises
     ------
     TrainingError
         When a loss term or the gradient is not finite; names it and its step. No checkpoint is
-        saved after that step.
+        saved after that step. Also when the device has no room for the smallest batch.
+    Interrupted
+        When asked to stop, on all ranks after the same step.
     """
-    reporter = reporter or Silent()
+    ranks, interruption = ranks or Ranks.alone(), interruption or Interruption()
+    log = _Log(state, config, checkpoints, reporter or Silent(), ranks)
+    weights = list(state.model.parameters())
+    coming = batches.starting_at(state.step)
     state.model.train()
-    pending = _Pending()
-    for batch in islice(batches.starting_at(state.step), config.steps - state.step):
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.lr_at(state.step)
-        dropout = torch_stream(state.seed, "train.dropout", state.step, device=state.device)
-        losses = objective(state.model, batch, state.moments, config, generator=dropout)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        grad_norm = clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        pending.add(losses, grad_norm)
-        due = _due(state.step, config)
-        if not due.report:
-            continue
-        state.history += pending.finite_or_raise(state.step)
-        reporter.metrics(state.step, state.history[-1])
-        reporter.advance(len(pending))
-        pending.clear()
-        if due.save and checkpoints is not None:
-            checkpoints.save(state)
+    with interruption.held():
+        while state.step < config.steps:
+            moments = state.moments.state_dict()
+            losses = _backward(state, coming, config, ranks)
+            if losses is None:
+                _abandon(state, batches, config, ranks)
+            asked, is_too_large = ranks.agree(interruption.asked, int(losses is None))
+            if losses is None or is_too_large:
+                state.moments.load_state_dict(moments, state.device)
+                state.optimizer.zero_grad(set_to_none=True)
+                del coming
+                batches = log.halve(batches)
+                coming = batches.starting_at(state.step)
+                continue
+            ranks.add([weight.grad for weight in weights if weight.grad is not None])
+            grad_norm = clip_grad_norm_(weights, config.max_grad_norm)
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            state.step += 1
+            log.step_done(losses, grad_norm, is_last=bool(asked))
+            if asked:
+                raise Interrupted(asked)
     state.model.eval()
+
+
+def _backward(
+    state: TrainState, coming: Iterator[Batch], config: TrainConfig, ranks: Ranks
+) -> dict[str, Tensor] | None:
+    """Leave a step's gradients in the weights; returns its terms, or None where memory ran out."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.lr_at(state.step)
+    counters = ranks.counters(state.step)
+    dropout = torch_stream(state.seed, "train.dropout", *counters, device=state.device)
+    try:
+        batch = next(coming)
+        losses = objective(
+            state.model, batch, state.moments, config, generator=dropout, ranks=ranks
+        )
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    except torch.OutOfMemoryError:
+        return None
+    return losses
+
+
+def _abandon(state: TrainState, batches: Batches, config: TrainConfig, ranks: Ranks) -> None:
+    """Free what a failed step held, and stand in for this rank in what is left of it."""
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.device.type == "cuda":
+        torch.cuda.empty_cache()
+    size = summed_size(config, batches.n_seeds(state.step), draws=bool(batches.n_drawn))
+    ranks.abandon(state.model.W.new_zeros(size))
+
+
+class _Log:
+    """What follows a step: the history, reports and checkpoints, and the record of halved batches."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        config: TrainConfig,
+        checkpoints: Checkpoints | None,
+        reporter: Reporter,
+        ranks: Ranks,
+    ) -> None:
+        self._state, self._config = state, config
+        self._checkpoints, self._reporter = checkpoints, reporter
+        self._pending = _Pending(ranks)
+
+    def step_done(
+        self, losses: dict[str, Tensor], grad_norm: Tensor, *, is_last: bool = False
+    ) -> None:
+        """Keep a step's terms; report and save when that is due, or this step ``is_last``."""
+        self._pending.add(losses, grad_norm)
+        due = _due(self._state.step, self._config)
+        if due.report or is_last:
+            self._report()
+        if due.save or is_last:
+            self._save()
+        if is_last:
+            self._reporter.note(f"training stops after step {self._state.step}, which is saved.")
+
+    def halve(self, batches: Batches) -> Batches:
+        """Return batches of half the size, and say and save that they are."""
+        state, had = self._state, batches.batch_cells
+        if had <= SMALLEST_BATCH:
+            msg = (
+                f"the device must have memory for a batch of {had} cells; it has not, at step "
+                f"{state.step + 1}. Free it, lower train.fanout or train.dim, or choose device=cpu."
+            )
+            raise TrainingError(msg)
+        state.batch_cells = max(SMALLEST_BATCH, -(-had // 2))
+        state.halvings.append({"step": state.step, "batch_cells": state.batch_cells})
+        self._reporter.note(
+            f"the device has no memory for batches of {had:,} cells: from step {state.step + 1} on "
+            f"they have {state.batch_cells:,}."
+        )
+        if len(self._pending):
+            self._report()
+        self._save()
+        return batches.with_batches_of(state.batch_cells)
+
+    def _report(self) -> None:
+        state, pending = self._state, self._pending
+        state.history += pending.finite_or_raise(state.step)
+        self._reporter.metrics(state.step, state.history[-1])
+        self._reporter.advance(len(pending))
+        pending.clear()
+
+    def _save(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.save(self._state)
 
 
 @dataclass(frozen=True)
@@ -115,7 +234,8 @@ def _due(step: int, config: TrainConfig) -> _Due:
 class _Pending:
     """Losses of the steps since the last report, still on the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._rows: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -131,7 +251,12 @@ class _Pending:
 
     def finite_or_raise(self, last_step: int) -> list[dict[str, float]]:
         """Fetch them, the last of step ``last_step``; raise for the first that is not finite."""
-        rows = torch.stack(self._rows).tolist()
+        terms = torch.stack(self._rows)
+        if not self._ranks.is_alone:  # each rank has its part of a term, and the same gradient
+            parts = terms[:, :-1].contiguous()
+            self._ranks.add([parts])
+            terms = torch.cat([parts, terms[:, -1:]], 1)
+        rows = terms.tolist()
         steps = range(last_step - len(rows) + 1, last_step + 1)
         for step, row in zip(steps, rows, strict=True):
             for name, value in zip(_COLUMNS, row, strict=True):

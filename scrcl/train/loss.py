@@ -14,7 +14,8 @@ scRCL (arXiv 2512.10640), Eq. 3, 4, 9, 10.
 """
 
 # Shapes: N = all cells, A = anchors (seed cells first), B = seed cells, P = visited pairs,
-# D = dim, C = refined_dim.
+# D = dim, C = refined_dim. Where ranks share a batch, A, B and P are this rank's, S = seed cells of
+# all ranks, H = anchors that are seed cells of other ranks.
 
 from __future__ import annotations
 
@@ -35,12 +36,32 @@ if TYPE_CHECKING:
     from scrcl.train.model import Views
     from scrcl.train.sparse import Pattern
 
-__all__ = ["TERMS", "Edges", "Others", "Population", "losses", "population", "softened"]
+__all__ = ["TERMS", "Edges", "Others", "Part", "Population", "losses", "population", "softened"]
 
 TERMS = ("hea_global", "hea_cell", "ndc", "cvc")
 
 _SMALLEST_MEAN = 1e-12
 """Keeps L_NDC finite when all cells have become one point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A rank's part of a batch's seed cells.
+
+    Attributes
+    ----------
+    n_seeds
+        Seed cells of all ranks, S.
+    first
+        Place of this rank's first among them.
+    anchors_h, seeds_h
+        Tensors of int64, shape (H,): anchors that are seed cells of other ranks, and which of all.
+    """
+
+    n_seeds: int
+    first: int
+    anchors_h: Tensor
+    seeds_h: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +79,20 @@ class Edges:
         Tensor of shape (A,): number of neighbours in the whole graph.
     n_cells
         Number of all cells, N.
+    part
+        Which part of the batch's seeds these are; None: all.
     """
 
     pattern: Pattern
     weight_p: Tensor | None
     degrees_a: Tensor
     n_cells: int
+    part: Part | None = None
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of the batch's seed cells, those of other ranks among them."""
+        return self.pattern.shape[0] if self.part is None else self.part.n_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +127,9 @@ class Others:
         The means over the batch's own seed cells, where ``whole`` has them in it.
     share
         How much of the value of ``whole`` is ``own``'s.
+    kappa_s
+        Divergence of every seed cell from itself, shape (S,), where ranks share them and ``own``
+        has them in it.
 
     Notes
     -----
@@ -109,6 +141,7 @@ class Others:
     whole: Population
     own: Population | None
     share: float = 1.0
+    kappa_s: Tensor | None = None
 
 
 def softened(views: Views, temperature: float) -> tuple[Softened, Softened]:
@@ -119,14 +152,20 @@ def softened(views: Views, temperature: float) -> tuple[Softened, Softened]:
     )
 
 
-def population(keys: Softened, targets: Softened, zg_bc: Tensor) -> Population:
-    """Return the means over the seed cells, with their gradients."""
-    n_seeds = len(zg_bc)
+def population(
+    keys: Softened, targets: Softened, zg_bc: Tensor, n_cells: int | None = None
+) -> Population:
+    """Return the means over the seed cells, with their gradients.
+
+    Where ``n_cells`` is more than there are here, their part of the means over that many.
+    """
+    n_here = len(zg_bc)
+    n_cells = n_cells or n_here
     return Population(
-        target=targets.features.sum(0) / n_seeds,
-        gram=zg_bc.T @ zg_bc / n_seeds,
-        partition_m=keys.partition_a.mean(),
-        partition_g=targets.partition_a.mean(),
+        target=targets.features.sum(0) / n_cells,
+        gram=zg_bc.T @ zg_bc / n_cells,
+        partition_m=keys.partition_a.sum() / n_cells,
+        partition_g=targets.partition_a.sum() / n_cells,
     )
 
 
@@ -142,6 +181,7 @@ def losses(
 
     With a batch of every cell, ``others`` its own means, and ``cvc_negatives`` at or above N, these
     are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term zero.
+    Of a part of a batch they are its part of the terms, which add up over ranks.
     """
     visits = visit(
         views.anchors,
@@ -155,8 +195,8 @@ def losses(
     kappa_b = -(p_r_b + q_r_b)
     zero = kappa_b.new_zeros(())
     return {
-        "hea_global": _hea_global(keys, targets, p_r_b, q_r_b, others),
-        "hea_cell": config.hea_cell_weight * kappa_b.mean(),
+        "hea_global": _hea_global(keys, targets, p_r_b, q_r_b, others) / edges.n_seeds,
+        "hea_cell": config.hea_cell_weight * kappa_b.sum() / edges.n_seeds,
         "ndc": config.alpha * _ndc(visits, kappa_b, edges, others) if config.alpha else zero,
         "cvc": config.beta * _cvc(views, visits, edges, others, config.cvc_negatives)
         if config.beta
@@ -174,7 +214,7 @@ def _own_products(keys: Softened, targets: Softened) -> tuple[Tensor, Tensor]:
 def _hea_global(
     keys: Softened, targets: Softened, p_r_b: Tensor, q_r_b: Tensor, others: Others
 ) -> Tensor:
-    """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N / B.
+    """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N.
 
     A row of N P is the cell's own distribution p times its partition over the mean partition; so
     the row's part of the divergence is made of the inner products of p and q with l - l'.
@@ -183,29 +223,38 @@ def _hea_global(
     weight_m_b, weight_g_b = keys.partition_a / mean_m, targets.partition_a / mean_g
     shift_b = keys.mean_logit_a - targets.mean_logit_a - (mean_m / mean_g).log()
     under_p_b, under_q_b = shift_b - p_r_b, shift_b + q_r_b
-    return (weight_m_b * under_p_b - weight_g_b * under_q_b).mean()
+    return (weight_m_b * under_p_b - weight_g_b * under_q_b).sum()
 
 
 def _ndc(visits: Visits, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
     """Eq. 4: each visited pair over its anchor's n_i + 1 and mean divergence from other cells."""
-    n_seeds, mean_a = len(kappa_b), visits.mean_a
+    n_here, mean_a = len(kappa_b), visits.mean_a
     if others.own is not None:
-        excess_b = (mean_a[:n_seeds] - kappa_b) * (others.share / (n_seeds - 1))
-        mean_a = mean_a + pad(excess_b, (0, len(mean_a) - n_seeds))
+        mean_a = mean_a + _without_itself(mean_a, kappa_b, edges, others)
     weight_a = 1 / ((edges.degrees_a + 1) * mean_a.clamp_min(_SMALLEST_MEAN))
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
     if edges.weight_p is not None:
         weight_p = weight_p * edges.weight_p
-    visited: Tensor = torch.dot(weight_p, visits.kappa_p) + torch.dot(weight_a[:n_seeds], kappa_b)
-    return visited / n_seeds
+    visited: Tensor = torch.dot(weight_p, visits.kappa_p) + torch.dot(weight_a[:n_here], kappa_b)
+    return visited / edges.n_seeds
+
+
+def _without_itself(mean_a: Tensor, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
+    """Return what each seed's mean over the seeds gains, shape (A,), when it is taken out of it."""
+    share, n_here = others.share / (edges.n_seeds - 1), len(kappa_b)
+    excess_a = pad((mean_a[:n_here] - kappa_b) * share, (0, len(mean_a) - n_here))
+    if edges.part is None or others.kappa_s is None:
+        return excess_a
+    at_h, kappa_h = edges.part.anchors_h, others.kappa_s[edges.part.seeds_h]
+    return excess_a.index_add(0, at_h, (mean_a[at_h] - kappa_h) * share)
 
 
 def _cvc(views: Views, visits: Visits, edges: Edges, others: Others, negatives: int) -> Tensor:
     """Eq. 9 for each anchor, its N' non-neighbours weighing as much as ``negatives`` of them."""
-    n_seeds, zm_bc, dots_p = len(views.zg_bc), views.zm_bc, visits.dots_p
+    n_here, zm_bc, dots_p = len(views.zg_bc), views.zm_bc, visits.dots_p
     n_far_a = edges.n_cells - 1 - edges.degrees_a
     weight_a = n_far_a.clamp_max(negatives) / n_far_a.clamp_min(1)
-    weight_b = weight_a[:n_seeds]
+    weight_b = weight_a[:n_here]
     own_b: Tensor = torch.linalg.vecdot(zm_bc, views.zg_bc)
 
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
@@ -213,14 +262,14 @@ def _cvc(views: Views, visits: Visits, edges: Edges, others: Others, negatives: 
     if edges.weight_p is not None:
         near_p = near_p * edges.weight_p
     near_b = (1 - own_b).square() - weight_b * own_b.square()
-    far_b = weight_b * _squares(zm_bc, views.zg_bc, others, edges.n_cells)
-    return (near_p.sum() + near_b.sum() + far_b.sum()) / n_seeds
+    far_b = weight_b * _squares(zm_bc, views.zg_bc, others, edges)
+    return (near_p.sum() + near_b.sum() + far_b.sum()) / edges.n_seeds
 
 
-def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, n_cells: int) -> Tensor:
+def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, edges: Edges) -> Tensor:
     """Return the sum of S_ij^2 over all cells j (itself among them) of each seed i, shape (B,)."""
+    n_cells, n_seeds = edges.n_cells, edges.n_seeds
     total_b = n_cells * _quadratic(zm_bc, others.whole.gram)
-    n_seeds = len(zm_bc)
     if others.own is None or n_seeds == n_cells:
         return total_b
 

@@ -32,6 +32,10 @@ class TrainState:
         Steps finished.
     history
         One dict a finished step: its number, the weighted loss terms and the gradient's length.
+    batch_cells
+        Most seed cells in a batch: ``config.batch_cells``, or less where the device had no room.
+    halvings
+        For each time that batches were halved, the step after which, and their size since.
     """
 
     model: ScRCL
@@ -40,6 +44,8 @@ class TrainState:
     seed: int
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    batch_cells: int = 0
+    halvings: list[dict[str, int]] = field(default_factory=list)
 
     @classmethod
     def fresh(
@@ -56,7 +62,13 @@ class TrainState:
         optimizer = torch.optim.Adam(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
-        return cls(model, optimizer, Moments(config.moments_decay), seed)
+        return cls(
+            model,
+            optimizer,
+            Moments(config.moments_decay),
+            seed,
+            batch_cells=min(config.batch_cells, inputs.graph.n),
+        )
 
     @property
     def device(self) -> torch.device:
@@ -72,6 +84,8 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "moments": self.moments.state_dict(),
             "history": self.history,
+            "batch_cells": self.batch_cells,
+            "halvings": self.halvings,
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -81,3 +95,5 @@ class TrainState:
         self.moments.load_state_dict(snapshot["moments"], self.device)
         self.step, self.seed = snapshot["step"], snapshot["seed"]
         self.history = list(snapshot["history"])
+        self.batch_cells = snapshot["batch_cells"]
+        self.halvings = list(snapshot["halvings"])

@@ -118,6 +118,9 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["plan", "{cells}", "--batch-key", "donor"], "batch_key must be a column of obs"),
         (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.lr=0"], "train.lr"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.batch_cells=0"], "batch_cells"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "1"], "n_clusters"),
         (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),
         (["run", "{cells}", "-o", "{cells}"], "OUT"),
         (["run", "{cells}", "-o", "{cells}/out"], "OUT"),
@@ -164,21 +167,83 @@ def test_names_with_brackets_are_shown_as_they_are(scrcl, tmp_path):
     assert "[/red]gene" in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on(cells, tmp_path, by):
-    command = [sys.executable, "-m", "scrcl", "run", str(cells), "-o", str(tmp_path / "out")]
-    command += ["--set", "train.steps=100000", "--set", "train.checkpoint_every=5"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    checkpoints = tmp_path / "out" / "checkpoints"
-    while process.poll() is None and not list(checkpoints.glob("step-*.ckpt")):
+def start(cells, out, *more):
+    command = [sys.executable, "-m", "scrcl", "run", str(cells), "-o", str(out), *map(str, more)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(process, folder, pattern):
+    while process.poll() is None and not list(folder.glob(pattern)):
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
+def test_a_signal_in_training_saves_the_step_and_says_how_to_go_on(cells, tmp_path, by, code):
+    out = tmp_path / "out"
+    settings = [*fast("--n-clusters", 4), "--set", "train.steps=100000"]
+    settings += ["--set", "train.checkpoint_every=50", "--set", "train.report_every=7"]
+    process = start(cells, out, *settings)
+    wait_for(process, out, "checkpoints/step-*.ckpt")
     process.send_signal(by)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    shown, said = process.communicate(timeout=120)
+    assert process.returncode == code
     assert (
         said.strip().splitlines()[-1] == "error: interrupted; the same command goes on from here."
     )
+    last = max(path.name for path in (out / "checkpoints").glob("step-*.ckpt"))
+    assert f"training stops after step {int(last[5:13])}, which is saved" in shown
+
+
+@pytest.mark.slow
+def test_a_signal_outside_of_training_leaves_whole_stages_alone(cells, tmp_path):
+    out = tmp_path / "out"
+    process = start(cells, out, *fast("--n-clusters", 4))
+    wait_for(process, out, "stages/stats")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert not list(out.rglob("*.partial"))
+    finished = {record["name"] for record in json.loads((out / "run.json").read_text())["stages"]}
+    assert "cluster" not in finished
+    assert finished >= {path.name for path in (out / "stages").iterdir()} - {"views"}
+
+
+def torchrun(cells, out, *more, n_ranks=2):
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", n_ranks]
+    command += ["-m", "scrcl", "run", cells, "-o", out, *fast("--n-clusters", 4), *more]
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, command)], check=False, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_result_of_one(scrcl, cells, tmp_path):
+    mini = ["--set", "train.batch_cells=64"]
+    ended = torchrun(cells, tmp_path / "two", *mini)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("report.html") == 1
+    assert scrcl("run", cells, "-o", tmp_path / "one", *fast("--n-clusters", 4, *mini))[0] == 0
+    stages = {name: tmp_path / name / "stages" for name in ("one", "two")}
+    embeddings = [np.load(each / "embed" / "embedding.npy") for each in stages.values()]
+    assert np.allclose(*embeddings, atol=1e-5)
+    labels = [np.load(each / "cluster" / "labels.npy") for each in stages.values()]
+    assert np.array_equal(*labels)
+    record = json.loads((tmp_path / "two" / "run.json").read_text())["stages"][6]
+    assert (record["name"], record["n_ranks"], record["n_batches"]) == ("train", 2, 4)
+    again = torchrun(cells, tmp_path / "two", *mini)
+    assert again.returncode == 0
+    assert "train: found finished" in again.stdout
+
+
+@pytest.mark.slow
+def test_bad_input_ends_all_processes(cells, tmp_path):
+    ended = torchrun(tmp_path / "none.h5ad", tmp_path / "out")
+    assert ended.returncode != 0
+    assert "none.h5ad" in ended.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_version_is_told(scrcl):

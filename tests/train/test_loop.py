@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-import logging
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from scrcl._interrupt import Interrupted, Interruption
 from scrcl.errors import ResumeError, TrainingError
 from scrcl.graph.csr import normalized_adjacency, symmetric_graph
 from scrcl.train.batch import BatchSource
@@ -20,13 +22,16 @@ class Recorder:
     """Keeps the numbers it is told."""
 
     def __init__(self):
-        self.steps, self.rows = 0, []
+        self.steps, self.rows, self.notes = 0, [], []
 
     def advance(self, n):
         self.steps += n
 
     def metrics(self, step, values):
         self.rows.append((step, values))
+
+    def note(self, message):
+        self.notes.append(message)
 
 
 def run(inputs, settings, *, state=None, checkpoints=None, reporter=None, seed=0):
@@ -99,11 +104,22 @@ def test_reports_come_when_due_and_count_every_step(tmp_path):
     assert set(reporter.rows[0][1]) == {"step", "hea_global", "hea_cell", "ndc", "cvc", "grad_norm"}
 
 
-class Spoilt:
-    """Batches of a source; the cells of one step are not numbers."""
+class Wrapped:
+    """Batches of a source, all but `starting_at` as they are."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+
+class Spoilt(Wrapped):
+    """The cells of one step are not numbers."""
 
     def __init__(self, source, step):
-        self.source, self.step = source, step
+        super().__init__(source)
+        self.step = step
 
     def starting_at(self, step):
         for at, batch in enumerate(self.source.starting_at(step), start=step + 1):
@@ -134,9 +150,10 @@ def test_a_gradient_that_is_not_finite_is_named():
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog, damage):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
     inputs, settings = make_inputs(), config(steps=6, checkpoint_every=2)
-    checkpoints = Checkpoints(tmp_path, "one")
+    said = Recorder()
+    checkpoints = Checkpoints(tmp_path, "one", reporter=said)
     run(inputs, settings, checkpoints=checkpoints)
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
         "step-00000004.ckpt",
@@ -147,11 +164,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog
     if damage == "flipped":
         content[len(content) // 2] ^= 1
     last.write_bytes({"cut": content[:-100], "flipped": content, "empty": b""}[damage])
-    with caplog.at_level(logging.WARNING):
-        assert checkpoints.latest()["step"] == 4
-    assert "step-00000006.ckpt is damaged" in caplog.text
+    assert checkpoints.latest()["step"] == 4
+    assert len(said.notes) == 1
+    assert "step-00000006.ckpt is damaged: training will go on from the one" in said.notes[0]
     (tmp_path / "step-00000004.ckpt").write_bytes(b"?")
     assert checkpoints.latest() is None
+    assert "step-00000004.ckpt is damaged: training will start over" in said.notes[-1]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
@@ -172,3 +190,124 @@ def test_a_run_that_is_already_at_its_last_step_changes_nothing():
     run(inputs, settings, state=state)
     assert torch.equal(weights(state), before)
     assert len(state.history) == 4
+
+
+class Tight(Wrapped):
+    """Batches of a device that has room for a number of cells; steps before ``first`` do fit."""
+
+    def __init__(self, source, room, first=1):
+        super().__init__(source)
+        self.room, self.first = room, first
+
+    def with_batches_of(self, batch_cells):
+        return Tight(self.source.with_batches_of(batch_cells), self.room, self.first)
+
+    def starting_at(self, step):
+        for at, batch in enumerate(self.source.starting_at(step), start=step + 1):
+            if at >= self.first and self.source.batch_cells > self.room:
+                raise torch.OutOfMemoryError("no memory")
+            yield batch
+
+
+@pytest.mark.parametrize(("batch_cells", "sizes"), [(90, [45, 23]), (4096, [45, 23]), (40, [20])])
+def test_a_batch_that_memory_has_no_room_for_is_halved_and_stays_so(tmp_path, batch_cells, sizes):
+    inputs, said = make_inputs(), Recorder()
+    settings = config(steps=9, checkpoint_every=4, batch_cells=batch_cells)
+    checkpoints = Checkpoints(tmp_path, "one")
+    state = TrainState.fresh(inputs, settings, seed=0)
+    batches = Tight(BatchSource(inputs, settings, seed=0), room=30, first=6)
+    until = settings.model_copy(update={"steps": 7})
+    train(state, batches, until, checkpoints=checkpoints, reporter=said)
+    assert state.halvings == [{"step": 5, "batch_cells": size} for size in sizes]
+    assert f"from step 6 on they have {sizes[-1]}." in said.notes[-1]
+    assert [row["step"] for row in state.history] == list(range(1, 8))
+    resumed = TrainState.fresh(inputs, settings, seed=0)
+    resumed.restore(checkpoints.latest())
+    assert resumed.batch_cells == sizes[-1]
+    smaller = BatchSource(inputs, settings, seed=0).with_batches_of(resumed.batch_cells)
+    for each in (state, resumed):
+        train(each, smaller, settings)
+    assert torch.equal(weights(resumed), weights(state))
+    assert resumed.halvings == state.halvings
+
+
+def test_a_step_that_ran_out_of_memory_leaves_no_trace():
+    inputs = make_inputs()
+    settings = config(steps=3, batch_cells=40)
+    small = settings.model_copy(update={"batch_cells": 20})
+    found = TrainState.fresh(inputs, settings, seed=0)
+    train(found, Tight(BatchSource(inputs, settings, seed=0), room=20), settings)
+    assert torch.equal(weights(found), weights(run(inputs, small)))
+    assert found.moments.n_batches == 3
+
+
+def test_memory_for_not_even_the_smallest_batch_is_an_error():
+    inputs, settings = make_inputs(), config(steps=3)
+    batches = Tight(BatchSource(inputs, settings, seed=0), room=0)
+    with pytest.raises(TrainingError, match="must have memory for a batch of 16 cells"):
+        train(TrainState.fresh(inputs, settings, seed=0), batches, settings)
+
+
+def test_a_request_to_stop_ends_training_after_a_saved_step(tmp_path):
+    inputs, settings = make_inputs(), config(steps=20, report_every=3, checkpoint_every=50)
+    interruption, checkpoints = Interruption(), Checkpoints(tmp_path, "one")
+
+    class Asks(Recorder):
+        def metrics(self, step, values):
+            super().metrics(step, values)
+            if step == 6:
+                interruption.ask()
+
+    said, source = Asks(), BatchSource(inputs, settings, seed=0)
+    state = TrainState.fresh(inputs, settings, seed=0)
+    how = {"checkpoints": checkpoints, "reporter": said, "interruption": interruption}
+    with pytest.raises(Interrupted):
+        train(state, source, settings, **how)
+    assert said.notes == ["training stops after step 7, which is saved."]
+    resumed = TrainState.fresh(inputs, settings, seed=0)
+    resumed.restore(checkpoints.latest())
+    assert resumed.step == 7
+    train(resumed, source, settings)
+    unbroken = run(inputs, settings)
+    assert torch.equal(weights(resumed), weights(unbroken))
+    assert resumed.history == unbroken.history
+
+
+@pytest.mark.parametrize("when", ["written", "flushed"])
+def test_a_disk_that_fills_at_a_checkpoint_keeps_the_one_before(tmp_path, monkeypatch, when):
+    inputs, settings = make_inputs(), config(steps=6, checkpoint_every=2)
+    checkpoints = Checkpoints(tmp_path, "one")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Fills(Recorder):
+        def metrics(self, step, values):
+            if step == 4:
+                monkeypatch.setattr(
+                    *(Path, "open", full) if when == "written" else ("scrcl._atomic.os.fsync", full)
+                )
+
+    with pytest.raises(OSError, match="No space left"):
+        run(inputs, settings, checkpoints=checkpoints, reporter=Fills())
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002.ckpt"]
+    assert checkpoints.latest()["step"] == 2
+
+
+def test_two_cells_and_a_batch_beyond_all_cells_are_trained_on():
+    pair = make_inputs(n=2, k=1)
+    assert torch.isfinite(weights(run(pair, config(steps=5, report_every=1)))).all()
+    inputs = make_inputs()
+    exact, beyond = (run(inputs, config(steps=5, batch_cells=size)) for size in (90, 100_000))
+    assert torch.equal(weights(exact), weights(beyond))
+
+
+def test_parts_without_an_edge_between_them_are_trained_on():
+    whole = make_inputs()
+    ids = np.arange(90)[:, None] // 30 * 30 + np.random.default_rng(0).integers(0, 30, (90, 3))
+    graph = symmetric_graph(ids)
+    ax = (normalized_adjacency(graph) @ whole.x).astype(np.float32)
+    state = run(replace(whole, ax=ax, graph=graph), config(steps=30, lr=0.01, batch_cells=32))
+    ndc = [row["ndc"] for row in state.history]
+    assert np.mean(ndc[-5:]) < np.mean(ndc[:5])

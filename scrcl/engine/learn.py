@@ -30,7 +30,9 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.train.batch import BatchSource
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.loop import train
+    from scrcl.train.schedule import schedule_of
     from scrcl.train.state import TrainState
+    from scrcl.train.stop import Stop
 
     config, seed = run.config.train, run.config.seed
     device = resolve_device(run.config.device)
@@ -38,18 +40,24 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
     state = TrainState.fresh(inputs, config, seed=seed, device=device)
     checkpoints = Checkpoints(run.folder.checkpoints, run.folder.manifest["fingerprint"])
     saved = checkpoints.latest()
+    n_steps = schedule_of(config, inputs.graph.n).n_steps
     if saved is not None:
         state.restore(saved)
-        run.reporter.note(f"training goes on from step {state.step} of {config.steps}.")
+        run.reporter.note(f"training goes on from step {state.step} of {n_steps}.")
     first_step = state.step
-    run.count("train", config.steps, "steps")(first_step)
+    run.count("train", n_steps, "steps")(first_step)
     batches = BatchSource(inputs, config, seed=seed, device=device)
-    train(state, batches, config, checkpoints=checkpoints, reporter=run.reporter)
+    stop = Stop(inputs, config, seed=seed, device=device) if config.stop == "auto" else None
+    train(state, batches, config, stop=stop, checkpoints=checkpoints, reporter=run.reporter)
+    stopped = stop is not None and stop.ended(state.looks)
     torch.save(state.model.state_dict(), folder / _WEIGHTS)
     write_json(folder / _HISTORY, state.history)
     return {
-        "n_cells": inputs.graph.n * (config.steps - first_step) // batches.n_batches,
-        "n_steps": config.steps,
+        "n_cells": inputs.graph.n * (state.step - first_step) // batches.n_batches,
+        "n_steps": state.step,
+        "most_steps": n_steps,
+        "stopped": stopped,
+        "kept_neighbors": state.looks.kept,
         "n_batches": batches.n_batches,
         "n_parameters": sum(p.numel() for p in state.model.parameters()),
         "device": device,

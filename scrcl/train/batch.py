@@ -152,6 +152,11 @@ class BatchSource:
         self._relabel = relabeller(config.sampler)
 
     @property
+    def n_cells(self) -> int:
+        """All cells that batches are drawn from."""
+        return self._n_cells
+
+    @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
         return self._epochs.n_batches

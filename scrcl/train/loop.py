@@ -20,6 +20,7 @@ from scrcl._random import torch_stream
 from scrcl.errors import TrainingError
 from scrcl.train.loss import TERMS
 from scrcl.train.objective import objective
+from scrcl.train.schedule import schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.config import TrainConfig
     from scrcl.train.state import TrainState
+    from scrcl.train.stop import Stop
 
 __all__ = ["Batches", "train"]
 
@@ -39,6 +41,10 @@ _COLUMNS = (*TERMS, "grad_norm")
 
 class Batches(Protocol):
     """A source of batches numbered by step."""
+
+    @property
+    def n_cells(self) -> int:
+        """All cells that batches are drawn from."""
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches of ``step`` and of all steps after it."""
@@ -49,10 +55,11 @@ def train(
     batches: Batches,
     config: TrainConfig,
     *,
+    stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
     reporter: Reporter | None = None,
 ) -> None:
-    """Bring ``state`` from the step it is at to ``config.steps``, in place.
+    """Bring ``state`` from the step it is at to the last of its schedule, in place.
 
     Parameters
     ----------
@@ -62,6 +69,8 @@ def train(
         The run's batches.
     config
         Settings.
+    stop
+        Asked after every step whether it was the last; nothing ends a run early if not given.
     checkpoints
         Where to save, every ``checkpoint_every`` steps and at the end; nowhere if not given.
     reporter
@@ -76,9 +85,12 @@ def train(
     reporter = reporter or Silent()
     state.model.train()
     pending = _Pending()
-    for batch in islice(batches.starting_at(state.step), config.steps - state.step):
+    schedule = schedule_of(config, batches.n_cells)
+    ended = stop is not None and stop.ended(state.looks)
+    n_left = 0 if ended else schedule.n_steps - state.step
+    for batch in islice(batches.starting_at(state.step), n_left):
         for group in state.optimizer.param_groups:
-            group["lr"] = config.lr_at(state.step)
+            group["lr"] = schedule.lr_at(state.step)
         dropout = torch_stream(state.seed, "train.dropout", state.step, device=state.device)
         losses = objective(state.model, batch, state.moments, config, generator=dropout)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -87,7 +99,8 @@ def train(
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         pending.add(losses, grad_norm)
-        due = _due(state.step, config)
+        ended = stop is not None and stop.look(state.model, state.looks, state.step)
+        due = _due(state.step, config, last=ended or state.step == schedule.n_steps)
         if not due.report:
             continue
         state.history += pending.finite_or_raise(state.step)
@@ -96,6 +109,8 @@ def train(
         pending.clear()
         if due.save and checkpoints is not None:
             checkpoints.save(state)
+        if ended:
+            break
     state.model.eval()
 
 
@@ -105,9 +120,8 @@ class _Due:
     save: bool
 
 
-def _due(step: int, config: TrainConfig) -> _Due:
+def _due(step: int, config: TrainConfig, *, last: bool) -> _Due:
     """Return what follows a finished step; before a save there is always a report."""
-    last = step == config.steps
     save = last or step % config.checkpoint_every == 0
     return _Due(save or step % config.report_every == 0, save)
 

@@ -10,6 +10,7 @@ import torch
 from scrcl._random import torch_stream
 from scrcl.train.model import ScRCL
 from scrcl.train.moments import Moments
+from scrcl.train.stop import Looks
 
 if TYPE_CHECKING:
     from scrcl.train.batch import Inputs
@@ -32,6 +33,8 @@ class TrainState:
         Steps finished.
     history
         One dict a finished step: its number, the weighted loss terms and the gradient's length.
+    looks
+        What has been seen of the sample that tells when to stop.
     """
 
     model: ScRCL
@@ -40,6 +43,7 @@ class TrainState:
     seed: int
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    looks: Looks = field(default_factory=Looks)
 
     @classmethod
     def fresh(
@@ -72,6 +76,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "moments": self.moments.state_dict(),
             "history": self.history,
+            "looks": self.looks.state_dict(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -81,3 +86,4 @@ class TrainState:
         self.moments.load_state_dict(snapshot["moments"], self.device)
         self.step, self.seed = snapshot["step"], snapshot["seed"]
         self.history = list(snapshot["history"])
+        self.looks.load_state_dict(snapshot["looks"])

@@ -103,7 +103,7 @@ class Spoilt:
     """Batches of a source; the cells of one step are not numbers."""
 
     def __init__(self, source, step):
-        self.source, self.step = source, step
+        self.source, self.step, self.n_cells = source, step, source.n_cells
 
     def starting_at(self, step):
         for at, batch in enumerate(self.source.starting_at(step), start=step + 1):

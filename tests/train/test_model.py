@@ -119,8 +119,3 @@ def test_settings_are_frozen_described_and_take_no_unknown_name():
         TrainConfig(learning_rate=1)
     with pytest.raises(ValidationError):
         TrainConfig().steps = 3
-
-
-def test_the_learning_rate_rises_over_the_warm_up():
-    settings = config(lr=0.4, warmup_steps=3)
-    assert [settings.lr_at(step) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])

@@ -2,9 +2,9 @@
 
 ``python -m bench.equivalence --data DIR --out bench/results/NAME.md``
 
-Sections: ``accuracy`` (clusters and exact loss after equal steps), ``stopping`` (agreement along training, and where the
-rule without labels stops), ``gradients`` (beside the full gradient), ``copies`` (one atlas at several sizes). The number of
-classes is given. A section that was measured before stays in the report until it is measured again.
+Sections: ``accuracy`` (clusters and exact loss after equal steps), ``stopping`` (agreement along training, and where
+the rule without labels stops), ``gradients`` (beside the full gradient), ``copies`` (one atlas at several sizes). The
+number of classes is given. A section that was measured before stays in the report until it is measured again.
 """
 
 from __future__ import annotations
@@ -41,20 +41,21 @@ __all__ = ["main"]
 SAID = "## What it says"
 
 ACCURACY = """\
-Mean ± deviation over seeds {seeds}, after {steps} steps of constant length. Batches are uniform, of {batch:,} cells, or of half
-of a set where it has fewer than two of them; a column is where their means over all cells come from."""
+Mean ± deviation over seeds {seeds}, after {steps} steps. Batches are uniform, of {batch:,} cells, or of half of a set
+where it has fewer than two of them; a column is where their means over all cells come from."""
 
 STOPPING = """\
-Training on to {steps} steps, scored every ten from step {first} on; means over seeds {seeds}. The rule sees no labels; the best
-step is what labels would have chosen, for comparison only."""
+Training on to {steps} steps, scored every ten from step {first} on; means over seeds {seeds}. The rule sees no
+labels; the best step is what labels would have chosen, for comparison only."""
 
 GRADIENTS = """\
-Cosine of a batch's gradient to that of all cells, mean ± deviation over batches; then the length of what the mean of all
-gradients of three epochs misses of it, as a share of its length. Means over sets. The weights are those after so many
-full-batch steps and stand still, so running means do not lag."""
+Cosine of a batch's gradient to that of all cells, mean ± deviation over batches; then the length of what the mean of
+all gradients of three epochs misses of it, as a share of its length. Means over sets. The weights are those after so
+many full-batch steps and stand still, so running means do not lag."""
 
 COPIES = """\
-Cells drawn by the types of {source}, batches of {batch:,}, {steps} steps, seeds {seeds}. Losses are exact, over all cells."""
+Cells drawn by the types of {source}, batches of {batch:,}, {steps} steps, seeds {seeds}. Losses are exact, over all
+cells."""
 
 
 class _Bench:

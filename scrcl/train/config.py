@@ -121,9 +121,9 @@ class TrainConfig(BaseModel):
     stop_every: int = Field(default=10, ge=1, description="Steps between looks at that sample.")
     stop_cells: int = Field(default=2000, ge=16, description="Cells of the sample, at most.")
     patience: int = Field(
-        default=3,
+        default=4,
         ge=1,
-        description="Looks in a row over which the share of kept neighbours must not have changed.",
+        description="Looks over which the share of kept neighbours must have risen for training to go on.",
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Adam's L2 penalty on the weights.")
     max_grad_norm: float = Field(

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Looks", "Stop", "stands_still"]
 
 N_NEAREST = 15
-LEAST_CHANGE = 0.02
-"""A spread of kept shares below this is a plateau; .015 to .03 end within .006 of each other in ARI."""
+LEAST_RISE = 0.03
+"""Clusters still form while the share rises by this much; .02 to .04 end within .005 of each other in ARI."""
 TILE_ROWS = 1024
 
 
@@ -154,6 +154,6 @@ def kept_share(before_bk: Tensor, now_bk: Tensor) -> float:
 
 
 def stands_still(kept: Sequence[float], patience: int) -> bool:
-    """Return whether the last ``patience`` + 1 shares spread over less than `LEAST_CHANGE`."""
-    last = kept[-patience - 1 :]
-    return len(last) > patience and max(last) - min(last) < LEAST_CHANGE
+    """Return whether the last share is no `LEAST_RISE` above the best of those ``patience`` looks ago and before."""
+    before = kept[:-patience]
+    return len(before) > 0 and kept[-1] - max(before) < LEAST_RISE

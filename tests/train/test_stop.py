@@ -50,12 +50,20 @@ def test_the_share_kept_is_that_of_sets():
     assert kept_share(torch.from_numpy(now), torch.from_numpy(now)) == 1
 
 
-def test_only_a_plateau_as_long_as_patience_stands_still():
-    assert not stands_still([], 3)
-    assert not stands_still([0.9, 0.9, 0.9], 3)
-    assert stands_still([0.5, 0.9, 0.905, 0.91, 0.9], 3)
-    assert not stands_still([0.88, 0.89, 0.9, 0.91], 3)  # still rising
-    assert not stands_still([0.9, 0.9, 0.9, 0.87], 3)
+@pytest.mark.parametrize(
+    ("kept", "still"),
+    [
+        ([], False),
+        ([0.9, 0.9, 0.9], False),  # too few to tell
+        ([0.5, 0.9, 0.9, 0.9], False),  # risen since the first
+        ([0.5, 0.9, 0.9, 0.91, 0.92], True),
+        ([0.86, 0.88, 0.89, 0.9], False),  # still rising
+        ([0.8, 0.7, 0.75, 0.81], True),  # no more than before the dip
+        ([0.9, 0.9, 0.8, 0.7], True),
+    ],
+)
+def test_cells_stand_still_where_the_share_has_not_risen_over_patience_looks(kept, still):
+    assert stands_still(kept, 3) is still
 
 
 def test_the_sample_is_embedded_as_all_cells_are(tmp_path):

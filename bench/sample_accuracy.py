@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.train.batch import Inputs
     from scrcl.train.config import TrainConfig
 
-__all__ = ["agreement", "agreement_table", "with_pieces"]
+__all__ = ["agreement", "agreement_table", "inputs_before_training", "with_pieces"]
 
 LABELS = "cell_type"
 
@@ -53,7 +53,7 @@ def agreement(
             device="cpu",
             train={"batch_cells": batch_cells, "steps": steps},
         )
-        inputs, kept = _inputs(path, config)
+        inputs, kept = inputs_before_training(path, config)
         inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=list_cells).order)
         for piece in pieces:
             for means in negatives:
@@ -78,7 +78,7 @@ def with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
     return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})
 
 
-def _inputs(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
+def inputs_before_training(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
     """Return what training reads, in memory, and the cells that the run kept."""
     from scrcl.io.stats import MatrixStats
 

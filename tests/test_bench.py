@@ -8,6 +8,7 @@ import torch
 
 from bench import (
     accuracy,
+    equivalence,
     genes,
     knn,
     knn_peers,
@@ -379,3 +380,64 @@ def test_predictions_are_set_beside_a_joint_run_and_a_type_held_out(tmp_path, qu
     assert 0 <= row["novel_auc"] <= 1
     assert "| plain | 80 of 400 | 6 |" in out.read_text()
     assert "tissue" not in out.read_text()
+
+
+@pytest.fixture
+def compared(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells().write_h5ad(tmp_path / "data" / "plain.h5ad")
+
+    def run(*sections):
+        out = tmp_path / "equivalence.md"
+        options = {"data": tmp_path / "data", "out": out, "only": ",".join(sections), "seeds": "0,1",
+                   "stop-seeds": 0, "steps": 20, "long-steps": 70, "first": 20, "batch": 100,
+                   "batch-sizes": "60,120", "pieces": 10, "points": "0,5", "copies-of": "plain",
+                   "copies-cells": 200, "copies": "1,2", "copies-batch": 128}  # fmt: skip
+        equivalence.main(
+            [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+        )
+        return out.read_text(), json.loads(out.with_suffix(".json").read_text())
+
+    return run
+
+
+@pytest.mark.slow
+def test_clusters_of_mini_batches_are_set_beside_those_of_full_ones(compared):
+    text, found = compared("accuracy")
+    rows = found["accuracy"]["found"]
+    assert [row["mode"] for row in rows] == ["full", "moments", "sampled"] * 2
+    assert [row["batch_cells"] for row in rows[:3]] == [240, 100, 100]
+    assert all(row["ari"] > 0.9 and sum(row["losses"].values()) > 0 for row in rows)
+    assert "| plain | 240 | 100 |" in text
+    assert "## Clusters after equal steps" in text
+
+
+@pytest.mark.slow
+def test_the_stop_is_set_beside_fixed_steps_and_the_best_and_other_sections_stay(compared):
+    compared("copies")
+    text, found = compared("stopping")
+    for row in found["stopping"]["found"]:
+        assert [int(step) for step in row["ari"]] == list(range(20, 71, 10))
+        assert [look["step"] for look in row["kept"]] == list(range(20, 71, 10))
+        assert str(row["stopped_at"]) in row["ari"]
+    assert "| plain | full | 1 |" in text
+    assert [row["n_cells"] for row in found["copies"]["found"]] == [200, 400]
+    assert all(row["ari"] > 0.9 for row in found["copies"]["found"])
+
+
+@pytest.mark.slow
+def test_gradients_of_larger_batches_are_nearer_to_the_full_one_and_sampled_ones_unbiased(compared):
+    _, found = compared("gradients")
+    rows = found["gradients"]["found"]
+    cosine = {
+        (row["after_steps"], row["batch_cells"], row["piece_cells"], row["negatives"]): row[
+            "cosine"
+        ]
+        for row in rows
+    }
+    for steps in (0, 5):
+        for means in ("moments", "sampled", "batch"):
+            small, large = cosine[steps, 60, 1, means], cosine[steps, 120, 1, means]
+            assert 0.8 < small < large <= 1
+            assert cosine[steps, 60, 10, means] < small
+    assert all(row["bias"] < 0.02 for row in rows if row["negatives"] == "sampled")

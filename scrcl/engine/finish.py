@@ -176,6 +176,7 @@ def _facts(run: Run) -> dict[str, str]:
         "genes in a cell (median)": f"{stats['median_genes_per_cell']:,.0f}",
         **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
+        "training": _training(run.record("train")),
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}" + _across(graph),
         "gene graph": _gene_graph(run.record("genes")),
@@ -186,6 +187,12 @@ def _facts(run: Run) -> dict[str, str]:
         "device": run.record("train")["device"],
         "seed": str(run.config.seed),
     }
+
+
+def _training(train: dict[str, Any]) -> str:
+    if not train["stopped"]:
+        return f"{train['n_steps']:,} steps"
+    return f"{train['n_steps']:,} of at most {train['most_steps']:,} steps: by then cells kept their nearest cells"
 
 
 def _across(graph: dict[str, Any]) -> str:

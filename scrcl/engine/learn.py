@@ -30,6 +30,7 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
 
     from scrcl.engine.views import training_inputs
     from scrcl.train.checkpoint import Checkpoints
+    from scrcl.train.schedule import schedule_of
 
     inputs = training_inputs(run)
     run.ranks.call()
@@ -40,9 +41,13 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
     torch.save(state.model.state_dict(), folder / _WEIGHTS)
     write_json(folder / _HISTORY, state.history)
     n_batches = -(-inputs.graph.n // state.batch_cells)
+    most_steps = schedule_of(run.config.train, inputs.graph.n).n_steps
     return {
         "n_cells": inputs.graph.n * (state.step - first_step) // n_batches,
         "n_steps": state.step,
+        "most_steps": most_steps,
+        "stopped": state.step < most_steps,
+        "kept_neighbors": state.looks.kept,
         "n_batches": n_batches,
         "batch_cells": state.batch_cells,
         "halvings": state.halvings,
@@ -68,18 +73,21 @@ def _trained_on(
     """Train together with the other ranks; returns the state, and the step that it began at."""
     from scrcl.train.batch import BatchSource
     from scrcl.train.loop import train
+    from scrcl.train.schedule import schedule_of
     from scrcl.train.state import TrainState
+    from scrcl.train.stop import Stop
 
     config, seed, ranks = run.config.train, run.config.seed, run.ranks
     device = resolve_device(run.config.device, ranks.local)
     with deterministic(device), ranks.joined(device):
         state = TrainState.fresh(inputs, config, seed=seed, device=device)
         saved = ranks.hand_out(checkpoints.latest() if checkpoints is not None else None)
+        n_steps = schedule_of(config, inputs.graph.n).n_steps
         if saved is not None:
             state.restore(saved)
-            run.reporter.note(f"training goes on from step {state.step} of {config.steps}.")
+            run.reporter.note(f"training goes on from step {state.step} of {n_steps}.")
         first_step = state.step
-        run.count("train", config.steps, "steps")(first_step)
+        run.count("train", n_steps, "steps")(first_step)
         batches = BatchSource(
             inputs,
             config.model_copy(update={"batch_cells": state.batch_cells}),
@@ -91,6 +99,7 @@ def _trained_on(
             state,
             batches,
             config,
+            stop=Stop(inputs, config, seed=seed, device=device) if config.stop == "auto" else None,
             checkpoints=checkpoints,
             reporter=run.reporter,
             ranks=ranks,

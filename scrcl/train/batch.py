@@ -169,6 +169,11 @@ class BatchSource:
         self._check_ranks()
 
     @property
+    def n_cells(self) -> int:
+        """All cells that batches are drawn from."""
+        return self._n_cells
+
+    @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
         return self._epochs.n_batches

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from numbers import Integral
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["TrainConfig"]
+
+_MOST_STEPS = 10**9
+
+
+def _steps(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, Integral) and 0 <= int(value) <= _MOST_STEPS:  # NumPy's integers too
+        return int(value)
+    message = f"steps must be auto or a whole number from 0 to {_MOST_STEPS:,}; got {value!r}."
+    raise ValueError(message)
+
+
+Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
 
 
 class TrainConfig(BaseModel):
@@ -59,7 +77,10 @@ class TrainConfig(BaseModel):
         "float32. bfloat16 pays where the processor has instructions for it.",
     )
 
-    steps: int = Field(default=100, ge=0, le=10**9, description="Optimizer steps in all.")
+    steps: Steps = Field(
+        default="auto",
+        description="Most optimizer steps; auto: one epoch, but 100 at least and 1,000 at most.",
+    )
     batch_cells: int = Field(
         default=4096,
         ge=16,
@@ -92,6 +113,23 @@ class TrainConfig(BaseModel):
     lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after warm-up.")
     warmup_steps: int = Field(
         default=0, ge=0, description="Steps over which the learning rate rises."
+    )
+    decay_steps: int = Field(
+        default=0,
+        ge=0,
+        description="Last steps, over which the learning rate falls to zero; they need `stop` never.",
+    )
+    stop: Literal["auto", "never"] = Field(
+        default="auto",
+        description="Whether training ends before its last step once neighbours of a sample of cells "
+        "stand still. No labels are seen.",
+    )
+    stop_every: int = Field(default=10, ge=1, description="Steps between looks at that sample.")
+    stop_cells: int = Field(default=2000, ge=16, description="Cells of the sample, at most.")
+    patience: int = Field(
+        default=4,
+        ge=1,
+        description="Looks over which the share of kept neighbours must have risen for training to go on.",
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Adam's L2 penalty on the weights.")
     max_grad_norm: float = Field(
@@ -131,6 +169,13 @@ class TrainConfig(BaseModel):
         default=10, ge=1, description="Steps between reports, which also check that all is finite."
     )
 
-    def lr_at(self, step: int) -> float:
-        """Return the learning rate of the step after ``step`` finished ones."""
-        return self.lr * min(1.0, (step + 1) / (self.warmup_steps + 1))
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """Refuse a setting that another one leaves without meaning."""
+        if self.decay_steps and self.stop != "never":
+            message = (
+                f"train.decay_steps must go with train.stop = never; got {self.decay_steps} steps and "
+                f"{self.stop!r}. A run that stops before its last steps never comes to them."
+            )
+            raise ValueError(message)
+        return self

@@ -8,7 +8,6 @@ through the CPU, on whether one of them was asked to stop or ran out of memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +21,7 @@ from scrcl.errors import TrainingError
 from scrcl.train.loss import TERMS
 from scrcl.train.objective import objective, summed_size
 from scrcl.train.ranks import Ranks
+from scrcl.train.schedule import schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.config import TrainConfig
     from scrcl.train.state import TrainState
+    from scrcl.train.stop import Stop
 
 __all__ = ["SMALLEST_BATCH", "Batches", "train"]
 
@@ -44,6 +45,10 @@ _COLUMNS = (*TERMS, "grad_norm")
 
 class Batches(Protocol):
     """A source of batches numbered by step."""
+
+    @property
+    def n_cells(self) -> int:
+        """All cells that batches are drawn from."""
 
     @property
     def batch_cells(self) -> int:
@@ -68,12 +73,13 @@ def train(
     batches: Batches,
     config: TrainConfig,
     *,
+    stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
     reporter: Reporter | None = None,
     ranks: Ranks | None = None,
     interruption: Interruption | None = None,
 ) -> None:
-    """Bring ``state`` from the step it is at to ``config.steps``, in place.
+    """Bring ``state`` from the step it is at to the last of its schedule, in place.
 
     Parameters
     ----------
@@ -83,6 +89,8 @@ def train(
         The run's batches, of ``state.batch_cells``; on each rank its parts of them.
     config
         Settings.
+    stop
+        Asked after every step whether it was the last; nothing ends a run early if not given.
     checkpoints
         Where to save, every ``checkpoint_every`` steps and at the end; nowhere if not given.
     reporter
@@ -105,10 +113,12 @@ def train(
     weights = list(state.model.parameters())
     coming = batches.starting_at(state.step)
     state.model.train()
+    schedule = schedule_of(config, batches.n_cells)
+    ended = state.step >= schedule.n_steps or (stop is not None and stop.ended(state.looks))
     with interruption.held():
-        while state.step < config.steps:
+        while not ended:
             moments = state.moments.state_dict()
-            losses = _backward(state, coming, config, ranks)
+            losses = _backward(state, coming, config, schedule.lr_at(state.step), ranks)
             if losses is None:
                 _abandon(state, batches, config, ranks)
             asked, is_too_large = ranks.agree(interruption.asked, int(losses is None))
@@ -124,18 +134,21 @@ def train(
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
-            log.step_done(losses, grad_norm, is_last=bool(asked))
+            stopped = stop is not None and stop.look(state.model, state.looks, state.step)
+            ended = stopped or state.step == schedule.n_steps
+            log.step_done(losses, grad_norm, is_last=ended or bool(asked))
             if asked:
+                log.interrupted()
                 raise Interrupted(asked)
     state.model.eval()
 
 
 def _backward(
-    state: TrainState, coming: Iterator[Batch], config: TrainConfig, ranks: Ranks
+    state: TrainState, coming: Iterator[Batch], config: TrainConfig, lr: float, ranks: Ranks
 ) -> dict[str, Tensor] | None:
     """Leave a step's gradients in the weights; returns its terms, or None where memory ran out."""
     for group in state.optimizer.param_groups:
-        group["lr"] = config.lr_at(state.step)
+        group["lr"] = lr
     counters = ranks.counters(state.step)
     dropout = torch_stream(state.seed, "train.dropout", *counters, device=state.device)
     try:
@@ -173,18 +186,19 @@ class _Log:
         self._checkpoints, self._reporter = checkpoints, reporter
         self._pending = _Pending(ranks)
 
-    def step_done(
-        self, losses: dict[str, Tensor], grad_norm: Tensor, *, is_last: bool = False
-    ) -> None:
+    def step_done(self, losses: dict[str, Tensor], grad_norm: Tensor, *, is_last: bool) -> None:
         """Keep a step's terms; report and save when that is due, or this step ``is_last``."""
         self._pending.add(losses, grad_norm)
-        due = _due(self._state.step, self._config)
-        if due.report or is_last:
+        step, config = self._state.step, self._config
+        saves = is_last or step % config.checkpoint_every == 0
+        if saves or step % config.report_every == 0:
             self._report()
-        if due.save or is_last:
+        if saves:
             self._save()
-        if is_last:
-            self._reporter.note(f"training stops after step {self._state.step}, which is saved.")
+
+    def interrupted(self) -> None:
+        """Say where training was left."""
+        self._reporter.note(f"training stops after step {self._state.step}, which is saved.")
 
     def halve(self, batches: Batches) -> Batches:
         """Return batches of half the size, and say and save that they are."""
@@ -216,19 +230,6 @@ class _Log:
     def _save(self) -> None:
         if self._checkpoints is not None:
             self._checkpoints.save(self._state)
-
-
-@dataclass(frozen=True)
-class _Due:
-    report: bool
-    save: bool
-
-
-def _due(step: int, config: TrainConfig) -> _Due:
-    """Return what follows a finished step; before a save there is always a report."""
-    last = step == config.steps
-    save = last or step % config.checkpoint_every == 0
-    return _Due(save or step % config.report_every == 0, save)
 
 
 class _Pending:

@@ -10,6 +10,7 @@ import torch
 from scrcl._random import torch_stream
 from scrcl.train.model import ScRCL
 from scrcl.train.moments import Moments
+from scrcl.train.stop import Looks
 
 if TYPE_CHECKING:
     from scrcl.train.batch import Inputs
@@ -36,6 +37,8 @@ class TrainState:
         Most seed cells in a batch: ``config.batch_cells``, or less where the device had no room.
     halvings
         For each time that batches were halved, the step after which, and their size since.
+    looks
+        What has been seen of the sample that tells when to stop.
     """
 
     model: ScRCL
@@ -46,6 +49,7 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
     batch_cells: int = 0
     halvings: list[dict[str, int]] = field(default_factory=list)
+    looks: Looks = field(default_factory=Looks)
 
     @classmethod
     def fresh(
@@ -86,6 +90,7 @@ class TrainState:
             "history": self.history,
             "batch_cells": self.batch_cells,
             "halvings": self.halvings,
+            "looks": self.looks.state_dict(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -97,3 +102,4 @@ class TrainState:
         self.history = list(snapshot["history"])
         self.batch_cells = snapshot["batch_cells"]
         self.halvings = list(snapshot["halvings"])
+        self.looks.load_state_dict(snapshot["looks"])

@@ -60,6 +60,18 @@ def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
     assert load_config(tmp_path / "out" / "config.toml") == config
 
 
+def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
+    train = {**FAST["train"], "steps": 50, "lr": 1e-4, "stop_every": 2, "patience": 2}
+    settings = {**FAST, "train": train, "n_clusters": 4, "device": "cpu"}
+    result = run_pipeline([cells], tmp_path / "out", load_config(overrides=settings))
+    record = next(stage for stage in result.stages if stage["name"] == "train")
+    assert record["stopped"]
+    assert record["n_steps"] == record["kept_neighbors"][-1]["step"] < record["most_steps"] == 50
+    history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
+    assert len(history) == record["n_steps"]
+    assert f"{record['n_steps']} of at most 50 steps" in result.report_path.read_text()
+
+
 def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp_path):
     graph = {"n_neighbors": 2, "symmetry": "mutual"}
     train = {**FAST["train"], "batch_cells": 64}

@@ -121,11 +121,6 @@ def test_settings_are_frozen_described_and_take_no_unknown_name():
         TrainConfig().steps = 3
 
 
-def test_the_learning_rate_rises_over_the_warm_up():
-    settings = config(lr=0.4, warmup_steps=3)
-    assert [settings.lr_at(step) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
-
-
 def test_products_in_bfloat16_come_close_in_value_and_gradient_and_leave_inference_alone():
     inputs = make_inputs(60)
     found = {}

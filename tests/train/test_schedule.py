@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from scrcl.train.config import TrainConfig
+from scrcl.train.schedule import Schedule, schedule_of
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_steps"),
+    [(2, 100), (4096 * 100, 100), (4096 * 100 + 1, 101), (10**6, 245), (10**8, 1000)],
+)
+def test_steps_are_an_epoch_within_bounds(n_cells, n_steps):
+    assert schedule_of(TrainConfig(batch_cells=4096), n_cells).n_steps == n_steps
+
+
+def test_steps_that_are_given_are_kept_whatever_the_cells():
+    assert schedule_of(TrainConfig(steps=7), 10**6).n_steps == 7
+    assert schedule_of(TrainConfig(steps=np.int64(0)), 10**6).n_steps == 0
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    schedule = Schedule(10, 0.4, warmup_steps=3, decay_steps=4)
+    rates = [schedule.lr_at(step) for step in range(10)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.32, 0.24, 0.16, 0.08])
+
+
+def test_without_warm_up_and_decay_it_is_the_same_at_every_step():
+    schedule = schedule_of(TrainConfig(lr=0.3, steps=5), 100)
+    assert [schedule.lr_at(step) for step in range(5)] == [0.3] * 5
+
+
+@pytest.mark.parametrize("steps", [-1, 1.5, "many", 10**10, None])
+def test_other_steps_are_refused(steps):
+    with pytest.raises(ValidationError, match="steps must be auto or a whole number"):
+        TrainConfig(steps=steps)
+
+
+def test_decay_that_a_stop_would_cut_off_is_refused():
+    with pytest.raises(ValidationError, match=r"decay_steps must go with train\.stop = never"):
+        TrainConfig(decay_steps=5)
+    assert schedule_of(TrainConfig(decay_steps=5, stop="never"), 10).decay_steps == 5

@@ -5,7 +5,7 @@ its cells' nearest cells of the sample are found. What is looked at is the share
 before. While clusters form it rises; where it has ceased to, training goes on to pull apart what has formed.
 
 Losses tell nothing: they go on falling. Nor do clusters of the sample: from one look to the next, k-means
-differs more by where it starts than by what was learnt (`bench.equivalence` has both in figures).
+differs more by where it starts than by what was learnt.
 
 Every process of a run has the same weights and looks at the same sample, so all of them decide alike.
 """

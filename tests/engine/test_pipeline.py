@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import anndata
 import numpy as np
 import pytest
 
-from bench.killed import kill_everywhere
+from bench.killed import kill_at_random, kill_everywhere
 from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
@@ -122,6 +123,54 @@ def test_a_run_killed_in_each_stage_and_resumed_ends_in_the_same_result(cells, t
     killed = tmp_path / "killed"
     assert not list(killed.rglob("*.partial"))
     assert (killed / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_random_moments_ends_in_the_same_result(cells, tmp_path, config):
+    rows = kill_at_random(cells, tmp_path, config, n_moments=2)
+    assert len(rows) == 2
+    assert all(all(row["same"].values()) for row in rows)
+
+
+def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_goes_on(
+    cells, tmp_path, config, monkeypatch
+):
+    from scrcl._progress import Silent
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Fills(Silent):
+        def metrics(self, step, values):
+            if step == 4:
+                monkeypatch.setattr("scrcl._atomic.os.fsync", full)
+
+    run_pipeline([cells], tmp_path / "unbroken", config)
+    with pytest.raises(StoreError, match=r"the disk of .*out must have room; it is full"):
+        run_pipeline([cells], tmp_path / "out", config, reporter=Fills())
+    monkeypatch.undo()
+    kept = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
+    assert kept == ["step-00000002.ckpt"]
+    run_pipeline([cells], tmp_path / "out", config)
+    parts = [tmp_path / out / "stages" / "train" / "model.pt" for out in ("unbroken", "out")]
+    assert parts[0].read_bytes() == parts[1].read_bytes()
+
+
+def test_a_request_to_stop_ends_the_run_before_the_next_stage(cells, tmp_path, config):
+    from scrcl._interrupt import Interrupted, Interruption
+    from scrcl._progress import Silent
+
+    interruption = Interruption()
+
+    class Asks(Silent):
+        def stage_finished(self, name, seconds, *, resumed):
+            if name == "features":
+                interruption.ask()
+
+    with pytest.raises(Interrupted):
+        run_pipeline([cells], tmp_path / "out", config, reporter=Asks(), interruption=interruption)
+    stages = tmp_path / "out" / "stages"
+    assert {path.name for path in stages.iterdir()} == {"read", "stats", "features"}
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, config):

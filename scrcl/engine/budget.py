@@ -62,8 +62,9 @@ BLOCK_ANCHORS = 8_192
 PAIR_BYTES = 90
 """Of a pair of a batch: both orders, weights and products."""
 
-READ_BATCHES = 2
-"""The batch at work, and the one that is read meanwhile."""
+READ_BATCHES = 4
+"""Batches whose rows are resident: the one at work, the one that is read meanwhile, the sample that tells when to
+stop, and what the allocator keeps of others; measured at a million cells."""
 
 TRAINED_NODE_BYTES = 40
 """Of a cell while training: its row's start, degree and scale, its place in the epoch, and its number."""

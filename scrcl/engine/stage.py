@@ -16,7 +16,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_folder
 from scrcl._interrupt import Interruption
-from scrcl.engine.usage import UsageMeter
+from scrcl.engine.usage import UsageMeter, give_back_freed
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     _LOG.info("stage %s", stage.name)
     run.folder.begin(stage.name)
     run.reporter.stage_started(stage.name, None, "cells")
+    give_back_freed()
     with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:
         said = stage.fill(run, partial)
     usage = meter.usage

@@ -159,7 +159,8 @@ def _backward(
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     except torch.OutOfMemoryError:
         return None
-    return losses
+    # Terms hold on to what they were made of, the rows of the batch among it.
+    return {name: term.detach() for name, term in losses.items()}
 
 
 def _abandon(state: TrainState, batches: Batches, config: TrainConfig, ranks: Ranks) -> None:
@@ -244,7 +245,7 @@ class _Pending:
 
     def add(self, losses: dict[str, Tensor], grad_norm: Tensor) -> None:
         """Keep one step's terms."""
-        self._rows.append(torch.stack([*losses.values(), grad_norm]).detach())
+        self._rows.append(torch.stack([*losses.values(), grad_norm]))
 
     def clear(self) -> None:
         """Forget them."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import BLOCK_ANCHORS, Shape, plan_budget, stage_needs
+from scrcl.engine.budget import BLOCK_ANCHORS, READ_BATCHES, Shape, plan_budget, stage_needs
 from scrcl.engine.pipeline import STAGES
 from scrcl.errors import BudgetError
 from scrcl.train.pairs import CPU_BLOCK_ROWS
@@ -87,7 +87,7 @@ def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
 def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
     shape = replace(ATLAS, n_cells=n_cells, batch_cells=batch_cells)
     embedded = min(n_cells, 8_192) * 4 * 16 * 128
-    most = n_cells * (4 * 16 * 128 + 16 * 100 + 2 * 90 * 21) + embedded
+    most = n_cells * (4 * 16 * 128 + READ_BATCHES * (8 * 100 + 90 * 21)) + embedded
     assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= shape.step_bytes <= most
 
 

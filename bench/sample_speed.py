@@ -14,6 +14,7 @@ from scrcl._random import stream
 from scrcl.graph.relabel import Relabel, relabel_compiled, relabel_torch_sparse
 from scrcl.graph.sample import sample_halo
 from scrcl.train.batch import BatchSource
+from scrcl.train.blocks import propagated
 from scrcl.train.config import TrainConfig
 from scrcl.train.epoch import epochs_of
 from scrcl.train.objective import objective
@@ -189,18 +190,19 @@ def _product_ratio(matrix: Any, dim: int) -> float:
 
     Both are given the transpose beforehand; torch-sparse is spared the diagonal.
     """
-    import torch_sparse
+    from torch_sparse import SparseTensor
 
     pattern = matrix.pattern
-    offsets, columns = pattern.offsets_r.long(), pattern.columns_p.long()
-    rows = torch.repeat_interleave(offsets.diff())
-    back = (pattern.offsets_k.long(), pattern.order_p)
-    dense = torch.ones(pattern.shape[1], dim, requires_grad=True)
-    multiply = torch_sparse.torch.ops.torch_sparse.spmm_sum
-    sides = (
-        lambda: multiply(rows, offsets, columns, matrix.values_p, *back, dense),
-        lambda: matrix @ dense,
+    theirs = SparseTensor(
+        rowptr=pattern.offsets_r.long(),
+        col=pattern.columns_p.long(),
+        value=pattern.in_order(torch.cat(matrix.values)),
+        sparse_sizes=pattern.shape,
+        is_sorted=True,
     )
+    theirs.storage.fill_cache_()
+    dense = torch.ones(pattern.shape[1], dim, requires_grad=True)
+    sides = (lambda: theirs @ dense, lambda: propagated(torch.Tensor.contiguous, matrix, dense))
     took = []
     for side in sides:
         began = time.perf_counter()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Interrupted", "Interruption"]
+__all__ = ["SIGNALS", "Interrupted", "Interruption"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,7 +79,7 @@ class Interruption:
             if number == signal.SIGINT if again else not interruption._is_held:
                 raise Interrupted(interruption.asked)
 
-        before = {number: signal.signal(number, receive) for number in _SIGNALS}
+        before = {number: signal.signal(number, receive) for number in SIGNALS}
         try:
             yield interruption
         finally:

@@ -13,7 +13,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from scrcl._interrupt import Interruption
+from scrcl._interrupt import SIGNALS, Interruption
 from scrcl.cli import data, predict, run
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
@@ -43,6 +43,8 @@ def main() -> None:
         said = error.format_message() if hasattr(error, "format_message") else str(error)
         _fail(said, BAD_INPUT)
     if code == INTERRUPTED:  # what typer makes of `Interrupted`
+        for number in SIGNALS:  # one that comes late must not change how the process ends
+            signal.signal(number, signal.SIG_IGN)
         by_hand = asked in {0, signal.SIGINT}
         _fail(
             "interrupted; the same command goes on from here.", INTERRUPTED if by_hand else STOPPED

@@ -141,7 +141,7 @@ def demo(
     from scrcl.engine.evaluate import evaluate_run
 
     overrides = {"n_clusters": _number(n_clusters), "seed": seed, "layer": "raw"}
-    _run_and_show(
+    led = _run_and_show(
         [demo_path()],
         out,
         load_config(overrides=overrides),
@@ -149,6 +149,8 @@ def demo(
         quiet=quiet,
         interruption=context.obj,
     )
+    if not led:
+        return
     console.print(f"\nagreement with {LABELS}:")
     console.print(info_table(_rounded(evaluate_run(out, LABELS))))
 
@@ -175,7 +177,8 @@ def _client(scheduler: str | None) -> Iterator[Any]:
 
 def _run_and_show(
     inputs: list[Path], out: Path, config: Any, *, restart: bool, quiet: bool, **how: Any
-) -> None:
+) -> bool:
+    """Run, and show what came out; False on a rank that only trained along."""
     from scrcl._progress import Silent
     from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
     from scrcl.engine.pipeline import run_pipeline
@@ -184,7 +187,7 @@ def _run_and_show(
     how |= {"restart": restart, "ranks": Ranks.from_environment()}
     if not how["ranks"].is_first:
         run_pipeline(inputs, out, config, **how)
-        return
+        return False
     if quiet:
         result = run_pipeline(inputs, out, config, reporter=Silent(), **how)
     else:
@@ -199,6 +202,7 @@ def _run_and_show(
         console.print(clusters_table(result.clusters))
         where = f"\nresult  {result.result_path}\nreport  {result.report_path}"
     console.print(where, soft_wrap=True, markup=False)
+    return True
 
 
 def _number(text: str | None) -> int | str | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl.engine.device import deterministic, resolve_device
-from scrcl.errors import StoreError
+from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +71,8 @@ def _trained_on(
     run: Run, inputs: Inputs, checkpoints: Checkpoints | None
 ) -> tuple[TrainState, int]:
     """Train together with the other ranks; returns the state, and the step that it began at."""
+    import torch
+
     from scrcl.train.batch import BatchSource
     from scrcl.train.loop import train
     from scrcl.train.schedule import schedule_of
@@ -95,16 +97,25 @@ def _trained_on(
             device=device,
             ranks=ranks,
         )
-        train(
-            state,
-            batches,
-            config,
-            stop=Stop(inputs, config, seed=seed, device=device) if config.stop == "auto" else None,
-            checkpoints=checkpoints,
-            reporter=run.reporter,
-            ranks=ranks,
-            interruption=run.interruption,
-        )
+        try:
+            train(
+                state,
+                batches,
+                config,
+                stop=Stop(inputs, config, seed=seed, device=device)
+                if config.stop == "auto"
+                else None,
+                checkpoints=checkpoints,
+                reporter=run.reporter,
+                ranks=ranks,
+                interruption=run.interruption,
+            )
+        except torch.OutOfMemoryError as error:  # a batch's own is met by a smaller one
+            message = (
+                f"train.stop_cells must fit the memory of {device}; got {config.stop_cells} cells. "
+                "Lower it, or set train.stop=never."
+            )
+            raise TrainingError(message) from error
     return state, first_step
 
 

@@ -151,13 +151,17 @@ def run_matrix(
     Interrupted
         It was asked to stop.
     """
-    from scrcl._interrupt import Interruption
+    from scrcl._interrupt import Interrupted, Interruption
     from scrcl.train.ranks import Ranks
 
     ranks, interruption = ranks or Ranks.alone(), interruption or Interruption()
     if not ranks.is_first:
-        if ranks.called():
-            _train_beside(open_matrix, out, config, ranks, interruption)
+        try:
+            if ranks.called():
+                _train_beside(open_matrix, out, config, ranks, interruption)
+        except Interrupted as stopped:
+            interruption.ask(stopped.number)
+            raise
         return RunResult(out, [], None, None, [])
     with ranks.leading():
         return _lead(

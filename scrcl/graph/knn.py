@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from scrcl.errors import InputError
 from scrcl.graph.backends import choose, searcher_of
@@ -26,6 +25,7 @@ from scrcl.graph.rows import (
     cores,
     for_each_block,
     index_dtype,
+    new_map,
     release,
     require_finite,
     require_neighbors,
@@ -184,7 +184,7 @@ def _array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dty
     """Return an empty array, as a file of the folder where there is one."""
     if folder is None:
         return np.empty(shape, dtype)
-    return open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    return new_map(folder / f"{name}.npy", dtype, shape)
 
 
 @contextmanager

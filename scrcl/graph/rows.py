@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from scrcl.errors import InputError
 
@@ -34,6 +35,7 @@ __all__ = [
     "for_each_block",
     "gathered",
     "index_dtype",
+    "new_map",
     "release",
     "require_finite",
     "require_neighbors",
@@ -119,6 +121,18 @@ def release(array: Any, *, above: int = 0) -> None:
         return
     if hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
+
+
+def new_map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    """Return a new ``.npy`` file as a memory map, its room on the disk taken: a full one is an error here.
+
+    Otherwise the first write beyond it would end the process.
+    """
+    made = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate") and made.nbytes:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), made.offset, made.nbytes)
+    return made
 
 
 def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray:

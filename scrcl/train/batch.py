@@ -1,4 +1,4 @@
-"""Batches on the device, numbered by step: batch n is a function of the seed and n alone.
+"""Batches on the device, numbered by step: batch n is a function of the seed, of n, and of the size of batches.
 
 A batch carries its seed cells (`scrcl.train.epoch`) and their 1-hop halo. Where it holds every cell it
 is built once.

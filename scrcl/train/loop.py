@@ -134,12 +134,18 @@ def train(
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
-            stopped = stop is not None and stop.look(state.model, state.looks, state.step)
-            ended = stopped or state.step == schedule.n_steps
+            ended = state.step == schedule.n_steps
+            if stop is not None and stop.is_due(state.step):
+                # Agreed on, since ranks of different processors may differ in the last bit.
+                ended |= any(ranks.agree(int(stop.look(state.model, state.looks, state.step))))
             log.step_done(losses, grad_norm, is_last=ended or bool(asked))
             if asked:
-                log.interrupted()
-                raise Interrupted(asked)
+                break
+        asked = max(ranks.agree(interruption.asked))
+        if asked:
+            log.interrupted()
+            interruption.ask(asked)
+            raise Interrupted(asked)
     state.model.eval()
 
 
@@ -207,7 +213,7 @@ class _Log:
         if had <= SMALLEST_BATCH:
             msg = (
                 f"the device must have memory for a batch of {had} cells; it has not, at step "
-                f"{state.step + 1}. Free it, lower train.fanout or train.dim, or choose device=cpu."
+                f"{state.step + 1}. Free it, lower train.fanout, train.n_negatives or train.dim, or choose device=cpu."
             )
             raise TrainingError(msg)
         state.batch_cells = max(SMALLEST_BATCH, -(-had // 2))

@@ -193,7 +193,7 @@ class Ranks:
 
         self._n_joined += 1
         on_gpu = torch.device(device).type == "cuda"
-        if on_gpu:
+        if torch.device(device).index is not None:
             torch.cuda.set_device(device)
         with _naming_the_lost():
             dist.init_process_group(

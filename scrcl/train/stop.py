@@ -14,7 +14,7 @@ Every process of a run has the same weights and looks at the same sample, so all
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -92,7 +92,13 @@ class Stop:
             }
         )
         source = BatchSource(inputs, whole, seed=derive_seed(seed, "train.stop"), device=device)
-        self._cells = source.batch(0).cells
+        cells = source.batch(0).cells
+        n_seeds = cells.adjacency.pattern.shape[0]
+        self._cells = replace(cells, x=cells.x[:n_seeds].clone())
+
+    def is_due(self, step: int) -> bool:
+        """Return whether there is something to look at after ``step`` steps."""
+        return step % self._every == 0
 
     def look(self, model: ScRCL, looks: Looks, step: int) -> bool:
         """Look, where a look is due after ``step`` steps; return whether training has ended.
@@ -100,7 +106,7 @@ class Stop:
         What is returned depends on ``looks`` alone, so a run that has stopped goes on nowhere when resumed.
         """
         seen = looks.kept[-1]["step"] if looks.kept else 0
-        if step % self._every == 0 and step > seen and not self.ended(looks):
+        if self.is_due(step) and step > seen and not self.ended(looks):
             nearest = self._nearest(model)
             if looks.nearest_bk is not None:
                 share = kept_share(looks.nearest_bk, nearest)
@@ -118,7 +124,7 @@ class Stop:
         training = model.training
         model.eval()
         eg_bd = model.encode_gcn(self._cells)
-        em_bd = model.encode_mlp(self._cells.x[: len(eg_bd)])
+        em_bd = model.encode_mlp(self._cells.x)
         model.train(training)
         return nearest_rows(torch.cat([em_bd, eg_bd], 1), N_NEAREST)
 

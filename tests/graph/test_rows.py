@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import time
 
 import numpy as np
@@ -12,6 +14,7 @@ from scrcl.graph.rows import (
     as_points,
     for_each_block,
     gathered,
+    new_map,
     release,
     require_finite,
     row_blocks,
@@ -104,3 +107,20 @@ def test_of_a_large_map_only_what_is_at_work_is_resident(tmp_path):
     before = resident_bytes()
     found = gathered(mapped, wanted)
     assert resident_bytes() - before < found.nbytes + (64 << 20)
+
+
+def test_a_new_map_has_its_room_on_the_disk(tmp_path):
+    made = new_map(tmp_path / "made.npy", np.dtype(np.float32), (1000, 300))
+    assert (tmp_path / "made.npy").stat().st_blocks * 512 >= made.nbytes
+    made[:] = 1
+    made.flush()
+    assert np.load(tmp_path / "made.npy").sum() == 300_000
+
+
+def test_a_disk_without_room_for_a_new_map_is_an_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        new_map(tmp_path / "made.npy", np.dtype(np.float32), (10, 3))

@@ -16,6 +16,8 @@ import torch
 
 from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
+from scrcl.engine.config import RunConfig
+from scrcl.engine.pipeline import run_matrix
 from scrcl.errors import InputError
 from scrcl.train.batch import BatchSource
 from scrcl.train.checkpoint import Checkpoints
@@ -286,3 +288,16 @@ def test_an_environment_that_is_incomplete_is_named(monkeypatch):
         Ranks.from_environment()
     monkeypatch.delenv("WORLD_SIZE")
     assert Ranks.from_environment().is_alone
+
+
+def test_a_rank_that_is_told_to_stop_knows_by_which_signal(tmp_path):
+    class Told(Ranks):
+        def called(self):
+            raise Interrupted(signal.SIGTERM)
+
+    interruption = Interruption()
+    with pytest.raises(Interrupted):
+        run_matrix(
+            lambda _: None, tmp_path, RunConfig(), ranks=Told(1, 2), interruption=interruption
+        )
+    assert interruption.asked == signal.SIGTERM

@@ -88,13 +88,14 @@ def _atlas_rows(
 ) -> Callable[[Links], tuple[list[FloatArray], FloatArray]]:
     """Return what reads the neighbours' rows: those of each level of smoothing, and of the GCN view."""
     from scrcl.graph.renumber import places
+    from scrcl.graph.rows import gathered
 
     assert inputs.cells is not None, "views of a run say which cell a row is"
     row_of = places(inputs.cells)
 
     def rows(links: Links) -> tuple[list[FloatArray], FloatArray]:
         at = row_of[links.nodes]
-        return [np.asarray(level[at]) for level in levels], np.asarray(inputs.ax[at])
+        return [gathered(level, at) for level in levels], gathered(inputs.ax, at)
 
     return rows
 

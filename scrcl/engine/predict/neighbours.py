@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from scrcl.engine.device import resolve_device
 
@@ -32,15 +31,15 @@ _BLOCK_ROWS = 16_384
 def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write ``ids.npy`` and ``squared.npy``: cells of the atlas by squared distance, nearest first."""
     from scrcl.graph.exact import ExactSearcher
-    from scrcl.graph.rows import cores, for_each_block, index_dtype, release, row_blocks
+    from scrcl.graph.rows import cores, for_each_block, index_dtype, new_map, release, row_blocks
 
     points, queries = (r.array("reduce", "scores") for r in (atlas.opened(run), run))
     k = run.config.graph.n_neighbors
     n_found = min(LOOK * k, len(points))
     exact, n_workers = ExactSearcher(points), min(cores(), run.budget.n_workers)
     shape = (len(queries), n_found)
-    ids: IntArray = open_memmap(folder / "ids.npy", "w+", index_dtype(len(points)), shape)
-    squared: FloatArray = open_memmap(folder / "squared.npy", "w+", np.dtype(np.float32), shape)
+    ids: IntArray = new_map(folder / "ids.npy", index_dtype(len(points)), shape)
+    squared: FloatArray = new_map(folder / "squared.npy", np.dtype(np.float32), shape)
     with TemporaryDirectory(dir=folder) as scratch:
         searcher = _searcher(atlas, run, points, len(queries), Path(scratch))
 

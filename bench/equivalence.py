@@ -3,8 +3,9 @@
 ``python -m bench.equivalence --data DIR --out bench/results/NAME.md``
 
 Sections: ``accuracy`` (clusters and exact loss after equal steps), ``stopping`` (agreement along training, and where
-the rule without labels stops), ``gradients`` (beside the full gradient), ``copies`` (one atlas at several sizes). The
-number of classes is given. A section that was measured before stays in the report until it is measured again.
+the rule without labels stops), ``curves`` (the exact loss along training), ``gradients`` (beside the full gradient),
+``copies`` (one atlas at several sizes). The number of classes is given. A section that was measured before stays in
+the report until it is measured again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.equivalence_copies import copies, copies_table
+from bench.equivalence_curves import curves, curves_table
 from bench.equivalence_gradient import gradients, gradients_table
 from bench.equivalence_runs import (
     EVERY_CELL,
@@ -47,6 +49,11 @@ where it has fewer than two of them; a column is where their means over all cell
 STOPPING = """\
 Training on to {steps} steps, scored every ten from step {first} on; means over seeds {seeds}. The rule sees no
 labels; the best step is what labels would have chosen, for comparison only."""
+
+CURVES = """\
+The exact loss over all cells along training, the mean over sets; then how far above it mini-batches are, mean ±
+deviation over sets and seeds {seeds}. Batches are uniform, of {batch:,} cells, or of half of a set where it has fewer
+than two of them."""
 
 GRADIENTS = """\
 Cosine of a batch's gradient to that of all cells, mean ± deviation over batches; then the length of what the mean of
@@ -100,6 +107,22 @@ def _stopping(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
         yield found, [*said.splitlines(), "", *stopping_table(found, args.steps)]
 
 
+def _curves(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
+    args, found = bench.args, []
+    for seed in args.curve_seeds:
+        for data in bench.sets():
+            found += curves(
+                data,
+                seed,
+                batch_cells=args.batch,
+                steps=args.steps,
+                every=args.curve_every,
+                modes=args.negatives,
+            )
+    said = CURVES.format(seeds=args.curve_seeds, batch=args.batch).splitlines()
+    yield found, [*said, "", *curves_table(found)]
+
+
 def _gradients(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
     found = [
@@ -138,6 +161,7 @@ def _copies(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
 SECTIONS: dict[str, tuple[str, Callable[[_Bench], Iterator[tuple[Any, list[str]]]]]] = {
     "accuracy": ("Clusters after equal steps", _accuracy),
     "stopping": ("Where training stops by itself", _stopping),
+    "curves": ("Losses along training", _curves),
     "gradients": ("Gradients beside the full gradient", _gradients),
     "copies": ("One atlas at several sizes", _copies),
 }
@@ -184,6 +208,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=1_024, help="of accuracy and stopping")
     parser.add_argument("--negatives", type=_words, default=["moments", "sampled"])
+    parser.add_argument("--curve-seeds", type=_numbers, default=[0])
+    parser.add_argument("--curve-every", type=int, default=10, help="steps between exact losses")
     parser.add_argument("--stop-seeds", type=_numbers, default=[0, 1, 2])
     parser.add_argument("--long-steps", type=int, default=200, help="of stopping")
     parser.add_argument("--first", type=int, default=50, help="step from which stopping scores")

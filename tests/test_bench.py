@@ -413,6 +413,15 @@ def test_clusters_of_mini_batches_are_set_beside_those_of_full_ones(compared):
 
 
 @pytest.mark.slow
+def test_losses_along_training_are_set_beside_those_of_full_batches(compared):
+    text, found = compared("curves")
+    rows = found["curves"]["found"]
+    assert [row["mode"] for row in rows] == ["full", "moments", "sampled"]
+    assert all(len(row["losses"]) == 3 and row["losses"][-1] < row["losses"][0] for row in rows)
+    assert "| 20 |" in text
+
+
+@pytest.mark.slow
 def test_the_stop_is_set_beside_fixed_steps_and_the_best_and_other_sections_stay(compared):
     compared("copies")
     text, found = compared("stopping")

@@ -63,8 +63,8 @@ PAIR_BYTES = 90
 """Of a pair of a batch: both orders, weights and products."""
 
 READ_BATCHES = 4
-"""Batches whose rows are resident: the one at work, the one that is read meanwhile, the sample that tells when to
-stop, and what the allocator keeps of others; measured at a million cells."""
+"""Batches whose rows are resident: the one at work, the one that is read meanwhile, and what the allocator keeps of
+others; measured at a million cells."""
 
 TRAINED_NODE_BYTES = 40
 """Of a cell while training: its row's start, degree and scale, its place in the epoch, and its number."""
@@ -109,8 +109,8 @@ class Shape:
         the settings.
     index_bytes
         What the search of neighbours holds of a cell, beyond what "partitioned" does.
-    batch_cells, n_drawn
-        Seed cells of a batch, and cells drawn beside them as negatives.
+    batch_cells, n_drawn, stop_cells
+        Seed cells of a batch, cells drawn beside them as negatives, and the sample that tells when to stop.
     by_genes
         The input lies by genes, and is copied by cells first.
     gram
@@ -127,6 +127,7 @@ class Shape:
     refined_dim: int
     batch_cells: int
     n_drawn: int
+    stop_cells: int = 0
     n_vars: int = 20_000
     n_batches: int = 1
     fanout: int | None = None
@@ -150,10 +151,13 @@ class Shape:
         """What a training step holds: rows of the batch's cells, their halo, and those of the negatives."""
         sizes = (self.batch_cells, self.n_drawn)
         seeds = sum(min(size, self.n_cells) for size in sizes)
-        anchors = sum(self._anchors(size) for size in sizes)
+        anchors = sum(self._anchors(size, self._drawn_neighbors) for size in sizes)
         pairs = seeds * self._drawn_neighbors * PAIR_BYTES
         embedded = seeds + min(BLOCK_ANCHORS, anchors)
         read = READ_BATCHES * (anchors * 8 * self.n_features + pairs)
+        sample = min(self.stop_cells, self.n_cells)
+        sampled = sample + self._anchors(sample, MORE_NEIGHBORS * self.n_neighbors)
+        read += sampled * 4 * self.n_features
         return int(read + embedded * 4 * GRADIENT_ROWS * self.dim)
 
     @property
@@ -189,9 +193,9 @@ class Shape:
         found = MORE_NEIGHBORS * self.n_neighbors
         return found if self.fanout is None else min(found, self.fanout)
 
-    def _anchors(self, n_seeds: int) -> float:
+    def _anchors(self, n_seeds: int, n_neighbors: float) -> float:
         """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
-        drawn = min(n_seeds, self.n_cells) * (1 + self._drawn_neighbors)
+        drawn = min(n_seeds, self.n_cells) * (1 + n_neighbors)
         return self.n_cells * -math.expm1(-drawn / self.n_cells)
 
 

@@ -315,6 +315,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         refined_dim=train.refined_dim,
         batch_cells=train.batch_cells,
         n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
+        stop_cells=train.stop_cells if train.stop == "auto" else 0,
         n_vars=matrix.n_vars,
         n_batches=n_batches,
         by_genes=matrix.layout == "csc",

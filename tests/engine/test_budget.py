@@ -91,6 +91,12 @@ def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
     assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= shape.step_bytes <= most
 
 
+def test_the_sample_that_tells_when_to_stop_is_counted():
+    atlas = replace(ATLAS, n_cells=10**6, n_features=2_000, batch_cells=64)
+    more = replace(atlas, stop_cells=2_000).step_bytes - atlas.step_bytes
+    assert 2_000 * 20 * 4 * 2_000 < more < 2_000 * 25 * 4 * 2_000
+
+
 def test_the_anchors_of_a_block_are_those_that_training_cuts():
     assert BLOCK_ANCHORS == CPU_BLOCK_ROWS
 

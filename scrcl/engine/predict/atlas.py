@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from scrcl.engine.config import RunConfig, first_fault
 from scrcl.engine.pipeline import STAGES
-from scrcl.engine.run_folder import RunFolder, read_manifest
+from scrcl.engine.run_folder import RunFolder, fingerprint_of_array, read_manifest
 from scrcl.engine.stage import Run
 from scrcl.errors import InputError, StoreError
 
@@ -71,6 +71,11 @@ class Atlas:
         record = self.folder.finished(name)
         assert record is not None
         return record
+
+    @property
+    def learned(self) -> str:
+        """Hash of the centres of the clusters: a run made again on another device has others."""
+        return fingerprint_of_array(np.load(self.folder.stage("cluster") / "centres.npy"))
 
     def opened(self, run: Run) -> Run:
         """Return the run as its own stages saw it, within what ``run``, a prediction, may take."""

@@ -98,6 +98,7 @@ def predict_matrix(
     budget = plan_prediction(header, atlas)
     settings = {
         "atlas": atlas.folder.manifest["fingerprint"],
+        "learned": atlas.learned,
         "input": header.identity,
         **config.fingerprinted(),
     }

@@ -1,203 +1,123 @@
-"""Accuracy on labelled sets: PCA + k-means, PCA + Leiden at K, and scrcl in its one default configuration.
+"""Accuracy on labelled sets: what others do with components or scVI's latent space, and scrcl as it comes.
 
-``python -m bench.accuracy --data DIR --out bench/results/NAME.md``
+``python -m bench.accuracy --data DIR --out bench/results/NAME.md --seeds 0,1,2,3,4``
 
-Protocol (honest): the number of classes is given to every method; nothing else of the labels is seen before the
-scores are taken, once, from the final state. Every case is a process of its own: seconds are wall clock from
-start to end of it, imports included; memory is the peak resident memory of it. Sets with
-``obsm["spatial"]`` are run with ``--spatial`` and kept apart in the table.
+Protocol (honest): the number of classes is given to every method (but ``pca_leiden_1``); nothing else of the labels is
+seen before the scores are taken, once, from the final state. ``scrcl`` is scored without that number too. What labels
+would have chosen (``scrcl_oracle``) and published figures are told apart. Sets with ``obsm["spatial"]`` are run
+with ``--spatial`` and kept apart. Cases of earlier runs may be taken over by ``--cases``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
+from bench.accuracy_cases import ORACLE, OURS, Case, read_cases, to_row
+from bench.accuracy_runs import read_labelled, run_case
+from bench.accuracy_tables import tables
+from bench.accuracy_verdict import verdict
+from bench.peers import PCA_METHODS, SCVI_METHODS
+from bench.peers_scvi import missing
 
-from bench.process import commit, timed
+__all__ = ["METHODS", "main"]
 
-__all__ = ["Case", "run_case", "table"]
+METHODS = (*PCA_METHODS, *SCVI_METHODS, OURS, ORACLE)
 
-LABELS = "cell_type"
-METHODS = ("pca_kmeans", "pca_leiden", "scrcl")
-SCORES = ("acc", "nmi", "ari", "macro_f1")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One method on one set with one seed, and what came of it."""
-
-    dataset: str
-    spatial: bool
-    n_cells: int
-    k: int
-    method: str
-    seed: int
-    acc: float
-    nmi: float
-    ari: float
-    macro_f1: float
-    n_clusters: int
-    seconds: float
-    peak_rss_bytes: int
+SAID = """\
+Means over seeds, ± deviation over them. A rare type is found where some cluster has an F1 of .5 or more with it; the
+share is over types, sets and seeds. Seconds are the median of whole processes, MB the largest peak of resident
+memory; those of scVI hold its training. Rows of all cases: the `.jsonl` file beside this one."""
 
 
-def run_case(path: Path, method: str, seed: int, settings: list[str]) -> Case:
-    """Run one method on one file in a process of its own, and score it."""
-    import anndata
-
-    from scrcl.engine.evaluate import score
-    from scrcl.engine.run_folder import read_manifest
-
-    obs = anndata.read_h5ad(path, backed="r")
-    labels, spatial = obs.obs[LABELS].to_numpy(), "spatial" in obs.obsm
-    has_counts = np.asarray(obs.X[:].sum(axis=1)).ravel() > 0
-    k = len(set(labels))
-    obs.file.close()
-    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        found = Path(folder) / ("out" if method == "scrcl" else "labels.npy")
-        command = _command(
-            path, method, k=k, seed=seed, out=found, spatial=spatial, settings=settings
-        )
-        seconds, peak = timed(command)
-        if method == "scrcl":
-            clusters = np.load(found / "stages" / "cluster" / "labels.npy")
-            peak = max(peak, read_manifest(found)["peak_rss_bytes"])
-        else:
-            clusters = np.load(found)
-        scores = score(clusters, labels[has_counts])
-    return Case(
-        dataset=path.stem,
-        spatial=spatial,
-        n_cells=len(labels),
-        k=k,
-        method=method,
-        seed=seed,
-        **{name: scores[name] for name in SCORES},
-        n_clusters=int(scores["n_clusters"]),
-        seconds=seconds,
-        peak_rss_bytes=peak,
-    )
+def _report(cases: list[Case], args: argparse.Namespace, told: list[str]) -> str:
+    command = f"python -m bench.accuracy {' '.join(told)}"
+    commits = ", ".join(sorted({case.commit for case in cases}))
+    settings = f" scrcl ran with {', '.join(args.set)}." if args.set else ""
+    where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    lines = [f"# Accuracy, {time.strftime('%Y-%m-%d')}", "", f"`{command}`", ""]
+    lines += [f"Commit {commits}; {where}.{settings}", *SAID.splitlines()]
+    return "\n".join([*lines, *tables(cases), *verdict(cases), ""])
 
 
-def table(cases: list[Case]) -> str:
-    """Markdown: a row a set, then the mean over sets; mean and deviation over seeds in each cell."""
-    lines = []
-    for spatial in (False, True):
-        chosen = [case for case in cases if case.spatial is spatial]
-        if not chosen:
-            continue
-        methods = [m for m in METHODS if any(case.method == m for case in chosen)]
-        lines += ["", "### Spatial sets" if spatial else "### Sets without coordinates", ""]
-        lines += _score_table(chosen, methods)
-    return "\n".join(lines)
+def _taken_over(args: argparse.Namespace) -> list[Case]:
+    """Return the cases of earlier runs, each once."""
+    cases = {
+        (case.dataset, case.method, case.seed): case
+        for path in args.cases
+        for case in read_cases(path)
+    }
+    for case in cases.values():
+        if case.method in (OURS, ORACLE) and case.settings != args.set:
+            message = (
+                f"cases must be of the settings of this run ({args.set}); {case.dataset} {case.method} "
+                f"has {case.settings}. Leave the file out, or give the same --set."
+            )
+            raise SystemExit(message)
+    return list(cases.values())
 
 
-def _score_table(cases: list[Case], methods: list[str]) -> list[str]:
-    head = "| set | cells | K | " + " | ".join(f"{m}: ACC / NMI / **ARI**, s, MB" for m in methods)
-    lines = [head + " |", "|---" * (3 + len(methods)) + "|"]
-    for name in sorted({case.dataset for case in cases}):
-        rows = [case for case in cases if case.dataset == name]
-        cells = [_cell([row for row in rows if row.method == m]) for m in methods]
-        lines.append(f"| {name} | {rows[0].n_cells} | {rows[0].k} | " + " | ".join(cells) + " |")
-    cells = [_cell([case for case in cases if case.method == m], over_sets=True) for m in methods]
-    return [*lines, "| **mean over sets** | | | " + " | ".join(cells) + " |"]
-
-
-def _cell(cases: list[Case], *, over_sets: bool = False) -> str:
-    """Mean (and deviation over seeds) of the scores, median seconds and peak memory."""
-    text = " / ".join(_mean_and_spread(cases, name) for name in ("acc", "nmi"))
-    seconds = float(np.median([case.seconds for case in cases]))
-    memory = float(np.max([case.peak_rss_bytes for case in cases])) / 1e6
-    off = sum(case.n_clusters != case.k for case in cases)
-    remark = "" if over_sets or not off else f" (K missed in {off})"
-    return f"{text} / **{_mean_and_spread(cases, 'ari')}**, {seconds:.0f}, {memory:.0f}{remark}"
-
-
-def _mean_and_spread(cases: list[Case], name: str) -> str:
-    """Mean over sets of the mean over seeds; the deviation is that over seeds, averaged over sets."""
-    by_set = [
-        [getattr(case, name) for case in cases if case.dataset == dataset]
-        for dataset in sorted({case.dataset for case in cases})
-    ]
-    mean = float(np.mean([np.mean(values) for values in by_set]))
-    spread = float(np.mean([np.std(values) for values in by_set]))
-    return f"{mean:.3f} ± {spread:.3f}"
-
-
-def _command(
-    path: Path, method: str, *, k: int, seed: int, out: Path, spatial: bool, settings: list[str]
-) -> list[str]:
-    if method != "scrcl":
-        return [
-            sys.executable, "-m", "bench.peers", method, str(path), "--k", str(k), "--seed",
-            str(seed), "--out", str(out),
-        ]  # fmt: skip
-    command = [
-        sys.executable, "-m", "scrcl", "run", str(path), "-o", str(out), "--n-clusters", str(k),
-        "--seed", str(seed), "--quiet",
-    ]  # fmt: skip
-    for setting in settings:
-        command += ["--set", setting]
-    return [*command, "--spatial"] if spatial else command
-
-
-def _report(cases: list[Case], args: argparse.Namespace) -> str:
-    command = "python -m bench.accuracy " + " ".join(sys.argv[1:])
-    return "\n".join(
-        [
-            f"# Accuracy, K given, {time.strftime('%Y-%m-%d')}",
-            "",
-            f"`{command}`",
-            "",
-            f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}; seeds {args.seeds}. Mean ± deviation over seeds; "
-            "seconds are the median of whole processes, MB the largest peak of resident memory. "
-            "scrcl ran in its one default configuration"
-            + (f" but for {', '.join(args.set)}." if args.set else ".")
-            + " Rows of all cases: the `.jsonl` file beside this one.",
-            table(cases),
-            "",
-        ]
-    )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run all cases and write the table and its rows."""
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled .h5ad files")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--only", default="", help="name part of the sets to run")
+    parser.add_argument(
+        "--methods", help="some of " + ", ".join(METHODS) + "; all that are installed if not given"
+    )
+    parser.add_argument("--only", default="", help="parts of the names of the sets to run")
     parser.add_argument("--set", action="append", default=[], help="a setting of scrcl")
+    parser.add_argument("--cases", action="append", default=[], type=Path, help="rows to take over")
+    parser.add_argument("--work", type=Path, help="folder that keeps latent spaces of scVI")
     args = parser.parse_args(arguments)
-    cases = []
-    rows = args.out.with_suffix(".jsonl")
+    if args.methods is None:
+        args.methods = [method for method in METHODS if missing([method]) is None]
+    else:
+        args.methods = [method for method in args.methods.split(",") if method]
+    unknown = sorted(set(args.methods) - set(METHODS))
+    if unknown:
+        parser.error(f"methods must be some of {', '.join(METHODS)}; got {', '.join(unknown)}.")
+    if lacking := missing(args.methods):
+        parser.error(lacking)
+    args.seeds = [int(seed) for seed in args.seeds.split(",")]
+    return args
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all cases and write the table and its rows."""
+    args = _arguments(arguments)
+    cases = _taken_over(args)
+    done = {(case.dataset, case.method, case.seed) for case in cases}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with rows.open("w", encoding="utf-8") as log:
+    with (
+        args.out.with_suffix(".jsonl").open("w", encoding="utf-8") as log,
+        tempfile.TemporaryDirectory(prefix="scrcl-bench-") as scratch,
+    ):
+        log.writelines(f"{to_row(case)}\n" for case in cases)
+        work = args.work or Path(scratch)
+        work.mkdir(parents=True, exist_ok=True)
         for path in sorted(args.data.glob("*.h5ad")):
-            if args.only not in path.stem:
+            if not any(part in path.stem for part in args.only.split(",")):
                 continue
-            for method in args.methods.split(","):
-                for seed in map(int, args.seeds.split(",")):
-                    case = run_case(path, method, seed, args.set)
-                    cases.append(case)
-                    log.write(json.dumps(asdict(case)) + "\n")
-                    log.flush()
-                    print(
-                        f"{case.dataset} {method} {seed}: ARI {case.ari:.3f}, {case.seconds:.0f} s"
-                    )
-    args.out.write_text(_report(cases, args), encoding="utf-8")
-    print(table(cases))
+            asked = [(path.stem, method, seed) for method in args.methods for seed in args.seeds]
+            left = [key for key in asked if key not in done]
+            data = read_labelled(path) if left else None
+            for _, method, seed in left:
+                assert data is not None
+                case = run_case(data, method, seed, settings=args.set, work=work)
+                cases.append(case)
+                log.write(f"{to_row(case)}\n")
+                log.flush()
+                print(f"{case.dataset} {method} {seed}: ARI {case.ari:.3f}, {case.seconds:.0f} s")
+    cases.sort(key=lambda case: (case.dataset, METHODS.index(case.method), case.seed))
+    report = _report(cases, args, sys.argv[1:] if arguments is None else arguments)
+    args.out.write_text(report, encoding="utf-8")
+    print("\n".join([*tables(cases), *verdict(cases)]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What scrcl is compared with: PCA and a clustering, through scanpy and scikit-learn.
+"""What scrcl is compared with: a space and a clustering of it, through scanpy, scikit-learn and scvi-tools.
 
-``python -m bench.peers METHOD INPUT --k K --seed S --out labels.npy`` clusters the cells of one file. No label
-is read here but their number, which is given.
+``python -m bench.peers METHOD INPUT --k K --seed S --out labels.npy`` clusters the cells of one file. A method is
+named after its space (``pca``, or scVI's latent space) and what is done there. No label is read here but their
+number, which is given; ``pca_leiden_1`` does not look at it.
 """
 
 from __future__ import annotations
@@ -13,59 +14,68 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["METHODS", "leiden_at_k"]
+from bench.peers_scvi import latent, missing
+from bench.peers_selected import selected
+
+__all__ = ["METHODS", "PCA_METHODS", "SCVI_METHODS", "leiden_at_k"]
 
 N_COMPS = 50
 N_NEIGHBORS = 15
 
 
-def scores(path: Path, *, seed: int) -> Any:
-    """AnnData with ``obsm["X_pca"]``: counts filtered, normalised, logged, 2,000 genes, 50 PCs (as scanpy does)."""
+def components(path: Path, *, seed: int) -> Any:
+    """50 PCs of the log values of the selected genes, as scanpy makes them: shape (n_cells, n_comps)."""
     import scanpy as sc
 
-    adata = sc.read_h5ad(path)
-    sc.pp.filter_cells(adata, min_counts=1)
-    sc.pp.filter_genes(adata, min_cells=1)
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    if adata.n_vars > 2_000:
-        sc.pp.highly_variable_genes(adata, n_top_genes=2_000)
-        adata = adata[:, adata.var["highly_variable"]].copy()
+    adata = selected(path)
     sc.pp.pca(adata, n_comps=min(N_COMPS, min(adata.shape) - 1), random_state=seed)
-    return adata
+    return adata.obsm["X_pca"]
 
 
-def pca_kmeans(adata: Any, k: int, *, seed: int) -> Any:
-    """k-means++ with 10 restarts on the components."""
+def by_kmeans(points: Any, k: int, *, seed: int) -> Any:
+    """k-means++ with 10 restarts."""
     from sklearn.cluster import KMeans
 
-    return KMeans(k, n_init=10, random_state=seed).fit_predict(adata.obsm["X_pca"])
+    return KMeans(k, n_init=10, random_state=seed).fit_predict(points)
 
 
-def pca_leiden(adata: Any, k: int, *, seed: int) -> Any:
+def by_ward(points: Any, k: int, *, seed: int) -> Any:
+    """Ward's linkage over all cells; memory grows with their square, and nothing is drawn."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    del seed
+    return AgglomerativeClustering(k, linkage="ward").fit_predict(points)
+
+
+def by_leiden(points: Any, k: int, *, seed: int) -> Any:
     """Leiden on the 15-neighbour graph at a resolution that gives K clusters."""
-    import scanpy as sc
+    return leiden_at_k(_with_graph(points, seed), k, seed=seed)
 
-    sc.pp.neighbors(adata, n_neighbors=N_NEIGHBORS, use_rep="X_pca", random_state=seed)
-    return leiden_at_k(adata, k, seed=seed)
+
+def by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
+    """Leiden on the 15-neighbour graph at resolution 1, whatever K is."""
+    del k
+    return _leiden(_with_graph(points, seed), 1.0, seed)
+
+
+def by_linkage(points: Any, k: int, *, seed: int) -> Any:
+    """Cluster as scrcl does at its end, with its default settings."""
+    from scrcl.engine.cluster import cluster
+    from scrcl.engine.config import ClusterConfig
+
+    return cluster(np.asarray(points, np.float32), k, config=ClusterConfig(), seed=seed)
 
 
 def leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:
     """Leiden labels with K clusters, or as near to K as bisection of the resolution comes."""
-    import scanpy as sc
-
     low, high = 1e-3, 8.0
     best = None
     for _ in range(tries):
         resolution = float(np.sqrt(low * high))
-        sc.tl.leiden(
-            adata, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2,
-            directed=False,
-        )  # fmt: skip
-        labels = adata.obs["leiden"].cat.codes.to_numpy()
+        labels = _leiden(adata, resolution, seed)
         n = int(labels.max()) + 1
         if best is None or abs(n - k) < abs(best[0] - k):
-            best = (n, labels.copy())
+            best = (n, labels)
         if n == k:
             break
         low, high = (resolution, high) if n < k else (low, resolution)
@@ -73,7 +83,35 @@ def leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:
     return best[1]
 
 
-METHODS = {"pca_kmeans": pca_kmeans, "pca_leiden": pca_leiden}
+def _with_graph(points: Any, seed: int) -> Any:
+    import anndata
+    import scanpy as sc
+
+    adata = anndata.AnnData(obsm={"X_space": points}, shape=(len(points), 0))
+    sc.pp.neighbors(adata, n_neighbors=N_NEIGHBORS, use_rep="X_space", random_state=seed)
+    return adata
+
+
+def _leiden(adata: Any, resolution: float, seed: int) -> Any:
+    import scanpy as sc
+
+    sc.tl.leiden(
+        adata, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2,
+        directed=False,
+    )  # fmt: skip
+    return adata.obs["leiden"].cat.codes.to_numpy().copy()
+
+
+SPACES = {"pca": components, "scvi": latent}
+
+PCA_METHODS = {
+    "pca_kmeans": by_kmeans,
+    "pca_leiden": by_leiden,
+    "pca_leiden_1": by_leiden_1,
+    "pca_ward": by_ward,
+}
+SCVI_METHODS = {"scvi_kmeans": by_kmeans, "scvi_leiden": by_leiden, "scvi_linkage": by_linkage}
+METHODS = PCA_METHODS | SCVI_METHODS
 
 
 def main() -> None:
@@ -83,11 +121,17 @@ def main() -> None:
     parser.add_argument("input", type=Path)
     parser.add_argument("--k", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--points", type=Path, help="the cells' coordinates in the method's space")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    adata = scores(args.input, seed=args.seed)
-    np.save(args.out, METHODS[args.method](adata, args.k, seed=args.seed))
+    if args.points is not None:
+        points = np.load(args.points)
+    elif lacking := missing([args.method]):
+        parser.error(lacking)
+    else:
+        points = SPACES[args.method.partition("_")[0]](args.input, seed=args.seed)
+    np.save(args.out, METHODS[args.method](points, args.k, seed=args.seed))
 
 
 if __name__ == "__main__":

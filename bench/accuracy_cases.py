@@ -1,0 +1,127 @@
+"""One method on one set with one seed: its scores, and means of many."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["ORACLE", "OURS", "RARE", "Case", "by_set", "measured", "read_cases", "spread", "to_row"]
+
+OURS, ORACLE = "scrcl", "scrcl_oracle"
+RARE = (1, 3)
+"""Types under so many percent of the cells are counted as rare, each bound by itself."""
+FOUND_F1 = 0.5
+"""A type is found where a cluster has this F1 with it."""
+SCORES = ("acc", "nmi", "ari", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method on one set with one seed, and what came of it.
+
+    ``rare`` and ``rare_found`` are numbers of types, by `RARE`. ``auto_clusters`` and ``auto_ari`` are what scrcl
+    gives where K is not; ``step`` is the look that labels chose for the oracle.
+    """
+
+    dataset: str
+    spatial: bool
+    n_cells: int
+    k: int
+    method: str
+    seed: int
+    acc: float
+    nmi: float
+    ari: float
+    macro_f1: float
+    n_clusters: int
+    rare: tuple[int, ...]
+    rare_found: tuple[int, ...]
+    seconds: float
+    peak_rss_bytes: int
+    commit: str
+    settings: list[str] = field(default_factory=list)
+    auto_clusters: int | None = None
+    auto_ari: float | None = None
+    step: int | None = None
+
+
+def measured(clusters: Any, labels: Any) -> dict[str, Any]:
+    """Return the fields of a `Case` that clusters and labels, both of shape (n_cells,), decide."""
+    from scrcl.engine.evaluate import score
+
+    scores = score(clusters, labels)
+    sizes, best = _best_f1(clusters, labels)
+    is_rare = [sizes < len(labels) * percent / 100 for percent in RARE]
+    return {
+        **{name: scores[name] for name in SCORES},
+        "n_clusters": int(scores["n_clusters"]),
+        "rare": tuple(int(few.sum()) for few in is_rare),
+        "rare_found": tuple(int((best[few] >= FOUND_F1).sum()) for few in is_rare),
+    }
+
+
+def _best_f1(clusters: Any, labels: Any) -> tuple[Any, Any]:
+    """Cells of each type, and the largest F1 that any cluster has with it."""
+    import pandas as pd
+
+    table = pd.crosstab(np.asarray(labels), np.asarray(clusters)).to_numpy()
+    sizes = table.sum(axis=1)
+    f1 = 2 * table / (sizes[:, None] + table.sum(axis=0)[None, :])
+    return sizes, f1.max(axis=1)
+
+
+def to_row(case: Case) -> str:
+    """Return a case as a line of JSON."""
+    return json.dumps(asdict(case))
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Return the cases of a file that an earlier run wrote, a line of JSON each.
+
+    Raises
+    ------
+    SystemExit
+        The file is missing, or holds other rows.
+    """
+    known = {one.name for one in fields(Case)}
+    needed = {
+        name for name in known if name not in {"settings", "auto_clusters", "auto_ari", "step"}
+    }
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        message = f"cases must be a file of JSON lines; got {path} ({error})."
+        raise SystemExit(message) from None
+    for row in rows:
+        if not needed <= row.keys() <= known:
+            odd = sorted((needed - row.keys()) | (row.keys() - known))
+            message = f"cases must be of this version; {path} differs in {', '.join(odd)}. Run them again."
+            raise SystemExit(message)
+    lists = ("rare", "rare_found")
+    return [Case(**(row | {name: tuple(row[name]) for name in lists})) for row in rows]
+
+
+def by_set(cases: Iterable[Case], method: str, name: str = "ari") -> dict[str, float]:
+    """Return the mean over seeds of one field, by set."""
+    return {dataset: float(np.mean(values)) for dataset, values in _values(cases, method, name)}
+
+
+def spread(cases: Iterable[Case], method: str, name: str = "ari") -> float:
+    """Return the deviation over seeds of one field, the mean over sets."""
+    return float(np.mean([np.std(values) for _, values in _values(cases, method, name)]))
+
+
+def _values(cases: Iterable[Case], method: str, name: str) -> list[tuple[str, list[float]]]:
+    found = defaultdict(list)
+    for case in cases:
+        if case.method == method:
+            found[case.dataset].append(getattr(case, name))
+    return sorted(found.items())

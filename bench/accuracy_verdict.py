@@ -1,0 +1,134 @@
+"""What the cases say, a line a bar; a line is there only where its cases are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.accuracy_cases import ORACLE, OURS, by_set, spread
+from bench.accuracy_tables import PUBLISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.accuracy_cases import Case
+
+__all__ = ["verdict"]
+
+BESIDE = "pca_leiden"
+
+
+def verdict(cases: list[Case]) -> list[str]:
+    """Return the lines, sets with coordinates apart; none where scrcl has no case."""
+    lines = []
+    for spatial in (False, True):
+        chosen = [case for case in cases if case.spatial is spatial]
+        if not any(case.method == OURS for case in chosen):
+            continue
+        said = [bar(chosen) for bar in (_best_peer, _beside, _spread, _published, _oracle, _auto)]
+        kind = "Spatial sets" if spatial else "Sets without coordinates"
+        lines += [f"{kind}:", "", *(f"- {line}" for line in said if line), ""]
+    return ["", "### Verdict", "", *lines[:-1]] if lines else []
+
+
+def _best_peer(cases: list[Case]) -> str | None:
+    ours, best = by_set(cases, OURS), _best(cases)
+    if best is None:
+        return None
+    theirs = by_set(cases, best)
+    mean, other = _mean(ours.values()), _mean(theirs[name] for name in ours)
+    return (
+        f"mean ARI of scrcl above that of every peer - {mean:.3f} against {other:.3f} ({best}), "
+        f"margin {mean - other:+.3f} over {_sets(len(ours))}"
+    )
+
+
+def _best(cases: list[Case]) -> str | None:
+    """Return the peer with the best mean ARI on the sets of scrcl, among those that have run on all of them."""
+    ours = by_set(cases, OURS)
+    means = {}
+    for method in dict.fromkeys(case.method for case in cases):
+        theirs = by_set(cases, method)
+        if method not in (OURS, ORACLE) and ours.keys() <= theirs.keys():
+            means[method] = _mean(theirs[name] for name in ours)
+    return max(means, key=lambda method: means[method]) if means else None
+
+
+def _beside(cases: list[Case]) -> str | None:
+    apart = _apart(cases, OURS, BESIDE)
+    if not apart:
+        return None
+    worst = min(apart, key=lambda name: apart[name])
+    above = sum(value > 0 for value in apart.values())
+    return (
+        f"scrcl above {BESIDE} at K on every set - on {above} of {len(apart)}, "
+        f"worst difference {apart[worst]:+.3f} ({worst})"
+    )
+
+
+def _spread(cases: list[Case]) -> str | None:
+    if len({case.seed for case in cases if case.method == OURS}) < 2:
+        return None
+    line = f"spread of ARI over seeds (deviation, mean over sets) - scrcl {spread(cases, OURS):.3f}"
+    best = _best(cases)
+    return line if best is None else f"{line}, {best} {spread(cases, best):.3f}"
+
+
+def _published(cases: list[Case]) -> str | None:
+    ours = {name: ari for name, ari in by_set(cases, OURS).items() if name in PUBLISHED}
+    if not ours:
+        return None
+    told = [f"{name} {ari:.3f} ({PUBLISHED[name][2]:.3f})" for name, ari in ours.items()]
+    above = sum(ari > PUBLISHED[name][2] for name, ari in ours.items())
+    mean, other = _mean(ours.values()), _mean(PUBLISHED[name][2] for name in ours)
+    return (
+        f"ARI of scrcl above scGPCL's, as published, on its sets - on {above} of {len(ours)}: "
+        f"{', '.join(told)}; mean {mean:.3f} ({other:.3f})"
+    )
+
+
+def _oracle(cases: list[Case]) -> str | None:
+    apart = _apart(cases, OURS, ORACLE)
+    if not apart:
+        return None
+    worst = min(apart, key=lambda name: apart[name])
+    ours, best = by_set(cases, OURS), by_set(cases, ORACLE)
+    return (
+        f"nothing lost by not seeing labels - {_mean(ours[name] for name in apart):.3f} against "
+        f"{_mean(best[name] for name in apart):.3f} of the best look by labels, "
+        f"{_mean(apart.values()):+.3f}; worst {apart[worst]:+.3f} ({worst})"
+    )
+
+
+def _auto(cases: list[Case]) -> str:
+    own = [case for case in cases if case.method == OURS]
+    errors = {
+        name: _mean(
+            abs((case.auto_clusters or 0) - case.k) / case.k for case in own if case.dataset == name
+        )
+        for name in by_set(own, OURS)
+    }
+    ari, auto = (_mean(by_set(own, OURS, field).values()) for field in ("ari", "auto_ari"))
+    return (
+        f"K found where it is not given - mean relative error {_mean(errors.values()):.0%}, "
+        f"ARI {auto:.3f} against {ari:.3f} at K: {auto - ari:+.3f}"
+    )
+
+
+def _apart(cases: list[Case], one: str, other: str) -> dict[str, float]:
+    """Return the difference in ARI by set, on the cases (sets and seeds) that both have."""
+    shared = set.intersection(
+        *({(c.dataset, c.seed) for c in cases if c.method == method} for method in (one, other))
+    )
+    both = [case for case in cases if (case.dataset, case.seed) in shared]
+    ours, theirs = by_set(both, one), by_set(both, other)
+    return {name: ours[name] - theirs[name] for name in ours}
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _sets(n: int) -> str:
+    return "1 set" if n == 1 else f"{n} sets"

@@ -17,13 +17,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.accuracy_cases import ORACLE, OURS, Case, read_cases, to_row
-from bench.accuracy_runs import read_labelled, run_case
+from bench.accuracy_runs import read_labelled, run_ours, run_peers
 from bench.accuracy_tables import tables
 from bench.accuracy_verdict import verdict
 from bench.peers import PCA_METHODS, SCVI_METHODS
 from bench.peers_scvi import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["METHODS", "main"]
 
@@ -31,7 +35,7 @@ METHODS = (*PCA_METHODS, *SCVI_METHODS, OURS, ORACLE)
 
 SAID = """\
 Means over seeds, ± deviation over them. A rare type is found where some cluster has an F1 of .5 or more with it; the
-share is over types, sets and seeds. Seconds are the median of whole processes, MB the largest peak of resident
+share is over types, sets and seeds. Seconds are the median of whole processes (imports count), MB the largest peak of resident
 memory; those of scVI hold its training. Rows of all cases: the `.jsonl` file beside this one."""
 
 
@@ -60,6 +64,26 @@ def _taken_over(args: argparse.Namespace) -> list[Case]:
             )
             raise SystemExit(message)
     return list(cases.values())
+
+
+def _cases(
+    path: Path, args: argparse.Namespace, done: set[tuple[str, str, int]], work: Path
+) -> Iterator[Case]:
+    """Yield the cases of a set that are not there yet; peers that lack the same seeds share a process."""
+    left = {
+        method: tuple(seed for seed in args.seeds if (path.stem, method, seed) not in done)
+        for method in args.methods
+    }
+    if not any(left.values()):
+        return
+    data = read_labelled(path)
+    peers = [method for method in left if method not in (OURS, ORACLE)]
+    for seeds in dict.fromkeys(left[method] for method in peers if left[method]):
+        sharing = [method for method in peers if left[method] == seeds]
+        yield from run_peers(data, sharing, list(seeds), work=work)
+    for method in (OURS, ORACLE):
+        for seed in left.get(method, ()):
+            yield run_ours(data, method, seed, settings=args.set)
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -104,16 +128,11 @@ def main(arguments: list[str] | None = None) -> None:
         for path in sorted(args.data.glob("*.h5ad")):
             if not any(part in path.stem for part in args.only.split(",")):
                 continue
-            asked = [(path.stem, method, seed) for method in args.methods for seed in args.seeds]
-            left = [key for key in asked if key not in done]
-            data = read_labelled(path) if left else None
-            for _, method, seed in left:
-                assert data is not None
-                case = run_case(data, method, seed, settings=args.set, work=work)
+            for case in _cases(path, args, done, work):
                 cases.append(case)
                 log.write(f"{to_row(case)}\n")
                 log.flush()
-                print(f"{case.dataset} {method} {seed}: ARI {case.ari:.3f}, {case.seconds:.0f} s")
+                print(f"{path.stem} {case.method} {case.seed}: ARI {case.ari:.3f}", flush=True)
     cases.sort(key=lambda case: (case.dataset, METHODS.index(case.method), case.seed))
     report = _report(cases, args, sys.argv[1:] if arguments is None else arguments)
     args.out.write_text(report, encoding="utf-8")

@@ -1,7 +1,8 @@
-"""Methods run on labelled sets, each case in a process of its own.
+"""Methods run on labelled sets, in processes of their own.
 
-Seconds are wall clock from start to end of that process, imports included, and memory is its peak resident memory.
-What scVI learns is learned once for a set and a seed, and its time counts in each case that clusters it.
+Seconds are wall clock, imports included, and memory is the peak resident memory of the process. scrcl is run as a user
+would, a process a case. Peers share one for all seeds of a set; imports, and what scVI learns once for a set and a seed,
+count in each case as if it had been alone. Memory is then that of the largest.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from bench.accuracy_cases import ORACLE, OURS, Case, measured
+from bench.peers import TOOK
 from bench.process import commit, timed
 
-__all__ = ["LABELS", "LabelledFile", "clusters_of", "read_labelled", "run_case"]
+__all__ = ["LabelledFile", "clusters_of", "read_labelled", "run_ours", "run_peers"]
 
 LABELS = "cell_type"
 
@@ -48,16 +50,34 @@ def read_labelled(path: Path) -> LabelledFile:
     return LabelledFile(path, labels, has_counts, len(labels), len(set(labels)), spatial)
 
 
-def run_case(
-    data: LabelledFile, method: str, seed: int, *, settings: list[str], work: Path
-) -> Case:
-    """Run one method, and score it; latent spaces are kept in ``work``, and used where they are there."""
-    ours = {OURS: _ours, ORACLE: _oracle}
+def run_ours(data: LabelledFile, method: str, seed: int, *, settings: list[str]) -> Case:
+    """Run scrcl, or the oracle, and score it."""
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        if method in ours:
-            said = ours[method](data, seed, Path(folder), settings)
-        else:
-            said = _peer(data, method, seed, Path(folder), work)
+        run = {OURS: _ours, ORACLE: _oracle}[method]
+        said = run(data, seed, Path(folder), settings)
+    return _case(data, method, seed, said, settings)
+
+
+def run_peers(
+    data: LabelledFile, methods: list[str], seeds: list[int], *, work: Path
+) -> list[Case]:
+    """Run peers with each seed, in one process, and score them.
+
+    What scVI has learned lies in ``work`` as ``STEM_SEED.npy``, and is used where it is there.
+    """
+    cases = []
+    for space in dict.fromkeys(method.partition("_")[0] for method in methods):
+        own = [method for method in methods if method.startswith(f"{space}_")]
+        learned = {seed: _nothing() for seed in seeds}
+        if space == "scvi":
+            learned = {seed: _latent(data.path, seed, work) for seed in seeds}
+        cases += _clustered(data, own, learned, ["--points", str(work)] if space == "scvi" else [])
+    return cases
+
+
+def _case(
+    data: LabelledFile, method: str, seed: int, said: dict[str, Any], settings: list[str]
+) -> Case:
     return Case(
         dataset=data.path.stem,
         spatial=data.spatial,
@@ -66,7 +86,7 @@ def run_case(
         method=method,
         seed=seed,
         commit=commit(),
-        settings=settings if method in ours else [],
+        settings=settings,
         **said,
     )
 
@@ -132,22 +152,35 @@ def _told(seed: int, settings: list[str]) -> list[str]:
     return ["--seed", str(seed), *(part for one in settings for part in ("--set", one))]
 
 
-def _peer(data: LabelledFile, method: str, seed: int, folder: Path, work: Path) -> dict[str, Any]:
-    out, took, points = folder / "labels.npy", {"seconds": 0.0, "peak_rss_bytes": 0}, []
-    if method.startswith("scvi"):
-        latent, took = _latent(data.path, seed, work)
-        points = ["--points", str(latent)]
-    command = [sys.executable, "-m", "bench.peers", method, str(data.path), "--k", str(data.k)]
-    seconds, peak = timed([*command, "--seed", str(seed), "--out", str(out), *points])
-    return {
-        **measured(np.load(out), data.labels[data.has_counts]),
-        "seconds": seconds + took["seconds"],
-        "peak_rss_bytes": max(peak, took["peak_rss_bytes"]),
-    }
+def _clustered(
+    data: LabelledFile, methods: list[str], learned: dict[int, dict[str, Any]], points: list[str]
+) -> list[Case]:
+    """Cluster in one process; imports count in the seconds of each case, as if it had been alone."""
+    seeds = ",".join(map(str, learned))
+    command = [sys.executable, "-m", "bench.peers", ",".join(methods), str(data.path)]
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        command += ["--k", str(data.k), "--seeds", seeds, "--out", folder, *points]
+        seconds, peak = timed(command)
+        took = json.loads((Path(folder) / TOOK).read_text(encoding="utf-8"))
+        imports = max(seconds - sum(took.values()), 0.0)
+        cases = []
+        for method in methods:
+            for seed, before in learned.items():
+                labels = np.load(Path(folder) / f"{method}_{seed}.npy")
+                said = measured(labels, data.labels[data.has_counts]) | {
+                    "seconds": imports + took[f"{method}_{seed}"] + before["seconds"],
+                    "peak_rss_bytes": max(peak, before["peak_rss_bytes"]),
+                }
+                cases.append(_case(data, method, seed, said, []))
+    return cases
 
 
-def _latent(path: Path, seed: int, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Return where scVI's latent space of a set lies, made where it is not there, and what it took."""
+def _nothing() -> dict[str, Any]:
+    return {"seconds": 0.0, "peak_rss_bytes": 0}
+
+
+def _latent(path: Path, seed: int, work: Path) -> dict[str, Any]:
+    """Make scVI's latent space of a set where it is not there; returns what it took."""
     points = work / f"{path.stem}_{seed}.npy"
     record = points.with_suffix(".json")
     if not record.exists():
@@ -155,4 +188,5 @@ def _latent(path: Path, seed: int, work: Path) -> tuple[Path, dict[str, Any]]:
         seconds, peak = timed([*command, "--out", str(points)])
         took = {"seconds": seconds, "peak_rss_bytes": peak}
         record.write_text(json.dumps(took), encoding="utf-8")
-    return points, json.loads(record.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return found

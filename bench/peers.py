@@ -1,23 +1,31 @@
 """What scrcl is compared with: a space and a clustering of it, through scanpy, scikit-learn and scvi-tools.
 
-``python -m bench.peers METHOD INPUT --k K --seed S --out labels.npy`` clusters the cells of one file. A method is
-named after its space (``pca``, or scVI's latent space) and what is done there. No label is read here but their
-number, which is given; ``pca_leiden_1`` does not look at it.
+``python -m bench.peers METHOD,METHOD INPUT --k K --seeds 0,1 --out DIR`` clusters the cells of one file by each method
+with each seed. A method is named after its space (``pca``, or scVI's latent space) and what is done there. No label is
+read here but their number, which is given; ``pca_leiden_1`` does not look at it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.peers_scvi import latent, missing
 from bench.peers_selected import selected
 
-__all__ = ["METHODS", "PCA_METHODS", "SCVI_METHODS", "leiden_at_k"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["METHODS", "PCA_METHODS", "SCVI_METHODS", "TOOK", "leiden_at_k"]
+
+TOOK = "took.json"
+"""Seconds of each method and seed, beside the labels: of its space and of its clustering, without imports."""
 
 N_COMPS = 50
 N_NEIGHBORS = 15
@@ -114,24 +122,50 @@ SCVI_METHODS = {"scvi_kmeans": by_kmeans, "scvi_leiden": by_leiden, "scvi_linkag
 METHODS = PCA_METHODS | SCVI_METHODS
 
 
+def clustered(
+    path: Path, methods: list[str], k: int, seeds: list[int], points: Path | None
+) -> Iterator[tuple[str, Any, float]]:
+    """Yield ``METHOD_SEED``, the labels and the seconds of each method and seed."""
+    for seed in seeds:
+        spaces: dict[str, tuple[Any, float]] = {}
+        for method in methods:
+            space = method.partition("_")[0]
+            if space not in spaces:
+                start = time.perf_counter()
+                if points is None:
+                    made = SPACES[space](path, seed=seed)
+                else:
+                    made = np.load(points / f"{path.stem}_{seed}.npy")
+                spaces[space] = made, time.perf_counter() - start
+            rows, took = spaces[space]
+            start = time.perf_counter()
+            labels = METHODS[method](rows, k, seed=seed)
+            yield f"{method}_{seed}", labels, took + time.perf_counter() - start
+
+
 def main() -> None:
-    """Cluster one file with one method."""
+    """Cluster one file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("methods")
     parser.add_argument("input", type=Path)
     parser.add_argument("--k", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--points", type=Path, help="the cells' coordinates in the method's space")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--points", type=Path, help="folder of STEM_SEED.npy, the cells' places")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    if args.points is not None:
-        points = np.load(args.points)
-    elif lacking := missing([args.method]):
+    methods, seeds = args.methods.split(","), [int(seed) for seed in args.seeds.split(",")]
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown:
+        parser.error(f"methods must be some of {', '.join(METHODS)}; got {', '.join(unknown)}.")
+    if args.points is None and (lacking := missing(methods)):
         parser.error(lacking)
-    else:
-        points = SPACES[args.method.partition("_")[0]](args.input, seed=args.seed)
-    np.save(args.out, METHODS[args.method](points, args.k, seed=args.seed))
+    warnings.simplefilter("ignore")
+    args.out.mkdir(parents=True, exist_ok=True)
+    took = {}
+    for name, labels, seconds in clustered(args.input, methods, args.k, seeds, args.points):
+        np.save(args.out / f"{name}.npy", labels)
+        took[name] = seconds
+    (args.out / TOOK).write_text(json.dumps(took), encoding="utf-8")
 
 
 if __name__ == "__main__":

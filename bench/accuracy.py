@@ -35,8 +35,8 @@ METHODS = (*PCA_METHODS, *SCVI_METHODS, OURS, ORACLE)
 
 SAID = """\
 Means over seeds, ± deviation over them. A rare type is found where some cluster has an F1 of .5 or more with it; the
-share is over types, sets and seeds. Seconds are the median of whole processes (imports count), MB the largest peak of resident
-memory; those of scVI hold its training. Rows of all cases: the `.jsonl` file beside this one."""
+share is over types, sets and seeds. Seconds are the median of whole processes (imports count), MB the largest peak of
+resident memory; those of scVI hold its training. Rows of all cases: the `.jsonl` file beside this one."""
 
 
 def _report(cases: list[Case], args: argparse.Namespace, told: list[str]) -> str:

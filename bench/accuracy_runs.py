@@ -1,8 +1,8 @@
 """Methods run on labelled sets, in processes of their own.
 
 Seconds are wall clock, imports included, and memory is the peak resident memory of the process. scrcl is run as a user
-would, a process a case. Peers share one for all seeds of a set; imports, and what scVI learns once for a set and a seed,
-count in each case as if it had been alone. Memory is then that of the largest.
+would, a process a case. Peers share one for all seeds of a set; imports, and what scVI learns once for a set and a
+seed, count in each case as if it had been alone. Memory is then that of the largest.
 """
 
 from __future__ import annotations

@@ -56,14 +56,13 @@ def _best(cases: list[Case]) -> str | None:
 
 
 def _beside(cases: list[Case]) -> str | None:
-    apart = _apart(cases, OURS, BESIDE)
-    if not apart:
+    ours, theirs = _shared(cases, OURS, BESIDE)
+    if not ours:
         return None
-    worst = min(apart, key=lambda name: apart[name])
-    above = sum(value > 0 for value in apart.values())
+    above = sum(ours[name] > theirs[name] for name in ours)
     return (
-        f"scrcl above {BESIDE} at K on every set - on {above} of {len(apart)}, "
-        f"worst difference {apart[worst]:+.3f} ({worst})"
+        f"scrcl above {BESIDE} at K on every set - on {above} of {len(ours)}, "
+        f"worst difference {_worst(ours, theirs)}"
     )
 
 
@@ -89,15 +88,13 @@ def _published(cases: list[Case]) -> str | None:
 
 
 def _oracle(cases: list[Case]) -> str | None:
-    apart = _apart(cases, OURS, ORACLE)
-    if not apart:
+    ours, best = _shared(cases, OURS, ORACLE)
+    if not ours:
         return None
-    worst = min(apart, key=lambda name: apart[name])
-    ours, best = by_set(cases, OURS), by_set(cases, ORACLE)
+    mean, other = _mean(ours.values()), _mean(best.values())
     return (
-        f"nothing lost by not seeing labels - {_mean(ours[name] for name in apart):.3f} against "
-        f"{_mean(best[name] for name in apart):.3f} of the best look by labels, "
-        f"{_mean(apart.values()):+.3f}; worst {apart[worst]:+.3f} ({worst})"
+        f"nothing lost by not seeing labels - {mean:.3f} against {other:.3f} of the best look by "
+        f"labels, {mean - other:+.3f}; worst {_worst(ours, best)}"
     )
 
 
@@ -116,14 +113,19 @@ def _auto(cases: list[Case]) -> str:
     )
 
 
-def _apart(cases: list[Case], one: str, other: str) -> dict[str, float]:
-    """Return the difference in ARI by set, on the cases (sets and seeds) that both have."""
+def _shared(cases: list[Case], one: str, other: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Return ARI by set of two methods, of the seeds that both have."""
     shared = set.intersection(
         *({(c.dataset, c.seed) for c in cases if c.method == method} for method in (one, other))
     )
     both = [case for case in cases if (case.dataset, case.seed) in shared]
-    ours, theirs = by_set(both, one), by_set(both, other)
-    return {name: ours[name] - theirs[name] for name in ours}
+    return by_set(both, one), by_set(both, other)
+
+
+def _worst(ours: dict[str, float], theirs: dict[str, float]) -> str:
+    """Say by how much, and where, the first is furthest below the second."""
+    name = min(ours, key=lambda name: ours[name] - theirs[name])
+    return f"{ours[name] - theirs[name]:+.3f} ({name})"
 
 
 def _mean(values: Iterable[float]) -> float:

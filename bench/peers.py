@@ -132,10 +132,8 @@ def clustered(
             space = method.partition("_")[0]
             if space not in spaces:
                 start = time.perf_counter()
-                if points is None:
-                    made = SPACES[space](path, seed=seed)
-                else:
-                    made = np.load(points / f"{path.stem}_{seed}.npy")
+                there = points and points / f"{path.stem}_{seed}.npy"
+                made = np.load(there) if there else SPACES[space](path, seed=seed)
                 spaces[space] = made, time.perf_counter() - start
             rows, took = spaces[space]
             start = time.perf_counter()

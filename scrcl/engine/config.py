@@ -99,6 +99,12 @@ class GraphConfig(_Settings):
         gt=0,
         description="With spatial: largest distance of a neighbour, in units of the coordinates.",
     )
+    expression_neighbors: int = Field(
+        0,
+        ge=0,
+        description="With spatial: nearest neighbours of a cell by its components, of any slice, that the graph "
+        "has beside those in the tissue; 0: none.",
+    )
     balanced: bool = Field(
         False,
         description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
@@ -150,6 +156,12 @@ class ClusterConfig(_Settings):
     )
     auto_cells: int = Field(
         20_000, ge=100, description="Cells, drawn uniformly, that `auto` counts communities on."
+    )
+    refine_labels: int = Field(
+        0,
+        ge=0,
+        description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
+        "end, such as 20; 0: spots keep theirs.",
     )
 
 
@@ -234,12 +246,7 @@ class RunConfig(_Settings):
                 "Add --spatial, or leave it out."
             )
             raise ValueError(message)
-        if self.graph.backend != "auto" and self.spatial:
-            message = (
-                f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
-                "searched exactly, by a tree: leave it out."
-            )
-            raise ValueError(message)
+        self._fit_spatial()
         if self.graph.backend in APPROXIMATE and self.graph.recall == 1:
             raise ValueError(no_proof(self.graph.backend))
         if self.graph.balanced and self.spatial:
@@ -255,6 +262,28 @@ class RunConfig(_Settings):
             )
             raise ValueError(message)
         return self
+
+    def _fit_spatial(self) -> None:
+        """Refuse what needs places without them, and what says nothing where they are searched."""
+        mixed = self.graph.expression_neighbors
+        if mixed and not self.spatial:
+            message = (
+                f"graph.expression_neighbors must go with spatial; got {mixed} without it. Add --spatial, or "
+                "leave it out: all neighbours are by expression then."
+            )
+            raise ValueError(message)
+        if self.cluster.refine_labels and not self.spatial:
+            message = (
+                f"cluster.refine_labels must go with spatial; got {self.cluster.refine_labels} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
+        if self.graph.backend != "auto" and self.spatial and not mixed:
+            message = (
+                f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
+                "searched exactly, by a tree: leave it out."
+            )
+            raise ValueError(message)
 
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that decide the result, as plain JSON values."""

@@ -1,0 +1,188 @@
+"""Domains of a tissue: which graph, and how many spots to refine labels by.
+
+``python -m bench.spatial --data DIR --out bench/results/NAME.md``
+
+Every set with ``obsm["spatial"]``, and tissues in layers that are drawn here (`bench.layers`), are clustered at
+the number of classes by scrcl on several graphs and by PCA + k-means and PCA + Leiden. Labels of each are then
+refined by 0, 10, 20 and 50 nearest spots and scored against the classes, which nothing else sees.
+Coherence is the share of the 6 nearest spots with the same label, whatever the graph was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+
+from bench.layers import LAYERED, layered
+from bench.peers import METHODS, scores
+from bench.process import commit
+from scrcl.engine.config import load_config
+from scrcl.engine.evaluate import score
+from scrcl.engine.pipeline import run_pipeline
+from scrcl.graph.domains import coherence, majority_labels
+from scrcl.graph.spatial import spatial_knn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrcl.typing import IntArray
+
+__all__ = ["main", "table"]
+
+LABELS = "cell_type"
+GRAPHS = {"6": (6, 0), "15": (15, 0), "30": (30, 0), "15+5": (15, 5), "15+15": (15, 15)}
+"""Neighbours in the tissue, and by expression."""
+REFINED_BY = (0, 10, 20, 50)
+COHERENT_WITH = 6
+
+_HEAD = "| method | refined by | ARI | NMI | macro F1 | F1 of the smallest class | coherence (by chance) | clusters |"
+
+Row = dict[str, Any]
+
+
+def cases(
+    path: Path, *, name: str, seeds: list[int], graphs: list[str], settings: list[str]
+) -> Iterator[Row]:
+    """Cluster one file by each method, with each seed; yield a row for each refinement of each."""
+    cells = anndata.read_h5ad(path)
+    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0]
+    true, places = cells.obs[LABELS].to_numpy(), np.asarray(cells.obsm["spatial"], np.float64)
+    near = spatial_knn(places, COHERENT_WITH).ids
+    codes = np.unique(true, return_inverse=True)[1]
+    of_labels = coherence(codes, near)
+    for seed in seeds:
+        for method in [*(f"scrcl {graph}" for graph in graphs), *METHODS]:
+            labels = _clustered(path, method, len(set(true)), seed, settings)
+            for n in REFINED_BY:
+                refined = majority_labels(labels, places, n) if n else labels
+                found = coherence(refined, near)
+                yield {
+                    "set": name,
+                    "method": method,
+                    "seed": seed,
+                    "refined_by": n,
+                    **score(refined, true),
+                    "coherence": found.share,
+                    "coherence_by_chance": found.by_chance,
+                    "label_coherence": of_labels.share,
+                    "smallest_f1": _smallest_f1(refined, codes),
+                }
+
+
+def _clustered(path: Path, method: str, k: int, seed: int, settings: list[str]) -> IntArray:
+    """Return the clusters of a method, not refined: int, shape (n_spots,)."""
+    if method in METHODS:
+        return np.asarray(METHODS[method](scores(path, seed=seed), k, seed=seed), np.int32)
+    near, alike = GRAPHS[method.removeprefix("scrcl ")]
+    config = load_config(
+        settings=[
+            *settings,
+            f"graph.n_neighbors={near}",
+            f"graph.expression_neighbors={alike}",
+            "cluster.refine_labels=0",
+        ],
+        overrides={"spatial": True, "n_clusters": k, "seed": seed, "device": "cpu"},
+    )
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        run_pipeline([path], Path(folder) / "out", config, until="cluster")
+        return np.asarray(np.load(Path(folder) / "out" / "stages" / "cluster" / "labels.npy"))
+
+
+def _smallest_f1(found: IntArray, true: IntArray) -> float:
+    """Return the best F1 that one cluster has for the smallest class."""
+    mine = true == np.argmin(np.bincount(true))
+    hits = np.bincount(found[mine], minlength=int(found.max()) + 1)
+    return float((2 * hits / (np.bincount(found) + mine.sum()).clip(1)).max())
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: for each set a row a method and refinement; mean and deviation over seeds."""
+    lines: list[str] = []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        mine = [row for row in rows if row["set"] == name]
+        sizes = f"{mine[0]['n_cells']} spots, {mine[0]['n_labels']} classes"
+        told = f"### {name}: {sizes}, whose coherence is {mine[0]['label_coherence']:.3f}"
+        lines += ["", told, "", _HEAD, "|---" * 8 + "|"]
+        for method in dict.fromkeys(row["method"] for row in mine):
+            for n in REFINED_BY:
+                some = [r for r in mine if (r["method"], r["refined_by"]) == (method, n)]
+                lines.append(f"| {method} | {n} | " + " | ".join(_shown(some)) + " |")
+    return "\n".join(lines)
+
+
+def _shown(rows: list[Row]) -> list[str]:
+    def mean(name: str) -> float:
+        return float(np.mean([row[name] for row in rows]))
+
+    both = [
+        f"{mean(name):.3f} ± {np.std([row[name] for row in rows]):.3f}"
+        for name in ("ari", "nmi", "macro_f1", "smallest_f1")
+    ]
+    return [
+        *both,
+        f"{mean('coherence'):.3f} ({mean('coherence_by_chance'):.3f})",
+        f"{mean('n_clusters'):.1f}",
+    ]
+
+
+def _report(rows: list[Row], seeds: str) -> str:
+    where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"""# Spatial domains, K given
+
+`python -m bench.spatial {" ".join(sys.argv[1:])}`
+
+Commit {commit()}; {where}; seeds {seeds}, mean ± deviation over them. `scrcl 15+5` is a graph of 15 neighbours in
+the tissue and 5 by expression; all else is the default configuration. Rows: the `.json` file beside this one.
+{table(rows)}
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all cases; write the table and its rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled .h5ad files")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--graphs", default=",".join(GRAPHS))
+    parser.add_argument("--layers", default=",".join(LAYERED), help="layered tissues to draw")
+    parser.add_argument("--set", action="append", default=[], help="a setting of scrcl")
+    args = parser.parse_args(arguments)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    rows: list[Row] = []
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scrcl-layers-") as folder:
+        for path in _inputs(args.data, Path(folder), [n for n in args.layers.split(",") if n]):
+            graphs = args.graphs.split(",")
+            for row in cases(path, name=path.stem, seeds=seeds, graphs=graphs, settings=args.set):
+                rows.append(row)
+                print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
+            args.out.with_suffix(".json").write_text(
+                "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8"
+            )
+            args.out.write_text(_report(rows, args.seeds), encoding="utf-8")
+
+
+def _inputs(data: Path, scratch: Path, names: list[str]) -> Iterator[Path]:
+    """Yield the spatial sets of a folder, and then layered tissues."""
+    for path in sorted(data.glob("*.h5ad")):
+        cells = anndata.read_h5ad(path, backed="r")
+        spatial = "spatial" in cells.obsm
+        cells.file.close()
+        if spatial:
+            yield path
+    for name in names:
+        layered(name).write_h5ad(scratch / f"{name}.h5ad")
+        yield scratch / f"{name}.h5ad"
+
+
+if __name__ == "__main__":
+    main()

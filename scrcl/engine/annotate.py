@@ -81,7 +81,7 @@ def collect(run: Run) -> Annotations:
         kept=MatrixStats.load(run.stage("stats")).kept,
         clusters=_categorical(run.array("cluster", "labels")),
         unrefined=_categorical(run.array("cluster", "unrefined"))
-        if run.config.cluster.refine_labels
+        if run.config.refined_by
         else None,
         obsm={
             "X_scrcl": run.array("embed", run.config.cluster.on),
@@ -107,7 +107,9 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     import pandas as pd
 
     at = np.flatnonzero(kept)
-    for key in result.obs.keys() & {"scrcl", UNREFINED}:
+    if UNREFINED in adata.obs and UNREFINED not in result.obs:
+        del adata.obs[UNREFINED]  # of an earlier run
+    for key in [key for key in ("scrcl", UNREFINED) if key in result.obs]:
         codes = np.full(adata.n_obs, -1, dtype=np.int64)
         codes[at] = result.obs[key].cat.codes
         categories = result.obs[key].cat.categories

@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 
+REFINED_BY = 12
+"""Spots that labels are refined by: whole rings on a hexagonal lattice (6 + 6) and on a square one (4 + 4 + 4).
+A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial_cpu_2026-11-21.md)."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -128,6 +133,20 @@ class GenesConfig(_Settings):
     )
 
 
+def _refining(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    if type(value) is not bool and isinstance(value, Integral) and int(value) >= 0:
+        return int(value)
+    message = (
+        f"cluster.refine_labels must be auto or a whole number of spots, 0 for none; got {value!r}."
+    )
+    raise ValueError(message)
+
+
+Refining = Annotated[int | Literal["auto"], BeforeValidator(_refining)]
+
+
 class ClusterConfig(_Settings):
     """The final clustering."""
 
@@ -157,11 +176,10 @@ class ClusterConfig(_Settings):
     auto_cells: int = Field(
         20_000, ge=100, description="Cells, drawn uniformly, that `auto` counts communities on."
     )
-    refine_labels: int = Field(
-        0,
-        ge=0,
+    refine_labels: Refining = Field(
+        "auto",
         description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
-        "end, such as 20; 0: spots keep theirs.",
+        f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
     )
 
 
@@ -272,7 +290,7 @@ class RunConfig(_Settings):
                 "leave it out: all neighbours are by expression then."
             )
             raise ValueError(message)
-        if self.cluster.refine_labels and not self.spatial:
+        if self.cluster.refine_labels not in ("auto", 0) and not self.spatial:
             message = (
                 f"cluster.refine_labels must go with spatial; got {self.cluster.refine_labels} without it. "
                 "Add --spatial, or leave it out."
@@ -284,6 +302,14 @@ class RunConfig(_Settings):
                 "searched exactly, by a tree: leave it out."
             )
             raise ValueError(message)
+
+    @property
+    def refined_by(self) -> int:
+        """Nearest spots that labels are refined by in the end; 0 where they are not."""
+        n_spots = self.cluster.refine_labels
+        if n_spots == "auto":
+            return REFINED_BY if self.spatial else 0
+        return n_spots
 
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that decide the result, as plain JSON values."""

@@ -32,7 +32,7 @@ def refined(run: Run, found: Clusters) -> tuple[Clusters, NDArray[np.int32] | No
     ndarray of int32, shape (n_cells,)
         The clusters before, by the new names; None where nothing was to be refined.
     """
-    n_nearest = run.config.cluster.refine_labels
+    n_nearest = run.config.refined_by
     if not n_nearest:
         return found, None
     from scrcl.graph.domains import majority_labels

@@ -160,7 +160,8 @@ def table(rows: list[Row]) -> str:
         for method in dict.fromkeys(row["method"] for row in mine):
             for n in REFINED_BY:
                 some = [r for r in mine if (r["method"], r["refined_by"]) == (method, n)]
-                lines.append(f"| {method} | {n} | " + " | ".join(_shown(some)) + " |")
+                if some:
+                    lines.append(f"| {method} | {n} | " + " | ".join(_shown(some)) + " |")
     return "\n".join(lines)
 
 

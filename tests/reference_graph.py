@@ -97,3 +97,24 @@ def gene_distances(x, metric):
             else:
                 away[i, j] = 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
     return away
+
+
+def majority_around(labels, points, n, groups):
+    """The most frequent label of the n nearest of the same group; of equals the own one, or the lowest."""
+    ids, _ = nearest_within(points, n, groups)
+    refined = []
+    for own, near in zip(labels, ids, strict=True):
+        votes = [int(labels[j]) for j in near if j >= 0]
+        most = max((votes.count(label) for label in votes), default=0)
+        tied = sorted({label for label in votes if votes.count(label) == most})
+        refined.append(own if not tied or own in tied else tied[0])
+    return np.array(refined)
+
+
+def coherence_of_pairs(labels, ids):
+    """Share of neighbours of one label, and of all pairs of spots; -1 is no label and no neighbour."""
+    pairs = [(i, j) for i, near in enumerate(ids) for j in near if j >= 0]
+    known = [labels[i] == labels[j] for i, j in pairs if labels[i] >= 0 and labels[j] >= 0]
+    there = [label for label in labels if label >= 0]
+    equal = [a == b for i, a in enumerate(there) for j, b in enumerate(there) if i != j]
+    return np.mean(known) if known else np.nan, np.mean(equal) if equal else 0.0

@@ -11,6 +11,7 @@ from bench import (
     genes,
     knn,
     knn_peers,
+    layers,
     order,
     predict,
     reduce,
@@ -19,12 +20,15 @@ from bench import (
     sample,
     sample_speed,
     scale,
+    spatial,
     storage,
     train,
 )
 from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import run_pipeline
+from scrcl.graph.domains import coherence
 from scrcl.graph.relabel import relabel_compiled
+from scrcl.graph.spatial import spatial_knn
 from scrcl.io.matrix import StoredRows
 from tests.cells import FAST_SETTINGS, make_cells
 
@@ -32,6 +36,46 @@ from tests.cells import FAST_SETTINGS, make_cells
 @pytest.fixture
 def quick():
     return [part for setting in FAST_SETTINGS for part in ("--set", setting)]
+
+
+@pytest.mark.slow
+def test_the_spatial_table_has_a_row_a_method_and_refinement(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(layers, "N_ACROSS", 8)
+    (tmp_path / "data").mkdir()
+    make_cells().write_h5ad(tmp_path / "data" / "plain.h5ad")
+    make_cells(spatial=True).write_h5ad(tmp_path / "data" / "tissue.h5ad")
+    out = tmp_path / "table.md"
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(out), "--seeds", "0"]
+    spatial.main([*arguments, "--graphs", "6,15+5", "--layers", "layers_thin", *quick])
+    text = out.read_text()
+    assert "### tissue: 240 spots, 4 classes" in text
+    assert "### layers_thin: 328 spots, 6 classes" in text
+    assert "plain" not in text
+    rows = json.loads(out.with_suffix(".json").read_text())
+    cases = [row for row in rows if "method" in row]
+    methods = {"scrcl 6", "scrcl 15+5", "pca_kmeans", "pca_leiden"}
+    assert {row["method"] for row in cases} == methods
+    assert {row["refined_by"] for row in cases} == set(spatial.REFINED_BY)
+    assert len(cases) == 2 * len(methods) * len(spatial.REFINED_BY)
+    assert all(0 <= row["coherence"] <= 1 and row["smallest_f1"] <= 1 for row in cases)
+    again = [row for row in rows if "view" in row]
+    assert {(row["set"], row["view"]) for row in again} == {
+        (name, view) for name in ("tissue", "layers_thin") for view in ("E", "E^m", "E^g")
+    }
+    assert all(row["least_ari"] <= row["ari"] <= row["most_ari"] for row in again)
+
+
+def test_thin_layers_are_as_thin_as_they_are_said_to_be():
+    for name, tissue in layers.LAYERED.items():
+        cells = layers.layered(name)
+        sizes = cells.obs["cell_type"].value_counts(sort=False)
+        assert (sizes // layers.N_ACROSS).tolist() == list(tissue.widths)
+        assert coherence_of_layers(cells) > 0.8
+
+
+def coherence_of_layers(cells):
+    near = spatial_knn(cells.obsm["spatial"], 6).ids
+    return coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share
 
 
 @pytest.mark.slow

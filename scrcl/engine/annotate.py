@@ -9,6 +9,8 @@
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ========================================  =================================================
 
+A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the clusters before it. Of a spatial run
+``scrcl_distances`` are those in the tissue; what ``graph.expression_neighbors`` adds is in ``scrcl_connectivities``.
 A prediction has no ``obsp``; beside the others it has ``obs["scrcl_confidence"]``, ``obs["scrcl_margin"]``,
 ``obs["scrcl_familiarity"]`` (`scrcl.engine.predict.assign`) and ``uns["scrcl_colors"]``.
 """
@@ -31,11 +33,21 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Run
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
-__all__ = ["COLOURS", "CONFIDENCE", "OBSM", "OBSP", "Annotations", "collect", "write_into"]
+__all__ = [
+    "COLOURS",
+    "CONFIDENCE",
+    "OBSM",
+    "OBSP",
+    "UNREFINED",
+    "Annotations",
+    "collect",
+    "write_into",
+]
 
 OBSM = ("X_scrcl", "X_pca")
 OBSP = ("scrcl_distances", "scrcl_connectivities")
 COLOURS = "scrcl_colors"
+UNREFINED = "scrcl_unrefined"
 CONFIDENCE = {
     "scrcl_confidence": "confidence",
     "scrcl_margin": "margin",
@@ -50,6 +62,8 @@ class Annotations:
 
     kept: BoolArray
     clusters: pd.Categorical
+    unrefined: pd.Categorical | None
+    """The clusters before they were refined by the spots around; None where they were not."""
     obsm: dict[str, FloatArray]
     obsp: dict[str, Csr | da.Array]
     uns: dict[str, Any]
@@ -66,6 +80,9 @@ def collect(run: Run) -> Annotations:
     return Annotations(
         kept=MatrixStats.load(run.stage("stats")).kept,
         clusters=_categorical(run.array("cluster", "labels")),
+        unrefined=_categorical(run.array("cluster", "unrefined"))
+        if run.config.refined_by
+        else None,
         obsm={
             "X_scrcl": run.array("embed", run.config.cluster.on),
             "X_pca": run.array("reduce", "scores"),
@@ -90,10 +107,13 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     import pandas as pd
 
     at = np.flatnonzero(kept)
-    codes = np.full(adata.n_obs, -1, dtype=np.int64)
-    codes[at] = result.obs["scrcl"].cat.codes
-    categories = result.obs["scrcl"].cat.categories
-    adata.obs["scrcl"] = pd.Categorical.from_codes(codes.tolist(), categories=categories)
+    if UNREFINED in adata.obs and UNREFINED not in result.obs:
+        del adata.obs[UNREFINED]  # of an earlier run
+    for key in [key for key in ("scrcl", UNREFINED) if key in result.obs]:
+        codes = np.full(adata.n_obs, -1, dtype=np.int64)
+        codes[at] = result.obs[key].cat.codes
+        categories = result.obs[key].cat.categories
+        adata.obs[key] = pd.Categorical.from_codes(codes.tolist(), categories=categories)
     for key in OBSM:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[at] = result.obsm[key]

@@ -84,6 +84,12 @@ PAIR_BLOCK_BYTES = 90 * 10**6
 PLACE_BYTES = 20
 """Place of a cell in the order of the partition and back, its list, and its length."""
 
+TREE_BYTES = 150
+"""Of a spot while its neighbours in the tissue are searched: places, their order, and the tree."""
+
+SPOTS_BYTES = 90 * 10**6
+"""Spots at work with those near them, a block of a million pairs; measured."""
+
 SEARCH_BYTES = 200 * 10**6
 """Blocks of queries that are searched at once with the lists they visit, or the sample that centroids are
 learned from."""
@@ -109,6 +115,10 @@ class Shape:
         the settings.
     index_bytes
         What the search of neighbours holds of a cell, beyond what "partitioned" does.
+    n_near
+        Of the neighbours, those in the tissue, where others by expression are beside them.
+    refining
+        Clusters are refined by the spots around.
     batch_cells, n_drawn, stop_cells
         Seed cells of a batch, cells drawn beside them as negatives, and the sample that tells when to stop.
     by_genes
@@ -132,6 +142,8 @@ class Shape:
     n_batches: int = 1
     fanout: int | None = None
     index_bytes: int = 0
+    n_near: int = 0
+    refining: bool = False
     by_genes: bool = False
     gram: bool = True
 
@@ -275,8 +287,8 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             + 2 * min(4 * n * shape.n_comps, SMALL_MAP_BYTES)
             + 2 * min(4 * n * k, SMALL_MAP_BYTES),
             max(min(EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
-            # The copy in order is gone when edges are written.
-            int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps))),
+            # The copy in order is gone when edges are written; neighbours of both kinds are joined in one file.
+            int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps) + 4 * shape.n_near)),
         ),
         # The Gram matrix, and blocks of its rows as distances and their order.
         "genes": Need(
@@ -300,7 +312,12 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             dense,
             8 * n * (shape.dim + shape.refined_dim),
         ),
-        "cluster": Need(learning(8 * shape.dim + 16), dense, 4 * n),
+        "cluster": Need(
+            # Annotations are there for a moment, where they tell the slices.
+            learning(8 * shape.dim + 16 + (TREE_BYTES + ANNOTATION_BYTES) * shape.refining),
+            max(dense, min(SPOTS_BYTES, 6_000 * n) * shape.refining),
+            4 * n * (1 + shape.refining),
+        ),
         "report": Need(
             learning(ANNOTATION_BYTES + embeddings + NODE_BYTES),
             dense + min(PAIR_BLOCK_BYTES, 40 * n * k),

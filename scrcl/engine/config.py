@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 
+REFINED_BY = 12
+"""Spots that labels are refined by: whole rings on a hexagonal lattice (6 + 6) and on a square one (4 + 4 + 4).
+A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial_cpu_2026-11-21.md)."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -99,6 +104,12 @@ class GraphConfig(_Settings):
         gt=0,
         description="With spatial: largest distance of a neighbour, in units of the coordinates.",
     )
+    expression_neighbors: int = Field(
+        0,
+        ge=0,
+        description="With spatial: nearest neighbours of a cell by its components, of any slice, that the graph "
+        "has beside those in the tissue; 0: none.",
+    )
     balanced: bool = Field(
         False,
         description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
@@ -120,6 +131,20 @@ class GenesConfig(_Settings):
         description="On the gene sketch (loadings times singular values), or from all cells by the "
         "genes' Gram matrix.",
     )
+
+
+def _refining(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    if type(value) is not bool and isinstance(value, Integral) and int(value) >= 0:
+        return int(value)
+    message = (
+        f"cluster.refine_labels must be auto or a whole number of spots, 0 for none; got {value!r}."
+    )
+    raise ValueError(message)
+
+
+Refining = Annotated[int | Literal["auto"], BeforeValidator(_refining)]
 
 
 class ClusterConfig(_Settings):
@@ -150,6 +175,11 @@ class ClusterConfig(_Settings):
     )
     auto_cells: int = Field(
         20_000, ge=100, description="Cells, drawn uniformly, that `auto` counts communities on."
+    )
+    refine_labels: Refining = Field(
+        "auto",
+        description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
+        f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
     )
 
 
@@ -234,12 +264,7 @@ class RunConfig(_Settings):
                 "Add --spatial, or leave it out."
             )
             raise ValueError(message)
-        if self.graph.backend != "auto" and self.spatial:
-            message = (
-                f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
-                "searched exactly, by a tree: leave it out."
-            )
-            raise ValueError(message)
+        self._fit_spatial()
         if self.graph.backend in APPROXIMATE and self.graph.recall == 1:
             raise ValueError(no_proof(self.graph.backend))
         if self.graph.balanced and self.spatial:
@@ -255,6 +280,36 @@ class RunConfig(_Settings):
             )
             raise ValueError(message)
         return self
+
+    def _fit_spatial(self) -> None:
+        """Refuse what needs places without them, and what says nothing where they are searched."""
+        mixed = self.graph.expression_neighbors
+        if mixed and not self.spatial:
+            message = (
+                f"graph.expression_neighbors must go with spatial; got {mixed} without it. Add --spatial, or "
+                "leave it out: all neighbours are by expression then."
+            )
+            raise ValueError(message)
+        if self.cluster.refine_labels not in ("auto", 0) and not self.spatial:
+            message = (
+                f"cluster.refine_labels must go with spatial; got {self.cluster.refine_labels} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
+        if self.graph.backend != "auto" and self.spatial and not mixed:
+            message = (
+                f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
+                "searched exactly, by a tree: leave it out."
+            )
+            raise ValueError(message)
+
+    @property
+    def refined_by(self) -> int:
+        """Nearest spots that labels are refined by in the end; 0 where they are not."""
+        n_spots = self.cluster.refine_labels
+        if n_spots == "auto":
+            return REFINED_BY if self.spatial else 0
+        return n_spots
 
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that decide the result, as plain JSON values."""

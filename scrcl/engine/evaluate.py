@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.domains import coherence_of_run
 from scrcl.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
 def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     """Score the clusters of a finished run against ``obs[key]`` of its input.
 
+    Of a spatial run, the coherence of clusters and labels is told too (`coherence_of_run`).
+
     Raises
     ------
     StoreError
@@ -86,7 +89,8 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     if key == "scrcl":
         message = "labels must not be the clusters themselves; got 'scrcl'."
         raise InputError(message)
-    return {"labels": key, **score(obs["scrcl"], obs[key])}
+    scores = score(obs["scrcl"], obs[key])
+    return {"labels": key, **scores, **coherence_of_run(out, obs["scrcl"], obs[key])}
 
 
 def _result_obs(out: Path) -> pd.DataFrame:

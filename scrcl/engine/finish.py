@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import atomic_path, remove
-from scrcl.engine.annotate import collect
+from scrcl.engine.annotate import UNREFINED, collect
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
+from scrcl.engine.domains import coherence_text, missed_clusters
 from scrcl.engine.sizes import format_bytes
 from scrcl.io.stats import MatrixStats
 
@@ -74,8 +75,10 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
 
     name = f"result.{run.config.format}"
     rows = np.flatnonzero(found.kept)
-    obs = run.matrix.obs.iloc[rows].copy()
+    obs = run.matrix.obs.iloc[rows].drop(columns=UNREFINED, errors="ignore")
     obs["scrcl"] = found.clusters
+    if found.unrefined is not None:
+        obs[UNREFINED] = found.unrefined
     obsm = dict(found.obsm)
     if "spatial" in run.matrix.obsm:
         obsm["spatial"] = np.asarray(run.matrix.obsm["spatial"])[rows]
@@ -178,6 +181,7 @@ def _facts(run: Run) -> dict[str, str]:
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "training": _training(run.record("train")),
         "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
+        **coherence_text(cluster),
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}" + _across(graph),
         "gene graph": _gene_graph(run.record("genes")),
         "memory given": format_bytes(run.config.memory),
@@ -196,8 +200,9 @@ def _training(train: dict[str, Any]) -> str:
 
 
 def _across(graph: dict[str, Any]) -> str:
-    share = graph.get("cross_batch_share")
-    return "" if share is None else f", {share:.1%} of them across batches"
+    batches, samples = graph.get("cross_batch_share"), graph.get("cross_sample_share")
+    told = "" if batches is None else f", {batches:.1%} of them across batches"
+    return told + ("" if samples is None else f", {samples:.1%} of them across samples")
 
 
 def _gene_graph(genes: dict[str, Any]) -> str:
@@ -239,10 +244,7 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
         )
     cluster = run.record("cluster")
     if cluster["n_clusters"] < cluster["n_clusters_wanted"]:
-        notes.append(
-            f"{cluster['n_clusters']} clusters were found and not "
-            f"{cluster['n_clusters_wanted']}: too few cells differ."
-        )
+        notes.append(missed_clusters(cluster["n_clusters"], cluster["n_clusters_wanted"], cluster))
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
     return notes + graph_notes(run.record("graph"), run.config.graph)

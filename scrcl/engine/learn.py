@@ -8,6 +8,7 @@ import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl.engine.device import deterministic, resolve_device
+from scrcl.engine.domains import domain_facts, missed_clusters, refined
 from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
@@ -150,19 +151,22 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
             [scores, points], n_neighbors=config.graph.n_neighbors, config=config.cluster, seed=seed
         )
     found = find_clusters(points, n_clusters, config=config.cluster, seed=seed)
+    found, unrefined = refined(run, found)
+    if unrefined is not None:
+        np.save(folder / "unrefined.npy", unrefined)
     for name, values in found._asdict().items():
         np.save(folder / f"{name}.npy", values)
     labels = found.labels
     n_found = int(labels.max()) + 1
+    facts = domain_facts(run, labels, unrefined)
     if n_found < n_clusters:
-        run.reporter.note(
-            f"{n_found} clusters were found and not {n_clusters}: too few cells differ."
-        )
+        run.reporter.note(missed_clusters(n_found, n_clusters, facts))
     return {
         "n_cells": len(labels),
         "n_clusters": n_found,
         "n_clusters_wanted": n_clusters,
         "chosen_by": "auto" if config.n_clusters == "auto" else "given",
+        **facts,
     }
 
 

@@ -13,7 +13,7 @@ from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl.engine import learn, neighbours, prepare
-from scrcl.engine.budget import Shape, plan_budget
+from scrcl.engine.budget import PLACE_BYTES, TREE_BYTES, Shape, plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.named import read_named
@@ -248,12 +248,17 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
 def check_input(matrix: CellMatrix, config: RunConfig) -> None:
     """Refuse from the header what could only fail later."""
     k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
-    if not padded and matrix.n_obs <= k:
-        message = (
-            f"graph.n_neighbors must be less than the number of cells ({matrix.n_obs}); got {k}. "
-            "Set graph.n_neighbors lower, or give more cells."
-        )
-        raise InputError(message)
+    asked = {
+        "n_neighbors": 0 if padded else k,
+        "expression_neighbors": config.graph.expression_neighbors,
+    }
+    for name, n_asked in asked.items():
+        if matrix.n_obs <= n_asked:
+            message = (
+                f"graph.{name} must be less than the number of cells ({matrix.n_obs}); got {n_asked}. "
+                f"Set graph.{name} lower, or give more cells."
+            )
+            raise InputError(message)
     if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
         message = (
             f"n_clusters must be at most the number of cells ({matrix.n_obs}); "
@@ -302,13 +307,16 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         from scrcl.graph.balanced import neighbors_per_batch
 
         n_neighbors = n_batches * neighbors_per_batch(n_neighbors, n_batches)
+    n_alike = config.graph.expression_neighbors
     return Shape(
         n_cells=matrix.n_obs,
         values_per_row=n_values / matrix.n_obs,
         n_genes=n_genes,
         n_comps=n_comps,
         n_features=n_genes if train.features == "hvg" else n_comps,
-        n_neighbors=n_neighbors,
+        n_neighbors=n_neighbors + n_alike,
+        n_near=n_neighbors if n_alike else 0,
+        refining=config.refined_by > 0,
         fanout=train.fanout,
         index_bytes=index_bytes(config, n_comps, n_neighbors),
         dim=train.dim,
@@ -326,13 +334,16 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
 def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
     """Return what a search that keeps points or neighbours in memory holds of a cell."""
     found, copy = 8 * n_neighbors, 4 * n_comps
-    if config.spatial:
-        return found + 150
+    if config.spatial and not config.graph.expression_neighbors:
+        return found + TREE_BYTES
     if config.graph.balanced:
         return found + 2 * copy
-    return {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}.get(
-        config.graph.backend, 0
-    )
+    held = {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}
+    by_expression = held.get(config.graph.backend, 0)
+    if not config.spatial:
+        return by_expression
+    # Lists of the components are beside those of the places; the tree is gone when they are made.
+    return max(found + TREE_BYTES, by_expression + PLACE_BYTES)
 
 
 _TOLD = {

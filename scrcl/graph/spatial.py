@@ -23,10 +23,12 @@ from scrcl.graph.knn import KnnResult, require_enough_points
 from scrcl.graph.rows import require_finite, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scrcl.io.stats import Batches
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["require_shared", "spatial_knn"]
+__all__ = ["nearest_spots", "require_shared", "spatial_knn"]
 
 FIRST_EXTRA = 8
 CANDIDATES = 1 << 20
@@ -76,15 +78,54 @@ def spatial_knn(
     require_enough_points(n_spots if samples is None else max(n_spots, k + 1), k)
     if samples is not None:
         require_shared(samples)
-    groups = [np.arange(n_spots)] if samples is None else _rows_by_sample(samples)
     ids = np.full((n_spots, k), -1, np.int32)
     distances = np.full((n_spots, k), np.inf, np.float32)
-    for rows in groups:
-        here = places if len(rows) == n_spots else places[rows]
-        _Slice(here, min(k, len(rows) - 1), radius).search(rows, ids, distances)
+    for rows, found, near in nearest_spots(places, k, samples=samples, radius=radius):
+        ids[rows, : found.shape[1]] = found
+        distances[rows, : found.shape[1]] = near
     if radius is not None and (ids[:, 0] < 0).all():
         _refuse_radius(radius, spatial_knn(places, 1, samples=samples).distances)
     return KnnResult(ids, distances, 1.0, "kdtree")
+
+
+def nearest_spots(
+    coordinates: FloatArray,
+    k: int,
+    *,
+    samples: Batches | None = None,
+    radius: float | None = None,
+) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Yield what `spatial_knn` finds, some spots at a time, so that no list of all neighbours is held.
+
+    Parameters
+    ----------
+    coordinates, k, samples, radius
+        As of `spatial_knn`. Where there are ``k`` spots or fewer, each has all others.
+
+    Yields
+    ------
+    rows
+        ndarray of int, shape (n,): the spots. Each comes once, in an order of the search; one that is
+        alone in its sample never comes.
+    ids
+        ndarray of int, shape (n, k): their neighbours; fewer columns in a sample of ``k`` spots or fewer.
+    distances
+        ndarray of float32, of that shape.
+
+    Raises
+    ------
+    InputError
+        When coordinates are not finite, or not in two or three dimensions.
+    """
+    places = _as_places(coordinates)
+    n_spots = len(places)
+    groups = [np.arange(n_spots)] if samples is None else _rows_by_sample(samples)
+    for rows in groups:
+        if len(rows) < 2:
+            continue
+        here = places if len(rows) == n_spots else places[rows]
+        for spots, found, near in _Slice(here, min(k, len(rows) - 1), radius).search():
+            yield rows[spots], np.where(found < 0, -1, rows[found]), near
 
 
 def _as_places(coordinates: FloatArray) -> FloatArray:
@@ -152,13 +193,12 @@ class _Slice:
         self._shown = np.sort(self._order[behind <= k])
         self._tree = cKDTree(places[self._shown])
 
-    def search(self, rows: IntArray, ids: IntArray, distances: FloatArray) -> None:
-        """Write the neighbours of each spot into ``ids`` and ``distances``, at its place in ``rows``."""
+    def search(self) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+        """Yield spots, and the ids and distances of their neighbours."""
         k = self._k
         for start, stop in row_blocks(len(self._deep), CANDIDATES // k + 1):
             lowest = self._order[self._pile_of_deep[start:stop, None] + np.arange(k)]
-            ids[rows[self._deep[start:stop]], :k] = rows[lowest]
-            distances[rows[self._deep[start:stop]], :k] = 0
+            yield self._deep[start:stop], lowest, np.zeros(lowest.shape, np.float32)
         # In the tree's own order a query finds what the one before it left in the cache.
         waiting, n_candidates = self._shown[self._tree.indices], k + 1 + FIRST_EXTRA
         while len(waiting):
@@ -169,10 +209,7 @@ class _Slice:
                 found, near = self._candidates(spots, n_candidates)
                 whole = (near[:, -1] > near[:, k - 1]) | np.isinf(near[:, -1])
                 whole |= n_candidates == len(self._shown)
-                at = rows[spots[whole]]
-                there = found[whole, :k]
-                ids[at, :k] = np.where(there < 0, -1, rows[there])
-                distances[at, :k] = near[whole, :k]
+                yield spots[whole], found[whole, :k], near[whole, :k]
                 torn.append(spots[~whole])
             waiting, n_candidates = np.concatenate(torn), 2 * n_candidates
 

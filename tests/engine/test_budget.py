@@ -133,3 +133,12 @@ def test_wide_features_and_embeddings_count():
     assert replace(ATLAS, n_features=2_000).dense_block_rows * 2_000 * 4 <= 8_000_000
     large = stage_needs(replace(atlas, dim=1_500))
     assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300
+
+
+def test_refining_and_graphs_of_both_kinds_are_counted():
+    plain = stage_needs(ATLAS)
+    refining = stage_needs(replace(ATLAS, refining=True))["cluster"]
+    assert refining.least_bytes > plain["cluster"].least_bytes + 100 * ATLAS.n_cells
+    assert refining.disk_bytes == 2 * plain["cluster"].disk_bytes
+    mixed = stage_needs(replace(ATLAS, n_near=15))["graph"]
+    assert mixed.disk_bytes == plain["graph"].disk_bytes + 4 * 15 * ATLAS.n_cells

@@ -1,6 +1,6 @@
 import pytest
 
-from scrcl.engine.config import RunConfig, load_config
+from scrcl.engine.config import REFINED_BY, RunConfig, load_config
 from scrcl.engine.sizes import format_bytes, parse_bytes
 from scrcl.errors import InputError
 
@@ -83,3 +83,12 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path):
     broken.write_text("= 1")
     with pytest.raises(InputError, match="TOML"):
         load_config(broken)
+
+
+def test_labels_are_refined_by_default_where_there_are_places():
+    assert [RunConfig(spatial=spatial).refined_by for spatial in (False, True)] == [0, REFINED_BY]
+    given = [RunConfig(spatial=True, cluster={"refine_labels": n}).refined_by for n in (0, 7)]
+    assert given == [0, 7]
+    for wrong in (-1, 1.5, True, "many"):
+        with pytest.raises(InputError, match="refine_labels must be auto or a whole number"):
+            load_config(overrides={"spatial": True, "cluster": {"refine_labels": wrong}})

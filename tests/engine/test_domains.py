@@ -1,0 +1,171 @@
+"""Domains of a spatial run: refined clusters, coherence, and slices that share them."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+import scrcl
+from scrcl.engine.config import load_config
+from scrcl.engine.evaluate import evaluate_run
+from scrcl.engine.pipeline import run_matrix
+from scrcl.errors import InputError
+from scrcl.graph.domains import coherence, majority_labels
+from scrcl.io.open import from_anndata
+from scrcl.io.stats import Batches
+from tests.cells import FAST, make_cells
+from tests.engine.test_neighbours import Heard, slices
+
+
+def run(adata, out, *, reporter=None, refine=10, overrides=None, **settings):
+    config = load_config(
+        overrides={
+            **FAST,
+            "n_clusters": 4,
+            "device": "cpu",
+            "spatial": True,
+            "cluster": {"refine_labels": refine},
+            **settings,
+            **(overrides or {}),
+        }
+    )
+    result = run_matrix(lambda _: from_anndata(adata), out, config, reporter=reporter or Heard())
+    record = next(r for r in result.stages if r["name"] == "cluster")
+    return result, record
+
+
+def test_clusters_are_the_majority_of_those_before_and_both_are_kept(tmp_path):
+    adata, codes = slices((150, 84, 5, 1))
+    result, record = run(adata, tmp_path / "out", sample_key="slice")
+    found = anndata.read_h5ad(result.result_path)
+    before = found.obs["scrcl_unrefined"].astype(int).to_numpy()
+    after = found.obs["scrcl"].astype(int).to_numpy()
+    samples = Batches(codes.astype(np.int32), ("a", "b", "c", "d"))
+    expected = majority_labels(before, adata.obsm["spatial"], 10, samples=samples)
+    # Ties go to the lowest of the names before they are sorted by size: equal but for these.
+    assert np.mean(after == expected) > 0.98
+    assert record["n_refined"] == (after != before).sum() > 0
+    assert (np.diff(np.bincount(after)) <= 0).all()
+    assert [row["n_cells"] for row in result.clusters] == np.bincount(after).tolist()
+
+
+def test_unrefined_clusters_are_those_of_a_run_without_refinement(tmp_path):
+    adata = make_cells(spatial=True)
+    refined, _ = run(adata, tmp_path / "refined")
+    plain, record = run(adata, tmp_path / "plain", refine=0)
+    before = anndata.read_h5ad(refined.result_path).obs["scrcl_unrefined"]
+    obs = anndata.read_h5ad(plain.result_path).obs
+    assert adjusted_rand_score(before, obs["scrcl"]) == 1
+    assert "scrcl_unrefined" not in obs
+    assert "n_refined" not in record
+    owners = np.load(tmp_path / "refined" / "stages" / "cluster" / "owners.npy")
+    assert set(owners) == set(before.astype(int))
+
+
+def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path):
+    adata = make_cells(spatial=True)
+    out = tmp_path / "out"
+    result, record = run(adata, out)
+    labels, ids = np.load(out / "stages/cluster/labels.npy"), np.load(out / "stages/graph/ids.npy")
+    found = coherence(labels, ids)
+    before = coherence(np.load(out / "stages/cluster/unrefined.npy"), ids)
+    assert record["coherence"] == {**found._asdict(), "unrefined": before.share}
+    assert found.share > before.share > found.by_chance
+    page = result.report_path.read_text()
+    assert f"{found.share:.1%} of neighbours in the tissue are of one cluster" in page
+    assert f"{record['n_refined'] / 240:.1%} of the cells" in page
+    scores = evaluate_run(out, "cell_type")
+    truth = coherence(adata.obs["cell_type"].cat.codes.to_numpy(), ids)
+    assert (scores["coherence"], scores["coherence_by_chance"]) == found
+    assert (scores["label_coherence"], scores["label_coherence_by_chance"]) == truth
+    stages = json.loads((out / "run.json").read_text())["stages"]
+    assert next(s for s in stages if s["name"] == "cluster")["coherence"] == record["coherence"]
+
+
+def test_a_run_that_is_not_spatial_tells_no_coherence(tmp_path):
+    out = tmp_path / "out"
+    result, record = run(make_cells(spatial=True), out, refine=0, spatial=False)
+    assert "coherence" not in record
+    assert "of neighbours in the tissue" not in result.report_path.read_text()
+    assert not {"coherence", "label_coherence"} & evaluate_run(out, "cell_type").keys()
+
+
+def test_clusters_that_do_not_survive_are_told(tmp_path):
+    adata = make_cells(spatial=True)
+    rng = np.random.default_rng(0)
+    adata.obsm["spatial"] = rng.random((240, 2))  # no domains at all: a few clusters take all spots
+    heard = Heard()
+    result, record = run(adata, tmp_path / "out", refine=239, reporter=heard)
+    n_lost = record["n_clusters_unrefined"] - record["n_clusters"]
+    assert n_lost > 0
+    told = f"{n_lost} went into those around when labels were refined"
+    assert any(told in note for note in heard.notes)
+    assert told in result.report_path.read_text()
+    obs = anndata.read_h5ad(result.result_path).obs
+    assert obs["scrcl"].nunique() == record["n_clusters"] == len(result.clusters)
+    assert obs["scrcl_unrefined"].nunique() == record["n_clusters_unrefined"]
+
+
+@pytest.mark.parametrize(
+    "group", [{"cluster": {"refine_labels": 5}}, {"graph": {"expression_neighbors": 5}}]
+)
+def test_what_needs_places_is_refused_without_them(group):
+    ((outer, inner),) = group.items()
+    ((name, value),) = inner.items()
+    with pytest.raises(InputError, match=f"{outer}.{name} must go with spatial; got {value}"):
+        load_config(overrides=group)
+
+
+def test_fit_writes_both_and_a_later_fit_leaves_none_of_an_earlier_one():
+    adata = make_cells(spatial=True)
+    keep = np.ones((240, 1), np.float32)
+    keep[7] = 0
+    adata.X = adata.X.multiply(keep).tocsr()
+    quick = {**FAST, "device": "cpu", "n_clusters": 4, "spatial": True}
+    scrcl.fit(adata, **quick, cluster={"refine_labels": 10})
+    assert adata.obs["scrcl_unrefined"].isna().to_numpy().nonzero()[0].tolist() == [7]
+    assert (adata.obs["scrcl_unrefined"] != adata.obs["scrcl"]).any()
+    scrcl.fit(adata, **quick, cluster={"refine_labels": 0})
+    assert "scrcl_unrefined" not in adata.obs
+
+
+def two_copies(adata):
+    """One slice twice, at the same places: cells of both in turn."""
+    both = anndata.concat([adata, adata], index_unique="-", keys=["a", "b"], label="slice")
+    order = np.arange(2 * len(adata.obs)).reshape(2, -1).T.ravel()
+    return both[order].copy()
+
+
+@pytest.mark.parametrize("graph", [{}, {"expression_neighbors": 3}])
+def test_two_copies_of_a_slice_have_the_same_domains(tmp_path, graph):
+    adata = make_cells(spatial=True, seed=3)
+    both = two_copies(adata)
+    result, _ = run(
+        both,
+        tmp_path / "out",
+        sample_key="slice",
+        overrides={
+            "graph": {**FAST["graph"], **graph},
+            "train": {**FAST["train"], "steps": 60},
+        },
+    )
+    obs = anndata.read_h5ad(result.result_path).obs
+    one, other = (obs.loc[obs["slice"] == name, "scrcl"].to_numpy() for name in "ab")
+    assert adjusted_rand_score(one, other) > 0.9
+    assert np.mean(one == other) > 0.9
+    assert adjusted_rand_score(one, adata.obs["cell_type"]) > 0.8
+    across = next(r for r in result.stages if r["name"] == "graph")["cross_sample_share"]
+    assert (across > 0) == bool(graph)
+
+
+def test_without_slices_told_apart_copies_vote_on_each_other(tmp_path):
+    adata = make_cells(spatial=True, seed=3)
+    both = two_copies(adata)
+    both.obs["slice"] = pd.Categorical(["one"] * 480)
+    _, together = run(both, tmp_path / "together", sample_key="slice")
+    both.obs["slice"] = pd.Categorical(["a", "b"] * 240)
+    _, apart = run(both, tmp_path / "apart", sample_key="slice")
+    assert together["coherence"] != apart["coherence"]

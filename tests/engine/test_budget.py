@@ -133,3 +133,14 @@ def test_wide_features_and_embeddings_count():
     assert replace(ATLAS, n_features=2_000).dense_block_rows * 2_000 * 4 <= 8_000_000
     large = stage_needs(replace(atlas, dim=1_500))
     assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300
+
+
+def test_further_clusterings_batches_and_communities_are_counted():
+    plain = stage_needs(ATLAS)["cluster"]
+    also = stage_needs(replace(ATLAS, n_also=3))["cluster"]
+    assert also.fixed_bytes - plain.fixed_bytes >= 3 * 4 * ATLAS.n_cells
+    assert also.disk_bytes - plain.disk_bytes == 3 * 4 * ATLAS.n_cells
+    assert stage_needs(replace(ATLAS, n_batches=2))["cluster"].fixed_bytes > plain.fixed_bytes
+    assert (
+        stage_needs(replace(ATLAS, graph_cells=90_000))["cluster"].flight_bytes > plain.flight_bytes
+    )

@@ -128,6 +128,7 @@ def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
         {"train": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
         {"train": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
         {"graph": {"symmetry": "mutual"}, "cluster": {"method": "kmeans"}},
+        {"cluster": {"method": "leiden"}},
     ],
     ids=str,
 )

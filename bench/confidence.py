@@ -78,7 +78,7 @@ def _agreement(points: FloatArray, labels: IntArray) -> FloatArray:
 
     k = int(labels.max()) + 1
     again = [
-        matched(cluster(points, k, config=ClusterConfig(), seed=1_000 + i), labels)
+        matched(cluster(points, k, config=ClusterConfig(), seed=100 + i), labels)
         for i in range(N_AGAIN)
     ]
     return np.asarray(np.mean(again, axis=0))

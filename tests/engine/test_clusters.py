@@ -149,21 +149,22 @@ def test_summaries_of_clusters_are_those_of_their_cells():
 
 def test_spherical_clusters_are_directions():
     rng = np.random.default_rng(0)
-    directions = np.eye(3)[np.repeat([0, 1, 2], 50)] + rng.normal(scale=0.05, size=(150, 3))
-    points = (directions * rng.uniform(0.2, 9, size=(150, 1))).astype(np.float32)
     truth = np.repeat([0, 1, 2], 50)
+    directions = np.array([[1, 0, 0], [0.8, 0.6, 0], [0.8, 0, 0.6]])[truth]
+    directions = directions + rng.normal(scale=0.03, size=(150, 3))
+    points = (directions * rng.uniform(0.2, 9, size=(150, 1))).astype(np.float32)
     assert adjusted_rand_score(truth, found_by("kmeans", points, 3, spherical=True).labels) == 1
-    assert adjusted_rand_score(truth, found_by("kmeans", points, 3).labels) < 0.9
+    assert adjusted_rand_score(truth, found_by("kmeans", points, 3).labels) < 0.7
 
 
-def test_more_runs_of_kmeans_are_no_worse():
-    points, _ = blobs((30,) * 9, n_dims=2)
+def test_more_runs_of_kmeans_are_better():
+    points = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
 
     def objective(n_init):
-        found = found_by("kmeans", points, 9, n_init=n_init)
+        found = found_by("kmeans", points, 12, n_init=n_init)
         return ((points - found.centroids[found.labels]) ** 2).sum()
 
-    assert objective(12) < objective(1)
+    assert objective(12) < 0.98 * objective(1)
 
 
 @pytest.mark.parametrize("k", [1, 3, 7, 12])

@@ -52,15 +52,21 @@ class Case:
 
 
 def shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, seed: int) -> AnnData:
-    """Return cells of two samples, ``obs["sample"]``, whose genes differ by factors."""
+    """Return cells of two samples of equal size and like types, ``obs["sample"]``, whose genes differ by factors."""
     import anndata
 
     from scrcl._random import stream
     from scrcl.io.simulate import tree_atlas
 
-    plain = tree_atlas(n_cells, n_genes, n_types, 2, seed=seed)
-    factors = np.exp(shift * stream(seed, "bench.batches").normal(size=plain.effects.shape))
-    atlas = replace(plain, effects=factors.astype(np.float32))
+    plain = tree_atlas(n_cells, n_genes, n_types, 1, seed=seed)
+    factors = np.exp(shift * stream(seed, "bench.batches").normal(size=(2, n_genes)))
+    atlas = replace(
+        plain,
+        cells=replace(plain.cells, starts=np.array([0, n_cells // 2, n_cells])),
+        effects=factors.astype(np.float32),
+        ambient=np.repeat(plain.ambient, 2, axis=0),
+        sample_depth=np.repeat(plain.sample_depth, 2),
+    )
     return anndata.AnnData(atlas.rows(0, n_cells), obs=atlas.obs(), var=atlas.var)
 
 
@@ -123,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run all atlases and write the table, with the figures as JSON beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--shifts", default="0,0.3,0.6", help="deviations of the log factors")
+    parser.add_argument("--shifts", default="0,0.2,0.5", help="deviations of the log factors")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--cells", type=int, default=3_000)
     parser.add_argument("--genes", type=int, default=2_000)

@@ -89,7 +89,7 @@ SEARCH_BYTES = 200 * 10**6
 learned from."""
 
 COMMUNITY_BYTES = 150
-"""Of an edge of a graph whose communities are found: both orders, and igraph's own; measured."""
+"""Of a neighbour of a cell whose communities are found, in two graphs over each other; 50 measured of one."""
 
 CLUSTERED_BYTES = 28
 """Of a cell while it is clustered: its group and distance, from k-means and renamed, its cluster and confidence."""

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench import batches as bench_batches
 from bench import (
+    confidence,
     equivalence,
     genes,
     knn,
@@ -406,6 +408,46 @@ def test_predictions_are_set_beside_a_joint_run_and_a_type_held_out(tmp_path, qu
     assert 0 <= row["novel_auc"] <= 1
     assert "| plain | 80 of 400 | 6 |" in out.read_text()
     assert "tissue" not in out.read_text()
+
+
+@pytest.mark.slow
+def test_figures_of_batches_move_with_the_shift_and_back_with_balance(tmp_path, quick):
+    out = tmp_path / "batches.md"
+    sizes = ["--cells", "400", "--genes", "300", "--types", "4", "--seeds", "0", "--date", "today"]
+    bench_batches.main(["--out", str(out), "--shifts", "0,1", *sizes, *quick])
+    rows = json.loads(out.with_suffix(".json").read_text())
+    of = {(row["shift"], row["balanced"]): row for row in rows}
+    mixed, apart, balanced = of[0, False], of[1, False], of[1, True]
+    for name in ("across_graph", "effective_graph", "across_embedding", "effective_embedding"):
+        assert apart[name] < mixed[name]
+        assert apart[name] < balanced[name]
+    assert apart["nmi"] > mixed["nmi"]
+    assert apart["entropy"] < mixed["entropy"]
+    assert "| 1 | balanced | 0 |" in out.read_text()
+
+
+@pytest.mark.slow
+def test_ways_of_confidence_are_set_beside_each_other(tmp_path, quick):
+    (tmp_path / "data").mkdir()
+    cells = make_cells(n_types=5)
+    kinds = cells.obs["cell_type"].astype(str).to_numpy()
+    kinds[:20] = np.random.default_rng(0).permutation(kinds[:20])
+    cells.obs["cell_type"] = kinds
+    cells.write_h5ad(tmp_path / "data" / "plain.h5ad")
+    make_cells(spatial=True).write_h5ad(tmp_path / "data" / "tissue.h5ad")
+    out = tmp_path / "confidence.md"
+    given = ["--data", str(tmp_path / "data"), "--out", str(out), "--seeds", "0", "--date", "today"]
+    confidence.main([*given, *quick])
+    (row,) = json.loads(out.with_suffix(".json").read_text())
+    assert (row["dataset"], row["n_cells"]) == ("plain", 240)
+    assert len(row["auc"]) == 9
+    assert all(0 <= value <= 1 for value in row["auc"].values())
+    assert "| margin and share (written) |" in out.read_text()
+
+
+def test_a_cell_is_right_where_it_has_the_label_matched_to_its_cluster():
+    found = confidence.matched(np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 0, 0]))
+    assert found.tolist() == [True, True, False, True, True, False]
 
 
 @pytest.fixture

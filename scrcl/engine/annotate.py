@@ -2,21 +2,32 @@
 
 ========================================  =================================================
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
+``obs["scrcl_confidence"]``               how sure that is, 0 to 1, float32 (`scrcl.engine.clusters.confidence`)
+``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., as ``cluster.also`` names them
 ``obsm["X_scrcl"]``                       what was clustered: E (or Z), float32
 ``obsm["X_pca"]``                         principal component scores, float32
 ``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
+``uns["scrcl"]["tree"]``                  merge trees, below
 ========================================  =================================================
 
 A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the clusters before it. Of a spatial run
 ``scrcl_distances`` are those in the tissue; what ``graph.expression_neighbors`` adds is in ``scrcl_connectivities``.
+
+``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_groups - 1, 4), as
+`scipy.cluster.hierarchy` reads them: a row a merge, with the two that are joined, the height and the leaves below.
+Leaf i is cluster i, or group i of near cells; ``cluster_sizes`` and ``group_sizes`` are their cells, and
+``group_clusters`` is the cluster of each group, whose own groups are joined first. Heights are costs
+(`scrcl.engine.clusters.agglomerate`), so squared distances times a power of cells.
+
 A prediction has no ``obsp``; beside the others it has ``obs["scrcl_confidence"]``, ``obs["scrcl_margin"]``,
 ``obs["scrcl_familiarity"]`` (`scrcl.engine.predict.assign`) and ``uns["scrcl_colors"]``.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,6 +66,8 @@ CONFIDENCE = {
 }
 """Columns of a prediction, and the arrays of its stage ``cluster`` that they are."""
 
+_CLUSTERS = re.compile(rf"scrcl(_k\d+)?|{UNREFINED}")
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -62,8 +75,8 @@ class Annotations:
 
     kept: BoolArray
     clusters: pd.Categorical
-    unrefined: pd.Categorical | None
-    """The clusters before they were refined by the spots around; None where they were not."""
+    further: dict[str, pd.Categorical | FloatArray]
+    """Other columns of ``obs``."""
     obsm: dict[str, FloatArray]
     obsp: dict[str, Csr | da.Array]
     uns: dict[str, Any]
@@ -80,9 +93,14 @@ def collect(run: Run) -> Annotations:
     return Annotations(
         kept=MatrixStats.load(run.stage("stats")).kept,
         clusters=_categorical(run.array("cluster", "labels")),
-        unrefined=_categorical(run.array("cluster", "unrefined"))
-        if run.config.refined_by
-        else None,
+        further={
+            **_unrefined(run),
+            "scrcl_confidence": np.asarray(run.array("cluster", "confidence")),
+            **{
+                f"scrcl_k{k}": _categorical(run.array("cluster", f"k{k}"))
+                for k in run.config.cluster.also
+            },
+        },
         obsm={
             "X_scrcl": run.array("embed", run.config.cluster.on),
             "X_pca": run.array("reduce", "scores"),
@@ -99,6 +117,13 @@ def collect(run: Run) -> Annotations:
     )
 
 
+def _unrefined(run: Run) -> dict[str, pd.Categorical]:
+    """Return the clusters before they were refined by the spots around, where they were."""
+    if not run.config.refined_by:
+        return {}
+    return {UNREFINED: _categorical(run.array("cluster", "unrefined"))}
+
+
 def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     """Copy the keys of ``result`` into ``adata``, whose rows ``kept`` it describes.
 
@@ -109,7 +134,7 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     at = np.flatnonzero(kept)
     if UNREFINED in adata.obs and UNREFINED not in result.obs:
         del adata.obs[UNREFINED]  # of an earlier run
-    for key in [key for key in ("scrcl", UNREFINED) if key in result.obs]:
+    for key in filter(_CLUSTERS.fullmatch, result.obs):
         codes = np.full(adata.n_obs, -1, dtype=np.int64)
         codes[at] = result.obs[key].cat.codes
         categories = result.obs[key].cat.categories
@@ -166,7 +191,19 @@ def _uns(run: Run) -> dict[str, Any]:
         "n_clusters": cluster["n_clusters"],
         "graph_recall": graph["recall"],
         "device": train["device"],
+        "tree": _tree(run),
         "history": {name: history[name].to_numpy() for name in history.columns},
+    }
+
+
+def _tree(run: Run) -> dict[str, np.ndarray]:
+    labels, owners = run.array("cluster", "labels"), run.array("cluster", "owners")
+    return {
+        "clusters": np.asarray(run.array("cluster", "tree")),
+        "cluster_sizes": np.bincount(labels, minlength=int(owners.max()) + 1),
+        "groups": np.asarray(run.array("cluster", "group_tree")),
+        "group_sizes": np.asarray(run.array("cluster", "sizes")),
+        "group_clusters": np.asarray(owners),
     }
 
 

@@ -94,6 +94,15 @@ SEARCH_BYTES = 200 * 10**6
 """Blocks of queries that are searched at once with the lists they visit, or the sample that centroids are
 learned from."""
 
+COMMUNITY_BYTES = 150
+"""Of a neighbour of a cell whose communities are found, in two graphs over each other; 50 measured of one."""
+
+CLUSTERED_BYTES = 28
+"""Of a cell while it is clustered: its group and distance, from k-means and renamed, its cluster and confidence."""
+
+MIXED_BYTES = 48
+"""Of a cell while its cluster is compared with its batch."""
+
 CHOSEN_SHARE = 2.0
 """Stored values of a chosen gene, for each of an average gene."""
 
@@ -125,6 +134,8 @@ class Shape:
         The input lies by genes, and is copied by cells first.
     gram
         The genes' Gram matrix is made.
+    n_also, graph_cells
+        Clusterings beside the one asked for, and the most cells whose communities are found.
     """
 
     n_cells: int
@@ -146,6 +157,8 @@ class Shape:
     refining: bool = False
     by_genes: bool = False
     gram: bool = True
+    n_also: int = 0
+    graph_cells: int = 20_000
 
     @property
     def n_values(self) -> float:
@@ -314,14 +327,23 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
         ),
         "cluster": Need(
             # Annotations are there for a moment, where they tell the slices.
-            learning(8 * shape.dim + 16 + (TREE_BYTES + ANNOTATION_BYTES) * shape.refining),
-            max(dense, min(SPOTS_BYTES, 6_000 * n) * shape.refining),
-            4 * n * (1 + shape.refining),
+            learning(
+                8 * shape.dim
+                + CLUSTERED_BYTES
+                + 8 * shape.n_also
+                + (TREE_BYTES + ANNOTATION_BYTES) * shape.refining
+            )
+            + (names + MIXED_BYTES * n if shape.n_batches > 1 else 0),
+            max(
+                dense + int(min(n, shape.graph_cells) * (COMMUNITY_BYTES * edges + 8 * shape.dim)),
+                min(SPOTS_BYTES, 6_000 * n) * shape.refining,
+            ),
+            (8 + 4 * shape.n_also + 4 * shape.refining) * n,
         ),
         "report": Need(
-            learning(ANNOTATION_BYTES + embeddings + NODE_BYTES),
+            learning(ANNOTATION_BYTES + embeddings + NODE_BYTES + 8 + 8 * shape.n_also),
             dense + min(PAIR_BLOCK_BYTES, 40 * n * k),
-            int(n * (embeddings + 12 * (k + edges) + 16)),
+            int(n * (embeddings + 12 * (k + edges) + 20 + 4 * shape.n_also)),
         ),
     }
 

@@ -1,104 +1,122 @@
-"""From an embedding to K clusters.
+"""From an embedding to K clusters, their tree, and further clusterings cut from it.
 
-A further way is a function and its line in `_METHODS`.
+A further way is a file in `scrcl.engine.clusters`, and its line in the table there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from scrcl.engine.clusters.agglomerate import summarise
+from scrcl.engine.clusters.protocol import Spaces
+from scrcl.engine.clusters.table import WAYS
+from scrcl.engine.clusters.tree import Hierarchy, united
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scrcl.engine.clusters.protocol import Grouping
     from scrcl.engine.config import ClusterConfig
-    from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["Clusters", "cluster", "find_clusters"]
 
-_Micro: TypeAlias = "tuple[IntArray, NDArray[np.float32], IntArray]"
-"""Group of each cell, centre of each group, and cluster of each group."""
-
 
 class Clusters(NamedTuple):
-    """A clustering, and what a further point is assigned by: the cluster of the nearest centre."""
+    """A clustering, what a further point is assigned by (the cluster of the nearest centre), and its tree."""
 
     labels: NDArray[np.int32]
     """shape (n_cells,)"""
     centres: NDArray[np.float32]
-    """shape (n_centres, n_dims): those of micro-clusters, or of the clusters themselves"""
+    """shape (n_centres, n_dims): those of groups of cells, or of the clusters themselves"""
     owners: NDArray[np.int32]
     """shape (n_centres,): the cluster of each"""
+    sizes: NDArray[np.int64]
+    """shape (n_centres,): cells of each group"""
+    centroids: NDArray[np.float32]
+    """shape (n_clusters, n_dims): the mean of each cluster"""
+    tree: NDArray[np.float64]
+    """shape (n_clusters - 1, 4): see `linkage_matrix`; leaves are the clusters"""
+    group_tree: NDArray[np.float64]
+    """shape (n_centres - 1, 4): the same of the groups; those of one cluster are joined first"""
+    also: dict[int, NDArray[np.int32]]
+    """Labels of the clusterings into other numbers, each largest cluster first"""
+    nested: dict[int, bool]
+    """Whether these are cuts of the tree"""
+    notes: list[str]
+    """What the user should know"""
 
 
 def cluster(points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int) -> IntArray:
-    """Return the labels alone of `find_clusters`."""
-    return find_clusters(points, n_clusters, config=config, seed=seed).labels
+    """Return the labels alone of `find_clusters` on points without other spaces."""
+    return find_clusters(Spaces(points), n_clusters, config=config, seed=seed).labels
 
 
-def find_clusters(
-    points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int
-) -> Clusters:
-    """Cluster the rows of ``points``, float32 of shape (n_cells, n_dims), into ``n_clusters``.
+def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Clusters:
+    """Cluster the cells into ``n_clusters``, and into each number of ``cluster.also``.
 
     Returns
     -------
     Clusters
-        0 .. n_clusters - 1, largest cluster first. Memory grows by that of `kmeans`.
+        0 .. n_clusters - 1, largest cluster first. Memory grows by that of `kmeans`, and by four bytes a cell for
+        each further clustering.
 
     Raises
     ------
     InputError
         There are fewer cells than clusters.
     """
-    micro, centres, merged = _METHODS[config.method](points, n_clusters, config, seed)
-    rank = _ranks(merged[micro])
-    return Clusters(rank[merged[micro]], centres, rank[merged])
-
-
-def _by_kmeans(points: FloatArray, k: int, config: ClusterConfig, seed: int) -> _Micro:
-    del config
-    from scrcl.graph.kmeans import kmeans
-
-    found, micro, centres = _without_empty(kmeans(points, k, seed=seed, n_init=10))
-    return micro, centres, np.arange(len(found))
-
-
-def _by_linkage(points: FloatArray, k: int, config: ClusterConfig, seed: int) -> _Micro:
-    from scrcl.engine.agglomerate import agglomerate, summarise
-    from scrcl.graph.kmeans import kmeans
-
-    # A quarter of the cells at most: smaller groups say nothing of their spread.
-    n_micro = max(min(max(config.n_micro, 3 * k), len(points) // 4), k)
-    found, micro, centres = _without_empty(
-        kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15, max_points_per_centroid=256)
+    found = WAYS[config.method](spaces, n_clusters, config=config, seed=seed)
+    owners = _by_size(found.owners, found.groups)
+    summary = found.summary or summarise(spaces.points, found.groups)
+    tree = Hierarchy(summary, owners, size_power=found.size_power, spreads=found.spreads)
+    also: dict[int, NDArray[np.int32]] = {}
+    nested: dict[int, bool] = {}
+    notes = [found.note] if found.note else _too_few(owners, n_clusters)
+    for k in config.also:
+        nested[k] = k <= tree.n_groups
+        if nested[k]:
+            cut, groups = tree.cut(k, smallest=config.smallest_cells), found.groups
+        else:
+            anew = WAYS[config.method](spaces, k, config=config, seed=seed)
+            cut, groups = anew.owners, anew.groups
+            notes.append(_not_nested(k, config.method, anew))
+        also[k] = _by_size(cut, groups)[groups]
+    return Clusters(
+        owners[found.groups],
+        found.centres,
+        owners,
+        np.bincount(found.groups, minlength=len(owners)),
+        united(summary, owners).centroids.astype(np.float32),
+        tree.of_clusters(),
+        tree.of_groups(),
+        also,
+        nested,
+        notes,
     )
-    merged = agglomerate(
-        summarise(points, micro),
-        min(k, len(found)),
-        size_power=config.size_power,
-        smallest=config.smallest_cells,
-    )
-    return micro, centres, merged
 
 
-def _without_empty(found: KMeans) -> tuple[IntArray, IntArray, NDArray[np.float32]]:
-    """Return the names of the groups that have cells, the cells' groups renamed, and their centres."""
-    names, micro = np.unique(found.labels, return_inverse=True)
-    return names, micro, found.centroids[names]
-
-
-_METHODS = {"kmeans": _by_kmeans, "linkage": _by_linkage}
-
-
-def _ranks(labels: IntArray) -> NDArray[np.int32]:
-    """Return the place of each cluster by size, from labels 0, 1, ... of which none is empty: int32.
-
-    Ties keep their order.
-    """
-    sizes = np.bincount(labels)
+def _by_size(owners: IntArray, groups: IntArray) -> NDArray[np.int32]:
+    """Rename clusters by their number of cells, largest first; ties keep their order."""
+    sizes = np.bincount(owners, np.bincount(groups, minlength=len(owners)))
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
-    return rank
+    return rank[owners]
+
+
+def _too_few(owners: IntArray, n_clusters: int) -> list[str]:
+    n_found = int(owners.max()) + 1
+    if n_found == n_clusters:
+        return []
+    return [f"{n_found} clusters were found and not {n_clusters}: too few cells differ."]
+
+
+def _not_nested(k: int, method: str, anew: Grouping) -> str:
+    n_found = int(anew.owners.max()) + 1
+    found = "" if n_found == k else f" {n_found} were found."
+    return (
+        f"The {k} clusters of cluster.also are not parts of the others: {method} has no groups to cut "
+        f"into so many, and was run anew.{found}"
+    )

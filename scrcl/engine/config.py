@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from scrcl.engine.clusters.table import Method
 from scrcl.engine.sizes import parse_bytes
 from scrcl.errors import InputError
 from scrcl.graph.names import APPROXIMATE, Backend, no_proof
@@ -150,14 +151,24 @@ Refining = Annotated[int | Literal["auto"], BeforeValidator(_refining)]
 class ClusterConfig(_Settings):
     """The final clustering."""
 
-    method: Literal["linkage", "kmeans"] = Field(
+    method: Method = Field(
         "linkage",
-        description="Merge micro-clusters by damped average linkage, or k-means with K centroids.",
+        description="Merge micro-clusters by damped average linkage or by Ward's cost (ward), k-means with K "
+        "centroids (kmeans), or communities at the resolution that gives K (leiden).",
+    )
+    also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (), description="Further numbers of clusters, cut from the same tree where it has so many."
     )
     on: Literal["embedding", "refined"] = Field(
         "embedding", description="Cluster E = [E^m | E^g], or Z = [Z^m | Z^g] (Eq. 11)."
     )
-    n_micro: int = Field(300, ge=2, description="Micro-clusters, at least, that linkage merges.")
+    n_micro: int = Field(
+        300, ge=2, description="Micro-clusters, at least, that linkage and ward merge."
+    )
+    n_init: int = Field(10, ge=1, description="Runs of kmeans, of which the best is kept.")
+    spherical: bool = Field(
+        False, description="With kmeans: cluster directions, whatever the length of rows."
+    )
     size_power: float = Field(
         0.5,
         ge=0,
@@ -165,7 +176,9 @@ class ClusterConfig(_Settings):
         description="Weight of sizes in linkage: 0 average linkage, 1 the size term of Ward.",
     )
     smallest_cells: int = Field(
-        5, ge=1, description="Smallest cluster that linkage leaves, where the tree allows it."
+        5,
+        ge=1,
+        description="Smallest cluster that is left, but by kmeans, where the tree allows it.",
     )
     resolution: float = Field(
         0.6, gt=0, description="Leiden resolution behind `n_clusters = auto`."
@@ -174,13 +187,28 @@ class ClusterConfig(_Settings):
         0.005, ge=0, lt=1, description="Smallest share of cells that counts as a cluster in `auto`."
     )
     auto_cells: int = Field(
-        20_000, ge=100, description="Cells, drawn uniformly, that `auto` counts communities on."
+        20_000,
+        ge=100,
+        description="Cells, drawn uniformly, whose communities `auto` counts and leiden takes.",
     )
     refine_labels: Refining = Field(
         "auto",
         description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
         f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
     )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.spherical and self.method != "kmeans":
+            message = (
+                f"cluster.spherical must go with cluster.method = kmeans; got {self.method}. "
+                "Leave it out, or take kmeans."
+            )
+            raise ValueError(message)
+        if len(set(self.also)) < len(self.also):
+            message = f"cluster.also must name each number once; got {list(self.also)}. Leave repeats out."
+            raise ValueError(message)
+        return self
 
 
 class ReportConfig(_Settings):

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import derive_seed, stream
+from scrcl._random import stream
+from scrcl.engine.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrcl.engine.config import ClusterConfig
-    from scrcl.typing import Csr, FloatArray
+    from scrcl.typing import FloatArray
 
 __all__ = ["count_clusters"]
 
@@ -43,38 +44,8 @@ def count_clusters(
     if n_cells > config.auto_cells:
         drawn = stream(seed, "count.sample").choice(n_cells, config.auto_cells, replace=False)
         cells = np.sort(drawn)
-    graph = sum(_neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
-    sizes = np.bincount(_communities(graph, config.resolution, seed))
+    graph = sum(neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
+    communities = leiden_of(graph, seed=seed, name="count.leiden")
+    sizes = np.bincount(communities(config.resolution))
     smallest = max(_SMALLEST_CELLS, config.smallest_share * len(cells))
     return max(int((sizes >= smallest).sum()), 2)
-
-
-def _neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
-    from scrcl.graph.csr import connectivities, symmetric_graph
-    from scrcl.graph.knn import knn
-
-    k = min(n_neighbors, len(points) - 1)
-    return connectivities(symmetric_graph(knn(np.asarray(points), k, seed=seed).ids))
-
-
-def _communities(graph: Csr, resolution: float, seed: int) -> list[int]:
-    """Labels from Leiden; edges weigh as many graphs as hold them."""
-    import random
-
-    import igraph
-    from scipy.sparse import triu
-
-    upper = triu(graph, k=1, format="coo")
-    network = igraph.Graph(
-        n=graph.shape[0], edges=np.column_stack([upper.row, upper.col]), directed=False
-    )
-    # igraph draws from the generator it is handed; its own default is not seeded.
-    igraph.set_random_number_generator(random.Random(derive_seed(seed, "count.leiden")))  # noqa: S311
-    try:
-        found = network.community_leiden(
-            "modularity", weights=upper.data.tolist(), resolution=resolution, n_iterations=-1
-        )
-    finally:
-        igraph.set_random_number_generator(random)
-    labels: list[int] = found.membership
-    return labels

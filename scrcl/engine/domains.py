@@ -17,54 +17,75 @@ if TYPE_CHECKING:
 
     from scrcl.engine.cluster import Clusters
     from scrcl.engine.stage import Run
-    from scrcl.typing import IntArray
 
-__all__ = ["coherence_of_run", "coherence_text", "domain_facts", "missed_clusters", "refined"]
+__all__ = ["coherence_of_run", "coherence_text", "refined"]
 
 
-def refined(run: Run, found: Clusters) -> tuple[Clusters, NDArray[np.int32] | None]:
+def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str, Any]]:
     """Give every spot the cluster of most spots around it, where ``cluster.refine_labels`` asks for it.
+
+    Writes ``unrefined.npy`` there: the clusters before, int32 of shape (n_cells,), by the new names.
 
     Returns
     -------
     Clusters
-        Named anew, largest first. A cluster that no spot has any more has a name behind the others.
-    ndarray of int32, shape (n_cells,)
-        The clusters before, by the new names; None where nothing was to be refined.
+        Named anew, largest first. A cluster that no spot has any more has a name behind the others. The tree and the
+        centroids are those of the clusters before; a note says how many were lost.
+    dict
+        What the stage records of domains: nothing where the run is not spatial.
     """
-    n_nearest = run.config.refined_by
-    if not n_nearest:
-        return found, None
+    if not run.config.spatial:
+        return found, {}
+    from scrcl.graph.domains import coherence
+
+    ids = run.array("graph", "ids")
+    if not run.config.refined_by:
+        return found, {"coherence": coherence(found.labels, ids)._asdict()}
+    labels = _by_majority(run, found.labels)
+    n_before = int(found.labels.max()) + 1
+    sizes = np.bincount(labels, minlength=n_before)
+    rank = np.empty(n_before, np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(n_before, dtype=np.int32)
+    before, lost = rank[found.labels], int(np.count_nonzero(sizes == 0))
+    np.save(folder / "unrefined.npy", before)
+    renamed = _renamed(found, rank)._replace(
+        labels=rank[labels], notes=[*found.notes, *([_lost(lost)] if lost else [])]
+    )
+    share = coherence(before, ids).share
+    return renamed, {
+        "coherence": {**coherence(renamed.labels, ids)._asdict(), "unrefined": share},
+        "n_clusters_unrefined": n_before,
+        "n_refined": int(np.count_nonzero(renamed.labels != before)),
+    }
+
+
+def _by_majority(run: Run, labels: NDArray[np.int32]) -> NDArray[np.int32]:
     from scrcl.graph.domains import majority_labels
     from scrcl.io.stats import MatrixStats
 
     named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).kept)
     assert named.coordinates is not None, "a setting without spatial is refused"
-    labels = majority_labels(found.labels, named.coordinates, n_nearest, samples=named.samples)
-    n_clusters = int(found.labels.max()) + 1
-    sizes = np.bincount(labels, minlength=n_clusters)
-    rank = np.empty(n_clusters, np.int32)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(n_clusters, dtype=np.int32)
-    renamed = found._replace(labels=rank[labels], owners=rank[found.owners])
-    return renamed, rank[found.labels]
+    return majority_labels(labels, named.coordinates, run.config.refined_by, samples=named.samples)
 
 
-def domain_facts(run: Run, labels: IntArray, before: IntArray | None) -> dict[str, Any]:
-    """Return what the stage ``cluster`` records of domains: nothing where the run is not spatial."""
-    if not run.config.spatial:
-        return {}
-    from scrcl.graph.domains import coherence
+def _renamed(found: Clusters, rank: NDArray[np.int32]) -> Clusters:
+    """Give cluster i the name ``rank[i]`` in all but the further clusterings, which have names of their own."""
+    tree = found.tree.copy()
+    leaves = tree[:, :2] < len(rank)
+    tree[:, :2][leaves] = rank[tree[:, :2][leaves].astype(np.int64)]
+    return found._replace(
+        labels=rank[found.labels],
+        owners=rank[found.owners],
+        centroids=found.centroids[np.argsort(rank)],
+        tree=tree,
+    )
 
-    ids = run.array("graph", "ids")
-    facts = coherence(labels, ids)._asdict()
-    if before is None:
-        return {"coherence": facts}
-    facts["unrefined"] = coherence(before, ids).share
-    return {
-        "coherence": facts,
-        "n_clusters_unrefined": int(before.max()) + 1,
-        "n_refined": int(np.count_nonzero(labels != before)),
-    }
+
+def _lost(n_lost: int) -> str:
+    return (
+        f"{n_lost} clusters went into those around when labels were refined (obs scrcl_unrefined has them; a "
+        "lower cluster.refine_labels keeps more)."
+    )
 
 
 def coherence_text(record: Mapping[str, Any]) -> dict[str, str]:
@@ -80,19 +101,6 @@ def coherence_text(record: Mapping[str, Any]) -> dict[str, str]:
             f"{moved:.1%} of the cells; before, {found['unrefined']:.1%} of neighbours"
         )
     return said
-
-
-def missed_clusters(n_found: int, n_wanted: int, record: Mapping[str, Any]) -> str:
-    """Say why there are fewer clusters than wanted; ``record`` has what `domain_facts` returned."""
-    n_before = record.get("n_clusters_unrefined", n_found)
-    why = "too few cells differ"
-    if n_before > n_found:
-        why = (
-            f"{n_before - n_found} went into those around when labels were refined (obs scrcl_unrefined has "
-            "them; a lower cluster.refine_labels keeps more)"
-        )
-        why += f", and {n_wanted - n_before} were not there before" if n_before < n_wanted else ""
-    return f"{n_found} clusters were found and not {n_wanted}: {why}."
 
 
 def coherence_of_run(out: Path, clusters: Any, labels: Any) -> dict[str, float]:

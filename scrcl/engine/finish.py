@@ -11,7 +11,7 @@ from scrcl._atomic import atomic_path, remove
 from scrcl.engine.annotate import UNREFINED, collect
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
-from scrcl.engine.domains import coherence_text, missed_clusters
+from scrcl.engine.domains import coherence_text
 from scrcl.engine.sizes import format_bytes
 from scrcl.io.stats import MatrixStats
 
@@ -45,7 +45,7 @@ def build_report(run: Run, folder: Path) -> dict[str, Any]:
     sums = cluster_sums(store, labels)
     markers = rank_markers(sums, genes, n_top=run.config.report.n_markers)
     markers.to_csv(folder / "markers.csv", index=False)
-    clusters = _clusters(labels, markers)
+    clusters = _clusters(labels, markers, run.record("cluster"))
     result = _write_result(run, found, markers)
     _write_page(run, found, labels, clusters)
     return {
@@ -56,14 +56,20 @@ def build_report(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def _clusters(labels: IntArray, markers: pd.DataFrame) -> list[dict[str, Any]]:
+def _clusters(
+    labels: IntArray, markers: pd.DataFrame, record: dict[str, Any]
+) -> list[dict[str, Any]]:
     sizes = np.bincount(labels)
     by_cluster = markers.groupby("cluster")["gene"].agg(list)
+    sure, entropy = record["confidence"], record.get("batches", {}).get("entropy")
     return [
         {
             "name": str(i),
             "n_cells": int(size),
             "share": float(size / len(labels)),
+            "confidence": sure["median_by_cluster"][i],
+            "n_unsure": sure["unsure_by_cluster"][i],
+            **({} if entropy is None else {"batch_entropy": entropy[i]}),
             "markers": [str(gene) for gene in by_cluster[i]],
         }
         for i, size in enumerate(sizes)
@@ -77,8 +83,8 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
     rows = np.flatnonzero(found.kept)
     obs = run.matrix.obs.iloc[rows].drop(columns=UNREFINED, errors="ignore")
     obs["scrcl"] = found.clusters
-    if found.unrefined is not None:
-        obs[UNREFINED] = found.unrefined
+    for key, column in found.further.items():
+        obs[key] = column
     obsm = dict(found.obsm)
     if "spatial" in run.matrix.obsm:
         obsm["spatial"] = np.asarray(run.matrix.obsm["spatial"])[rows]
@@ -102,7 +108,7 @@ def _result_bytes(run: Run, found: Annotations) -> int:
     graphs = _ENTRY_BYTES * entries + 16 * run.matrix.n_obs
     x = _x_bytes(run) if run.config.keep_x else 0
     embeddings = sum(int(array.nbytes) for array in found.obsm.values())
-    tables = 100 * (run.matrix.n_obs + run.matrix.n_vars)
+    tables = (100 + 5 * len(found.further)) * run.matrix.n_obs + 100 * run.matrix.n_vars
     return embeddings + graphs + x + tables + _HDF5_BYTES
 
 
@@ -128,7 +134,15 @@ def _var(run: Run) -> pd.DataFrame:
 def _write_page(
     run: Run, found: Annotations, labels: IntArray, clusters: list[dict[str, Any]]
 ) -> None:
-    from scrcl.engine.report.figures import degree_bars, loss_curves, palette, scatter
+    from scrcl.engine.report.clusters import batch_facts
+    from scrcl.engine.report.figures import (
+        degree_bars,
+        loss_curves,
+        merge_lines,
+        palette,
+        scatter,
+        share_bars,
+    )
     from scrcl.engine.report.graph import graph_facts
     from scrcl.engine.report.layout import sample_cells, umap_layout
     from scrcl.engine.report.page import Page, render_page
@@ -143,6 +157,7 @@ def _write_page(
         where = np.asarray(run.matrix.obsm["spatial"])[np.flatnonzero(found.kept)[cells]]
         spatial = scatter(where[:, :2], labels[cells], names, equal=True)
     history = json.loads((run.stage("train") / "history.json").read_text(encoding="utf-8"))
+    tree = run.array("cluster", "tree")  # refined labels may have fewer clusters than it has leaves
     page = Page(
         title=f"scrcl: {run.matrix.label}",
         facts=_facts(run),
@@ -150,6 +165,9 @@ def _write_page(
             {**row, "colour": colour}
             for row, colour in zip(clusters, palette(len(clusters)), strict=True)
         ],
+        tree=merge_lines(tree, [str(i) for i in range(len(tree) + 1)]) if len(tree) else None,
+        confidence=share_bars(run.array("cluster", "confidence"), "confidence"),
+        batches=batch_facts(run.record("cluster")),
         umap=umap,
         spatial=spatial,
         graph=graph_facts(run.record("graph"), config.graph),
@@ -167,6 +185,7 @@ def _write_page(
 
 
 def _facts(run: Run) -> dict[str, str]:
+    from scrcl.engine.report.clusters import cluster_facts
     from scrcl.engine.report.graph import recall_text
 
     read, stats, features = run.record("read"), run.record("stats"), run.record("features")
@@ -180,7 +199,7 @@ def _facts(run: Run) -> dict[str, str]:
         **_mitochondrial(stats),
         "variance in the components": f"{reduced['variance_explained']:.0%} in {reduced['n_comps']}",
         "training": _training(run.record("train")),
-        "clusters": f"{cluster['n_clusters']} ({cluster['chosen_by']})",
+        **cluster_facts(cluster),
         **coherence_text(cluster),
         "cell graph": f"{graph['n_edges']:,} edges, recall {recall_text(graph)}" + _across(graph),
         "gene graph": _gene_graph(run.record("genes")),
@@ -242,9 +261,7 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
             f"{stats['n_cells'] - stats['n_cells_kept']:,} cells were left out, "
             f"{stats['n_cells_empty']:,} of them without counts."
         )
-    cluster = run.record("cluster")
-    if cluster["n_clusters"] < cluster["n_clusters_wanted"]:
-        notes.append(missed_clusters(cluster["n_clusters"], cluster["n_clusters_wanted"], cluster))
+    notes += run.record("cluster")["notes"]
     if n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
     return notes + graph_notes(run.record("graph"), run.config.graph)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scrcl._atomic import write_json
 from scrcl.engine.device import deterministic, resolve_device
-from scrcl.engine.domains import domain_facts, missed_clusters, refined
+from scrcl.engine.domains import refined
 from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
@@ -138,35 +136,33 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
-    """Write the cluster of each cell, 0 .. n_clusters - 1, largest first, and what new cells go by."""
+    """Write the cluster of each cell, 0 .. n_clusters - 1, largest first, how sure it is, and what new cells go by."""
     from scrcl.engine.cluster import find_clusters
+    from scrcl.engine.clusters.outcome import leave
+    from scrcl.engine.clusters.protocol import Spaces
     from scrcl.engine.count import count_clusters
 
     config, seed = run.config, run.config.seed
     points = run.array("embed", config.cluster.on)
+    scores = run.array("reduce", "scores")
+    n_neighbors = config.graph.n_neighbors
     n_clusters = config.n_clusters
     if n_clusters == "auto":
-        scores = run.array("reduce", "scores")
         n_clusters = count_clusters(
-            [scores, points], n_neighbors=config.graph.n_neighbors, config=config.cluster, seed=seed
+            [scores, points], n_neighbors=n_neighbors, config=config.cluster, seed=seed
         )
-    found = find_clusters(points, n_clusters, config=config.cluster, seed=seed)
-    found, unrefined = refined(run, found)
-    if unrefined is not None:
-        np.save(folder / "unrefined.npy", unrefined)
-    for name, values in found._asdict().items():
-        np.save(folder / f"{name}.npy", values)
-    labels = found.labels
-    n_found = int(labels.max()) + 1
-    facts = domain_facts(run, labels, unrefined)
-    if n_found < n_clusters:
-        run.reporter.note(missed_clusters(n_found, n_clusters, facts))
+    spaces = Spaces(points, scores, run.graph("graph"), n_neighbors)
+    found = find_clusters(spaces, n_clusters, config=config.cluster, seed=seed)
+    found, facts = refined(run, found, folder)
+    for note in found.notes:
+        run.reporter.note(note)
     return {
-        "n_cells": len(labels),
-        "n_clusters": n_found,
+        "n_cells": len(found.labels),
+        "n_clusters": int(found.labels.max()) + 1,
         "n_clusters_wanted": n_clusters,
         "chosen_by": "auto" if config.n_clusters == "auto" else "given",
         **facts,
+        **leave(run, found, folder),
     }
 
 

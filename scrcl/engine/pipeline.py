@@ -265,6 +265,12 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
             f"got {config.n_clusters}. Give a smaller number, or auto."
         )
         raise InputError(message)
+    if max(config.cluster.also, default=0) > matrix.n_obs:
+        message = (
+            f"cluster.also must be at most the number of cells ({matrix.n_obs}); "
+            f"got {max(config.cluster.also)}. Give smaller numbers."
+        )
+        raise InputError(message)
     if config.genes.source == "gram":
         _check_gram(matrix, config)
 
@@ -328,6 +334,8 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_batches=n_batches,
         by_genes=matrix.layout == "csc",
         gram=uses_gram(config.reduce.solver, n_genes),
+        n_also=len(config.cluster.also),
+        graph_cells=config.cluster.auto_cells,
     )
 
 

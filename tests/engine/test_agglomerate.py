@@ -6,7 +6,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.engine.agglomerate import agglomerate, cut, merge_tree, summarise
+from scrcl.engine.clusters.agglomerate import agglomerate, cut, merge_tree, summarise
 from scrcl.errors import InputError
 
 

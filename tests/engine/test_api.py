@@ -35,8 +35,9 @@ def test_cells_without_counts_get_no_cluster():
     keep = np.ones((240, 1), dtype=np.float32)
     keep[7] = 0
     adata.X = adata.X.multiply(keep).tocsr()
-    scrcl.fit(adata, **QUICK)
-    assert adata.obs["scrcl"].isna().to_numpy().nonzero()[0].tolist() == [7]
+    scrcl.fit(adata, cluster={"also": [2]}, **QUICK)
+    for key in ("scrcl", "scrcl_k2", "scrcl_confidence"):
+        assert adata.obs[key].isna().to_numpy().nonzero()[0].tolist() == [7]
     assert np.isnan(adata.obsm["X_scrcl"][7]).all()
     assert adata.obsp["scrcl_connectivities"][7].nnz == 0
     assert adata.obsp["scrcl_distances"].nnz == 239 * 8

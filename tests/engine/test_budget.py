@@ -139,6 +139,17 @@ def test_refining_and_graphs_of_both_kinds_are_counted():
     plain = stage_needs(ATLAS)
     refining = stage_needs(replace(ATLAS, refining=True))["cluster"]
     assert refining.least_bytes > plain["cluster"].least_bytes + 100 * ATLAS.n_cells
-    assert refining.disk_bytes == 2 * plain["cluster"].disk_bytes
+    assert refining.disk_bytes == plain["cluster"].disk_bytes + 4 * ATLAS.n_cells
     mixed = stage_needs(replace(ATLAS, n_near=15))["graph"]
     assert mixed.disk_bytes == plain["graph"].disk_bytes + 4 * 15 * ATLAS.n_cells
+
+
+def test_further_clusterings_batches_and_communities_are_counted():
+    plain = stage_needs(ATLAS)["cluster"]
+    also = stage_needs(replace(ATLAS, n_also=3))["cluster"]
+    assert also.fixed_bytes - plain.fixed_bytes >= 3 * 4 * ATLAS.n_cells
+    assert also.disk_bytes - plain.disk_bytes == 3 * 4 * ATLAS.n_cells
+    assert stage_needs(replace(ATLAS, n_batches=2))["cluster"].fixed_bytes > plain.fixed_bytes
+    assert (
+        stage_needs(replace(ATLAS, graph_cells=90_000))["cluster"].flight_bytes > plain.flight_bytes
+    )

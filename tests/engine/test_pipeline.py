@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.killed import kill_at_random, kill_everywhere
-from scrcl.engine.config import load_config
+from scrcl.engine.config import ClusterConfig, load_config
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import from_anndata
@@ -59,6 +59,42 @@ def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
         "http://purl.org", ""
     ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
     assert load_config(tmp_path / "out" / "config.toml") == config
+
+
+def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_path, config):
+    from scipy.cluster.hierarchy import is_valid_linkage
+
+    adata = make_cells()
+    adata.obs["donor"] = ["a", "b"] * 120
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    cluster = config.cluster.model_copy(update={"also": (2, 7)})
+    asked = config.model_copy(update={"cluster": cluster, "batch_key": "donor"})
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+
+    found = anndata.read_h5ad(result.result_path)
+    assert found.obs["scrcl_confidence"].between(0, 1).all()
+    assert found.obs["scrcl_confidence"].dtype == np.float32
+    for key, n in (("scrcl_k2", 2), ("scrcl_k7", 7)):
+        assert found.obs[key].cat.categories.tolist() == [str(i) for i in range(n)]
+    assert len(found.obs[["scrcl", "scrcl_k2"]].drop_duplicates()) == 4
+    assert len(found.obs[["scrcl", "scrcl_k7"]].drop_duplicates()) == 7
+    tree = found.uns["scrcl"]["tree"]
+    assert is_valid_linkage(tree["clusters"])
+    assert tree["clusters"].shape == (3, 4)
+    assert is_valid_linkage(tree["groups"])
+    assert tree["cluster_sizes"].tolist() == found.obs["scrcl"].value_counts(sort=False).tolist()
+    assert tree["group_sizes"].sum() == 240
+    assert len(tree["group_clusters"]) == len(tree["groups"]) + 1
+
+    record = next(stage for stage in result.stages if stage["name"] == "cluster")
+    assert record["batches"]["nmi"] < 0.1
+    assert min(record["batches"]["entropy"]) > 0.8
+    assert result.clusters[0]["batch_entropy"] == record["batches"]["entropy"][0]
+    medians = found.obs.groupby("scrcl", observed=True)["scrcl_confidence"].median()
+    assert [row["confidence"] for row in result.clusters] == pytest.approx(medians.tolist())
+    page = result.report_path.read_text()
+    for said in ("How clusters join", "Cells by confidence", "clusters against batches", "2, 7"):
+        assert said in page
 
 
 def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
@@ -379,6 +415,12 @@ def bad(adata, **changes):
     ("make", "changes", "error", "message"),
     [
         (make_cells, {"n_clusters": 241}, InputError, r"n_clusters must be .* \(240\); got 241"),
+        (
+            make_cells,
+            {"cluster": ClusterConfig(also=(3, 999))},
+            InputError,
+            r"cluster.also must be at most .* \(240\); got 999",
+        ),
         (make_cells, {"spatial": True}, InputError, "obsm"),
         (make_cells, {"layer": "none"}, InputError, "layer"),
         (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),

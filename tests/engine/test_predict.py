@@ -128,6 +128,7 @@ def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
         {"train": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
         {"train": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
         {"graph": {"symmetry": "mutual"}, "cluster": {"method": "kmeans"}},
+        {"cluster": {"method": "leiden"}},
     ],
     ids=str,
 )
@@ -350,15 +351,13 @@ def test_settings_that_a_prediction_has_not_are_refused(run, tmp_path):
         predicted(run, new_cells(), tmp_path, format="csv")
 
 
-def test_the_margin_is_of_the_next_other_cluster():
+def test_a_cell_goes_to_the_nearest_centre_and_its_margin_is_between_the_means():
     centres = np.array([[0, 0], [1, 0], [10, 0]], np.float32)
-    found = assign(np.array([[0, 0], [2, 0], [5.5, 0]], np.float32), centres, np.array([1, 1, 0]))
+    means = np.array([[10, 0], [0.5, 0]], np.float32)
+    points = np.array([[0, 0], [2, 0], [5.4, 0]], np.float32)
+    found = assign(points, centres, np.array([1, 1, 0]), means)
     assert found.labels.tolist() == [1, 1, 1]
-    np.testing.assert_allclose(found.margin, [1, 1 - 1 / 8, 0])
-    one = assign(np.zeros((1, 2), np.float32), centres[:2], np.array([0, 0]))
-    assert one.margin.tolist() == [1]
-    tie = assign(np.zeros((1, 2), np.float32), np.zeros((2, 2), np.float32), np.array([0, 1]))
-    assert tie.margin.tolist() == [0]
+    np.testing.assert_allclose(found.margin, [1 - 0.5 / 10, 1 - 1.5 / 8, 0], atol=1e-6)
 
 
 def test_likeness_is_the_mean_cosine_with_the_neighbours():

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from scrcl.engine.config import GraphConfig
-from scrcl.engine.report.figures import _middle, degree_bars, loss_curves, palette, scatter
+from scrcl.engine.report.figures import (
+    _middle,
+    degree_bars,
+    loss_curves,
+    merge_lines,
+    palette,
+    scatter,
+)
 from scrcl.engine.report.graph import graph_facts, graph_notes
 from scrcl.engine.report.layout import sample_cells, umap_layout
 
@@ -93,6 +100,17 @@ def test_what_is_not_as_it_should_be_is_noted(changes, said):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n", [2, 7, 130])
+def test_a_tree_is_drawn_with_its_names_however_many(n):
+    from scipy.cluster.hierarchy import linkage
+
+    tree = linkage(np.random.default_rng(0).normal(size=(n, 2)))
+    drawn = merge_lines(tree, [f"cluster{i}" for i in range(n)])
+    assert drawn.startswith("<svg")
+    assert drawn.count("<!-- cluster") == (n if n <= 100 else drawn.count("<!-- cluster")) > 0
+    assert ("<!-- (" in drawn) == (n > 100)
+
+
 def test_the_layout_is_a_function_of_the_seed_and_keeps_groups_apart():
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1], 60)

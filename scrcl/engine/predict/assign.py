@@ -4,8 +4,8 @@ A cell goes to the cluster of the nearest centre (of the micro-clusters that the
 clusters). Its confidence is the geometric mean of two numbers from 0 to 1; no label enters either:
 
 margin
-    ``1 - a / b``, with ``a`` the distance to the nearest centre of its cluster and ``b`` that to the
-    nearest centre of any other, in what was clustered. 0 on the border of two clusters.
+    ``1 - a / b``, with ``a`` the distance to the mean of its cluster and ``b`` that to the nearest mean of any
+    other, in what was clustered (`scrcl.engine.clusters.margin`). 0 on the border of two clusters.
 familiarity
     How alike the cell is to its nearest cells of the atlas: the mean cosine of their component scores,
     as the share of the atlas' own cells that are no more alike to theirs. Near 0 for cells of a kind that
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scrcl.engine.clusters.margin import BLOCK_VALUES, margins
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,13 +32,10 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Run
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["ATLAS_CELLS", "BLOCK_VALUES", "Assigned", "assign", "assign_cells", "likeness"]
+__all__ = ["ATLAS_CELLS", "Assigned", "assign", "assign_cells", "likeness"]
 
 ATLAS_CELLS = 20_000
 """Cells of the atlas, drawn uniformly, that familiarity is measured against."""
-
-BLOCK_VALUES = 4_000_000
-"""Values of neighbours' scores, or distances to centres, at a time."""
 
 
 class Assigned(NamedTuple):
@@ -52,11 +51,13 @@ def assign_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 
     there = atlas.opened(run)
     points = run.array("embed", run.config.cluster.on)
-    centres, owners = (np.array(there.array("cluster", name)) for name in ("centres", "owners"))
+    centres, owners, centroids = (
+        np.array(there.array("cluster", name)) for name in ("centres", "owners", "centroids")
+    )
     block_rows = max(BLOCK_VALUES // max(len(centres), points.shape[1]), 1)
     parts = []
     for start, stop in row_blocks(len(points), block_rows):
-        parts.append(assign(np.array(points[start:stop]), centres, owners))
+        parts.append(assign(np.array(points[start:stop]), centres, owners, centroids))
         release(points)
     labels, margin = (np.concatenate(values) for values in zip(*parts, strict=True))
     familiarity = _familiarity(there, run)
@@ -83,31 +84,27 @@ def assign_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def assign(points: FloatArray, centres: FloatArray, owners: IntArray) -> Assigned:
+def assign(
+    points: FloatArray, centres: FloatArray, owners: IntArray, centroids: FloatArray
+) -> Assigned:
     """Assign points to the cluster of the nearest centre; of equally near ones the first.
 
     Parameters
     ----------
-    points, centres
-        ndarrays of float32, shapes (n_points, n_dims) and (n_centres, n_dims).
+    points, centres, centroids
+        ndarrays of float32, shapes (n_points, n_dims), (n_centres, n_dims) and (n_clusters, n_dims).
     owners
         ndarray of int, shape (n_centres,): the cluster of each centre.
 
     Returns
     -------
     Assigned
-        The margin is 1 where there is one cluster alone, and 0 where both distances are.
+        The margin is that between the centroids of the clusters: `margins`.
     """
     from scipy.spatial.distance import cdist
 
-    apart = cdist(points, centres)
-    nearest = apart.argmin(axis=1)
-    labels = owners[nearest]
-    own = apart[np.arange(len(points)), nearest]
-    apart[labels[:, None] == owners] = np.inf
-    other = apart.min(axis=1)
-    margin = 1 - np.divide(own, other, out=np.ones(len(own)), where=other > 0)
-    return Assigned(labels.astype(np.int32), margin.astype(np.float32))
+    labels = owners[cdist(points, centres).argmin(axis=1)].astype(np.int32)
+    return Assigned(labels, margins(points, labels, centroids))
 
 
 def likeness(scores: FloatArray, points: FloatArray, ids: IntArray) -> NDArray[np.float32]:

@@ -34,6 +34,7 @@ _NEEDED = {
     "views/ax.npy": "embed",
     "cluster/centres.npy": "cluster",
     "cluster/owners.npy": "cluster",
+    "cluster/centroids.npy": "cluster",
 }
 """Files that new cells go by, and the stage that makes each again."""
 

@@ -15,8 +15,8 @@ from scrcl.engine.budget import (
     plan_budget,
     stage_needs,
 )
+from scrcl.engine.clusters.margin import BLOCK_VALUES
 from scrcl.engine.pipeline import index_bytes, shape_of
-from scrcl.engine.predict.assign import BLOCK_VALUES
 from scrcl.engine.predict.embed import LINK_VALUES
 from scrcl.engine.predict.neighbours import LOOK
 from scrcl.engine.sizes import format_bytes

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "palette", "scatter", "share_bars"]
+__all__ = ["degree_bars", "loss_curves", "merge_lines", "palette", "scatter", "share_bars"]
 
 _TABLEAU = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
@@ -25,6 +25,7 @@ _TABLEAU = (
 _MIDDLE_POINTS = 500
 _MOST_BARS = 60
 _SHOWN_SHARE = 0.995
+_MOST_LEAVES = 100
 
 
 def palette(n: int) -> list[str]:
@@ -112,6 +113,33 @@ def share_bars(values: FloatArray, name: str) -> str:
     axes.set_xlabel(name, fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    return _svg(figure)
+
+
+def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
+    """Lines of a merge tree with its leaves named, as SVG; heights by their root.
+
+    Parameters
+    ----------
+    tree
+        ndarray of float64, shape (n_leaves - 1, 4), as scipy writes linkage. Of more than 100 leaves the upper
+        part is drawn, with the number of leaves below in brackets.
+    """
+    from scipy.cluster.hierarchy import dendrogram
+
+    rows = np.array(tree, np.float64)
+    rows[:, 2] = np.sqrt(rows[:, 2])
+    drawn = dendrogram(
+        rows, p=_MOST_LEAVES, truncate_mode="lastp", labels=np.array(names), no_plot=True
+    )
+    figure, (axes,) = _figures(1, 7.2, 2.3)
+    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+        axes.plot(x, y, color=_TABLEAU[0], linewidth=1.2)
+    places = 5.0 + 10.0 * np.arange(len(drawn["ivl"]))
+    many = len(places) > _MOST_BARS // 2
+    axes.set_xticks(places, drawn["ivl"], rotation=90 if many else 0)
+    _plain(axes, "")
+    axes.set_ylim(bottom=0)
     return _svg(figure)
 
 

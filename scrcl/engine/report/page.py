@@ -22,7 +22,14 @@ class Page:
     facts
         Names and values of what went in and what was found.
     clusters
-        A row a cluster: ``name``, ``n_cells``, ``share``, ``markers``, ``colour``.
+        A row a cluster: ``name``, ``n_cells``, ``share``, ``confidence`` (median), ``n_unsure``, ``markers``,
+        ``colour``, and ``batch_entropy`` where batches are known.
+    tree
+        SVG, or None where there is one cluster.
+    confidence
+        SVG.
+    batches
+        Names and values of how far clusters follow batches; empty where there are none.
     umap, spatial
         Base64 PNG, or None where there is none.
     graph
@@ -44,6 +51,9 @@ class Page:
     title: str
     facts: Mapping[str, str]
     clusters: Sequence[Mapping[str, Any]]
+    tree: str | None
+    confidence: str
+    batches: Mapping[str, str]
     umap: str | None
     spatial: str | None
     graph: Mapping[str, str]

@@ -1,0 +1,1 @@
+"""Ways to the final clusters, a file each, and what is known of a clustering: its tree, how sure, by batch."""

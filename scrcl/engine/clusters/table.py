@@ -1,0 +1,24 @@
+"""The ways to the final clusters by name. A further one is a file beside, and its line in both lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from scrcl.engine.clusters.kmeans import by_kmeans
+from scrcl.engine.clusters.leiden import by_leiden
+from scrcl.engine.clusters.linkage import by_linkage
+from scrcl.engine.clusters.ward import by_ward
+
+if TYPE_CHECKING:
+    from scrcl.engine.clusters.protocol import Way
+
+__all__ = ["WAYS", "Method"]
+
+Method: TypeAlias = Literal["linkage", "ward", "kmeans", "leiden"]
+
+WAYS: dict[Method, Way] = {
+    "linkage": by_linkage,
+    "ward": by_ward,
+    "kmeans": by_kmeans,
+    "leiden": by_leiden,
+}

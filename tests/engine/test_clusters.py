@@ -1,0 +1,225 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import dendrogram, fcluster, is_valid_linkage, linkage
+from sklearn.metrics import adjusted_rand_score
+
+from scrcl.engine.cluster import cluster, find_clusters
+from scrcl.engine.clusters.agglomerate import agglomerate, merge_tree, summarise
+from scrcl.engine.clusters.inside import groups_inside
+from scrcl.engine.clusters.leiden import resolve
+from scrcl.engine.clusters.protocol import Spaces
+from scrcl.engine.clusters.table import WAYS, Method
+from scrcl.engine.clusters.tree import Hierarchy, linkage_matrix, united
+from scrcl.engine.config import ClusterConfig, load_config
+from scrcl.errors import InputError
+
+WAY_NAMES = sorted(WAYS)
+
+
+def blobs(sizes=(160, 90, 60, 30), *, n_dims=5, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    centres = rng.normal(scale=8, size=(len(sizes), n_dims))
+    points = (centres[truth] + rng.normal(size=(len(truth), n_dims))).astype(np.float32)
+    order = rng.permutation(len(truth))
+    return points[order], truth[order]
+
+
+def found_by(method, points, k, **options):
+    config = ClusterConfig(method=method, n_micro=40, **options)
+    return find_clusters(Spaces(points), k, config=config, seed=0)
+
+
+def nests(fine, coarse):
+    return len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
+
+
+def test_every_name_has_a_way():
+    assert set(Method.__args__) == set(WAYS)
+
+
+@pytest.mark.parametrize("method", WAY_NAMES)
+def test_each_way_finds_types_that_are_far_apart(method):
+    points, truth = blobs()
+    found = found_by(method, points, 4)
+    assert adjusted_rand_score(truth, found.labels) > 0.99
+    assert np.bincount(found.labels).tolist() == sorted(np.bincount(truth))[::-1]
+    assert found.notes == []
+    for name in ("labels", "owners"):
+        assert getattr(found, name).dtype == np.int32
+    means = [points[found.labels == k].mean(axis=0) for k in range(4)]
+    np.testing.assert_allclose(found.centroids, means, atol=1e-4)
+    assert found.sizes.sum() == len(points)
+    again = found_by(method, points, 4)
+    np.testing.assert_array_equal(again.labels, found.labels)
+
+
+@pytest.mark.parametrize("method", WAY_NAMES)
+def test_new_cells_go_where_the_nearest_centre_says(method):
+    from scipy.spatial.distance import cdist
+
+    points, _ = blobs()
+    found = found_by(method, points, 4)
+    assert np.mean(found.owners[cdist(points, found.centres).argmin(axis=1)] == found.labels) > 0.98
+
+
+@pytest.mark.parametrize("method", WAY_NAMES)
+def test_further_cuts_nest_in_one_tree_that_scipy_draws(method):
+    points, _ = blobs((90, 80, 70, 60, 50))
+    found = found_by(method, points, 5, also=(2, 3, 8))
+    assert {k: len(set(labels.tolist())) for k, labels in found.also.items()} == {2: 2, 3: 3, 8: 8}
+    assert nests(found.labels, found.also[3])
+    assert nests(found.also[3], found.also[2])
+    assert found.nested == {2: True, 3: True, 8: method != "kmeans"}
+    if method == "kmeans":
+        assert "run anew" in found.notes[0]
+    else:
+        assert nests(found.also[8], found.labels)
+    for tree, n in ((found.tree, 5), (found.group_tree, len(found.centres))):
+        assert is_valid_linkage(tree, throw=True)
+        assert len(tree) == n - 1
+        assert tree[-1, 3] == n
+        assert (np.diff(tree[:, 2]) >= 0).all()
+    assert sorted(dendrogram(found.tree, no_plot=True)["leaves"]) == list(range(5))
+    groups = fcluster(found.group_tree, 5, "maxclust")
+    if len(set(groups)) == 5:  # scipy cuts by height, and heights may tie
+        assert adjusted_rand_score(groups, found.owners) == 1
+
+
+@given(seed=st.integers(0, 100), k=st.integers(1, 5), more=st.integers(0, 12))
+@settings(deadline=None)
+def test_every_cut_nests_in_the_clusters_whatever_they_are(seed, k, more):
+    rng = np.random.default_rng(seed)
+    groups = summarise(rng.normal(size=(60, 3)), np.r_[np.arange(20), rng.integers(20, size=40)])
+    owners = np.r_[np.arange(k), rng.integers(k, size=20 - k)]
+    tree = Hierarchy(groups, owners, size_power=0.5, spreads=True)
+    np.testing.assert_array_equal(tree.cut(k, smallest=3), owners)
+    n = min(k + more, 20)
+    fine = tree.cut(n, smallest=3)
+    assert len(set(fine.tolist())) == n
+    assert nests(fine, owners)
+    coarse = tree.cut(max(k - 1, 1), smallest=3)
+    assert nests(owners, coarse)
+
+
+def test_parts_of_a_cluster_are_no_strays():
+    points, _ = blobs((100, 100, 2), n_dims=2)
+    groups = summarise(points, np.arange(202))
+    owners = agglomerate(groups, 2, size_power=0.0, smallest=5)
+    tree = Hierarchy(groups, owners, size_power=0.0, spreads=True)
+    assert np.bincount(tree.cut(4, smallest=5)).min() >= 5
+    assert np.bincount(tree.cut(4, smallest=1)).min() < 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_spreads_the_tree_of_cells_is_wards(seed):
+    points = np.random.default_rng(seed).normal(size=(50, 4))
+    theirs = linkage(points, "ward")
+    mine = merge_tree(summarise(points, np.arange(50)), size_power=1.0, spreads=False)
+    np.testing.assert_allclose(np.sqrt(2 * mine.costs), theirs[:, 2], rtol=1e-6)
+    matrix = linkage_matrix(mine)
+    np.testing.assert_array_equal(matrix[:, [0, 1, 3]], theirs[:, [0, 1, 3]])
+
+
+def test_ward_of_groups_counts_every_cell():
+    points = np.random.default_rng(4).normal(size=(60, 3))
+    labels = np.repeat(np.arange(12), 5)
+    merges = merge_tree(summarise(points, labels), size_power=1.0, spreads=False)
+    parts = {i: points[labels == i] for i in range(12)}
+
+    def squares(cells):
+        return ((cells - cells.mean(axis=0)) ** 2).sum()
+
+    for (i, j), cost in zip(merges.pairs, merges.costs, strict=True):
+        both = np.concatenate([parts[i], parts[j]])
+        assert cost == pytest.approx(squares(both) - squares(parts[i]) - squares(parts[j]))
+        parts[i] = both
+
+
+def test_summaries_of_clusters_are_those_of_their_cells():
+    rng = np.random.default_rng(5)
+    points, labels = rng.normal(size=(80, 3)), np.arange(80) % 10
+    owners = np.arange(10) % 3
+    mine, true = united(summarise(points, labels), owners), summarise(points, owners[labels])
+    for name in ("centroids", "sizes", "spreads"):
+        np.testing.assert_allclose(getattr(mine, name), getattr(true, name))
+
+
+def test_spherical_clusters_are_directions():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 50)
+    directions = np.array([[1, 0, 0], [0.8, 0.6, 0], [0.8, 0, 0.6]])[truth]
+    directions = directions + rng.normal(scale=0.03, size=(150, 3))
+    points = (directions * rng.uniform(0.2, 9, size=(150, 1))).astype(np.float32)
+    assert adjusted_rand_score(truth, found_by("kmeans", points, 3, spherical=True).labels) == 1
+    assert adjusted_rand_score(truth, found_by("kmeans", points, 3).labels) < 0.7
+
+
+def test_more_runs_of_kmeans_are_better():
+    points = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
+
+    def objective(n_init):
+        found = found_by("kmeans", points, 12, n_init=n_init)
+        return ((points - found.centroids[found.labels]) ** 2).sum()
+
+    assert objective(12) < 0.98 * objective(1)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 12])
+def test_the_resolution_is_found_by_bisection(k):
+    tried = []
+
+    def communities(resolution):
+        tried.append(resolution)
+        return np.arange(60) % max(min(int(10 * resolution), 30), 1)
+
+    found = resolve(communities, k, smallest=2)
+    assert found.n_found == k
+    assert len(tried) <= 24
+
+
+def test_a_number_that_leiden_cannot_meet_is_told():
+    found = resolve(lambda resolution: np.arange(40) % (2 if resolution < 3 else 6), 4, smallest=2)
+    assert found.n_found == 6
+    points = np.concatenate([blobs((60, 60, 60))[0]])
+    said = found_by("leiden", points, 2)
+    assert said.labels.max() + 1 == 3
+    assert "no resolution with 2 communities; 3 are there" in said.notes[0]
+
+
+def test_of_many_cells_leiden_looks_at_a_sample():
+    points, truth = blobs((400, 300, 200))
+    found = found_by("leiden", points, 3, auto_cells=300)
+    assert adjusted_rand_score(truth, found.labels) > 0.99
+    assert len(found.labels) == 900
+
+
+def test_groups_lie_inside_clusters():
+    points, truth = blobs()
+    groups, centres, owners = groups_inside(points, truth, 30, seed=0)
+    assert 25 <= len(centres) <= 35
+    np.testing.assert_array_equal(owners[groups], truth)
+
+
+def test_labels_alone_are_those_of_the_clustering():
+    points, _ = blobs()
+    config = ClusterConfig(n_micro=40)
+    np.testing.assert_array_equal(
+        cluster(points, 4, config=config, seed=0), found_by("linkage", points, 4).labels
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("cluster.spherical=true", r"spherical must go with cluster.method = kmeans; got linkage"),
+        ("cluster.also=[3,3]", r"each number once; got \[3, 3\]"),
+        ("cluster.also=[1]", "cluster.also"),
+        ("cluster.method=magic", "cluster.method must be"),
+    ],
+)
+def test_settings_without_meaning_are_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        load_config(settings=[setting])

@@ -101,7 +101,7 @@ def test_clusters_that_do_not_survive_are_told(tmp_path):
     result, record = run(adata, tmp_path / "out", refine=239, reporter=heard)
     n_lost = record["n_clusters_unrefined"] - record["n_clusters"]
     assert n_lost > 0
-    told = f"{n_lost} went into those around when labels were refined"
+    told = f"{n_lost} clusters went into those around when labels were refined"
     assert any(told in note for note in heard.notes)
     assert told in result.report_path.read_text()
     obs = anndata.read_h5ad(result.result_path).obs

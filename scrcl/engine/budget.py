@@ -97,8 +97,9 @@ learned from."""
 COMMUNITY_BYTES = 150
 """Of a neighbour of a cell whose communities are found, in two graphs over each other; 50 measured of one."""
 
-CLUSTERED_BYTES = 28
-"""Of a cell while it is clustered: its group and distance, from k-means and renamed, its cluster and confidence."""
+CLUSTERED_BYTES = 56
+"""Of a cell while it is clustered: its group and distance, from k-means and renamed, its cluster and confidence; as
+much again for the clustering beside the first that is looked at."""
 
 MIXED_BYTES = 48
 """Of a cell while its cluster is compared with its batch."""

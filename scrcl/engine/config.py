@@ -165,6 +165,12 @@ class ClusterConfig(_Settings):
     n_micro: int = Field(
         300, ge=2, description="Micro-clusters, at least, that linkage and ward merge."
     )
+    restarts: int = Field(
+        8,
+        ge=1,
+        description="Clusterings by linkage or ward, each from micro-clusters of its own, of which the labels are "
+        "the consensus; 1: the first.",
+    )
     n_init: int = Field(10, ge=1, description="Runs of kmeans, of which the best is kept.")
     spherical: bool = Field(
         False, description="With kmeans: cluster directions, whatever the length of rows."
@@ -181,10 +187,13 @@ class ClusterConfig(_Settings):
         description="Smallest cluster that is left, but by kmeans, where the tree allows it.",
     )
     resolution: float = Field(
-        0.6, gt=0, description="Leiden resolution behind `n_clusters = auto`."
+        0.5, gt=0, description="Leiden resolution behind `n_clusters = auto`."
     )
     smallest_share: float = Field(
-        0.005, ge=0, lt=1, description="Smallest share of cells that counts as a cluster in `auto`."
+        0.02,
+        ge=0,
+        lt=1,
+        description="Smallest share of cells that counts as a cluster in `auto`; less where clusters are many.",
     )
     auto_cells: int = Field(
         20_000,

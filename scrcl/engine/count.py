@@ -2,7 +2,8 @@
 
 Communities (Leiden, modularity) of two neighbour graphs laid over each other: that of the principal
 components, which training has not touched, and that of the embedding. Communities too small to
-be told from noise are not counted. Both graphs are built on a sample, so the work has a bound.
+be told from noise are not counted: those below a share of the cells, or, where communities are many, of
+their mean size. Both graphs are built on a sample, so the work has a bound.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrcl.engine.config import ClusterConfig
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["count_clusters"]
 
 _SMALLEST_CELLS = 10
+
+_SMALLEST_OF_MEAN = 0.3
+"""Share of the mean community; below ``smallest_share`` from some 15 communities on, so K has no bound."""
 
 
 def count_clusters(
@@ -47,5 +51,11 @@ def count_clusters(
     graph = sum(neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
     sizes = np.bincount(communities(config.resolution))
-    smallest = max(_SMALLEST_CELLS, config.smallest_share * len(cells))
-    return max(int((sizes >= smallest).sum()), 2)
+    return max(_fair(sizes, config.smallest_share), 2)
+
+
+def _fair(sizes: IntArray, smallest_share: float) -> int:
+    """Return how many communities are large enough to count."""
+    n_cells, seen = int(sizes.sum()), sizes[sizes >= _SMALLEST_CELLS]
+    share = min(smallest_share, _SMALLEST_OF_MEAN / max(len(seen), 1))
+    return int((seen >= share * n_cells).sum())

@@ -7,12 +7,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from scrcl.engine.cluster import cluster, find_clusters
 from scrcl.engine.clusters.agglomerate import agglomerate, merge_tree, summarise
+from scrcl.engine.clusters.consensus import agreed, parted
 from scrcl.engine.clusters.inside import groups_inside
 from scrcl.engine.clusters.leiden import resolve
 from scrcl.engine.clusters.protocol import Spaces
 from scrcl.engine.clusters.table import WAYS, Method
 from scrcl.engine.clusters.tree import Hierarchy, linkage_matrix, united
 from scrcl.engine.config import ClusterConfig, load_config
+from scrcl.engine.count import count_clusters
 from scrcl.errors import InputError
 
 WAY_NAMES = sorted(WAYS)
@@ -223,3 +225,48 @@ def test_labels_alone_are_those_of_the_clustering():
 def test_settings_without_meaning_are_refused(setting, message):
     with pytest.raises(InputError, match=message):
         load_config(settings=[setting])
+
+
+def test_distance_between_groups_is_the_share_of_views_that_part_their_cells():
+    from scipy.spatial.distance import cdist
+
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([np.arange(6), rng.integers(0, 6, 94)])
+    views = [rng.integers(0, k, 100) for k in (2, 3, 5)]
+    parting = np.mean([labels[:, None] != labels[None, :] for labels in views], axis=0)
+    found = parted(groups, iter(views))
+    between = cdist(found.centroids, found.centroids, "sqeuclidean")
+    between += found.spreads[:, None] + found.spreads[None, :]
+    for i in range(6):
+        for j in range(6):
+            if i != j:  # of one group with itself, pairs of a cell with itself are in the mean
+                expected = parting[np.ix_(groups == i, groups == j)].mean()
+                assert between[i, j] == pytest.approx(expected)
+
+
+def test_a_view_alone_is_outvoted():
+    truth = np.repeat([0, 1, 2], 20)
+    strange = np.tile([0, 1, 2], 20)
+    groups = np.arange(60) // 2
+    owners = agreed(groups, [truth, strange, (truth + 1) % 3], 3, smallest=1)
+    assert adjusted_rand_score(truth, owners[groups]) == 1
+
+
+def test_restarts_make_labels_hang_less_on_the_seed():
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(600, 4)).astype(np.float32)  # no clusters: any cut is chance
+
+    def agreement(restarts):
+        config = ClusterConfig(n_micro=40, restarts=restarts)
+        found = [cluster(points, 4, config=config, seed=seed) for seed in range(4)]
+        return np.mean([adjusted_rand_score(a, b) for i, a in enumerate(found) for b in found[:i]])
+
+    assert agreement(12) > agreement(1) + 0.05
+
+
+@pytest.mark.parametrize(("n_types", "n_strays"), [(4, 3), (40, 3)])
+def test_auto_counts_types_however_many_and_not_strays(n_types, n_strays):
+    sizes = [60 * 40 // n_types] * n_types + [4] * n_strays
+    points, _ = blobs(sizes, n_dims=12)
+    counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(), seed=0)
+    assert counted == pytest.approx(n_types, abs=n_types // 10)

@@ -55,6 +55,12 @@ def _refinement() -> dict[str, tuple[str, ...]]:
     betas: dict[str, tuple[str, ...]] = {
         f"beta {beta:g}": (f"train.beta={beta}",) for beta in (1e-2, 1e-1, 1.0, 10.0)
     }
+    fewer = {
+        f"beta {beta:g}, {far} negatives": (f"train.beta={beta}", f"train.cvc_negatives={far}")
+        for beta in (1e-2, 1e-1)
+        for far in (64, 256)
+    }
+    betas |= fewer
     of_z = {f"Z, {name}": ("cluster.on=refined", *beta) for name, beta in betas.items()}
     return {
         "Z": ("cluster.on=refined",),
@@ -99,7 +105,8 @@ def _model() -> dict[str, tuple[str, ...]]:
 
 def _clustering() -> dict[str, tuple[str, ...]]:
     return {
-        **_each("by", "cluster.method", ("kmeans", "linkage")),
+        **_each("by", "cluster.method", ("kmeans", "linkage", "ward")),
+        **_each("restarts", "cluster.restarts", (1, 4, 8, 16)),
         **_each("size power", "cluster.size_power", (0.0, 0.25, 0.5, 0.75, 1.0)),
         **_each("micro-clusters", "cluster.n_micro", (100, 300, 1000)),
     }

@@ -29,7 +29,8 @@ SAID = """\
 Means over seeds {seeds}, at the true K. What training reads is made once, with seed 0: seeds differ in weights, batches
 and final clusters. `two MLPs`: the graph view's encoder sees each cell alone, the losses keep their graph. `two GCNs`:
 the first view's input is propagated over the graph, which is a GCN of one layer, or one of two layers with nothing
-between them. `Z`: clusters of the refined embedding. Labels of tissues are not refined by the spots around. Rows of all runs: the `.jsonl` file beside this one."""
+between them. `Z`: clusters of the refined embedding. Labels of tissues are not refined by the spots around. Rows of
+all runs: the `.jsonl` file beside this one."""
 
 
 def _report(rows: list[dict[str, Any]], args: argparse.Namespace, told: list[str]) -> str:

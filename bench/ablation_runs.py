@@ -86,7 +86,7 @@ def runs(path: Path, variations: list[Variation], seeds: list[int]) -> Iterator[
         for variation in variations:
             config = variation.config(n_clusters=k, seed=seed, spatial=spatial, device="cpu")
             found = made.embedded(config, two_mlps=variation.two_mlps)
-            points = found.points[config.cluster.on]
+            points = found.points[config.clustered_on]
             clusters = cluster(points, k, config=config.cluster, seed=seed)
             scores = score(clusters, labels[made.inputs(config)[1]])
             yield {
@@ -126,4 +126,5 @@ def _embed(inputs: Inputs, config: RunConfig, *, two_mlps: bool) -> _Embedded:
         embed_all(state.model, seen, Path(folder))
         files = {"embedding": EMBEDDING, "refined": REFINED}
         points = {name: np.load(Path(folder) / file) for name, file in files.items()}
+        points["graph_view"] = np.ascontiguousarray(points["embedding"][:, config.train.dim :])
     return _Embedded(points, state.step, time.perf_counter() - start)

@@ -15,10 +15,11 @@ import numpy as np
 
 from bench.sample_accuracy import LABELS, inputs_before_training
 from scrcl.engine.cluster import cluster
+from scrcl.engine.clustered import add_clustered
 from scrcl.engine.config import RunConfig, load_config
 from scrcl.engine.evaluate import score
 from scrcl.train.batch import BatchSource
-from scrcl.train.infer import EMBEDDING, REFINED, embed_all
+from scrcl.train.infer import embed_all
 from scrcl.train.loop import train
 from scrcl.train.schedule import schedule_of
 from scrcl.train.state import TrainState
@@ -65,8 +66,8 @@ def _clusters(model: ScRCL, inputs: Inputs, config: RunConfig) -> Any:
     training = model.training
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         embed_all(model, inputs, Path(folder))
-        name = EMBEDDING if config.cluster.on == "embedding" else REFINED
-        points = np.load(Path(folder) / name)
+        add_clustered(Path(folder), config, block_rows=65_536)
+        points = np.load(Path(folder) / f"{config.clustered_on}.npy")
     model.train(training)
     assert isinstance(config.n_clusters, int)
     return cluster(points, config.n_clusters, config=config.cluster, seed=config.seed)

@@ -19,6 +19,7 @@ from bench import (
     reduce,
     reduce_decode,
     reduce_peers,
+    resampled,
     sample,
     sample_speed,
     scale,
@@ -518,3 +519,24 @@ def test_gradients_of_larger_batches_are_nearer_to_the_full_one_and_sampled_ones
             assert 0.8 < small < large <= 1
             assert cosine[steps, 60, 10, means] < small
     assert all(row["bias"] < 0.02 for row in rows if row["negatives"] == "sampled")
+
+
+def test_resampled_versions_are_what_they_are_called():
+    cells = make_cells()
+    sizes = cells.obs["cell_type"].value_counts()
+    found = dict(resampled.versions(cells, seed=0))
+    assert set(found) == {"half", "flat", "steep", "thin"}  # of four types, none is left out
+    assert 0.4 < found["half"].n_obs / cells.n_obs < 0.6
+    assert 0.45 < found["thin"].X.sum() / cells.X.sum() < 0.55
+    uneven = {name: one.obs["cell_type"].value_counts() for name, one in found.items()}
+    assert uneven["steep"].std() / uneven["steep"].mean() > sizes.std() / sizes.mean()
+    assert all((counts >= resampled.LEAST_CELLS).all() for counts in uneven.values())
+
+
+def test_resampled_files_leave_tissues_out_and_can_be_read(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_cells().write_h5ad(tmp_path / "data" / "plain.h5ad")
+    make_cells(spatial=True).write_h5ad(tmp_path / "data" / "tissue.h5ad")
+    resampled.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "made")])
+    names = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert names == [f"plain__{name}.h5ad" for name in ("flat", "half", "steep", "thin")]

@@ -102,7 +102,7 @@ def collect(run: Run) -> Annotations:
             },
         },
         obsm={
-            "X_scrcl": run.array("embed", run.config.cluster.on),
+            "X_scrcl": run.array("embed", run.config.clustered_on),
             "X_pca": run.array("reduce", "scores"),
         },
         obsp={

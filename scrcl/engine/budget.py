@@ -129,6 +129,8 @@ class Shape:
         Of the neighbours, those in the tissue, where others by expression are beside them.
     refining
         Clusters are refined by the spots around.
+    graph_view
+        E^g is written by itself, to be clustered.
     batch_cells, n_drawn, stop_cells
         Seed cells of a batch, cells drawn beside them as negatives, and the sample that tells when to stop.
     by_genes
@@ -156,6 +158,7 @@ class Shape:
     index_bytes: int = 0
     n_near: int = 0
     refining: bool = False
+    graph_view: bool = False
     by_genes: bool = False
     gram: bool = True
     n_also: int = 0
@@ -324,7 +327,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             + 2 * min(4 * n * shape.dim, SMALL_MAP_BYTES)
             + int(min(4 * n * edges, SMALL_MAP_BYTES)),
             dense,
-            8 * n * (shape.dim + shape.refined_dim),
+            n * (8 * (shape.dim + shape.refined_dim) + 4 * shape.dim * shape.graph_view),
         ),
         "cluster": Need(
             # Annotations are there for a moment, where they tell the slices.

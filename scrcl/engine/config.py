@@ -159,8 +159,10 @@ class ClusterConfig(_Settings):
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Further numbers of clusters, cut from the same tree where it has so many."
     )
-    on: Literal["embedding", "refined"] = Field(
-        "embedding", description="Cluster E = [E^m | E^g], or Z = [Z^m | Z^g] (Eq. 11)."
+    on: Literal["auto", "embedding", "graph_view", "refined"] = Field(
+        "auto",
+        description="Cluster E = [E^m | E^g], E^g alone (graph_view), or Z = [Z^m | Z^g] (Eq. 11); auto: E^g with "
+        "spatial, where E^m knows nothing of the tissue, else E.",
     )
     n_micro: int = Field(
         300, ge=2, description="Micro-clusters, at least, that linkage and ward merge."
@@ -339,6 +341,13 @@ class RunConfig(_Settings):
                 "searched exactly, by a tree: leave it out."
             )
             raise ValueError(message)
+
+    @property
+    def clustered_on(self) -> Literal["embedding", "graph_view", "refined"]:
+        """What is clustered, and is ``obsm["X_scrcl"]``: the name of a file of the stage ``embed``."""
+        if self.cluster.on == "auto":
+            return "graph_view" if self.spatial else "embedding"
+        return self.cluster.on
 
     @property
     def refined_by(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import write_json
+from scrcl.engine.clustered import add_clustered
 from scrcl.engine.device import deterministic, resolve_device
 from scrcl.engine.domains import refined
 from scrcl.errors import StoreError, TrainingError
@@ -132,6 +133,7 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
         device=resolve_device(run.config.device, run.ranks.local),
         on_rows=run.count("embed", inputs.graph.n),
     )
+    add_clustered(folder, run.config, block_rows=run.budget.dense_block_rows)
     return {"n_cells": inputs.graph.n}
 
 
@@ -143,7 +145,7 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.engine.count import count_clusters
 
     config, seed = run.config, run.config.seed
-    points = run.array("embed", config.cluster.on)
+    points = run.array("embed", config.clustered_on)
     scores = run.array("reduce", "scores")
     n_neighbors = config.graph.n_neighbors
     n_clusters = config.n_clusters

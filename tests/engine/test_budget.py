@@ -144,6 +144,11 @@ def test_refining_and_graphs_of_both_kinds_are_counted():
     assert mixed.disk_bytes == plain["graph"].disk_bytes + 4 * 15 * ATLAS.n_cells
 
 
+def test_the_graph_view_by_itself_is_counted():
+    more = stage_needs(replace(ATLAS, graph_view=True))["embed"].disk_bytes
+    assert more - stage_needs(ATLAS)["embed"].disk_bytes == 4 * ATLAS.dim * ATLAS.n_cells
+
+
 def test_further_clusterings_batches_and_communities_are_counted():
     plain = stage_needs(ATLAS)["cluster"]
     also = stage_needs(replace(ATLAS, n_also=3))["cluster"]

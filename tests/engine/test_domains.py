@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
-from scrcl.engine.config import load_config
+from scrcl.engine.cluster import cluster
+from scrcl.engine.config import ClusterConfig, load_config
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.pipeline import run_matrix
 from scrcl.errors import InputError
@@ -169,3 +170,18 @@ def test_without_slices_told_apart_copies_vote_on_each_other(tmp_path):
     both.obs["slice"] = pd.Categorical(["a", "b"] * 240)
     _, apart = run(both, tmp_path / "apart", sample_key="slice")
     assert together["coherence"] != apart["coherence"]
+
+
+@pytest.mark.parametrize(("on", "first", "last"), [("auto", 16, 32), ("embedding", 0, 32)])
+def test_domains_are_those_of_the_graph_view_unless_all_of_e_is_asked_for(
+    tmp_path, on, first, last
+):
+    adata = make_cells(spatial=True)
+    overrides = {"cluster": {"on": on, "refine_labels": 0}}
+    result, _ = run(adata, tmp_path / "out", overrides=overrides)
+    embedding = np.load(tmp_path / "out" / "stages" / "embed" / "embedding.npy")
+    written = anndata.read_h5ad(result.result_path)
+    np.testing.assert_array_equal(written.obsm["X_scrcl"], embedding[:, first:last])
+    points = np.ascontiguousarray(embedding[:, first:last])
+    own = cluster(points, 4, config=ClusterConfig(), seed=0)
+    np.testing.assert_array_equal(written.obs["scrcl"].cat.codes, own)

@@ -26,7 +26,7 @@ def leave(run: Run, found: Clusters, folder: Path) -> dict[str, Any]:
     Files are named as the fields of `Clusters`; ``k8.npy`` has the labels of 8 clusters of ``cluster.also``, and
     ``confidence.npy`` float32 values.
     """
-    points = run.array("embed", run.config.cluster.on)
+    points = run.array("embed", run.config.clustered_on)
     for name in _ARRAYS:
         np.save(folder / f"{name}.npy", getattr(found, name))
     for k, labels in found.also.items():

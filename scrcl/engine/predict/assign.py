@@ -50,7 +50,7 @@ def assign_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.graph.rows import release, row_blocks
 
     there = atlas.opened(run)
-    points = run.array("embed", run.config.cluster.on)
+    points = run.array("embed", run.config.clustered_on)
     centres, owners, centroids = (
         np.array(there.array("cluster", name)) for name in ("centres", "owners", "centroids")
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.clustered import add_clustered
 from scrcl.engine.device import resolve_device
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
             for array in (inputs.x, inputs.ax, ids, squared):
                 release(array)
             advance(stop - start)
+    add_clustered(folder, config, block_rows=65_536)
     return {"n_cells": n_cells, "mean_neighbors": n_links / n_cells}
 
 

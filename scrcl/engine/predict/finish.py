@@ -74,7 +74,7 @@ def _write_result(atlas: Atlas, run: Run) -> str:
     for key, array in CONFIDENCE.items():
         obs[key] = np.asarray(run.array("cluster", array))
     obsm = {
-        "X_scrcl": run.array("embed", run.config.cluster.on),
+        "X_scrcl": run.array("embed", run.config.clustered_on),
         "X_pca": run.array("reduce", "scores"),
     }
     x_bytes = 8 * stats.n_nonzero if run.config.keep_x else 0

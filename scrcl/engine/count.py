@@ -1,9 +1,10 @@
 """How many clusters there are, from the cells alone.
 
 Communities (Leiden, modularity) of two neighbour graphs laid over each other: that of the principal
-components, which training has not touched, and that of the embedding. Communities too small to
-be told from noise are not counted: those below a share of the cells, or, where communities are many, of
-their mean size. Both graphs are built on a sample, so the work has a bound.
+components, which training has not touched, and that of the embedding; for domains of a tissue that
+of the embedding alone. Communities too small to be told from noise are not counted: those below a
+share of the cells, or, where communities are many, of their mean size. Graphs are built on a
+sample, so the work has a bound.
 """
 
 from __future__ import annotations

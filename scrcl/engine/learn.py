@@ -150,8 +150,12 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     n_neighbors = config.graph.n_neighbors
     n_clusters = config.n_clusters
     if n_clusters == "auto":
+        # Components of cells tell types; of domains, which join types, they know nothing.
         n_clusters = count_clusters(
-            [scores, points], n_neighbors=n_neighbors, config=config.cluster, seed=seed
+            [points] if config.spatial else [scores, points],
+            n_neighbors=n_neighbors,
+            config=config.cluster,
+            seed=seed,
         )
     spaces = Spaces(points, scores, run.graph("graph"), n_neighbors)
     found = find_clusters(spaces, n_clusters, config=config.cluster, seed=seed)

@@ -270,3 +270,28 @@ def test_auto_counts_types_however_many_and_not_strays(n_types, n_strays):
     points, _ = blobs(sizes, n_dims=12)
     counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(), seed=0)
     assert counted == pytest.approx(n_types, abs=n_types // 10)
+
+
+def test_further_clusterings_of_a_sample_agree_with_those_of_all_cells(monkeypatch):
+    from scrcl.engine.clusters import linkage as by_linkage
+
+    points, truth = blobs((900, 500, 300, 40), n_dims=6)
+    whole = found_by("linkage", points, 4)
+    looked_at = []
+    kmeans = by_linkage.kmeans
+    monkeypatch.setattr(by_linkage, "VIEW_CELLS", 400)
+    monkeypatch.setattr(
+        by_linkage, "kmeans", lambda p, *a, **k: looked_at.append(len(p)) or kmeans(p, *a, **k)
+    )
+    some = found_by("linkage", points, 4)
+    assert looked_at[0] == len(points)
+    assert len(looked_at) == 8
+    assert all(400 <= n <= 440 for n in looked_at[1:])
+    assert adjusted_rand_score(whole.labels, some.labels) > 0.99
+    assert adjusted_rand_score(truth, some.labels) > 0.99
+    np.testing.assert_array_equal(some.sizes, np.bincount(whole_groups(points)))
+
+
+def whole_groups(points):
+    config = ClusterConfig(n_micro=40, restarts=1)
+    return WAYS["linkage"](Spaces(points), 4, config=config, seed=0).groups

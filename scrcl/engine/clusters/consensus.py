@@ -8,6 +8,7 @@ groups of cells and not on pairs of cells, so in linear time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,12 @@ __all__ = ["agreed", "parted"]
 
 
 def agreed(
-    groups: IntArray, views: Iterable[IntArray], n_clusters: int, *, smallest: int
+    groups: IntArray,
+    views: Iterable[IntArray],
+    n_clusters: int,
+    *,
+    smallest: int,
+    sizes: FloatArray | None = None,
 ) -> NDArray[np.int32]:
     """Merge groups of cells to ``n_clusters``, first those that the fewest views part.
 
@@ -37,13 +43,18 @@ def agreed(
         Clusterings of the same cells, shape (n_cells,) each; read one at a time.
     smallest
         Cells of the smallest cluster, where the tree allows it.
+    sizes
+        Shape (n_groups,): cells of each group, where those that are given are a sample with cells of every group.
 
     Returns
     -------
     ndarray of int32, shape (n_groups,)
         0 .. n_clusters - 1.
     """
-    return agglomerate(parted(groups, views), n_clusters, size_power=0, smallest=smallest)
+    found = parted(groups, views)
+    if sizes is not None:
+        found = replace(found, sizes=np.asarray(sizes, np.float64))
+    return agglomerate(found, n_clusters, size_power=0, smallest=smallest)
 
 
 def parted(groups: IntArray, views: Iterable[IntArray]) -> MicroClusters:

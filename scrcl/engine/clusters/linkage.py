@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrcl._random import derive_seed
+import numpy as np
+
+from scrcl._random import derive_seed, stream
 from scrcl.engine.clusters.agglomerate import agglomerate, summarise
 from scrcl.engine.clusters.consensus import agreed
 from scrcl.engine.clusters.kmeans import without_empty
@@ -18,16 +20,20 @@ from scrcl.graph.kmeans import kmeans
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from scrcl.engine.clusters.agglomerate import MicroClusters
     from scrcl.engine.clusters.protocol import Spaces
     from scrcl.engine.config import ClusterConfig
     from scrcl.graph.kmeans import KMeans
-    from scrcl.typing import IntArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["by_linkage", "merged"]
+
+VIEW_CELLS = 100_000
+"""Cells of each further clustering: some hundreds for a group, whose share in each cluster is all that is asked."""
+VIEW_CELLS_OF_GROUP = 64
+"""Cells that a centroid of theirs is trained by, at most; training takes longer than all else at a million cells."""
 
 
 def by_linkage(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Grouping:
@@ -51,12 +57,16 @@ def merged(
     Micro-clusters are a quarter of the cells at most: smaller groups say nothing of their spread. Those of the first
     clustering are the groups that are returned.
     """
-    points = spaces.points
+    points, n_cells = spaces.points, len(spaces.points)
     n_micro = max(min(max(config.n_micro, 3 * n_clusters), len(points) // 4), n_clusters)
 
-    def once(seed: int) -> tuple[KMeans, MicroClusters, NDArray[np.int32]]:
+    def once(
+        points: FloatArray, seed: int, trained_by: int
+    ) -> tuple[KMeans, MicroClusters, NDArray[np.int32]]:
         found = without_empty(
-            kmeans(points, n_micro, seed=seed, n_init=1, n_iter=15, max_points_per_centroid=256)
+            kmeans(
+                points, n_micro, seed=seed, n_init=1, n_iter=15, max_points_per_centroid=trained_by
+            )
         )
         summary = summarise(points, found.labels)
         owners = agglomerate(
@@ -64,19 +74,38 @@ def merged(
             min(n_clusters, len(found.centroids)),
             size_power=size_power,
             spreads=spreads,
-            smallest=config.smallest_cells,
+            smallest=max(config.smallest_cells * len(points) // n_cells, 1),
         )
         return found, summary, owners
 
-    first, summary, owners = once(seed)
+    first, summary, owners = once(points, seed, 256)
     if config.restarts > 1:
+        cells = _viewed(first.labels, seed)
+        some = points if len(cells) == len(points) else np.asarray(points[cells])
+        groups = first.labels[cells]
 
         def views() -> Iterator[IntArray]:
-            yield owners[first.labels]
+            yield owners[groups]
             for restart in range(1, config.restarts):
-                again, _, merged = once(derive_seed(seed, "cluster.restart", restart))
+                again, _, merged = once(
+                    some, derive_seed(seed, "cluster.restart", restart), VIEW_CELLS_OF_GROUP
+                )
                 yield merged[again.labels]
 
-        n_found = min(n_clusters, len(first.centroids))
-        owners = agreed(first.labels, views(), n_found, smallest=config.smallest_cells)
+        owners = agreed(
+            groups,
+            views(),
+            min(n_clusters, len(first.centroids)),
+            smallest=config.smallest_cells,
+            sizes=summary.sizes,
+        )
     return Grouping(first.labels, first.centroids, owners, size_power, spreads, summary)
+
+
+def _viewed(groups: IntArray, seed: int) -> IntArray:
+    """Return the cells that further clusterings are of, ascending: a sample, and a cell of each group."""
+    n_cells = len(groups)
+    if n_cells <= VIEW_CELLS:
+        return np.arange(n_cells)
+    drawn = stream(seed, "cluster.views").choice(n_cells, VIEW_CELLS, replace=False)
+    return np.union1d(drawn, np.unique(groups, return_index=True)[1])

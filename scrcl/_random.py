@@ -13,8 +13,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
-__all__ = ["derive_seed", "stream", "torch_stream"]
+__all__ = ["derive_seed", "drawn_rows", "stream", "torch_stream"]
 
 
 def derive_seed(seed: int, name: str, *counters: int) -> int:
@@ -26,6 +27,13 @@ def derive_seed(seed: int, name: str, *counters: int) -> int:
 def stream(seed: int, name: str, *counters: int) -> np.random.Generator:
     """Return the NumPy generator of the stream ``name``, for example ``stream(0, "io.plan", epoch)``."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, name, *counters)))
+
+
+def drawn_rows(n_rows: int, n_most: int, seed: int, name: str) -> NDArray[np.int64]:
+    """Return rows to look at, ascending: all, or ``n_most`` drawn uniformly from the stream ``name``."""
+    if n_rows <= n_most:
+        return np.arange(n_rows)
+    return np.sort(stream(seed, name).choice(n_rows, n_most, replace=False))
 
 
 def torch_stream(

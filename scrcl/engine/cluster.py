@@ -17,7 +17,7 @@ from scrcl.engine.clusters.tree import Hierarchy, united
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.engine.clusters.protocol import Grouping
+    from scrcl.engine.clusters.protocol import Choice, Grouping
     from scrcl.engine.config import ClusterConfig
     from scrcl.typing import FloatArray, IntArray
 
@@ -47,6 +47,8 @@ class Clusters(NamedTuple):
     """Whether these are cuts of the tree"""
     notes: list[str]
     """What the user should know"""
+    choice: Choice | None
+    """What `cluster.method` took, where it chose"""
 
 
 def cluster(points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int) -> IntArray:
@@ -95,6 +97,7 @@ def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, see
         also,
         nested,
         notes,
+        found.choice,
     )
 
 

@@ -27,10 +27,13 @@ def neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
     return connectivities(symmetric_graph(knn(np.asarray(points), k, seed=seed).ids))
 
 
-def leiden_of(graph: Csr, *, seed: int, name: str) -> Callable[[float], NDArray[np.int64]]:
+def leiden_of(
+    graph: Csr, *, seed: int, name: str, n_iterations: int = -1
+) -> Callable[[float], NDArray[np.int64]]:
     """Return what finds the community of each node at a resolution; values of ``graph`` are weights.
 
-    The same resolution gives the same communities; ``name`` is that of the random stream.
+    The same resolution gives the same communities; ``name`` is that of the random stream. Negative ``n_iterations``:
+    until nothing moves.
     """
     import random
 
@@ -48,7 +51,7 @@ def leiden_of(graph: Csr, *, seed: int, name: str) -> Callable[[float], NDArray[
         igraph.set_random_number_generator(random.Random(derive_seed(seed, name)))  # noqa: S311
         try:
             found = network.community_leiden(
-                "modularity", weights=weights, resolution=resolution, n_iterations=-1
+                "modularity", weights=weights, resolution=resolution, n_iterations=n_iterations
             )
         finally:
             igraph.set_random_number_generator(random)

@@ -152,9 +152,10 @@ class ClusterConfig(_Settings):
     """The final clustering."""
 
     method: Method = Field(
-        "linkage",
+        "auto",
         description="Merge micro-clusters by damped average linkage or by Ward's cost (ward), k-means with K "
-        "centroids (kmeans), or communities at the resolution that gives K (leiden).",
+        "centroids (kmeans), communities at the resolution that gives K (leiden); auto: micro-clusters joined by "
+        "communities where these agree, else by linkage.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Further numbers of clusters, cut from the same tree where it has so many."
@@ -164,14 +165,21 @@ class ClusterConfig(_Settings):
         description="Cluster E = [E^m | E^g], E^g alone (graph_view), or Z = [Z^m | Z^g] (Eq. 11); auto: E^g with "
         "spatial, where E^m knows nothing of the tissue, else E.",
     )
+    agreement: float = Field(
+        2 / 3,
+        ge=0,
+        le=1,
+        description="With auto: how far linkage, communities of the embedding and those of the components must agree "
+        "(mean adjusted Rand index) for communities to be taken.",
+    )
     n_micro: int = Field(
-        300, ge=2, description="Micro-clusters, at least, that linkage and ward merge."
+        300, ge=2, description="Micro-clusters, at least, that auto, linkage and ward merge."
     )
     restarts: int = Field(
         8,
         ge=1,
         description="Clusterings by linkage or ward, each from micro-clusters of its own, of which the labels are "
-        "the consensus; 1: the first.",
+        "the consensus; half as many by communities of either graph in auto; 1: the first.",
     )
     n_init: int = Field(10, ge=1, description="Runs of kmeans, of which the best is kept.")
     spherical: bool = Field(
@@ -200,7 +208,7 @@ class ClusterConfig(_Settings):
     auto_cells: int = Field(
         20_000,
         ge=100,
-        description="Cells, drawn uniformly, whose communities `auto` counts and leiden takes.",
+        description="Cells, drawn uniformly, whose communities `auto` counts, and auto and leiden take.",
     )
     refine_labels: Refining = Field(
         "auto",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import stream
+from scrcl._random import drawn_rows
 from scrcl.engine.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
@@ -44,11 +44,7 @@ def count_clusters(
     config
         ``resolution``, ``smallest_share`` and ``auto_cells`` are read.
     """
-    n_cells = len(spaces[0])
-    cells = np.arange(n_cells)
-    if n_cells > config.auto_cells:
-        drawn = stream(seed, "count.sample").choice(n_cells, config.auto_cells, replace=False)
-        cells = np.sort(drawn)
+    cells = drawn_rows(len(spaces[0]), config.auto_cells, seed, "count.sample")
     graph = sum(neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
     sizes = np.bincount(communities(config.resolution))

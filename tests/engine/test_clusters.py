@@ -216,7 +216,7 @@ def test_labels_alone_are_those_of_the_clustering():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("cluster.spherical=true", r"spherical must go with cluster.method = kmeans; got linkage"),
+        ("cluster.spherical=true", r"spherical must go with cluster.method = kmeans; got auto"),
         ("cluster.also=[3,3]", r"each number once; got \[3, 3\]"),
         ("cluster.also=[1]", "cluster.also"),
         ("cluster.method=magic", "cluster.method must be"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl._random import stream
+from scrcl._random import drawn_rows
 from scrcl.engine.clusters.inside import groups_inside
 from scrcl.engine.clusters.protocol import Grouping
 from scrcl.engine.communities import leiden_of, neighbour_graph
@@ -49,7 +49,7 @@ class Resolved(NamedTuple):
 def by_leiden(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Grouping:
     """Find communities of at most ``cluster.auto_cells`` cells; others go to the nearest micro-cluster of these."""
     points = spaces.points
-    cells = _drawn(len(points), config.auto_cells, seed)
+    cells = drawn_rows(len(points), config.auto_cells, seed, "cluster.leiden.cells")
     sample = np.ascontiguousarray(points[cells], np.float32)
     graph = neighbour_graph(sample, spaces.n_neighbors, seed)
     smallest = min(config.smallest_cells, max(len(cells) // n_clusters, 1))
@@ -93,14 +93,6 @@ def _between(low: float, high: float) -> float:
     if low == 0:
         return high / 2
     return 2 * low if np.isinf(high) else float(np.sqrt(low * high))
-
-
-def _drawn(n_cells: int, n_most: int, seed: int) -> IntArray:
-    """Return the cells to look at, ascending: all, or ``n_most`` drawn uniformly."""
-    if n_cells <= n_most:
-        return np.arange(n_cells)
-    drawn = stream(seed, "cluster.leiden.cells").choice(n_cells, n_most, replace=False)
-    return np.sort(drawn)
 
 
 def _without_small(points: FloatArray, labels: IntArray, smallest: int) -> NDArray[np.int64]:

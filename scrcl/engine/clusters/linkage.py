@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import derive_seed, stream
+from scrcl._random import derive_seed, drawn_rows
 from scrcl.engine.clusters.agglomerate import agglomerate, summarise
 from scrcl.engine.clusters.consensus import agreed
 from scrcl.engine.clusters.kmeans import without_empty
@@ -104,8 +104,5 @@ def merged(
 
 def _viewed(groups: IntArray, seed: int) -> IntArray:
     """Return the cells that further clusterings are of, ascending: a sample, and a cell of each group."""
-    n_cells = len(groups)
-    if n_cells <= VIEW_CELLS:
-        return np.arange(n_cells)
-    drawn = stream(seed, "cluster.views").choice(n_cells, VIEW_CELLS, replace=False)
+    drawn = drawn_rows(len(groups), VIEW_CELLS, seed, "cluster.views")
     return np.union1d(drawn, np.unique(groups, return_index=True)[1])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl._random import stream
+from scrcl._random import drawn_rows
 from scrcl.graph.rows import release, row_blocks
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def describe_mixing(
     from scrcl.graph.knn import knn
 
     _, batch = np.unique(codes, return_inverse=True)
-    cells = np.arange(len(points))
-    if len(points) > n_cells:
-        drawn = stream(seed, "cluster.mixing").choice(len(points), n_cells, replace=False)
-        cells = np.sort(drawn)
+    cells = drawn_rows(len(points), n_cells, seed, "cluster.mixing")
     near = knn(np.asarray(points[cells]), min(n_neighbors, len(cells) - 1), seed=seed).ids
     return {
         "n_batches": int(batch.max()) + 1,

@@ -35,6 +35,7 @@ def leave(run: Run, found: Clusters, folder: Path) -> dict[str, Any]:
     np.save(folder / "confidence.npy", sure)
     return {
         "method": run.config.cluster.method,
+        **({} if found.choice is None else {"choice": found.choice._asdict()}),
         "also": [
             {"asked": k, "found": int(labels.max()) + 1, "nested": found.nested[k]}
             for k, labels in found.also.items()

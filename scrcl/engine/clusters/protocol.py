@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray
 
-__all__ = ["Grouping", "Spaces", "Way"]
+__all__ = ["Choice", "Grouping", "Spaces", "Way"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Spaces:
     n_neighbors: int = 15
 
 
+class Choice(NamedTuple):
+    """What a way that has several to choose from took."""
+
+    taken: str
+    agreement: float
+    """The figure that decided, -1 to 1"""
+
+
 class Grouping(NamedTuple):
     """Groups of near cells, and the cluster that each group is of.
 
@@ -59,6 +67,7 @@ class Grouping(NamedTuple):
     """The groups summed up, where the way has done so"""
     note: str | None = None
     """What the user should know, as a sentence"""
+    choice: Choice | None = None
 
 
 class Way(Protocol):

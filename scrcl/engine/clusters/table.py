@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from scrcl.engine.clusters.auto import by_auto
 from scrcl.engine.clusters.kmeans import by_kmeans
 from scrcl.engine.clusters.leiden import by_leiden
 from scrcl.engine.clusters.linkage import by_linkage
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["WAYS", "Method"]
 
-Method: TypeAlias = Literal["linkage", "ward", "kmeans", "leiden"]
+Method: TypeAlias = Literal["auto", "linkage", "ward", "kmeans", "leiden"]
 
 WAYS: dict[Method, Way] = {
+    "auto": by_auto,
     "linkage": by_linkage,
     "ward": by_ward,
     "kmeans": by_kmeans,

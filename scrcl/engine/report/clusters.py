@@ -17,7 +17,7 @@ def cluster_facts(record: Mapping[str, Any]) -> dict[str, str]:
     sure = record["confidence"]
     also = [f"{one['found']}{'' if one['nested'] else ' (not nested)'}" for one in record["also"]]
     return {
-        "clusters": f"{record['n_clusters']} ({record['chosen_by']}, {record['method']})",
+        "clusters": f"{record['n_clusters']} ({record['chosen_by']}, {_method(record)})",
         **({"clusters of other cuts": ", ".join(also)} if also else {}),
         "confidence (median)": f"{sure['p50']:.2f}",
         f"cells of a confidence below {UNSURE}": f"{sure['n_unsure']:,} ({sure['n_unsure'] / record['n_cells']:.1%})",
@@ -39,6 +39,13 @@ def batch_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "effective batches around a cell, in the graph": _effective(graph),
         "the same in the embedding, too": _effective(near),
     }
+
+
+def _method(record: Mapping[str, Any]) -> str:
+    if "choice" not in record:
+        return str(record["method"])
+    choice = record["choice"]
+    return f"{choice['taken']}, agreement {choice['agreement']:.2f}"
 
 
 def _across(found: Mapping[str, float]) -> str:

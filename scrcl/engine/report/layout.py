@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import derive_seed, stream
+from scrcl._random import derive_seed, drawn_rows
 
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray
@@ -17,10 +17,7 @@ __all__ = ["sample_cells", "umap_layout"]
 
 def sample_cells(n_cells: int, n_sample: int, *, seed: int) -> IntArray:
     """Cells of the picture, ascending: all of them, or ``n_sample`` drawn uniformly."""
-    if n_cells <= n_sample:
-        return np.arange(n_cells)
-    chosen = stream(seed, "report.sample").choice(n_cells, size=n_sample, replace=False)
-    return np.sort(chosen)
+    return drawn_rows(n_cells, n_sample, seed, "report.sample")
 
 
 def umap_layout(points: FloatArray, *, seed: int) -> FloatArray:

@@ -4,12 +4,13 @@
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
 ``obs["scrcl_confidence"]``               how sure that is, 0 to 1, float32 (`scrcl.engine.clusters.confidence`)
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., as ``cluster.also`` names them
-``obsm["X_scrcl"]``                       what was clustered: E (or Z), float32
+``obsm["X_scrcl"]``                       what was clustered: E, E^g or Z, float32
 ``obsm["X_pca"]``                         principal component scores, float32
 ``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ``uns["scrcl"]["tree"]``                  merge trees, below
+``uns["scrcl"]["clusters_by"]``           what ``cluster.method=auto`` took, and the agreement that decided
 ========================================  =================================================
 
 A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the clusters before it. Of a spatial run
@@ -132,8 +133,8 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     import pandas as pd
 
     at = np.flatnonzero(kept)
-    if UNREFINED in adata.obs and UNREFINED not in result.obs:
-        del adata.obs[UNREFINED]  # of an earlier run
+    for key in set(filter(_CLUSTERS.fullmatch, adata.obs)) - set(result.obs):
+        del adata.obs[key]  # of an earlier run
     for key in filter(_CLUSTERS.fullmatch, result.obs):
         codes = np.full(adata.n_obs, -1, dtype=np.int64)
         codes[at] = result.obs[key].cat.codes
@@ -189,6 +190,7 @@ def _uns(run: Run) -> dict[str, Any]:
         "versions": versions(),
         "seed": run.config.seed,
         "n_clusters": cluster["n_clusters"],
+        **({"clusters_by": cluster["choice"]} if "choice" in cluster else {}),
         "graph_recall": graph["recall"],
         "device": train["device"],
         "tree": _tree(run),

@@ -50,9 +50,9 @@ __all__ = [
     "CONFIDENCE",
     "OBSM",
     "OBSP",
-    "UNREFINED",
     "Annotations",
     "collect",
+    "without_clusters",
     "write_into",
 ]
 
@@ -68,6 +68,7 @@ CONFIDENCE = {
 """Columns of a prediction, and the arrays of its stage ``cluster`` that they are."""
 
 _CLUSTERS = re.compile(rf"scrcl(_k\d+)?|{UNREFINED}")
+"""Columns of clusters; those of an earlier run do not outlive a later one."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ def _unrefined(run: Run) -> dict[str, pd.Categorical]:
     return {UNREFINED: _categorical(run.array("cluster", "unrefined"))}
 
 
+def without_clusters(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without clusters of an earlier run."""
+    return obs[[column for column in obs if not _CLUSTERS.fullmatch(str(column))]]
+
+
 def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     """Copy the keys of ``result`` into ``adata``, whose rows ``kept`` it describes.
 
@@ -134,7 +140,7 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
 
     at = np.flatnonzero(kept)
     for key in set(filter(_CLUSTERS.fullmatch, adata.obs)) - set(result.obs):
-        del adata.obs[key]  # of an earlier run
+        del adata.obs[key]
     for key in filter(_CLUSTERS.fullmatch, result.obs):
         codes = np.full(adata.n_obs, -1, dtype=np.int64)
         codes[at] = result.obs[key].cat.codes

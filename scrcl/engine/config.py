@@ -155,7 +155,7 @@ class ClusterConfig(_Settings):
         "auto",
         description="Merge micro-clusters by damped average linkage or by Ward's cost (ward), k-means with K "
         "centroids (kmeans), communities at the resolution that gives K (leiden); auto: micro-clusters joined by "
-        "communities where these agree, else by linkage.",
+        "communities where these agree, else, and with spatial, by linkage.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Further numbers of clusters, cut from the same tree where it has so many."

@@ -146,13 +146,13 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
 
     config, seed = run.config, run.config.seed
     points = run.array("embed", config.clustered_on)
-    scores = run.array("reduce", "scores")
     n_neighbors = config.graph.n_neighbors
     n_clusters = config.n_clusters
+    # Components of cells tell types; of domains, which join types, they know nothing.
+    scores = None if config.spatial else run.array("reduce", "scores")
     if n_clusters == "auto":
-        # Components of cells tell types; of domains, which join types, they know nothing.
         n_clusters = count_clusters(
-            [points] if config.spatial else [scores, points],
+            [points] if scores is None else [scores, points],
             n_neighbors=n_neighbors,
             config=config.cluster,
             seed=seed,

@@ -82,8 +82,12 @@ def _communities(
 ) -> list[NDArray[np.int64]]:
     """Return ``n_clusters`` communities of the rows, once for each random order that Leiden visits them in."""
     graph = neighbour_graph(np.ascontiguousarray(rows, np.float32), n_neighbors, seeds[0])
-    orders = [leiden_of(graph, seed=seed, name="cluster.auto", n_iterations=2) for seed in seeds]
-    return [resolve(communities, n_clusters, smallest).labels for communities in orders]
+    return [
+        resolve(
+            leiden_of(graph, seed=seed, name="cluster.auto", n_iterations=2), n_clusters, smallest
+        ).labels
+        for seed in seeds
+    ]
 
 
 def _looked_at(groups: IntArray, n_most: int, seed: int) -> IntArray:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.ablation_variations import Variation
+    from bench.sample_accuracy import Before
     from scrcl.engine.config import RunConfig
     from scrcl.train.batch import Inputs
 
@@ -51,11 +52,11 @@ class _Made:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._inputs: dict[str, tuple[Inputs, Any]] = {}
+        self._inputs: dict[str, Before] = {}
         self._embedded: dict[tuple[Any, ...], _Embedded] = {}
 
-    def inputs(self, config: RunConfig) -> tuple[Inputs, Any]:
-        """Return what training reads, and which cells were kept."""
+    def before(self, config: RunConfig) -> Before:
+        """Return what the run has before it trains."""
         key = _input_key(config)
         if key not in self._inputs:
             first = config.model_copy(update={"seed": 0})
@@ -66,7 +67,7 @@ class _Made:
         """Return the embedding after training; those of one seed are kept."""
         key = (_input_key(config), config.train, two_mlps)
         if key not in self._embedded:
-            self._embedded[key] = _embed(self.inputs(config)[0], config, two_mlps=two_mlps)
+            self._embedded[key] = _embed(self.before(config).inputs, config, two_mlps=two_mlps)
         return self._embedded[key]
 
     def forget_embeddings(self) -> None:
@@ -87,8 +88,9 @@ def runs(path: Path, variations: list[Variation], seeds: list[int]) -> Iterator[
             config = variation.config(n_clusters=k, seed=seed, spatial=spatial, device="cpu")
             found = made.embedded(config, two_mlps=variation.two_mlps)
             points = found.points[config.clustered_on]
-            clusters = cluster(points, k, config=config.cluster, seed=seed)
-            scores = score(clusters, labels[made.inputs(config)[1]])
+            before = made.before(config)
+            clusters = cluster(points, k, config=config.cluster, seed=seed, scores=before.scores)
+            scores = score(clusters, labels[before.kept])
             yield {
                 "group": variation.group,
                 "variation": variation.name,

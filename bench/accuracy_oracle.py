@@ -26,7 +26,7 @@ from scrcl.train.state import TrainState
 from scrcl.train.stop import Looks, Stop
 
 if TYPE_CHECKING:
-    from scrcl.train.batch import Inputs
+    from bench.sample_accuracy import Before
     from scrcl.train.model import ScRCL
 
 __all__ = ["LONGER", "best_look"]
@@ -38,9 +38,9 @@ LONGER = 2
 class _Best(Stop):
     """Looks when training does and at its last step, never stops it, and keeps the clusters that agree best."""
 
-    def __init__(self, inputs: Inputs, config: RunConfig, labels: Any, last: int) -> None:
-        super().__init__(inputs, config.train, seed=config.seed)
-        self._inputs, self._config, self._labels, self._last = inputs, config, labels, last
+    def __init__(self, before: Before, config: RunConfig, labels: Any, last: int) -> None:
+        super().__init__(before.inputs, config.train, seed=config.seed)
+        self._before, self._config, self._labels, self._last = before, config, labels, last
         self.ari, self.step, self.clusters = -np.inf, 0, np.empty(0, np.int32)
 
     def is_due(self, step: int) -> bool:
@@ -50,7 +50,7 @@ class _Best(Stop):
     def look(self, model: ScRCL, looks: Looks, step: int) -> bool:
         """Score, keep, and say that training goes on."""
         del looks
-        clusters = _clusters(model, self._inputs, self._config)
+        clusters = _clusters(model, self._before, self._config)
         ari = score(clusters, self._labels)["ari"]
         if ari > self.ari:
             self.ari, self.step, self.clusters = ari, step, clusters
@@ -62,15 +62,21 @@ class _Best(Stop):
         return False
 
 
-def _clusters(model: ScRCL, inputs: Inputs, config: RunConfig) -> Any:
+def _clusters(model: ScRCL, before: Before, config: RunConfig) -> Any:
     training = model.training
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        embed_all(model, inputs, Path(folder))
+        embed_all(model, before.inputs, Path(folder))
         add_clustered(Path(folder), config, block_rows=65_536)
         points = np.load(Path(folder) / f"{config.clustered_on}.npy")
     model.train(training)
     assert isinstance(config.n_clusters, int)
-    return cluster(points, config.n_clusters, config=config.cluster, seed=config.seed)
+    return cluster(
+        points,
+        config.n_clusters,
+        config=config.cluster,
+        seed=config.seed,
+        scores=before.scores,
+    )
 
 
 def best_look(path: Path, *, seed: int, settings: list[str]) -> tuple[int, Any, Any]:
@@ -82,10 +88,11 @@ def best_look(path: Path, *, seed: int, settings: list[str]) -> tuple[int, Any, 
     del opened
     given = {"n_clusters": len(set(labels)), "seed": seed, "spatial": spatial, "device": "cpu"}
     config = load_config(settings=settings, overrides=given)
-    inputs, kept = inputs_before_training(path, config)
+    before = inputs_before_training(path, config)
+    inputs, kept, _ = before
     last = schedule_of(config.train, inputs.graph.n).n_steps
     longer = config.train.model_copy(update={"steps": LONGER * last})
-    best = _Best(inputs, config, labels[kept], last)
+    best = _Best(before, config, labels[kept], last)
     state = TrainState.fresh(inputs, longer, seed=seed)
     train(state, BatchSource(inputs, longer, seed=seed), longer, stop=best)
     return best.step, best.clusters, kept

@@ -69,7 +69,7 @@ def labelled(path: Path) -> Labelled:
     labels, spatial = opened.obs[LABELS].to_numpy(), "spatial" in opened.obsm
     del opened
     config = RunConfig(device="cpu", spatial=spatial)
-    inputs, kept = inputs_before_training(path, config)
+    inputs, kept, _ = inputs_before_training(path, config)
     inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=LIST_CELLS).order)
     return Labelled(path.stem, spatial, inputs, labels[kept], len(set(labels)))
 

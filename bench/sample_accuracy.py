@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.train.batch import Inputs
     from scrcl.train.config import TrainConfig
 
-__all__ = ["agreement", "agreement_table", "inputs_before_training", "with_pieces"]
+__all__ = ["Before", "agreement", "agreement_table", "inputs_before_training", "with_pieces"]
 
 LABELS = "cell_type"
 
@@ -53,7 +53,7 @@ def agreement(
             device="cpu",
             train={"batch_cells": batch_cells, "steps": steps},
         )
-        inputs, kept = inputs_before_training(path, config)
+        inputs, kept, _ = inputs_before_training(path, config)
         inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=list_cells).order)
         for piece in pieces:
             for means in negatives:
@@ -78,23 +78,34 @@ def with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
     return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})
 
 
-def inputs_before_training(path: Path, config: RunConfig) -> tuple[Inputs, Any]:
-    """Return what training reads, in memory, and the cells that the run kept."""
+class Before(NamedTuple):
+    """What a run has before it trains, in memory."""
+
+    inputs: Inputs
+    kept: Any
+    """shape (n_cells,): which cells are in the run"""
+    scores: Any
+    """Components of the cells that final clusters look at; None for tissues"""
+
+
+def inputs_before_training(path: Path, config: RunConfig) -> Before:
+    """Run all stages before training."""
     from scrcl.io.stats import MatrixStats
 
-    found: list[Any] = []
+    found: list[Before] = []
 
     def fill(run: Run, _: Path) -> dict[str, Any]:
         inputs = training_inputs(run)
         kept = MatrixStats.load(run.stage("stats")).kept
-        found.extend([reordered(inputs, np.arange(inputs.graph.n)), kept])
+        scores = None if config.spatial else np.array(run.array("reduce", "scores"))
+        found.append(Before(reordered(inputs, np.arange(inputs.graph.n)), kept, scores))
         return {"n_cells": inputs.graph.n}
 
     before = [stage.name for stage in STAGES].index("train")
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         stages = [*STAGES[:before], Stage("inputs", fill)]
         run_pipeline([path], Path(folder) / "out", config, stages=stages)
-    return found[0], found[1]
+    return found[0]
 
 
 def _clusters(inputs: Inputs, config: RunConfig, changed: TrainConfig) -> Any:

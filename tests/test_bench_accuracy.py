@@ -205,7 +205,7 @@ def test_every_variation_differs_from_the_default_and_from_the_others():
 
 def test_two_mlps_mix_no_cell_with_another_and_lose_no_pair(folder):
     config = load_config(settings=[*FAST_SETTINGS, "train.batch_cells=100"])
-    inputs, _ = inputs_before_training(folder / "data" / "plain.h5ad", config)
+    inputs = inputs_before_training(folder / "data" / "plain.h5ad", config).inputs
     model = TrainState.fresh(inputs, config.train, seed=0).model.eval()
     alone, mixed = (
         source(inputs, config.train, seed=0).batch(0) for source in (EachAlone, BatchSource)

@@ -51,9 +51,16 @@ class Clusters(NamedTuple):
     """What `cluster.method` took, where it chose"""
 
 
-def cluster(points: FloatArray, n_clusters: int, *, config: ClusterConfig, seed: int) -> IntArray:
-    """Return the labels alone of `find_clusters` on points without other spaces."""
-    return find_clusters(Spaces(points), n_clusters, config=config, seed=seed).labels
+def cluster(
+    points: FloatArray,
+    n_clusters: int,
+    *,
+    config: ClusterConfig,
+    seed: int,
+    scores: FloatArray | None = None,
+) -> IntArray:
+    """Return the labels alone of `find_clusters` on points and, where given, components of the same cells."""
+    return find_clusters(Spaces(points, scores), n_clusters, config=config, seed=seed).labels
 
 
 def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Clusters:

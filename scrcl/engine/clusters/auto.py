@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import derive_seed, drawn_rows
+from scrcl._random import derive_seed
 from scrcl.engine.clusters.consensus import agreed
 from scrcl.engine.clusters.leiden import resolve
-from scrcl.engine.clusters.linkage import by_linkage
+from scrcl.engine.clusters.linkage import by_linkage, viewed
 from scrcl.engine.clusters.protocol import Choice
 from scrcl.engine.communities import leiden_of, neighbour_graph
 
@@ -48,7 +48,7 @@ def by_auto(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int
     merged = by_linkage(spaces, n_clusters, config=config, seed=seed)
     if spaces.scores is None or merged.summary is None:
         return merged
-    cells = _looked_at(merged.groups, config.auto_cells, seed)
+    cells = viewed(merged.groups, config.auto_cells, seed, "cluster.auto.cells")
     groups, sizes = merged.groups[cells], merged.summary.sizes
     n_views = max(config.restarts // 2, 1)
 
@@ -88,12 +88,6 @@ def _communities(
         ).labels
         for seed in seeds
     ]
-
-
-def _looked_at(groups: IntArray, n_most: int, seed: int) -> IntArray:
-    """Return the cells whose communities are sought, ascending: a sample, and a cell of each group."""
-    drawn = drawn_rows(len(groups), n_most, seed, "cluster.auto.cells")
-    return np.union1d(drawn, np.unique(groups, return_index=True)[1])
 
 
 def _directions(rows: FloatArray) -> FloatArray:

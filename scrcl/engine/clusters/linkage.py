@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_linkage", "merged"]
+__all__ = ["by_linkage", "merged", "viewed"]
 
 VIEW_CELLS = 100_000
 """Cells of each further clustering: some hundreds for a group, whose share in each cluster is all that is asked."""
@@ -80,7 +80,7 @@ def merged(
 
     first, summary, owners = once(points, seed, 256)
     if config.restarts > 1:
-        cells = _viewed(first.labels, seed)
+        cells = viewed(first.labels, VIEW_CELLS, seed, "cluster.views")
         some = points if len(cells) == len(points) else np.asarray(points[cells])
         groups = first.labels[cells]
 
@@ -102,7 +102,7 @@ def merged(
     return Grouping(first.labels, first.centroids, owners, size_power, spreads, summary)
 
 
-def _viewed(groups: IntArray, seed: int) -> IntArray:
+def viewed(groups: IntArray, n_most: int, seed: int, name: str) -> IntArray:
     """Return the cells that further clusterings are of, ascending: a sample, and a cell of each group."""
-    drawn = drawn_rows(len(groups), VIEW_CELLS, seed, "cluster.views")
+    drawn = drawn_rows(len(groups), n_most, seed, name)
     return np.union1d(drawn, np.unique(groups, return_index=True)[1])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.ablation_encoders import EachAlone, without_edges
+from bench.process import commit
 from bench.sample_accuracy import LABELS, inputs_before_training
 from scrcl.engine.cluster import cluster
 from scrcl.engine.evaluate import score
@@ -25,7 +26,7 @@ from scrcl.train.state import TrainState
 from scrcl.train.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from bench.ablation_variations import Variation
     from bench.sample_accuracy import Before
@@ -75,8 +76,16 @@ class _Made:
         self._embedded.clear()
 
 
-def runs(path: Path, variations: list[Variation], seeds: list[int]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each seed and variation: its settings and its scores at the true K."""
+def runs(
+    path: Path,
+    variations: list[Variation],
+    seeds: list[int],
+    done: Collection[tuple[str, int, str]],
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each seed and variation: its settings and its scores at the true K.
+
+    ``done`` names what is left out: set, seed and variation.
+    """
     import anndata
 
     opened = anndata.read_h5ad(path)
@@ -85,6 +94,8 @@ def runs(path: Path, variations: list[Variation], seeds: list[int]) -> Iterator[
     k, made = len(set(labels)), _Made(path)
     for seed in seeds:
         for variation in variations:
+            if (path.stem, seed, variation.name) in done:
+                continue
             config = variation.config(n_clusters=k, seed=seed, spatial=spatial, device="cpu")
             found = made.embedded(config, two_mlps=variation.two_mlps)
             points = found.points[config.clustered_on]
@@ -104,6 +115,7 @@ def runs(path: Path, variations: list[Variation], seeds: list[int]) -> Iterator[
                 "n_clusters": int(scores["n_clusters"]),
                 "steps": found.steps,
                 "train_seconds": found.seconds,
+                "commit": commit(),
             }
         made.forget_embeddings()
 

@@ -1,79 +1,100 @@
-"""Rows of the ablation as Markdown: means over sets beside the default, then ARI by set."""
+"""Rows of the ablation as Markdown: means over sets beside the default, what sets would choose, then ARI by set."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from bench.ablation_choice import choices
 from bench.ablation_variations import DEFAULT
 
 __all__ = ["tables"]
 
-Rows = list[dict[str, Any]]
+RUN = ["dataset", "seed"]
+"""What a variation shares with the default that it is compared with."""
 
 
-def tables(rows: Rows) -> list[str]:
-    """Return both tables, sets with coordinates apart."""
+def tables(rows: list[dict[str, Any]]) -> list[str]:
+    """Return all tables, those of sets with coordinates apart."""
     lines = []
-    for spatial in (False, True):
-        own = [row for row in rows if row["spatial"] is spatial]
-        if own:
-            lines += ["", "## Spatial sets" if spatial else "## Sets without coordinates", ""]
-            lines += [*_means(own), "", *_by_set(own)]
+    table = pd.DataFrame(rows)
+    for spatial, own in table.groupby("spatial"):
+        apart = _beside_default(own)
+        lines += ["", "## Spatial sets" if spatial else "## Sets without coordinates", ""]
+        lines += [*_means(own, apart), "", *_by_set(own)]
+        if len(apart) > 1:
+            lines += ["", *choices(apart, _groups(own))]
     return lines
 
 
-def _variations(rows: Rows) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["group"], row["variation"]) for row in rows))
+def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the names of the variations of each group, without the default."""
+    varied = table[table["variation"] != DEFAULT.name]
+    found = varied.groupby("group", sort=False)["variation"]
+    return {str(group): list(names.unique()) for group, names in found}
 
 
-def _values(rows: Rows, variation: str, name: str) -> dict[str, list[float]]:
-    """Return one field over seeds, by set."""
-    found = defaultdict(list)
-    for row in rows:
-        if row["variation"] == variation:
-            found[row["dataset"]].append(row[name])
-    return dict(sorted(found.items()))
+def _beside_default(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ARI less that of the default with the same seed, means over seeds: a row a set, a column a variation."""
+    ari = table.pivot_table(index=RUN, columns="variation", values="ari", sort=False)
+    apart: pd.DataFrame = ari.sub(ari[DEFAULT.name], axis=0).groupby("dataset").mean()
+    return apart
 
 
-def _averages(rows: Rows, variation: str, name: str = "ari") -> dict[str, float]:
-    return {key: float(np.mean(values)) for key, values in _values(rows, variation, name).items()}
-
-
-def _means(rows: Rows) -> list[str]:
-    columns = ["group", "variation", "ACC", "NMI", "**ARI**", "spread over seeds"]
-    columns += ["ARI beside the default, ± standard error over sets", "steps", "s to train"]
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for group, name in _variations(rows):
-        acc, nmi, ari = (
-            float(np.mean(list(_averages(rows, name, score).values())))
-            for score in ("acc", "nmi", "ari")
+def _means(table: pd.DataFrame, apart: pd.DataFrame) -> list[str]:
+    lines = _head(
+        "group",
+        "variation",
+        "seeds",
+        "ACC",
+        "NMI",
+        "**ARI**",
+        "spread over seeds",
+        "ARI beside the default with the same seeds, ± standard error over sets",
+        "steps",
+        "s to train",
+    )
+    for (group, name), own in table.groupby(["group", "variation"], sort=False):
+        by_set = own.groupby("dataset")
+        acc, nmi, ari = by_set[["acc", "nmi", "ari"]].mean().mean()
+        spread = by_set["ari"].std(ddof=0).mean()
+        steps, seconds = own[["steps", "train_seconds"]].median()
+        beside = "" if name == DEFAULT.name else _with_error(apart[name].dropna().to_numpy())
+        lines += _line(
+            group,
+            name,
+            own["seed"].nunique(),
+            f"{acc:.3f}",
+            f"{nmi:.3f}",
+            f"**{ari:.3f}**",
+            f"{spread:.3f}",
+            beside,
+            f"{steps:.0f}",
+            f"{seconds:.0f}",
         )
-        spread = np.mean([np.std(values) for values in _values(rows, name, "ari").values()])
-        told = [f"{acc:.3f}", f"{nmi:.3f}", f"**{ari:.3f}**", f"{spread:.3f}"]
-        told.append("" if name == DEFAULT.name else _beside_default(rows, name))
-        for field in ("steps", "train_seconds"):
-            values = [value for of_set in _values(rows, name, field).values() for value in of_set]
-            told.append(f"{np.median(values):.0f}")
-        lines.append(f"| {group} | {name} | {' | '.join(told)} |")
     return lines
 
 
-def _beside_default(rows: Rows, variation: str) -> str:
-    """Return the mean over sets of the difference, paired by set, and its standard error."""
-    default, own = _averages(rows, DEFAULT.name), _averages(rows, variation)
-    apart = np.array([own[name] - default[name] for name in own])
+def _with_error(apart: Any) -> str:
     if len(apart) < 2:
         return f"{apart.mean():+.3f}"
-    return f"{apart.mean():+.3f} ± {apart.std(ddof=1) / len(apart) ** 0.5:.3f}"
+    return f"{apart.mean():+.3f} ± {apart.std(ddof=1) / np.sqrt(len(apart)):.3f}"
 
 
-def _by_set(rows: Rows) -> list[str]:
-    sets = sorted({row["dataset"] for row in rows})
-    lines = [f"| ARI | {' | '.join(sets)} |", "|---" * (1 + len(sets)) + "|"]
-    for _, name in _variations(rows):
-        ari = _averages(rows, name)
-        lines.append(f"| {name} | {' | '.join(f'{ari[one]:.3f}' for one in sets)} |")
+def _by_set(table: pd.DataFrame) -> list[str]:
+    ari = table.pivot_table(index="variation", columns="dataset", values="ari", sort=False)
+    ari = ari.sort_index(axis="columns")
+    lines = _head("ARI", *ari.columns)
+    for name, values in ari.iterrows():
+        lines += _line(name, *("" if np.isnan(value) else f"{value:.3f}" for value in values))
     return lines
+
+
+def _head(*cells: str) -> list[str]:
+    return [*_line(*cells), "|---" * len(cells) + "|"]
+
+
+def _line(*cells: object) -> list[str]:
+    return [f"| {' | '.join(map(str, cells))} |"]

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from bench import ablation, ablation_variations, accuracy
+from bench import ablation, ablation_tables, ablation_variations, accuracy
+from bench.ablation_choice import choices
 from bench.ablation_encoders import EachAlone
 from bench.accuracy_cases import Case, measured
 from bench.accuracy_runs import clusters_of
@@ -187,6 +189,63 @@ def test_the_ablation_trains_what_differs_and_keeps_what_does_not(folder):
     assert "| losses | without L_HEA |" in plain
     assert "| ARI | plain |" in plain
     assert "| ARI | tissue |" in tissue
+    again = folder / "again.md"
+    arguments[3] = str(again)
+    ablation.main([*arguments, "--only", "losses", "--cases", str(out.with_suffix(".jsonl"))])
+    kept = [json.loads(line) for line in again.with_suffix(".jsonl").read_text().splitlines()]
+    assert sorted(kept, key=str) == sorted(rows, key=str)  # nothing was run again
+    assert set(again.read_text().splitlines()[5:]) == set(out.read_text().splitlines()[5:])
+
+
+def test_rows_of_variations_that_are_no_more_are_refused(folder):
+    (folder / "rows.jsonl").write_text(json.dumps({"variation": "moods"}))
+    arguments = ["--data", str(folder / "data"), "--out", str(folder / "t.md")]
+    with pytest.raises(SystemExit, match="has the variation 'moods'"):
+        ablation.main([*arguments, "--cases", str(folder / "rows.jsonl")])
+    assert not (folder / "t.md").exists()
+
+
+def test_a_choice_is_scored_on_the_set_that_had_no_say():
+    apart = pd.DataFrame(
+        {
+            "default": 0.0,
+            "bold": [0.4, -0.1, -0.1],
+            "mild": [0.02, 0.02, 0.02],
+            "gap": [9, 9, None],
+        },
+        index=["a", "b", "c"],
+    )
+    told = choices(apart, {"moods": ["bold", "mild", "gap"], "kinds": ["mild"]})[2:]
+    # Without "a" mild is best, which is worth .02 there; without "b" or "c" bold is, which is worth -.1.
+    assert told[0] == "| moods | bold | +0.067 | bold (2), mild (1) | -0.060 |"
+    assert told[1] == "| kinds | mild | +0.020 | mild (3) | +0.020 |"
+    assert told[2].startswith("| all | bold |")
+
+
+def test_a_variation_is_compared_with_the_default_of_its_own_seeds():
+    row = {
+        "spatial": False,
+        "acc": 0.5,
+        "nmi": 0.5,
+        "steps": 9,
+        "train_seconds": 1.0,
+        "commit": "c",
+    }
+    default = [
+        row
+        | {"group": "default", "variation": "default", "dataset": name, "seed": seed, "ari": ari}
+        for name in ("a", "b")
+        for seed, ari in enumerate((0.4, 0.8))
+    ]
+    varied = [
+        row | {"group": "model", "variation": "dim 1", "dataset": name, "seed": 1, "ari": 0.9}
+        for name in ("a", "b")
+    ]
+    means = ablation_tables.tables([*default, *varied])
+    assert any(line.startswith("| default | default | 2 | ") and "| **0.600** | 0.200 |" in line
+               for line in means)  # fmt: skip
+    assert any(line.startswith("| model | dim 1 | 1 | ") and "| +0.100 ± 0.000 |" in line
+               for line in means)  # fmt: skip
 
 
 def test_groups_of_variations_that_are_not_there_are_refused(folder, capsys):

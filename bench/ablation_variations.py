@@ -6,9 +6,13 @@ A change is written as for ``--set``; one that gives the default itself is left 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scrcl.engine.config import RunConfig, load_config
+from scrcl.engine.settings import load_config
 from scrcl.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from scrcl.engine.config import RunConfig
 
 __all__ = ["DEFAULT", "GROUPS", "Variation", "variations"]
 

@@ -16,8 +16,8 @@ import numpy as np
 from bench.sample_accuracy import LABELS, inputs_before_training
 from scrcl.engine.cluster import cluster
 from scrcl.engine.clustered import add_clustered
-from scrcl.engine.config import RunConfig, load_config
 from scrcl.engine.evaluate import score
+from scrcl.engine.settings import load_config
 from scrcl.train.batch import BatchSource
 from scrcl.train.infer import embed_all
 from scrcl.train.loop import train
@@ -27,6 +27,7 @@ from scrcl.train.stop import Looks, Stop
 
 if TYPE_CHECKING:
     from bench.sample_accuracy import Before
+    from scrcl.engine.config import RunConfig
     from scrcl.train.model import ScRCL
 
 __all__ = ["LONGER", "best_look"]

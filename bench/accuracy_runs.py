@@ -118,10 +118,10 @@ def clusters_of(out: Path, path: Path, *, n_clusters: int | str) -> Any:
     """
     from scrcl._progress import Silent
     from scrcl.engine.budget import plan_budget
-    from scrcl.engine.config import load_config
     from scrcl.engine.learn import cluster_cells
     from scrcl.engine.pipeline import shape_of
     from scrcl.engine.run_folder import RunFolder, read_manifest
+    from scrcl.engine.settings import load_config
     from scrcl.engine.stage import Run
     from scrcl.io.open import open_input
 

@@ -74,9 +74,9 @@ def run_case(
     cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
 ) -> Case:
     """Run up to the clusters and read the record."""
-    from scrcl.engine.config import load_config
     from scrcl.engine.evaluate import score
     from scrcl.engine.pipeline import run_matrix
+    from scrcl.engine.settings import load_config
     from scrcl.io.open import from_anndata
 
     asked = [*settings, f"graph.balanced={str(balanced).lower()}"]

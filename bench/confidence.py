@@ -74,7 +74,7 @@ def ways(
 def _agreement(points: FloatArray, labels: IntArray) -> FloatArray:
     """Return how often a cell has the same cluster when all is clustered again from other seeds."""
     from scrcl.engine.cluster import cluster
-    from scrcl.engine.config import ClusterConfig
+    from scrcl.engine.clusters.config import ClusterConfig
 
     k = int(labels.max()) + 1
     again = [
@@ -100,8 +100,8 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
     from scrcl.engine.clusters.confidence import UNSURE
-    from scrcl.engine.config import load_config
     from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.settings import load_config
     from scrcl.graph.csr import Graph
 
     true = np.unique(anndata.read_h5ad(path).obs[LABELS].astype(str), return_inverse=True)[1]

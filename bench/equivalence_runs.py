@@ -14,7 +14,8 @@ import torch
 from bench.sample_accuracy import LABELS, inputs_before_training
 from bench.sample_data import reordered
 from scrcl.engine.cluster import cluster
-from scrcl.engine.config import ClusterConfig, RunConfig
+from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
 from scrcl.train.batch import BatchSource

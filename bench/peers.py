@@ -69,7 +69,7 @@ def by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
 def by_linkage(points: Any, k: int, *, seed: int) -> Any:
     """Cluster as scrcl does at its end, with its default settings."""
     from scrcl.engine.cluster import cluster
-    from scrcl.engine.config import ClusterConfig
+    from scrcl.engine.clusters.config import ClusterConfig
 
     return cluster(np.asarray(points, np.float32), k, config=ClusterConfig(), seed=seed)
 

@@ -72,8 +72,8 @@ def plan(
     the memory would not do.
     """
     from scrcl.cli.render import console, plan_table
-    from scrcl.engine.config import load_config
     from scrcl.engine.plan import plan_run
+    from scrcl.engine.settings import load_config
     from scrcl.engine.sizes import format_bytes
 
     given = {

@@ -76,7 +76,7 @@ def run(
 
     The same command again resumes a run that was interrupted.
     """
-    from scrcl.engine.config import load_config
+    from scrcl.engine.settings import load_config
 
     given = {
         "n_clusters": _number(n_clusters),
@@ -136,9 +136,9 @@ def demo(
 ) -> None:
     """Cluster the 700 PBMC that come with scanpy, and compare with their published labels."""
     from scrcl.cli.render import console, info_table
-    from scrcl.engine.config import load_config
     from scrcl.engine.demo import LABELS, demo_path
     from scrcl.engine.evaluate import evaluate_run
+    from scrcl.engine.settings import load_config
 
     overrides = {"n_clusters": _number(n_clusters), "seed": seed, "layer": "raw"}
     led = _run_and_show(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrcl.engine.config import RunConfig, load_config
+from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
+    from scrcl.engine.config import RunConfig
 
 __all__ = ["fit", "predict"]
 

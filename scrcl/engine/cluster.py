@@ -17,8 +17,8 @@ from scrcl.engine.clusters.tree import Hierarchy, united
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.engine.clusters.protocol import Choice, Grouping
-    from scrcl.engine.config import ClusterConfig
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["Clusters", "cluster", "find_clusters"]

@@ -19,7 +19,7 @@ from scrcl.engine.communities import leiden_of, neighbour_graph
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrcl.engine.config import ClusterConfig
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["count_clusters"]

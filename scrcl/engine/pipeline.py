@@ -13,11 +13,13 @@ from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl.engine import learn, neighbours, prepare
-from scrcl.engine.budget import PLACE_BYTES, TREE_BYTES, Shape, plan_budget
+from scrcl.engine.budget import plan_budget
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.named import read_named
+from scrcl.engine.needs import PLACE_BYTES, TREE_BYTES
 from scrcl.engine.run_folder import RunFolder, fingerprint_of, keep_apart, read_manifest
+from scrcl.engine.shape import Shape
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
 

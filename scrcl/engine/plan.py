@@ -9,9 +9,10 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrcl.engine.budget import plan_budget, stage_needs
+from scrcl.engine.budget import plan_budget
 from scrcl.engine.device import resolve_device
 from scrcl.engine.named import read_named
+from scrcl.engine.needs import stage_needs
 from scrcl.engine.pipeline import STAGES, check_input, shape_of, stages_until
 from scrcl.errors import BudgetError
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from scrcl.engine.budget import Shape
     from scrcl.engine.config import RunConfig
+    from scrcl.engine.shape import Shape
 
 __all__ = ["Plan", "StagePlan", "plan_run"]
 

@@ -4,9 +4,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from scrcl.engine.cluster import find_clusters
 from scrcl.engine.clusters.auto import by_auto
+from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.clusters.linkage import by_linkage
 from scrcl.engine.clusters.protocol import Spaces
-from scrcl.engine.config import ClusterConfig
 
 
 def bridged(*, n_dims=8, seed=0):

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import BLOCK_ANCHORS, READ_BATCHES, Shape, plan_budget, stage_needs
+from scrcl.engine.budget import plan_budget
+from scrcl.engine.needs import stage_needs
 from scrcl.engine.pipeline import STAGES
+from scrcl.engine.shape import BLOCK_ANCHORS, READ_BATCHES, Shape
 from scrcl.errors import BudgetError
 from scrcl.train.pairs import CPU_BLOCK_ROWS
 

@@ -7,14 +7,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from scrcl.engine.cluster import cluster, find_clusters
 from scrcl.engine.clusters.agglomerate import agglomerate, merge_tree, summarise
+from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.clusters.consensus import agreed, parted
 from scrcl.engine.clusters.inside import groups_inside
 from scrcl.engine.clusters.leiden import resolve
 from scrcl.engine.clusters.protocol import Spaces
 from scrcl.engine.clusters.table import WAYS, Method
 from scrcl.engine.clusters.tree import Hierarchy, linkage_matrix, united
-from scrcl.engine.config import ClusterConfig, load_config
 from scrcl.engine.count import count_clusters
+from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 
 WAY_NAMES = sorted(WAYS)

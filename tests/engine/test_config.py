@@ -1,6 +1,8 @@
 import pytest
 
-from scrcl.engine.config import REFINED_BY, RunConfig, load_config
+from scrcl.engine.clusters.config import REFINED_BY
+from scrcl.engine.config import RunConfig
+from scrcl.engine.settings import load_config
 from scrcl.engine.sizes import format_bytes, parse_bytes
 from scrcl.errors import InputError
 

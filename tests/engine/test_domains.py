@@ -10,9 +10,10 @@ from sklearn.metrics import adjusted_rand_score
 
 import scrcl
 from scrcl.engine.cluster import cluster
-from scrcl.engine.config import ClusterConfig, load_config
+from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.pipeline import run_matrix
+from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.io.open import from_anndata

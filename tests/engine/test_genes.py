@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 from scrcl.graph.csr import Graph, connectivities
 from scrcl.io.features import FeatureStore

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scrcl.engine.config import load_config
 from scrcl.engine.evaluate import score
 from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.settings import load_config
 from tests.cells import FAST, make_cells
 
 pytestmark = [

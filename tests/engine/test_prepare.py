@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scrcl.engine.config import load_config
 from scrcl.engine.convert import convert
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
+from scrcl.engine.settings import load_config
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import open_input
 from scrcl.io.stats import MatrixStats

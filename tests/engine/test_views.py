@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from scrcl.engine.config import load_config
 from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.settings import load_config
 from scrcl.errors import StoreError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import Partition

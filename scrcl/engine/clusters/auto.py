@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.engine.clusters.protocol import Grouping, Spaces
-    from scrcl.engine.config import ClusterConfig
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["by_auto"]

@@ -10,8 +10,8 @@ from scrcl.engine.clusters.protocol import Grouping
 from scrcl.graph.rows import row_blocks
 
 if TYPE_CHECKING:
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.engine.clusters.protocol import Spaces
-    from scrcl.engine.config import ClusterConfig
     from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray
 

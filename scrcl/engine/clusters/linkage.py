@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.engine.clusters.agglomerate import MicroClusters
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.engine.clusters.protocol import Spaces
-    from scrcl.engine.config import ClusterConfig
     from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray, IntArray
 

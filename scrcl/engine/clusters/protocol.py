@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.engine.clusters.agglomerate import MicroClusters
-    from scrcl.engine.config import ClusterConfig
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray
 

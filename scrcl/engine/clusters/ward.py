@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from scrcl.engine.clusters.linkage import merged
 
 if TYPE_CHECKING:
+    from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.engine.clusters.protocol import Grouping, Spaces
-    from scrcl.engine.config import ClusterConfig
 
 __all__ = ["by_ward"]
 

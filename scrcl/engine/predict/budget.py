@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scrcl.engine.budget import (
+from scrcl.engine.budget import Budget, plan_budget
+from scrcl.engine.clusters.margin import BLOCK_VALUES
+from scrcl.engine.needs import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     PLACE_BYTES,
     SEARCH_BYTES,
-    Budget,
     Need,
-    plan_budget,
     stage_needs,
 )
-from scrcl.engine.clusters.margin import BLOCK_VALUES
 from scrcl.engine.pipeline import index_bytes, shape_of
 from scrcl.engine.predict.embed import LINK_VALUES
 from scrcl.engine.predict.neighbours import LOOK

@@ -39,8 +39,9 @@ def ways(
     owners: IntArray,
     centroids: FloatArray,
     graph: Graph,
+    scores: FloatArray,
 ) -> dict[str, FloatArray]:
-    """Return what each way says of each cell; the first is what a run writes."""
+    """Return what each way says of each cell; the first is what a run writes. ``scores`` are components."""
     from scipy.spatial.distance import cdist
 
     from scrcl.engine.clusters.confidence import confidence, shares_alike
@@ -57,7 +58,7 @@ def ways(
     around = (
         connectivities(graph).astype(np.float64) @ fuzzy / np.maximum(graph.degrees, 1)[:, None]
     )
-    margin, again = margins(points, labels, centroids), _agreement(points, labels)
+    margin, again = margins(points, labels, centroids), _agreement(points, labels, scores)
     return {
         "margin and share (written)": confidence(points, labels, centroids, graph),
         "margin between centroids": margin,
@@ -71,14 +72,14 @@ def ways(
     }
 
 
-def _agreement(points: FloatArray, labels: IntArray) -> FloatArray:
+def _agreement(points: FloatArray, labels: IntArray, scores: FloatArray) -> FloatArray:
     """Return how often a cell has the same cluster when all is clustered again from other seeds."""
     from scrcl.engine.cluster import cluster
     from scrcl.engine.clusters.config import ClusterConfig
 
     k = int(labels.max()) + 1
     again = [
-        matched(cluster(points, k, config=ClusterConfig(), seed=100 + i), labels)
+        matched(cluster(points, k, config=ClusterConfig(), seed=100 + i, scores=scores), labels)
         for i in range(N_AGAIN)
     ]
     return np.asarray(np.mean(again, axis=0))
@@ -118,7 +119,8 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
             for name in ("labels", "centres", "owners", "centroids")
         )
         graph = Graph.load(stages / "graph" / "csr", mmap=False)
-        said = ways(points, labels, centres, owners, centroids, graph)
+        scores = np.load(stages / "reduce" / "scores.npy")
+        said = ways(points, labels, centres, owners, centroids, graph, scores)
     right = matched(labels, true[kept])
     unsure = next(iter(said.values())) < UNSURE
     return {

@@ -53,6 +53,8 @@ class Labelled:
     name: str
     spatial: bool
     inputs: Inputs
+    components: Any
+    """Those that final clusters look at; None for tissues"""
     labels: Any
     k: int
 
@@ -70,9 +72,9 @@ def labelled(path: Path) -> Labelled:
     labels, spatial = opened.obs[LABELS].to_numpy(), "spatial" in opened.obsm
     del opened
     config = RunConfig(device="cpu", spatial=spatial)
-    inputs, kept, _ = inputs_before_training(path, config)
+    inputs, kept, components = inputs_before_training(path, config)
     inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=LIST_CELLS).order)
-    return Labelled(path.stem, spatial, inputs, labels[kept], len(set(labels)))
+    return Labelled(path.stem, spatial, inputs, components, labels[kept], len(set(labels)))
 
 
 def scored(model: ScRCL, data: Labelled, seed: int) -> dict[str, float]:
@@ -82,8 +84,9 @@ def scored(model: ScRCL, data: Labelled, seed: int) -> dict[str, float]:
         embed_all(model, data.inputs, Path(folder))
         points = np.load(Path(folder) / EMBEDDING)
     model.train(training)
-    found = score(cluster(points, data.k, config=ClusterConfig(), seed=seed), data.labels)
-    return {name: float(found[name]) for name in SCORES}
+    found = cluster(points, data.k, config=ClusterConfig(), seed=seed, scores=data.components)
+    scores = score(found, data.labels)
+    return {name: float(scores[name]) for name in SCORES}
 
 
 @torch.no_grad()

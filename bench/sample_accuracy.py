@@ -53,12 +53,12 @@ def agreement(
             device="cpu",
             train={"batch_cells": batch_cells, "steps": steps},
         )
-        inputs, kept, _ = inputs_before_training(path, config)
+        inputs, kept, components = inputs_before_training(path, config)
         inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=list_cells).order)
         for piece in pieces:
             for means in negatives:
                 changed = with_pieces(config.train, piece, negatives=means)
-                scores = score(_clusters(inputs, config, changed), labels[kept])
+                scores = score(_clusters(inputs, components, config, changed), labels[kept])
                 rows.append(
                     {
                         "dataset": path.stem,
@@ -108,14 +108,16 @@ def inputs_before_training(path: Path, config: RunConfig) -> Before:
     return found[0]
 
 
-def _clusters(inputs: Inputs, config: RunConfig, changed: TrainConfig) -> Any:
+def _clusters(inputs: Inputs, components: Any, config: RunConfig, changed: TrainConfig) -> Any:
     state = TrainState.fresh(inputs, changed, seed=config.seed)
     train(state, BatchSource(inputs, changed, seed=config.seed), changed)
     assert isinstance(config.n_clusters, int)
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         embed_all(state.model, inputs, Path(folder))
         points = np.load(Path(folder) / EMBEDDING)
-    return cluster(points, config.n_clusters, config=config.cluster, seed=config.seed)
+    return cluster(
+        points, config.n_clusters, config=config.cluster, seed=config.seed, scores=components
+    )
 
 
 def agreement_table(rows: list[dict[str, Any]]) -> list[str]:

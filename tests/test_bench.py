@@ -23,6 +23,7 @@ from bench import (
     sample,
     sample_speed,
     scale,
+    simulated,
     spatial,
     storage,
     train,
@@ -540,3 +541,16 @@ def test_resampled_files_leave_tissues_out_and_can_be_read(tmp_path):
     resampled.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "made")])
     names = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert names == [f"plain__{name}.h5ad" for name in ("flat", "half", "steep", "thin")]
+
+
+def test_simulated_files_hold_the_types_that_they_are_named_by(tmp_path):
+    sizes = ["--cells", "300", "--genes", "200", "--types", "3,5", "--seeds", "2"]
+    simulated.main(["--out", str(tmp_path), *sizes])
+    import anndata
+
+    made = {path.stem: anndata.read_h5ad(path) for path in tmp_path.glob("*.h5ad")}
+    assert sorted(made) == ["sim03_0", "sim03_1", "sim05_0", "sim05_1"]
+    assert {name: cells.obs["cell_type"].nunique() for name, cells in made.items()} == {
+        "sim03_0": 3, "sim03_1": 3, "sim05_0": 5, "sim05_1": 5
+    }  # fmt: skip
+    assert (made["sim03_0"].X != made["sim03_1"].X).nnz

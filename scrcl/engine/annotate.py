@@ -52,7 +52,7 @@ __all__ = [
     "OBSP",
     "Annotations",
     "collect",
-    "without_clusters",
+    "without_ours",
     "write_into",
 ]
 
@@ -126,9 +126,26 @@ def _unrefined(run: Run) -> dict[str, pd.Categorical]:
     return {UNREFINED: _categorical(run.array("cluster", "unrefined"))}
 
 
-def without_clusters(obs: pd.DataFrame) -> pd.DataFrame:
-    """Return the table without clusters of an earlier run."""
-    return obs[[column for column in obs if not _CLUSTERS.fullmatch(str(column))]]
+def without_ours(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without the columns of an earlier run."""
+    return obs[[column for column in obs if not _is_ours(column)]]
+
+
+def _is_of_clusters(column: object) -> bool:
+    return _CLUSTERS.fullmatch(str(column)) is not None
+
+
+def _is_ours(column: object) -> bool:
+    return column in CONFIDENCE or _is_of_clusters(column)
+
+
+def _forget(adata: AnnData) -> None:
+    """Take away what an earlier run or prediction left: a part of it would pass for one of the later."""
+    for column in list(filter(_is_ours, adata.obs)):
+        del adata.obs[column]
+    for keys, of in ((OBSP, adata.obsp), (("scrcl", COLOURS), adata.uns)):
+        for key in keys:
+            of.pop(key, None)
 
 
 def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
@@ -139,9 +156,8 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
     import pandas as pd
 
     at = np.flatnonzero(kept)
-    for key in set(filter(_CLUSTERS.fullmatch, adata.obs)) - set(result.obs):
-        del adata.obs[key]
-    for key in filter(_CLUSTERS.fullmatch, result.obs):
+    _forget(adata)
+    for key in filter(_is_of_clusters, result.obs):
         codes = np.full(adata.n_obs, -1, dtype=np.int64)
         codes[at] = result.obs[key].cat.codes
         categories = result.obs[key].cat.categories
@@ -196,7 +212,7 @@ def _uns(run: Run) -> dict[str, Any]:
         "versions": versions(),
         "seed": run.config.seed,
         "n_clusters": cluster["n_clusters"],
-        **({"clusters_by": cluster["choice"]} if "choice" in cluster else {}),
+        **({"clusters_by": _without_none(cluster["choice"])} if "choice" in cluster else {}),
         "graph_recall": graph["recall"],
         "device": train["device"],
         "tree": _tree(run),

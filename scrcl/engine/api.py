@@ -73,6 +73,7 @@ def fit(
     --------
     >>> import scanpy as sc, scrcl  # doctest: +SKIP
     >>> adata = scrcl.fit(sc.datasets.pbmc3k(), n_clusters=8)  # doctest: +SKIP
+    >>> adata = adata[adata.obs["scrcl"].notna()].copy()  # doctest: +SKIP
     >>> sc.tl.umap(adata, neighbors_key="scrcl")  # doctest: +SKIP
     """
     if n_clusters is not None:

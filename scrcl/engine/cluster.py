@@ -127,6 +127,6 @@ def _not_nested(k: int, method: str, anew: Grouping) -> str:
     n_found = int(anew.owners.max()) + 1
     found = "" if n_found == k else f" {n_found} were found."
     return (
-        f"The {k} clusters of cluster.also are not parts of the others: {method} has no groups to cut "
-        f"into so many, and was run anew.{found}"
+        f"The {k} clusters of cluster.also are not parts of the others: {method} has too few groups "
+        f"to cut into so many, and was run anew.{found}"
     )

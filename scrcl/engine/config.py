@@ -146,6 +146,18 @@ def _device(value: object) -> str:
     raise ValueError(message)
 
 
+def _require_storable(settings: BaseModel, group: str = "") -> None:
+    """Refuse whole numbers that the settings in the result (HDF5, int64) have no room for."""
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            _require_storable(value, f"{group}{name}.")
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and number >= 2**63:
+                message = f"{group}{name} must be below 2^63; got {number}."
+                raise ValueError(message)
+
+
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Clusters = Annotated[int | Literal["auto"], BeforeValidator(_clusters)]
 Device = Annotated[str, BeforeValidator(_device)]
@@ -189,7 +201,8 @@ class RunConfig(_Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        """Refuse a setting that another one leaves without meaning."""
+        """Refuse a setting that another one leaves without meaning, or that no file can hold."""
+        _require_storable(self)
         if self.sample_key is not None and not self.spatial:
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.cluster import Clusters
     from scrcl.engine.stage import Run
+    from scrcl.typing import IntArray
 
 __all__ = ["coherence_of_run", "coherence_text", "refined"]
 
@@ -30,7 +31,8 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
     -------
     Clusters
         Named anew, largest first. A cluster that no spot has any more has a name behind the others. The tree and the
-        centroids are those of the clusters before; a note says how many were lost.
+        centroids are those of the clusters before; a note says how many were lost. Coarser cuts join the refined
+        clusters; finer ones are refined by themselves, so that they are no longer parts of the others.
     dict
         What the stage records of domains: nothing where the run is not spatial.
     """
@@ -41,15 +43,20 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
     ids = run.array("graph", "ids")
     if not run.config.refined_by:
         return found, {"coherence": coherence(found.labels, ids)._asdict()}
-    labels = _by_majority(run, found.labels)
-    n_before = int(found.labels.max()) + 1
-    sizes = np.bincount(labels, minlength=n_before)
-    rank = np.empty(n_before, np.int32)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(n_before, dtype=np.int32)
-    before, lost = rank[found.labels], int(np.count_nonzero(sizes == 0))
+    labels, n_before = _by_majority(run, found.labels), len(found.centroids)
+    rank = _rank_by_size(labels, n_before)
+    before, lost = rank[found.labels], n_before - len(np.unique(labels))
     np.save(folder / "unrefined.npy", before)
+    coarser = {k: cut for k, cut in found.also.items() if found.nested[k] and k <= n_before}
+    also = {
+        k: _joined(labels, found.labels, cut) if k in coarser else _by_majority(run, cut)
+        for k, cut in found.also.items()
+    }
     renamed = _renamed(found, rank)._replace(
-        labels=rank[labels], notes=[*found.notes, *([_lost(lost)] if lost else [])]
+        labels=rank[labels],
+        also={k: _rank_by_size(cut, int(cut.max()) + 1)[cut] for k, cut in also.items()},
+        nested={k: k in coarser for k in found.also},
+        notes=[*found.notes, *([_lost(lost)] if lost else [])],
     )
     share = coherence(before, ids).share
     return renamed, {
@@ -59,7 +66,22 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
     }
 
 
-def _by_majority(run: Run, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+def _rank_by_size(labels: IntArray, n_clusters: int) -> NDArray[np.int32]:
+    """Return the new name of each cluster: the largest first, those without spots last."""
+    sizes = np.bincount(labels, minlength=n_clusters)
+    rank = np.empty(n_clusters, np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(n_clusters, dtype=np.int32)
+    return rank
+
+
+def _joined(labels: IntArray, before: IntArray, cut: IntArray) -> NDArray[np.int32]:
+    """Join refined labels as ``cut`` joins the clusters before."""
+    owners = np.zeros(int(before.max()) + 1, np.int32)
+    owners[before] = cut
+    return np.asarray(owners[labels])
+
+
+def _by_majority(run: Run, labels: IntArray) -> NDArray[np.int32]:
     from scrcl.graph.domains import majority_labels
     from scrcl.io.stats import MatrixStats
 
@@ -103,15 +125,15 @@ def coherence_text(record: Mapping[str, Any]) -> dict[str, str]:
     return said
 
 
-def coherence_of_run(out: Path, clusters: Any, labels: Any) -> dict[str, float]:
+def coherence_of_run(out: Path, clusters: Any, labels: Any) -> dict[str, float | None]:
     """Return the coherence of clusters and labels of a run, one for each cell of its result.
 
     Returns
     -------
     dict
         ``coherence`` and ``label_coherence``, each with what chance gives (``..._by_chance``): of pairs of
-        neighbours in the tissue whose labels are known. Empty where the run was not spatial, or its
-        stages were deleted.
+        neighbours in the tissue whose labels are known, None where there is none. Empty where the run was
+        not spatial, or its stages were deleted.
 
     Raises
     ------
@@ -138,8 +160,9 @@ def coherence_of_run(out: Path, clusters: Any, labels: Any) -> dict[str, float]:
             "Run the command again."
         )
         raise StoreError(message)
-    said: dict[str, float] = {}
+    said: dict[str, float | None] = {}
     for name, values in (("coherence", clusters), ("label_coherence", labels)):
         found = coherence(pd.factorize(pd.Series(np.asarray(values)))[0], ids)
-        said |= {name: found.share, f"{name}_by_chance": found.by_chance}
+        share = None if np.isnan(found.share) else found.share
+        said |= {name: share, f"{name}_by_chance": found.by_chance}
     return said

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_run", "score"]
 
 
+_FEW = 10
+"""So many labels may each be of one cell."""
+
+
 def score(clusters: Any, labels: Any) -> dict[str, float]:
     """Agreement of a clustering with labels; cells without a label (or cluster) are left out.
 
@@ -79,7 +83,7 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     StoreError
         ``out`` holds no finished run.
     InputError
-        ``obs`` has no such column.
+        ``obs`` has no such column, or nearly each cell a value of its own there.
     """
     obs = _result_obs(out)
     if key not in obs:
@@ -88,6 +92,13 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
         raise InputError(message)
     if key == "scrcl":
         message = "labels must not be the clusters themselves; got 'scrcl'."
+        raise InputError(message)
+    n_values, n_known = obs[key].nunique(), int(obs[key].notna().sum())
+    if n_values > max(n_known / 2, _FEW):
+        message = (
+            f"labels must be shared by cells; got {key!r}, with {n_values:,} values for {n_known:,} cells. "
+            "Name a column of types."
+        )
         raise InputError(message)
     scores = score(obs["scrcl"], obs[key])
     return {"labels": key, **scores, **coherence_of_run(out, obs["scrcl"], obs[key])}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import atomic_path, remove
-from scrcl.engine.annotate import collect, without_clusters
+from scrcl.engine.annotate import collect, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.engine.domains import coherence_text
@@ -81,7 +81,7 @@ def _write_result(run: Run, found: Annotations, markers: pd.DataFrame) -> str:
 
     name = f"result.{run.config.format}"
     rows = np.flatnonzero(found.kept)
-    obs = without_clusters(run.matrix.obs).iloc[rows].copy()
+    obs = without_ours(run.matrix.obs).iloc[rows].copy()
     obs["scrcl"] = found.clusters
     for key, column in found.further.items():
         obs[key] = column

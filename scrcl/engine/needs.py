@@ -67,6 +67,9 @@ CLUSTERED_BYTES = 56
 """Of a cell while it is clustered: its group and distance, from k-means and renamed, its cluster and confidence; as
 much again for the clustering beside the first that is looked at."""
 
+MERGE_BYTES = 25
+"""Of a pair of groups whose merges are sought; measured."""
+
 MIXED_BYTES = 48
 """Of a cell while its cluster is compared with its batch."""
 
@@ -183,6 +186,7 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             + (names + MIXED_BYTES * n if shape.n_batches > 1 else 0),
             max(
                 dense + int(min(n, shape.graph_cells) * (COMMUNITY_BYTES * edges + 8 * shape.dim)),
+                dense + MERGE_BYTES * shape.n_groups**2,
                 min(SPOTS_BYTES, 6_000 * n) * shape.refining,
             ),
             (8 + 4 * shape.n_also + 4 * shape.refining) * n,

@@ -192,9 +192,12 @@ def _require_enough(run: Run, n_cells: int, n_genes: int) -> None:
     if n_genes < 2:
         message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
         raise InputError(message)
-    if run.config.n_clusters != "auto" and run.config.n_clusters > n_cells:
-        message = (
-            f"n_clusters must be at most the number of cells with counts ({n_cells}); "
-            f"got {run.config.n_clusters}."
-        )
-        raise InputError(message)
+    k = run.config.n_clusters
+    numbers = {"n_clusters": () if k == "auto" else (k,), "cluster.also": run.config.cluster.also}
+    for name, asked in numbers.items():
+        if max(asked, default=0) > n_cells:
+            message = (
+                f"{name} must be at most the number of cells with counts ({n_cells}); "
+                f"got {max(asked)}."
+            )
+            raise InputError(message)

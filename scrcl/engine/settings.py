@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["first_fault", "load_config"]
 
 
+_KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
+"""Rules that pydantic tells in Python's words."""
+
+
 def load_config(
     path: Path | None = None,
     *,
@@ -64,7 +68,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _assign(tree: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     *groups, name = key.strip().split(".")
-    if not equals or not name:
+    if not equals or not all([*groups, name]):
         message = f"--set must be KEY=VALUE, as in train.lr=1e-3; got {assignment!r}."
         raise InputError(message)
     for group in groups:
@@ -85,8 +89,9 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 def first_fault(error: ValidationError) -> str:
     """Say what is wrong with the first faulty setting."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    rule = _KINDS.get(first["type"], rule)
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":

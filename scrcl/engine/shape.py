@@ -72,8 +72,9 @@ class Shape:
         The input lies by genes, and is copied by cells first.
     gram
         The genes' Gram matrix is made.
-    n_also, graph_cells
-        Clusterings beside the one asked for, and the most cells whose communities are found.
+    n_also, graph_cells, n_groups
+        Clusterings beside the one asked for, the most cells whose communities are found, and the groups that are
+        merged to clusters.
     """
 
     n_cells: int
@@ -98,6 +99,7 @@ class Shape:
     gram: bool = True
     n_also: int = 0
     graph_cells: int = 20_000
+    n_groups: int = 300
 
     @property
     def n_values(self) -> float:

@@ -43,6 +43,35 @@ def test_cells_without_counts_get_no_cluster():
     assert adata.obsp["scrcl_distances"].nnz == 239 * 8
 
 
+def test_nothing_of_an_earlier_run_outlives_a_later_one(tmp_path):
+    adata = make_cells()
+    adata.obs[7] = 1  # pandas allows names that are no text
+    scrcl.fit(adata, out=tmp_path / "out", cluster={"also": [2]}, **QUICK)
+    other = make_cells(seed=1)
+    other.obs_names = [f"new {name}" for name in other.obs_names]
+    scrcl.fit(other, **QUICK)
+    scrcl.predict(tmp_path / "out", other)
+    assert not {"scrcl_distances", "scrcl_connectivities"} & set(other.obsp)
+    assert {"scrcl_margin", "scrcl_familiarity"} <= set(other.obs)
+    other.uns["scrcl_colors"] = ["red"] * 9
+    scrcl.fit(other, **QUICK)
+    assert not {"scrcl_margin", "scrcl_familiarity", "scrcl_k2"} & set(other.obs)
+    assert "scrcl_colors" not in other.uns
+    assert "scrcl_connectivities" in other.obsp
+
+
+def test_further_clusterings_into_more_than_the_cells_are_refused_before_training(tmp_path):
+    adata = make_cells(60)
+    keep = np.zeros((60, 1), dtype=np.float32)
+    keep[:20] = 1
+    adata.X = adata.X.multiply(keep).tocsr()
+    with pytest.raises(
+        InputError, match=r"cluster.also must be at most the number .* \(20\); got 30"
+    ):
+        scrcl.fit(adata, out=tmp_path / "out", cluster={"also": [3, 30]}, **QUICK)
+    assert not (tmp_path / "out" / "stages" / "train").exists()
+
+
 def test_a_backed_object_is_read_from_its_file(tmp_path):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")

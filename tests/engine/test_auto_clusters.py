@@ -56,6 +56,25 @@ def test_the_bound_is_a_setting(agreement, taken):
     assert chosen(Spaces(points, points), agreement=agreement).choice.taken == taken
 
 
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_parts_that_no_edge_joins_are_joined_by_distance(k):
+    truth = np.repeat(np.arange(4), (120, 60, 25, 25))
+    centres = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [0, 3, 9]])  # the last two are near
+    noise = np.random.default_rng(1).normal(scale=0.2, size=(230, 3))
+    points = (centres[truth] + noise).astype(np.float32)
+    found = chosen(Spaces(points, points), k)
+    joined = np.unique([truth, found.owners[found.groups]], axis=1)[1]
+    assert len(joined) == 4  # no type is cut
+    assert (joined[2] == joined[3]) == (k < 4)
+    assert joined[0] != joined[1]
+
+
+def test_linkage_is_taken_where_no_graph_has_as_many_communities():
+    points = np.repeat(np.random.default_rng(0).normal(size=(3, 4)), 40, axis=0).astype(np.float32)
+    found = chosen(Spaces(points, points), 8, agreement=0.0)
+    assert found.choice.taken == "linkage"
+
+
 def test_length_of_components_says_nothing():
     points, _ = bridged()
     lengths = np.random.default_rng(2).uniform(0.1, 10, size=(len(points), 1)).astype(np.float32)
@@ -66,7 +85,7 @@ def test_length_of_components_says_nothing():
 def test_without_components_there_is_nothing_to_agree_with():
     points, _ = bridged()
     found = chosen(Spaces(points))
-    assert found.choice is None
+    assert found.choice == ("linkage", None)
 
 
 def test_of_many_cells_a_sample_is_looked_at_and_every_cell_has_a_cluster():

@@ -160,3 +160,10 @@ def test_further_clusterings_batches_and_communities_are_counted():
     assert (
         stage_needs(replace(ATLAS, graph_cells=90_000))["cluster"].flight_bytes > plain.flight_bytes
     )
+
+
+def test_groups_are_merged_in_memory_that_grows_with_their_pairs():
+    plain, many = (
+        stage_needs(replace(ATLAS, n_groups=n))["cluster"].least_bytes for n in (300, 10_000)
+    )
+    assert many - plain > 2 * 10**9

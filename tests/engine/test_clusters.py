@@ -296,3 +296,26 @@ def test_further_clusterings_of_a_sample_agree_with_those_of_all_cells(monkeypat
 def whole_groups(points):
     config = ClusterConfig(n_micro=40, restarts=1)
     return WAYS["linkage"](Spaces(points), 4, config=config, seed=0).groups
+
+
+def test_leiden_has_clusters_where_every_community_is_small():
+    profiles = np.random.default_rng(0).normal(scale=9, size=(20, 4))
+    pairs = np.repeat(profiles, 2, axis=0).astype(np.float32)
+    config = ClusterConfig(method="leiden")
+    found = find_clusters(Spaces(pairs, n_neighbors=1), 2, config=config, seed=0)
+    assert found.labels.max() + 1 > 2
+    assert f"{found.labels.max() + 1} are there" in found.notes[0]
+
+
+def test_leiden_keeps_a_type_that_only_its_sample_makes_small():
+    points, truth = blobs((500, 300, 200))
+    config = ClusterConfig(method="leiden", auto_cells=100, smallest_cells=100, n_micro=40)
+    found = find_clusters(Spaces(points, n_neighbors=10), 3, config=config, seed=0)
+    assert adjusted_rand_score(truth, found.labels) > 0.95
+
+
+def test_heights_of_a_tree_are_never_below_zero():
+    summary = summarise(np.full((6, 3), 0.1, np.float32), np.arange(6) % 3)
+    merges = merge_tree(summary, size_power=1, spreads=False)
+    lowered = merges._replace(costs=np.asarray(merges.costs) - 1e-9)
+    assert (linkage_matrix(lowered)[:, 2] >= 0).all()

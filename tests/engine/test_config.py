@@ -69,6 +69,12 @@ def test_where_to_compute_is_no_part_of_what_is_computed():
         (["train.lr=inf"], "train.lr must be a finite number"),
         (["memory=inf"], "memory must be a size"),
         (["seed=99999999999999999999"], "seed must be"),
+        (["cluster.n_micro=99999999999999999999"], r"cluster.n_micro must be below 2\^63; got 9"),
+        (["cluster.also=[99999999999999999999]"], r"cluster.also must be below 2\^63"),
+        ([".x=3"], "--set must be KEY=VALUE"),
+        (["cluster.also=8,20"], r"cluster.also must be a list, as \[8, 20\]; got '8,20'"),
+        (["cluster.also=[1]"], "cluster.also must be greater than or equal to 2; got 1"),
+        (["cluster=5"], "cluster must be a group of settings; got 5"),
         (["nothing.at.all=1"], "nothing must be a known setting; .* There are: n_clusters"),
     ],
 )

@@ -187,3 +187,31 @@ def test_domains_are_those_of_the_graph_view_unless_all_of_e_is_asked_for(
     points = np.ascontiguousarray(embedding[:, first:last])
     own = cluster(points, 4, config=ClusterConfig(), seed=0)
     np.testing.assert_array_equal(written.obs["scrcl"].cat.codes, own)
+
+
+def test_cuts_are_refined_too_and_only_coarser_ones_hold_the_clusters(tmp_path):
+    adata = make_cells(spatial=True)
+    also = {"refine_labels": 10, "also": [2, 4, 9]}
+    result, record = run(adata, tmp_path / "out", overrides={"cluster": also})
+    found = anndata.read_h5ad(result.result_path).obs
+    assert {one["asked"]: one["nested"] for one in record["also"]} == {2: True, 4: True, 9: False}
+    for coarser in ("scrcl_k2", "scrcl_k4"):
+        assert len(found.groupby(["scrcl", coarser], observed=True)) == found["scrcl"].nunique()
+    fine = found["scrcl_k9"].astype(int).to_numpy()
+    again = majority_labels(fine, adata.obsm["spatial"], 10)
+    assert np.mean(again == fine) > 0.9
+    assert (np.diff(np.bincount(fine)) <= 0).all()
+
+
+def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
+    adata = make_cells(spatial=True)
+    run(adata, tmp_path / "out")
+    with pytest.raises(InputError, match=r"'scrcl_confidence', with .* values for 240 cells"):
+        evaluate_run(tmp_path / "out", "scrcl_confidence")
+
+
+def test_coherence_without_pairs_is_none(tmp_path):
+    adata = make_cells(spatial=True)
+    adata.obs["one"] = pd.Series(["known", *[None] * 239], index=adata.obs_names)
+    run(adata, tmp_path / "out")
+    assert evaluate_run(tmp_path / "out", "one")["label_coherence"] is None

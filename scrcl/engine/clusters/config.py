@@ -103,6 +103,11 @@ class ClusterConfig(BaseModel):
         f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
     )
 
+    def n_groups(self, n_cells: int, n_clusters: int) -> int:
+        """Micro-clusters of so many cells: a quarter of these at most; smaller ones say nothing of their spread."""
+        asked = max(self.n_micro, 3 * n_clusters)
+        return max(min(asked, n_cells // 4), n_clusters)
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.spherical and self.method != "kmeans":

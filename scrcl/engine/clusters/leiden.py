@@ -52,7 +52,8 @@ def by_leiden(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: i
     cells = drawn_rows(len(points), config.auto_cells, seed, "cluster.leiden.cells")
     sample = np.ascontiguousarray(points[cells], np.float32)
     graph = neighbour_graph(sample, spaces.n_neighbors, seed)
-    smallest = min(config.smallest_cells, max(len(cells) // n_clusters, 1))
+    of_sample = config.smallest_cells * len(cells) // len(points)
+    smallest = max(min(of_sample, len(cells) // n_clusters), 1)
     found = resolve(leiden_of(graph, seed=seed, name="cluster.leiden"), n_clusters, smallest)
     labels = _without_small(sample, found.labels, smallest)
     groups, centres, owners = groups_inside(sample, labels, config.n_micro, seed=seed)
@@ -62,7 +63,7 @@ def by_leiden(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: i
         owners,
         config.size_power,
         spreads=True,
-        note=_note(n_clusters, found),
+        note=_note(n_clusters, int(labels.max()) + 1, found.resolution),
     )
 
 
@@ -96,11 +97,12 @@ def _between(low: float, high: float) -> float:
 
 
 def _without_small(points: FloatArray, labels: IntArray, smallest: int) -> NDArray[np.int64]:
-    """Give the points of communities smaller than ``smallest`` to the nearest centroid of the others."""
+    """Give the points of communities smaller than ``smallest`` (or than all) to the nearest centroid of the others."""
     from scrcl.engine.clusters.agglomerate import summarise
     from scrcl.graph.kmeans import assign
 
-    fair = np.flatnonzero(np.bincount(labels) >= smallest)
+    sizes = np.bincount(labels)
+    fair = np.flatnonzero(sizes >= min(smallest, sizes.max()))
     renamed = np.full(int(labels.max()) + 1, -1)
     renamed[fair] = np.arange(len(fair))
     kept = renamed[labels]
@@ -124,10 +126,10 @@ def _of_all(
     return nearest
 
 
-def _note(n_clusters: int, found: Resolved) -> str | None:
-    if found.n_found == n_clusters:
+def _note(n_clusters: int, n_found: int, resolution: float) -> str | None:
+    if n_found == n_clusters:
         return None
     return (
-        f"Leiden found no resolution with {n_clusters} communities; {found.n_found} are there at "
-        f"{found.resolution:.3g}. Ask for another number, or take cluster.method = linkage."
+        f"Leiden found no resolution with {n_clusters} communities; {n_found} are there at "
+        f"{resolution:.3g}. Ask for another number, or take cluster.method = linkage."
     )

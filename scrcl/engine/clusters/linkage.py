@@ -54,11 +54,10 @@ def merged(
 ) -> Grouping:
     """Cut the points into micro-clusters, and the tree of these into clusters; reconcile several such clusterings.
 
-    Micro-clusters are a quarter of the cells at most: smaller groups say nothing of their spread. Those of the first
-    clustering are the groups that are returned.
+    The micro-clusters of the first clustering are the groups that are returned.
     """
     points, n_cells = spaces.points, len(spaces.points)
-    n_micro = max(min(max(config.n_micro, 3 * n_clusters), len(points) // 4), n_clusters)
+    n_micro = config.n_groups(n_cells, n_clusters)
 
     def once(
         points: FloatArray, seed: int, trained_by: int

@@ -43,8 +43,8 @@ class Choice(NamedTuple):
     """What a way that has several to choose from took."""
 
     taken: str
-    agreement: float
-    """The figure that decided, -1 to 1"""
+    agreement: float | None
+    """The figure that decided, -1 to 1; None where there was nothing to compare"""
 
 
 class Grouping(NamedTuple):
@@ -76,8 +76,8 @@ class Way(Protocol):
     def __call__(
         self, spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int
     ) -> Grouping:
-        """Return at most ``n_clusters`` clusters where cells differ too little, else as many.
+        """Return ``n_clusters`` clusters, fewer where cells differ too little.
 
-        A way that cannot meet K says so in ``note``.
+        A way that cannot meet K, from either side, says so in ``note``.
         """
         ...

@@ -90,7 +90,7 @@ def linkage_matrix(merges: Merges) -> NDArray[np.float64]:
     n = len(merges.pairs) + 1
     name, leaves = np.arange(n), np.ones(n)
     rows = np.empty((n - 1, 4))
-    heights = np.maximum.accumulate(merges.costs)
+    heights = np.maximum.accumulate(np.maximum(merges.costs, 0))  # rounding may take a cost below 0
     for step, (i, j) in enumerate(merges.pairs):
         leaves[i] += leaves[j]
         rows[step] = *sorted((name[i], name[j])), heights[step], leaves[i]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import atomic_path, remove
-from scrcl.engine.annotate import COLOURS, CONFIDENCE, without_clusters
+from scrcl.engine.annotate import COLOURS, CONFIDENCE, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.engine.sizes import format_bytes
@@ -69,7 +69,7 @@ def _write_result(atlas: Atlas, run: Run) -> str:
     name = f"result.{run.config.format}"
     stats = MatrixStats.load(run.stage("stats"))
     rows = np.flatnonzero(stats.kept)
-    obs = without_clusters(run.matrix.obs).iloc[rows].copy()
+    obs = without_ours(run.matrix.obs).iloc[rows].copy()
     obs["scrcl"] = _categorical(atlas, run)
     for key, array in CONFIDENCE.items():
         obs[key] = np.asarray(run.array("cluster", array))

@@ -45,6 +45,8 @@ def _method(record: Mapping[str, Any]) -> str:
     if "choice" not in record:
         return str(record["method"])
     choice = record["choice"]
+    if choice["agreement"] is None:
+        return str(choice["taken"])
     return f"{choice['taken']}, agreement {choice['agreement']:.2f}"
 
 

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["ORACLE", "OURS", "RARE", "Case", "by_set", "measured", "read_cases", "spread", "to_row"]
+__all__ = [
+    "ORACLE",
+    "OURS",
+    "RARE",
+    "Case",
+    "by_set",
+    "by_set_paired",
+    "measured",
+    "read_cases",
+    "spread",
+    "to_row",
+]
 
 OURS, ORACLE = "scrcl", "scrcl_oracle"
 RARE = (1, 3)
@@ -112,6 +123,15 @@ def read_cases(path: Path) -> list[Case]:
 def by_set(cases: Iterable[Case], method: str, name: str = "ari") -> dict[str, float]:
     """Return the mean over seeds of one field, by set."""
     return {dataset: float(np.mean(values)) for dataset, values in _values(cases, method, name)}
+
+
+def by_set_paired(
+    cases: list[Case], one: str, other: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return ARI by set of two methods, of the seeds that both have."""
+    runs = [{(c.dataset, c.seed) for c in cases if c.method == method} for method in (one, other)]
+    shared = [case for case in cases if (case.dataset, case.seed) in runs[0] & runs[1]]
+    return by_set(shared, one), by_set(shared, other)
 
 
 def spread(cases: Iterable[Case], method: str, name: str = "ari") -> float:

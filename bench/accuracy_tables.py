@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.accuracy_cases import ORACLE, OURS, RARE, by_set, spread
+from bench.accuracy_cases import ORACLE, OURS, RARE, by_set, by_set_paired, spread
 
 if TYPE_CHECKING:
     from bench.accuracy_cases import Case
@@ -134,10 +134,11 @@ def _oracle(cases: list[Case]) -> list[str]:
     """Return a row a set: the run that sees no labels beside the best look along training by labels."""
     if not any(case.method == ORACLE for case in cases):
         return []
-    honest = by_set([case for case in cases if case.method == OURS], OURS)
+    honest, paired = by_set_paired(cases, OURS, ORACLE)
     lines = [
         "",
-        "Oracle: the look along training that agrees best with the labels. No result of scrcl:",
+        "Oracle: the look along training that agrees best with the labels, beside the runs of the same seeds that "
+        "see none. No result of scrcl:",
         "",
     ]
     lines += _head(["set", "ARI without labels", "ARI by labels", "steps"])
@@ -147,9 +148,8 @@ def _oracle(cases: list[Case]) -> list[str]:
         span = "-".join(map(str, sorted({min(steps), max(steps)})))
         own = f"{honest[name]:.3f}" if name in honest else ""
         lines.append(f"| {name} | {own} | {ari:.3f} | {span} |")
-    both = [name for name in best if name in honest]
-    if both:
-        means = [float(np.mean([side[name] for name in both])) for side in (honest, best)]
+    if honest:
+        means = [float(np.mean(list(side.values()))) for side in (honest, paired)]
         lines.append(f"| **mean over sets** | **{means[0]:.3f}** | **{means[1]:.3f}** | |")
     return lines
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.accuracy_cases import ORACLE, OURS, by_set, spread
+from bench.accuracy_cases import ORACLE, OURS, by_set, by_set_paired, spread
 from bench.accuracy_tables import PUBLISHED
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _best(cases: list[Case]) -> str | None:
 
 
 def _beside(cases: list[Case]) -> str | None:
-    ours, theirs = _shared(cases, OURS, BESIDE)
+    ours, theirs = by_set_paired(cases, OURS, BESIDE)
     if not ours:
         return None
     above = sum(ours[name] > theirs[name] for name in ours)
@@ -88,7 +88,7 @@ def _published(cases: list[Case]) -> str | None:
 
 
 def _oracle(cases: list[Case]) -> str | None:
-    ours, best = _shared(cases, OURS, ORACLE)
+    ours, best = by_set_paired(cases, OURS, ORACLE)
     if not ours:
         return None
     mean, other = _mean(ours.values()), _mean(best.values())
@@ -111,15 +111,6 @@ def _auto(cases: list[Case]) -> str:
         f"K found where it is not given - mean relative error {_mean(errors.values()):.0%}, "
         f"ARI {auto:.3f} against {ari:.3f} at K: {auto - ari:+.3f}"
     )
-
-
-def _shared(cases: list[Case], one: str, other: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Return ARI by set of two methods, of the seeds that both have."""
-    shared = set.intersection(
-        *({(c.dataset, c.seed) for c in cases if c.method == method} for method in (one, other))
-    )
-    both = [case for case in cases if (case.dataset, case.seed) in shared]
-    return by_set(both, one), by_set(both, other)
 
 
 def _worst(ours: dict[str, float], theirs: dict[str, float]) -> str:

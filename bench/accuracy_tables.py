@@ -137,8 +137,10 @@ def _oracle(cases: list[Case]) -> list[str]:
     honest, paired = by_set_paired(cases, OURS, ORACLE)
     lines = [
         "",
-        "Oracle: the look along training that agrees best with the labels, beside the runs of the same seeds that "
-        "see none. No result of scrcl:",
+        (
+            "Oracle: the look along training that agrees best with the labels, beside the runs of the same seeds that "
+            "see none. No result of scrcl:"
+        ),
         "",
     ]
     lines += _head(["set", "ARI without labels", "ARI by labels", "steps"])

@@ -1,8 +1,8 @@
 """How many clusters there are, from the cells alone.
 
-Communities (Leiden, modularity) of two neighbour graphs laid over each other: that of the principal
-components, which training has not touched, and that of the embedding; for domains of a tissue that
-of the embedding alone. Communities too small to be told from noise are not counted: those below a
+Communities (Leiden, modularity) of two neighbour graphs laid over each other: one that training has
+not touched, of the principal components or, for domains, of the places in the tissue, and that of the
+embedding. Communities too small to be told from noise are not counted: those below a
 share of the cells, or, where communities are many, of their mean size. Graphs are built on a
 sample, so the work has a bound.
 """
@@ -17,10 +17,10 @@ from scrcl._random import drawn_rows
 from scrcl.engine.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scrcl.engine.clusters.config import ClusterConfig
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["count_clusters"]
 
@@ -31,7 +31,12 @@ _SMALLEST_OF_MEAN = 0.3
 
 
 def count_clusters(
-    spaces: Sequence[FloatArray], *, n_neighbors: int, config: ClusterConfig, seed: int
+    spaces: Sequence[FloatArray],
+    *,
+    n_neighbors: int,
+    config: ClusterConfig,
+    seed: int,
+    tissue: Callable[[IntArray], Csr] | None = None,
 ) -> int:
     """Return the number of communities that hold a fair share of the cells, at least 2.
 
@@ -43,9 +48,13 @@ def count_clusters(
         Neighbours of a cell in each graph.
     config
         ``resolution``, ``smallest_share`` and ``auto_cells`` are read.
+    tissue
+        From cells, ascending, to the graph of those of them that are near each other in the tissue.
     """
     cells = drawn_rows(len(spaces[0]), config.auto_cells, seed, "count.sample")
     graph = sum(neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
+    if tissue is not None:
+        graph = graph + tissue(cells)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
     sizes = np.bincount(communities(config.resolution))
     return max(_fair(sizes, config.smallest_share), 2)

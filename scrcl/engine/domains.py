@@ -10,16 +10,17 @@ from scrcl.engine.named import read_named
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from scrcl.engine.cluster import Clusters
     from scrcl.engine.stage import Run
-    from scrcl.typing import IntArray
+    from scrcl.io.stats import Batches
+    from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["coherence_of_run", "coherence_text", "refined"]
+__all__ = ["coherence_of_run", "coherence_text", "graph_in_tissue", "refined"]
 
 
 def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str, Any]]:
@@ -81,13 +82,37 @@ def _joined(labels: IntArray, before: IntArray, cut: IntArray) -> NDArray[np.int
     return np.asarray(owners[labels])
 
 
-def _by_majority(run: Run, labels: IntArray) -> NDArray[np.int32]:
-    from scrcl.graph.domains import majority_labels
+def graph_in_tissue(run: Run) -> Callable[[IntArray], Csr]:
+    """Return what makes a graph of some cells: each joined to the nearest of them in its slice."""
+    from scrcl.graph.csr import connectivities, symmetric_graph
+    from scrcl.graph.spatial import spatial_knn
+
+    coordinates, samples = _places(run)
+
+    def graph_of(cells: IntArray) -> Csr:
+        k = min(run.config.graph.n_neighbors, len(cells) - 1)
+        theirs = None if samples is None else samples.of(cells)
+        return connectivities(
+            symmetric_graph(spatial_knn(coordinates[cells], k, samples=theirs).ids)
+        )
+
+    return graph_of
+
+
+def _places(run: Run) -> tuple[FloatArray, Batches | None]:
+    """Return the coordinates and the slices of the cells of a spatial run."""
     from scrcl.io.stats import MatrixStats
 
     named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).kept)
-    assert named.coordinates is not None, "a setting without spatial is refused"
-    return majority_labels(labels, named.coordinates, run.config.refined_by, samples=named.samples)
+    assert named.coordinates is not None, "a spatial run without places is refused"
+    return named.coordinates, named.samples
+
+
+def _by_majority(run: Run, labels: IntArray) -> NDArray[np.int32]:
+    from scrcl.graph.domains import majority_labels
+
+    coordinates, samples = _places(run)
+    return majority_labels(labels, coordinates, run.config.refined_by, samples=samples)
 
 
 def _renamed(found: Clusters, rank: NDArray[np.int32]) -> Clusters:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scrcl._atomic import write_json
 from scrcl.engine.clustered import add_clustered
 from scrcl.engine.device import deterministic, resolve_device
-from scrcl.engine.domains import refined
+from scrcl.engine.domains import graph_in_tissue, refined
 from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
             n_neighbors=n_neighbors,
             config=config.cluster,
             seed=seed,
+            tissue=graph_in_tissue(run) if config.spatial else None,
         )
     spaces = Spaces(points, scores, run.graph("graph"), n_neighbors)
     found = find_clusters(spaces, n_clusters, config=config.cluster, seed=seed)

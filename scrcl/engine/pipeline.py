@@ -324,7 +324,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_features=n_genes if train.features == "hvg" else n_comps,
         n_neighbors=n_neighbors + n_alike,
         n_near=n_neighbors if n_alike else 0,
-        refining=config.refined_by > 0,
+        refining=config.refined_by > 0 or (config.spatial and config.n_clusters == "auto"),
         graph_view=config.clustered_on == "graph_view",
         fanout=train.fanout,
         index_bytes=index_bytes(config, n_comps, n_neighbors),

@@ -63,7 +63,7 @@ class Shape:
     n_near
         Of the neighbours, those in the tissue, where others by expression are beside them.
     refining
-        Clusters are refined by the spots around.
+        Clusters are counted, or refined, by the spots around.
     graph_view
         E^g is written by itself, to be clustered.
     batch_cells, n_drawn, stop_cells

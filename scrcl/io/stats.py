@@ -71,7 +71,7 @@ class Batches:
     codes: IntArray
     names: tuple[str, ...]
 
-    def of(self, kept: BoolArray) -> Batches:
+    def of(self, kept: BoolArray | IntArray) -> Batches:
         """Return the batches of some cells; the names stay, also those of batches without any."""
         return Batches(self.codes[kept], self.names)
 

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
+from bench.layers import layered
 from scrcl.engine.cluster import cluster
 from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.evaluate import evaluate_run
@@ -215,3 +216,15 @@ def test_coherence_without_pairs_is_none(tmp_path):
     adata.obs["one"] = pd.Series(["known", *[None] * 239], index=adata.obs_names)
     run(adata, tmp_path / "out")
     assert evaluate_run(tmp_path / "out", "one")["label_coherence"] is None
+
+
+@pytest.mark.slow
+def test_domains_are_counted_by_what_lies_together_and_is_alike(tmp_path):
+    adata = layered("layers_thick")
+    config = {"n_clusters": "auto", "spatial": True, "device": "cpu", "report": {"umap_cells": 0}}
+    found = scrcl.fit(adata, out=tmp_path / "out", **config)
+    assert found.obs["scrcl"].nunique() == 5
+    slices = layered("layers_thick")  # the same sheet twice, in the same place: two slices
+    slices.obs["slice"] = np.where(np.arange(slices.n_obs) % 2, "odd", "even")
+    found = scrcl.fit(slices, sample_key="slice", **config)
+    assert abs(found.obs["scrcl"].nunique() - 5) <= 1

@@ -153,7 +153,7 @@ def _write_page(
     if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
         points = np.asarray(found.obsm["X_scrcl"][cells])
         umap = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
-    if "spatial" in run.matrix.obsm:
+    if len(cells) and "spatial" in run.matrix.obsm:
         where = np.asarray(run.matrix.obsm["spatial"])[np.flatnonzero(found.kept)[cells]]
         spatial = scatter(where[:, :2], labels[cells], names, equal=True)
     history = json.loads((run.stage("train") / "history.json").read_text(encoding="utf-8"))
@@ -262,6 +262,6 @@ def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
             f"{stats['n_cells_empty']:,} of them without counts."
         )
     notes += run.record("cluster")["notes"]
-    if n_shown < n_cells:
+    if 0 < n_shown < n_cells:
         notes.append(f"The pictures show {n_shown:,} of {n_cells:,} cells, drawn uniformly.")
     return notes + graph_notes(run.record("graph"), run.config.graph)

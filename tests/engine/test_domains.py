@@ -211,6 +211,14 @@ def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
         evaluate_run(tmp_path / "out", "scrcl_confidence")
 
 
+def test_without_cells_to_draw_there_are_no_empty_pictures(tmp_path):
+    result, _ = run(make_cells(spatial=True), tmp_path / "out")
+    drawn, _ = run(make_cells(spatial=True), tmp_path / "drawn", report={"umap_cells": 3})
+    texts = [one.report_path.read_text() for one in (result, drawn)]
+    assert ["Cells in space" in text for text in texts] == [False, True]
+    assert ["The pictures show" in text for text in texts] == [False, True]
+
+
 def test_coherence_without_pairs_is_none(tmp_path):
     adata = make_cells(spatial=True)
     adata.obs["one"] = pd.Series(["known", *[None] * 239], index=adata.obs_names)

@@ -34,18 +34,22 @@ def choices(apart: pd.DataFrame, groups: Mapping[str, Iterable[str]]) -> list[st
     """
     all_names = list(dict.fromkeys(name for names in groups.values() for name in names))
     lines = [
-        "| chosen among | by all sets | ARI there, beside the default | by all but one (times) | ARI on that one |",
-        "|---|---|---|---|---|",
+        "| chosen among | sets | by all of them | ARI, beside the default | by all but one (times) | ARI on that one |",
+        "|---|---|---|---|---|---|",
     ]
-    lines += [_chosen(apart, group, list(names)) for group, names in groups.items()]
-    return [*lines, _chosen(apart, "all", all_names)] if len(groups) > 1 else lines
+    asked = {**groups, **({"all": all_names} if len(groups) > 1 else {})}
+    return lines + [line for one, names in asked.items() if (line := _chosen(apart, one, names))]
 
 
-def _chosen(apart: pd.DataFrame, group: str, names: list[str]) -> str:
-    """Return the line of a group; a variation that lacks a set is not chosen."""
-    values = apart[[DEFAULT.name, *names]].dropna(axis="columns")
+def _chosen(apart: pd.DataFrame, group: str, names: Iterable[str]) -> str | None:
+    """Return the line of a group, over the sets that have all of it; None where these are fewer than two."""
+    values = apart[[DEFAULT.name, *names]].dropna(axis="index")
+    if len(values) < 2:
+        return None
     best = values.mean().idxmax()
     left_out = {one: values.drop(index=one).mean().idxmax() for one in values.index}
     held = np.mean([values.loc[one, name] for one, name in left_out.items()])
     times = ", ".join(f"{name} ({n})" for name, n in Counter(left_out.values()).most_common())
-    return f"| {group} | {best} | {values[best].mean():+.3f} | {times} | {held:+.3f} |"
+    return (
+        f"| {group} | {len(values)} | {best} | {values[best].mean():+.3f} | {times} | {held:+.3f} |"
+    )

@@ -211,15 +211,16 @@ def test_a_choice_is_scored_on_the_set_that_had_no_say():
             "default": 0.0,
             "bold": [0.4, -0.1, -0.1],
             "mild": [0.02, 0.02, 0.02],
-            "gap": [9, 9, None],
+            "gap": [-1, -1, None],
         },
         index=["a", "b", "c"],
     )
-    told = choices(apart, {"moods": ["bold", "mild", "gap"], "kinds": ["mild"]})[2:]
+    told = choices(apart, {"moods": ["bold", "mild"], "kinds": ["mild"], "holes": ["gap"]})[2:]
     # Without "a" mild is best, which is worth .02 there; without "b" or "c" bold is, which is worth -.1.
-    assert told[0] == "| moods | bold | +0.067 | bold (2), mild (1) | -0.060 |"
-    assert told[1] == "| kinds | mild | +0.020 | mild (3) | +0.020 |"
-    assert told[2].startswith("| all | bold |")
+    assert told[0] == "| moods | 3 | bold | +0.067 | bold (2), mild (1) | -0.060 |"
+    assert told[1] == "| kinds | 3 | mild | +0.020 | mild (3) | +0.020 |"
+    assert told[2] == "| holes | 2 | default | +0.000 | default (2) | +0.000 |"
+    assert told[3].startswith("| all | 2 | bold |")
 
 
 def test_a_variation_is_compared_with_the_default_of_its_own_seeds():

@@ -21,6 +21,7 @@ from typing import Any
 from bench.ablation_runs import runs
 from bench.ablation_tables import tables
 from bench.ablation_variations import GROUPS, variations
+from bench.process import read_rows
 
 __all__ = ["main"]
 
@@ -50,8 +51,7 @@ def _taken_over(paths: list[Path]) -> list[dict[str, Any]]:
     order = {one.name: number for number, one in enumerate(variations(list(GROUPS)))}
     rows = {}
     for path in paths:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in read_rows(path):
             if row["variation"] not in order:
                 message = f"cases must be of this version; {path} has the variation {row['variation']!r}. Run it again."
                 raise SystemExit(message)

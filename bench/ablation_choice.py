@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.ablation_variations import DEFAULT
+from bench.markdown import head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,10 +34,14 @@ def choices(apart: pd.DataFrame, groups: Mapping[str, Iterable[str]]) -> list[st
         The names of the variations of each group, without the default.
     """
     all_names = list(dict.fromkeys(name for names in groups.values() for name in names))
-    lines = [
-        "| chosen among | sets | by all of them | ARI, beside the default | by all but one (times) | ARI on that one |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = head(
+        "chosen among",
+        "sets",
+        "by all of them",
+        "ARI, beside the default",
+        "by all but one (times)",
+        "ARI on that one",
+    )
     asked = {**groups, **({"all": all_names} if len(groups) > 1 else {})}
     return lines + [line for one, names in asked.items() if (line := _chosen(apart, one, names))]
 

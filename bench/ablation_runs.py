@@ -91,7 +91,7 @@ def runs(
     opened = anndata.read_h5ad(path)
     labels, spatial = opened.obs[LABELS].to_numpy(), "spatial" in opened.obsm
     del opened
-    k, made = len(set(labels)), _Made(path)
+    k, made, at_commit = len(set(labels)), _Made(path), commit()
     for seed in seeds:
         for variation in variations:
             if (path.stem, seed, variation.name) in done:
@@ -115,7 +115,7 @@ def runs(
                 "n_clusters": int(scores["n_clusters"]),
                 "steps": found.steps,
                 "train_seconds": found.seconds,
-                "commit": commit(),
+                "commit": at_commit,
             }
         made.forget_embeddings()
 

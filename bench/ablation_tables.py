@@ -1,4 +1,4 @@
-"""Rows of the ablation as Markdown: means over sets beside the default, what sets would choose, then ARI by set."""
+"""Rows of the ablation as Markdown: means over sets beside the default, ARI by set, and what sets would choose."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.ablation_choice import choices
 from bench.ablation_variations import DEFAULT
+from bench.markdown import head, line
 
 __all__ = ["tables"]
 
@@ -44,7 +45,7 @@ def _beside_default(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(table: pd.DataFrame, apart: pd.DataFrame) -> list[str]:
-    lines = _head(
+    lines = head(
         "group",
         "variation",
         "seeds",
@@ -62,7 +63,7 @@ def _means(table: pd.DataFrame, apart: pd.DataFrame) -> list[str]:
         spread = by_set["ari"].std(ddof=0).mean()
         steps, seconds = own[["steps", "train_seconds"]].median()
         beside = "" if name == DEFAULT.name else _with_error(apart[name].dropna().to_numpy())
-        lines += _line(
+        lines += line(
             group,
             name,
             own["seed"].nunique(),
@@ -86,15 +87,7 @@ def _with_error(apart: Any) -> str:
 def _by_set(table: pd.DataFrame) -> list[str]:
     ari = table.pivot_table(index="variation", columns="dataset", values="ari", sort=False)
     ari = ari.sort_index(axis="columns")
-    lines = _head("ARI", *ari.columns)
+    lines = head("ARI", *ari.columns)
     for name, values in ari.iterrows():
-        lines += _line(name, *("" if np.isnan(value) else f"{value:.3f}" for value in values))
+        lines += line(name, *("" if np.isnan(value) else f"{value:.3f}" for value in values))
     return lines
-
-
-def _head(*cells: str) -> list[str]:
-    return [*_line(*cells), "|---" * len(cells) + "|"]
-
-
-def _line(*cells: object) -> list[str]:
-    return [f"| {' | '.join(map(str, cells))} |"]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.process import read_rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -106,11 +108,7 @@ def read_cases(path: Path) -> list[Case]:
     needed = {
         name for name in known if name not in {"settings", "auto_clusters", "auto_ari", "step"}
     }
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        message = f"cases must be a file of JSON lines; got {path} ({error})."
-        raise SystemExit(message) from None
+    rows = read_rows(path)
     for row in rows:
         if not needed <= row.keys() <= known:
             odd = sorted((needed - row.keys()) | (row.keys() - known))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.accuracy_cases import ORACLE, OURS, RARE, by_set, by_set_paired, spread
+from bench.markdown import head
 
 if TYPE_CHECKING:
     from bench.accuracy_cases import Case
@@ -47,10 +48,10 @@ def _sets(cases: list[Case]) -> list[str]:
     """Return a row a set: ACC, NMI and ARI of each method, with the deviation of ARI over seeds."""
     datasets, methods = _names(cases)
     published = any(name in PUBLISHED for name in datasets)
-    head = [f"{method}: ACC / NMI / **ARI**" for method in methods]
+    scored = [f"{method}: ACC / NMI / **ARI**" for method in methods]
     if published:
-        head.append("scGPCL: as published (epoch and k by its own protocol)")
-    lines = _head(["set", "cells", "K", *head])
+        scored.append("scGPCL: as published (epoch and k by its own protocol)")
+    lines = head("set", "cells", "K", *scored)
     for name in datasets:
         rows = [case for case in cases if case.dataset == name]
         told = [_scores([row for row in rows if row.method == method]) for method in methods]
@@ -74,7 +75,7 @@ def _methods(cases: list[Case]) -> list[str]:
     """Return a row a method: means over sets, rare types, what it took."""
     rare = [f"types under {percent} % found" for percent in RARE]
     columns = ["method, means over sets", "sets", "seeds", "ACC", "NMI", "**ARI**", "macro F1"]
-    lines = _head([*columns, "spread of ARI over seeds", *rare, "K missed", "s", "MB"])
+    lines = head(*columns, "spread of ARI over seeds", *rare, "K missed", "s", "MB")
     for method in _names(cases)[1]:
         own = [case for case in cases if case.method == method]
         acc, nmi, ari, f1 = (
@@ -113,7 +114,7 @@ def _without_k(cases: list[Case]) -> list[str]:
     if not own:
         return []
     lines = ["", f"{OURS} without K (`--n-clusters auto`):", ""]
-    lines += _head(["set", "K", "K found", "relative error", "ARI at K", "ARI at auto K"])
+    lines += head("set", "K", "K found", "relative error", "ARI at K", "ARI at auto K")
     errors: list[float] = []
     for name in _names(own)[0]:
         rows = [case for case in own if case.dataset == name]
@@ -143,7 +144,7 @@ def _oracle(cases: list[Case]) -> list[str]:
         ),
         "",
     ]
-    lines += _head(["set", "ARI without labels", "ARI by labels", "steps"])
+    lines += head("set", "ARI without labels", "ARI by labels", "steps")
     best = by_set(cases, ORACLE)
     for name, ari in best.items():
         steps = [c.step or 0 for c in cases if c.method == ORACLE and c.dataset == name]
@@ -154,7 +155,3 @@ def _oracle(cases: list[Case]) -> list[str]:
         means = [float(np.mean(list(side.values()))) for side in (honest, paired)]
         lines.append(f"| **mean over sets** | **{means[0]:.3f}** | **{means[1]:.3f}** | |")
     return lines
-
-
-def _head(columns: list[str]) -> list[str]:
-    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

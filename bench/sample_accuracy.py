@@ -53,16 +53,17 @@ def agreement(
             device="cpu",
             train={"batch_cells": batch_cells, "steps": steps},
         )
-        inputs, kept, components = inputs_before_training(path, config)
-        inputs = reordered(inputs, partition(inputs.x, seed=0, list_rows=list_cells).order)
+        before = inputs_before_training(path, config)
+        order = partition(before.inputs.x, seed=0, list_rows=list_cells).order
+        before = before._replace(inputs=reordered(before.inputs, order))
         for piece in pieces:
             for means in negatives:
                 changed = with_pieces(config.train, piece, negatives=means)
-                scores = score(_clusters(inputs, components, config, changed), labels[kept])
+                scores = score(_clusters(before, config, changed), labels[before.kept])
                 rows.append(
                     {
                         "dataset": path.stem,
-                        "n_cells": inputs.graph.n,
+                        "n_cells": before.inputs.graph.n,
                         "seed": seed,
                         "piece_cells": piece,
                         "negatives": means,
@@ -108,7 +109,8 @@ def inputs_before_training(path: Path, config: RunConfig) -> Before:
     return found[0]
 
 
-def _clusters(inputs: Inputs, components: Any, config: RunConfig, changed: TrainConfig) -> Any:
+def _clusters(before: Before, config: RunConfig, changed: TrainConfig) -> Any:
+    inputs = before.inputs
     state = TrainState.fresh(inputs, changed, seed=config.seed)
     train(state, BatchSource(inputs, changed, seed=config.seed), changed)
     assert isinstance(config.n_clusters, int)
@@ -116,7 +118,7 @@ def _clusters(inputs: Inputs, components: Any, config: RunConfig, changed: Train
         embed_all(state.model, inputs, Path(folder))
         points = np.load(Path(folder) / EMBEDDING)
     return cluster(
-        points, config.n_clusters, config=config.cluster, seed=config.seed, scores=components
+        points, config.n_clusters, config=config.cluster, seed=config.seed, scores=before.scores
     )
 
 

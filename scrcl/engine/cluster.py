@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scrcl.engine.clusters.protocol import Choice, Grouping
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Clusters", "cluster", "find_clusters"]
+__all__ = ["Clusters", "cluster", "find_clusters", "rank_by_size"]
 
 
 class Clusters(NamedTuple):
@@ -109,11 +109,15 @@ def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, see
 
 
 def _by_size(owners: IntArray, groups: IntArray) -> NDArray[np.int32]:
-    """Rename clusters by their number of cells, largest first; ties keep their order."""
-    sizes = np.bincount(owners, np.bincount(groups, minlength=len(owners)))
+    """Rename clusters by their number of cells, largest first."""
+    return rank_by_size(np.bincount(owners, np.bincount(groups, minlength=len(owners))))[owners]
+
+
+def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
+    """Return the new name of each cluster: the largest first, ties in their order."""
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
-    return rank[owners]
+    return rank
 
 
 def _too_few(owners: IntArray, n_clusters: int) -> list[str]:

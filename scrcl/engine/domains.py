@@ -39,23 +39,29 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
     """
     if not run.config.spatial:
         return found, {}
-    from scrcl.graph.domains import coherence
+    from scrcl.engine.cluster import rank_by_size
+    from scrcl.graph.domains import coherence, majority_labels
 
     ids = run.array("graph", "ids")
     if not run.config.refined_by:
         return found, {"coherence": coherence(found.labels, ids)._asdict()}
-    labels, n_before = _by_majority(run, found.labels), len(found.centroids)
-    rank = _rank_by_size(labels, n_before)
+    coordinates, samples = _places(run)
+
+    def voted(labels: IntArray) -> NDArray[np.int32]:
+        return majority_labels(labels, coordinates, run.config.refined_by, samples=samples)
+
+    labels, n_before = voted(found.labels), len(found.centroids)
+    rank = rank_by_size(np.bincount(labels, minlength=n_before))
     before, lost = rank[found.labels], n_before - len(np.unique(labels))
     np.save(folder / "unrefined.npy", before)
     coarser = {k: cut for k, cut in found.also.items() if found.nested[k] and k <= n_before}
     also = {
-        k: _joined(labels, found.labels, cut) if k in coarser else _by_majority(run, cut)
+        k: _joined(labels, found.labels, cut) if k in coarser else voted(cut)
         for k, cut in found.also.items()
     }
     renamed = _renamed(found, rank)._replace(
         labels=rank[labels],
-        also={k: _rank_by_size(cut, int(cut.max()) + 1)[cut] for k, cut in also.items()},
+        also={k: rank_by_size(np.bincount(cut))[cut] for k, cut in also.items()},
         nested={k: k in coarser for k in found.also},
         notes=[*found.notes, *([_lost(lost)] if lost else [])],
     )
@@ -65,14 +71,6 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
         "n_clusters_unrefined": n_before,
         "n_refined": int(np.count_nonzero(renamed.labels != before)),
     }
-
-
-def _rank_by_size(labels: IntArray, n_clusters: int) -> NDArray[np.int32]:
-    """Return the new name of each cluster: the largest first, those without spots last."""
-    sizes = np.bincount(labels, minlength=n_clusters)
-    rank = np.empty(n_clusters, np.int32)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(n_clusters, dtype=np.int32)
-    return rank
 
 
 def _joined(labels: IntArray, before: IntArray, cut: IntArray) -> NDArray[np.int32]:
@@ -106,13 +104,6 @@ def _places(run: Run) -> tuple[FloatArray, Batches | None]:
     named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).kept)
     assert named.coordinates is not None, "a spatial run without places is refused"
     return named.coordinates, named.samples
-
-
-def _by_majority(run: Run, labels: IntArray) -> NDArray[np.int32]:
-    from scrcl.graph.domains import majority_labels
-
-    coordinates, samples = _places(run)
-    return majority_labels(labels, coordinates, run.config.refined_by, samples=samples)
 
 
 def _renamed(found: Clusters, rank: NDArray[np.int32]) -> Clusters:

@@ -60,7 +60,7 @@ def by_auto(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int
             n_clusters,
             n_neighbors=spaces.n_neighbors,
             size_power=config.size_power,
-            smallest=max(config.smallest_cells * len(cells) // len(merged.groups), 1),
+            smallest=config.smallest_of(len(cells), len(merged.groups)),
             seeds=[derive_seed(seed, "cluster.auto", number, view) for view in range(n_views)],
         )
 

@@ -108,6 +108,10 @@ class ClusterConfig(BaseModel):
         asked = max(self.n_micro, 3 * n_clusters)
         return max(min(asked, n_cells // 4), n_clusters)
 
+    def smallest_of(self, n_sample: int, n_cells: int) -> int:
+        """Cells of the smallest cluster in a sample of so many, one at least."""
+        return max(self.smallest_cells * n_sample // n_cells, 1)
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.spherical and self.method != "kmeans":

@@ -73,7 +73,7 @@ def merged(
             min(n_clusters, len(found.centroids)),
             size_power=size_power,
             spreads=spreads,
-            smallest=max(config.smallest_cells * len(points) // n_cells, 1),
+            smallest=config.smallest_of(len(points), n_cells),
         )
         return found, summary, owners
 

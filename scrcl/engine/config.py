@@ -8,11 +8,11 @@ here (`scrcl.engine.settings`). Three settings say where to compute and not what
 from __future__ import annotations
 
 import re
-from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from scrcl._settings import Settings, auto_or_whole
 from scrcl.engine.clusters.config import REFINED_BY, ClusterConfig
 from scrcl.engine.sizes import parse_bytes
 from scrcl.graph.names import APPROXIMATE, Backend, no_proof
@@ -31,11 +31,7 @@ __all__ = [
 ]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FeaturesConfig(_Settings):
+class FeaturesConfig(Settings):
     """Which cells and genes are kept."""
 
     n_top_genes: int = Field(2000, ge=2, description="Highly variable genes kept.")
@@ -63,7 +59,7 @@ class FeaturesConfig(_Settings):
     )
 
 
-class ReduceConfig(_Settings):
+class ReduceConfig(Settings):
     """The principal components."""
 
     n_comps: int = Field(
@@ -75,7 +71,7 @@ class ReduceConfig(_Settings):
     )
 
 
-class GraphConfig(_Settings):
+class GraphConfig(Settings):
     """The cell graph."""
 
     n_neighbors: int = Field(15, ge=1, description="Nearest neighbours of a cell.")
@@ -107,7 +103,7 @@ class GraphConfig(_Settings):
     )
 
 
-class GenesConfig(_Settings):
+class GenesConfig(Settings):
     """The gene graph."""
 
     n_neighbors: int = Field(5, ge=1, description="Nearest neighbours of a gene.")
@@ -121,22 +117,13 @@ class GenesConfig(_Settings):
     )
 
 
-class ReportConfig(_Settings):
+class ReportConfig(Settings):
     """What the report shows."""
 
     umap_cells: int = Field(
         5000, ge=0, description="Cells drawn (and laid out) in the UMAP picture."
     )
     n_markers: int = Field(10, ge=1, description="Marker genes kept for each cluster.")
-
-
-def _clusters(value: object) -> int | str:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, Integral) and int(value) >= 2:  # NumPy's integers too
-        return int(value)
-    message = f"n_clusters must be auto or a whole number of at least 2; got {value!r}."
-    raise ValueError(message)
 
 
 def _device(value: object) -> str:
@@ -159,11 +146,11 @@ def _require_storable(settings: BaseModel, group: str = "") -> None:
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Clusters = Annotated[int | Literal["auto"], BeforeValidator(_clusters)]
+Clusters = Annotated[int | Literal["auto"], auto_or_whole("n_clusters", least=2)]
 Device = Annotated[str, BeforeValidator(_device)]
 
 
-class RunConfig(_Settings):
+class RunConfig(Settings):
     """All settings of a run.
 
     Examples

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from scrcl._settings import Settings, auto_or_whole
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["TrainConfig"]
 
-_MOST_STEPS = 10**9
+Steps = Annotated[int | Literal["auto"], auto_or_whole("train.steps", least=0, most=10**9)]
 
 
-def _steps(value: object) -> int | str:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, Integral) and 0 <= int(value) <= _MOST_STEPS:  # NumPy's integers too
-        return int(value)
-    message = f"steps must be auto or a whole number from 0 to {_MOST_STEPS:,}; got {value!r}."
-    raise ValueError(message)
-
-
-Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
-
-
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """How the model is built and trained; frozen, and an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     features: Literal["pca", "hvg"] = Field(
         default="pca",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from scrcl._settings import Settings, auto_or_whole
 from scrcl.engine.clusters.table import Method
 
 if TYPE_CHECKING:
@@ -19,24 +19,11 @@ REFINED_BY = 12
 A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial_embedding_cpu_2026-11-21.md)."""
 
 
-def _refining(value: object) -> int | str:
-    if value == "auto":
-        return "auto"
-    if type(value) is not bool and isinstance(value, Integral) and int(value) >= 0:
-        return int(value)
-    message = (
-        f"cluster.refine_labels must be auto or a whole number of spots, 0 for none; got {value!r}."
-    )
-    raise ValueError(message)
+Refining = Annotated[int | Literal["auto"], auto_or_whole("cluster.refine_labels", least=0)]
 
 
-Refining = Annotated[int | Literal["auto"], BeforeValidator(_refining)]
-
-
-class ClusterConfig(BaseModel):
+class ClusterConfig(Settings):
     """How cells are clustered; frozen, and an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Method = Field(
         "auto",

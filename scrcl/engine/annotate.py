@@ -166,13 +166,13 @@ def write_into(adata: AnnData, result: AnnData, kept: BoolArray) -> None:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[at] = result.obsm[key]
         adata.obsm[key] = whole
-    for key in CONFIDENCE.keys() & result.obs.keys():
+    for key in [key for key in CONFIDENCE if key in result.obs]:
         values = np.full(adata.n_obs, np.nan, dtype=np.float32)
         values[at] = result.obs[key]
         adata.obs[key] = values
-    for key in result.obsp.keys() & set(OBSP):
+    for key in [key for key in OBSP if key in result.obsp]:
         adata.obsp[key] = _spread(result.obsp[key], at, adata.n_obs)
-    for key in result.uns.keys() & {"scrcl", COLOURS}:
+    for key in [key for key in ("scrcl", COLOURS) if key in result.uns]:
         adata.uns[key] = result.uns[key]
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.sample_accuracy import LABELS, inputs_before_training
 from scrcl.engine.cluster import cluster
-from scrcl.engine.clustered import add_clustered
 from scrcl.engine.evaluate import score
+from scrcl.engine.graph_view import add_graph_view
 from scrcl.engine.settings import load_config
 from scrcl.train.batch import BatchSource
 from scrcl.train.infer import embed_all
@@ -67,7 +67,7 @@ def _clusters(model: ScRCL, before: Before, config: RunConfig) -> Any:
     training = model.training
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         embed_all(model, before.inputs, Path(folder))
-        add_clustered(Path(folder), config, block_rows=65_536)
+        add_graph_view(Path(folder), config, block_rows=65_536)
         points = np.load(Path(folder) / f"{config.clustered_on}.npy")
     model.train(training)
     assert isinstance(config.n_clusters, int)

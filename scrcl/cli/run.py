@@ -207,7 +207,7 @@ def _run_and_show(
 
 def _number(text: str | None) -> int | str | None:
     """Return digits as a number; the configuration refuses what is neither that nor `auto`."""
-    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,20}", text) else text
 
 
 def _rounded(scores: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ``uns["scrcl"]["tree"]``                  merge trees, below
 ``uns["scrcl"]["clusters_by"]``           what ``cluster.method=auto`` took, and the agreement that decided
+``uns["scrcl"]["notes"]``                 what the user should know of the clusters, where there is something
+``uns["scrcl"]["markers"]``               marker genes of each cluster
 ========================================  =================================================
 
 A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the clusters before it. Of a spatial run
@@ -213,6 +215,7 @@ def _uns(run: Run) -> dict[str, Any]:
         "seed": run.config.seed,
         "n_clusters": cluster["n_clusters"],
         **({"clusters_by": _without_none(cluster["choice"])} if "choice" in cluster else {}),
+        **({"notes": cluster["notes"]} if cluster["notes"] else {}),
         "graph_recall": graph["recall"],
         "device": train["device"],
         "tree": _tree(run),

@@ -60,7 +60,8 @@ def fit(
     Returns
     -------
     AnnData
-        With ``obs["scrcl"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``,
+        With ``obs["scrcl"]`` (of ``cluster.also`` ``obs["scrcl_k8"]`` and so on; of refined domains
+        ``obs["scrcl_unrefined"]``), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``, ``obsm["X_pca"]``,
         ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``. Cells
         without counts have no cluster, no neighbours, and NaN in ``obsm``.
 

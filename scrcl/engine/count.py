@@ -9,7 +9,7 @@ sample, so the work has a bound.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,12 +22,24 @@ if TYPE_CHECKING:
     from scrcl.engine.clusters.config import ClusterConfig
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["count_clusters"]
+__all__ = ["Counted", "count_clusters"]
 
 _SMALLEST_CELLS = 10
 
 _SMALLEST_OF_MEAN = 0.3
 """Share of the mean community; below ``smallest_share`` from some 15 communities on, so K has no bound."""
+
+
+_MOST_CELLS = 0.5
+"""Share of the cells in counted communities under which the count is doubtful."""
+
+
+class Counted(NamedTuple):
+    """A number of clusters, and what the user should know of it."""
+
+    n_clusters: int
+    """at least 2"""
+    note: str | None
 
 
 def count_clusters(
@@ -37,8 +49,8 @@ def count_clusters(
     config: ClusterConfig,
     seed: int,
     tissue: Callable[[IntArray], Csr] | None = None,
-) -> int:
-    """Return the number of communities that hold a fair share of the cells, at least 2.
+) -> Counted:
+    """Return the number of communities that hold a fair share of the cells.
 
     Parameters
     ----------
@@ -57,11 +69,24 @@ def count_clusters(
         graph = graph + tissue(cells)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
     sizes = np.bincount(communities(config.resolution))
-    return max(_fair(sizes, config.smallest_share), 2)
+    counted = _fair(sizes, config.smallest_share)
+    return Counted(max(len(counted), 2), _note(counted, sizes, config))
 
 
-def _fair(sizes: IntArray, smallest_share: float) -> int:
-    """Return how many communities are large enough to count."""
+def _fair(sizes: IntArray, smallest_share: float) -> IntArray:
+    """Return the sizes of communities that are large enough to count."""
     n_cells, seen = int(sizes.sum()), sizes[sizes >= _SMALLEST_CELLS]
     share = min(smallest_share, _SMALLEST_OF_MEAN / max(len(seen), 1))
-    return int((seen >= share * n_cells).sum())
+    return seen[seen >= share * n_cells]
+
+
+def _note(counted: IntArray, sizes: IntArray, config: ClusterConfig) -> str | None:
+    """Return what tells a count of few cells, as at a resolution that leaves crumbs."""
+    share = counted.sum() / sizes.sum()
+    if share >= _MOST_CELLS:
+        return None
+    return (
+        f"The number of clusters was counted from {share:.0%} of the cells: the other {len(sizes) - len(counted)} of "
+        f"{len(sizes)} communities at cluster.resolution {config.resolution:g} are too small. Lower it, or give "
+        "--n-clusters."
+    )

@@ -10,7 +10,7 @@ from scrcl.engine.named import read_named
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
         labels=rank[labels],
         also={k: rank_by_size(np.bincount(cut))[cut] for k, cut in also.items()},
         nested={k: k in coarser for k in found.also},
-        notes=[*found.notes, *([_lost(lost)] if lost else [])],
+        notes=[*found.notes, *([_lost(lost)] if lost else []), *_of_cuts(also, coarser)],
     )
     share = coherence(before, ids).share
     return renamed, {
@@ -124,6 +124,21 @@ def _lost(n_lost: int) -> str:
         f"{n_lost} clusters went into those around when labels were refined (obs scrcl_unrefined has them; a "
         "lower cluster.refine_labels keeps more)."
     )
+
+
+def _of_cuts(also: Mapping[int, IntArray], coarser: Collection[int]) -> list[str]:
+    """Return what the user should know of refined clusterings into other numbers."""
+    notes = []
+    for k, cut in also.items():
+        n_found = len(np.unique(cut))
+        fewer = "" if n_found == k else f"; {n_found} are left"
+        if k not in coarser:
+            notes.append(
+                f"The {k} clusters of cluster.also were refined by themselves and are no parts of the others{fewer}."
+            )
+        elif fewer:
+            notes.append(f"Of the {k} clusters of cluster.also some have no spot any more{fewer}.")
+    return notes
 
 
 def coherence_text(record: Mapping[str, Any]) -> dict[str, str]:

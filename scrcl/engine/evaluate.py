@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.annotate import without_ours
 from scrcl.engine.domains import coherence_of_run
 from scrcl.errors import InputError, StoreError
 
@@ -41,7 +42,7 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
     Raises
     ------
     InputError
-        The lengths differ, or no cell has a label.
+        One of them has not one value a cell, the lengths differ, or no cell has a label.
 
     References
     ----------
@@ -51,7 +52,7 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    a, b = pd.Series(np.asarray(clusters)), pd.Series(np.asarray(labels))
+    a, b = _column(clusters, "clusters"), _column(labels, "labels")
     if len(a) != len(b):
         message = f"labels must be as many as clusters ({len(a)}); got {len(b)}."
         raise InputError(message)
@@ -73,6 +74,18 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
     }
 
 
+def _column(values: Any, name: str) -> pd.Series:
+    """Return values a cell; of a list, text and missing ones stay apart, which NumPy would join to text."""
+    import pandas as pd
+
+    if np.ndim(values) != 1:
+        message = f"{name} must be one value a cell; got {np.ndim(values)} dimensions."
+        raise InputError(message)
+    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray, np.ndarray)):
+        values = list(values)
+    return pd.Series(values).reset_index(drop=True)
+
+
 def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     """Score the clusters of a finished run against ``obs[key]`` of its input.
 
@@ -87,11 +100,11 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     """
     obs = _result_obs(out)
     if key not in obs:
-        others = ", ".join(map(str, obs.columns.drop("scrcl", errors="ignore"))) or "none"
+        others = ", ".join(map(str, without_ours(obs).columns)) or "none"
         message = f"labels must be a column of obs; got {key!r}. There are: {others}."
         raise InputError(message)
-    if key == "scrcl":
-        message = "labels must not be the clusters themselves; got 'scrcl'."
+    if key not in without_ours(obs):
+        message = f"labels must not be the run's own; got {key!r}. Name a column of the input."
         raise InputError(message)
     n_values, n_known = obs[key].nunique(), int(obs[key].notna().sum())
     if n_values > max(n_known / 2, _FEW):

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import write_json
-from scrcl.engine.clustered import add_clustered
 from scrcl.engine.device import deterministic, resolve_device
 from scrcl.engine.domains import graph_in_tissue, refined
+from scrcl.engine.graph_view import add_graph_view
 from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scrcl.engine.count import Counted
     from scrcl.engine.stage import Run
     from scrcl.train.batch import Inputs
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.model import ScRCL
     from scrcl.train.state import TrainState
+    from scrcl.typing import FloatArray
 
 __all__ = ["cluster_cells", "embed_cells", "train_beside", "train_model", "trained_model"]
 
@@ -133,44 +135,55 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
         device=resolve_device(run.config.device, run.ranks.local),
         on_rows=run.count("embed", inputs.graph.n),
     )
-    add_clustered(folder, run.config, block_rows=run.budget.dense_block_rows)
+    add_graph_view(folder, run.config, block_rows=run.budget.dense_block_rows)
     return {"n_cells": inputs.graph.n}
 
 
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     """Write the cluster of each cell, 0 .. n_clusters - 1, largest first, how sure it is, and what new cells go by."""
     from scrcl.engine.cluster import find_clusters
-    from scrcl.engine.clusters.outcome import leave
     from scrcl.engine.clusters.protocol import Spaces
-    from scrcl.engine.count import count_clusters
+    from scrcl.engine.outcome import leave
 
-    config, seed = run.config, run.config.seed
+    config = run.config
     points = run.array("embed", config.clustered_on)
-    n_neighbors = config.graph.n_neighbors
-    n_clusters = config.n_clusters
     # Components of cells tell types; of domains, which join types, they know nothing.
     scores = None if config.spatial else run.array("reduce", "scores")
-    if n_clusters == "auto":
-        n_clusters = count_clusters(
-            [points] if scores is None else [scores, points],
-            n_neighbors=n_neighbors,
-            config=config.cluster,
-            seed=seed,
-            tissue=graph_in_tissue(run) if config.spatial else None,
-        )
-    spaces = Spaces(points, scores, run.graph("graph"), n_neighbors)
-    found = find_clusters(spaces, n_clusters, config=config.cluster, seed=seed)
+    counted = _count(run, points, scores)
+    found = find_clusters(
+        Spaces(points, scores, config.graph.n_neighbors),
+        counted.n_clusters,
+        config=config.cluster,
+        seed=config.seed,
+    )
+    found = found._replace(notes=[*filter(None, [counted.note]), *found.notes])
     found, facts = refined(run, found, folder)
     for note in found.notes:
         run.reporter.note(note)
     return {
         "n_cells": len(found.labels),
         "n_clusters": int(found.labels.max()) + 1,
-        "n_clusters_wanted": n_clusters,
+        "n_clusters_wanted": counted.n_clusters,
         "chosen_by": "auto" if config.n_clusters == "auto" else "given",
         **facts,
         **leave(run, found, folder),
     }
+
+
+def _count(run: Run, points: FloatArray, scores: FloatArray | None) -> Counted:
+    """Return K: as given, or the number of communities."""
+    from scrcl.engine import count
+
+    config = run.config
+    if config.n_clusters != "auto":
+        return count.Counted(config.n_clusters, None)
+    return count.count_clusters(
+        [points] if scores is None else [scores, points],
+        n_neighbors=config.graph.n_neighbors,
+        config=config.cluster,
+        seed=config.seed,
+        tissue=graph_in_tissue(run) if config.spatial else None,
+    )
 
 
 def trained_model(run: Run, inputs: Inputs) -> ScRCL:

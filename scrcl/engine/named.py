@@ -67,7 +67,7 @@ def read_named(matrix: CellMatrix, config: RunConfig) -> Named:
     Raises
     ------
     InputError
-        It is missing, or does not tell what it should of each cell; no sample has two cells, or none so
+        It is missing, or does not tell what it should of each cell; no sample or batch has two cells, or none so
         near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
@@ -75,6 +75,12 @@ def read_named(matrix: CellMatrix, config: RunConfig) -> Named:
         obs = matrix.fresh_obs()
         samples = read_column(obs, config.sample_key, "sample")
         batches = read_column(obs, config.batch_key, "batch")
+    if batches is not None and len(batches.names) == len(batches.codes) > 1:
+        message = (
+            f"batch_key must name a column whose values cells share; got {config.batch_key!r}, with one for each of "
+            f"{len(batches.names):,} cells. Name the column of the batch."
+        )
+        raise InputError(message)
     named = Named(_coordinates(matrix) if config.spatial else None, samples, batches)
     if named.coordinates is not None:
         _require_neighbours(named.coordinates, samples, config.graph.radius)
@@ -141,6 +147,11 @@ def _coordinates(matrix: CellMatrix) -> FloatArray:
         message = (
             f'obsm["spatial"] must be finite; got NaN or infinity in {int((~finite).sum())} cells, '
             f"the first is {name}. Remove or repair them."
+        )
+        raise InputError(message)
+    if len(coordinates) > 1 and not np.ptp(coordinates, axis=0).any():
+        message = (
+            f'obsm["spatial"] must tell cells apart; got one place for all {len(coordinates):,}.'
         )
         raise InputError(message)
     return coordinates

@@ -339,7 +339,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         gram=uses_gram(config.reduce.solver, n_genes),
         n_also=len(config.cluster.also),
         graph_cells=config.cluster.auto_cells,
-        n_groups=config.cluster.n_groups(
+        n_groups=config.cluster.most_groups(
             matrix.n_obs, 2 if config.n_clusters == "auto" else config.n_clusters
         ),
     )

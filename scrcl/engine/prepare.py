@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compute_stats", "read", "reduce", "select_features"]
 
+_ROUNDING = 1e-5
+"""Variance of equal cells beside the square of their values, at most: sums of float32 squares leave 1e-6 of zero."""
+
 
 def read(run: Run, folder: Path) -> dict[str, Any]:
     """Open the input; one that cannot be streamed by rows is rewritten by rows into ``folder``."""
@@ -123,6 +126,12 @@ def reduce(run: Run, folder: Path) -> dict[str, Any]:
         n_workers=run.budget.n_workers,
         on_rows=None if uses == "gram" else run.count("components", None),
     )
+    if float(pca.explained_variance.sum()) <= _ROUNDING * float(np.square(pca.mean).sum()):
+        message = (
+            f"cells must differ in the {store.n_vars:,} chosen genes; {store.n_obs:,} cells all have the same "
+            "values there. Check the input."
+        )
+        raise InputError(message)
     pca.save(folder / "pca.npz")
     project_rows(
         store,

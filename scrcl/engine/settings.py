@@ -82,7 +82,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         tree = inner
     try:
         tree[name] = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         tree[name] = text.strip()
 
 

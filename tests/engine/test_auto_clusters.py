@@ -73,6 +73,7 @@ def test_linkage_is_taken_where_no_graph_has_as_many_communities():
     points = np.repeat(np.random.default_rng(0).normal(size=(3, 4)), 40, axis=0).astype(np.float32)
     found = chosen(Spaces(points, points), 8, agreement=0.0)
     assert found.choice.taken == "linkage"
+    assert found.choice.unless == "too few communities"
 
 
 def test_length_of_components_says_nothing():
@@ -85,7 +86,7 @@ def test_length_of_components_says_nothing():
 def test_without_components_there_is_nothing_to_agree_with():
     points, _ = bridged()
     found = chosen(Spaces(points))
-    assert found.choice == ("linkage", None)
+    assert found.choice == ("linkage", None, None)
 
 
 def test_of_many_cells_a_sample_is_looked_at_and_every_cell_has_a_cluster():

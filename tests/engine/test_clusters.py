@@ -11,8 +11,9 @@ from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.clusters.consensus import agreed, parted
 from scrcl.engine.clusters.inside import groups_inside
 from scrcl.engine.clusters.leiden import resolve
+from scrcl.engine.clusters.names import Method
 from scrcl.engine.clusters.protocol import Spaces
-from scrcl.engine.clusters.table import WAYS, Method
+from scrcl.engine.clusters.table import WAYS
 from scrcl.engine.clusters.tree import Hierarchy, linkage_matrix, united
 from scrcl.engine.count import count_clusters
 from scrcl.engine.settings import load_config
@@ -270,7 +271,16 @@ def test_auto_counts_types_however_many_and_not_strays(n_types, n_strays):
     sizes = [60 * 40 // n_types] * n_types + [4] * n_strays
     points, _ = blobs(sizes, n_dims=12)
     counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(), seed=0)
-    assert counted == pytest.approx(n_types, abs=n_types // 10)
+    assert counted.n_clusters == pytest.approx(n_types, abs=n_types // 10)
+    assert counted.note is None
+
+
+def test_a_count_of_few_cells_says_so():
+    points, _ = blobs((300, 200, 100), n_dims=12)
+    counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(resolution=1e3), seed=0)
+    assert counted.n_clusters == 2
+    assert "counted from 0% of the cells" in counted.note
+    assert "cluster.resolution 1000" in counted.note
 
 
 def test_further_clusterings_of_a_sample_agree_with_those_of_all_cells(monkeypatch):

@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from scrcl.engine.clusters.confidence import confidence, shares_alike
 from scrcl.engine.clusters.margin import margins
 from scrcl.engine.clusters.mixing import batch_entropies, describe_mixing, neighbour_mixing
-from scrcl.engine.clusters.outcome import describe_confidence
+from scrcl.engine.outcome import describe_confidence
 from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
 

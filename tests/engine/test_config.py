@@ -1,6 +1,6 @@
 import pytest
 
-from scrcl.engine.clusters.config import REFINED_BY
+from scrcl.engine.clusters.config import REFINED_BY, ClusterConfig
 from scrcl.engine.config import RunConfig
 from scrcl.engine.settings import load_config
 from scrcl.engine.sizes import format_bytes, parse_bytes
@@ -95,6 +95,11 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path):
     broken.write_text("= 1")
     with pytest.raises(InputError, match="TOML"):
         load_config(broken)
+
+
+def test_a_cut_of_more_groups_than_there_are_needs_groups_of_its_own():
+    groups = [ClusterConfig(also=also).most_groups(20_000, 8) for also in ((), (20,), (20, 2000))]
+    assert groups == [300, 300, 5000]
 
 
 def test_labels_are_refined_by_default_where_there_are_places():

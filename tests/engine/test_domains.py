@@ -202,13 +202,22 @@ def test_cuts_are_refined_too_and_only_coarser_ones_hold_the_clusters(tmp_path):
     again = majority_labels(fine, adata.obsm["spatial"], 10)
     assert np.mean(again == fine) > 0.9
     assert (np.diff(np.bincount(fine)) <= 0).all()
+    assert any(
+        "9 clusters of cluster.also were refined by themselves" in n for n in record["notes"]
+    )
 
 
 def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
     adata = make_cells(spatial=True)
-    run(adata, tmp_path / "out")
-    with pytest.raises(InputError, match=r"'scrcl_confidence', with .* values for 240 cells"):
-        evaluate_run(tmp_path / "out", "scrcl_confidence")
+    adata.obs["depth"] = np.arange(240.0)
+    run(adata, tmp_path / "out", overrides={"cluster": {"also": [2]}})
+    with pytest.raises(InputError, match=r"'depth', with .* values for 240 cells"):
+        evaluate_run(tmp_path / "out", "depth")
+    for own in ("scrcl", "scrcl_k2", "scrcl_unrefined", "scrcl_confidence"):
+        with pytest.raises(InputError, match=f"labels must not be the run's own; got '{own}'"):
+            evaluate_run(tmp_path / "out", own)
+    with pytest.raises(InputError, match=r"There are: (?!.*scrcl)"):
+        evaluate_run(tmp_path / "out", "none")
 
 
 def test_without_cells_to_draw_there_are_no_empty_pictures(tmp_path):

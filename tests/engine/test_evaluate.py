@@ -1,6 +1,7 @@
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,23 @@ def test_a_label_without_a_cluster_counts_nought():
 def test_cells_without_a_label_are_left_out():
     scores = score([0, 1, 1, 0], ["a", "b", None, np.nan])
     assert (scores["n_cells"], scores["ari"]) == (2, 1)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_missing_label_in_a_list_of_text_is_none(missing):
+    scores = score([0, 0, 1, 1], ["a", missing, "b", missing])
+    assert (scores["acc"], scores["n_cells"], scores["n_labels"]) == (1.0, 2, 2)
+
+
+def test_labels_with_another_index_are_compared_cell_by_cell():
+    labels = pd.Series(["a", "a", "b"], index=["z", "y", "x"], dtype="category")
+    assert score(pd.Categorical([1, 1, 0]), labels)["ari"] == 1.0
+
+
+@pytest.mark.parametrize("labels", ["abc", np.zeros((3, 2)), 5])
+def test_what_is_not_one_value_a_cell_is_refused(labels):
+    with pytest.raises(InputError, match="labels must be one value a cell"):
+        score([0, 1, 1], labels)
 
 
 def test_lengths_that_differ_and_labels_that_are_all_missing_are_refused():

@@ -146,6 +146,13 @@ def test_coordinates_may_be_a_table_on_disk_and_in_memory(tmp_path):
         assert np.array_equal(np.load(out / "stages" / "graph" / "ids.npy"), expected)
 
 
+def test_one_place_for_all_cells_is_refused(tmp_path):
+    adata = make_cells()
+    adata.obsm["spatial"] = np.full((240, 2), 3.0)
+    with pytest.raises(InputError, match="one place for all 240"):
+        run(adata, tmp_path / "out", spatial=True)
+
+
 @pytest.mark.parametrize(
     "coordinates",
     [
@@ -183,9 +190,9 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_
             "240 samples of one spot, the first is cell0",
         ),
         (
-            "alone",
+            "many",
             {"batch_key": "slice", "graph": {"balanced": True}},
-            "at most 200 batches .* got 240",
+            "at most 200 batches .* got 220",
         ),
         (None, {"sample_key": "slice"}, "sample_key must go with spatial"),
         (None, {"graph": {"radius": 2.0}}, "radius must go with spatial"),
@@ -214,6 +221,8 @@ def test_what_cannot_tell_slices_or_batches_is_refused(tmp_path, change, setting
         adata.obs["slice"] = [None if i == 7 else "a" for i in range(240)]
     if change == "alone":
         adata.obs["slice"] = adata.obs_names
+    if change == "many":
+        adata.obs["slice"] = [f"s{i % 220}" for i in range(240)]
     with pytest.raises(InputError, match=message):
         run(adata, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()

@@ -448,6 +448,23 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_cells_that_are_all_equal_are_refused(tmp_path, config):
+    equal = make_cells(60)
+    equal.X = equal.X[np.zeros(60, np.int64)]
+    equal.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match=r"cells must differ in the .* 60 cells all have"):
+        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    assert not list((tmp_path / "out").glob("result*"))
+
+
+def test_what_the_user_should_know_of_clusters_is_in_the_result(tmp_path, config):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    asked = config.model_copy(update={"cluster": ClusterConfig(method="kmeans", also=(9,))})
+    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+    (note,) = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
+    assert "9 clusters of cluster.also are not parts of the others" in note
+
+
 def test_a_missing_file_and_one_that_is_no_anndata_are_named(tmp_path, config):
     with pytest.raises(StoreError, match=r"none\.h5ad"):
         run_pipeline([tmp_path / "none.h5ad"], tmp_path / "out", config)

@@ -200,6 +200,11 @@ def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
     [
         (None, {"batch_key": "donor"}, r"batch_key must be a column of obs; got 'donor'"),
         ("gap", {"batch_key": "donor"}, r"1 cells have none in obs\['donor'\], the first is cell7"),
+        (
+            "each",
+            {"batch_key": "donor"},
+            r"batch_key must name a column whose values cells share; got 'donor'",
+        ),
         (None, {"features": {"max_mito": 0.1}}, r"no name begins with 'MT-'"),
         ("log", {"features": {"flavor": "seurat_v3"}}, r"seurat_v3 must have counts"),
         (
@@ -214,6 +219,8 @@ def test_what_cannot_be_filtered_or_chosen_is_refused(tmp_path, change, override
     adata = make_cells()
     if change == "gap":
         adata.obs["donor"] = pd.Categorical(["x" if i != 7 else None for i in range(240)])
+    if change == "each":
+        adata.obs["donor"] = np.arange(240)
     if change == "log":
         sc.pp.normalize_total(adata)
         sc.pp.log1p(adata)

@@ -69,8 +69,10 @@ def by_auto(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int
     views = [view.labels for view in (*of_points, *of_components)]
     agreement = _agreement([[merged.owners[groups]], views[:n_views], views[n_views:]])
     most = max(view.n_found for view in (*of_points, *of_components))
-    if agreement < config.agreement or most < n_clusters:
+    if agreement < config.agreement:
         return merged._replace(choice=Choice("linkage", agreement))
+    if most < n_clusters:
+        return merged._replace(choice=Choice("linkage", agreement, "too few communities"))
     communities = agreed(
         groups,
         views,

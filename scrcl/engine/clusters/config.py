@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from scrcl._settings import Settings, auto_or_whole
-from scrcl.engine.clusters.table import Method
+from scrcl.engine.clusters.names import Method
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,7 +47,10 @@ class ClusterConfig(Settings):
         "(mean adjusted Rand index) for communities to be taken.",
     )
     n_micro: int = Field(
-        300, ge=2, description="Micro-clusters, at least, that auto, linkage and ward merge."
+        300,
+        ge=2,
+        description="Micro-clusters that auto, linkage and ward merge; three a cluster where that is more, and a "
+        "quarter of the cells at most.",
     )
     restarts: int = Field(
         8,
@@ -94,6 +97,11 @@ class ClusterConfig(Settings):
         """Micro-clusters of so many cells: a quarter of these at most; smaller ones say nothing of their spread."""
         asked = max(self.n_micro, 3 * n_clusters)
         return max(min(asked, n_cells // 4), n_clusters)
+
+    def most_groups(self, n_cells: int, n_clusters: int) -> int:
+        """Micro-clusters of the largest of all clusterings: a cut of more than there are is made anew."""
+        groups = self.n_groups(n_cells, n_clusters)
+        return max(groups, *(self.n_groups(n_cells, k) for k in self.also if k > groups), 0)
 
     def smallest_of(self, n_sample: int, n_cells: int) -> int:
         """Cells of the smallest cluster in a sample of so many, one at least."""

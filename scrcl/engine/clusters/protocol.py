@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from scrcl.engine.clusters.agglomerate import MicroClusters
     from scrcl.engine.clusters.config import ClusterConfig
-    from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray
 
 __all__ = ["Choice", "Grouping", "Spaces", "Way"]
@@ -27,15 +26,12 @@ class Spaces:
         ndarray or memory map of float32, shape (n_cells, n_dims): what is clustered, E or Z.
     scores
         Principal components of the same cells, shape (n_cells, n_comps); None where there are none.
-    graph
-        The cell graph that training read; None where there is none.
     n_neighbors
         Neighbours of a cell in a graph that a way makes for itself.
     """
 
     points: FloatArray
     scores: FloatArray | None = None
-    graph: Graph | None = None
     n_neighbors: int = 15
 
 
@@ -45,6 +41,8 @@ class Choice(NamedTuple):
     taken: str
     agreement: float | None
     """The figure that decided, -1 to 1; None where there was nothing to compare"""
+    unless: str | None = None
+    """What decided instead"""
 
 
 class Grouping(NamedTuple):

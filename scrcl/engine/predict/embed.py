@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.clustered import add_clustered
 from scrcl.engine.device import resolve_device
+from scrcl.engine.graph_view import add_graph_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
             for array in (inputs.x, inputs.ax, ids, squared):
                 release(array)
             advance(stop - start)
-    add_clustered(folder, config, block_rows=65_536)
+    add_graph_view(folder, config, block_rows=65_536)
     return {"n_cells": n_cells, "mean_neighbors": n_links / n_cells}
 
 

@@ -15,7 +15,7 @@ __all__ = ["batch_facts", "cluster_facts"]
 def cluster_facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Return names and values of what the stage ``cluster`` recorded."""
     sure = record["confidence"]
-    also = [f"{one['found']}{'' if one['nested'] else ' (not nested)'}" for one in record["also"]]
+    also = [_cut(one) for one in record["also"]]
     return {
         "clusters": f"{record['n_clusters']} ({record['chosen_by']}, {_method(record)})",
         **({"clusters of other cuts": ", ".join(also)} if also else {}),
@@ -41,13 +41,21 @@ def batch_facts(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _cut(cut: Mapping[str, Any]) -> str:
+    asked = "" if cut["found"] == cut["asked"] else f" of {cut['asked']} asked"
+    return f"{cut['found']}{asked}{'' if cut['nested'] else ' (not nested)'}"
+
+
 def _method(record: Mapping[str, Any]) -> str:
     if "choice" not in record:
         return str(record["method"])
     choice = record["choice"]
     if choice["agreement"] is None:
         return str(choice["taken"])
-    return f"{choice['taken']}, agreement {choice['agreement']:.2f}"
+    why = f"agreement {choice['agreement']:.2f}"
+    if choice.get("unless") is not None:
+        why += f", but {choice['unless']}"
+    return f"{choice['taken']}, {why}"
 
 
 def _across(found: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""What the final clusters are made of: E, its half from the graph view alone, or Z, as rows of a file of their own."""
+"""E^g, the half of E from the graph view, as rows of a file of its own where it is what is clustered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from scrcl.engine.config import RunConfig
 
-__all__ = ["add_clustered"]
+__all__ = ["add_graph_view"]
 
 
-def add_clustered(folder: Path, config: RunConfig, *, block_rows: int) -> None:
+def add_graph_view(folder: Path, config: RunConfig, *, block_rows: int) -> None:
     """Write ``graph_view.npy`` beside E in the folder of a stage ``embed``, where that is what is clustered.
 
     It is E^g, float32 of shape (n_cells, dim): searches and k-means want rows that lie together, and would copy a

@@ -15,6 +15,7 @@ __all__ = [
     "Device",
     "FinishedOut",
     "Format",
+    "From",
     "Inputs",
     "Join",
     "Json",
@@ -87,6 +88,13 @@ Recall = Annotated[
     float | None,
     typer.Option(
         help="Share of true neighbours that the search must find, measured on a sample [default: 0.95]."
+    ),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="cluster or report: make that stage of the run in OUT anew, and those after it, with the settings given.",
     ),
 ]
 Until = Annotated[

@@ -15,6 +15,7 @@ from scrcl.cli.app import (
     Device,
     FinishedOut,
     Format,
+    From,
     Inputs,
     Join,
     Json,
@@ -64,6 +65,7 @@ def run(
     keep_x: KeepX = None,
     config: Config = None,
     settings: Settings = None,
+    start: From = None,
     until: Until = None,
     scheduler: Annotated[
         str | None,
@@ -102,6 +104,7 @@ def run(
             resolved,
             restart=restart,
             quiet=quiet,
+            start=start,
             until=until,
             client=client,
             interruption=context.obj,

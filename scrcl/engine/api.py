@@ -29,6 +29,7 @@ def fit(
     config: RunConfig | None = None,
     reporter: Reporter | None = None,
     restart: bool = False,
+    start: str | None = None,
     client: Any = None,
     interruption: Interruption | None = None,
     **settings: Any,
@@ -48,6 +49,9 @@ def fit(
         one a temporary folder is used and removed.
     config
         Settings to start from.
+    start
+        ``"cluster"`` or ``"report"``: make that stage of the run in ``out`` anew, and those after it, with other
+        settings of theirs, as ``n_clusters``; what was trained is kept.
     client
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     interruption
@@ -81,7 +85,13 @@ def fit(
         settings["n_clusters"] = n_clusters
     base = config.model_dump(exclude_unset=True) if config is not None else {}
     resolved = load_config(overrides=_merged(base, settings))
-    how = {"reporter": reporter, "restart": restart, "client": client, "interruption": interruption}
+    how = {
+        "reporter": reporter,
+        "restart": restart,
+        "start": start,
+        "client": client,
+        "interruption": interruption,
+    }
     if out is not None:
         return _fit_in(data, Path(out), resolved, how)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:

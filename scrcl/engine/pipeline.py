@@ -14,11 +14,12 @@ from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import plan_budget
+from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.named import read_named
 from scrcl.engine.needs import PLACE_BYTES, TREE_BYTES
-from scrcl.engine.run_folder import RunFolder, fingerprint_of, keep_apart, read_manifest
+from scrcl.engine.run_folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
 from scrcl.engine.shape import Shape
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
@@ -47,6 +48,9 @@ __all__ = [
     "summarise",
 ]
 
+_OF_CLUSTERS = tuple(f"cluster.{name}" for name in ClusterConfig.model_fields if name != "on")
+"""All but what is clustered, which the stage ``embed`` writes."""
+
 STAGES = (
     Stage("read", prepare.read),
     Stage("stats", prepare.compute_stats),
@@ -56,8 +60,8 @@ STAGES = (
     Stage("genes", neighbours.build_genes),
     Stage("train", learn.train_model),
     Stage("embed", learn.embed_cells),
-    Stage("cluster", learn.cluster_cells),
-    Stage("report", build_report),
+    Stage("cluster", learn.cluster_cells, reads=("n_clusters", *_OF_CLUSTERS)),
+    Stage("report", build_report, reads=("report", "format", "keep_x")),
 )
 
 
@@ -83,6 +87,7 @@ def run_pipeline(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    start: str | None = None,
     until: str | None = None,
     client: Any = None,
     ranks: Ranks | None = None,
@@ -101,6 +106,7 @@ def run_pipeline(
         config,
         reporter=reporter,
         restart=restart,
+        start=start,
         until=until,
         client=client,
         ranks=ranks,
@@ -116,6 +122,7 @@ def run_matrix(
     *,
     reporter: Reporter | None = None,
     restart: bool = False,
+    start: str | None = None,
     until: str | None = None,
     client: Any = None,
     ranks: Ranks | None = None,
@@ -134,6 +141,9 @@ def run_matrix(
         Receives progress; nothing is said where None.
     restart
         Start over where ``out`` holds a run.
+    start
+        Name of a stage, ``cluster`` or ``report``: of a run in ``out`` that stage and those after it are made anew,
+        with other settings of theirs where these are given.
     until
         Name of the stage to end with; the last where None. The same call without it goes on.
     client
@@ -172,6 +182,7 @@ def run_matrix(
             config,
             stages_until(stages, until),
             restart=restart,
+            again=_again(stages, start, restart=restart),
             reporter=reporter or Silent(),
             client=client,
             ranks=ranks,
@@ -186,6 +197,7 @@ def _lead(
     stages: Sequence[Stage],
     *,
     restart: bool,
+    again: Again | None,
     **how: Any,
 ) -> RunResult:
     """Run the stages; ``how`` is what `Run` is given beside settings and folder."""
@@ -199,7 +211,7 @@ def _lead(
     budget = plan_budget(config.memory, shape, stages=names)
     settings = _what_decides(header, config, named)
     fingerprint = fingerprint_of(__version__, settings)
-    with RunFolder.claim(out, fingerprint, settings, restart=restart) as folder:
+    with RunFolder.claim(out, fingerprint, settings, restart=restart, again=again) as folder:
         introduce(folder, config)
         run = Run(config, folder, budget, open_matrix=open_matrix, **how)
         records = [run_stage(stage, run) for stage in stages]
@@ -245,6 +257,22 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> Sequence[Stage]:
         message = f"until must name a stage; got {until!r}. There are: {', '.join(names)}."
         raise InputError(message)
     return stages[: names.index(until) + 1]
+
+
+def _again(stages: Sequence[Stage], start: str | None, *, restart: bool) -> Again | None:
+    """Return what is kept of a run that goes on from the stage named; None where none is."""
+    if start is None:
+        return None
+    if restart:
+        message = "from must go without restart, which keeps nothing; got both. Leave one out."
+        raise InputError(message)
+    names = [stage.name for stage in stages]
+    ready = [stage.name for stage in stages if stage.reads]
+    if start not in ready:
+        message = f"from must be {' or '.join(ready)}; got {start!r}. Only --restart makes earlier ones anew."
+        raise InputError(message)
+    at = names.index(start)
+    return Again(tuple(names[:at]), tuple(name for stage in stages[at:] for name in stage.reads))
 
 
 def check_input(matrix: CellMatrix, config: RunConfig) -> None:

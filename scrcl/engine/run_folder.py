@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "Again",
     "RunFolder",
     "fingerprint_of",
     "fingerprint_of_array",
@@ -32,7 +34,9 @@ __all__ = [
     "read_manifest",
 ]
 
-_OURS = ("stages", "checkpoints", "result.h5ad", "result.zarr", "report.html", "config.toml")
+_RESULTS = ("result.h5ad", "result.zarr", "report.html")
+_OURS = ("stages", "checkpoints", *_RESULTS, "config.toml")
+_OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 _CHEAP_STAGES = 2
 _LOCK = ".lock"
@@ -86,6 +90,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+@dataclass(frozen=True)
+class Again:
+    """Where a finished run is taken up again, with other settings than it had.
+
+    Attributes
+    ----------
+    kept
+        Stages before that, which must be finished.
+    settings
+        Those that only later stages read; all others must be as they were.
+    """
+
+    kept: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
 class RunFolder:
     """An output folder that this process holds; use `RunFolder.claim`."""
 
@@ -96,9 +116,17 @@ class RunFolder:
     @classmethod
     @contextmanager
     def claim(
-        cls, path: Path, fingerprint: str, settings: dict[str, Any], *, restart: bool = False
+        cls,
+        path: Path,
+        fingerprint: str,
+        settings: dict[str, Any],
+        *,
+        restart: bool = False,
+        again: Again | None = None,
     ) -> Iterator[RunFolder]:
         """Hold ``path`` for the run ``fingerprint``; a fresh folder that fails on its input vanishes.
+
+        With ``again``, a run that is there keeps its earlier stages alone, and takes on these settings.
 
         Raises
         ------
@@ -110,6 +138,8 @@ class RunFolder:
         try:
             is_new = not (path / _MANIFEST).exists()
             _refuse_foreign(path)
+            if again is not None:
+                read_manifest(path)
             made = next((p for p in reversed([path, *path.parents]) if not p.exists()), None)
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -120,7 +150,7 @@ class RunFolder:
             raise StoreError(message) from None
         try:
             _lock(lock, path)
-            folder = cls(path, _adopt(path, fingerprint, settings, restart))
+            folder = cls(path, _adopt(path, fingerprint, settings, restart, again))
             with naming_full_disk(path):
                 try:
                     yield folder
@@ -210,15 +240,27 @@ def _lock(descriptor: int, path: Path) -> None:
         raise ResumeError(message) from None
 
 
-def _adopt(path: Path, fingerprint: str, settings: dict[str, Any], restart: bool) -> dict[str, Any]:
-    """Return the manifest to go on with: the one found, or a fresh one."""
+def _adopt(
+    path: Path,
+    fingerprint: str,
+    settings: dict[str, Any],
+    restart: bool,
+    again: Again | None,
+) -> dict[str, Any]:
+    """Return the manifest to go on with: the one found, its earlier stages, or a fresh one."""
+    if again is not None:
+        return {
+            "fingerprint": fingerprint,
+            "settings": settings,
+            "stages": _kept(path, settings, again),
+        }
     if (path / _MANIFEST).exists() and not restart:
         found = read_manifest(path)
         if found.get("fingerprint") != fingerprint:
             message = (
                 f"OUT must hold this run; got {path}, which holds another one "
-                f"({_difference(found.get('settings', {}), settings)}). "
-                "Name another OUT, or --restart to start over in this one."
+                f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
+                "Name another OUT, or --restart to start over in this one; --from cluster keeps what was trained."
             )
             raise ResumeError(message)
         return found
@@ -228,13 +270,42 @@ def _adopt(path: Path, fingerprint: str, settings: dict[str, Any], restart: bool
     return {"fingerprint": fingerprint, "settings": settings, "stages": []}
 
 
-def _difference(found: dict[str, Any], asked: dict[str, Any]) -> str:
-    """Name the first setting that differs, with both values."""
+def _kept(path: Path, settings: dict[str, Any], again: Again) -> list[dict[str, Any]]:
+    """Return the records of the stages that are kept, once all that came after them is gone."""
+    from scrcl import __version__
+
+    found = RunFolder(path, read_manifest(path))
+    before = found.manifest.get("settings", {})
+    differs = _difference(before, settings, but=again.settings)
+    if not differs and found.manifest["fingerprint"] != fingerprint_of(__version__, before):
+        differs = _OTHER_VERSION
+    if differs:
+        message = (
+            f"OUT must hold a run that differs in {', '.join(again.settings)} alone; got {path} ({differs}). "
+            "Name another OUT, or --restart to start over in this one."
+        )
+        raise ResumeError(message)
+    records = [found.finished(name) for name in again.kept]
+    if None in records:
+        missing = again.kept[records.index(None)]
+        message = (
+            f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, which has no stage {missing}. "
+            "Run it to the end without --from."
+        )
+        raise ResumeError(message)
+    later = [name["name"] for name in found.manifest["stages"] if name["name"] not in again.kept]
+    for name in (*_RESULTS, *(f"stages/{stage}" for stage in later)):
+        remove(path / name)
+    return [record for record in records if record is not None]
+
+
+def _difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
+    """Name the first setting that differs, with both values, leaving some out; empty where none does."""
     a, b = _flat(found), _flat(asked)
     for key in sorted(a.keys() | b.keys()):
-        if a.get(key) != b.get(key):
+        if a.get(key) != b.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in but):
             return f"{key} is {a.get(key)!r} there and {b.get(key)!r} here"
-    return "made by another version"
+    return ""
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -48,6 +48,8 @@ class Stage:
 
     name: str
     fill: Callable[[Run, Path], dict[str, Any]]
+    reads: tuple[str, ...] = ()
+    """Settings that no stage before it reads, with others of which a run may go on from it; none: it may not"""
 
 
 def _alone() -> Ranks:

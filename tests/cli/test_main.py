@@ -54,6 +54,18 @@ def test_quiet_prints_the_result_alone(scrcl, cells, tmp_path):
     assert "report.html" in said
 
 
+def test_other_clusters_come_from_what_was_trained(scrcl, cells, tmp_path):
+    out = tmp_path / "out"
+    assert scrcl("run", cells, "-o", out, *fast("--quiet", "--n-clusters", 3))[0] == 0
+    code, said, _ = scrcl("run", cells, "-o", out, *fast("--n-clusters", 5, "--from", "cluster"))
+    assert code == 0
+    assert "embed: found finished" in said
+    assert json.loads((out / "run.json").read_text())["n_clusters"] == 5
+    code, _, error = scrcl("run", cells, "-o", out, *fast("--from", "train"))
+    assert code == 2
+    assert "from must be cluster or report; got 'train'" in error
+
+
 def test_several_inputs_are_samples(scrcl, cells, tmp_path):
     other = tmp_path / "other.h5ad"
     make_cells(seed=1)[:, :120].copy().write_h5ad(other)

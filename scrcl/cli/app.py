@@ -23,6 +23,7 @@ __all__ = [
     "Knn",
     "Layer",
     "Memory",
+    "NClusters",
     "Out",
     "Quiet",
     "Recall",
@@ -97,6 +98,7 @@ From = Annotated[
         help="cluster or report: make that stage of the run in OUT anew, and those after it, with the settings given.",
     ),
 ]
+NClusters = Annotated[str | None, typer.Option(help="A number, or auto [default: auto].")]
 Until = Annotated[
     str | None, typer.Option(help="Stage to end with; the same command without it goes on.")
 ]

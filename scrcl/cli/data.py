@@ -15,15 +15,19 @@ from scrcl.cli.app import (
     Inputs,
     Join,
     Json,
+    Knn,
     Layer,
     Memory,
+    NClusters,
     Quiet,
+    Recall,
     SampleKey,
     Settings,
     Spatial,
     Until,
     app,
 )
+from scrcl.cli.resolve import resolved
 from scrcl.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -54,6 +58,7 @@ def info(
 @app.command()
 def plan(
     inputs: Inputs,
+    n_clusters: NClusters = None,
     memory: Memory = None,
     device: Device = None,
     layer: Layer = None,
@@ -61,6 +66,8 @@ def plan(
     batch_key: BatchKey = None,
     spatial: Spatial = None,
     sample_key: SampleKey = None,
+    knn: Knn = None,
+    recall: Recall = None,
     config: Config = None,
     settings: Settings = None,
     until: Until = None,
@@ -73,21 +80,23 @@ def plan(
     """
     from scrcl.cli.render import console, plan_table
     from scrcl.engine.plan import plan_run
-    from scrcl.engine.settings import load_config
     from scrcl.engine.sizes import format_bytes
 
-    given = {
-        "memory": memory,
-        "device": device,
-        "layer": layer,
-        "join": join,
-        "batch_key": batch_key,
-        "spatial": spatial,
-        "sample_key": sample_key,
-    }
-    overrides = {name: value for name, value in given.items() if value is not None}
-    resolved = load_config(config, settings=settings or (), overrides=overrides)
-    planned = plan_run(inputs, resolved, until=until)
+    asked = resolved(
+        config,
+        settings,
+        n_clusters=n_clusters,
+        knn=knn,
+        recall=recall,
+        memory=memory,
+        device=device,
+        layer=layer,
+        join=join,
+        batch_key=batch_key,
+        spatial=spatial,
+        sample_key=sample_key,
+    )
+    planned = plan_run(inputs, asked, until=until)
     if as_json:
         typer.echo(json.dumps(planned.to_json()))
     else:

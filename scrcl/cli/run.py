@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ from scrcl.cli.app import (
     Knn,
     Layer,
     Memory,
+    NClusters,
     Out,
     Quiet,
     Recall,
@@ -34,6 +34,7 @@ from scrcl.cli.app import (
     Until,
     app,
 )
+from scrcl.cli.resolve import number, resolved
 from scrcl.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def run(
     context: typer.Context,
     inputs: Inputs,
     out: Out,
-    n_clusters: Annotated[
-        str | None, typer.Option(help="A number, or auto [default: auto].")
-    ] = None,
+    n_clusters: NClusters = None,
     seed: Seed = None,
     memory: Memory = None,
     device: Device = None,
@@ -78,30 +77,28 @@ def run(
 
     The same command again resumes a run that was interrupted.
     """
-    from scrcl.engine.settings import load_config
-
-    given = {
-        "n_clusters": _number(n_clusters),
-        "seed": seed,
-        "memory": memory,
-        "device": device,
-        "layer": layer,
-        "join": join,
-        "batch_key": batch_key,
-        "spatial": spatial,
-        "sample_key": sample_key,
-        "format": fmt,
-        "keep_x": keep_x,
-    }
-    overrides = {name: value for name, value in given.items() if value is not None}
-    graph = {"graph.backend": knn, "graph.recall": recall}
-    named = [f"{name}={value}" for name, value in graph.items() if value is not None]
-    resolved = load_config(config, settings=[*named, *(settings or ())], overrides=overrides)
+    asked = resolved(
+        config,
+        settings,
+        n_clusters=n_clusters,
+        knn=knn,
+        recall=recall,
+        seed=seed,
+        memory=memory,
+        device=device,
+        layer=layer,
+        join=join,
+        batch_key=batch_key,
+        spatial=spatial,
+        sample_key=sample_key,
+        format=fmt,
+        keep_x=keep_x,
+    )
     with _client(scheduler) as client:
         _run_and_show(
             inputs,
             out,
-            resolved,
+            asked,
             restart=restart,
             quiet=quiet,
             start=start,
@@ -143,7 +140,7 @@ def demo(
     from scrcl.engine.evaluate import evaluate_run
     from scrcl.engine.settings import load_config
 
-    overrides = {"n_clusters": _number(n_clusters), "seed": seed, "layer": "raw"}
+    overrides = {"n_clusters": number(n_clusters), "seed": seed, "layer": "raw"}
     led = _run_and_show(
         [demo_path()],
         out,
@@ -206,11 +203,6 @@ def _run_and_show(
         where = f"\nresult  {result.result_path}\nreport  {result.report_path}"
     console.print(where, soft_wrap=True, markup=False)
     return True
-
-
-def _number(text: str | None) -> int | str | None:
-    """Return digits as a number; the configuration refuses what is neither that nor `auto`."""
-    return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,20}", text) else text
 
 
 def _rounded(scores: dict[str, Any]) -> dict[str, Any]:

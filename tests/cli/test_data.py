@@ -32,6 +32,20 @@ def test_a_plan_says_what_each_stage_takes_and_reads_no_value(scrcl, cells, tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["cells.h5ad"]
 
 
+def test_a_plan_takes_the_options_of_a_run_that_its_figures_depend_on(scrcl, tmp_path):
+    atlas = tmp_path / "atlas.zarr"
+    assert scrcl("simulate", "-o", atlas, "--cells", 4000, "--genes", 200, "--quiet")[0] == 0
+
+    def peak(*options, stage="cluster"):
+        stages = json.loads(scrcl("plan", atlas, "--json", *options)[1])["stages"]
+        return next(row["peak_bytes"] for row in stages if row["name"] == stage)
+
+    assert peak("--n-clusters", 900) > peak("--n-clusters", 9)
+    assert peak("--set", "cluster.also=[900]") > peak("--n-clusters", 900)
+    assert scrcl("plan", atlas, "--knn", "annoy")[0] == 2
+    assert scrcl("plan", atlas, "--recall", 2)[0] == 2
+
+
 def test_a_plan_that_does_not_fit_is_shown_and_refused(scrcl, cells):
     code, said, errors = scrcl("plan", cells, "--memory", "200MB")
     assert code == 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.engine.annotate import without_ours
-from scrcl.engine.domains import coherence_of_run
+from scrcl.engine.coherence import coherence_of_run
 from scrcl.errors import InputError, StoreError
 
 if TYPE_CHECKING:

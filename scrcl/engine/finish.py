@@ -9,9 +9,9 @@ import numpy as np
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.engine.annotate import collect, without_ours
+from scrcl.engine.coherence import coherence_text
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
-from scrcl.engine.domains import coherence_text
 from scrcl.engine.sizes import format_bytes
 from scrcl.io.stats import MatrixStats
 

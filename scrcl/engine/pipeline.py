@@ -51,6 +51,8 @@ __all__ = [
 _OF_CLUSTERS = tuple(f"cluster.{name}" for name in ClusterConfig.model_fields if name != "on")
 """All but what is clustered, which the stage ``embed`` writes."""
 
+_ADVICE = " Where clusters or report alone differ, --from cluster keeps what was trained."
+
 STAGES = (
     Stage("read", prepare.read),
     Stage("stats", prepare.compute_stats),
@@ -211,7 +213,9 @@ def _lead(
     budget = plan_budget(config.memory, shape, stages=names)
     settings = _what_decides(header, config, named)
     fingerprint = fingerprint_of(__version__, settings)
-    with RunFolder.claim(out, fingerprint, settings, restart=restart, again=again) as folder:
+    with RunFolder.claim(
+        out, fingerprint, settings, restart=restart, again=again, advice=_ADVICE
+    ) as folder:
         introduce(folder, config)
         run = Run(config, folder, budget, open_matrix=open_matrix, **how)
         records = [run_stage(stage, run) for stage in stages]

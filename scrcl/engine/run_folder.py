@@ -123,10 +123,12 @@ class RunFolder:
         *,
         restart: bool = False,
         again: Again | None = None,
+        advice: str = "",
     ) -> Iterator[RunFolder]:
         """Hold ``path`` for the run ``fingerprint``; a fresh folder that fails on its input vanishes.
 
-        With ``again``, a run that is there keeps its earlier stages alone, and takes on these settings.
+        With ``again``, a run that is there keeps its earlier stages alone, and takes on these settings. ``advice`` is
+        what else can be done where another run is there.
 
         Raises
         ------
@@ -150,7 +152,7 @@ class RunFolder:
             raise StoreError(message) from None
         try:
             _lock(lock, path)
-            folder = cls(path, _adopt(path, fingerprint, settings, restart, again))
+            folder = cls(path, _adopt(path, fingerprint, settings, restart, again, advice))
             with naming_full_disk(path):
                 try:
                     yield folder
@@ -246,6 +248,7 @@ def _adopt(
     settings: dict[str, Any],
     restart: bool,
     again: Again | None,
+    advice: str,
 ) -> dict[str, Any]:
     """Return the manifest to go on with: the one found, its earlier stages, or a fresh one."""
     if again is not None:
@@ -260,7 +263,7 @@ def _adopt(
             message = (
                 f"OUT must hold this run; got {path}, which holds another one "
                 f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-                "Name another OUT, or --restart to start over in this one; --from cluster keeps what was trained."
+                f"Name another OUT, or --restart to start over in this one.{advice}"
             )
             raise ResumeError(message)
         return found

@@ -92,7 +92,8 @@ def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, see
             anew = WAYS[config.method](spaces, k, config=config, seed=seed)
             cut, groups = anew.owners, anew.groups
             notes.append(_not_nested(k, config.method, anew))
-            notes += [] if anew.note is None else [anew.note]
+            if anew.note is not None:
+                notes.append(anew.note)
         also[k] = _by_size(cut, groups)[groups]
     return Clusters(
         owners[found.groups],

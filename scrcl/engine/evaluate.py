@@ -99,11 +99,12 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
         ``obs`` has no such column, or nearly each cell a value of its own there.
     """
     obs = _result_obs(out)
+    given = without_ours(obs)
     if key not in obs:
-        others = ", ".join(map(str, without_ours(obs).columns)) or "none"
+        others = ", ".join(map(str, given.columns)) or "none"
         message = f"labels must be a column of obs; got {key!r}. There are: {others}."
         raise InputError(message)
-    if key not in without_ours(obs):
+    if key not in given:
         message = f"labels must not be the run's own; got {key!r}. Name a column of the input."
         raise InputError(message)
     n_values, n_known = obs[key].nunique(), int(obs[key].notna().sum())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl._atomic import atomic_path, remove
+from scrcl._atomic import atomic_path
 from scrcl.engine.annotate import collect, without_ours
 from scrcl.engine.coherence import coherence_text
 from scrcl.engine.device import versions
@@ -180,8 +180,6 @@ def _write_page(
     )
     with atomic_path(run.folder.path / "report.html") as partial:
         partial.write_text(render_page(page), encoding="utf-8", errors="replace")
-    for other in {"h5ad", "zarr"} - {config.format}:
-        remove(run.folder.path / f"result.{other}")
 
 
 def _facts(run: Run) -> dict[str, str]:

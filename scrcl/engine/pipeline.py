@@ -14,6 +14,7 @@ from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import plan_budget
+from scrcl.engine.check import check_input
 from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "STAGES",
     "RunResult",
-    "check_input",
     "index_bytes",
     "introduce",
     "run_matrix",
@@ -279,36 +279,6 @@ def _again(stages: Sequence[Stage], start: str | None, *, restart: bool) -> Agai
     return Again(tuple(names[:at]), tuple(name for stage in stages[at:] for name in stage.reads))
 
 
-def check_input(matrix: CellMatrix, config: RunConfig) -> None:
-    """Refuse from the header what could only fail later."""
-    k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
-    asked = {
-        "n_neighbors": 0 if padded else k,
-        "expression_neighbors": config.graph.expression_neighbors,
-    }
-    for name, n_asked in asked.items():
-        if matrix.n_obs <= n_asked:
-            message = (
-                f"graph.{name} must be less than the number of cells ({matrix.n_obs}); got {n_asked}. "
-                f"Set graph.{name} lower, or give more cells."
-            )
-            raise InputError(message)
-    if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
-        message = (
-            f"n_clusters must be at most the number of cells ({matrix.n_obs}); "
-            f"got {config.n_clusters}. Give a smaller number, or auto."
-        )
-        raise InputError(message)
-    if max(config.cluster.also, default=0) > matrix.n_obs:
-        message = (
-            f"cluster.also must be at most the number of cells ({matrix.n_obs}); "
-            f"got {max(config.cluster.also)}. Give smaller numbers."
-        )
-        raise InputError(message)
-    if config.genes.source == "gram":
-        _check_gram(matrix, config)
-
-
 def _what_decides(matrix: CellMatrix, config: RunConfig, named: Named) -> dict[str, Any]:
     """Return all that the result depends on, as JSON values."""
     return {"input": matrix.identity, **config.fingerprinted(), **named.fingerprints()}
@@ -320,19 +290,6 @@ def introduce(folder: RunFolder, config: RunConfig) -> None:
     folder.save()
     with atomic_path(folder.path / "config.toml") as partial:
         partial.write_text(config.to_toml(), encoding="utf-8")
-
-
-def _check_gram(matrix: CellMatrix, config: RunConfig) -> None:
-    from scrcl.graph.randomized import GRAM_GENES, uses_gram
-
-    n_genes = min(config.features.n_top_genes, matrix.n_vars)
-    if not uses_gram(config.reduce.solver, n_genes):
-        message = (
-            f'genes.source must be "sketch" where no Gram matrix is made; got "gram" with '
-            f"{n_genes} genes and reduce.solver={config.reduce.solver}. Set reduce.solver=gram, or "
-            f"keep at most {GRAM_GENES} genes."
-        )
-        raise InputError(message)
 
 
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:

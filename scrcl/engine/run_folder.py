@@ -152,7 +152,10 @@ class RunFolder:
             raise StoreError(message) from None
         try:
             _lock(lock, path)
-            folder = cls(path, _adopt(path, fingerprint, settings, restart, again, advice))
+            if again is None:
+                folder = cls(path, _adopt(path, fingerprint, settings, restart, advice))
+            else:
+                folder = cls(path, _take_up(path, fingerprint, settings, again))
             with naming_full_disk(path):
                 try:
                     yield folder
@@ -247,16 +250,9 @@ def _adopt(
     fingerprint: str,
     settings: dict[str, Any],
     restart: bool,
-    again: Again | None,
     advice: str,
 ) -> dict[str, Any]:
-    """Return the manifest to go on with: the one found, its earlier stages, or a fresh one."""
-    if again is not None:
-        return {
-            "fingerprint": fingerprint,
-            "settings": settings,
-            "stages": _kept(path, settings, again),
-        }
+    """Return the manifest to go on with: the one found, or a fresh one."""
     if (path / _MANIFEST).exists() and not restart:
         found = read_manifest(path)
         if found.get("fingerprint") != fingerprint:
@@ -273,8 +269,10 @@ def _adopt(
     return {"fingerprint": fingerprint, "settings": settings, "stages": []}
 
 
-def _kept(path: Path, settings: dict[str, Any], again: Again) -> list[dict[str, Any]]:
-    """Return the records of the stages that are kept, once all that came after them is gone."""
+def _take_up(
+    path: Path, fingerprint: str, settings: dict[str, Any], again: Again
+) -> dict[str, Any]:
+    """Return a manifest with the stages that are kept alone, once the results of the others are gone."""
     from scrcl import __version__
 
     found = RunFolder(path, read_manifest(path))
@@ -288,18 +286,20 @@ def _kept(path: Path, settings: dict[str, Any], again: Again) -> list[dict[str, 
             "Name another OUT, or --restart to start over in this one."
         )
         raise ResumeError(message)
-    records = [found.finished(name) for name in again.kept]
-    if None in records:
-        missing = again.kept[records.index(None)]
-        message = (
-            f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, which has no stage {missing}. "
-            "Run it to the end without --from."
-        )
-        raise ResumeError(message)
-    later = [name["name"] for name in found.manifest["stages"] if name["name"] not in again.kept]
-    for name in (*_RESULTS, *(f"stages/{stage}" for stage in later)):
+    kept = []
+    for name in again.kept:
+        record = found.finished(name)
+        if record is None:
+            message = (
+                f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, which has no stage {name}. "
+                "Run it to the end without --from."
+            )
+            raise ResumeError(message)
+        kept.append(record)
+    # Folders of later stages are replaced as they run: without a record they are not finished.
+    for name in _RESULTS:
         remove(path / name)
-    return [record for record in records if record is not None]
+    return {"fingerprint": fingerprint, "settings": settings, "stages": kept}
 
 
 def _difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:

@@ -101,7 +101,7 @@ class ClusterConfig(Settings):
     def most_groups(self, n_cells: int, n_clusters: int) -> int:
         """Micro-clusters of the largest of all clusterings: a cut of more than there are is made anew."""
         groups = self.n_groups(n_cells, n_clusters)
-        return max(groups, *(self.n_groups(n_cells, k) for k in self.also if k > groups), 0)
+        return max([groups, *(self.n_groups(n_cells, k) for k in self.also if k > groups)])
 
     def smallest_of(self, n_sample: int, n_cells: int) -> int:
         """Cells of the smallest cluster in a sample of so many, one at least."""

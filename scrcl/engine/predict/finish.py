@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl._atomic import atomic_path, remove
+from scrcl._atomic import atomic_path
 from scrcl.engine.annotate import COLOURS, CONFIDENCE, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
@@ -145,8 +145,6 @@ def _write_page(atlas: Atlas, run: Run, clusters: list[dict[str, Any]]) -> None:
     )
     with atomic_path(run.folder.path / "report.html") as partial:
         partial.write_text(render_prediction(page), encoding="utf-8", errors="replace")
-    for other in {"h5ad", "zarr"} - {run.config.format}:
-        remove(run.folder.path / f"result.{other}")
 
 
 def _facts(atlas: Atlas, run: Run) -> dict[str, str]:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "restarts_table", "table"]
 
 LABELS = "cell_type"
-GRAPHS = {"6": (6, 0), "15": (15, 0), "30": (30, 0), "15+5": (15, 5), "15+15": (15, 15)}
-"""Neighbours in the tissue, and by expression."""
+GRAPHS = {"6": 6, "15": 15, "30": 30}
+"""Neighbours of a cell in the tissue."""
 REFINED_BY = (0, 10, 12, 20, 50)
 RESTARTS = 4
 REPEATED = "15"
@@ -100,12 +100,10 @@ def _clustered(
     """Return the clusters of a method, not refined: int, shape (n_spots,); ``out`` is for a run."""
     if method in PEERS:
         return np.asarray(PEERS[method](components(path, seed=seed), k, seed=seed), np.int32)
-    near, alike = GRAPHS[method.removeprefix("scrcl ")]
     config = load_config(
         settings=[
             *settings,
-            f"graph.n_neighbors={near}",
-            f"graph.expression_neighbors={alike}",
+            f"graph.n_neighbors={GRAPHS[method.removeprefix('scrcl ')]}",
             "cluster.refine_labels=0",
         ],
         overrides={"spatial": True, "n_clusters": k, "seed": seed, "device": "cpu"},
@@ -202,8 +200,8 @@ def _report(rows: list[Row], again: list[Row], seeds: str) -> str:
 
 `python -m bench.spatial {" ".join(sys.argv[1:])}`
 
-Commit {commit()}; {where}; seeds {seeds}, mean ± deviation over them. `scrcl 15+5` is a graph of 15 neighbours in
-the tissue and 5 by expression; all else is the default configuration. Rows: the `.json` file beside this one.
+Commit {commit()}; {where}; seeds {seeds}, mean ± deviation over them. `scrcl 15` is a graph of 15 neighbours in
+the tissue; all else is the default configuration. Rows: the `.json` file beside this one.
 {table(rows)}
 
 ## What the clustering's own seed does

@@ -16,7 +16,7 @@
 ========================================  =================================================
 
 A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the clusters before it. Of a spatial run
-``scrcl_distances`` are those in the tissue; what ``graph.expression_neighbors`` adds is in ``scrcl_connectivities``.
+``scrcl_distances`` are those in the tissue.
 
 ``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_groups - 1, 4), as
 `scipy.cluster.hierarchy` reads them: a row a merge, with the two that are joined, the height and the leaves below.

@@ -16,17 +16,12 @@ __all__ = ["check_input"]
 def check_input(matrix: CellMatrix, config: RunConfig) -> None:
     """Refuse from the header what could only fail later."""
     k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
-    asked = {
-        "n_neighbors": 0 if padded else k,
-        "expression_neighbors": config.graph.expression_neighbors,
-    }
-    for name, n_asked in asked.items():
-        if matrix.n_obs <= n_asked:
-            message = (
-                f"graph.{name} must be less than the number of cells ({matrix.n_obs}); got {n_asked}. "
-                f"Set graph.{name} lower, or give more cells."
-            )
-            raise InputError(message)
+    if matrix.n_obs <= k and not padded:
+        message = (
+            f"graph.n_neighbors must be less than the number of cells ({matrix.n_obs}); got {k}. "
+            "Set graph.n_neighbors lower, or give more cells."
+        )
+        raise InputError(message)
     if config.n_clusters != "auto" and config.n_clusters > matrix.n_obs:
         message = (
             f"n_clusters must be at most the number of cells ({matrix.n_obs}); "

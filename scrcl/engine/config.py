@@ -88,12 +88,6 @@ class GraphConfig(Settings):
         gt=0,
         description="With spatial: largest distance of a neighbour, in units of the coordinates.",
     )
-    expression_neighbors: int = Field(
-        0,
-        ge=0,
-        description="With spatial: nearest neighbours of a cell by its components, of any slice, that the graph "
-        "has beside those in the tissue; 0: none.",
-    )
     balanced: bool = Field(
         False,
         description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
@@ -221,20 +215,13 @@ class RunConfig(Settings):
 
     def _fit_spatial(self) -> None:
         """Refuse what needs places without them, and what says nothing where they are searched."""
-        mixed = self.graph.expression_neighbors
-        if mixed and not self.spatial:
-            message = (
-                f"graph.expression_neighbors must go with spatial; got {mixed} without it. Add --spatial, or "
-                "leave it out: all neighbours are by expression then."
-            )
-            raise ValueError(message)
         if self.cluster.refine_labels not in ("auto", 0) and not self.spatial:
             message = (
                 f"cluster.refine_labels must go with spatial; got {self.cluster.refine_labels} without it. "
                 "Add --spatial, or leave it out."
             )
             raise ValueError(message)
-        if self.graph.backend != "auto" and self.spatial and not mixed:
+        if self.graph.backend != "auto" and self.spatial:
             message = (
                 f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
                 "searched exactly, by a tree: leave it out."

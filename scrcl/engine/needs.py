@@ -150,8 +150,8 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             + 2 * min(4 * n * shape.n_comps, SMALL_MAP_BYTES)
             + 2 * min(4 * n * k, SMALL_MAP_BYTES),
             max(min(EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
-            # The copy in order is gone when edges are written; neighbours of both kinds are joined in one file.
-            int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps) + 4 * shape.n_near)),
+            # The copy in order is gone when edges are written.
+            int(n * (8 * k + 16 + max(4 * edges, 4 * shape.n_comps))),
         ),
         # The Gram matrix, and blocks of its rows as distances and their order.
         "genes": Need(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from scrcl.engine.stage import CSR, PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from scrcl.engine.named import Named
     from scrcl.engine.stage import Run
@@ -22,11 +20,9 @@ if TYPE_CHECKING:
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
     from scrcl.io.stats import Batches
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import FloatArray
 
 __all__ = ["build_genes", "build_graph"]
-
-_JOINED = "joined.npy"
 
 READ_ROWS = 4_096
 """Rows of a read that the order of cells is measured by."""
@@ -46,8 +42,8 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     named = read_named(run.matrix, run.config).of(kept)
     lists = _partition(run, named)
     lists.save(folder / PARTITION)
-    found, ids = _mixed(run, _neighbours(run, named, lists, folder), folder)
-    graph = symmetric_graph(ids, folder / CSR, mode=run.config.graph.symmetry)
+    found = _neighbours(run, named, lists, folder)
+    graph = symmetric_graph(found.ids, folder / CSR, mode=run.config.graph.symmetry)
     np.save(folder / "degrees.npy", degree_counts(graph))
     n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
     notes = list(_notes(run, named, n_alone))
@@ -58,16 +54,13 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
         for kind, column in (("batch", named.batches), ("sample", named.samples))
         if column is not None
     }
-    described = describe(graph, ids)
-    (folder / _JOINED).unlink(missing_ok=True)
     return {
         "n_cells": graph.n,
         "n_neighbors": found.ids.shape[1],
-        "expression_neighbors": run.config.graph.expression_neighbors,
         "backend": found.backend,
         "recall": found.recall,
         "search": dict(found.effort),
-        **described,
+        **describe(graph, found.ids),
         "n_alone": n_alone,
         **across,
         "locality": _locality(graph, lists),
@@ -156,20 +149,20 @@ def _neighbours(run: Run, named: Named, lists: Partition, folder: Path) -> KnnRe
     elif config.balanced and named.batches is not None:
         found = _balanced(run, run.array("reduce", "scores"), named.batches)
     else:
-        return _by_expression(run, config.n_neighbors, folder, lists)
+        return _by_expression(run, folder, lists)
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
     return found
 
 
-def _by_expression(run: Run, k: int, folder: Path, lists: Partition | None) -> KnnResult:
+def _by_expression(run: Run, folder: Path, lists: Partition) -> KnnResult:
     """Find nearest cells by the components; ids and distances are files of the folder."""
     from scrcl.graph.knn import knn
 
     scores = run.array("reduce", "scores")
     return knn(
         scores,
-        k,
+        run.config.graph.n_neighbors,
         seed=run.config.seed,
         backend=run.config.graph.backend,
         recall_target=run.config.graph.recall,
@@ -180,34 +173,6 @@ def _by_expression(run: Run, k: int, folder: Path, lists: Partition | None) -> K
         n_workers=_n_workers(run),
         on_rows=run.count("graph", len(scores)),
     )
-
-
-def _mixed(run: Run, near: KnnResult, folder: Path) -> tuple[KnnResult, IntArray]:
-    """Lay the nearest cells by expression beside those in the tissue, where the settings ask for it.
-
-    They are of any slice: nothing else joins slices, whose places have nothing to do with each other.
-
-    Returns
-    -------
-    The neighbours in the tissue, with the recall and effort of the further search, and all neighbours of
-    each cell: a scratch file of the folder where there are both.
-    """
-    from scrcl.graph.rows import new_map, release, row_blocks
-
-    k = run.config.graph.expression_neighbors
-    if not k:
-        return near, near.ids
-    ids = np.load(folder / "ids.npy", mmap_mode="r")
-    with TemporaryDirectory(dir=folder, prefix="alike-") as scratch:
-        alike = _by_expression(run, k, Path(scratch), None)
-        joined = new_map(folder / _JOINED, ids.dtype, (len(ids), ids.shape[1] + k))
-        for start, stop in row_blocks(len(ids), READ_ROWS):
-            joined[start:stop] = np.hstack([ids[start:stop], alike.ids[start:stop]])
-            for array in (ids, alike.ids, joined):
-                release(array)
-    backend = f"{near.backend}+{alike.backend}"
-    found = replace(near, ids=ids, recall=alike.recall, backend=backend, effort=alike.effort)
-    return found, joined
 
 
 def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:

@@ -19,7 +19,7 @@ from scrcl.engine.clusters.config import ClusterConfig
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.named import read_named
-from scrcl.engine.needs import PLACE_BYTES, TREE_BYTES
+from scrcl.engine.needs import TREE_BYTES
 from scrcl.engine.run_folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
 from scrcl.engine.shape import Shape
 from scrcl.engine.stage import Run, Stage, run_stage
@@ -304,15 +304,13 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         from scrcl.graph.balanced import neighbors_per_batch
 
         n_neighbors = n_batches * neighbors_per_batch(n_neighbors, n_batches)
-    n_alike = config.graph.expression_neighbors
     return Shape(
         n_cells=matrix.n_obs,
         values_per_row=n_values / matrix.n_obs,
         n_genes=n_genes,
         n_comps=n_comps,
         n_features=n_genes if train.features == "hvg" else n_comps,
-        n_neighbors=n_neighbors + n_alike,
-        n_near=n_neighbors if n_alike else 0,
+        n_neighbors=n_neighbors,
         refining=config.refined_by > 0 or (config.spatial and config.n_clusters == "auto"),
         graph_view=config.clustered_on == "graph_view",
         fanout=train.fanout,
@@ -337,16 +335,12 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
 def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
     """Return what a search that keeps points or neighbours in memory holds of a cell."""
     found, copy = 8 * n_neighbors, 4 * n_comps
-    if config.spatial and not config.graph.expression_neighbors:
+    if config.spatial:
         return found + TREE_BYTES
     if config.graph.balanced:
         return found + 2 * copy
     held = {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}
-    by_expression = held.get(config.graph.backend, 0)
-    if not config.spatial:
-        return by_expression
-    # Lists of the components are beside those of the places; the tree is gone when they are made.
-    return max(found + TREE_BYTES, by_expression + PLACE_BYTES)
+    return held.get(config.graph.backend, 0)
 
 
 _TOLD = {

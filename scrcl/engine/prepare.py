@@ -190,7 +190,7 @@ def _require_counts(run: Run, stats: MatrixStats) -> None:
 
 
 def _require_enough(run: Run, n_cells: int, n_genes: int) -> None:
-    smallest = max(run.config.graph.n_neighbors, run.config.graph.expression_neighbors) + 2
+    smallest = run.config.graph.n_neighbors + 2
     if n_cells < smallest:
         message = (
             f"cells that have counts and pass the filters must be at least {smallest} for "

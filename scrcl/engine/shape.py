@@ -60,8 +60,6 @@ class Shape:
         the settings.
     index_bytes
         What the search of neighbours holds of a cell, beyond what "partitioned" does.
-    n_near
-        Of the neighbours, those in the tissue, where others by expression are beside them.
     refining
         Clusters are counted, or refined, by the spots around.
     graph_view
@@ -92,7 +90,6 @@ class Shape:
     n_batches: int = 1
     fanout: int | None = None
     index_bytes: int = 0
-    n_near: int = 0
     refining: bool = False
     graph_view: bool = False
     by_genes: bool = False

@@ -137,13 +137,11 @@ def test_wide_features_and_embeddings_count():
     assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300
 
 
-def test_refining_and_graphs_of_both_kinds_are_counted():
+def test_smoothing_of_labels_is_counted():
     plain = stage_needs(ATLAS)
     refining = stage_needs(replace(ATLAS, refining=True))["cluster"]
     assert refining.least_bytes > plain["cluster"].least_bytes + 100 * ATLAS.n_cells
     assert refining.disk_bytes == plain["cluster"].disk_bytes + 4 * ATLAS.n_cells
-    mixed = stage_needs(replace(ATLAS, n_near=15))["graph"]
-    assert mixed.disk_bytes == plain["graph"].disk_bytes + 4 * 15 * ATLAS.n_cells
 
 
 def test_the_graph_view_by_itself_is_counted():

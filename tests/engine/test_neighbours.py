@@ -14,7 +14,6 @@ from scrcl.errors import InputError, ResumeError
 from scrcl.graph.csr import Graph
 from scrcl.io.open import from_anndata
 from tests.cells import FAST, make_cells
-from tests.reference_graph import nearest_others, nearest_within
 from tests.stores import write_zarr
 
 
@@ -199,11 +198,6 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_
         (None, {"spatial": True, "graph": {"radius": 0.0}}, "graph.radius must be greater than 0"),
         (
             None,
-            {"spatial": True, "graph": {"expression_neighbors": 240}},
-            r"expression_neighbors must be less than the number of cells \(240\); got 240",
-        ),
-        (
-            None,
             {"spatial": True, "graph": {"backend": "exact"}},
             "backend must be auto with spatial",
         ),
@@ -251,72 +245,6 @@ def edges_of(out):
 def named_by(ids):
     pairs = {(i, int(j)) for i, near in enumerate(ids) for j in near if j >= 0}
     return pairs, {(j, i) for i, j in pairs}
-
-
-@pytest.mark.parametrize("symmetry", ["union", "mutual"])
-def test_a_mixed_graph_has_neighbours_in_the_tissue_and_by_expression(tmp_path, symmetry):
-    adata, codes = slices()
-    out = tmp_path / "out"
-    graph = {"expression_neighbors": 5, "symmetry": symmetry}
-    _, record, ids = run(adata, out, until="graph", spatial=True, sample_key="slice", graph=graph)
-    near = nearest_within(adata.obsm["spatial"], 8, codes)[0]
-    assert np.array_equal(ids, near)
-    alike = nearest_others(np.load(out / "stages" / "reduce" / "scores.npy"), 5)[0]
-    named, naming = named_by(np.hstack([near, alike]))
-    expected = named | naming if symmetry == "union" else named & naming
-    assert edges_of(out) == expected
-    across = np.mean([codes[i] != codes[j] for i, j in expected])
-    assert record["cross_sample_share"] == pytest.approx(across)
-    assert across > 0
-    assert (record["n_neighbors"], record["expression_neighbors"]) == (8, 5)
-    assert (record["backend"], record["recall"]) == ("kdtree+exact", 1)
-    assert {path.name for path in (out / "stages" / "graph").iterdir()} == {
-        "csr", "degrees.npy", "distances.npy", "ids.npy", "partition",
-    }  # fmt: skip
-
-
-def test_a_run_on_a_mixed_graph_goes_to_its_end_and_says_what_it_took(tmp_path):
-    adata, _ = slices((150, 90))
-    graph = {"expression_neighbors": 5, "backend": "partitioned"}
-    result, record, ids = run(
-        adata, tmp_path / "out", spatial=True, sample_key="slice", graph=graph
-    )
-    assert record["backend"] == "kdtree+partitioned"
-    assert 0.95 <= record["recall"] <= 1
-    found = anndata.read_h5ad(result.result_path)
-    assert np.isfinite(found.obsm["X_scrcl"]).all()
-    distances = found.obsp["scrcl_distances"]
-    assert distances.nnz == (ids >= 0).sum()
-    places = adata.obsm["spatial"]
-    rows, columns = distances.nonzero()
-    assert np.allclose(
-        np.asarray(distances[rows, columns]).ravel(),
-        np.linalg.norm(places[rows] - places[columns], axis=1),
-    )
-    assert found.obsp["scrcl_connectivities"].nnz == 2 * record["n_edges"]
-    page = result.report_path.read_text()
-    assert "8 nearest in the tissue and 5 by expression, kdtree+partitioned" in page
-    assert f"{record['cross_sample_share']:.1%} of them across samples" in page
-
-
-def test_neighbours_by_expression_are_part_of_the_run_and_of_its_plan(tmp_path):
-    adata, _ = slices((150, 90))
-    run(adata, tmp_path / "out", until="graph", spatial=True)
-    with pytest.raises(ResumeError, match="expression_neighbors"):
-        run(adata, tmp_path / "out", until="graph", spatial=True, graph={"expression_neighbors": 5})
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-
-    def stages(n):
-        config = load_config(
-            overrides={"spatial": True, "graph": {"expression_neighbors": n}, "device": "cpu"}
-        )
-        return {stage.name: stage for stage in plan_run([tmp_path / "cells.h5ad"], config).stages}
-
-    plain, mixed = stages(0), stages(60)
-    for name in ("graph", "train", "report"):
-        assert mixed[name].disk_bytes > plain[name].disk_bytes
-    assert mixed["train"].peak_bytes > plain["train"].peak_bytes
-    assert mixed["graph"].peak_bytes > plain["graph"].peak_bytes
 
 
 def donors(n_donors, *, shift):

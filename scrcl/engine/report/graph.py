@@ -31,7 +31,7 @@ def graph_facts(record: Mapping[str, Any], config: GraphConfig) -> dict[str, str
         recall += f" ({config.recall:g} asked)"
     joined = "either names the other" if config.symmetry == "union" else "both name each other"
     return {
-        "search": f"{record['n_neighbors']} nearest{_alike(record)}, {record['backend']}"
+        "search": f"{record['n_neighbors']} nearest, {record['backend']}"
         f"{_effort(record['search'])}",
         "recall": recall,
         "joined where": joined,
@@ -78,11 +78,6 @@ def graph_notes(record: Mapping[str, Any], config: GraphConfig) -> list[str]:
             "graph.symmetry = mutual, make fewer of them."
         )
     return notes
-
-
-def _alike(record: Mapping[str, Any]) -> str:
-    n_alike = record.get("expression_neighbors", 0)
-    return f" in the tissue and {n_alike} by expression" if n_alike else ""
 
 
 def _effort(search: Mapping[str, float]) -> str:

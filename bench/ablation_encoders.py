@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from scrcl.graph.csr import Graph
-from scrcl.train.batch import Batch, BatchSource, Inputs
+from scrcl.train.methods.scrcl.minibatch import Batch, BatchSource, Inputs
 from scrcl.train.sparse import SparseMatrix
 
 if TYPE_CHECKING:
-    from scrcl.train.model import Cells
+    from scrcl.train.methods.scrcl.model import Cells
 
 __all__ = ["EachAlone", "without_edges"]
 

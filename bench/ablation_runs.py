@@ -17,11 +17,11 @@ import numpy as np
 from bench.ablation_encoders import EachAlone, without_edges
 from bench.process import commit
 from bench.sample_accuracy import LABELS, inputs_before_training
-from scrcl.engine.cluster import cluster
+from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
-from scrcl.train.batch import BatchSource
-from scrcl.train.infer import EMBEDDING, REFINED, embed_all
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.embed import EMBEDDING, REFINED, embed_all
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 from scrcl.train.stop import Stop
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.ablation_variations import Variation
     from bench.sample_accuracy import Before
     from scrcl.engine.config import RunConfig
-    from scrcl.train.batch import Inputs
+    from scrcl.train.methods.scrcl.minibatch import Inputs
 
 __all__ = ["runs"]
 

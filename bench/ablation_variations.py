@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrcl.engine.settings import load_config
+from scrcl.engine.load_config import load_config
 from scrcl.train.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.sample_accuracy import LABELS, inputs_before_training
-from scrcl.engine.cluster import cluster
+from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
 from scrcl.engine.graph_view import add_graph_view
-from scrcl.engine.settings import load_config
-from scrcl.train.batch import BatchSource
-from scrcl.train.infer import embed_all
+from scrcl.engine.load_config import load_config
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.embed import embed_all
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.schedule import schedule_of
 from scrcl.train.state import TrainState
 from scrcl.train.stop import Looks, Stop
@@ -28,7 +28,7 @@ from scrcl.train.stop import Looks, Stop
 if TYPE_CHECKING:
     from bench.sample_accuracy import Before
     from scrcl.engine.config import RunConfig
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.model import ScRCL
 
 __all__ = ["LONGER", "best_look"]
 

@@ -56,7 +56,7 @@ def shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, see
     import anndata
 
     from scrcl._random import stream
-    from scrcl.io.simulate import tree_atlas
+    from scrcl.simulation import tree_atlas
 
     plain = tree_atlas(n_cells, n_genes, n_types, 1, seed=seed)
     factors = np.exp(shift * stream(seed, "bench.batches").normal(size=(2, n_genes)))
@@ -75,8 +75,8 @@ def run_case(
 ) -> Case:
     """Run up to the clusters and read the record."""
     from scrcl.engine.evaluate import score
+    from scrcl.engine.load_config import load_config
     from scrcl.engine.pipeline import run_matrix
-    from scrcl.engine.settings import load_config
     from scrcl.io.open import from_anndata
 
     asked = [*settings, f"graph.balanced={str(balanced).lower()}"]

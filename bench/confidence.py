@@ -44,8 +44,8 @@ def ways(
     """Return what each way says of each cell; the first is what a run writes. ``scores`` are components."""
     from scipy.spatial.distance import cdist
 
-    from scrcl.engine.clusters.confidence import confidence, shares_alike
-    from scrcl.engine.clusters.margin import margins
+    from scrcl.cluster.confidence import confidence, shares_alike
+    from scrcl.cluster.margin import margins
     from scrcl.graph.csr import connectivities
 
     at, n = np.arange(len(labels)), len(centroids)
@@ -74,8 +74,8 @@ def ways(
 
 def _agreement(points: FloatArray, labels: IntArray, scores: FloatArray) -> FloatArray:
     """Return how often a cell has the same cluster when all is clustered again from other seeds."""
-    from scrcl.engine.cluster import cluster
-    from scrcl.engine.clusters.config import ClusterConfig
+    from scrcl.cluster.find import cluster
+    from scrcl.cluster.settings import ClusterConfig
 
     k = int(labels.max()) + 1
     again = [
@@ -100,9 +100,9 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     import anndata
     from sklearn.metrics import roc_auc_score
 
-    from scrcl.engine.clusters.confidence import UNSURE
+    from scrcl.cluster.confidence import UNSURE
+    from scrcl.engine.load_config import load_config
     from scrcl.engine.pipeline import run_pipeline
-    from scrcl.engine.settings import load_config
     from scrcl.graph.csr import Graph
 
     true = np.unique(anndata.read_h5ad(path).obs[LABELS].astype(str), return_inverse=True)[1]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.equivalence_runs import EVERY_CELL, whole_loss
-from scrcl.train.batch import BatchSource
 from scrcl.train.config import TrainConfig
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from bench.equivalence_runs import EVERY_CELL, trained
-from scrcl.train.batch import BatchSource
 from scrcl.train.config import TrainConfig
-from scrcl.train.moments import Moments
-from scrcl.train.objective import objective
+from scrcl.train.methods.scrcl.minibatch import BatchSource
+from scrcl.train.methods.scrcl.moments import Moments
+from scrcl.train.methods.scrcl.objective import objective
 
 if TYPE_CHECKING:
     from bench.equivalence_runs import Labelled
-    from scrcl.train.batch import Batch, Inputs
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.minibatch import Batch, Inputs
+    from scrcl.train.methods.scrcl.model import ScRCL
 
 __all__ = ["gradients", "gradients_table"]
 

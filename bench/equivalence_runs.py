@@ -13,22 +13,22 @@ import torch
 
 from bench.sample_accuracy import LABELS, inputs_before_training
 from bench.sample_data import reordered
-from scrcl.engine.cluster import cluster
-from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.cluster.find import cluster
+from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
-from scrcl.train.batch import BatchSource
 from scrcl.train.config import TrainConfig
-from scrcl.train.infer import EMBEDDING, embed_all
 from scrcl.train.loop import train
-from scrcl.train.objective import objective
+from scrcl.train.methods.scrcl.embed import EMBEDDING, embed_all
+from scrcl.train.methods.scrcl.minibatch import BatchSource
+from scrcl.train.methods.scrcl.objective import objective
 from scrcl.train.state import TrainState
 from scrcl.train.stop import Looks, Stop, stands_still
 
 if TYPE_CHECKING:
-    from scrcl.train.batch import Inputs
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.model import ScRCL
 
 __all__ = [
     "EVERY_CELL",

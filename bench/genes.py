@@ -21,7 +21,7 @@ import numpy as np
 from bench.process import commit
 from scrcl._random import stream
 from scrcl.graph.genes import GeneMetric, exact_neighbors, gene_graph, overlap, sketched_neighbors
-from scrcl.graph.project import fit_pca
+from scrcl.prep.pca import fit_pca
 
 __all__ = ["compare", "table"]
 
@@ -39,7 +39,7 @@ def _log_values(path: Path) -> Any:
 
     from scrcl.engine.config import RunConfig
     from scrcl.engine.pipeline import run_pipeline
-    from scrcl.io.features import FeatureStore
+    from scrcl.prep.feature_store import FeatureStore
 
     with tempfile.TemporaryDirectory(prefix="scrcl-genes-") as folder:
         run_pipeline([path], Path(folder) / "out", RunConfig(), until="features")

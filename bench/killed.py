@@ -178,7 +178,7 @@ def _told(is_same: bool) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Compare a killed run with an unbroken one, or be the run that is killed."""
-    from scrcl.engine.settings import load_config
+    from scrcl.engine.load_config import load_config
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", type=Path)

@@ -68,8 +68,8 @@ def by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
 
 def by_linkage(points: Any, k: int, *, seed: int) -> Any:
     """Cluster as scrcl does at its end, with its default settings."""
-    from scrcl.engine.cluster import cluster
-    from scrcl.engine.clusters.config import ClusterConfig
+    from scrcl.cluster.find import cluster
+    from scrcl.cluster.settings import ClusterConfig
 
     return cluster(np.asarray(points, np.float32), k, config=ClusterConfig(), seed=seed)
 

@@ -171,7 +171,7 @@ def _novel(
 
 def _run(folder: Path, name: str, cells: AnnData, k: int, seed: int, settings: list[str]) -> Path:
     import scrcl
-    from scrcl.engine.settings import load_config
+    from scrcl.engine.load_config import load_config
 
     path, out = folder / f"{name}.h5ad", folder / name
     cells.write_h5ad(path)

@@ -41,11 +41,11 @@ def block_sizes(start: int, block: Any) -> np.ndarray:
 def rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[dict[str, Any]]:
     """Return a row for each number of threads, with the files cached and not: medians of ``repeats``."""
     from scrcl.engine.budget import plan_budget
+    from scrcl.engine.load_config import load_config
     from scrcl.engine.pipeline import shape_of
-    from scrcl.engine.settings import load_config
-    from scrcl.io.first_pass import compute_stats
     from scrcl.io.open import open_input
     from scrcl.io.stream import reduce_rows
+    from scrcl.prep.first_pass import compute_stats
 
     matrix = open_input([path])
     config = load_config(settings=settings_for(path), overrides={"memory": memory})

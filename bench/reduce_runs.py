@@ -186,8 +186,8 @@ def scale_table(found: dict[str, Any]) -> list[str]:
 
 def plan(atlases: list[Path], scaled: dict[str, Any], *, memory: str) -> list[dict[str, Any]]:
     """Return, for each size, what was predicted and what the runs of `scale` took."""
+    from scrcl.engine.load_config import load_config
     from scrcl.engine.plan import plan_run
-    from scrcl.engine.settings import load_config
 
     rows = []
     for atlas, size in zip(atlases, scaled["sizes"], strict=True):

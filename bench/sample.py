@@ -29,9 +29,9 @@ from bench.sample_study import Study, composition, composition_table
 from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
-from scrcl.graph.project import Pca, gene_sketch
-from scrcl.train.batch import Inputs, smooth_genes
+from scrcl.prep.pca import Pca, gene_sketch
 from scrcl.train.config import TrainConfig
+from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
 
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray

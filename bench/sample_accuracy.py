@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench.sample_data import reordered
-from scrcl.engine.cluster import cluster
+from scrcl.cluster.find import cluster
 from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
 from scrcl.engine.pipeline import STAGES, run_pipeline
 from scrcl.engine.stage import Stage
 from scrcl.engine.views import training_inputs
 from scrcl.graph.partition import partition
-from scrcl.train.batch import BatchSource
-from scrcl.train.infer import EMBEDDING, embed_all
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.embed import EMBEDDING, embed_all
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from scrcl.engine.stage import Run
-    from scrcl.train.batch import Inputs
     from scrcl.train.config import TrainConfig
+    from scrcl.train.methods.scrcl.minibatch import Inputs
 
 __all__ = ["Before", "agreement", "agreement_table", "inputs_before_training", "with_pieces"]
 
@@ -91,7 +91,7 @@ class Before(NamedTuple):
 
 def inputs_before_training(path: Path, config: RunConfig) -> Before:
     """Run all stages before training."""
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.stats import MatrixStats
 
     found: list[Before] = []
 

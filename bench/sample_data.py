@@ -12,8 +12,8 @@ from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
 from scrcl.graph.partition import partition
 from scrcl.graph.renumber import renumbered
-from scrcl.graph.rows import row_blocks
-from scrcl.train.batch import Inputs
+from scrcl.io.arrays import row_blocks
+from scrcl.train.methods.scrcl.minibatch import Inputs
 
 if TYPE_CHECKING:
     from pathlib import Path

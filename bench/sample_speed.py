@@ -13,11 +13,11 @@ import torch
 from scrcl._random import stream
 from scrcl.graph.relabel import Relabel, relabel_compiled, relabel_torch_sparse
 from scrcl.graph.sample import sample_halo
-from scrcl.train.batch import BatchSource
-from scrcl.train.blocks import propagated
 from scrcl.train.config import TrainConfig
 from scrcl.train.epoch import epochs_of
-from scrcl.train.objective import objective
+from scrcl.train.methods.scrcl.blocks import propagated
+from scrcl.train.methods.scrcl.minibatch import BatchSource
+from scrcl.train.methods.scrcl.objective import objective
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.sample_data import Points
-    from scrcl.train.batch import Inputs
+    from scrcl.train.methods.scrcl.minibatch import Inputs
     from scrcl.typing import IntArray
 
 __all__ = ["relabel_numpy", "sampling", "sampling_table", "stepping", "stepping_table"]

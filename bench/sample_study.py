@@ -15,13 +15,13 @@ import torch
 
 from scrcl._random import stream
 from scrcl.graph.sample import sample_halo
-from scrcl.train.batch import BatchSource, Inputs
-from scrcl.train.blocks import Anchors
 from scrcl.train.epoch import epochs_of
 from scrcl.train.loop import train
-from scrcl.train.loss import Edges, Others, Population, losses, population, softened
-from scrcl.train.model import Views
-from scrcl.train.moments import Moments
+from scrcl.train.methods.scrcl.blocks import Anchors
+from scrcl.train.methods.scrcl.loss import Edges, Others, Population, losses, population, softened
+from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs
+from scrcl.train.methods.scrcl.model import Views
+from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.pairs import pattern_of
 from scrcl.train.state import TrainState
 

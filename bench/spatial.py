@@ -29,11 +29,11 @@ import numpy as np
 from bench.layers import LAYERED, layered
 from bench.peers import by_kmeans, by_leiden, components
 from bench.process import commit
-from scrcl.engine.cluster import cluster
-from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.cluster.find import cluster
+from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.evaluate import score
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import spatial_knn
 

@@ -116,7 +116,7 @@ def _write_anndata(x: Any, path: Path, kind: str) -> float:
 def _opened(path: Path) -> Iterator[Any]:
     from anndata.io import sparse_dataset
 
-    from scrcl.io.element import store_root
+    from scrcl.io.formats.element import store_root
 
     with store_root(path) as root:
         yield sparse_dataset(root["X"])

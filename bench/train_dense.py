@@ -13,9 +13,9 @@ import torch
 from scrcl._random import stream
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
 from scrcl.graph.knn import knn
-from scrcl.train.batch import BatchSource, Inputs
 from scrcl.train.config import TrainConfig
-from scrcl.train.objective import objective
+from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs
+from scrcl.train.methods.scrcl.objective import objective
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.typing import FloatArray
 
 __all__ = ["dense_terms", "ratio"]

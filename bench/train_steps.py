@@ -13,15 +13,15 @@ import torch
 
 from bench.train_work import ceilings, step_bytes, step_flops
 from scrcl.graph.csr import Graph
-from scrcl.train.batch import BatchSource, Inputs, smooth_genes
 from scrcl.train.config import TrainConfig
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs, smooth_genes
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrcl.train.batch import Batch
+    from scrcl.train.methods.scrcl.minibatch import Batch
 
 __all__ = ["measured", "stored_inputs"]
 

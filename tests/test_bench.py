@@ -28,8 +28,8 @@ from bench import (
     storage,
     train,
 )
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.graph.domains import coherence
 from scrcl.graph.relabel import relabel_compiled
 from scrcl.graph.spatial import spatial_knn

@@ -16,9 +16,9 @@ from bench.accuracy_tables import tables
 from bench.accuracy_verdict import verdict
 from bench.peers_scvi import missing
 from bench.sample_accuracy import inputs_before_training
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
-from scrcl.train.batch import BatchSource
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 from tests.cells import FAST_SETTINGS, make_cells
 

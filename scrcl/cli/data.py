@@ -78,9 +78,9 @@ def plan(
     Only the header of the input is read, and of the annotations what settings name. Exit code 2 where
     the memory would not do.
     """
+    from scrcl._sizes import format_bytes
     from scrcl.cli.render import console, plan_table
     from scrcl.engine.plan import plan_run
-    from scrcl.engine.sizes import format_bytes
 
     asked = resolved(
         config,

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from scrcl.engine.sizes import format_bytes
+from scrcl._sizes import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ def resolved(
     **given: Any,
 ) -> RunConfig:
     """Return the settings: those of the file, then ``given`` and the other options, then those of ``--set``."""
-    from scrcl.engine.settings import load_config
+    from scrcl.engine.load_config import load_config
 
     given |= {"n_clusters": number(n_clusters)}
     overrides = {name: value for name, value in given.items() if value is not None}

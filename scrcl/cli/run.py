@@ -138,7 +138,7 @@ def demo(
     from scrcl.cli.render import console, info_table
     from scrcl.engine.demo import LABELS, demo_path
     from scrcl.engine.evaluate import evaluate_run
-    from scrcl.engine.settings import load_config
+    from scrcl.engine.load_config import load_config
 
     overrides = {"n_clusters": number(n_clusters), "seed": seed, "layer": "raw"}
     led = _run_and_show(

@@ -2,7 +2,7 @@
 
 ========================================  =================================================
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
-``obs["scrcl_confidence"]``               how sure that is, 0 to 1, float32 (`scrcl.engine.clusters.confidence`)
+``obs["scrcl_confidence"]``               how sure that is, 0 to 1, float32 (`scrcl.cluster.confidence`)
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., as ``cluster.also`` names them
 ``obsm["X_scrcl"]``                       what was clustered: E, E^g or Z, float32
 ``obsm["X_pca"]``                         principal component scores, float32
@@ -22,7 +22,7 @@ A spatial run whose labels were refined has ``obs["scrcl_unrefined"]`` too, the 
 `scipy.cluster.hierarchy` reads them: a row a merge, with the two that are joined, the height and the leaves below.
 Leaf i is cluster i, or group i of near cells; ``cluster_sizes`` and ``group_sizes`` are their cells, and
 ``group_clusters`` is the cluster of each group, whose own groups are joined first. Heights are costs
-(`scrcl.engine.clusters.agglomerate`), so squared distances times a power of cells.
+(`scrcl.cluster.agglomerate`), so squared distances times a power of cells.
 
 A prediction has no ``obsp``; beside the others it has ``obs["scrcl_confidence"]``, ``obs["scrcl_margin"]``,
 ``obs["scrcl_familiarity"]`` (`scrcl.engine.predict.assign`) and ``uns["scrcl_colors"]``.
@@ -90,7 +90,7 @@ def collect(run: Run) -> Annotations:
     """Read the keys from the folders of the stages; large arrays and graphs stay on disk."""
     from scrcl.graph.csr import connectivities, distances_matrix
     from scrcl.io.results import pairs_in_blocks
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.stats import MatrixStats
 
     graph = run.graph("graph")
     ids, distances = run.array("graph", "ids"), run.array("graph", "distances")

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrcl.engine.settings import load_config
+from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:

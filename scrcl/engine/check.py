@@ -39,7 +39,7 @@ def check_input(matrix: CellMatrix, config: RunConfig) -> None:
 
 
 def _check_gram(matrix: CellMatrix, config: RunConfig) -> None:
-    from scrcl.graph.randomized import GRAM_GENES, uses_gram
+    from scrcl.prep.randomized_pca import GRAM_GENES, uses_gram
 
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     if not uses_gram(config.reduce.solver, n_genes):

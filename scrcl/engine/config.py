@@ -1,7 +1,7 @@
 """Everything a run can be told, checked when it is made.
 
 `RunConfig` composes the settings of the stages; a TOML file, ``--set`` and keyword arguments all end
-here (`scrcl.engine.settings`). Three settings say where to compute and not what (``memory``, ``device``,
+here (`scrcl.engine.load_config`). Three settings say where to compute and not what (``memory``, ``device``,
 ``train.sampler``): they are no part of a run's fingerprint, so a run may be resumed with others.
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from scrcl._settings import Settings, auto_or_whole
-from scrcl.engine.clusters.config import REFINED_BY, ClusterConfig
-from scrcl.engine.sizes import parse_bytes
+from scrcl._sizes import parse_bytes
+from scrcl.cluster.settings import REFINED_BY, ClusterConfig
 from scrcl.graph.names import APPROXIMATE, Backend, no_proof
 from scrcl.train.config import TrainConfig
 

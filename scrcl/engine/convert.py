@@ -23,10 +23,10 @@ from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.run_folder import fingerprint_of_array, keep_apart
 from scrcl.errors import InputError
 from scrcl.io import store
-from scrcl.io.exact import exact_x
 from scrcl.io.open import open_input
 from scrcl.io.parts import index_dtype
 from scrcl.io.reorder import SCRATCH_INDEX_BYTES, in_order
+from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.sizes import format_bytes
+from scrcl._sizes import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.named import read_named
+from scrcl.engine.covariates import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scrcl.engine.cluster import Clusters
+    from scrcl.cluster.find import Clusters
     from scrcl.engine.stage import Run
-    from scrcl.io.stats import Batches
+    from scrcl.io.labels import CellLabels
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["graph_in_tissue", "refined"]
@@ -38,7 +38,7 @@ def refined(run: Run, found: Clusters, folder: Path) -> tuple[Clusters, dict[str
     """
     if not run.config.spatial:
         return found, {}
-    from scrcl.engine.cluster import rank_by_size
+    from scrcl.cluster.find import rank_by_size
     from scrcl.graph.domains import coherence, majority_labels
 
     ids = run.array("graph", "ids")
@@ -96,9 +96,9 @@ def graph_in_tissue(run: Run) -> Callable[[IntArray], Csr]:
     return graph_of
 
 
-def _places(run: Run) -> tuple[FloatArray, Batches | None]:
+def _places(run: Run) -> tuple[FloatArray, CellLabels | None]:
     """Return the coordinates and the slices of the cells of a spatial run."""
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.stats import MatrixStats
 
     named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).kept)
     assert named.coordinates is not None, "a spatial run without places is refused"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import atomic_path
+from scrcl._sizes import format_bytes
 from scrcl.engine.annotate import collect, without_ours
 from scrcl.engine.coherence import coherence_text
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
-from scrcl.engine.sizes import format_bytes
-from scrcl.io.stats import MatrixStats
+from scrcl.prep.stats import MatrixStats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,8 @@ _HDF5_BYTES = 2_000_000
 
 def build_report(run: Run, folder: Path) -> dict[str, Any]:
     """Write ``markers.csv`` (in the stage's folder), the result and ``report.html``."""
-    from scrcl.engine.markers import cluster_sums, rank_markers
-    from scrcl.io.features import FeatureStore
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.report.markers import cluster_sums, rank_markers
 
     found = collect(run)
     labels = np.asarray(run.array("cluster", "labels"))
@@ -134,8 +134,9 @@ def _var(run: Run) -> pd.DataFrame:
 def _write_page(
     run: Run, found: Annotations, labels: IntArray, clusters: list[dict[str, Any]]
 ) -> None:
-    from scrcl.engine.report.clusters import batch_facts
-    from scrcl.engine.report.figures import (
+    from scrcl.engine.report_clusters import batch_facts
+    from scrcl.engine.report_graph import graph_facts
+    from scrcl.report.figures import (
         degree_bars,
         loss_curves,
         merge_lines,
@@ -143,9 +144,8 @@ def _write_page(
         scatter,
         share_bars,
     )
-    from scrcl.engine.report.graph import graph_facts
-    from scrcl.engine.report.layout import sample_cells, umap_layout
-    from scrcl.engine.report.page import Page, render_page
+    from scrcl.report.page import Page, render_page
+    from scrcl.report.umap import sample_cells, umap_layout
 
     config, names = run.config, [row["name"] for row in clusters]
     cells = sample_cells(len(labels), config.report.umap_cells, seed=config.seed)
@@ -183,8 +183,8 @@ def _write_page(
 
 
 def _facts(run: Run) -> dict[str, str]:
-    from scrcl.engine.report.clusters import cluster_facts
-    from scrcl.engine.report.graph import recall_text
+    from scrcl.engine.report_clusters import cluster_facts
+    from scrcl.engine.report_graph import recall_text
 
     read, stats, features = run.record("read"), run.record("stats"), run.record("features")
     graph, cluster, reduced = run.record("graph"), run.record("cluster"), run.record("reduce")
@@ -249,7 +249,7 @@ def _kind(stats: dict[str, Any]) -> str:
 
 
 def _notes(run: Run, n_cells: int, n_shown: int) -> list[str]:
-    from scrcl.engine.report.graph import graph_notes
+    from scrcl.engine.report_graph import graph_notes
 
     stats, notes = run.record("stats"), list(run.record("graph")["notes"])
     if stats["already_log"]:

@@ -22,8 +22,8 @@ def add_graph_view(folder: Path, config: RunConfig, *, block_rows: int) -> None:
     """
     if config.clustered_on != "graph_view":
         return
-    from scrcl.graph.rows import RowWriter, release, row_blocks
-    from scrcl.train.infer import EMBEDDING
+    from scrcl.io.arrays import RowWriter, release, row_blocks
+    from scrcl.train.methods.scrcl.embed import EMBEDDING
 
     embedding, dim = np.load(folder / EMBEDDING, mmap_mode="r"), config.train.dim
     with RowWriter(folder / "graph_view.npy", len(embedding), dim) as view:

@@ -13,11 +13,11 @@ from scrcl.errors import StoreError, TrainingError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.engine.count import Counted
+    from scrcl.cluster.count import Counted
     from scrcl.engine.stage import Run
-    from scrcl.train.batch import Inputs
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.train.state import TrainState
     from scrcl.typing import FloatArray
 
@@ -75,8 +75,8 @@ def _trained_on(
     """Train together with the other ranks; returns the state, and the step that it began at."""
     import torch
 
-    from scrcl.train.batch import BatchSource
     from scrcl.train.loop import train
+    from scrcl.train.methods.scrcl.minibatch import BatchSource
     from scrcl.train.schedule import schedule_of
     from scrcl.train.state import TrainState
     from scrcl.train.stop import Stop
@@ -124,7 +124,7 @@ def _trained_on(
 def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
     """Write E and Z of all cells, streamed through the trained encoders."""
     from scrcl.engine.views import training_inputs
-    from scrcl.train.infer import embed_all
+    from scrcl.train.methods.scrcl.embed import embed_all
 
     inputs = training_inputs(run)
     embed_all(
@@ -141,8 +141,8 @@ def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
 
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
     """Write the cluster of each cell, 0 .. n_clusters - 1, largest first, how sure it is, and what new cells go by."""
-    from scrcl.engine.cluster import find_clusters
-    from scrcl.engine.clusters.protocol import Spaces
+    from scrcl.cluster.find import find_clusters
+    from scrcl.cluster.protocol import Spaces
     from scrcl.engine.outcome import leave
 
     config = run.config
@@ -172,7 +172,7 @@ def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
 
 def _count(run: Run, points: FloatArray, scores: FloatArray | None) -> Counted:
     """Return K: as given, or the number of communities."""
-    from scrcl.engine import count
+    from scrcl.cluster import count
 
     config = run.config
     if config.n_clusters != "auto":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.engine.shape import MORE_NEIGHBORS
-from scrcl.graph.rows import KEPT_MAP_BYTES, SMALL_MAP_BYTES
+from scrcl.io.arrays import KEPT_MAP_BYTES, SMALL_MAP_BYTES
 
 if TYPE_CHECKING:
     from scrcl.engine.shape import Shape

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.covariates import read_named
 from scrcl.engine.device import resolve_device
-from scrcl.engine.named import read_named
 from scrcl.engine.stage import CSR, PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from scrcl.engine.named import Named
+    from scrcl.engine.covariates import Named
     from scrcl.engine.stage import Run
     from scrcl.graph.csr import Graph
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
-    from scrcl.io.stats import Batches
+    from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray
 
 __all__ = ["build_genes", "build_graph"]
@@ -36,7 +36,7 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.graph.balanced import cross_share
     from scrcl.graph.csr import symmetric_graph
     from scrcl.graph.statistics import degree_counts, describe
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.stats import MatrixStats
 
     kept = MatrixStats.load(run.stage("stats")).kept
     named = read_named(run.matrix, run.config).of(kept)
@@ -71,9 +71,9 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
 def build_genes(run: Run, folder: Path) -> dict[str, Any]:
     """Nearest neighbours of the genes, on their sketch or from all cells, and how far both agree."""
     from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
-    from scrcl.graph.project import Pca, gene_sketch
     from scrcl.graph.statistics import describe
-    from scrcl.io.features import FeatureStore
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.pca import Pca, gene_sketch
 
     config = run.config.genes
     store, pca = FeatureStore.open(run.stage("features")), Pca.load(run.stage("reduce") / "pca.npz")
@@ -111,12 +111,12 @@ def _partition(run: Run, named: Named) -> Partition:
 
 def _n_workers(run: Run) -> int:
     """Return as many threads as there are cores, and memory for."""
-    from scrcl.graph.rows import cores
+    from scrcl.io.arrays import cores
 
     return min(cores(), run.budget.n_workers)
 
 
-def _apart(coordinates: FloatArray, samples: Batches | None) -> FloatArray:
+def _apart(coordinates: FloatArray, samples: CellLabels | None) -> FloatArray:
     """Lay samples beside each other, further apart than they are wide."""
     points: FloatArray = coordinates - coordinates.min(axis=0)
     points = points / max(float(points.max()), 1e-30)
@@ -175,7 +175,7 @@ def _by_expression(run: Run, folder: Path, lists: Partition) -> KnnResult:
     )
 
 
-def _balanced(run: Run, scores: FloatArray, batches: Batches) -> KnnResult:
+def _balanced(run: Run, scores: FloatArray, batches: CellLabels) -> KnnResult:
     from scrcl.graph.backends import Searcher, choose, searcher_of
     from scrcl.graph.balanced import balanced_knn
     from scrcl.graph.exact import ExactSearcher

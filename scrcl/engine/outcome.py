@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.clusters.confidence import UNSURE, confidence
+from scrcl.cluster.confidence import UNSURE, confidence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.engine.cluster import Clusters
+    from scrcl.cluster.find import Clusters
     from scrcl.engine.stage import Run
     from scrcl.typing import FloatArray, IntArray
 
@@ -63,9 +63,9 @@ def describe_confidence(sure: FloatArray, labels: IntArray) -> dict[str, Any]:
 
 def _mixing(run: Run, labels: IntArray, points: FloatArray) -> dict[str, Any]:
     """Return how far the clusters follow the batches, where ``batch_key`` names them."""
-    from scrcl.engine.clusters.mixing import describe_mixing
-    from scrcl.engine.named import read_column
-    from scrcl.io.stats import MatrixStats
+    from scrcl.cluster.mixing import describe_mixing
+    from scrcl.engine.covariates import read_column
+    from scrcl.prep.stats import MatrixStats
 
     config = run.config
     batches = None

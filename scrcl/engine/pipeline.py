@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
+from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine import learn, neighbours, prepare
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.check import check_input
-from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.engine.covariates import read_named
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
-from scrcl.engine.named import read_named
 from scrcl.engine.needs import TREE_BYTES
 from scrcl.engine.run_folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
 from scrcl.engine.shape import Shape
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
-    from scrcl.engine.named import Named
+    from scrcl.engine.covariates import Named
     from scrcl.io.matrix import CellMatrix
     from scrcl.train.ranks import Ranks
 
@@ -294,7 +294,7 @@ def introduce(folder: RunFolder, config: RunConfig) -> None:
 
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:
     """Return the sizes that memory depends on, from the header of the input and the settings."""
-    from scrcl.graph.randomized import uses_gram
+    from scrcl.prep.randomized_pca import uses_gram
 
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)

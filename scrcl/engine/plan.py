@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.check import check_input
+from scrcl.engine.covariates import read_named
 from scrcl.engine.device import resolve_device
-from scrcl.engine.named import read_named
 from scrcl.engine.needs import stage_needs
 from scrcl.engine.pipeline import STAGES, shape_of, stages_until
 from scrcl.errors import BudgetError

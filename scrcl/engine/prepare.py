@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl.engine.stage import Run
-    from scrcl.io.stats import CellFilter, MatrixStats
+    from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
 
 __all__ = ["compute_stats", "read", "reduce", "select_features"]
@@ -45,7 +45,7 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
 
 def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
     """One read of X: totals of each cell, moments of each gene and batch, counts or log values."""
-    from scrcl.io.first_pass import compute_stats as stream_stats
+    from scrcl.prep.first_pass import compute_stats as stream_stats
 
     matrix, mito = run.matrix, _mitochondrial(run)
     stats = stream_stats(
@@ -82,9 +82,9 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
 
 def select_features(run: Run, folder: Path) -> dict[str, Any]:
     """Choose the variable genes; a second read of X writes them normalised, and their Gram matrix."""
-    from scrcl.graph.randomized import uses_gram
-    from scrcl.io.features import write_features
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.feature_store import write_features
+    from scrcl.prep.randomized_pca import uses_gram
+    from scrcl.prep.stats import MatrixStats
 
     stats = MatrixStats.load(run.stage("stats"))
     chosen, table = choose_genes(run, stats)
@@ -110,9 +110,9 @@ def select_features(run: Run, folder: Path) -> dict[str, Any]:
 
 def reduce(run: Run, folder: Path) -> dict[str, Any]:
     """Principal components of the chosen genes; scores by streaming the feature store."""
-    from scrcl.graph.project import project_rows
-    from scrcl.graph.randomized import fit_pca_store, uses_gram
-    from scrcl.io.features import FeatureStore
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.pca import project_rows
+    from scrcl.prep.randomized_pca import fit_pca_store, uses_gram
 
     store = FeatureStore.open(run.stage("features"))
     solver = run.config.reduce.solver
@@ -149,7 +149,7 @@ def reduce(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _cell_filter(run: Run) -> CellFilter:
-    from scrcl.io.stats import CellFilter
+    from scrcl.prep.stats import CellFilter
 
     features = run.config.features
     return CellFilter(

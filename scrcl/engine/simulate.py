@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
     from scrcl.io.matrix import CellMatrix
-    from scrcl.io.simulate import SimulatedAtlas
+    from scrcl.simulation import SimulatedAtlas
 
 __all__ = ["simulate"]
 
@@ -55,7 +55,7 @@ def simulate(
         ``out`` is there already, or the disk is too small.
     """
     from scrcl.engine.convert import convert_matrix
-    from scrcl.io.simulate import tree_atlas
+    from scrcl.simulation import tree_atlas
 
     atlas = (
         tree_atlas(n_cells, n_genes, n_types, n_samples, seed=seed, spatial=spatial)
@@ -105,8 +105,8 @@ def _from_templates(
     spatial: bool,
 ) -> SimulatedAtlas:
     from scrcl.io.open import open_input
-    from scrcl.io.simulate import template_atlas
     from scrcl.io.stream import iter_rows
+    from scrcl.simulation import template_atlas
 
     matrix = open_input([source], layer=layer)
     n_values = matrix.nnz or matrix.n_obs * matrix.n_vars

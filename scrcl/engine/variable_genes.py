@@ -1,4 +1,4 @@
-"""Which genes the features stage takes: the settings, the statistics, and `scrcl.io.hvg`."""
+"""Which genes the features stage takes: the settings, the statistics, and `scrcl.prep.hvg`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.engine.named import read_column
+from scrcl.engine.covariates import read_column
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scrcl.engine.stage import Run
-    from scrcl.io.hvg import BatchMoments, Flavor
-    from scrcl.io.stats import Batches, MatrixStats, Scale
+    from scrcl.io.labels import CellLabels
+    from scrcl.prep.hvg import BatchMoments, Flavor
+    from scrcl.prep.stats import MatrixStats, Scale
     from scrcl.typing import IntArray
 
 __all__ = ["choose_genes", "read_batches"]
@@ -28,8 +29,8 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
     All genes that enough cells have are taken where no more than the number asked for are there: a
     panel of few genes is whole, also where scanpy would leave out some for lack of a score.
     """
-    from scrcl.io.clipped import clip_sums
-    from scrcl.io.hvg import highly_variable
+    from scrcl.prep.clipped import clip_sums
+    from scrcl.prep.hvg import highly_variable
 
     features, matrix = run.config.features, run.matrix
     clipped = None
@@ -60,7 +61,7 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
 
 def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMoments]:
     """Return the moments of each batch; genes in too few cells count as seen nowhere."""
-    from scrcl.io.hvg import BatchMoments
+    from scrcl.prep.hvg import BatchMoments
 
     cells = stats.batch_gene_cells
     enough = cells.sum(axis=0) >= min_cells
@@ -73,7 +74,7 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     return moments
 
 
-def read_batches(run: Run) -> Batches | None:
+def read_batches(run: Run) -> CellLabels | None:
     """Return the batch of each cell, by ``batch_key``; None without one."""
     key = run.config.batch_key
     return None if key is None else read_column(run.matrix.fresh_obs(), key, "batch")

@@ -18,9 +18,9 @@ from scrcl.engine.stage import CSR, PARTITION
 from scrcl.graph.partition import Partition, write_in_order
 from scrcl.graph.propagate import propagate
 from scrcl.graph.renumber import renumbered
-from scrcl.graph.rows import RowWriter, release, row_blocks
-from scrcl.io.features import FeatureStore
-from scrcl.train.batch import Inputs, smooth_genes
+from scrcl.io.arrays import RowWriter, release, row_blocks
+from scrcl.prep.feature_store import FeatureStore
+from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

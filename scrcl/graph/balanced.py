@@ -23,7 +23,7 @@ from scrcl.graph.backends import Searcher
 from scrcl.graph.knn import KnnResult
 from scrcl.graph.ranked import sort_by_distance, without_self
 from scrcl.graph.recall import reach_recall
-from scrcl.graph.rows import (
+from scrcl.io.arrays import (
     as_points,
     cores,
     for_each_block,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._threads import one_blas_thread
 from scrcl.graph.products import half_norms, least_products, visits_of
-from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

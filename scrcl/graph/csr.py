@@ -17,8 +17,8 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError, StoreError
-from scrcl.graph.rows import index_dtype, release
 from scrcl.graph.symmetry import BLOCK_ENTRIES, require_row_numbers, write_edges
+from scrcl.io.arrays import index_dtype, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.graph.rows import release, row_blocks
+from scrcl._compiled import compiled
 from scrcl.graph.spatial import nearest_spots
-from scrcl.io.compiled import compiled
+from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.io.stats import Batches
+    from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["Coherence", "coherence", "majority_labels"]
@@ -61,7 +61,7 @@ def coherence(labels: IntArray, ids: IntArray) -> Coherence:
 
 
 def majority_labels(
-    labels: IntArray, coordinates: FloatArray, n_nearest: int, *, samples: Batches | None = None
+    labels: IntArray, coordinates: FloatArray, n_nearest: int, *, samples: CellLabels | None = None
 ) -> NDArray[np.int32]:
     """Return for every spot the label that most of its nearest spots have.
 

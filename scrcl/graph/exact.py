@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._threads import one_blas_thread
 from scrcl.graph.index import pairwise
 from scrcl.graph.products import half_norms, least_products, measured
 from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.rows import release, row_blocks
-from scrcl.io.threads import one_blas_thread
+from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
     from scrcl.typing import BoolArray, FloatArray, IntArray

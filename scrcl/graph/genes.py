@@ -17,13 +17,13 @@ import numpy as np
 
 from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
-from scrcl.graph.project import gene_sketch
-from scrcl.graph.rows import require_neighbors, row_blocks
+from scrcl.io.arrays import require_neighbors, row_blocks
+from scrcl.prep.pca import gene_sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.graph.project import Pca
+    from scrcl.prep.pca import Pca
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["GeneMetric", "exact_neighbors", "gene_graph", "overlap", "sketched_neighbors"]

@@ -21,7 +21,7 @@ import numpy as np
 
 from scrcl.errors import MissingDependencyError
 from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.rows import release, row_blocks
+from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,10 @@ import numpy as np
 from scipy import sparse
 
 from scrcl._random import derive_seed, stream
+from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
 from scrcl.graph.exact import nearest
-from scrcl.graph.rows import (
+from scrcl.io.arrays import (
     as_points,
     cores,
     for_each_block,
@@ -24,7 +25,6 @@ from scrcl.graph.rows import (
     require_finite,
     row_blocks,
 )
-from scrcl.io.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

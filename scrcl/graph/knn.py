@@ -19,7 +19,7 @@ from scrcl.graph.backends import choose, searcher_of
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.ranked import without_self
 from scrcl.graph.recall import reach_recall
-from scrcl.graph.rows import (
+from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
     as_points,
     cores,

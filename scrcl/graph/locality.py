@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.graph.rows import index_dtype, release
-from scrcl.io.compiled import compiled
+from scrcl._compiled import compiled
+from scrcl.io.arrays import index_dtype, release
 
 if TYPE_CHECKING:
     from scrcl.graph.csr import Graph

@@ -17,7 +17,8 @@ from scrcl._random import stream
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.centroids import CentroidSearch
 from scrcl.graph.kmeans import kmeans
-from scrcl.graph.rows import (
+from scrcl.graph.walk import walk
+from scrcl.io.arrays import (
     RowWriter,
     as_points,
     cores,
@@ -27,7 +28,6 @@ from scrcl.graph.rows import (
     require_finite,
     row_blocks,
 )
-from scrcl.graph.walk import walk
 from scrcl.io.parts import row_starts
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._threads import one_blas_thread
 from scrcl.graph.centroids import CentroidSearch
 from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, measured, visits_of
 from scrcl.graph.ranked import sort_by_distance
-from scrcl.graph.rows import SMALL_MAP_BYTES, release, row_blocks
-from scrcl.io.threads import one_blas_thread
+from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS of compiled code: only when loaded it can be held
 from numba.extending import register_jitable
 
-from scrcl.io.compiled import compiled
+from scrcl._compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ import numpy as np
 from scrcl._atomic import atomic_path, remove
 from scrcl.errors import InputError
 from scrcl.graph.csr import normalized_adjacency
-from scrcl.graph.rows import (
+from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
     RowWriter,
     as_points,

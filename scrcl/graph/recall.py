@@ -9,7 +9,7 @@ import numpy as np
 
 from scrcl._random import stream
 from scrcl.graph.backends import Searcher
-from scrcl.graph.rows import for_each_block, row_blocks
+from scrcl.io.arrays import for_each_block, row_blocks
 
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray

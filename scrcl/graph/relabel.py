@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from scrcl._compiled import compiled
 from scrcl.errors import InputError, MissingDependencyError
-from scrcl.io.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_folder
+from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.graph.csr import Graph
-from scrcl.graph.rows import index_dtype, release, row_blocks
-from scrcl.io.compiled import compiled
+from scrcl.io.arrays import index_dtype, release, row_blocks
 from scrcl.io.parts import row_starts
 
 if TYPE_CHECKING:

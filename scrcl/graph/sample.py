@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.graph.relabel import relabel_compiled
-from scrcl.io.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,12 +20,12 @@ import numpy as np
 
 from scrcl.errors import InputError
 from scrcl.graph.knn import KnnResult, require_enough_points
-from scrcl.graph.rows import require_finite, row_blocks
+from scrcl.io.arrays import require_finite, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrcl.io.stats import Batches
+    from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["nearest_spots", "require_shared", "spatial_knn"]
@@ -42,7 +42,7 @@ def spatial_knn(
     coordinates: FloatArray,
     k: int,
     *,
-    samples: Batches | None = None,
+    samples: CellLabels | None = None,
     radius: float | None = None,
 ) -> KnnResult:
     """Find the ``k`` nearest other spots of every spot, exactly.
@@ -92,7 +92,7 @@ def nearest_spots(
     coordinates: FloatArray,
     k: int,
     *,
-    samples: Batches | None = None,
+    samples: CellLabels | None = None,
     radius: float | None = None,
 ) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
     """Yield what `spatial_knn` finds, some spots at a time, so that no list of all neighbours is held.
@@ -148,7 +148,7 @@ def _as_places(coordinates: FloatArray) -> FloatArray:
     return places
 
 
-def require_shared(samples: Batches) -> None:
+def require_shared(samples: CellLabels) -> None:
     """Raise InputError where each spot is alone in its sample."""
     counts = np.bincount(samples.codes, minlength=len(samples.names))
     most = int(counts.max(initial=0))
@@ -161,7 +161,7 @@ def require_shared(samples: Batches) -> None:
         raise InputError(msg)
 
 
-def _rows_by_sample(samples: Batches) -> list[IntArray]:
+def _rows_by_sample(samples: CellLabels) -> list[IntArray]:
     """Return the rows of each sample of two spots or more, ascending."""
     order = np.argsort(samples.codes, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(samples.codes))[:-1])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.graph.rows import index_dtype
+from scrcl._compiled import compiled
 from scrcl.graph.symmetry import named_counts
-from scrcl.io.compiled import compiled
+from scrcl.io.arrays import index_dtype
 
 if TYPE_CHECKING:
     from scrcl.graph.csr import Graph

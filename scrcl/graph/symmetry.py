@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from scrcl._compiled import compiled
 from scrcl.errors import InputError
-from scrcl.graph.rows import index_dtype, release, row_blocks
-from scrcl.io.compiled import compiled
+from scrcl.io.arrays import index_dtype, release, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

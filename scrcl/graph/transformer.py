@@ -21,7 +21,7 @@ from scrcl.errors import InputError
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.index import load_faiss
 from scrcl.graph.knn import knn
-from scrcl.graph.rows import cores, for_each_block, row_blocks
+from scrcl.io.arrays import cores, for_each_block, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.io.compiled import compiled
+from scrcl._compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,8 +15,8 @@ from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.exact import exact_x
 from scrcl.io.matrix import CellMatrix, select_columns
+from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import h5py
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.anndata_store import open_anndata
 from scrcl.io.annotations import with_unique_names
+from scrcl.io.formats.anndata_store import open_anndata
+from scrcl.io.formats.in_memory import from_anndata
+from scrcl.io.formats.mtx import matrix_file, open_mtx
+from scrcl.io.formats.old_anndata import is_old, open_old
+from scrcl.io.formats.tenx import is_tenx, open_tenx
 from scrcl.io.join import join_samples, require_join
-from scrcl.io.memory import from_anndata
-from scrcl.io.mtx import matrix_file, open_mtx
-from scrcl.io.old_anndata import is_old, open_old
-from scrcl.io.tenx import is_tenx, open_tenx
 from scrcl.io.transpose import Scratch
 
 if TYPE_CHECKING:

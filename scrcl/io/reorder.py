@@ -16,10 +16,10 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
-from scrcl.io.exact import exact_x
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, row_starts, write_index, write_part
 from scrcl.io.store import survey
+from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from anndata.utils import make_index_unique
 
 from scrcl._atomic import atomic_path
 from scrcl.errors import InputError
-from scrcl.io.anndata_store import read_obs, read_var
+from scrcl.io.formats.anndata_store import read_obs, read_var
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -100,7 +100,7 @@ class _Values:
 def survey(
     x: da.Array, *, by_genes: bool = False, n_workers: int = 2, on_rows: OnRows | None = None
 ) -> Survey:
-    """Return row starts and value dtype of a matrix of `scrcl.io.exact.exact_x`, in one read.
+    """Return row starts and value dtype of a matrix of `scrcl.io.stored_dtype.exact_x`, in one read.
 
     Whole numbers from 0 become uint8, uint16 or uint32, by the largest. Anything else becomes
     float32 where each value is one, float64 where not. Nothing is ever rounded.

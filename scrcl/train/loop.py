@@ -18,8 +18,8 @@ from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl._random import torch_stream
 from scrcl.errors import TrainingError
-from scrcl.train.loss import TERMS
-from scrcl.train.objective import objective, summed_size
+from scrcl.train.methods.scrcl.loss import TERMS
+from scrcl.train.methods.scrcl.objective import objective, summed_size
 from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl._progress import Reporter
-    from scrcl.train.batch import Batch
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.config import TrainConfig
+    from scrcl.train.methods.scrcl.minibatch import Batch
     from scrcl.train.state import TrainState
     from scrcl.train.stop import Stop
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.io.compiled import compiled
+from scrcl._compiled import compiled
 from scrcl.train.sparse import Block, Pattern, to_device
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 A batch knows its pairs (seed cell, neighbour) in CSR, and once more cut into blocks of anchors, each
 by seed and by anchor: the backward pass of a product is then again a product, nothing ever asks for a
 gradient of the sparse values (torch would allocate a dense matrix for it), and what is made of anchors
-can be made a block at a time (`scrcl.train.blocks`). Rows are summed by `embedding_bag`: on the CPU it is
+can be made a block at a time (`scrcl.train.methods.scrcl.blocks`). Rows are summed by `embedding_bag`: on the CPU it is
 two to eight times faster than torch's CSR product while the dense operand fits the cache, and level
 with it beyond.
 """

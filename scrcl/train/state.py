@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scrcl._random import torch_stream
-from scrcl.train.model import ScRCL
-from scrcl.train.moments import Moments
+from scrcl.train.methods.scrcl.model import ScRCL
+from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.stop import Looks
 
 if TYPE_CHECKING:
-    from scrcl.train.batch import Inputs
     from scrcl.train.config import TrainConfig
+    from scrcl.train.methods.scrcl.minibatch import Inputs
 
 __all__ = ["TrainState"]
 

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scrcl._random import derive_seed
-from scrcl.train.batch import BatchSource
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from scrcl.train.batch import Inputs
     from scrcl.train.config import TrainConfig
-    from scrcl.train.model import ScRCL
+    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.model import ScRCL
 
 __all__ = ["Looks", "Stop", "stands_still"]
 

@@ -10,8 +10,8 @@ from tests.cells import FAST_SETTINGS, make_cells
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Output folder of a finished run on 240 cells."""
+    from scrcl.engine.load_config import load_config
     from scrcl.engine.pipeline import run_pipeline
-    from scrcl.engine.settings import load_config
 
     folder = tmp_path_factory.mktemp("atlas")
     make_cells().write_h5ad(folder / "atlas.h5ad")

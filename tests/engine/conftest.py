@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from scrcl.engine.settings import load_config
+from scrcl.engine.load_config import load_config
 from tests.cells import FAST
 
 

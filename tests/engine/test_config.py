@@ -1,9 +1,9 @@
 import pytest
 
-from scrcl.engine.clusters.config import REFINED_BY, ClusterConfig
+from scrcl._sizes import format_bytes, parse_bytes
+from scrcl.cluster.settings import REFINED_BY, ClusterConfig
 from scrcl.engine.config import RunConfig
-from scrcl.engine.settings import load_config
-from scrcl.engine.sizes import format_bytes, parse_bytes
+from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
 
 

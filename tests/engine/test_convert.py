@@ -18,8 +18,8 @@ from scrcl.engine.convert_folder import Work
 from scrcl.engine.disk import require_room
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.io import store
-from scrcl.io.exact import exact_x
 from scrcl.io.open import open_input
+from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows
 from tests.stores import FORMATS, random_counts, table, write_store, write_zarr
 

@@ -10,15 +10,15 @@ from sklearn.metrics import adjusted_rand_score
 
 import scrcl
 from bench.layers import layered
-from scrcl.engine.cluster import cluster
-from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.cluster.find import cluster
+from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.evaluate import evaluate_run
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_matrix
-from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
+from scrcl.io.labels import CellLabels
 from scrcl.io.open import from_anndata
-from scrcl.io.stats import Batches
 from tests.cells import FAST, make_cells
 from tests.engine.test_neighbours import Heard, slices
 
@@ -46,7 +46,7 @@ def test_clusters_are_the_majority_of_those_before_and_both_are_kept(tmp_path):
     found = anndata.read_h5ad(result.result_path)
     before = found.obs["scrcl_unrefined"].astype(int).to_numpy()
     after = found.obs["scrcl"].astype(int).to_numpy()
-    samples = Batches(codes.astype(np.int32), ("a", "b", "c", "d"))
+    samples = CellLabels(codes.astype(np.int32), ("a", "b", "c", "d"))
     expected = majority_labels(before, adata.obsm["spatial"], 10, samples=samples)
     # Ties go to the lowest of the names before they are sorted by size: equal but for these.
     assert np.mean(after == expected) > 0.98

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.errors import InputError
 from scrcl.graph.csr import Graph, connectivities
-from scrcl.io.features import FeatureStore
+from scrcl.prep.feature_store import FeatureStore
 from tests.cells import FAST
 from tests.reference_graph import adjacency, gene_distances
 

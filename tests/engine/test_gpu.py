@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from scrcl.engine.evaluate import score
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
 from tests.cells import FAST, make_cells
 
 pytestmark = [

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_matrix, run_pipeline
 from scrcl.engine.plan import plan_run
-from scrcl.engine.settings import load_config
 from scrcl.errors import InputError, ResumeError
 from scrcl.graph.csr import Graph
 from scrcl.io.open import from_anndata

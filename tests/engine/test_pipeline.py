@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bench.killed import kill_at_random, kill_everywhere
-from scrcl.engine.clusters.config import ClusterConfig
+from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import from_anndata
 from tests.cells import FAST, FAST_SETTINGS, make_cells

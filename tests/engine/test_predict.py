@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import scrcl
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
 from scrcl.engine.predict.assign import assign, likeness
 from scrcl.engine.predict.atlas import open_atlas
 from scrcl.engine.predict.budget import prediction_needs
 from scrcl.engine.predict.pipeline import predict_files
-from scrcl.engine.settings import load_config
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import open_input
 from tests.cells import FAST, make_cells

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scrcl.engine.convert import convert
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import open_input
-from scrcl.io.stats import MatrixStats
+from scrcl.prep.stats import MatrixStats
 from tests.cells import FAST, make_cells
 from tests.stores import FORMATS, write_store
 

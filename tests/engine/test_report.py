@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from scrcl.engine.config import GraphConfig
-from scrcl.engine.report.figures import (
+from scrcl.engine.report_graph import graph_facts, graph_notes
+from scrcl.report.figures import (
     _middle,
     degree_bars,
     loss_curves,
@@ -12,8 +13,7 @@ from scrcl.engine.report.figures import (
     palette,
     scatter,
 )
-from scrcl.engine.report.graph import graph_facts, graph_notes
-from scrcl.engine.report.layout import sample_cells, umap_layout
+from scrcl.report.umap import sample_cells, umap_layout
 
 
 def test_colours_differ_and_the_first_stay_the_same():

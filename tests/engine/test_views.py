@@ -3,12 +3,12 @@ import shutil
 import numpy as np
 import pytest
 
+from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
-from scrcl.engine.settings import load_config
 from scrcl.errors import StoreError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import Partition
-from scrcl.io.features import FeatureStore
+from scrcl.prep.feature_store import FeatureStore
 from tests.cells import FAST
 
 SETTINGS = [

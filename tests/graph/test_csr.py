@@ -71,7 +71,7 @@ def test_hubs_repeats_and_gaps_in_many_blocks_change_nothing(mode, block_entries
 
 @pytest.mark.parametrize("mode", ["union", "mutual"])
 def test_more_nodes_than_32_bits_hold_are_numbered_by_64(tmp_path, monkeypatch, mode):
-    monkeypatch.setattr("scrcl.graph.rows.LARGEST_INT32", 10)
+    monkeypatch.setattr("scrcl.io.arrays.LARGEST_INT32", 10)
     ids = np.random.default_rng(0).integers(-1, 30, (30, 4))
     graph = symmetric_graph(ids, tmp_path / "graph", mode=mode, block_entries=20)
     graph.validate()

@@ -9,7 +9,7 @@ from scrcl.errors import InputError
 from scrcl.graph import spatial
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import nearest_spots, spatial_knn
-from scrcl.io.stats import Batches
+from scrcl.io.labels import CellLabels
 from tests.reference_graph import coherence_of_pairs, majority_around, nearest_within
 
 
@@ -19,7 +19,7 @@ def tissue(seed, n_spots, n_samples, *, n_labels=3, side=6):
     codes = rng.integers(n_samples, size=n_spots).astype(np.int32)
     places = rng.integers(side, size=(n_spots, 2)).astype(float)
     labels = rng.integers(n_labels, size=n_spots).astype(np.int32)
-    return labels, places, Batches(codes, tuple(map(str, range(n_samples))))
+    return labels, places, CellLabels(codes, tuple(map(str, range(n_samples))))
 
 
 @settings(deadline=None)
@@ -45,7 +45,9 @@ def test_refinement_never_looks_into_another_slice():
     labels, places, _ = tissue(0, 300, 1)
     both = np.concatenate([labels, (labels + 1) % 3])
     codes = np.repeat([0, 1], 300).astype(np.int32)
-    twice = majority_labels(both, np.vstack([places] * 2), 20, samples=Batches(codes, ("a", "b")))
+    twice = majority_labels(
+        both, np.vstack([places] * 2), 20, samples=CellLabels(codes, ("a", "b"))
+    )
     assert np.array_equal(twice[:300], majority_labels(labels, places, 20))
     assert np.array_equal(twice[300:], majority_labels((labels + 1) % 3, places, 20))
     assert not np.array_equal(twice, majority_labels(both, np.vstack([places] * 2), 20))
@@ -53,7 +55,7 @@ def test_refinement_never_looks_into_another_slice():
 
 def test_a_spot_alone_in_its_slice_keeps_its_label():
     labels, places = np.array([0, 0, 0, 1]), np.zeros((4, 2))
-    samples = Batches(np.array([0, 0, 0, 1], np.int32), ("a", "b"))
+    samples = CellLabels(np.array([0, 0, 0, 1], np.int32), ("a", "b"))
     assert majority_labels(labels, places, 10, samples=samples).tolist() == [0, 0, 0, 1]
     assert majority_labels(labels, places, 10).tolist() == [0, 0, 0, 0]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scrcl.errors import InputError
 from scrcl.graph.csr import connectivities
 from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
-from scrcl.graph.project import fit_pca
+from scrcl.prep.pca import fit_pca
 from tests.reference_graph import adjacency, gene_distances, nearest_others
 
 METRICS = ("euclidean", "cosine", "correlation")

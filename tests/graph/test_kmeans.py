@@ -124,7 +124,7 @@ def test_bad_options_are_refused():
 def test_points_on_disk_are_never_held_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("scrcl.graph.kmeans.BLOCK_ROWS", 1_000)
     monkeypatch.setattr("scrcl.graph.kmeans.SEARCH_ROWS", 1_000)
-    monkeypatch.setattr("scrcl.graph.rows.CHECK_ROWS", 1_000)
+    monkeypatch.setattr("scrcl.io.arrays.CHECK_ROWS", 1_000)
     monkeypatch.setattr("scrcl.graph.kmeans.SEEDING_ROWS", 2_000)
     np.save(tmp_path / "points.npy", blobs(50_000, 64, 5, 0))
     points = np.load(tmp_path / "points.npy", mmap_mode="r")

@@ -8,13 +8,13 @@ from scipy.spatial import cKDTree
 
 from scrcl.errors import InputError
 from scrcl.graph.spatial import spatial_knn
-from scrcl.io.stats import Batches
+from scrcl.io.labels import CellLabels
 from tests.reference_graph import adjacency, nearest_others, nearest_within
 
 
 def samples_of(codes):
     codes = np.asarray(codes, np.int32)
-    return Batches(codes, tuple(f"slice {i}" for i in range(codes.max() + 1)))
+    return CellLabels(codes, tuple(f"slice {i}" for i in range(codes.max() + 1)))
 
 
 def hexagons(n_rows, n_columns, pitch=1.0):

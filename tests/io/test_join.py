@@ -10,9 +10,9 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.exact import exact_x
 from scrcl.io.join import join_samples
 from scrcl.io.open import open_input
+from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows
 from tests.stores import random_counts, table, write_store
 

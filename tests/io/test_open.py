@@ -13,10 +13,10 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.first_pass import compute_stats
 from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.stream import iter_rows
+from scrcl.prep.first_pass import compute_stats
 from tests.stores import (
     FORMATS,
     random_counts,

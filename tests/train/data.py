@@ -7,11 +7,11 @@ import torch
 from torch.nn.functional import normalize
 
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
-from scrcl.train.batch import Inputs
-from scrcl.train.blocks import Anchors
 from scrcl.train.config import TrainConfig
-from scrcl.train.loss import Edges, losses, population, softened
-from scrcl.train.model import Views
+from scrcl.train.methods.scrcl.blocks import Anchors
+from scrcl.train.methods.scrcl.loss import Edges, losses, population, softened
+from scrcl.train.methods.scrcl.minibatch import Inputs
+from scrcl.train.methods.scrcl.model import Views
 from scrcl.train.pairs import pattern_of
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ import torch
 from scrcl._interrupt import Interrupted, Interruption
 from scrcl.errors import ResumeError, TrainingError
 from scrcl.graph.csr import normalized_adjacency, symmetric_graph
-from scrcl.train.batch import BatchSource
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 from tests.train.data import config, make_inputs
 

@@ -19,9 +19,9 @@ from scrcl._progress import Silent
 from scrcl.engine.config import RunConfig
 from scrcl.engine.pipeline import run_matrix
 from scrcl.errors import InputError
-from scrcl.train.batch import BatchSource
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.ranks import Ranks
 from scrcl.train.state import TrainState
 from tests.train.data import config, make_inputs
@@ -56,7 +56,9 @@ def be_rank(work, rank, size, port, results):
 def on_ranks(work, size=2, n_results=None):
     """Run ``work(ranks)`` in ``size`` processes; what they return, by rank."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scrcl.train.loop", "scrcl.train.batch", "tests.train.data"])
+    context.set_forkserver_preload(
+        ["scrcl.train.loop", "scrcl.train.methods.scrcl.minibatch", "tests.train.data"]
+    )
     results, port = context.Queue(), free_port()
     processes = [
         context.Process(target=be_rank, args=(work, rank, size, port, results))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from scrcl.train.blocks import Anchors, propagated, visit
-from scrcl.train.divergence import soften
+from scrcl.train.methods.scrcl.blocks import Anchors, propagated, visit
+from scrcl.train.methods.scrcl.divergence import soften
 from scrcl.train.pairs import pattern_of
 from scrcl.train.sparse import SparseMatrix
 from tests.train.data import CPU

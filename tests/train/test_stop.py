@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scrcl.train.batch import BatchSource
 from scrcl.train.checkpoint import Checkpoints
-from scrcl.train.infer import EMBEDDING, embed_all
 from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.embed import EMBEDDING, embed_all
+from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 from scrcl.train.stop import Looks, Stop, kept_share, nearest_rows, stands_still
 from tests.train.data import config, make_inputs

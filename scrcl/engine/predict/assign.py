@@ -5,7 +5,7 @@ clusters). Its confidence is the geometric mean of two numbers from 0 to 1; no l
 
 margin
     ``1 - a / b``, with ``a`` the distance to the mean of its cluster and ``b`` that to the nearest mean of any
-    other, in what was clustered (`scrcl.engine.clusters.margin`). 0 on the border of two clusters.
+    other, in what was clustered (`scrcl.cluster.margin`). 0 on the border of two clusters.
 familiarity
     How alike the cell is to its nearest cells of the atlas: the mean cosine of their component scores,
     as the share of the atlas' own cells that are no more alike to theirs. Near 0 for cells of a kind that
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scrcl.engine.clusters.margin import BLOCK_VALUES, margins
+from scrcl.cluster.margin import BLOCK_VALUES, margins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ class Assigned(NamedTuple):
 
 def assign_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
-    from scrcl.graph.rows import release, row_blocks
+    from scrcl.io.arrays import release, row_blocks
 
     there = atlas.opened(run)
     points = run.array("embed", run.config.clustered_on)
@@ -117,7 +117,7 @@ def likeness(scores: FloatArray, points: FloatArray, ids: IntArray) -> NDArray[n
     ids
         ndarray or memory map of int, shape (n, k).
     """
-    from scrcl.graph.rows import release, row_blocks
+    from scrcl.io.arrays import release, row_blocks
 
     alike = np.empty(len(scores), np.float32)
     for start, stop in row_blocks(

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from scrcl.engine.config import RunConfig
+from scrcl.engine.load_config import first_fault
 from scrcl.engine.pipeline import STAGES
 from scrcl.engine.run_folder import RunFolder, fingerprint_of_array, read_manifest
-from scrcl.engine.settings import first_fault
 from scrcl.engine.stage import Run
 from scrcl.errors import InputError, StoreError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scrcl._sizes import format_bytes
+from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.budget import Budget, plan_budget
-from scrcl.engine.clusters.margin import BLOCK_VALUES
 from scrcl.engine.needs import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
@@ -18,9 +19,8 @@ from scrcl.engine.needs import (
 from scrcl.engine.pipeline import index_bytes, shape_of
 from scrcl.engine.predict.embed import LINK_VALUES
 from scrcl.engine.predict.neighbours import LOOK
-from scrcl.engine.sizes import format_bytes
 from scrcl.errors import BudgetError
-from scrcl.graph.rows import SMALL_MAP_BYTES
+from scrcl.io.arrays import SMALL_MAP_BYTES
 
 if TYPE_CHECKING:
     from scrcl.engine.predict.atlas import Atlas

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scrcl.engine.predict.atlas import Atlas
     from scrcl.engine.stage import Run
     from scrcl.graph.links import Links
-    from scrcl.train.batch import Inputs
-    from scrcl.train.unseen import UnseenEncoder
+    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
     from scrcl.typing import FloatArray
 
 __all__ = ["LINK_VALUES", "embed_cells"]
@@ -32,9 +32,9 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.engine.learn import trained_model
     from scrcl.engine.views import input_scale, scaled, training_inputs
     from scrcl.graph.links import joined, normalized_links
-    from scrcl.graph.rows import RowWriter, release, row_blocks
-    from scrcl.train.infer import EMBEDDING, REFINED
-    from scrcl.train.unseen import UnseenEncoder
+    from scrcl.io.arrays import RowWriter, release, row_blocks
+    from scrcl.train.methods.scrcl.embed import EMBEDDING, REFINED
+    from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
 
     there, config = atlas.opened(run), run.config
     inputs, scale = training_inputs(there), input_scale(there)
@@ -75,7 +75,7 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 
 def _reach(there: Run) -> FloatArray:
     """Return the distance of the farthest neighbour that each cell of the atlas names."""
-    from scrcl.graph.rows import release, row_blocks
+    from scrcl.io.arrays import release, row_blocks
 
     distances = there.array("graph", "distances")
     reach = np.empty(len(distances), np.float32)
@@ -90,7 +90,7 @@ def _atlas_rows(
 ) -> Callable[[Links], tuple[list[FloatArray], FloatArray]]:
     """Return what reads the neighbours' rows: those of each level of smoothing, and of the GCN view."""
     from scrcl.graph.renumber import places
-    from scrcl.graph.rows import gathered
+    from scrcl.io.arrays import gathered
 
     assert inputs.cells is not None, "views of a run say which cell a row is"
     row_of = places(inputs.cells)
@@ -138,9 +138,9 @@ def _features(atlas: Atlas, run: Run) -> Callable[[int, int], FloatArray]:
 
     A selected gene that the new cells lack is what the scores say of it.
     """
-    from scrcl.graph.project import Pca
-    from scrcl.graph.rows import release
-    from scrcl.io.features import FeatureStore
+    from scrcl.io.arrays import release
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.pca import Pca
 
     scores = run.array("reduce", "scores")
     if run.config.train.features == "pca":

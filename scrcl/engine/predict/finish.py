@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import atomic_path
+from scrcl._sizes import format_bytes
 from scrcl.engine.annotate import COLOURS, CONFIDENCE, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
-from scrcl.engine.sizes import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def _clusters(atlas: Atlas, run: Run) -> list[dict[str, Any]]:
 
 def _write_result(atlas: Atlas, run: Run) -> str:
     from scrcl.io.results import write_result
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.stats import MatrixStats
 
     name = f"result.{run.config.format}"
     stats = MatrixStats.load(run.stage("stats"))
@@ -102,7 +102,7 @@ def _categorical(atlas: Atlas, run: Run) -> pd.Categorical:
 
 
 def _colours(atlas: Atlas) -> np.ndarray:
-    from scrcl.engine.report.figures import palette
+    from scrcl.report.figures import palette
 
     return np.array(palette(atlas.n_clusters))
 
@@ -127,8 +127,8 @@ def _uns(atlas: Atlas, run: Run) -> dict[str, Any]:
 
 
 def _write_page(atlas: Atlas, run: Run, clusters: list[dict[str, Any]]) -> None:
-    from scrcl.engine.report.figures import palette, share_bars
-    from scrcl.engine.report.page import PredictionPage, render_prediction
+    from scrcl.report.figures import palette, share_bars
+    from scrcl.report.page import PredictionPage, render_prediction
 
     page = PredictionPage(
         title=f"scrcl: {run.matrix.label} beside {atlas.folder.path.name}",
@@ -148,7 +148,7 @@ def _write_page(atlas: Atlas, run: Run, clusters: list[dict[str, Any]]) -> None:
 
 
 def _facts(atlas: Atlas, run: Run) -> dict[str, str]:
-    from scrcl.engine.report.graph import recall_text
+    from scrcl.engine.report_graph import recall_text
 
     stats, graph = run.record("stats"), run.record("graph")
     confidence = run.array("cluster", "confidence")

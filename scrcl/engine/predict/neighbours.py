@@ -31,7 +31,7 @@ _BLOCK_ROWS = 16_384
 def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write ``ids.npy`` and ``squared.npy``: cells of the atlas by squared distance, nearest first."""
     from scrcl.graph.exact import ExactSearcher
-    from scrcl.graph.rows import cores, for_each_block, index_dtype, new_map, release, row_blocks
+    from scrcl.io.arrays import cores, for_each_block, index_dtype, new_map, release, row_blocks
 
     points, queries = (r.array("reduce", "scores") for r in (atlas.opened(run), run))
     k = run.config.graph.n_neighbors

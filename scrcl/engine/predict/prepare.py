@@ -29,7 +29,7 @@ def compute_stats(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 
     Every cell with counts is kept: the filters of a run say which cells to learn from.
     """
-    from scrcl.io.first_pass import compute_stats as stream_stats
+    from scrcl.prep.first_pass import compute_stats as stream_stats
 
     shared = match(atlas, run)
     matrix = shared.matrix
@@ -71,8 +71,8 @@ def missing_note(shared: SharedGenes) -> str:
 
 def write_selected(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Read the new cells once more, and write the log values of the selected genes that they have."""
-    from scrcl.io.features import write_features
-    from scrcl.io.stats import MatrixStats
+    from scrcl.prep.feature_store import write_features
+    from scrcl.prep.stats import MatrixStats
 
     shared, stats = match(atlas, run), MatrixStats.load(run.stage("stats"))
     rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
@@ -94,8 +94,8 @@ def write_selected(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 
 def project(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Scores on the components of the atlas."""
-    from scrcl.graph.project import Pca, project_rows, restricted
-    from scrcl.io.features import FeatureStore
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.pca import Pca, project_rows, restricted
 
     store = FeatureStore.open(run.stage("features"))
     pca = Pca.load(atlas.folder.stage("reduce") / "pca.npz")

@@ -1,0 +1,1 @@
+"""From points to clusters, their tree and confidence; knows nothing of the engine."""

@@ -1,0 +1,208 @@
+"""AnnData on disk, HDF5 or zarr: the same tree of elements, read by anndata itself."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from anndata.io import read_elem
+
+from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.io.annotations import coordinates
+from scrcl.io.formats.element import CompressedRows, DenseRows, store_root
+from scrcl.io.identity import file_identity
+from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.stream import DAMAGE
+from scrcl.io.transpose import CompressedColumns, Scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import dask.array as da
+    import pandas as pd
+
+__all__ = ["open_anndata", "read_obs", "read_var"]
+
+_CHECK_ROWS = 65_536
+_LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
+
+
+def open_anndata(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
+    """Return the matrix of an ``.h5ad`` or AnnData ``.zarr``; see `scrcl.io.open.open_input`."""
+    with _readable(path), store_root(path) as root:
+        return _describe(path, root, layer, scratch)
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """Return ``obs`` of an AnnData store.
+
+    Raises
+    ------
+    StoreError
+        The store is missing or damaged.
+    """
+    with _readable(path), store_root(path) as root:
+        obs: pd.DataFrame = read_elem(root["obs"])
+    return obs
+
+
+def read_var(path: Path) -> pd.DataFrame:
+    """Return ``var`` of an AnnData store; raises as `read_obs`."""
+    with _readable(path), store_root(path) as root:
+        var: pd.DataFrame = read_elem(root["var"])
+    return var
+
+
+def _check_obs(path: Path) -> None:
+    """Read all of ``obs``, but hold a piece of it only: names are what takes most memory of a cell."""
+    with _readable(path), store_root(path) as root:
+        for array in _arrays(root["obs"]):
+            for start in range(0, array.shape[0] if array.ndim else 0, _CHECK_ROWS):
+                array[start : start + _CHECK_ROWS]
+
+
+def _arrays(group: Any) -> Iterator[Any]:
+    for name in group:
+        element = group[name]
+        if hasattr(element, "shape"):
+            yield element
+        else:
+            yield from _arrays(element)
+
+
+def _read_obsm(path: Path) -> dict[str, np.ndarray]:
+    with _readable(path), store_root(path) as root:
+        return coordinates(root.get("obsm", {}))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what a damaged store raises into StoreError."""
+    try:
+        yield
+    except ScrclError:
+        raise
+    except DAMAGE as error:
+        msg = (
+            f"{path} must be a whole AnnData store; got {type(error).__name__}: {error}. Copy or "
+            "download it again."
+        )
+        raise StoreError(msg) from error
+
+
+def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
+    if "obs" not in root or "var" not in root:
+        msg = (
+            f"{path} must be an AnnData store, with obs and var; it holds "
+            f"{', '.join(sorted(root.keys())) or 'nothing'}. Convert it with anndata first."
+        )
+        raise StoreError(msg)
+    name = _element_name(path, root, layer)
+    element = root[name]
+    layout = _layout(path, name, element)
+    n_obs, n_vars = map(int, element.shape if layout == "dense" else element.attrs["shape"])
+    shape = (n_obs, n_vars)
+    values = element if layout == "dense" else element["data"]
+    var_name = "raw/var" if name == "raw/X" else "var"
+    names = [table[table.attrs["_index"]] for table in (root["obs"], root[var_name])]
+    _require_chunks(path, names)
+    _require_length(path, names[0], n_obs)
+    if layout != "dense":
+        _require_chunks(path, [element["data"], element["indices"]])
+    nnz = None if layout == "dense" else int(values.shape[0])
+    identity = file_identity(path, shape=shape, layer=layer)
+    read = (DenseRows if layout == "dense" else CompressedRows)(path, name, shape)
+
+    def rows(block_rows: int) -> da.Array:
+        if layout == "csc":
+            source = partial(_columns, path, name)
+            return scratch.by_rows(source, label=path.name, identity=identity).x(block_rows)
+        return rows_from_reader(read, shape=shape, block_rows=block_rows)
+
+    return CellMatrix(
+        label=path.name,
+        n_obs=n_obs,
+        n_vars=n_vars,
+        dtype=np.dtype(values.dtype),
+        layout=layout,
+        nnz=nnz,
+        chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
+        var=read_elem(root[var_name]),
+        load_obs=partial(read_obs, path),
+        load_obsm=partial(_read_obsm, path),
+        check_obs=partial(_check_obs, path),
+        identity=identity,
+        rows=rows,
+    )
+
+
+def _require_chunks(path: Path, arrays: list[Any]) -> None:
+    """Raise StoreError where a chunk is missing: zarr would read it as zeros or empty names."""
+    for array in arrays:
+        if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
+            msg = (
+                f"{path} must be whole; {array.nchunks - array.nchunks_initialized:,} of "
+                f"{array.nchunks:,} chunks of {array.path} are missing. Copy or download it again."
+            )
+            raise StoreError(msg)
+
+
+def _require_length(path: Path, names: Any, n_obs: int) -> None:
+    n_names = names.shape[0] if hasattr(names, "shape") else n_obs
+    if n_names != n_obs:
+        msg = f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values."
+        raise StoreError(msg)
+
+
+def _element_name(path: Path, root: Any, layer: str | None) -> str:
+    """Return where the matrix lies in the tree."""
+    names: dict[str | None, str] = {}
+    if "X" in root:
+        names[None] = "X"
+    if "raw" in root and "X" in root["raw"]:
+        names["raw"] = "raw/X"
+    if "layers" in root:
+        names |= {key: f"layers/{key}" for key in sorted(root["layers"].keys())}
+    if layer in names:
+        return names[layer]
+    there = ", ".join(key for key in names if key is not None) or "none"
+    if layer is None:
+        msg = f"{path.name} must have X; it has none. Choose a layer by --layer; there is {there}."
+    else:
+        msg = f"layer must be one that {path.name} has; got {layer!r}. There is {there}."
+    raise InputError(msg)
+
+
+def _layout(path: Path, name: str, element: Any) -> Layout:
+    layout = _LAYOUTS.get(element.attrs.get("encoding-type", ""))
+    if layout is None:
+        msg = (
+            f"{name} of {path.name} must be a sparse or dense matrix written by anndata 0.7 or "
+            f"later; got {element.attrs.get('encoding-type', 'an older form')!r}. Read it with "
+            "anndata and write it again."
+        )
+        raise StoreError(msg)
+    return layout
+
+
+def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
+    chunks = getattr(values, "shards", None) or values.chunks
+    if chunks is None:
+        return None
+    if nnz is None:
+        return int(chunks[0])
+    return max(min(int(chunks[0]) * n_obs // max(nnz, 1), n_obs), 1)
+
+
+@contextmanager
+def _columns(path: Path, name: str) -> Iterator[CompressedColumns]:
+    with store_root(path) as root:
+        group = root[name]
+        n_obs, n_vars = (int(n) for n in group.attrs["shape"])
+        yield CompressedColumns(
+            group["data"], group["indices"], group["indptr"][...], (n_obs, n_vars)
+        )

@@ -1,0 +1,133 @@
+"""The ``.h5`` matrix of 10x Genomics: compressed by cell, so its rows stream as they lie.
+
+Version 3 keeps one group ``matrix`` with ``features``; before, there was one group a genome with
+``genes``. Of several kinds of features (antibodies, guides) only gene expression is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from scrcl.errors import InputError, StoreError
+from scrcl.io.formats.element import CompressedRows
+from scrcl.io.identity import file_identity
+from scrcl.io.matrix import CellMatrix, rows_from_reader, with_columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dask.array as da
+
+    from scrcl.io.transpose import Scratch
+    from scrcl.typing import IntArray
+
+__all__ = ["EXPRESSION", "expression_columns", "is_tenx", "open_tenx"]
+
+EXPRESSION = "Gene Expression"
+
+_log = logging.getLogger(__name__)
+
+
+def is_tenx(file: h5py.File) -> bool:
+    """Tell whether an open HDF5 file holds 10x matrices."""
+    return _genomes(file) != []
+
+
+def open_tenx(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:  # noqa: ARG001
+    """Return the matrix of a 10x ``.h5`` file; see `scrcl.io.open.open_input`."""
+    if layer is not None:
+        msg = f"layer must be left out for {path.name}; got {layer!r}. A 10x file has one matrix."
+        raise InputError(msg)
+    try:
+        with h5py.File(path, "r") as file:
+            return _describe(path, file)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, StoreError):
+            raise
+        msg = f"{path} must be a whole 10x matrix; got {error}. Copy or download it again."
+        raise StoreError(msg) from error
+
+
+def _genomes(file: h5py.File) -> list[str]:
+    """Return the names of the groups that are 10x matrices."""
+    needed = {"barcodes", "data", "indices", "indptr", "shape"}
+    return [
+        name
+        for name, group in file.items()
+        if isinstance(group, h5py.Group) and needed <= set(group.keys())
+    ]
+
+
+def _describe(path: Path, file: h5py.File) -> CellMatrix:
+    genomes = _genomes(file)
+    if len(genomes) > 1:
+        msg = (
+            f"{path.name} must hold one genome; got {', '.join(genomes)}. Split it, or convert it "
+            "to .h5ad."
+        )
+        raise StoreError(msg)
+    group = file[genomes[0]]
+    n_stored, n_obs = (int(n) for n in group["shape"][...])
+    var = _genes(group)
+    columns = expression_columns(var, label=path.name)
+    shape = (n_obs, len(columns))
+    read = CompressedRows(path, genomes[0], (n_obs, n_stored))
+    barcodes = pd.DataFrame(index=_strings(group["barcodes"]))
+    data = group["data"]
+    nnz = int(data.shape[0])
+
+    def rows(block_rows: int) -> da.Array:
+        x = rows_from_reader(read, shape=(n_obs, n_stored), block_rows=block_rows)
+        return with_columns(x, columns)
+
+    data_type = np.dtype(data.dtype)
+    per_row = max(nnz // max(n_obs, 1), 1)
+    return CellMatrix(
+        label=path.name,
+        n_obs=n_obs,
+        n_vars=len(columns),
+        dtype=data_type,
+        layout="csr",
+        nnz=nnz,
+        chunk_rows=None if data.chunks is None else max(min(data.chunks[0] // per_row, n_obs), 1),
+        var=var.iloc[columns],
+        load_obs=lambda: barcodes,
+        load_obsm=dict,
+        identity=file_identity(path, shape=shape, layer=None),
+        rows=rows,
+    )
+
+
+def _genes(group: h5py.Group) -> pd.DataFrame:
+    """Return ids and kinds of the features, by name."""
+    if "features" not in group:
+        return pd.DataFrame({"gene_ids": _strings(group["genes"])}, _strings(group["gene_names"]))
+    features = group["features"]
+    columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
+    table = {name: _strings(features[key]) for name, key in columns.items() if key in features}
+    return pd.DataFrame(table, index=_strings(features["name"]))
+
+
+def expression_columns(var: pd.DataFrame, *, label: str) -> IntArray:
+    """Return the positions of the genes among the features; all where kinds are not told."""
+    if "feature_types" not in var:
+        return np.arange(len(var))
+    chosen = np.flatnonzero(var["feature_types"] == EXPRESSION)
+    if not chosen.size:
+        return np.arange(len(var))
+    if len(chosen) < len(var):
+        _log.warning(
+            "%s: %d features of other kinds than gene expression are left out",
+            label,
+            len(var) - len(chosen),
+        )
+    return chosen
+
+
+def _strings(dataset: Any) -> np.ndarray:
+    return np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)

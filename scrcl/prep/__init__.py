@@ -1,0 +1,1 @@
+"""From rows to components: statistics, variable genes, the feature store, PCA."""

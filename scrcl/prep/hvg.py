@@ -1,0 +1,325 @@
+"""Which genes vary more than genes of their mean do: three flavours, from moments alone.
+
+Each gives what ``scanpy.pp.highly_variable_genes`` gives on the matrix in memory, ties and missing
+values included. Cells may come in batches: genes are then chosen in each, and those that many batches
+agree on are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from scrcl.errors import InputError
+from scrcl.typing import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BatchMoments", "ClipSums", "Flavor", "highly_variable"]
+
+Flavor: TypeAlias = Literal["seurat", "cell_ranger", "seurat_v3"]
+
+ClipSums: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""From the largest value allowed, float64, shape (n_batches, n_genes), to the sums of the values cut
+at it and of their squares, of the same shape: see `scrcl.prep.clipped.clip_sums`."""
+
+_N_BINS = 20
+_PERCENTILES = np.arange(10, 105, 5)
+_NORMAL_MAD = 0.6744897501960817
+"""Median absolute deviation of the standard normal distribution."""
+
+
+@dataclass(frozen=True)
+class BatchMoments:
+    """Moments of each gene over the cells of one batch, or over all cells.
+
+    Parameters
+    ----------
+    n_cells
+        Cells of the batch.
+    gene_cells
+        Cells of the batch that have each gene, integers, shape (n_genes,). A gene with none in any
+        batch is never chosen; set them to 0 for genes that are to be left out.
+    mean, var
+        Mean and variance (divisor n - 1), float64, shape (n_genes,): of the normalised values on the
+        linear scale for ``seurat``, of their logarithms for ``cell_ranger``, of the counts for
+        ``seurat_v3``.
+    name
+        The batch, in error messages.
+    """
+
+    n_cells: int
+    gene_cells: IntArray
+    mean: FloatArray
+    var: FloatArray
+    name: str = "all cells"
+
+    def of(self, genes: BoolArray) -> BatchMoments:
+        """Return the moments of some genes."""
+        return BatchMoments(
+            self.n_cells, self.gene_cells[genes], self.mean[genes], self.var[genes], self.name
+        )
+
+
+def highly_variable(
+    flavor: Flavor,
+    batches: Sequence[BatchMoments],
+    *,
+    n_top: int,
+    clipped: ClipSums | None = None,
+    gene_names: pd.Index | None = None,
+) -> tuple[BoolArray, pd.DataFrame]:
+    """Return the highly variable genes, the same as scanpy chooses.
+
+    Equal to ``scanpy.pp.filter_genes(adata, min_cells=1)`` and then
+    ``scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=n_top)``, with ``batch_key``
+    where several batches are given. Batches without genes count for nothing. Where scanpy stops, this
+    does not: a batch in which no gene varies (a single cell) chooses none, and bins of one mean are
+    one bin.
+
+    Parameters
+    ----------
+    batches
+        Moments of the same genes in each batch, in the order in which scanpy takes them (that of the
+        categories); a single one stands for all cells.
+    n_top
+        Genes wanted. With ``seurat`` and ``cell_ranger`` and one batch, ties at the cut-off are all
+        taken and genes without a score are not, so the number can differ.
+    clipped
+        The second read of the counts that ``seurat_v3`` needs, and no other flavour.
+    gene_names
+        Unique names, to break ties between batches as scanpy does (``seurat``, ``cell_ranger``);
+        without, the first gene is preferred.
+
+    Returns
+    -------
+    chosen
+        Ndarray of bool, shape (n_genes,).
+    table
+        A row a gene, with the columns that scanpy adds to ``var``; NaN (and False, 0) where no cell
+        has the gene.
+
+    Raises
+    ------
+    InputError
+        ``n_top`` is below 1; no cell has a gene; no gene stands out; or (``seurat_v3``) a batch has too few
+        genes that vary, or too many of one mean, for a regression on it; scanpy fails there too.
+
+    References
+    ----------
+    Satija et al., Nature Biotechnology 33 (2015) 495-502 (``seurat``). Zheng et al., Nature
+    Communications 8 (2017) 14049 (``cell_ranger``). Stuart et al., Cell 177 (2019) 1888-1902
+    (``seurat_v3``).
+    """
+    if n_top < 1:
+        raise InputError(f"n_top must be at least 1; got {n_top}.")
+    seen = reduce(np.logical_or, (batch.gene_cells > 0 for batch in batches))
+    if not seen.any():
+        raise InputError("batches must hold cells with counts; got none. Check the input.")
+    if flavor == "seurat_v3":
+        assert clipped is not None
+        table = _by_variance(batches, seen, n_top=n_top, clipped=clipped)
+    else:
+        filled = [batch.of(seen) for batch in batches if batch.gene_cells.any()]
+        if len(batches) == 1:
+            table = _by_dispersion(flavor, filled[0], n_top=n_top)
+        else:
+            names = None if gene_names is None else gene_names[seen]
+            table = _by_votes(flavor, filled, n_top=n_top, gene_names=names)
+        if not table.get("highly_variable_nbatches", table["highly_variable"]).any():
+            raise InputError(
+                "genes must vary among the cells, some more than others of their mean; got none that "
+                "does. Check the input, or choose another flavor."
+            )
+    if not seen.all():
+        table = _spread(table, seen, missing=np.nan)
+    return table["highly_variable"].to_numpy(), table
+
+
+def _by_dispersion(
+    flavor: Literal["seurat", "cell_ranger"], batch: BatchMoments, *, n_top: int
+) -> pd.DataFrame:
+    """Return the genes' table in one batch; zeros for genes that the batch lacks."""
+    has = batch.gene_cells > 0
+    mean = batch.mean[has]
+    # The variance of one cell is a rounding error.
+    dispersion = (batch.var[has] if batch.n_cells > 1 else np.zeros_like(mean)) / mean
+    if flavor == "seurat":
+        means = pd.Series(np.log1p(mean))
+        dispersions = pd.Series(np.log(np.where(dispersion > 0, dispersion, np.nan)))
+        norm = _in_deviations(dispersions, pd.cut(means, bins=_N_BINS, labels=False))
+    else:
+        means, dispersions = pd.Series(mean), pd.Series(dispersion)
+        edges = np.unique([-np.inf, *np.percentile(mean, _PERCENTILES), np.inf]).tolist()
+        norm = _in_median_deviations(dispersions, pd.cut(means, bins=edges, labels=False))
+    found = pd.DataFrame(
+        {
+            "highly_variable": _reach_cutoff(norm.to_numpy(), n_top),
+            "means": means,
+            "dispersions": dispersions,
+            "dispersions_norm": norm,
+        }
+    )
+    return found if has.all() else _spread(found, has, missing=0.0)
+
+
+def _in_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
+    """Return how far each dispersion is from the mean of its bin, in standard deviations of the bin."""
+    groups = dispersions.groupby(bins)
+    average, deviation = groups.transform("mean"), groups.transform("std")
+    # A gene alone in its bin scores one, as in Seurat.
+    alone = deviation.isna()
+    return (dispersions - average.where(~alone, 0.0)) / deviation.where(~alone, average)
+
+
+def _in_median_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
+    """Return the same by the median of the bin and its median absolute deviation."""
+    away = dispersions - dispersions.groupby(bins).transform("median")
+    scaled = away.abs() / _NORMAL_MAD
+    return away / scaled.groupby(bins).transform("median")
+
+
+def _reach_cutoff(scores: FloatArray, n_top: int) -> BoolArray:
+    """Return which scores are at least the ``n_top``-th highest of those that are not NaN."""
+    ranked = np.sort(scores[~np.isnan(scores)])[::-1]
+    if not ranked.size:
+        return np.zeros(len(scores), dtype=bool)
+    # scanpy compares so: no score reaches a cut-off of inf, and all reach one of -inf, NaN too.
+    finite = np.nan_to_num(scores, nan=-np.inf)
+    reached: BoolArray = finite >= ranked[min(n_top, ranked.size) - 1]
+    return reached
+
+
+def _by_votes(
+    flavor: Literal["seurat", "cell_ranger"],
+    batches: Sequence[BatchMoments],
+    *,
+    n_top: int,
+    gene_names: pd.Index | None,
+) -> pd.DataFrame:
+    """Return the table of genes by how many batches choose them, then by their mean score."""
+    n_genes = len(batches[0].mean)
+    names = ["means", "dispersions", "dispersions_norm"]
+    averages = {name: _Average(n_genes) for name in names}
+    votes = np.zeros(n_genes, dtype=np.int64)
+    for batch in batches:
+        found = _by_dispersion(flavor, batch, n_top=n_top)
+        votes += found["highly_variable"].to_numpy()
+        for name, average in averages.items():
+            average.add(found[name].to_numpy())
+    table = pd.DataFrame({name: average.value() for name, average in averages.items()})
+    scores = table["dispersions_norm"].to_numpy()
+    order = np.arange(n_genes) if gene_names is None else gene_names.argsort()
+    order = order[np.lexsort((-scores[order], -votes[order]))]
+    table.insert(0, "highly_variable", _marked(order[:n_top], n_genes))
+    table["highly_variable_nbatches"] = votes
+    table["highly_variable_intersection"] = votes == len(batches)
+    return table
+
+
+class _Average:
+    """Mean of the values that are not NaN, summed with their rounding errors as pandas sums groups."""
+
+    def __init__(self, n: int) -> None:
+        self._total, self._error = np.zeros(n), np.zeros(n)
+        self._count = np.zeros(n, dtype=np.int64)
+
+    def add(self, values: FloatArray) -> None:
+        """Take in one more value of each."""
+        known = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):  # a score can be infinite
+            step = values - self._error
+            total = self._total + step
+            error = total - self._total - step
+        self._error = np.where(known, np.where(np.isnan(error), 0, error), self._error)
+        self._total = np.where(known, total, self._total)
+        self._count += known
+
+    def value(self) -> FloatArray:
+        """Return the means; NaN where there was no value."""
+        means: FloatArray = self._total / np.where(self._count, self._count, np.nan)
+        return means
+
+
+def _by_variance(
+    batches: Sequence[BatchMoments], seen: BoolArray, *, n_top: int, clipped: ClipSums
+) -> pd.DataFrame:
+    """Return the table of genes by the median of their ranks in the batches that choose them."""
+    filled = {at: batch.of(seen) for at, batch in enumerate(batches) if batch.gene_cells.any()}
+    scores = _normalized_variances(filled, seen, n_batches=len(batches), clipped=clipped)
+    # The sort is scanpy's, which is not stable: ties fall as they do there.
+    ranks = np.argsort(np.argsort(-scores, axis=1), axis=1).astype(np.float32)
+    votes = (ranks < n_top).sum(axis=0)
+    voted = np.ma.masked_greater_equal(ranks, n_top)
+    rank = np.ma.filled(np.ma.median(voted, axis=0), np.nan)  # type: ignore[no-untyped-call]
+    mean, var = _pooled(list(filled.values()))
+    table = pd.DataFrame(
+        {
+            "highly_variable": _marked(np.lexsort((-votes, rank))[:n_top], len(mean)),
+            "highly_variable_rank": rank,
+            "means": mean,
+            "variances": var,
+            "variances_norm": scores.mean(axis=0),
+        }
+    )
+    if len(batches) > 1:
+        table["highly_variable_nbatches"] = votes
+    return table
+
+
+def _normalized_variances(
+    filled: dict[int, BatchMoments], seen: BoolArray, *, n_batches: int, clipped: ClipSums
+) -> FloatArray:
+    """Return the scores of the genes seen: ndarray of float64, shape (len(filled), n_seen)."""
+    from scrcl.prep.clipped import clip_values, expected_std, normalized_variance
+
+    limits = np.zeros((n_batches, len(seen)))
+    stds = {}
+    for at, batch in filled.items():
+        stds[at] = expected_std(batch.mean, batch.var, name=batch.name)
+        limits[at, seen] = clip_values(batch.mean, stds[at], batch.n_cells)
+    sums, squares = clipped(limits)
+    scores = [
+        normalized_variance(
+            batch.mean, stds[at], batch.n_cells, sums=sums[at, seen], squares=squares[at, seen]
+        )
+        for at, batch in filled.items()
+    ]
+    return np.stack(scores)
+
+
+def _pooled(batches: Sequence[BatchMoments]) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance over the cells of all batches."""
+    if len(batches) == 1:
+        return batches[0].mean, batches[0].var
+    n_cells = sum(batch.n_cells for batch in batches)
+    mean = np.zeros_like(batches[0].mean)
+    squares = np.zeros_like(mean)
+    for batch in batches:
+        mean += batch.n_cells / n_cells * batch.mean
+    for batch in batches:
+        squares += (batch.n_cells - 1) * batch.var + batch.n_cells * (batch.mean - mean) ** 2
+    return mean, squares / (n_cells - 1)
+
+
+def _marked(places: IntArray, n: int) -> BoolArray:
+    marked = np.zeros(n, dtype=bool)
+    marked[places] = True
+    return marked
+
+
+def _spread(table: pd.DataFrame, rows: BoolArray, *, missing: float) -> pd.DataFrame:
+    """Return ``table`` with its rows where ``rows`` is True; elsewhere ``missing``, False or 0."""
+    columns = {}
+    for name, column in table.items():
+        values = column.to_numpy()
+        fill = missing if values.dtype.kind == "f" else 0
+        columns[name] = np.full(len(rows), fill, dtype=values.dtype)
+        columns[name][rows] = values
+    return pd.DataFrame(columns)

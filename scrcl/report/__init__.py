@@ -1,0 +1,1 @@
+"""From facts to an HTML page; knows nothing of the engine."""

@@ -1,0 +1,310 @@
+"""A simulated atlas: its annotations whole, its counts by any range of rows.
+
+Counts are drawn in groups of cells, each from a stream of its own, so that a row is the same
+whichever range it is asked for in. All that the groups share (profiles of types and samples, the
+types of the cells) is made when the atlas is and never changes: rows may be asked for by several
+threads, or by processes that an atlas was sent to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scrcl._random import stream
+from scrcl.errors import InputError
+from scrcl.simulation.layout import CellPlan, apportion, plan_cells, type_sizes
+from scrcl.simulation.templates import template_profiles
+from scrcl.simulation.tree import tree_profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl.simulation.profiles import TypeProfiles
+    from scrcl.typing import Csr, FloatArray
+
+__all__ = ["SimulatedAtlas", "template_atlas", "tree_atlas"]
+
+GROUP_ROWS = 256
+MEDIAN_GENES = 1_000
+AMBIENT_SHARE = 0.03
+AMBIENT_SD = 0.5
+MAX_AMBIENT = 0.3
+GENE_EFFECT_SD = 0.15
+SAMPLE_DEPTH_SD = 0.15
+VERSION = 1
+"""To be raised when the same parameters give other cells."""
+
+
+@dataclass(frozen=True)
+class SimulatedAtlas:
+    """Cells of known types that are drawn when they are asked for; see `tree_atlas`.
+
+    Parameters
+    ----------
+    seed
+        Seed of all random streams.
+    types
+        What the cells of each type are drawn from.
+    cells
+        Type, sample and place of each cell.
+    effects, ambient
+        Factor of each gene, and shares of the ambient counts, by sample: float32, shape
+        (n_samples, n_genes).
+    sample_depth
+        Factor of the depth of each sample, float32, shape (n_samples,).
+    identity
+        All parameters: atlases of equal identity are equal. Fit for JSON.
+    """
+
+    seed: int
+    types: TypeProfiles
+    cells: CellPlan
+    effects: FloatArray
+    ambient: FloatArray
+    sample_depth: FloatArray
+    identity: dict[str, Any]
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.cells.types)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.types.genes)
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """Table of the genes: their names alone."""
+        return pd.DataFrame(index=self.types.genes)
+
+    def obs(self) -> pd.DataFrame:
+        """Return the table of all cells, about 80 bytes a cell: names, types, samples, domains."""
+        kinds, plan = self.types, self.cells
+        table = {"cell_type": _categorical(plan.types, list(kinds.names))}
+        if kinds.branches:
+            branches = list(dict.fromkeys(kinds.branches))
+            of_type = np.array([branches.index(branch) for branch in kinds.branches])
+            table["branch"] = _categorical(of_type[plan.types], branches)
+        n_samples = len(plan.starts) - 1
+        samples = np.repeat(np.arange(n_samples), np.diff(plan.starts))
+        table["sample"] = _categorical(samples, _numbered("sample", n_samples))
+        if plan.domains is not None:
+            names = _numbered("domain", int(plan.domains.max()) + 1)
+            table["domain"] = _categorical(plan.domains, names)
+        return pd.DataFrame(table, index=pd.Index([f"cell{i}" for i in range(1, self.n_obs + 1)]))
+
+    def obsm(self) -> dict[str, FloatArray]:
+        """Return ``spatial``, float32, shape (n_obs, 2), in micrometres; nothing without a layout."""
+        return {} if self.cells.positions is None else {"spatial": self.cells.positions}
+
+    def rows(self, start: int, stop: int) -> Csr:
+        """Return the counts of cells ``start`` to ``stop``.
+
+        Costs least at multiples of `GROUP_ROWS`. May be called by several threads at once.
+
+        Returns
+        -------
+        csr_matrix of float32, shape (stop - start, n_vars)
+            Canonical; values are integers.
+
+        Raises
+        ------
+        InputError
+            The range is not within the atlas.
+        """
+        if not 0 <= start <= stop <= self.n_obs:
+            msg = (
+                f"start and stop must be within the {self.n_obs:,} cells; got {start} and {stop}. "
+                "Ask for a range of rows that there are."
+            )
+            raise InputError(msg)
+        if start == stop:
+            return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
+        blocks = []
+        for group in range(start // GROUP_ROWS, -(-stop // GROUP_ROWS)):
+            first = group * GROUP_ROWS
+            block = self._group(group)
+            if first < start or first + block.shape[0] > stop:
+                block = block[max(start - first, 0) : stop - first]
+            blocks.append(block)
+        return blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+
+    def _group(self, group: int) -> Csr:
+        """Return the counts of one group of cells."""
+        from scrcl.simulation.kernel import draw_counts
+
+        rng = stream(self.seed, "io.simulate.rows", group)
+        cells = np.arange(group * GROUP_ROWS, min((group + 1) * GROUP_ROWS, self.n_obs))
+        types = self.cells.types[cells].astype(np.int64)
+        samples = np.searchsorted(self.cells.starts, cells, side="right") - 1
+        depths = self.types.draw_depths(types, rng) * self.sample_depth[samples]
+        states = self.types.draw_states(types, rng)
+        ambient = np.minimum(AMBIENT_SHARE * rng.lognormal(0, AMBIENT_SD, len(cells)), MAX_AMBIENT)
+        second = rng.uniform(0, 0.5, len(cells))
+        shares = np.stack([(1 - ambient) * (1 - second), (1 - ambient) * second, ambient], axis=1)
+        # Room for every gene of every cell, of which the system gives memory to the part in use.
+        genes = np.empty(len(cells) * self.n_vars, dtype=np.int32)
+        counts = np.empty(len(genes), dtype=np.float32)
+        ends = draw_counts(
+            rng,
+            self.types.profiles,
+            states,
+            self.effects,
+            self.ambient,
+            samples,
+            (depths[:, None] * shares).astype(np.float32),
+            self.types.dispersion,
+            genes,
+            counts,
+        )
+        filled = slice(0, ends[-1])
+        return sparse.csr_matrix(
+            (counts[filled].copy(), genes[filled].copy(), ends), shape=(len(cells), self.n_vars)
+        )
+
+
+def tree_atlas(
+    n_cells: int,
+    n_genes: int,
+    n_types: int,
+    n_samples: int = 1,
+    *,
+    seed: int,
+    spatial: bool = False,
+) -> SimulatedAtlas:
+    """Return an atlas of invented types that descend from each other in a tree.
+
+    The median cell has about 1,000 genes, or a fifth of ``n_genes`` where that is less.
+
+    Parameters
+    ----------
+    spatial
+        Lay the cells of each sample out in the domains of a slice.
+
+    Raises
+    ------
+    InputError
+        A number is below 1, or there are more types or samples than cells.
+    """
+    _check_sizes(n_cells, n_genes=n_genes, n_types=n_types, n_samples=n_samples)
+    sizes = type_sizes(n_cells, n_types, stream(seed, "io.simulate.sizes"))
+    types = tree_profiles(
+        n_genes,
+        sizes / n_cells,
+        stream(seed, "io.simulate.tree"),
+        median_genes=max(1, min(MEDIAN_GENES, n_genes // 5)),
+    )
+    identity = {"kind": "tree", "n_genes": n_genes, "n_types": n_types}
+    return _assemble(types, sizes, n_samples, seed=seed, spatial=spatial, identity=identity)
+
+
+def template_atlas(
+    counts: Csr,
+    labels: Sequence[Any] | pd.Series,
+    genes: pd.Index,
+    n_cells: int,
+    n_samples: int = 1,
+    *,
+    seed: int,
+    spatial: bool = False,
+) -> SimulatedAtlas:
+    """Return an atlas whose types, their shares, depths and dispersions are those of real cells.
+
+    Parameters
+    ----------
+    counts
+        Real cells, shape (n_cells, n_genes).
+    labels
+        Type of each of them; cells whose label is missing or empty are left out.
+    genes
+        Names of the genes.
+    n_cells
+        Cells of the atlas.
+
+    Raises
+    ------
+    InputError
+        A number is below 1, there are more types or samples than cells, values are no counts, or
+        no cell has a label and counts.
+    """
+    types, real = template_profiles(counts, labels, genes)
+    _check_sizes(n_cells, n_types=len(real), n_samples=n_samples)
+    identity = {"kind": "template", "profiles": types.digest()}
+    sizes = apportion(real, n_cells)
+    return _assemble(types, sizes, n_samples, seed=seed, spatial=spatial, identity=identity)
+
+
+def _assemble(
+    types: TypeProfiles,
+    sizes: Any,
+    n_samples: int,
+    *,
+    seed: int,
+    spatial: bool,
+    identity: dict[str, Any],
+) -> SimulatedAtlas:
+    """Return the atlas of these types, with the effects of its samples."""
+    plan = plan_cells(sizes, n_samples, seed=seed, spatial=spatial)
+    rng = stream(seed, "io.simulate.effects")
+    of_sample = plan.counts.sum(axis=1) / plan.counts.sum()
+    ambient = (plan.counts @ types.mean_profiles()) / plan.counts.sum(axis=1, keepdims=True)
+    return SimulatedAtlas(
+        seed=seed,
+        types=types,
+        cells=plan,
+        effects=_factors(GENE_EFFECT_SD, (n_samples, len(types.genes)), of_sample, rng),
+        ambient=ambient.astype(np.float32),
+        sample_depth=_factors(SAMPLE_DEPTH_SD, (n_samples, 1), of_sample, rng).ravel(),
+        identity={
+            **identity,
+            "version": VERSION,
+            "seed": seed,
+            "n_cells": int(sizes.sum()),
+            "n_samples": n_samples,
+            "spatial": spatial,
+        },
+    )
+
+
+def _factors(
+    sd: float, shape: tuple[int, int], shares: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Return log-normal factors by sample, float32, whose logs have mean 0 over the cells.
+
+    A single sample thus has no effects.
+    """
+    logs = sd * rng.standard_normal(shape, dtype=np.float32)
+    logs -= shares.astype(np.float32) @ logs
+    factors: FloatArray = np.exp(logs)
+    return factors
+
+
+def _check_sizes(n_cells: int, **sizes: int) -> None:
+    """Raise InputError where a number is below 1 or there are too few cells."""
+    for name, value in {"n_cells": n_cells, **sizes}.items():
+        if value < 1:
+            msg = f"{name} must be 1 or more; got {value}. Ask for at least one."
+            raise InputError(msg)
+    for name in ("n_types", "n_samples"):
+        if sizes[name] > n_cells:
+            msg = (
+                f"{name} must be {n_cells:,} or fewer, the number of cells; got {sizes[name]:,}. "
+                "Ask for more cells."
+            )
+            raise InputError(msg)
+
+
+def _categorical(codes: Any, names: Any) -> pd.Categorical:
+    return pd.Categorical.from_codes(codes, names)
+
+
+def _numbered(name: str, n: int) -> list[str]:
+    width = len(str(n))
+    return [f"{name} {i:0{width}d}" for i in range(1, n + 1)]

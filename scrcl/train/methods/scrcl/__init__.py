@@ -1,0 +1,1 @@
+"""scRCL (arXiv 2512.10640) as a method."""

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import cdist, pdist
+from sklearn.metrics import adjusted_rand_score
+
+from scrcl.cluster.agglomerate import agglomerate, cut, merge_tree, summarise
+from scrcl.errors import InputError
+
+
+def naive(points, labels, n_clusters, power):
+    """Merge groups of points by their definition: means over all pairs of members."""
+    groups = [np.flatnonzero(labels == name) for name in np.unique(labels)]
+    while len(groups) > n_clusters:
+        best = None
+        for i in range(len(groups)):
+            for j in range(i + 1, len(groups)):
+                a, b = groups[i], groups[j]
+                mean = cdist(points[a], points[b], "sqeuclidean").mean()
+                cost = mean * (len(a) * len(b) / (len(a) + len(b))) ** power
+                if best is None or cost < best[0] - 1e-12:
+                    best = (cost, i, j)
+        _, i, j = best
+        groups[i] = np.concatenate([groups[i], groups.pop(j)])
+    found = np.empty(len(points), dtype=int)
+    for name, members in enumerate(groups):
+        found[members] = name
+    return found
+
+
+@given(seed=st.integers(0, 200), power=st.sampled_from([0.0, 0.5, 1.0]), k=st.integers(1, 6))
+def test_merging_summaries_is_merging_the_cells_in_them(seed, power, k):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(40, 3))
+    labels = np.unique(rng.integers(10, size=40), return_inverse=True)[1]
+    k = min(k, labels.max() + 1)
+    merged = agglomerate(summarise(points, labels), k, size_power=power)[labels]
+    assert adjusted_rand_score(naive(points, labels, k, power), merged) == pytest.approx(1)
+
+
+def test_single_cells_without_a_size_term_are_average_linkage():
+    points = np.random.default_rng(0).normal(size=(60, 4))
+    theirs = fcluster(linkage(pdist(points, "sqeuclidean"), "average"), 7, "maxclust")
+    mine = agglomerate(summarise(points, np.arange(60)), 7, size_power=0)
+    assert adjusted_rand_score(theirs, mine) == 1
+
+
+def test_a_large_type_stays_whole_beside_small_ones():
+    rng = np.random.default_rng(1)
+    sizes = [2_000, 60, 60, 60]
+    truth = np.repeat(np.arange(4), sizes)
+    centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    points = centres[truth] + rng.normal(size=(len(truth), 2))
+    micro = np.unique(np.floor(points), axis=0, return_inverse=True)[1].ravel()
+    merged = agglomerate(summarise(points, micro), 4, size_power=0.5)[micro]
+    assert adjusted_rand_score(truth, merged) > 0.99
+
+
+def test_summaries_do_not_depend_on_the_block_size():
+    rng = np.random.default_rng(2)
+    points, labels = rng.normal(size=(100, 5)).astype(np.float32), rng.integers(7, size=100)
+    whole, pieces = summarise(points, labels), summarise(points, labels, block_rows=13)
+    for name in ("centroids", "sizes", "spreads"):
+        assert getattr(whole, name) == pytest.approx(getattr(pieces, name))
+
+
+def test_more_clusters_than_groups_are_refused():
+    with pytest.raises(InputError, match="at most the 2 micro-clusters"):
+        agglomerate(summarise(np.eye(2), np.arange(2)), 3, size_power=0.5)
+
+
+def test_a_few_stray_cells_are_no_cluster():
+    rng = np.random.default_rng(3)
+    truth = np.repeat([0, 1, 2], [50, 50, 2])
+    points = np.array([[0.0, 0], [8, 0], [60, 60]])[truth] + rng.normal(size=(102, 2))
+    groups = summarise(points, np.arange(102))
+    stray = agglomerate(groups, 2, size_power=0)
+    assert sorted(np.bincount(stray)) == [2, 100]
+    kept = agglomerate(groups, 2, size_power=0, smallest=5)
+    assert adjusted_rand_score(truth[:100], kept[:100]) == 1
+    assert kept[100] == kept[101] == kept[50]
+
+
+def test_where_every_group_is_small_the_number_of_clusters_still_holds():
+    groups = summarise(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9))
+    assert len(set(agglomerate(groups, 6, size_power=0.5, smallest=5))) == 6
+
+
+@given(seed=st.integers(0, 50), k=st.integers(1, 12))
+def test_a_cut_refines_every_coarser_one(seed, k):
+    rng = np.random.default_rng(seed)
+    groups = summarise(rng.normal(size=(12, 3)), np.arange(12))
+    tree = merge_tree(groups, size_power=0.5)
+    fine, coarse = cut(tree, k), cut(tree, max(k - 1, 1))
+    assert len(set(fine)) == k
+    assert len(set(zip(fine, coarse, strict=True))) == k

@@ -1,0 +1,116 @@
+"""What the layers agree on: artifacts that one stage leaves for another, sizes of the data, and estimates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Artifact", "Estimate", "Opener", "Shape"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact(Generic[T]):
+    """A typed output of a stage. The layer that owns the type defines the artifact.
+
+    Readers ask for the artifact and not for the stage, so a new stage that gives it too (corrected components,
+    for example) changes no reader.
+
+    Attributes
+    ----------
+    name
+        What it is, for messages: "components".
+    load
+        Reads it from the folder of the stage that gives it. Large arrays are memory maps.
+    """
+
+    name: str
+    load: Callable[[Path], T]
+
+
+class Opener(Protocol):
+    """Opens artifacts of finished stages."""
+
+    def open(self, artifact: Artifact[T]) -> T:
+        """Return what the last stage that gives ``artifact`` wrote.
+
+        Raises
+        ------
+        StoreError
+            It is missing or damaged.
+        """
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the data, known from the header of the input. Memory, block sizes and times derive from them.
+
+    Attributes
+    ----------
+    n_cells, n_vars, values_per_row
+        Cells and genes of the input, and stored values of X in a cell.
+    n_genes, n_comps
+        Selected genes and principal components.
+    n_neighbors
+        Neighbours that are searched for each cell.
+    n_batches
+        Biological batches.
+    is_column_major
+        The input is stored by genes (CSC) and is copied by cells first.
+    """
+
+    n_cells: int
+    n_vars: int
+    values_per_row: float
+    n_genes: int
+    n_comps: int
+    n_neighbors: int
+    n_batches: int = 1
+    is_column_major: bool = False
+
+    @property
+    def n_values(self) -> float:
+        """Stored values of X."""
+        return self.n_cells * self.values_per_row
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage takes: one row of ``scrcl plan``.
+
+    Attributes
+    ----------
+    fixed_bytes
+        Memory held all along: libraries, and what grows with the number of cells.
+    block_bytes
+        Memory for each loaded block of rows; in training, for a mini-batch.
+    shared
+        Blocks are shared out to workers, as many as fit.
+    disk_bytes
+        Left in the folder of the stage.
+    read_bytes
+        Read by system calls or through memory maps.
+    seconds
+        On cores such as those of ``bench/results``. Other machines differ, the ratios of stages less.
+    """
+
+    fixed_bytes: int
+    block_bytes: int = 0
+    shared: bool = False
+    disk_bytes: int = 0
+    read_bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def least_bytes(self) -> int:
+        """The smallest memory that is enough."""
+        return self.fixed_bytes + self.block_bytes
+
+    def peak_bytes(self, n_workers: int) -> int:
+        """Peak resident memory with ``n_workers``."""
+        return self.fixed_bytes + self.block_bytes * (n_workers if self.shared else 1)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from scrcl._contract import Artifact
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "require_finite",
     "require_neighbors",
     "row_blocks",
+    "stored_array",
 ]
 
 CHECK_ROWS = 65_536
@@ -228,3 +230,12 @@ class RowWriter:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._descriptor)
+
+
+def stored_array(name: str, file: str) -> Artifact[Any]:
+    """Return the artifact that is the array in ``file`` of its stage's folder, opened as a read-only memory map."""
+
+    def load(folder: Path) -> Any:
+        return np.load(folder / file, mmap_mode="r")
+
+    return Artifact(name, load)

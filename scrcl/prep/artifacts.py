@@ -1,0 +1,51 @@
+"""What the stages from rows to components leave for later stages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrcl._contract import Artifact
+from scrcl.io.arrays import stored_array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.pca import Pca
+    from scrcl.prep.stats import MatrixStats
+
+__all__ = ["COMPONENTS", "FEATURES", "PCA", "SELECTED_GENES", "STATS"]
+
+
+def _load_stats(folder: Path) -> MatrixStats:
+    from scrcl.prep.stats import MatrixStats
+
+    return MatrixStats.load(folder)
+
+
+def _open_features(folder: Path) -> FeatureStore:
+    from scrcl.prep.feature_store import FeatureStore
+
+    return FeatureStore.open(folder)
+
+
+def _load_pca(folder: Path) -> Pca:
+    from scrcl.prep.pca import Pca
+
+    return Pca.load(folder / "pca.npz")
+
+
+STATS: Artifact[MatrixStats] = Artifact("matrix statistics", _load_stats)
+"""Totals of each cell, moments of each gene, and which cells are retained."""
+
+FEATURES: Artifact[FeatureStore] = Artifact("feature store", _open_features)
+"""Log values of the selected genes."""
+
+SELECTED_GENES: Artifact[Any] = stored_array("selected genes", "genes.npy")
+"""ndarray of int, shape (n_selected,): their positions among all genes, ascending."""
+
+PCA: Artifact[Pca] = Artifact("principal components", _load_pca)
+"""Loadings, mean and variances."""
+
+COMPONENTS: Artifact[Any] = stored_array("component scores", "scores.npy")
+"""Memory map of float32, shape (n_cells, n_comps): the space in which cells are compared."""

@@ -93,7 +93,7 @@ def _case(
 
 def _ours(data: LabelledFile, seed: int, folder: Path, settings: list[str]) -> dict[str, Any]:
     """Run the command line with K, then the stage ``cluster`` again without it."""
-    from scrcl.engine.run_folder import read_manifest
+    from scrcl.engine.folder import read_manifest
     from scrcl.prep.stats import MatrixStats
 
     out = folder / "out"
@@ -120,8 +120,8 @@ def clusters_of(out: Path, path: Path, *, n_clusters: int | str) -> Any:
     from scrcl.engine.budget import plan_budget
     from scrcl.engine.learn import cluster_cells
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import shape_of
-    from scrcl.engine.run_folder import RunFolder, read_manifest
+    from scrcl.engine.run import shape_of
+    from scrcl.engine.folder import RunFolder, read_manifest
     from scrcl.engine.stage import Run
     from scrcl.io.open import open_input
 

@@ -76,7 +76,7 @@ def run_case(
     """Run up to the clusters and read the record."""
     from scrcl.engine.evaluate import score
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import run_matrix
+    from scrcl.engine.run import run_matrix
     from scrcl.io.open import from_anndata
 
     asked = [*settings, f"graph.balanced={str(balanced).lower()}"]

@@ -102,7 +102,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
 
     from scrcl.cluster.confidence import UNSURE
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.run import run_files
     from scrcl.graph.csr import Graph
 
     true = np.unique(anndata.read_h5ad(path).obs[LABELS].astype(str), return_inverse=True)[1]
@@ -110,7 +110,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
         settings=settings, overrides={"n_clusters": int(true.max()) + 1, "seed": seed}
     )
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        run_pipeline([path], Path(folder), config, until="cluster")
+        run_files([path], Path(folder), config, until="cluster")
         stages = Path(folder) / "stages"
         kept = np.load(stages / "stats" / "kept.npy")
         points = np.load(stages / "embed" / "embedding.npy")

@@ -38,11 +38,11 @@ def _log_values(path: Path) -> Any:
     from scipy import sparse
 
     from scrcl.engine.config import RunConfig
-    from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.run import run_files
     from scrcl.prep.feature_store import FeatureStore
 
     with tempfile.TemporaryDirectory(prefix="scrcl-genes-") as folder:
-        run_pipeline([path], Path(folder) / "out", RunConfig(), until="features")
+        run_files([path], Path(folder) / "out", RunConfig(), until="features")
         store = FeatureStore.open(Path(folder) / "out" / "stages" / "features")
         return sparse.vstack([rows for _, rows in store], format="csr").astype(np.float64)
 

@@ -40,11 +40,12 @@ COMPARED = (
 
 def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, bool]:
     """Return, for each file that decides a result, whether it is the same to the last bit."""
-    from scrcl.engine.pipeline import STAGES, run_pipeline
+    from scrcl.engine.run import run_files
+from scrcl.engine.stages import STAGES
 
     unbroken, killed, settings = folder / "unbroken", folder / "killed", folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
-    run_pipeline([cells], unbroken, config)
+    run_files([cells], unbroken, config)
     names = [stage.name for stage in STAGES]
     training = names.index("train")
     for where in [*names[:training], IN_TRAINING, *names[training:]]:
@@ -54,7 +55,7 @@ def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, b
         if ended != -signal.SIGKILL:
             message = f"the run must die in {where}; it ended with {ended}"
             raise RuntimeError(message)
-    run_pipeline([cells], killed, config)
+    run_files([cells], killed, config)
     return _same(unbroken, killed)
 
 
@@ -103,7 +104,7 @@ def _run(cells: Path, out: Path, settings: Path, kill_after_s: float | None = No
 
 def _came_to(out: Path) -> str:
     """Name the last stage that was finished, and the last step that was saved."""
-    from scrcl.engine.run_folder import read_manifest
+    from scrcl.engine.folder import read_manifest
 
     stages = read_manifest(out)["stages"] if (out / "run.json").exists() else []
     last = stages[-1]["name"] if stages else "the start"
@@ -139,7 +140,7 @@ def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> 
                 os.kill(os.getpid(), signal.SIGKILL)
 
     stages = tuple(dying(stage) for stage in pipeline.STAGES)
-    pipeline.run_pipeline([cells], out, config, reporter=DiesInTraining(), stages=stages)
+    pipeline.run_files([cells], out, config, reporter=DiesInTraining(), stages=stages)
 
 
 def _stages_text(same: dict[str, bool]) -> str:

@@ -42,7 +42,7 @@ def rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[
     """Return a row for each number of threads, with the files cached and not: medians of ``repeats``."""
     from scrcl.engine.budget import plan_budget
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import shape_of
+    from scrcl.engine.run import shape_of
     from scrcl.io.open import open_input
     from scrcl.io.stream import reduce_rows
     from scrcl.prep.first_pass import compute_stats

@@ -70,11 +70,11 @@ def compare(path: Path, *, seed: int = 0) -> dict[str, Any]:
 
 def _run(cells: Path, out: Path, settings: list[str], batch_key: str | None = None) -> Path:
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.run import run_files
 
     overrides = {} if batch_key is None else {"batch_key": batch_key}
     config = load_config(settings=settings, overrides=overrides)
-    run_pipeline([cells], out, config, until="reduce", restart=True)
+    run_files([cells], out, config, until="reduce", restart=True)
     return out / "stages"
 
 

@@ -12,7 +12,8 @@ from bench.sample_data import reordered
 from scrcl.cluster.find import cluster
 from scrcl.engine.config import RunConfig
 from scrcl.engine.evaluate import score
-from scrcl.engine.pipeline import STAGES, run_pipeline
+from scrcl.engine.run import run_files
+from scrcl.engine.stages import STAGES
 from scrcl.engine.stage import Stage
 from scrcl.engine.views import training_inputs
 from scrcl.graph.partition import partition
@@ -105,7 +106,7 @@ def inputs_before_training(path: Path, config: RunConfig) -> Before:
     before = [stage.name for stage in STAGES].index("train")
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         stages = [*STAGES[:before], Stage("inputs", fill)]
-        run_pipeline([path], Path(folder) / "out", config, stages=stages)
+        run_files([path], Path(folder) / "out", config, stages=stages)
     return found[0]
 
 

@@ -33,7 +33,7 @@ from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.evaluate import score
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import spatial_knn
 
@@ -108,7 +108,7 @@ def _clustered(
         ],
         overrides={"spatial": True, "n_clusters": k, "seed": seed, "device": "cpu"},
     )
-    run_pipeline([path], out, config, until="cluster")
+    run_files([path], out, config, until="cluster")
     return np.asarray(np.load(out / "stages" / "cluster" / "labels.npy"))
 
 

@@ -60,8 +60,8 @@ class Shape:
         Neighbours that are searched for each cell.
     n_batches
         Biological batches.
-    is_column_major
-        The input is stored by genes (CSC) and is copied by cells first.
+    input_bytes, is_column_major
+        Bytes of the input files, and whether they are stored by genes (CSC) and copied by cells first.
     """
 
     n_cells: int
@@ -72,6 +72,7 @@ class Shape:
     n_neighbors: int
     n_batches: int = 1
     is_column_major: bool = False
+    input_bytes: int = 0
 
     @property
     def n_values(self) -> float:
@@ -95,8 +96,9 @@ class Estimate:
         Left in the folder of the stage.
     read_bytes
         Read by system calls or through memory maps.
-    seconds
-        On cores such as those of ``bench/results``. Other machines differ, the ratios of stages less.
+    seconds, shared_seconds
+        Time on one core, and time that all workers share. Measured on the cores of ``bench/results``: other machines
+        differ, the ratios of stages less.
     """
 
     fixed_bytes: int
@@ -105,6 +107,7 @@ class Estimate:
     disk_bytes: int = 0
     read_bytes: int = 0
     seconds: float = 0.0
+    shared_seconds: float = 0.0
 
     @property
     def least_bytes(self) -> int:

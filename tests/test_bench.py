@@ -29,7 +29,7 @@ from bench import (
     train,
 )
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.graph.domains import coherence
 from scrcl.graph.relabel import relabel_compiled
 from scrcl.graph.spatial import spatial_knn
@@ -361,7 +361,7 @@ def test_the_order_of_cells_is_measured_by_list_and_read(tmp_path):
 def trained_run(tmp_path):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     config = load_config(settings=[*FAST_SETTINGS, "device=cpu"])
-    run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "run", config, until="train")
+    run_files([tmp_path / "cells.h5ad"], tmp_path / "run", config, until="train")
     return tmp_path / "run"
 
 

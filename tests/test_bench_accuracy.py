@@ -17,7 +17,7 @@ from bench.accuracy_verdict import verdict
 from bench.peers_scvi import missing
 from bench.sample_accuracy import inputs_before_training
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.state import TrainState
 from tests.cells import FAST_SETTINGS, make_cells
@@ -113,7 +113,7 @@ def test_clusters_of_a_run_with_k_without_it_are_those_of_a_run_without_it(folde
     path, found = folder / "data" / "plain.h5ad", {}
     for k in (7, "auto"):
         config = load_config(settings=FAST_SETTINGS, overrides={"n_clusters": k, "device": "cpu"})
-        run_pipeline([path], folder / f"out-{k}", config, until="cluster")
+        run_files([path], folder / f"out-{k}", config, until="cluster")
         found[k] = np.load(folder / f"out-{k}" / "stages" / "cluster" / "labels.npy")
     assert not np.array_equal(found[7], found["auto"])
     assert np.array_equal(clusters_of(folder / "out-7", path, n_clusters="auto"), found["auto"])

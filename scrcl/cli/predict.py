@@ -23,7 +23,7 @@ from scrcl.cli.app import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.engine.pipeline import RunResult
+    from scrcl.engine.run import RunResult
 
 __all__ = ["predict"]
 
@@ -72,11 +72,14 @@ def predict(
     console.print(where, soft_wrap=True, markup=False)
 
 
-def _predict(run: Path, inputs: list[Path], out: Path, *, quiet: bool, **how: Any) -> RunResult:
+def _predict(
+    run: Path, inputs: list[Path], out: Path, *, restart: bool, quiet: bool, **given: Any
+) -> RunResult:
     from scrcl.cli.render import console, reporter_for
-    from scrcl.engine.predict.pipeline import predict_files
+    from scrcl.engine.predict import predict_files, run_for_prediction
 
+    opened = run_for_prediction(run, given)
     if quiet:
-        return predict_files(run, inputs, out, **how)
+        return predict_files(opened, inputs, out, restart=restart)
     with reporter_for(console) as reporter:
-        return predict_files(run, inputs, out, reporter=reporter, **how)
+        return predict_files(opened, inputs, out, reporter=reporter, restart=restart)

@@ -181,18 +181,18 @@ def _run_and_show(
     """Run, and show what came out; False on a rank that only trained along."""
     from scrcl._progress import Silent
     from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
-    from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
     how |= {"restart": restart, "ranks": Ranks.from_environment()}
     if not how["ranks"].is_first:
-        run_pipeline(inputs, out, config, **how)
+        run_files(inputs, out, config, **how)
         return False
     if quiet:
-        result = run_pipeline(inputs, out, config, reporter=Silent(), **how)
+        result = run_files(inputs, out, config, reporter=Silent(), **how)
     else:
         with reporter_for(console) as reporter:
-            result = run_pipeline(inputs, out, config, reporter=reporter, **how)
+            result = run_files(inputs, out, config, reporter=reporter, **how)
         console.print()
         console.print(stages_table(result.stages))
     console.print()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scrcl._contract import Artifact
 from scrcl.io.arrays import stored_array
+
+if TYPE_CHECKING:
+    from scrcl._contract import Artifact
 
 __all__ = ["CLUSTER_TREE", "CONFIDENCE", "LABELS"]
 

@@ -8,7 +8,7 @@ on a scale that shrinks as clusters grow in number: `bench/results/confidence_cp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["UNSURE", "confidence", "shares_alike"]
+__all__ = ["UNSURE", "confidence", "describe_confidence", "shares_alike"]
 
 UNSURE = 0.5
 """Cells of less confidence are counted apart."""
@@ -72,3 +72,18 @@ def shares_alike(graph: Graph, labels: IntArray, start: int, stop: int) -> NDArr
     alike = np.full(stop - start, np.nan)
     np.divide(same, degrees, out=alike, where=degrees > 0)
     return alike
+
+
+def describe_confidence(sure: FloatArray, labels: IntArray) -> dict[str, Any]:
+    """Return quantiles over all cells, and the median and the number of unsure cells of each cluster."""
+    order = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels))
+    by_cluster = np.split(sure[order], ends[:-1])
+    quantiles = np.quantile(sure, (0.05, 0.25, 0.5, 0.75, 0.95))
+    return {
+        "mean": float(sure.mean()),
+        **{f"p{share}": float(v) for share, v in zip((5, 25, 50, 75, 95), quantiles, strict=True)},
+        "n_unsure": int(np.count_nonzero(sure < UNSURE)),
+        "median_by_cluster": [float(np.median(values)) for values in by_cluster],
+        "unsure_by_cluster": [int(np.count_nonzero(values < UNSURE)) for values in by_cluster],
+    }

@@ -101,7 +101,8 @@ def fit(
 def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
-    from scrcl.engine.pipeline import run_matrix, run_pipeline
+    from scrcl.engine.run import run_files, run_matrix
+    from scrcl.engine.stages import STAGES
 
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
@@ -110,9 +111,9 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         matrix = from_anndata(data, layer=config.layer)
         done = run_matrix(lambda _: matrix, out, config, **how)
         result = _read(done.result_path)
-        write_into(data, result, matrix.obs.index.isin(result.obs_names))
+        write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
         return data
-    return _read(run_pipeline(_paths(data), out, config, **how).result_path)
+    return _read(run_files(_paths(data), out, config, **how).result_path)
 
 
 def predict(
@@ -171,18 +172,23 @@ def _predict_in(
 ) -> AnnData:
     import anndata
 
-    from scrcl.engine.predict.atlas import open_atlas
-    from scrcl.engine.predict.pipeline import predict_files, predict_matrix
+    from scrcl.engine.predict import (
+        new_cell_stages,
+        predict_files,
+        predict_matrix,
+        run_for_prediction,
+    )
 
+    opened = run_for_prediction(run, settings)
     if not isinstance(data, anndata.AnnData):
-        return _read(predict_files(run, _paths(data), out, **how, **settings).result_path)
+        return _read(predict_files(opened, _paths(data), out, **how).result_path)
     from scrcl.engine.annotate import write_into
     from scrcl.io.open import from_anndata
 
-    atlas = open_atlas(run, settings)
-    matrix = from_anndata(data, layer=atlas.config.layer)
-    result = _read(predict_matrix(atlas, lambda _: matrix, out, **how).result_path)
-    write_into(data, result, matrix.obs.index.isin(result.obs_names))
+    matrix = from_anndata(data, layer=opened.config.layer)
+    result = _read(predict_matrix(opened, lambda _: matrix, out, **how).result_path)
+    retained = matrix.obs.index.isin(result.obs_names)
+    write_into(data, result, retained, new_cell_stages(opened))
     return data
 
 

@@ -1,6 +1,6 @@
-"""From the memory given to workers, or to a refusal before anything is done.
+"""From the memory given to a number of workers, or to a refusal before anything is done.
 
-Memory and cores decide how many blocks are in flight at once, or that the work is refused, and never what comes out.
+Memory and cores decide how many blocks are loaded at once, or that the run is refused. They never change a result.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scrcl.engine.needs import FEATURES_BYTES_PER_VALUE, stage_needs
+from scrcl.engine.memory import block_rows, dense_block_rows
 from scrcl.errors import BudgetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from scrcl.engine.needs import Need
-    from scrcl.engine.shape import Shape
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.stage import Stage
 
-__all__ = ["Budget", "plan_budget"]
+__all__ = ["Budget", "least_memory", "plan_budget"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Budget:
     Attributes
     ----------
     total_bytes
-        What the user gave.
+        Memory that was given.
     block_rows, dense_block_rows
         Rows of a block of X, and of an embedding.
     n_workers
-        Blocks in flight at once.
+        Blocks that are loaded at once.
     """
 
     total_bytes: int
@@ -42,51 +43,66 @@ class Budget:
     n_workers: int
 
 
+def least_memory(stages: Sequence[Stage[Any]], shape: Shape, config: RunConfig) -> int:
+    """Return the smallest memory that is enough for all ``stages``."""
+    return max(stage.estimate(shape, config).least_bytes for stage in stages)
+
+
 def plan_budget(
     total_bytes: int,
+    stages: Sequence[Stage[Any]],
     shape: Shape,
+    config: RunConfig,
     *,
-    stages: Iterable[str] | None = None,
     n_workers: int | None = None,
 ) -> Budget:
-    """Fit ``stages`` (all) into ``total_bytes``, with at most ``n_workers``.
+    """Fit ``stages`` into ``total_bytes``, with at most ``n_workers``.
 
-    By default that is one more than there are cores, and at most 8: while one block is read, others are
-    worked on.
+    The default is one worker more than there are cores, and at most 8: while one block is read, others are in work.
 
     Raises
     ------
     BudgetError
-        A stage does not fit; the message says which, and what would do for all.
+        A stage does not fit. The message names it, and what is enough for all.
     """
-    needs = stage_needs(shape)
-    asked = {name: needs[name] for name in (needs if stages is None else stages) if name in needs}
-    largest = max(asked, key=lambda name: asked[name].least_bytes)
-    if total_bytes < asked[largest].least_bytes:
-        raise BudgetError(_refusal(total_bytes, shape, largest, asked))
+    estimates = [stage.estimate(shape, config) for stage in stages]
+    needed = [estimate.least_bytes for estimate in estimates]
+    largest = needed.index(max(needed))
+    if total_bytes < needed[largest]:
+        # Stages before the first that does not fit can still run.
+        first = next(i for i, least in enumerate(needed) if least > total_bytes)
+        raise BudgetError(_refusal(total_bytes, needed[largest], stages, largest, first, shape))
     fitting = [
-        (total_bytes - need.fixed_bytes) // max(need.flight_bytes, 1)
-        for need in asked.values()
-        if need.shared
+        (total_bytes - estimate.fixed_bytes) // max(estimate.block_bytes, 1)
+        for estimate in estimates
+        if estimate.shared
     ]
     return Budget(
         total_bytes=total_bytes,
-        block_rows=shape.block_rows,
-        dense_block_rows=shape.dense_block_rows,
+        block_rows=block_rows(shape),
+        dense_block_rows=dense_block_rows(shape, config),
         n_workers=min([n_workers or min((os.cpu_count() or 1) + 1, 8), *fitting]),
     )
 
 
-def _refusal(total_bytes: int, shape: Shape, largest: str, asked: dict[str, Need]) -> str:
-    needed = asked[largest].least_bytes
-    way_out = "Give --memory more"
-    if largest == "train" and shape.step_bytes > shape.block_values * FEATURES_BYTES_PER_VALUE:
-        way_out += ", or lower train.batch_cells, train.fanout or train.n_negatives"
-    if "features" in asked and largest not in ("read", "stats", "features"):
-        way_out += ", or end before by --until"
+def _refusal(
+    total_bytes: int,
+    needed: int,
+    stages: Sequence[Stage[Any]],
+    largest: int,
+    first: int,
+    shape: Shape,
+) -> str:
+    stage = stages[largest]
+    options = ["give --memory more"]
+    if stage.advice:
+        options.append(stage.advice)
+    if first > 0 and not stages[first - 1].is_cheap:
+        options.append(f"stop earlier with --until {stages[first - 1].name}")
+    advice = ", or ".join(options)
     return (
         f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells in the stage "
-        f"{largest}; got {total_bytes // 10**6} MB. {way_out}."
+        f"{stage.name}; got {total_bytes // 10**6} MB. {advice[0].upper()}{advice[1:]}."
     )
 
 

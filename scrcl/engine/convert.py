@@ -20,7 +20,7 @@ from scrcl._progress import Silent
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
-from scrcl.engine.run_folder import fingerprint_of_array, keep_apart
+from scrcl.engine.folder import fingerprint_of_array, keep_apart
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.open import open_input

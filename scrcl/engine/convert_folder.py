@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
-from scrcl.engine.run_folder import fingerprint_of
+from scrcl.engine.folder import fingerprint_of
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:

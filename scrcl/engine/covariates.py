@@ -1,6 +1,6 @@
-"""What settings name of the cells: their coordinates, and the columns that tell their sample and batch.
+"""Coordinates, samples and batches of the cells, as the settings name them.
 
-It is read before the output folder is touched, checked, and made part of the run's fingerprint.
+They are read once, before the output folder is touched, checked, and made part of the run's fingerprint.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.engine.run_folder import fingerprint_of, fingerprint_of_array
+from scrcl.engine.folder import fingerprint_of, fingerprint_of_array
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
 
-__all__ = ["Named", "read_column", "read_named"]
+__all__ = ["Covariates", "read_covariates"]
 
-SPATIAL = "spatial"
+_SPATIAL = "spatial"
 
 
 @dataclass(frozen=True)
-class Named:
+class Covariates:
     """Coordinates, sample and batch of each cell; None where no setting names them."""
 
     coordinates: FloatArray | None = None
@@ -37,19 +37,19 @@ class Named:
 
     @property
     def n_batches(self) -> int:
-        """Number of batches; one where none are told apart."""
+        """Number of batches; one where none are named."""
         return 1 if self.batches is None else max(len(self.batches.names), 1)
 
-    def of(self, kept: BoolArray) -> Named:
-        """Return the same of some cells."""
-        return Named(
-            None if self.coordinates is None else self.coordinates[kept],
-            None if self.samples is None else self.samples.of(kept),
-            None if self.batches is None else self.batches.of(kept),
+    def of(self, cells: BoolArray) -> Covariates:
+        """Return the covariates of some cells."""
+        return Covariates(
+            None if self.coordinates is None else self.coordinates[cells],
+            None if self.samples is None else self.samples.of(cells),
+            None if self.batches is None else self.batches.of(cells),
         )
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a hash of each thing that is named."""
+        """Return a hash of each covariate that is there."""
         columns = {"samples": self.samples, "batches": self.batches}
         hashes = {
             name: fingerprint_of(column.names, fingerprint_of_array(column.codes))
@@ -61,40 +61,40 @@ class Named:
         return hashes
 
 
-def read_named(matrix: CellMatrix, config: RunConfig) -> Named:
-    """Read what ``spatial``, ``sample_key`` and ``batch_key`` name; of annotations nothing else is kept.
+def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
+    """Read what ``spatial``, ``sample_key`` and ``batch_key`` name. No other annotation is kept in memory.
 
     Raises
     ------
     InputError
-        It is missing, or does not tell what it should of each cell; no sample or batch has two cells, or none so
-        near as ``graph.radius``; or there are too many batches for balanced neighbours.
+        A column or the coordinates are missing or incomplete; each cell is a batch or sample of its own; no two cells
+        are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
     if config.sample_key is not None or config.batch_key is not None:
         obs = matrix.fresh_obs()
-        samples = read_column(obs, config.sample_key, "sample")
-        batches = read_column(obs, config.batch_key, "batch")
+        samples = _read_column(obs, config.sample_key, "sample")
+        batches = _read_column(obs, config.batch_key, "batch")
     if batches is not None and len(batches.names) == len(batches.codes) > 1:
         message = (
-            f"batch_key must name a column whose values cells share; got {config.batch_key!r}, with one for each of "
-            f"{len(batches.names):,} cells. Name the column of the batch."
+            f"batch_key must name a column with values that cells share; got {config.batch_key!r}, with a different "
+            f"value for each of {len(batches.names):,} cells. Name the column of the batch."
         )
         raise InputError(message)
-    named = Named(_coordinates(matrix) if config.spatial else None, samples, batches)
-    if named.coordinates is not None:
-        _require_neighbours(named.coordinates, samples, config.graph.radius)
+    read = Covariates(_read_coordinates(matrix) if config.spatial else None, samples, batches)
+    if read.coordinates is not None:
+        _require_neighbours(read.coordinates, samples, config.graph.radius)
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 
-        require_few_batches(named.n_batches)
-    return named
+        require_few_batches(read.n_batches)
+    return read
 
 
 def _require_neighbours(
     coordinates: FloatArray, samples: CellLabels | None, radius: float | None
 ) -> None:
-    """Raise InputError where no cell could have a neighbour: to be told before the input is read."""
+    """Refuse coordinates where no cell can have a neighbour, before X is read."""
     from scrcl.graph.spatial import require_shared, spatial_knn
 
     if samples is not None:
@@ -103,14 +103,8 @@ def _require_neighbours(
         spatial_knn(coordinates, 1, samples=samples, radius=radius)
 
 
-def read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | None:
-    """Return which ``kind`` ("sample", "batch") each cell is of, by a column of ``obs``; None without a key.
-
-    Raises
-    ------
-    InputError
-        There is no such column, or a cell has no value in it.
-    """
+def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | None:
+    """Return the ``kind`` ("sample", "batch") of each cell from a column of ``obs``; None without a key."""
     import pandas as pd
 
     from scrcl.io.labels import CellLabels
@@ -124,7 +118,7 @@ def read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | N
     missing = obs[key].isna().to_numpy()
     if missing.any():
         message = (
-            f"{kind}_key must tell the {kind} of each cell; {int(missing.sum()):,} cells have none in "
+            f"{kind}_key must name a column without missing values; {int(missing.sum()):,} cells have none in "
             f"obs[{key!r}], the first is {obs.index[int(np.argmax(missing))]}. Fill the column."
         )
         raise InputError(message)
@@ -132,15 +126,15 @@ def read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | N
     return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
 
 
-def _coordinates(matrix: CellMatrix) -> FloatArray:
-    if SPATIAL not in matrix.obsm:
-        there = f", but in {', '.join(sorted(matrix.obsm))}" if matrix.obsm else ""
+def _read_coordinates(matrix: CellMatrix) -> FloatArray:
+    if _SPATIAL not in matrix.obsm:
+        others = f"; it has {', '.join(sorted(matrix.obsm))}" if matrix.obsm else ""
         message = (
-            '--spatial must find two or three numeric coordinates a cell in obsm["spatial"]; there are '
-            f"none of that kind{there}. Add them, or run without --spatial."
+            '--spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; the input has '
+            f"none{others}. Add them, or run without --spatial."
         )
         raise InputError(message)
-    coordinates = np.asarray(matrix.obsm[SPATIAL])
+    coordinates = np.asarray(matrix.obsm[_SPATIAL])
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
         name = matrix.obs.index[int(np.argmin(finite))]
@@ -151,7 +145,8 @@ def _coordinates(matrix: CellMatrix) -> FloatArray:
         raise InputError(message)
     if len(coordinates) > 1 and not np.ptp(coordinates, axis=0).any():
         message = (
-            f'obsm["spatial"] must tell cells apart; got one place for all {len(coordinates):,}.'
+            f'obsm["spatial"] must differ between cells; got one position for all {len(coordinates):,}. '
+            "Check the coordinates."
         )
         raise InputError(message)
     return coordinates

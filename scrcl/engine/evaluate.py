@@ -1,4 +1,4 @@
-"""Agreement of clusters with labels: the only code of the package that reads labels."""
+"""Agreement of clusters with labels. No other code of the package reads labels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.engine.annotate import without_ours
-from scrcl.engine.coherence import coherence_of_run
+from scrcl.engine.folder import RunFolder, read_manifest
+from scrcl.engine.open_run import OpenRun, saved_config
+from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError, StoreError
+from scrcl.graph.artifacts import NEIGHBOR_IDS
+from scrcl.io.results import read_obs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +25,7 @@ __all__ = ["evaluate_run", "score"]
 
 
 _FEW = 10
-"""So many labels may each be of one cell."""
+"""So few labels may each belong to one cell."""
 
 
 def score(clusters: Any, labels: Any) -> dict[str, float]:
@@ -87,19 +91,26 @@ def _column(values: Any, name: str) -> pd.Series:
 
 
 def evaluate_run(out: Path, key: str) -> dict[str, Any]:
-    """Score the clusters of a finished run against ``obs[key]`` of its input.
+    """Score the clusters of a finished run, or of a prediction, against ``obs[key]`` of its input.
 
-    Of a spatial run, the coherence of clusters and labels is told too (`coherence_of_run`).
+    Returns
+    -------
+    dict
+        What `score` returns, and ``labels``, the key. For a spatial run whose stages are still there also
+        ``coherence`` and ``label_coherence``: the share of neighbouring cells with the same cluster, and with the same
+        label. Each has ``..._by_chance``.
 
     Raises
     ------
     StoreError
-        ``out`` holds no finished run.
+        ``out`` holds no finished run, or its neighbours are damaged.
     InputError
-        ``obs`` has no such column, or nearly each cell a value of its own there.
+        ``obs`` has no such column, or nearly each cell has a value of its own there.
     """
-    obs = _result_obs(out)
-    given = without_ours(obs)
+    folder = RunFolder(out, read_manifest(out))
+    run = OpenRun(folder, STAGES, saved_config(folder))
+    obs = read_obs(run.result_path)
+    given = without_ours(obs, STAGES)
     if key not in obs:
         others = ", ".join(map(str, given.columns)) or "none"
         message = f"labels must be a column of obs; got {key!r}. There are: {others}."
@@ -115,21 +126,30 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
         )
         raise InputError(message)
     scores = score(obs["scrcl"], obs[key])
-    return {"labels": key, **scores, **coherence_of_run(out, obs["scrcl"], obs[key])}
+    return {"labels": key, **scores, **_coherence(run, obs["scrcl"], obs[key])}
 
 
-def _result_obs(out: Path) -> pd.DataFrame:
-    from scrcl.engine.run_folder import read_manifest
-    from scrcl.io.results import read_obs
+def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | None]:
+    """Return the coherence of clusters and labels in the tissue; empty without coordinates or stages."""
+    import pandas as pd
 
-    read_manifest(out)
-    for name in ("result.h5ad", "result.zarr"):
-        if (out / name).exists():
-            return read_obs(out / name)
-    message = (
-        f"OUT must hold a finished run; got {out}, which has no result yet. Run it to the end."
-    )
-    raise StoreError(message)
+    from scrcl.graph.domains import coherence
+
+    if not run.config.spatial or not run.has(NEIGHBOR_IDS):
+        return {}
+    ids = run.open(NEIGHBOR_IDS)
+    if len(ids) != len(clusters):
+        message = (
+            f"{run.path} must have the neighbours of {len(clusters)} cells; got {len(ids)}. "
+            "Run the command again."
+        )
+        raise StoreError(message)
+    found: dict[str, float | None] = {}
+    for name, values in (("coherence", clusters), ("label_coherence", labels)):
+        of_values = coherence(pd.factorize(pd.Series(np.asarray(values)))[0], ids)
+        share = None if np.isnan(of_values.share) else of_values.share
+        found |= {name: share, f"{name}_by_chance": of_values.by_chance}
+    return found
 
 
 def _contingency(found: IntArray, true: IntArray) -> IntArray:

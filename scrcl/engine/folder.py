@@ -1,8 +1,8 @@
-"""The output folder of one run: whose it is, what is finished in it, and who is at work.
+"""The output folder of a run: which run it holds, which stages are finished, and which process works in it.
 
-``OUT/run.json`` is the manifest: the fingerprint of the run (input and settings) and a record for each
-finished stage. ``OUT/stages/<name>/`` appears whole when a stage ends. A folder of another run, or of
-somebody else, is refused; a lock keeps two processes apart and dies with its process.
+``OUT/run.json`` is the manifest: its format, the fingerprint of the run (input and settings), and an entry for each
+finished stage. ``OUT/stages/<name>/`` appears whole when a stage ends. A folder of another run, or with other files,
+is refused. A lock keeps two processes apart and dies with its process.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl import __version__
 from scrcl._atomic import remove, write_json
 from scrcl.engine.disk import naming_full_disk
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = [
+    "DATA_KEYS",
     "Again",
     "RunFolder",
     "fingerprint_of",
@@ -38,7 +40,14 @@ _RESULTS = ("result.h5ad", "result.zarr", "report.html")
 _OURS = ("stages", "checkpoints", *_RESULTS, "config.toml")
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
-_CHEAP_STAGES = 2
+
+FORMAT = 2
+"""Version of the manifest and of what the stages leave. Folders of another version are refused."""
+
+DATA_KEYS = ("input", "coordinates", "samples", "batches", "atlas", "learned")
+"""What the fingerprint depends on besides settings: the identity of the input, hashes of covariates and, for a
+prediction, the run that it came from."""
+
 _LOCK = ".lock"
 
 
@@ -57,12 +66,12 @@ def fingerprint_of_array(values: np.ndarray) -> str:
 
 
 def keep_apart(identity: dict[str, Any], out: Path) -> None:
-    """Refuse an OUT that is or holds an input, or lies in it: inputs are never written to."""
+    """Refuse an OUT that is an input, holds one, or lies in one: inputs are never written to."""
     here = out.resolve()
     for sample in identity.get("samples", [identity]):
         there = Path(sample["path"]) if "path" in sample else None
         if there and (there.is_relative_to(here) or here.is_relative_to(there)):
-            message = f"OUT must lie apart from the input; got {out} and {there}. Name another OUT."
+            message = f"OUT must be apart from the input; got {out} and {there}. Name another OUT."
             raise InputError(message)
 
 
@@ -85,21 +94,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
         message = f"{path / _MANIFEST} must be readable; got {error}. Name another OUT."
         raise StoreError(message) from None
     if not (isinstance(manifest, dict) and manifest.keys() >= {"fingerprint", "stages"}):
-        message = f"{path / _MANIFEST} must be of a run of scrcl; it is not. Name another OUT."
+        message = f"{path / _MANIFEST} must be the manifest of a run of scrcl; it is not. Name another OUT."
+        raise StoreError(message)
+    found = manifest.get("format", 1)
+    if found != FORMAT:
+        made_by = manifest.get("versions", {}).get("scrcl", "unknown")
+        message = (
+            f"OUT must have format {FORMAT}, which this scrcl {__version__} reads; got {path} of format {found}, made by "
+            f"scrcl {made_by}. Name another OUT, or delete this one."
+        )
         raise StoreError(message)
     return manifest
 
 
 @dataclass(frozen=True)
 class Again:
-    """Where a finished run is taken up again, with other settings than it had.
+    """From which stage a finished run is redone, with other settings.
 
     Attributes
     ----------
     kept
-        Stages before that, which must be finished.
+        Earlier stages, which must be finished.
     settings
-        Those that only later stages read; all others must be as they were.
+        Settings that may differ. All others must be as they were.
     """
 
     kept: tuple[str, ...]
@@ -124,11 +141,24 @@ class RunFolder:
         restart: bool = False,
         again: Again | None = None,
         advice: str = "",
+        cheap: Collection[str] = (),
     ) -> Iterator[RunFolder]:
-        """Hold ``path`` for the run ``fingerprint``; a fresh folder that fails on its input vanishes.
+        """Hold ``path`` for the run ``fingerprint``.
 
-        With ``again``, a run that is there keeps its earlier stages alone, and takes on these settings. ``advice`` is
-        what else can be done where another run is there.
+        Parameters
+        ----------
+        path
+            The output folder. A new one is removed again if the run fails on its input before it has work to lose.
+        fingerprint, settings
+            What the run depends on, as a hash and as JSON values.
+        restart
+            Remove the run that is there.
+        again
+            Keep only the earlier stages of the run that is there, and take these settings.
+        advice
+            What else the user can do where another run is there.
+        cheap
+            Stages that cost little to repeat.
 
         Raises
         ------
@@ -160,7 +190,7 @@ class RunFolder:
                 try:
                     yield folder
                 except (InputError, StoreError):
-                    if is_new and not folder.has_work:
+                    if is_new and not folder.has_work(cheap):
                         folder.discard(made)
                     raise
         finally:
@@ -175,29 +205,32 @@ class RunFolder:
         """Folder of a stage, finished or not."""
         return self.path / "stages" / name
 
-    @property
-    def has_work(self) -> bool:
-        """Whether a stage that takes time, one after the statistics, is finished."""
-        return len(self.manifest["stages"]) > _CHEAP_STAGES
+    def has_work(self, cheap: Collection[str]) -> bool:
+        """Return whether a stage that is not ``cheap`` is finished."""
+        return any(entry["name"] not in cheap for entry in self.manifest["stages"])
+
+    def entry(self, name: str) -> dict[str, Any] | None:
+        """Return the entry of a stage; None where it never finished. Its folder may have been deleted since."""
+        entries: list[dict[str, Any]] = self.manifest["stages"]
+        return next((entry for entry in entries if entry["name"] == name), None)
 
     def finished(self, name: str) -> dict[str, Any] | None:
-        """Return the record of a stage whose folder, and what else it wrote, is there; or None."""
-        records: list[dict[str, Any]] = self.manifest["stages"]
-        found = next((r for r in records if r["name"] == name), None)
+        """Return the entry of a stage while its folder and the files that it wrote elsewhere exist; or None."""
+        found = self.entry(name)
         if found is None or not self.stage(name).is_dir():
             return None
         files = [self.path / name for name in found.get("files", [])]
         return found if all(file.exists() for file in files) else None
 
     def begin(self, name: str) -> None:
-        """Forget the record of a stage that is about to run, and of those that came after it."""
+        """Remove the entry of a stage that is about to run, and of later ones: they depend on it."""
         names = [record["name"] for record in self.manifest["stages"]]
         if name in names:
             del self.manifest["stages"][names.index(name) :]
             self.save()
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Keep the record of a stage whose folder has just appeared."""
+        """Add the entry of a stage whose folder has just appeared."""
         self.manifest["stages"].append(record)
         self.save()
 
@@ -206,13 +239,13 @@ class RunFolder:
         write_json(self.path / _MANIFEST, self.manifest)
 
     def discard(self, made: Path | None) -> None:
-        """Remove what the run made, with the outermost folder that it ``made``, if any."""
+        """Remove what the run made, up to the outermost folder that it ``made``, if any."""
         for name in (*_OURS, _MANIFEST, _LOCK):
             remove(self.path / name)
         for folder in (self.path, *self.path.parents) if made is not None else ():
             try:
                 folder.rmdir()
-            except OSError:  # something else is in it by now
+            except OSError:  # it holds other files by now
                 return
             if folder == made:
                 return
@@ -241,7 +274,7 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = f"OUT must belong to one process at a time; another one is at work in {path}."
+        message = f"OUT must belong to one process at a time; another one is running in {path}. Wait for it, or name another OUT."
         raise ResumeError(message) from None
 
 
@@ -252,29 +285,27 @@ def _adopt(
     restart: bool,
     advice: str,
 ) -> dict[str, Any]:
-    """Return the manifest to go on with: the one found, or a fresh one."""
+    """Return the manifest to continue with: the one found, or a new one."""
     if (path / _MANIFEST).exists() and not restart:
         found = read_manifest(path)
         if found.get("fingerprint") != fingerprint:
             message = (
                 f"OUT must hold this run; got {path}, which holds another one "
                 f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-                f"Name another OUT, or --restart to start over in this one.{advice}"
+                f"Name another OUT, or use --restart to start over in this one.{advice}"
             )
             raise ResumeError(message)
         return found
     if restart:
         for name in (*_OURS, _MANIFEST):
             remove(path / name)
-    return {"fingerprint": fingerprint, "settings": settings, "stages": []}
+    return {"format": FORMAT, "fingerprint": fingerprint, "settings": settings, "stages": []}
 
 
 def _take_up(
     path: Path, fingerprint: str, settings: dict[str, Any], again: Again
 ) -> dict[str, Any]:
-    """Return a manifest with the stages that are kept alone, once the results of the others are gone."""
-    from scrcl import __version__
-
+    """Remove the results, and return a manifest with only the stages that are kept."""
     found = RunFolder(path, read_manifest(path))
     before = found.manifest.get("settings", {})
     differs = _difference(before, settings, but=again.settings)
@@ -282,8 +313,8 @@ def _take_up(
         differs = _OTHER_VERSION
     if differs:
         message = (
-            f"OUT must hold a run that differs in {', '.join(again.settings)} alone; got {path} ({differs}). "
-            "Name another OUT, or --restart to start over in this one."
+            f"OUT must hold a run that differs only in {', '.join(again.settings)}; got {path} ({differs}). "
+            "Name another OUT, or use --restart to start over in this one."
         )
         raise ResumeError(message)
     kept = []
@@ -291,19 +322,24 @@ def _take_up(
         record = found.finished(name)
         if record is None:
             message = (
-                f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, which has no stage {name}. "
-                "Run it to the end without --from."
+                f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, where {name} is not "
+                "finished. Run it to the end without --from."
             )
             raise ResumeError(message)
         kept.append(record)
-    # Folders of later stages are replaced as they run: without a record they are not finished.
+    # Folders of later stages are replaced as they run: without an entry they are not finished.
     for name in _RESULTS:
         remove(path / name)
-    return {"fingerprint": fingerprint, "settings": settings, "stages": kept}
+    return {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "settings": settings,
+        "stages": kept,
+    }
 
 
 def _difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """Name the first setting that differs, with both values, leaving some out; empty where none does."""
+    """Return the first setting that differs, with both values; ``but`` are not compared. Empty: none does."""
     a, b = _flat(found), _flat(asked)
     for key in sorted(a.keys() | b.keys()):
         if a.get(key) != b.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in but):

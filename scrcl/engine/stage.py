@@ -1,148 +1,200 @@
-"""One resumable stage: a name and a function that fills a folder.
+"""A stage: its settings, checks, estimate, work, record, AnnData keys and part of the report, in one object.
 
-The folder appears whole when the function returns, and the record (seconds, peak memory, bytes read,
-rate, and whatever the function says) goes into ``run.json``. A stage whose folder is there is not run
-again. What a stage leaves elsewhere (the last one: result and report) it names in ``files``.
+``plan``, ``run``, ``predict``, the budget and the report loop over the list in `scrcl.engine.stages` and name no
+stage. So a new stage is one file and one line in that list.
+
+The folder of a stage appears whole when `Stage.run` returns. Its record goes into ``run.json``. A stage whose folder
+is there is not run again.
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from scrcl._atomic import atomic_folder
-from scrcl._interrupt import Interruption
 from scrcl.engine.usage import UsageMeter, give_back_freed
-from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from scrcl._progress import Reporter
-    from scrcl.engine.budget import Budget
-    from scrcl.engine.config import RunConfig
-    from scrcl.engine.run_folder import RunFolder
-    from scrcl.graph.csr import Graph
-    from scrcl.io.matrix import CellMatrix
-    from scrcl.train.ranks import Ranks
+    import dask.array as da
+    import numpy as np
+    import pandas as pd
 
-__all__ = ["CSR", "PARTITION", "Run", "Stage", "run_stage"]
+    from scrcl._contract import Artifact, Estimate, Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.report.page import Section
+    from scrcl.typing import Csr, FloatArray
+
+__all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
 
 _LOG = logging.getLogger(__name__)
 
-CSR = "csr"
-"""Folder of a graph inside the folder of its stage."""
 
-PARTITION = "partition"
-"""Folder of the lists of cells inside that of the stage ``graph``."""
+class Fields(BaseModel):
+    """A part of a record. Frozen and typed."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Record(Fields):
+    """What a stage records in ``run.json``, beside its seconds, memory and bytes read. Frozen and typed.
+
+    Attributes
+    ----------
+    n_cells
+        Cells that the stage went through, for its rate; None where it does not go through cells.
+    files
+        What the stage wrote outside of its folder, relative to OUT. A stage is finished while these exist.
+    notes
+        What the user should know. They are shown as the stage ends, and in the report.
+    """
+
+    n_cells: int | None = None
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A name, and ``fill(run, folder)``, which fills the folder and returns what to record."""
+class AnnDataKeys:
+    """What a stage adds to the result. Rows are the retained cells, in the order of the input.
 
-    name: str
-    fill: Callable[[Run, Path], dict[str, Any]]
-    reads: tuple[str, ...] = ()
-    """Settings that no stage before it reads, with others of which a run may go on from it; none: it may not"""
+    Attributes
+    ----------
+    obs, obsm, obsp, var
+        Columns and matrices by their AnnData keys.
+    uns
+        Entries of ``uns["scrcl"]``.
+    uns_beside
+        Other entries of ``uns``.
+    n_pairs
+        Stored values of all matrices in ``obsp``, for the room that they need.
+    """
+
+    obs: Mapping[str, pd.Categorical | FloatArray] = field(default_factory=dict)
+    obsm: Mapping[str, FloatArray] = field(default_factory=dict)
+    obsp: Mapping[str, Csr | da.Array] = field(default_factory=dict)
+    var: Mapping[str, np.ndarray] = field(default_factory=dict)
+    uns: Mapping[str, Any] = field(default_factory=dict)
+    uns_beside: Mapping[str, Any] = field(default_factory=dict)
+    n_pairs: int = 0
 
 
-def _alone() -> Ranks:
-    from scrcl.train.ranks import Ranks
+class Stage(ABC, Generic[RecordT]):
+    """One resumable stage. Only `run` and `estimate` are required.
 
-    return Ranks.alone()
+    Attributes
+    ----------
+    name
+        Name of the stage and of its folder.
+    record
+        Type of its record.
+    takes, gives
+        Artifacts that it reads and writes. A reader gets the one of the last finished stage that gives it.
+    redo_settings
+        Settings that no earlier stage reads. A finished run can be redone from this stage with other values of
+        them (``--from``). Empty: it cannot.
+    owned_obs
+        Patterns of the columns of ``obs`` that are the stage's own. Those of an earlier run never outlive a later one.
+    advice
+        What a user can lower when the stage does not fit into memory.
+    is_cheap
+        Whether losing the work of the stage costs little. A new OUT with nothing else is removed after an error.
+    joins_ranks
+        Whether other ranks join the stage (`join`).
+    """
 
+    name: ClassVar[str]
+    record: type[RecordT]
+    takes: ClassVar[tuple[Artifact[Any], ...]] = ()
+    gives: ClassVar[tuple[Artifact[Any], ...]] = ()
+    redo_settings: ClassVar[tuple[str, ...]] = ()
+    owned_obs: ClassVar[tuple[str, ...]] = ()
+    advice: ClassVar[str] = ""
+    is_cheap: ClassVar[bool] = False
+    joins_ranks: ClassVar[bool] = False
 
-@dataclass
-class Run:
-    """What every stage is given."""
-
-    config: RunConfig
-    folder: RunFolder
-    budget: Budget
-    reporter: Reporter
-    open_matrix: Callable[[Path], CellMatrix]
-    """Opens the input; what cannot be streamed by rows is rewritten under the path given, once."""
-    client: Any = None
-    """A ``distributed.Client`` whose workers map the blocks of X; threads of this process without."""
-    ranks: Ranks = field(default_factory=_alone)
-    """The processes that train together."""
-    interruption: Interruption = field(default_factory=Interruption)
-    """Asked before each stage and at each training step whether to stop."""
-
-    @cached_property
-    def matrix(self) -> CellMatrix:
-        """The input, for the stages after ``read``."""
-        return self.open_matrix(self.stage("read"))
-
-    def stage(self, name: str) -> Path:
-        """Folder of a finished stage."""
-        return self.folder.stage(name)
-
-    def array(self, stage: str, name: str) -> Any:
-        """Array that a finished stage wrote, as a read-only memory map.
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse what can be seen from the header of the input and the settings.
 
         Raises
         ------
-        StoreError
-            It is missing or damaged.
+        InputError
+            A setting cannot be met.
         """
-        folder = self.stage(stage)
-        try:
-            return np.load(folder / f"{name}.npy", mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            message = (
-                f"{folder} must hold {name}.npy whole; got {type(error).__name__}: {error}. "
-                "Delete that folder and run the same command again."
-            )
-            raise StoreError(message) from error
 
-    def graph(self, name: str) -> Graph:
-        """Graph that the stage ``graph`` or ``genes`` built; its edges stay on disk."""
-        from scrcl.graph.csr import Graph
+    @abstractmethod
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the memory, disk, bytes and time that the stage takes."""
 
-        return Graph.load(self.stage(name) / CSR)
+    @abstractmethod
+    def run(self, context: Context, folder: Path) -> RecordT:
+        """Do the work: fill ``folder``, and return the record."""
 
-    def record(self, name: str) -> dict[str, Any]:
-        """Record of a finished stage."""
-        record = self.folder.finished(name)
-        assert record is not None, f"stage {name} has not run"
-        return record
+    def join(self, context: Context) -> None:
+        """Work on a rank that writes nothing, together with `run` on rank 0."""
 
-    def count(self, name: str, total: int | None, unit: str = "cells") -> Callable[[int], None]:
-        """Announce a countable piece of work; returns what to call as it advances."""
-        self.reporter.stage_started(name, total, unit)
-        return self.reporter.advance
+    def headline(self, record: RecordT) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return what the top of ``run.json`` repeats of the record, as JSON values."""
+        return {}
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:  # noqa: ARG002
+        """Return what the stage adds to the result."""
+        return AnnDataKeys()
+
+    def section(self, run: OpenRun) -> Section | None:  # noqa: ARG002
+        """Return the stage's part of the report."""
+        return None
+
+    def for_new_cells(self, run: OpenRun) -> Stage[Any] | None:  # noqa: ARG002
+        """Return the stage that does the same for new cells, which are compared with a finished run.
+
+        Raises
+        ------
+        InputError
+            New cells cannot be compared with such a run.
+        """
+        return None
 
 
-def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
-    """Run a stage, or find it finished; returns its record."""
-    done = run.folder.finished(stage.name)
+def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
+    """Run a stage, or skip it where it is finished. Returns its entry in ``run.json``."""
+    folder, reporter = context.folder, context.reporter
+    done = folder.finished(stage.name)
     if done is not None:
-        run.reporter.stage_finished(stage.name, done["seconds"], resumed=True)
+        reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
-    run.interruption.check()
+    context.interruption.check()
     _LOG.info("stage %s", stage.name)
-    run.folder.begin(stage.name)
-    run.reporter.stage_started(stage.name, None, "cells")
+    folder.begin(stage.name)
+    reporter.stage_started(stage.name, None, "cells")
     give_back_freed()
-    with UsageMeter() as meter, atomic_folder(run.folder.stage(stage.name)) as partial:
-        said = stage.fill(run, partial)
+    with UsageMeter() as meter, atomic_folder(folder.stage(stage.name)) as partial:
+        record = stage.run(context, partial)
     usage = meter.usage
-    n_cells = said.get("n_cells")
-    record = {
+    n_cells = record.n_cells
+    entry = {
         "name": stage.name,
         "seconds": round(usage.seconds, 4),
         "peak_rss_bytes": usage.peak_rss_bytes,
         "bytes_read": usage.bytes_read,
         "cells_per_s": None if n_cells is None else round(n_cells / max(usage.seconds, 1e-9), 1),
-        **said,
+        **record.model_dump(mode="json"),
     }
-    run.folder.finish(record)
-    run.reporter.stage_finished(stage.name, usage.seconds, resumed=False)
-    return record
+    folder.finish(entry)
+    for note in record.notes:
+        reporter.note(note)
+    reporter.stage_finished(stage.name, usage.seconds, resumed=False)
+    return entry

@@ -11,12 +11,12 @@ from tests.cells import FAST_SETTINGS, make_cells
 def finished(tmp_path_factory):
     """Output folder of a finished run on 240 cells."""
     from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import run_pipeline
+    from scrcl.engine.run import run_files
 
     folder = tmp_path_factory.mktemp("atlas")
     make_cells().write_h5ad(folder / "atlas.h5ad")
     config = load_config(settings=[*FAST_SETTINGS, "n_clusters=4", "device=cpu"])
-    return run_pipeline([folder / "atlas.h5ad"], folder / "run", config).out
+    return run_files([folder / "atlas.h5ad"], folder / "run", config).out
 
 
 @pytest.fixture

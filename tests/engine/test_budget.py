@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.needs import stage_needs
-from scrcl.engine.pipeline import STAGES
+from scrcl.engine.run import STAGES
 from scrcl.engine.shape import BLOCK_ANCHORS, READ_BATCHES, Shape
 from scrcl.errors import BudgetError
 from scrcl.train.pairs import CPU_BLOCK_ROWS

@@ -14,7 +14,7 @@ from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_matrix
+from scrcl.engine.run import run_matrix
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.io.labels import CellLabels

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.errors import InputError
 from scrcl.graph.csr import Graph, connectivities
 from scrcl.prep.feature_store import FeatureStore
@@ -16,7 +16,7 @@ from tests.reference_graph import adjacency, gene_distances
 def genes_of(cells, out, until="genes", **overrides):
     """Run up to the gene graph; returns its adjacency and the record of its stage."""
     config = load_config(overrides={**FAST, "device": "cpu", **overrides})
-    run_pipeline([cells], out, config, until=until)
+    run_files([cells], out, config, until=until)
     stages = json.loads((out / "run.json").read_text())["stages"]
     record = next(stage for stage in stages if stage["name"] == "genes")
     return connectivities(Graph.load(out / "stages" / "genes" / "csr")).toarray(), record

@@ -8,7 +8,7 @@ import torch
 
 from scrcl.engine.evaluate import score
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from tests.cells import FAST, make_cells
 
 pytestmark = [
@@ -24,6 +24,6 @@ def test_a_run_on_the_gpu_finds_the_clusters_of_the_cpu(tmp_path, batch_cells):
     found = {}
     for device in ("cpu", "cuda"):
         config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": device})
-        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / device, config)
+        run_files([tmp_path / "cells.h5ad"], tmp_path / device, config)
         found[device] = np.load(tmp_path / device / "stages" / "cluster" / "labels.npy")
     assert score(found["cpu"], found["cuda"])["ari"] > 0.95

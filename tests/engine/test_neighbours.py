@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_matrix, run_pipeline
+from scrcl.engine.run import run_matrix, run_files
 from scrcl.engine.plan import plan_run
 from scrcl.errors import InputError, ResumeError
 from scrcl.graph.csr import Graph
@@ -92,7 +92,7 @@ def test_the_column_sample_tells_joined_inputs_apart(tmp_path):
             overrides={**FAST, "n_clusters": 4, "device": "cpu", "spatial": True, "sample_key": key}
         )
         heard = Heard()
-        run_pipeline(paths, tmp_path / f"out-{key}", config, until="graph", reporter=heard)
+        run_files(paths, tmp_path / f"out-{key}", config, until="graph", reporter=heard)
         ids = np.load(tmp_path / f"out-{key}" / "stages" / "graph" / "ids.npy")
         apart = ((ids < 120) == (np.arange(240)[:, None] < 120)).all()
         assert apart == (key is not None)
@@ -141,7 +141,7 @@ def test_coordinates_may_be_a_table_on_disk_and_in_memory(tmp_path):
     for path in (tmp_path / "cells.h5ad", write_zarr(adata, tmp_path / "cells.zarr", 3)):
         config = load_config(overrides={**FAST, "device": "cpu", "spatial": True})
         out = tmp_path / f"out-{path.suffix}"
-        run_pipeline([path], out, config, until="graph")
+        run_files([path], out, config, until="graph")
         assert np.array_equal(np.load(out / "stages" / "graph" / "ids.npy"), expected)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import scrcl
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.engine.predict.assign import assign, likeness
 from scrcl.engine.predict.atlas import open_atlas
 from scrcl.engine.predict.budget import prediction_needs
@@ -41,7 +41,7 @@ def run_atlas(folder, adata=None, **settings):
         key: {**QUICK.get(key, {}), **value} if isinstance(value, dict) else value
         for key, value in {**QUICK, **settings}.items()
     }
-    return run_pipeline([folder / "atlas.h5ad"], folder / "run", load_config(overrides=merged)).out
+    return run_files([folder / "atlas.h5ad"], folder / "run", load_config(overrides=merged)).out
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_the_layer_is_that_of_the_run_where_no_other_is_named(tmp_path):
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
     atlas_cells().write_h5ad(tmp_path / "atlas.h5ad")
     config = load_config(overrides=QUICK)
-    out = run_pipeline([tmp_path / "atlas.h5ad"], tmp_path / "run", config, until="train").out
+    out = run_files([tmp_path / "atlas.h5ad"], tmp_path / "run", config, until="train").out
     with pytest.raises(StoreError, match="no finished stage embed"):
         predicted(out, new_cells(), tmp_path)
     with pytest.raises(StoreError, match="must be the output folder of `scrcl run`"):
@@ -283,7 +283,7 @@ def test_what_new_cells_go_by_is_asked_for_and_can_be_made_again(tmp_path, lost,
         predicted(run, new_cells(), tmp_path, restart=True)
     shutil.rmtree(run / "stages" / again)
     config = load_config(overrides=QUICK)
-    run_pipeline([tmp_path / "atlas.h5ad"], run, config)
+    run_files([tmp_path / "atlas.h5ad"], run, config)
     assert_equal(predicted(run, new_cells(), tmp_path, restart=True), plain)
 
 

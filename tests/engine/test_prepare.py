@@ -17,7 +17,8 @@ from scipy import sparse
 
 from scrcl.engine.convert import convert
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
+from scrcl.engine.run import run_files, run_matrix
+from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import open_input
 from scrcl.prep.stats import MatrixStats
@@ -31,7 +32,7 @@ def prepared(inputs, out, **overrides):
     """Run up to the components; returns their arrays, those that there are."""
     how = {name: overrides.pop(name) for name in ("client",) if name in overrides}
     config = load_config(overrides={**FAST, "device": "cpu", **overrides})
-    run_pipeline(inputs, out, config, until="reduce", **how)
+    run_files(inputs, out, config, until="reduce", **how)
     files = {name: out / "stages" / f"{name}.npy" for name in PREPARED}
     return {name: np.load(file) for name, file in files.items() if file.exists()}
 
@@ -168,17 +169,17 @@ def test_many_genes_and_half_precision_give_nearly_the_same_components(cells, tm
 
 def test_a_run_that_ended_early_goes_on(cells, tmp_path, config):
     out = tmp_path / "out"
-    early = run_pipeline([cells], out, config, until="reduce")
+    early = run_files([cells], out, config, until="reduce")
     assert [s["name"] for s in early.stages] == ["read", "stats", "features", "reduce"]
     assert early.result_path is None
     assert not (out / "report.html").exists()
-    done = run_pipeline([cells], out, config)
+    done = run_files([cells], out, config)
     manifest = json.loads((out / "run.json").read_text())
     assert [s["name"] for s in manifest["stages"]] == [stage.name for stage in STAGES]
     assert manifest["stages"][:4] == early.stages
     assert done.result_path.exists()
     with pytest.raises(InputError, match="until must name a stage; got 'nowhere'"):
-        run_pipeline([cells], out, config, until="nowhere")
+        run_files([cells], out, config, until="nowhere")
 
 
 def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
@@ -269,11 +270,11 @@ def test_a_damaged_sample_is_named_and_finished_stages_are_kept(cells, tmp_path)
 def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
     cells, tmp_path, small_disk, resize, config
 ):
-    expected = run_pipeline([cells], tmp_path / "whole", config)
+    expected = run_files([cells], tmp_path / "whole", config)
     out, size_kb, stopped_at, said = small_disk / "out", 64, set(), set()
     while size_kb < 10**5:
         try:
-            result = run_pipeline([cells], out, config)
+            result = run_files([cells], out, config)
             break
         except StoreError as error:
             said.add(re.sub(r".* must have room", "", str(error))[:12])

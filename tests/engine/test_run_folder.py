@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from scrcl.engine.run_folder import RunFolder, fingerprint_of, read_manifest
+from scrcl.engine.folder import RunFolder, fingerprint_of, read_manifest
 from scrcl.errors import InputError, ResumeError, StoreError
 
 
@@ -106,7 +106,7 @@ def test_bad_input_on_resume_keeps_what_was_finished(tmp_path):
 def test_two_processes_cannot_work_in_one_folder(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from scrcl.engine.run_folder import RunFolder\n"
+        "from scrcl.engine.folder import RunFolder\n"
         "from scrcl.errors import ResumeError\n"
         "try:\n"
         "    with RunFolder.claim(Path(sys.argv[1]), 'f', {}): pass\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import run_pipeline
+from scrcl.engine.run import run_files
 from scrcl.errors import StoreError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import Partition
@@ -25,13 +25,13 @@ def run_with(cells, out, *changes, order=None):
     config = load_config(
         settings=[*SETTINGS, "n_clusters=4", "device=cpu", "train.batch_cells=60", *changes]
     )
-    run_pipeline([cells], out, config, until="graph")
+    run_files([cells], out, config, until="graph")
     kept = out / "stages" / "graph" / "partition"
     shutil.rmtree(kept, ignore_errors=True)
     if order is not None:
         starts = np.array([0, 100, 240])
         Partition(np.zeros((2, 12), np.float32), np.array([0, 2]), order, starts).save(kept)
-    run_pipeline([cells], out, config, until="embed")
+    run_files([cells], out, config, until="embed")
     return trained(out)
 
 

@@ -17,7 +17,7 @@ import torch
 from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl.engine.config import RunConfig
-from scrcl.engine.pipeline import run_matrix
+from scrcl.engine.run import run_matrix
 from scrcl.errors import InputError
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["LEAST_SHARE", "SharedGenes", "shared_genes"]
+__all__ = ["SharedGenes", "missing_note", "shared_genes"]
 
-LEAST_SHARE = 0.5
-"""Of the genes that a run selected, the share that new cells must have."""
+_LEAST_SHARE = 0.5
+"""Share of the run's selected genes that new cells must have."""
 
-_NAMED = 20
+_MOST_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class SharedGenes:
     Attributes
     ----------
     matrix
-        The new cells, with the run's genes alone (selected or not), in the run's order: whatever else was
-        measured is no part of a cell's total.
+        The new cells with only the genes of the run (selected or not), in the run's order. Other genes do not count
+        in a cell's total.
     chosen
         ndarray of int, ascending: its columns that the run selected.
     present
-        ndarray of bool, shape (n_selected,): which of the run's selected genes these are.
+        ndarray of bool, shape (n_selected,): which of the run's selected genes the new cells have.
     missing
-        Names of the first of those that are not there.
+        Names of the first genes that they lack.
     """
 
     matrix: CellMatrix
@@ -57,7 +57,7 @@ class SharedGenes:
 
 
 def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> SharedGenes:
-    """Match the genes of ``matrix`` with those of a run; names that repeat stand for their first.
+    """Match the genes of ``matrix`` with those of a run. Of repeated names the first counts.
 
     Parameters
     ----------
@@ -78,11 +78,10 @@ def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> Sha
     known = where >= 0
     columns, present = where[known], known[selected]
     absent = genes[selected[~present]]
-    if present.sum() < LEAST_SHARE * len(selected):
+    if present.sum() < _LEAST_SHARE * len(selected):
         message = (
-            f"genes of the new cells must be those of the run, at least half of its {len(selected):,} "
-            f"selected ones; got {present.sum():,}. It has {absent[0]!r} among them, the new cells "
-            f"{names[0]!r}: rename the genes of the new cells."
+            f"genes of the new cells must include at least half of the run's {len(selected):,} selected genes; got "
+            f"{present.sum():,}. The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names."
         )
         raise InputError(message)
     same = replace(
@@ -92,4 +91,13 @@ def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> Sha
         rows=lambda block_rows: with_columns(matrix.rows(block_rows), columns),
     )
     chosen = (np.cumsum(known) - 1)[selected[present]]
-    return SharedGenes(same, chosen, present, [str(name) for name in absent[:_NAMED]])
+    return SharedGenes(same, chosen, present, [str(name) for name in absent[:_MOST_NAMES]])
+
+
+def missing_note(shared: SharedGenes) -> str:
+    """Return which of the selected genes the new cells lack, as a sentence."""
+    names = ", ".join(shared.missing[:3]) + (", ..." if shared.n_missing > 3 else "")
+    return (
+        f"{shared.n_missing:,} of the run's {len(shared.present):,} selected genes "
+        f"({shared.share_missing:.0%}) are not in the new cells ({names}). The other genes are used to fill the gap."
+    )

@@ -1,0 +1,90 @@
+"""What finished stages left in an output folder: artifacts and records, by type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scrcl.errors import ScrclError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scrcl._contract import Artifact
+    from scrcl.engine.folder import RunFolder
+    from scrcl.engine.stage import RecordT, Stage
+
+__all__ = ["Outputs"]
+
+T = TypeVar("T")
+
+
+class Outputs:
+    """Artifacts and records of the finished stages of a run.
+
+    Parameters
+    ----------
+    folder
+        Output folder.
+    stages
+        Stages of the run, in order.
+    """
+
+    def __init__(self, folder: RunFolder, stages: Sequence[Stage[Any]]) -> None:
+        self.folder = folder
+        self.stages = tuple(stages)
+
+    def has(self, artifact: Artifact[Any]) -> bool:
+        """Return whether a finished stage gives ``artifact``."""
+        return self._giver(artifact) is not None
+
+    def open(self, artifact: Artifact[T]) -> T:
+        """Return what the last finished stage that gives ``artifact`` wrote. Large arrays are memory maps.
+
+        Raises
+        ------
+        StoreError
+            It is missing or damaged; the message names the folder and what to do.
+        """
+        folder = self._giver(artifact)
+        if folder is None:
+            names = [stage.name for stage in self.stages if artifact in stage.gives]
+            message = (
+                f"OUT must hold the {artifact.name}; got {self.folder.path}, where no finished stage has them "
+                f"(they come from {' or '.join(names) or 'no stage of this run'}). "
+                "Repeat the command that made it, to the end."
+            )
+            raise StoreError(message)
+        try:
+            return artifact.load(folder)
+        except ScrclError:
+            raise
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            message = (
+                f"{folder} must hold the {artifact.name}; got {type(error).__name__}: {error}. "
+                "Delete that folder and run the same command again."
+            )
+            raise StoreError(message) from error
+
+    def record(self, stage: type[Stage[RecordT]]) -> RecordT:
+        """Return the record of a finished stage, also where its folder was deleted since.
+
+        Raises
+        ------
+        StoreError
+            The stage is not finished.
+        """
+        entry = self.folder.entry(stage.name)
+        if entry is None:
+            message = (
+                f"OUT must hold a run with the stage {stage.name} finished; got {self.folder.path}. "
+                "Repeat the command that made it, to the end."
+            )
+            raise StoreError(message)
+        return stage.record.model_validate(entry)
+
+    def _giver(self, artifact: Artifact[Any]) -> Path | None:
+        for stage in reversed(self.stages):
+            if artifact in stage.gives and self.folder.finished(stage.name) is not None:
+                return self.folder.stage(stage.name)
+        return None

@@ -1,0 +1,183 @@
+"""A prediction: new cells compared with a finished run. OUT2 is a folder like that of a run.
+
+Its stages are the `Stage.for_new_cells` of the run's stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from scrcl import __version__
+from scrcl._interrupt import Interruption
+from scrcl._progress import Silent
+from scrcl.engine.budget import plan_budget
+from scrcl.engine.config import RunConfig
+from scrcl.engine.context import Context, Workers
+from scrcl.engine.covariates import Covariates
+from scrcl.engine.device import resolve_device
+from scrcl.engine.folder import RunFolder, fingerprint_of, fingerprint_of_array, keep_apart
+from scrcl.engine.open_run import OpenRun, open_run, saved_config
+from scrcl.engine.run import RunResult, run_stages, write_settings
+from scrcl.engine.shape import shape_of
+from scrcl.errors import InputError
+from scrcl.prep.artifacts import SELECTED_GENES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from scrcl._progress import Reporter
+    from scrcl.engine.stage import Stage
+    from scrcl.io.matrix import CellMatrix
+
+__all__ = ["GIVEN", "new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
+
+GIVEN = ("device", "format", "join", "keep_x", "layer", "memory")
+"""Settings that a prediction may have of its own."""
+
+_OWN = ("device", "format", "keep_x", "memory")
+"""Those that fall back to their defaults, not to the values of the run."""
+
+
+def new_cell_stages(run: OpenRun) -> tuple[Stage[Any], ...]:
+    """Return the stages of a prediction from ``run``.
+
+    Raises
+    ------
+    InputError
+        New cells cannot be compared with such a run.
+    """
+    twins = [stage.for_new_cells(run) for stage in run.stages]
+    return tuple(stage for stage in twins if stage is not None)
+
+
+def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
+    """Open a finished run with the settings that a prediction from it will have.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run.
+    given
+        Settings of the prediction (`GIVEN`). ``layer`` and ``join`` are those of the run where not given; the layer
+        "X" is X.
+
+    Raises
+    ------
+    StoreError
+        ``out`` holds no finished run, or files that a prediction needs are missing.
+    InputError
+        A setting breaks its rule, or new cells cannot be compared with such a run.
+    """
+    unknown = sorted(given.keys() - set(GIVEN))
+    if unknown:
+        message = (
+            f"a prediction must be given only {', '.join(GIVEN)}; got {unknown[0]!r}. Leave it out."
+        )
+        raise InputError(message)
+    opened = open_run(out)
+    defaults = {name: RunConfig.model_fields[name].default for name in _OWN}
+    asked = {**given, "layer": None} if given.get("layer") == "X" else given
+    run = OpenRun(
+        opened.folder, opened.stages, saved_config(opened.folder, **{**defaults, **asked})
+    )
+    for stage in run.stages:
+        if stage.for_new_cells(run) is not None:
+            for artifact in stage.gives:
+                run.open(artifact)
+    return run
+
+
+def predict_files(
+    run: OpenRun,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+) -> RunResult:
+    """Predict the cells of files; see `predict_matrix`."""
+    from scrcl.io.open import open_input
+
+    def open_matrix(scratch: Path | None) -> CellMatrix:
+        config = run.config
+        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
+
+    return predict_matrix(run, open_matrix, out, reporter=reporter, restart=restart)
+
+
+def predict_matrix(
+    run: OpenRun,
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    *,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+) -> RunResult:
+    """Find embedding, cluster and confidence of new cells from a finished run.
+
+    Parameters
+    ----------
+    run
+        The run (`run_for_prediction`). Nothing in its folder is written.
+    open_matrix
+        Opens the new cells. Given a folder, it may rewrite a layout there that cannot be streamed by rows.
+    out
+        Output folder. An interrupted prediction of the same cells and run continues there.
+    restart
+        Start over where ``out`` holds another run or prediction.
+
+    Raises
+    ------
+    ScrclError
+        Bad input, a folder of another run, genes that do not match, or too little memory.
+    """
+    from scrcl.train.ranks import Ranks
+
+    header, config, stages = open_matrix(None), run.config, new_cell_stages(run)
+    keep_apart(header.identity, out)
+    _keep_apart(run.path, out)
+    resolve_device(config.device)
+    for stage in stages:
+        stage.check(header, config)
+    shape = replace(shape_of(header, config), n_genes=len(run.open(SELECTED_GENES)))
+    budget = plan_budget(config.memory, stages, shape, config)
+    settings = {
+        "atlas": run.fingerprint,
+        "learned": _what_was_learned(run),
+        "input": header.identity,
+        **config.fingerprinted(),
+    }
+    fingerprint = fingerprint_of(__version__, "predict", settings)
+    cheap = [stage.name for stage in stages if stage.is_cheap]
+    with RunFolder.claim(out, fingerprint, settings, restart=restart, cheap=cheap) as folder:
+        folder.manifest["predicted_from"] = str(run.path.resolve())
+        write_settings(folder, config)
+        context = Context(
+            folder,
+            stages,
+            config,
+            budget=budget,
+            covariates=Covariates(),
+            open_matrix=open_matrix,
+            workers=Workers(reporter or Silent(), Ranks.alone(), Interruption()),
+        )
+        return run_stages(context)
+
+
+def _what_was_learned(run: OpenRun) -> str:
+    """Return a hash of the cluster means: the same run on another device has others."""
+    from scrcl.engine.stages.cluster import MICRO_MEANS
+
+    return fingerprint_of_array(run.open(MICRO_MEANS))
+
+
+def _keep_apart(run: Path, out: Path) -> None:
+    there, here = run.resolve(), out.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        message = (
+            f"the folder of the prediction must be apart from that of the run; got {out} and {run}. "
+            "Name another one by -o."
+        )
+        raise InputError(message)

@@ -1,1 +1,0 @@
-"""New cells among those of a finished run: its genes, components, encoders and clusters, none of them changed."""

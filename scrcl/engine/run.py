@@ -1,0 +1,304 @@
+"""A run: its checks, its output folder, and the loop over its stages.
+
+Everything that the header of the input can show is checked before the output folder is touched. Then each stage runs,
+or is found finished. No stage is named here: the list is `scrcl.engine.stages.STAGES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from scrcl import __version__
+from scrcl._atomic import atomic_path
+from scrcl._progress import Silent
+from scrcl.engine.budget import plan_budget
+from scrcl.engine.context import Context, Workers
+from scrcl.engine.covariates import Covariates, read_covariates
+from scrcl.engine.device import resolve_device, versions
+from scrcl.engine.folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
+from scrcl.engine.shape import shape_of
+from scrcl.engine.stage import run_stage
+from scrcl.engine.stages import STAGES
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from scrcl._interrupt import Interruption
+    from scrcl._progress import Reporter
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.stage import Stage
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.train.ranks import Ranks
+
+__all__ = [
+    "RunOptions",
+    "RunResult",
+    "run_files",
+    "run_matrix",
+    "run_stages",
+    "stages_until",
+    "write_settings",
+]
+
+
+class RunOptions(TypedDict, total=False):
+    """How a run goes. Nothing here changes its result.
+
+    Attributes
+    ----------
+    reporter
+        Receives progress; nothing is reported where it is left out.
+    restart
+        Start over where the output folder holds a run.
+    start
+        A stage such as ``cluster`` or ``report``: redo it and later stages of the run in the output folder, with new
+        settings of theirs. The trained model is kept.
+    until
+        Last stage to run. The same call without it continues.
+    client
+        A ``distributed.Client`` whose workers read the input; they must see its files and the output folder.
+    ranks
+        The processes that train together. All call alike and see the output folder: rank 0 runs every stage, the
+        others wait for the stage ``train``, join it, and return.
+    interruption
+        Asks the run to stop. It ends as soon as it can, and the same call continues.
+    stages
+        What to run, in order.
+    """
+
+    reporter: Reporter | None
+    restart: bool
+    start: str | None
+    until: str | None
+    client: Any
+    ranks: Ranks | None
+    interruption: Interruption | None
+    stages: Sequence[Stage[Any]]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run left its results.
+
+    Attributes
+    ----------
+    out
+        Output folder. `scrcl.open_run` reads it.
+    stages
+        Entries of ``run.json``; none on ranks that only train.
+    result_path, report_path
+        None where the run was asked to end before them.
+    clusters
+        Name, cells, share and markers of each cluster, as in ``run.json``; empty before there are clusters.
+    """
+
+    out: Path
+    stages: list[dict[str, Any]]
+    result_path: Path | None = None
+    report_path: Path | None = None
+    clusters: Sequence[Mapping[str, Any]] = ()
+
+
+def run_files(
+    inputs: Sequence[Path], out: Path, config: RunConfig, **options: Unpack[RunOptions]
+) -> RunResult:
+    """Cluster the cells of files; see `run_matrix`."""
+    from scrcl.io.open import open_input
+
+    def open_matrix(scratch: Path | None) -> CellMatrix:
+        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
+
+    return run_matrix(open_matrix, out, config, **options)
+
+
+def run_matrix(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    **options: Unpack[RunOptions],
+) -> RunResult:
+    """Run every stage that is not finished yet in ``out``.
+
+    Parameters
+    ----------
+    open_matrix
+        Opens the input. Given a folder, it may rewrite a layout there that cannot be streamed by rows.
+    out
+        Output folder. An interrupted run of the same input and settings is resumed there.
+    options
+        See `RunOptions`.
+
+    Raises
+    ------
+    ScrclError
+        Bad input or settings, a folder of another run, too little memory, or training that diverged.
+    Interrupted
+        It was asked to stop.
+    """
+    from scrcl._interrupt import Interrupted, Interruption
+    from scrcl.train.ranks import Ranks
+
+    workers = Workers(
+        options.get("reporter") or Silent(),
+        options.get("ranks") or Ranks.alone(),
+        options.get("interruption") or Interruption(),
+        options.get("client"),
+    )
+    ranks, stages = workers.ranks, options.get("stages", STAGES)
+    if not ranks.is_first:
+        try:
+            if ranks.called():
+                _join(open_matrix, out, config, stages, workers)
+        except Interrupted as stopped:
+            workers.interruption.ask(stopped.number)
+            raise
+        return RunResult(out, [])
+    restart = options.get("restart", False)
+    again = _again(stages, options.get("start"), restart=restart)
+    with ranks.leading():
+        wanted = stages_until(stages, options.get("until"))
+        return _lead(open_matrix, out, config, wanted, workers, restart=restart, again=again)
+
+
+def _lead(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    stages: Sequence[Stage[Any]],
+    workers: Workers,
+    *,
+    restart: bool,
+    again: Again | None,
+) -> RunResult:
+    """Check, claim the folder, and run the stages."""
+    header = open_matrix(None)
+    for stage in stages:
+        stage.check(header, config)
+    keep_apart(header.identity, out)
+    resolve_device(config.device, workers.ranks.local)
+    covariates = read_covariates(header, config)
+    shape = shape_of(header, config, n_batches=covariates.n_batches)
+    budget = plan_budget(config.memory, stages, shape, config)
+    settings = {"input": header.identity, **config.fingerprinted(), **covariates.fingerprints()}
+    with RunFolder.claim(
+        out,
+        fingerprint_of(__version__, settings),
+        settings,
+        restart=restart,
+        again=again,
+        advice=_advice(stages),
+        cheap=[stage.name for stage in stages if stage.is_cheap],
+    ) as folder:
+        write_settings(folder, config)
+        context = Context(
+            folder,
+            stages,
+            config,
+            budget=budget,
+            covariates=covariates,
+            open_matrix=open_matrix,
+            workers=workers,
+        )
+        return run_stages(context)
+
+
+def _join(
+    open_matrix: Callable[[Path | None], CellMatrix],
+    out: Path,
+    config: RunConfig,
+    stages: Sequence[Stage[Any]],
+    workers: Workers,
+) -> None:
+    """Work with rank 0, which has made the inputs, holds the folder, and writes what comes of it."""
+    shared = [stage for stage in stages if stage.joins_ranks]
+    shape = shape_of(open_matrix(None), config)
+    context = Context(
+        RunFolder(out, read_manifest(out)),
+        stages,
+        config,
+        budget=plan_budget(config.memory, shared, shape, config),
+        covariates=Covariates(),
+        open_matrix=open_matrix,
+        workers=Workers(Silent(), workers.ranks, workers.interruption),
+    )
+    for stage in shared:
+        stage.join(context)
+
+
+def run_stages(context: Context) -> RunResult:
+    """Run the stages of a context, and write into the manifest what they took in all."""
+    entries = [run_stage(stage, context) for stage in context.stages]
+    folder = context.folder
+    for stage in context.stages:
+        folder.manifest |= stage.headline(context.record(type(stage)))
+    folder.manifest |= {
+        "seconds": round(sum(entry["seconds"] for entry in entries), 3),
+        "peak_rss_bytes": max(entry["peak_rss_bytes"] for entry in entries),
+    }
+    folder.save()
+    files = {name for entry in entries for name in entry["files"]}
+    result = next((name for name in sorted(files) if name.startswith("result.")), None)
+    return RunResult(
+        out=folder.path,
+        stages=entries,
+        result_path=None if result is None else folder.path / result,
+        report_path=folder.path / "report.html" if "report.html" in files else None,
+        clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
+    )
+
+
+def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[Stage[Any]]:
+    """Return the stages up to the one named; all where None.
+
+    Raises
+    ------
+    InputError
+        No stage has that name.
+    """
+    names = [stage.name for stage in stages]
+    if until is None:
+        return stages
+    if until not in names:
+        message = f"until must name a stage; got {until!r}. There are: {', '.join(names)}."
+        raise InputError(message)
+    return stages[: names.index(until) + 1]
+
+
+def write_settings(folder: RunFolder, config: RunConfig) -> None:
+    """Write the manifest, which makes the folder ours, and then the settings."""
+    folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
+    folder.save()
+    with atomic_path(folder.path / "config.toml") as partial:
+        partial.write_text(config.to_toml(), encoding="utf-8")
+
+
+def _again(stages: Sequence[Stage[Any]], start: str | None, *, restart: bool) -> Again | None:
+    """Return what is kept of a run that is redone from the stage named; None where none is."""
+    if start is None:
+        return None
+    if restart:
+        message = "from must go without restart, which keeps nothing; got both. Leave one out."
+        raise InputError(message)
+    names, ready = [stage.name for stage in stages], _redoable(stages)
+    if start not in ready:
+        message = f"from must be {' or '.join(ready)}; got {start!r}. Use --restart to redo earlier stages."
+        raise InputError(message)
+    first = names.index(start)
+    changed = tuple(name for stage in stages[first:] for name in stage.redo_settings)
+    return Again(tuple(names[:first]), changed)
+
+
+def _redoable(stages: Sequence[Stage[Any]]) -> list[str]:
+    return [stage.name for stage in stages if stage.redo_settings]
+
+
+def _advice(stages: Sequence[Stage[Any]]) -> str:
+    ready = _redoable(stages)
+    if not ready:
+        return ""
+    return f" If only settings of {' or '.join(ready)} differ, use --from {ready[0]}: the trained model is kept."

@@ -1,0 +1,422 @@
+"""Stage ``cluster``: the clusters of the cells, their tree, confidence and mixing of batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.cluster.artifacts import CLUSTER_TREE, CONFIDENCE, LABELS
+from scrcl.cluster.confidence import UNSURE
+from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.memory import (
+    ANNOTATION_BYTES,
+    LIBRARIES_BYTES,
+    MORE_NEIGHBORS,
+    TREE_BYTES,
+    dense_block_rows,
+)
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.errors import InputError
+from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
+from scrcl.io.arrays import stored_array
+from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl._contract import Artifact, Shape
+    from scrcl.cluster.count import Counted
+    from scrcl.cluster.find import Clusters
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.cluster_new_cells import NewClusterStage
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import Csr, FloatArray, IntArray
+
+__all__ = [
+    "CLUSTER_MEANS",
+    "CONFIDENCE",
+    "LABELS",
+    "MICRO_LABELS",
+    "MICRO_MEANS",
+    "ClusterRecord",
+    "ClusterStage",
+    "categorical",
+]
+
+MICRO_MEANS: Artifact[Any] = stored_array("means of the micro-clusters", "centres.npy")
+MICRO_LABELS: Artifact[Any] = stored_array("clusters of the micro-clusters", "owners.npy")
+CLUSTER_MEANS: Artifact[Any] = stored_array("means of the clusters", "centroids.npy")
+
+_ARRAYS = ("labels", "centres", "owners", "sizes", "centroids", "tree", "group_tree")
+
+_COMMUNITY_BYTES = 150
+"""For each neighbour of a cell whose communities are found, in two graphs at once; 50 measured for one."""
+
+_CLUSTERED_BYTES = 56
+"""For each cell while it is clustered: its micro-cluster and distance, from k-means and renamed, its cluster and
+confidence; as much again for the clustering that it is compared with."""
+
+_MERGE_BYTES = 25
+"""For each pair of micro-clusters while merges are searched; measured."""
+
+_MIXED_BYTES = 48
+"""For each cell while clusters are compared with batches."""
+
+_SMOOTHING_BYTES = 90 * 10**6
+"""Cells and their near cells while labels are smoothed, a block of a million pairs; measured."""
+
+
+class Cut(Fields):
+    """A clustering into another number of clusters (``cluster.also``)."""
+
+    asked: int
+    found: int
+    nested: bool
+
+
+class ClusterRecord(Record):
+    """How clusters were found, and how sure and how mixed they are."""
+
+    n_clusters: int
+    n_clusters_wanted: int
+    chosen_by: str
+    method: str
+    choice: dict[str, Any] | None = None
+    also: tuple[Cut, ...] = ()
+    confidence: dict[str, Any]
+    coherence: dict[str, float] | None = None
+    n_clusters_unrefined: int | None = None
+    n_refined: int | None = None
+    batches: dict[str, Any] | None = None
+
+
+class ClusterStage(Stage[ClusterRecord]):
+    """Counts the clusters unless their number is given, finds them, and smooths domains of a tissue."""
+
+    name = "cluster"
+    record = ClusterRecord
+    takes = (STATS, COMPONENTS, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING)
+    gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, MICRO_LABELS, CLUSTER_MEANS)
+    # All but what is clustered, which the stage `embed` writes.
+    redo_settings: ClassVar[tuple[str, ...]] = (
+        "n_clusters",
+        *(f"cluster.{name}" for name in ClusterConfig.model_fields if name != "on"),
+    )
+    owned_obs: ClassVar[tuple[str, ...]] = (
+        "scrcl",
+        r"scrcl_k\d+",
+        "scrcl_unrefined",
+        "scrcl_confidence",
+    )
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse more clusters than there are cells."""
+        k = config.n_clusters
+        if k != "auto" and k > header.n_obs:
+            message = (
+                f"n_clusters must be at most the number of cells ({header.n_obs}); got {k}. "
+                "Give a smaller number, or auto."
+            )
+            raise InputError(message)
+        most = max(config.cluster.also, default=0)
+        if most > header.n_obs:
+            message = (
+                f"cluster.also must be at most the number of cells ({header.n_obs}); got {most}. "
+                "Give smaller numbers."
+            )
+            raise InputError(message)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the embedding's blocks, communities of a subset, pairs of micro-clusters, and smoothing."""
+        n, settings = shape.n_cells, config.cluster
+        edges = MORE_NEIGHBORS * shape.n_neighbors
+        dim = config.train.dim
+        smooths = config.refined_by > 0 or (config.spatial and config.n_clusters == "auto")
+        n_micro = settings.most_groups(n, 2 if config.n_clusters == "auto" else config.n_clusters)
+        dense = 8 * dense_block_rows(shape, config) * _dense_columns(shape, config)
+        per_cell = 8 * dim + _CLUSTERED_BYTES + 8 * len(settings.also)
+        per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
+        mixing = (ANNOTATION_BYTES + _MIXED_BYTES) * n if shape.n_batches > 1 else 0
+        return Estimate(
+            LIBRARIES_BYTES + n * per_cell + mixing,
+            max(
+                dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 8 * dim)),
+                dense + _MERGE_BYTES * n_micro**2,
+                min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
+            ),
+            disk_bytes=(8 + 4 * len(settings.also) + 4 * smooths) * n,
+            read_bytes=16 * n * dim,
+            seconds=8 + 3.5e-5 * n * settings.restarts / 8,
+        )
+
+    def run(self, context: Context, folder: Path) -> ClusterRecord:
+        """Write labels, confidence, the tree, and the means that new cells are assigned by."""
+        from scrcl.cluster.confidence import confidence, describe_confidence
+        from scrcl.cluster.find import find_clusters
+        from scrcl.cluster.protocol import Spaces
+
+        config, points = context.config, context.open(EMBEDDING)
+        # Components describe types. Domains join types, so components do not help there.
+        scores = None if config.spatial else context.open(COMPONENTS)
+        covariates = context.covariates.of(context.open(STATS).kept)
+        counted = _count(config, points, scores, covariates)
+        found = find_clusters(
+            Spaces(points, scores, config.graph.n_neighbors),
+            counted.n_clusters,
+            config=config.cluster,
+            seed=config.seed,
+        )
+        found = found._replace(notes=[*filter(None, [counted.note]), *found.notes])
+        found, smoothing = _smoothed(context, found, covariates, folder)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(found, name))
+        for k, labels in found.also.items():
+            np.save(folder / f"k{k}.npy", labels)
+        sure = confidence(points, found.labels, found.centroids, context.open(CELL_GRAPH))
+        np.save(folder / "confidence.npy", sure)
+        return ClusterRecord(
+            n_cells=len(found.labels),
+            n_clusters=int(found.labels.max()) + 1,
+            n_clusters_wanted=counted.n_clusters,
+            chosen_by="auto" if config.n_clusters == "auto" else "given",
+            method=config.cluster.method,
+            choice=None if found.choice is None else found.choice._asdict(),
+            also=tuple(
+                Cut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
+                for k, labels in found.also.items()
+            ),
+            notes=tuple(found.notes),
+            confidence=describe_confidence(sure, found.labels),
+            batches=_mixing(context, covariates, found.labels, points),
+            **smoothing,
+        )
+
+    def headline(self, record: ClusterRecord) -> dict[str, int]:
+        """Return the number of clusters."""
+        return {"n_clusters": record.n_clusters}
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return labels of all cuts, confidence, and the trees."""
+        record, folder = run.record(ClusterStage), run.folder.stage(self.name)
+
+        def array(name: str) -> Any:
+            return np.load(folder / f"{name}.npy")
+
+        obs: dict[str, Any] = {"scrcl": categorical(array("labels"))}
+        if record.n_refined is not None:
+            obs["scrcl_unrefined"] = categorical(array("unrefined"))
+        obs["scrcl_confidence"] = array("confidence")
+        obs |= {f"scrcl_k{cut.asked}": categorical(array(f"k{cut.asked}")) for cut in record.also}
+        owners = array("owners")
+        tree = {
+            "clusters": array("tree"),
+            "cluster_sizes": np.bincount(array("labels"), minlength=int(owners.max()) + 1),
+            "groups": array("group_tree"),
+            "group_sizes": array("sizes"),
+            "group_clusters": owners,
+        }
+        uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
+        if record.choice is not None:
+            uns["clusters_by"] = {k: v for k, v in record.choice.items() if v is not None}
+        if record.notes:
+            uns["notes"] = list(record.notes)
+        return AnnDataKeys(obs=obs, uns=uns)
+
+    def section(self, run: OpenRun) -> Section:
+        """Return how clusters join, their confidence, and how far they follow batches."""
+        from scrcl.report.figures import merge_lines, share_bars
+        from scrcl.report.page import Figure
+
+        record, tree = run.record(ClusterStage), run.open(CLUSTER_TREE)
+        figures = []
+        if len(tree):
+            # Smoothed labels may have fewer clusters than the tree has leaves.
+            lines = merge_lines(tree, [str(i) for i in range(len(tree) + 1)])
+            caption = "How clusters join. Heights are square roots of the cost of a merge."
+            figures.append(Figure(lines, caption, "svg"))
+        bars = share_bars(run.open(CONFIDENCE), "confidence")
+        figures.append(Figure(bars, "Cells by confidence", "svg"))
+        return Section(
+            "Cluster tree, confidence and batches"
+            if record.batches
+            else "Cluster tree and confidence",
+            facts={} if record.batches is None else _batch_facts(record.batches),
+            figures=figures,
+            overview=_overview(record),
+            notes=record.notes,
+        )
+
+    def for_new_cells(self, run: OpenRun) -> NewClusterStage:
+        """Return the stage that assigns new cells to the clusters of the run."""
+        from scrcl.engine.stages.cluster_new_cells import NewClusterStage
+
+        return NewClusterStage(run)
+
+
+def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categorical:
+    """Return labels as categories "0", "1", ..."""
+    import pandas as pd
+
+    n = int(labels.max()) + 1 if n_clusters is None else n_clusters
+    return pd.Categorical.from_codes(
+        labels.tolist(), categories=pd.Index([str(i) for i in range(n)])
+    )
+
+
+def _dense_columns(shape: Shape, config: RunConfig) -> int:
+    n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
+    return max(n_features, shape.n_comps)
+
+
+def _count(
+    config: RunConfig, points: FloatArray, scores: FloatArray | None, covariates: Covariates
+) -> Counted:
+    """Return K: as given, or the number of communities."""
+    from scrcl.cluster import count
+
+    if config.n_clusters != "auto":
+        return count.Counted(config.n_clusters, None)
+    return count.count_clusters(
+        [points] if scores is None else [scores, points],
+        n_neighbors=config.graph.n_neighbors,
+        config=config.cluster,
+        seed=config.seed,
+        tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
+    )
+
+
+def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:
+    """Return what makes a graph of some cells: each is joined to the nearest of them in its sample."""
+    from scrcl.graph.csr import connectivities, symmetric_graph
+    from scrcl.graph.spatial import spatial_knn
+
+    coordinates, samples = covariates.coordinates, covariates.samples
+    assert coordinates is not None, "a spatial run without coordinates is refused"
+
+    def graph_of(cells: IntArray) -> Csr:
+        k = min(config.graph.n_neighbors, len(cells) - 1)
+        theirs = None if samples is None else samples.of(cells)
+        found = spatial_knn(coordinates[cells], k, samples=theirs)
+        return connectivities(symmetric_graph(found.ids))
+
+    return graph_of
+
+
+def _smoothed(
+    context: Context, found: Clusters, covariates: Covariates, folder: Path
+) -> tuple[Clusters, dict[str, Any]]:
+    """Give every cell the cluster of most cells around it in the tissue, where the settings ask for it.
+
+    Writes ``unrefined.npy``: the clusters before smoothing, under the new names.
+    """
+    from scrcl.cluster.smoothing import smooth_clusters
+    from scrcl.graph.domains import coherence
+
+    config = context.config
+    if not config.spatial:
+        return found, {}
+    ids = context.open(NEIGHBOR_IDS)
+    if not config.refined_by:
+        return found, {"coherence": coherence(found.labels, ids)._asdict()}
+    assert covariates.coordinates is not None, "a spatial run without coordinates is refused"
+    smoothed = smooth_clusters(
+        found, covariates.coordinates, config.refined_by, samples=covariates.samples
+    )
+    np.save(folder / "unrefined.npy", smoothed.before)
+    after, before = (
+        coherence(labels, ids) for labels in (smoothed.clusters.labels, smoothed.before)
+    )
+    return smoothed.clusters, {
+        "coherence": {**after._asdict(), "unrefined": before.share},
+        "n_clusters_unrefined": len(found.centroids),
+        "n_refined": int(np.count_nonzero(smoothed.clusters.labels != smoothed.before)),
+    }
+
+
+def _mixing(
+    context: Context, covariates: Covariates, labels: IntArray, points: FloatArray
+) -> dict[str, Any] | None:
+    """Return how far the clusters follow the batches; None where no batches are named."""
+    from scrcl.cluster.mixing import describe_mixing
+
+    config = context.config
+    if covariates.batches is None:
+        return None
+    return describe_mixing(
+        labels,
+        covariates.batches.codes,
+        context.open(NEIGHBOR_IDS),
+        points,
+        n_neighbors=config.graph.n_neighbors,
+        n_cells=config.cluster.auto_cells,
+        seed=config.seed,
+    )
+
+
+def _overview(record: ClusterRecord) -> dict[str, str]:
+    sure, n = record.confidence, max(record.n_cells or 0, 1)
+    facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
+    if record.also:
+        facts["clusters of other cuts"] = ", ".join(map(_cut, record.also))
+    facts["confidence (median)"] = f"{sure['p50']:.2f}"
+    facts[f"cells of low confidence (below {UNSURE})"] = (
+        f"{sure['n_unsure']:,} ({sure['n_unsure'] / n:.1%})"
+    )
+    if record.coherence is not None:
+        share, chance = record.coherence["share"], record.coherence["by_chance"]
+        facts["coherence"] = (
+            f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
+        )
+    if record.n_refined is not None and record.coherence is not None:
+        facts["smoothed labels"] = (
+            f"{record.n_refined / n:.1%} of the cells; before, {record.coherence['unrefined']:.1%} of neighbours"
+        )
+    return facts
+
+
+def _batch_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    graph, near = found["graph"], found["embedding"]
+    return {
+        "batches": f"{found['n_batches']:,}",
+        "clusters against batches": f"NMI {found['nmi']:.3f}, ARI {found['ari']:.3f}",
+        "entropy of batches (1: equal numbers)": f"{found['entropy_of_all']:.2f} for all cells",
+        "neighbours from another batch, in the graph": _across(graph),
+        "neighbours from another batch, in the embedding": _across(near),
+        "effective batches around a cell, in the graph": _effective(graph),
+        "effective batches around a cell, in the embedding": _effective(near),
+    }
+
+
+def _cut(cut: Cut) -> str:
+    asked = "" if cut.found == cut.asked else f" of {cut.asked} asked for"
+    return f"{cut.found}{asked}{'' if cut.nested else ' (not nested)'}"
+
+
+def _algorithm(record: ClusterRecord) -> str:
+    choice = record.choice
+    if choice is None:
+        return record.method
+    if choice["agreement"] is None:
+        return str(choice["taken"])
+    why = f"agreement {choice['agreement']:.2f}"
+    if choice.get("unless") is not None:
+        why += f", but {choice['unless']}"
+    return f"{choice['taken']}, {why}"
+
+
+def _across(found: Mapping[str, float]) -> str:
+    return f"{found['across']:.1%} ({found['across_expected']:.1%} at random)"
+
+
+def _effective(found: Mapping[str, float]) -> str:
+    return f"{found['effective_batches']:.2f} ({found['effective_expected']:.2f} for all cells)"

@@ -1,0 +1,164 @@
+"""Stage ``cluster`` of a prediction: the cluster of each new cell, and how sure it is.
+
+A cell gets the cluster of the nearest micro-cluster mean of the run. Its confidence is the geometric mean of margin
+and familiarity (`scrcl.cluster.assign`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl._random import stream
+from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.cluster.assign import LOW_CONFIDENCE, assign_blocks, familiarity
+from scrcl.cluster.margin import BLOCK_VALUES
+from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.cluster import (
+    CLUSTER_MEANS,
+    MICRO_LABELS,
+    MICRO_MEANS,
+    ClusterStage,
+    categorical,
+)
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stages.embed_new_cells import GATHERED_BYTES
+from scrcl.engine.stages.graph_new_cells import NEAR_IDS
+from scrcl.graph.artifacts import NEIGHBOR_IDS
+from scrcl.prep.artifacts import COMPONENTS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["NewClusterRecord", "NewClusterStage"]
+
+_COMPARED_CELLS = 20_000
+"""Cells of the run, drawn uniformly, that familiarity is measured against."""
+
+_COLUMNS = {
+    "scrcl_confidence": "confidence",
+    "scrcl_margin": "margin",
+    "scrcl_familiarity": "familiarity",
+}
+"""Columns of ``obs``, and the arrays that they come from."""
+
+
+class NewClusterRecord(Record):
+    """Clusters that new cells fell into, and their confidence."""
+
+    n_clusters: int
+    n_clusters_run: int
+    n_low_confidence: int
+    confidence: dict[str, float]
+
+
+class NewClusterStage(Stage[NewClusterRecord]):
+    """Assigns new cells to the clusters of the run."""
+
+    name = "cluster"
+    record = NewClusterRecord
+    takes = (COMPONENTS, NEAR_IDS, EMBEDDING)
+    gives = (LABELS, CONFIDENCE)
+    owned_obs: ClassVar[tuple[str, ...]] = (
+        "scrcl",
+        "scrcl_confidence",
+        "scrcl_margin",
+        "scrcl_familiarity",
+    )
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return a few numbers for each cell, and blocks of distances."""
+        # The allocator keeps what the neighbours' rows took.
+        return Estimate(
+            LIBRARIES_BYTES + 40 * shape.n_cells,
+            GATHERED_BYTES + 8 * BLOCK_VALUES,
+            disk_bytes=16 * shape.n_cells,
+        )
+
+    def run(self, context: Context, folder: Path) -> NewClusterRecord:
+        """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
+        there, config = self._run, context.config
+        means, owners, cluster_means = (
+            np.array(there.open(artifact))
+            for artifact in (MICRO_MEANS, MICRO_LABELS, CLUSTER_MEANS)
+        )
+        assigned = assign_blocks(context.open(EMBEDDING), means, owners, cluster_means)
+        points, k = there.open(COMPONENTS), config.graph.n_neighbors
+        drawn = stream(config.seed, "predict.atlas").choice(
+            len(points), min(_COMPARED_CELLS, len(points)), replace=False, shuffle=False
+        )
+        drawn.sort()
+        alike = familiarity(
+            context.open(COMPONENTS),
+            context.open(NEAR_IDS)[:, :k],
+            points,
+            there.open(NEIGHBOR_IDS),
+            drawn,
+        )
+        confidence = np.sqrt(assigned.margin * alike)
+        for name, values in (
+            ("labels", assigned.labels),
+            ("margin", assigned.margin),
+            ("familiarity", alike),
+            ("confidence", confidence),
+        ):
+            np.save(folder / f"{name}.npy", values)
+        shares = (5, 25, 50, 75, 95)
+        quantiles = np.quantile(confidence, [share / 100 for share in shares])
+        return NewClusterRecord(
+            n_cells=len(assigned.labels),
+            n_clusters=len(np.unique(assigned.labels)),
+            n_clusters_run=there.record(ClusterStage).n_clusters,
+            n_low_confidence=int(np.count_nonzero(confidence < LOW_CONFIDENCE)),
+            confidence={
+                "mean": float(confidence.mean()),
+                **{f"p{share}": float(v) for share, v in zip(shares, quantiles, strict=True)},
+            },
+        )
+
+    def headline(self, record: NewClusterRecord) -> dict[str, Any]:
+        """Return the number of clusters and the confidence."""
+        return {"n_clusters": record.n_clusters, "confidence": record.confidence}
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return labels and confidence; colours are those of the run."""
+        from scrcl.report.figures import palette
+
+        n_clusters = run.record(NewClusterStage).n_clusters_run
+        folder = run.folder.stage(self.name)
+        columns = {key: np.load(folder / f"{array}.npy") for key, array in _COLUMNS.items()}
+        labels = categorical(np.asarray(run.open(LABELS)), n_clusters)
+        return AnnDataKeys(
+            obs={"scrcl": labels, **columns},
+            uns={"n_clusters": n_clusters},
+            uns_beside={"scrcl_colors": np.array(palette(n_clusters))},
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return the confidence of the new cells."""
+        from scrcl.report.figures import share_bars
+        from scrcl.report.page import Figure
+
+        record = run.record(NewClusterStage)
+        bars = share_bars(np.asarray(run.open(CONFIDENCE)), "confidence")
+        share = record.n_low_confidence / max(record.n_cells or 0, 1)
+        return Section(
+            "Confidence",
+            figures=(Figure(bars, "New cells by confidence", "svg"),),
+            overview={
+                "confidence (median)": f"{record.confidence['p50']:.2f}",
+                f"cells of low confidence (below {LOW_CONFIDENCE})": f"{share:.1%}",
+            },
+        )

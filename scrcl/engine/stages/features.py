@@ -1,0 +1,231 @@
+"""Stage ``features``: select the variable genes, and write their log values as a compact store."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
+from scrcl.engine.new_genes import shared_genes
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.read import ReadStage
+from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
+from scrcl.io.arrays import stored_array
+from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl._contract import Artifact, Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.prep.hvg import BatchMoments, Flavor
+    from scrcl.prep.stats import MatrixStats, Scale
+    from scrcl.typing import IntArray
+
+__all__ = [
+    "GENES_PRESENT",
+    "FeaturesRecord",
+    "FeaturesStage",
+    "NewFeaturesStage",
+    "features_estimate",
+]
+
+GENES_PRESENT: Artifact[Any] = stored_array("genes that new cells have", "present.npy")
+"""ndarray of bool, shape (n_selected,): which of the run's selected genes the new cells have."""
+
+FEATURES_BYTES_PER_VALUE = 28
+"""A value of X while the selected genes are taken out, normalised and multiplied."""
+
+_VALUES_PER_S = 41e6
+"""Values of X that a core goes through in a second, from a sharded store (``bench.reduce``)."""
+
+_SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
+
+
+class FeaturesRecord(Record):
+    """How many genes were selected."""
+
+    n_genes: int
+
+
+class FeaturesStage(Stage[FeaturesRecord]):
+    """Selects variable genes. A second read of X writes them normalised, with their Gram matrix."""
+
+    name = "features"
+    record = FeaturesRecord
+    takes = (STATS,)
+    gives = (FEATURES, SELECTED_GENES)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the store and the products of the selected genes."""
+        return features_estimate(shape, gram_bytes(shape, config))
+
+    def run(self, context: Context, folder: Path) -> FeaturesRecord:
+        """Select, and write the store."""
+        from scrcl.prep.feature_store import write_features
+        from scrcl.prep.randomized_pca import uses_gram
+
+        stats, config, matrix = context.open(STATS), context.config, context.matrix
+        selected, table = _select(context, stats)
+        table.to_csv(folder / "genes.csv", index=False)
+        # Rows that the statistics found in order need no second check.
+        rows = matrix.rows if stats.is_canonical else matrix.x
+        store = write_features(
+            rows(context.budget.block_rows),
+            folder,
+            rows=stats.kept,
+            genes=selected,
+            already_log=stats.already_log,
+            cell_sums=stats.cell_counts,
+            dtype=config.features.dtype,
+            with_gram=uses_gram(config.reduce.solver, len(selected)),
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("features", matrix.n_obs),
+            client=context.client,
+        )
+        np.save(folder / "genes.npy", selected)
+        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the statistics of the selection, named as scanpy names them."""
+        import pandas as pd
+
+        table = pd.read_csv(run.folder.stage(self.name) / "genes.csv")
+        selected = np.isin(np.arange(len(table)), run.open(SELECTED_GENES))
+        columns = {str(name): table[name].to_numpy() for name in table}
+        return AnnDataKeys(var={**columns, "highly_variable": selected})
+
+    def section(self, run: OpenRun) -> Section:
+        """Return the number of genes for the overview."""
+        n_genes, flavor = run.record(FeaturesStage).n_genes, run.config.features.flavor
+        by = "" if run.config.batch_key is None else f", by {run.config.batch_key}"
+        total = run.record(ReadStage).n_genes
+        return Section(
+            "Genes", overview={"genes": f"{n_genes:,} variable of {total:,} ({flavor}{by})"}
+        )
+
+    def for_new_cells(self, run: OpenRun) -> NewFeaturesStage:
+        """Return the stage that takes the run's genes out of new cells."""
+        return NewFeaturesStage(run)
+
+
+class NewFeaturesStage(Stage[FeaturesRecord]):
+    """Reads new cells once more, and writes the log values of the selected genes that they have."""
+
+    name = "features"
+    record = FeaturesRecord
+    takes = (STATS,)
+    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, GENES_PRESENT)
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the store; no products are made."""
+        return features_estimate(shape, 0)
+
+    def run(self, context: Context, folder: Path) -> FeaturesRecord:
+        """Write the store."""
+        from scrcl.prep.feature_store import write_features
+
+        stats = context.open(STATS)
+        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
+        store = write_features(
+            rows(context.budget.block_rows),
+            folder,
+            rows=stats.kept,
+            genes=shared.chosen,
+            already_log=stats.already_log,
+            cell_sums=stats.cell_counts,
+            dtype=context.config.features.dtype,
+            with_gram=False,
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("features", shared.matrix.n_obs),
+        )
+        np.save(folder / "present.npy", shared.present)
+        genes = self._run.genes[self._run.open(SELECTED_GENES)]
+        np.save(folder / "selected.npy", context.matrix.var.index.isin(genes))
+        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return which genes the run had selected."""
+        selected = np.load(run.folder.stage(self.name) / "selected.npy")
+        return AnnDataKeys(var={"highly_variable": selected})
+
+
+def features_estimate(shape: Shape, gram: int) -> Estimate:
+    """Return what a read of X into the feature store takes, with ``gram`` bytes in a triangle of products."""
+    return Estimate(
+        # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
+        STREAM_BYTES + TOTALS_BYTES * shape.n_cells + 13 * gram + 2 * moments_bytes(shape),
+        # One triangle in use and one waiting, and rows made dense where they nearly are.
+        int(block_values(shape) * FEATURES_BYTES_PER_VALUE)
+        + 4 * gram
+        + moments_bytes(shape) // 3
+        + 8_192 * shape.n_genes,
+        shared=True,
+        disk_bytes=int(6 * selected_values(shape)) + 8 * shape.n_cells + 4 * gram,
+        read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+        seconds=0.6,
+        shared_seconds=shape.n_values / _VALUES_PER_S,
+    )
+
+
+def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
+    """Return the positions of the variable genes, ascending, and the statistics of every gene.
+
+    Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
+    whole, also where scanpy would leave out some for lack of a score.
+    """
+    from scrcl.prep.clipped import clip_sums
+    from scrcl.prep.hvg import highly_variable
+
+    features, matrix = context.config.features, context.matrix
+    clipped = None
+    if features.flavor == "seurat_v3":
+        batches = context.covariates.batches
+        codes = np.zeros(matrix.n_obs, np.int32) if batches is None else batches.codes
+        clipped = partial(
+            clip_sums,
+            matrix.x(context.budget.block_rows),
+            batch_of_row=np.where(stats.kept, codes, -1),
+            n_batches=len(stats.batches),
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("clipped", matrix.n_obs),
+            client=context.client,
+        )
+    selected, table = highly_variable(
+        features.flavor,
+        _moments(stats, features.flavor, features.min_cells),
+        n_top=features.n_top_genes,
+        clipped=clipped,
+        gene_names=matrix.var.index,
+    )
+    enough = stats.gene_cells >= features.min_cells
+    if np.count_nonzero(enough) <= features.n_top_genes:
+        selected = enough
+    return np.flatnonzero(selected), table
+
+
+def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMoments]:
+    """Return the moments of each batch. Genes in too few cells count as seen in none."""
+    from scrcl.prep.hvg import BatchMoments
+
+    cells = stats.batch_gene_cells
+    enough = cells.sum(axis=0) >= min_cells
+    moments = []
+    for batch, name in enumerate(stats.batches):
+        mean, var = stats.moments(_SCALES[flavor], batch)
+        gene_cells = np.where(enough, cells[batch], 0)
+        n_cells = int(stats.batch_cells[batch])
+        moments.append(BatchMoments(n_cells, gene_cells, mean, var, name or "all cells"))
+    return moments

@@ -1,0 +1,365 @@
+"""Stage ``graph``: nearest neighbours of the cells, and the symmetric graph that training learns from."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.engine.device import resolve_device
+from scrcl.engine.memory import (
+    LIBRARIES_BYTES,
+    MORE_NEIGHBORS,
+    POSITION_BYTES,
+    SEARCH_BYTES,
+    TREE_BYTES,
+)
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview, search_notes
+from scrcl.errors import InputError
+from scrcl.graph.artifacts import (
+    CELL_GRAPH,
+    CSR,
+    DEGREE_COUNTS,
+    NEIGHBOR_DISTANCES,
+    NEIGHBOR_IDS,
+    PARTITION,
+)
+from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.graph_new_cells import NewGraphStage
+    from scrcl.graph.csr import Graph
+    from scrcl.graph.knn import KnnResult
+    from scrcl.graph.partition import Partition
+    from scrcl.io.labels import CellLabels
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import FloatArray
+
+__all__ = ["GraphRecord", "GraphStage", "Locality", "index_bytes"]
+
+READ_ROWS = 4_096
+"""Rows of a read, for measuring how much of the graph it holds."""
+
+_NODE_BYTES = 28
+"""For each cell while its graph is joined and described: row starts, degrees, connected components."""
+
+_EDGE_BLOCK_BYTES = 64 * 10**6
+"""Edges in memory while they are joined; measured."""
+
+
+class Locality(Fields):
+    """How much of the graph a read of rows holds, in the order of the input and in that of the partition."""
+
+    rows: int
+    edges_inside: float
+    halo_rows: float
+    edges_inside_ordered: float
+    halo_rows_ordered: float
+
+
+class GraphRecord(Record):
+    """How neighbours were searched, and what the graph looks like (`scrcl.graph.statistics.describe`)."""
+
+    n_neighbors: int
+    backend: str
+    recall: float
+    search: dict[str, float]
+    n_nodes: int
+    n_edges: int
+    mean_degree: float
+    median_degree: int
+    low_degree: int
+    high_degree: int
+    max_degree: int
+    n_isolated: int
+    n_components: int
+    largest_component: float
+    n_hubs: int
+    hub_share: float
+    hubness: float
+    n_alone: int
+    locality: Locality
+    cross_batch_share: float | None = None
+    cross_sample_share: float | None = None
+
+
+class GraphStage(Stage[GraphRecord]):
+    """Searches the nearest neighbours of each cell, and joins them to a symmetric binary graph."""
+
+    name = "graph"
+    record = GraphRecord
+    takes = (STATS, COMPONENTS)
+    gives = (CELL_GRAPH, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, DEGREE_COUNTS, PARTITION)
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse more neighbours than there are other cells."""
+        k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
+        if header.n_obs <= k and not padded:
+            message = (
+                f"graph.n_neighbors must be less than the number of cells ({header.n_obs}); got {k}. "
+                "Set graph.n_neighbors lower, or give more cells."
+            )
+            raise InputError(message)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the index, maps of points and neighbours, and blocks of queries and edges."""
+        n, k, n_comps = shape.n_cells, shape.n_neighbors, shape.n_comps
+        per_cell = _NODE_BYTES + POSITION_BYTES + index_bytes(config, n_comps, k)
+        return Estimate(
+            LIBRARIES_BYTES
+            + int(n * per_cell)
+            # Points and their copy in order, ids and distances: pages of larger maps are released.
+            + 2 * min(4 * n * n_comps, SMALL_MAP_BYTES)
+            + 2 * min(4 * n * k, SMALL_MAP_BYTES),
+            max(min(_EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
+            # The copy in order is gone when edges are written.
+            disk_bytes=int(n * (8 * k + 16 + max(4 * MORE_NEIGHBORS * k, 4 * n_comps))),
+            read_bytes=16 * n * n_comps,
+            # Comparisons grow faster than the cells; measured at 100,000 to 3 million.
+            seconds=2 + 1e-5 * n * (1 + (n / 1e6) ** 0.5),
+        )
+
+    def run(self, context: Context, folder: Path) -> GraphRecord:
+        """Write ids, distances, the graph in ``csr/`` and the partition in ``partition/``."""
+        from scrcl.graph.balanced import cross_share
+        from scrcl.graph.csr import symmetric_graph
+        from scrcl.graph.statistics import degree_counts, describe
+
+        config = context.config.graph
+        covariates = context.covariates.of(context.open(STATS).kept)
+        lists = _partition(context, covariates)
+        lists.save(folder / "partition")
+        found = _neighbours(context, covariates, lists, folder)
+        graph = symmetric_graph(found.ids, folder / CSR, mode=config.symmetry)
+        np.save(folder / "degrees.npy", degree_counts(graph))
+        n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
+        shares = {
+            f"cross_{kind}_share": cross_share(graph, column.codes)
+            for kind, column in (("batch", covariates.batches), ("sample", covariates.samples))
+            if column is not None
+        }
+        return GraphRecord(
+            n_cells=graph.n,
+            n_neighbors=found.ids.shape[1],
+            backend=found.backend,
+            recall=found.recall,
+            search=dict(found.effort),
+            **describe(graph, found.ids),
+            n_alone=n_alone,
+            **shares,
+            locality=_locality(graph, lists),
+            notes=tuple(search_notes(context, covariates, n_alone, graph.n)),
+        )
+
+    def headline(self, record: GraphRecord) -> dict[str, float]:
+        """Return the recall of the search."""
+        return {"graph_recall": record.recall}
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return connectivities and distances, as blocks that are read when they are written."""
+        from scrcl.graph.csr import connectivities, distances_matrix
+        from scrcl.io.results import pairs_in_blocks
+
+        graph, record = run.open(CELL_GRAPH), run.record(GraphStage)
+        ids, distances = run.open(NEIGHBOR_IDS), run.open(NEIGHBOR_DISTANCES)
+        return AnnDataKeys(
+            obsp={
+                "scrcl_distances": pairs_in_blocks(
+                    partial(distances_matrix, ids, distances), graph.n, ids.size
+                ),
+                "scrcl_connectivities": pairs_in_blocks(
+                    partial(connectivities, graph), graph.n, len(graph.indices)
+                ),
+            },
+            uns={
+                "connectivities_key": "scrcl_connectivities",
+                "distances_key": "scrcl_distances",
+                "params": {
+                    "n_neighbors": record.n_neighbors,
+                    "method": record.backend,
+                    "metric": "euclidean",
+                    "use_rep": "spatial" if run.config.spatial else "X_pca",
+                    "random_state": run.config.seed,
+                },
+                "graph_recall": record.recall,
+            },
+            n_pairs=ids.size + len(graph.indices),
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return what is known of the graph, and its degrees."""
+        from scrcl.report.figures import degree_bars
+        from scrcl.report.page import Figure
+
+        record, config = run.record(GraphStage), run.config.graph
+        bars = Figure(
+            degree_bars(run.open(DEGREE_COUNTS)),
+            "Cells by their number of neighbours. The last bar also holds the cells with more.",
+            "svg",
+        )
+        return Section(
+            "Cell graph",
+            facts=graph_facts(record, config),
+            figures=(bars,),
+            overview={"cell graph": graph_overview(record)},
+            notes=(*record.notes, *graph_notes(record, config)),
+        )
+
+    def for_new_cells(self, run: OpenRun) -> NewGraphStage:
+        """Return the stage that searches near cells of the run for each new cell."""
+        from scrcl.engine.stages.graph_new_cells import NewGraphStage
+
+        config = run.config
+        if config.spatial:
+            message = (
+                "OUT must be a run whose neighbours lie in expression; got one with --spatial. Coordinates in "
+                "one tissue mean nothing in another: run without --spatial, or cluster the new slice itself."
+            )
+            raise InputError(message)
+        if config.graph.balanced:
+            message = (
+                "OUT must be a run without graph.balanced; got one with it. New cells belong to none of its "
+                "batches: run without graph.balanced."
+            )
+            raise InputError(message)
+        return NewGraphStage(run)
+
+
+def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
+    """Return what a search that keeps points or neighbours in memory holds for each cell."""
+    found, copy = 8 * n_neighbors, 4 * n_comps
+    if config.spatial:
+        return found + TREE_BYTES
+    if config.graph.balanced:
+        return found + 2 * copy
+    held = {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}
+    return held.get(config.graph.backend, 0)
+
+
+def _partition(context: Context, covariates: Covariates) -> Partition:
+    """Cut the cells into lists, in the space in which their neighbours are searched."""
+    from scrcl.graph.partition import partition
+
+    points: FloatArray
+    if covariates.coordinates is not None:
+        points = _apart(covariates.coordinates, covariates.samples)
+    else:
+        points = context.open(COMPONENTS)
+    return partition(points, seed=context.config.seed, n_workers=_n_workers(context))
+
+
+def _n_workers(context: Context) -> int:
+    """Return as many threads as there are cores, and memory for."""
+    from scrcl.io.arrays import cores
+
+    return min(cores(), context.budget.n_workers)
+
+
+def _apart(coordinates: FloatArray, samples: CellLabels | None) -> FloatArray:
+    """Shift samples so that they lie further apart than they are wide."""
+    points: FloatArray = coordinates - coordinates.min(axis=0)
+    points = points / max(float(points.max()), 1e-30)
+    return points if samples is None else np.column_stack([points, 2.0 * samples.codes])
+
+
+def _locality(graph: Graph, lists: Partition) -> Locality:
+    from scrcl.graph.locality import locality
+
+    as_read, ordered = locality(graph, READ_ROWS), locality(graph, READ_ROWS, lists.order)
+    return Locality(
+        rows=READ_ROWS,
+        edges_inside=as_read.inside,
+        halo_rows=as_read.halo,
+        edges_inside_ordered=ordered.inside,
+        halo_rows_ordered=ordered.halo,
+    )
+
+
+def _neighbours(
+    context: Context, covariates: Covariates, lists: Partition, folder: Path
+) -> KnnResult:
+    """Search, and leave ``ids.npy`` and ``distances.npy`` in the folder."""
+    from scrcl.graph.spatial import spatial_knn
+
+    config = context.config.graph
+    if covariates.coordinates is not None:
+        found = spatial_knn(
+            covariates.coordinates,
+            config.n_neighbors,
+            samples=covariates.samples,
+            radius=config.radius,
+        )
+    elif config.balanced and covariates.batches is not None:
+        found = _balanced(context, context.open(COMPONENTS), covariates.batches)
+    else:
+        return _by_expression(context, folder, lists)
+    np.save(folder / "ids.npy", found.ids)
+    np.save(folder / "distances.npy", found.distances)
+    return found
+
+
+def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResult:
+    """Search by component scores. Ids and distances are files of the folder."""
+    from scrcl.graph.knn import knn
+
+    scores, config = context.open(COMPONENTS), context.config
+    return knn(
+        scores,
+        config.graph.n_neighbors,
+        seed=config.seed,
+        backend=config.graph.backend,
+        recall_target=config.graph.recall,
+        device=resolve_device(config.device),
+        lists=lists,
+        folder=folder,
+        memory=config.memory,
+        n_workers=_n_workers(context),
+        on_rows=context.count("graph", len(scores)),
+    )
+
+
+def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
+    """Search in each batch by itself."""
+    from scrcl.graph.backends import Searcher, choose, searcher_of
+    from scrcl.graph.balanced import balanced_knn
+    from scrcl.graph.exact import ExactSearcher
+
+    config, seed = context.config.graph, context.config.seed
+    device = resolve_device(context.config.device)
+
+    def searcher(points: FloatArray) -> Searcher:
+        name = choose(
+            config.backend,
+            *points.shape,
+            n_queries=len(scores),
+            recall=config.recall,
+            device=device,
+            memory=context.config.memory,
+        )
+        # A batch of few cells is too small for a graph search.
+        name = "exact" if len(points) < 2 * config.n_neighbors + 32 else name
+        return searcher_of(name, points, config.n_neighbors, seed=seed, device=device)
+
+    n_batches = len(np.unique(batches.codes))
+    return balanced_knn(
+        scores,
+        batches.codes,
+        config.n_neighbors,
+        seed=seed,
+        searcher_of=searcher,
+        exact_of=ExactSearcher,
+        recall_target=config.recall,
+        on_rows=context.count("graph", len(scores) * n_batches, "searches"),
+    )

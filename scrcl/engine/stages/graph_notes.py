@@ -1,0 +1,157 @@
+"""What the report says about the cell graph, and what a user should know about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from scrcl.engine.config import GraphConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.engine.stages.graph import GraphRecord, Locality
+
+__all__ = ["graph_facts", "graph_notes", "graph_overview", "recall_text", "search_notes"]
+
+_WHOLE = 0.9
+"""Share of cells in the largest connected component below which a graph counts as broken up."""
+
+_FEW_PARTS = 10
+_PARTS_PER_CELL = 0.001
+_MANY_AT_HUBS = 0.05
+
+
+def recall_text(recall: float) -> str:
+    """Return the recall of a search in words."""
+    return "exact" if recall == 1 else f"{recall:.3f}"
+
+
+def graph_overview(record: GraphRecord) -> str:
+    """Return one line about the graph."""
+    text = f"{record.n_edges:,} edges, recall {recall_text(record.recall)}"
+    for kind, share in (
+        ("batches", record.cross_batch_share),
+        ("samples", record.cross_sample_share),
+    ):
+        text += "" if share is None else f", {share:.1%} of them across {kind}"
+    return text
+
+
+def graph_facts(record: GraphRecord, config: GraphConfig) -> dict[str, str]:
+    """Return names and values for the section of the report."""
+    recall = recall_text(record.recall)
+    if recall != "exact":
+        recall += f" ({config.recall:g} asked)"
+    union = config.symmetry == "union"
+    return {
+        "search": f"{record.n_neighbors} nearest, {record.backend}{_effort(record.search)}",
+        "recall": recall,
+        "edge between two cells": "if either is a neighbour of the other"
+        if union
+        else "if each is a neighbour of the other",
+        "edges": f"{record.n_edges:,}",
+        "neighbours of a cell": f"median {record.median_degree}, mean {record.mean_degree:.1f}",
+        "neighbours of 98 % of the cells": (
+            f"{record.low_degree} to {record.high_degree} (most: {record.max_degree:,})"
+        ),
+        "isolated cells": f"{record.n_isolated:,}",
+        "connected components": _components(record),
+        "ends of edges at hubs": f"{record.hub_share:.1%} at {record.n_hubs:,} (0.1 % of cells)",
+        **_order(record.locality, record.n_nodes),
+        "hubness (k-occurrence skewness)": f"{record.hubness:.2f}",
+    }
+
+
+def graph_notes(record: GraphRecord, config: GraphConfig) -> list[str]:
+    """Return what a reader should know about a graph that has a fault."""
+    notes = []
+    if record.recall < config.recall:
+        notes.append(
+            f"The cell graph reached a recall of {record.recall:.3f}, below the {config.recall} that was asked for."
+        )
+    if _is_broken_up(record):
+        notes.append(
+            f"The cell graph has {record.n_components:,} connected components, the largest with "
+            f"{record.largest_component:.1%} of the cells. Cells learn only from neighbours in their own "
+            "component. This is expected for samples that are kept apart, and for very different types or batches. "
+            f"Otherwise raise graph.n_neighbors (now {record.n_neighbors}){_or_union(config)}."
+        )
+    if record.n_isolated > record.n_alone:  # the stage itself notes cells without found neighbours
+        notes.append(
+            f"{record.n_isolated:,} cells have no neighbour in the graph: their graph view holds only their own values."
+        )
+    if record.hub_share > _MANY_AT_HUBS:
+        notes.append(
+            f"{record.n_hubs:,} cells hold {record.hub_share:.0%} of the ends of edges: they are "
+            "hubs, near to very many cells. Fewer components (reduce.n_comps) or "
+            "graph.symmetry = mutual give fewer hubs."
+        )
+    return notes
+
+
+def search_notes(
+    context: Context, covariates: Covariates, n_alone: int, n_cells: int
+) -> Iterator[str]:
+    """Yield what a user should know about the search."""
+    config, k = context.config.graph, context.config.graph.n_neighbors
+    samples, batches = covariates.samples, covariates.batches
+    if (
+        covariates.coordinates is not None
+        and samples is None
+        and "samples" in context.matrix.identity
+    ):
+        yield (
+            "The inputs share one coordinate system, so cells of two inputs may be neighbours. "
+            "Use --sample-key sample to keep inputs apart."
+        )
+    if samples is not None:
+        sizes = np.bincount(samples.codes)
+        n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
+        if n_small:
+            yield f"{n_small:,} samples have {k} cells or fewer: these cells have fewer neighbours."
+    if n_alone:
+        where = "" if samples is None else " in their sample"
+        where += "" if config.radius is None else " within graph.radius"
+        yield f"{n_alone:,} of {n_cells:,} cells ({n_alone / n_cells:.1%}) have no other cell{where}."
+    if config.balanced and batches is not None:
+        n_batches = len(np.unique(batches.codes))
+        if n_batches > k:
+            yield (
+                f"There are {n_batches:,} batches, more than graph.n_neighbors ({k}). Each batch gives a cell "
+                f"one neighbour, {n_batches:,} in all."
+            )
+
+
+def _effort(search: Mapping[str, float]) -> str:
+    text = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in search.items())
+    return f" ({text})" if text else ""
+
+
+def _order(locality: Locality, n_cells: int) -> dict[str, str]:
+    """Return how ordering the cells by partition helps reads; nothing where one read holds all cells."""
+    if n_cells <= locality.rows:
+        return {}
+    return {
+        f"edges inside reads of {locality.rows:,} cells": (
+            f"{locality.edges_inside:.1%} in the order of the input, "
+            f"{locality.edges_inside_ordered:.1%} ordered by partition"
+        )
+    }
+
+
+def _components(record: GraphRecord) -> str:
+    if record.n_components <= 1:
+        return "1"
+    return f"{record.n_components:,}, the largest with {record.largest_component:.1%} of the cells"
+
+
+def _is_broken_up(record: GraphRecord) -> bool:
+    many = max(_FEW_PARTS, _PARTS_PER_CELL * record.n_nodes)
+    return record.largest_component < _WHOLE or record.n_components > many
+
+
+def _or_union(config: GraphConfig) -> str:
+    return ", or set graph.symmetry = union" if config.symmetry == "mutual" else ""

@@ -1,0 +1,81 @@
+"""Stage ``read``: open the input, and copy one that is stored by genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from scrcl._contract import Estimate
+from scrcl.engine.describe import joined
+from scrcl.engine.memory import STREAM_BYTES
+from scrcl.engine.stage import Record, Stage
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["ReadRecord", "ReadStage"]
+
+_COPY_BYTES = 64 << 20
+_COPIED_VALUES_PER_S = 2e6
+
+
+class ReadRecord(Record):
+    """What the header of the input holds."""
+
+    label: str
+    n_genes: int
+    layout: str
+    dtype: str
+    stored_values: int | None
+    chunk_rows: int | None
+
+
+class ReadStage(Stage[ReadRecord]):
+    """Opens the input. One that cannot be streamed by rows is rewritten by rows into the folder."""
+
+    name = "read"
+    record = ReadRecord
+    is_cheap: ClassVar[bool] = True
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return what opening takes, and the copy of an input that is stored by genes."""
+        by_genes = shape.is_column_major
+        copied = shape.n_values / _COPIED_VALUES_PER_S if by_genes else 0.0
+        return Estimate(
+            STREAM_BYTES,
+            _COPY_BYTES if by_genes else 0,
+            disk_bytes=int(8 * shape.n_values) if by_genes else 0,
+            read_bytes=2 * shape.input_bytes if by_genes else 0,
+            seconds=0.1 + 8e-7 * shape.n_cells + copied,
+        )
+
+    def run(self, context: Context, folder: Path) -> ReadRecord:
+        """Open the input, and check that its annotations can be read at the end of the run."""
+        matrix = context.open_matrix(folder)
+        if matrix.layout == "csc":
+            matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
+        matrix.check_obs()
+        note = joined(matrix)
+        return ReadRecord(
+            n_cells=matrix.n_obs,
+            label=matrix.label,
+            n_genes=matrix.n_vars,
+            layout=matrix.layout,
+            dtype=str(matrix.dtype),
+            stored_values=matrix.nnz,
+            chunk_rows=matrix.chunk_rows,
+            notes=() if note is None else (note,),
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return the input's name for the overview."""
+        return Section("Input", overview={"input": run.record(ReadStage).label})
+
+    def for_new_cells(self, run: OpenRun) -> ReadStage:  # noqa: ARG002
+        """Return the same stage: new cells are opened like any input."""
+        return ReadStage()

@@ -1,0 +1,164 @@
+"""Stage ``reduce``: principal components of the selected genes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.engine.memory import gram_bytes, selected_values
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.features import GENES_PRESENT, features_estimate
+from scrcl.errors import InputError
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["NewReduceStage", "ReduceRecord", "ReduceStage"]
+
+_VALUES_PER_S = 90e6
+"""Values of selected genes that a core multiplies in a second (``bench.reduce``)."""
+
+_KRYLOV_PASSES = 12
+"""Reads of the store by the randomised SVD, in the middle (9 to 18 seen)."""
+
+_ROUNDING = 1e-5
+"""Largest variance of equal cells, as a share of their squared values: sums of float32 squares leave 1e-6 of zero."""
+
+
+class ReduceRecord(Record):
+    """How the components were made."""
+
+    n_comps: int
+    solver: str
+    variance_explained: float
+
+
+class ReduceStage(Stage[ReduceRecord]):
+    """Computes principal components, and streams the feature store into scores."""
+
+    name = "reduce"
+    record = ReduceRecord
+    takes = (FEATURES,)
+    gives = (PCA, COMPONENTS)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the memory of the products, whose pages the allocator keeps, and passes over the store."""
+        gram, values = gram_bytes(shape, config), selected_values(shape)
+        n_passes = 1 if gram else 1 + _KRYLOV_PASSES
+        eigenvectors = shape.n_genes**3 / 1e10 if gram else 0.0
+        return replace(
+            features_estimate(shape, gram),
+            disk_bytes=4 * shape.n_cells * shape.n_comps,
+            read_bytes=int(6 * values) * n_passes,
+            seconds=0.1 + eigenvectors,
+            shared_seconds=n_passes * values / _VALUES_PER_S,
+        )
+
+    def run(self, context: Context, folder: Path) -> ReduceRecord:
+        """Write ``pca.npz`` and ``scores.npy``."""
+        from scrcl.prep.pca import project_rows
+        from scrcl.prep.randomized_pca import fit_pca_store, uses_gram
+
+        store, config = context.open(FEATURES), context.config
+        solver = config.reduce.solver
+        n_comps = min(config.reduce.n_comps, store.n_obs - 1, store.n_vars)
+        used = "gram" if uses_gram(solver, store.n_vars) else "randomized"
+        pca = fit_pca_store(
+            store,
+            n_comps,
+            solver=solver,
+            seed=config.seed,
+            n_workers=context.budget.n_workers,
+            on_rows=None if used == "gram" else context.count("components", None),
+        )
+        if float(pca.explained_variance.sum()) <= _ROUNDING * float(np.square(pca.mean).sum()):
+            message = (
+                f"cells must differ in the {store.n_vars:,} selected genes; {store.n_obs:,} cells all have "
+                "the same values there. Check the input."
+            )
+            raise InputError(message)
+        pca.save(folder / "pca.npz")
+        project_rows(
+            store,
+            pca,
+            folder / "scores.npy",
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("reduce", store.n_obs),
+        )
+        return ReduceRecord(
+            n_cells=store.n_obs,
+            n_comps=len(pca.singular_values),
+            solver=used,
+            variance_explained=float(pca.explained_variance_ratio.sum()),
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the component scores."""
+        return AnnDataKeys(obsm={"X_pca": run.open(COMPONENTS)})
+
+    def section(self, run: OpenRun) -> Section:
+        """Return the explained variance for the overview."""
+        record = run.record(ReduceStage)
+        text = f"{record.variance_explained:.0%} in {record.n_comps}"
+        return Section("Components", overview={"variance in the components": text})
+
+    def for_new_cells(self, run: OpenRun) -> NewReduceStage:
+        """Return the stage that projects new cells on the components of the run."""
+        return NewReduceStage(run)
+
+
+class NewReduceRecord(Record):
+    """Components of the run that new cells were projected on."""
+
+    n_comps: int
+
+
+class NewReduceStage(Stage[NewReduceRecord]):
+    """Projects new cells on the components of the run."""
+
+    name = "reduce"
+    record = NewReduceRecord
+    takes = (FEATURES, GENES_PRESENT)
+    gives = (COMPONENTS,)
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return what one pass over the store takes."""
+        values = selected_values(shape)
+        return replace(
+            features_estimate(shape, 0),
+            disk_bytes=4 * shape.n_cells * shape.n_comps,
+            read_bytes=int(6 * values),
+            seconds=0.1,
+            shared_seconds=values / _VALUES_PER_S,
+        )
+
+    def run(self, context: Context, folder: Path) -> NewReduceRecord:
+        """Write ``scores.npy``."""
+        from scrcl.prep.pca import project_rows, restricted
+
+        store, pca = context.open(FEATURES), self._run.open(PCA)
+        project_rows(
+            store,
+            restricted(pca, context.open(GENES_PRESENT)),
+            folder / "scores.npy",
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("reduce", store.n_obs),
+        )
+        return NewReduceRecord(n_cells=store.n_obs, n_comps=len(pca.singular_values))
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the component scores."""
+        return AnnDataKeys(obsm={"X_pca": run.open(COMPONENTS)})

@@ -1,0 +1,194 @@
+"""Stage ``report``: marker genes, the result as AnnData, and the page.
+
+The page and the result are made of what the stages give: `Stage.section` and `Stage.keys`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.memory import (
+    ANNOTATION_BYTES,
+    LIBRARIES_BYTES,
+    MORE_NEIGHBORS,
+    dense_block_rows,
+    selected_values,
+)
+from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.report.page import Column, Figure, Section, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.report_new_cells import NewReportStage
+    from scrcl.typing import IntArray
+
+__all__ = ["ClusterRow", "ReportRecord", "ReportStage"]
+
+_NODE_BYTES = 28
+"""For each cell while its edges are written: row starts and degrees."""
+
+_PAIR_BLOCK_BYTES = 90 * 10**6
+"""Edges and distances in memory while they are written into the result; measured."""
+
+
+class ClusterRow(Fields):
+    """A cluster: its cells, median confidence and marker genes."""
+
+    n_cells: int
+    name: str
+    share: float
+    confidence: float
+    n_unsure: int
+    batch_entropy: float | None = None
+    markers: tuple[str, ...]
+
+
+class ReportRecord(Record):
+    """Where the result is, and the clusters."""
+
+    result: str
+    clusters: tuple[ClusterRow, ...]
+
+
+class ReportStage(Stage[ReportRecord]):
+    """Ranks marker genes, writes the result and the page."""
+
+    name = "report"
+    record = ReportRecord
+    takes = (STATS, FEATURES, SELECTED_GENES, EMBEDDING, LABELS)
+    redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the annotations and arrays of the result, and blocks of edges."""
+        n, k = shape.n_cells, shape.n_neighbors
+        edges, cuts = MORE_NEIGHBORS * k, len(config.cluster.also)
+        embeddings = 8 * (config.train.dim + config.train.refined_dim) + 4 * shape.n_comps
+        n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
+        dense = 8 * dense_block_rows(shape, config) * max(n_features, shape.n_comps)
+        return Estimate(
+            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + embeddings + _NODE_BYTES + 8 + 8 * cuts),
+            dense + min(_PAIR_BLOCK_BYTES, 40 * n * k),
+            disk_bytes=int(n * (embeddings + 12 * (k + edges) + 20 + 4 * cuts)),
+            read_bytes=int(6 * selected_values(shape)) + 8 * n * config.train.dim,
+            seconds=20 + 5e-6 * n,
+        )
+
+    def run(self, context: Context, folder: Path) -> ReportRecord:
+        """Write ``markers.csv`` into the folder, and the result and ``report.html`` into OUT."""
+        from scrcl.engine.open_run import OpenRun
+        from scrcl.report.markers import cluster_sums, rank_markers
+
+        run = OpenRun(context.folder, context.stages, context.config)
+        labels = np.asarray(context.open(LABELS))
+        genes = context.matrix.var.index[context.open(SELECTED_GENES)]
+        sums = cluster_sums(context.open(FEATURES), labels)
+        markers = rank_markers(sums, genes, n_top=context.config.report.n_markers)
+        markers.to_csv(folder / "markers.csv", index=False)
+        rows = _rows(labels, markers, run)
+        result = write_result_of(context, run, AnnDataKeys(uns={"markers": markers}))
+        cells, notes = _cells_section(context, run, labels)
+        write_page(
+            context,
+            run,
+            [replace(cells, notes=notes), _clusters_section(rows)],
+        )
+        return ReportRecord(
+            n_cells=len(labels), files=(result, "report.html"), result=result, clusters=rows
+        )
+
+    def headline(self, record: ReportRecord) -> dict[str, str]:
+        """Return the file of the result."""
+        return {"result": record.result}
+
+    def for_new_cells(self, run: OpenRun) -> NewReportStage:
+        """Return the stage that writes the result and page of a prediction."""
+        from scrcl.engine.stages.report_new_cells import NewReportStage
+
+        return NewReportStage(run)
+
+
+def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[ClusterRow, ...]:
+    record = run.record(ClusterStage)
+    sizes = np.bincount(labels)
+    by_cluster = markers.groupby("cluster")["gene"].agg(list)
+    sure = record.confidence
+    entropy = None if record.batches is None else record.batches["entropy"]
+    return tuple(
+        ClusterRow(
+            name=str(i),
+            n_cells=int(size),
+            share=float(size / len(labels)),
+            confidence=sure["median_by_cluster"][i],
+            n_unsure=sure["unsure_by_cluster"][i],
+            batch_entropy=None if entropy is None else entropy[i],
+            markers=tuple(str(gene) for gene in by_cluster[i]),
+        )
+        for i, size in enumerate(sizes)
+    )
+
+
+def _cells_section(
+    context: Context, run: OpenRun, labels: IntArray
+) -> tuple[Section, tuple[str, ...]]:
+    """Return maps of the cells, and a note where they show only some of them."""
+    from scrcl.report.figures import scatter
+    from scrcl.report.umap import sample_cells, umap_layout
+
+    config, n_clusters = context.config, int(labels.max()) + 1
+    names, figures = [str(i) for i in range(n_clusters)], []
+    cells = sample_cells(len(labels), config.report.umap_cells, seed=config.seed)
+    if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
+        points = np.asarray(run.open(EMBEDDING)[cells])
+        drawn = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
+        figures.append(Figure(drawn, "UMAP of the embedding, coloured by cluster", "png"))
+    if len(cells) and "spatial" in context.matrix.obsm:
+        rows = np.flatnonzero(run.open(STATS).kept)[cells]
+        where = np.asarray(context.matrix.obsm["spatial"])[rows]
+        drawn = scatter(where[:, :2], labels[cells], names, equal=True)
+        figures.append(Figure(drawn, "Cells in space, coloured by cluster", "png"))
+    shown, n_cells = len(cells), len(labels)
+    notes: tuple[str, ...] = ()
+    if 0 < shown < n_cells:
+        notes = (f"The pictures show {shown:,} of {n_cells:,} cells, drawn uniformly.",)
+    return Section("Cells", figures=figures), notes
+
+
+def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:
+    has_batches = rows[0].batch_entropy is not None
+    columns = [
+        Column("cluster", "label"),
+        Column("cells", "number"),
+        Column("share", "share"),
+        Column("", "bar"),
+        Column("confidence (median)", "number"),
+        Column("low-confidence cells", "number"),
+        *([Column("batch entropy", "number")] if has_batches else []),
+        Column("markers", "markers"),
+    ]
+    table = Table(
+        columns,
+        [
+            [
+                row.name, row.n_cells, row.share, row.share, row.confidence, row.n_unsure,
+                *([row.batch_entropy] if has_batches else []), row.markers,
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    return Section("Clusters", table=table)

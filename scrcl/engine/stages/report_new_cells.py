@@ -1,0 +1,135 @@
+"""Stage ``report`` of a prediction: the result as AnnData, and the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.cluster.margin import BLOCK_VALUES
+from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.embed_new_cells import GATHERED_BYTES
+from scrcl.engine.stages.report import ReportStage
+from scrcl.report.page import Column, Section, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["NewClusterRow", "NewReportRecord", "NewReportStage"]
+
+
+class NewClusterRow(Fields):
+    """A cluster of the run, and the new cells in it."""
+
+    name: str
+    n_cells: int
+    share: float
+    share_run: float
+    confidence: float | None
+    markers: tuple[str, ...]
+
+
+class NewReportRecord(Record):
+    """Where the result is, and the clusters."""
+
+    result: str
+    clusters: tuple[NewClusterRow, ...]
+
+
+class NewReportStage(Stage[NewReportRecord]):
+    """Writes the result and the page of a prediction."""
+
+    name = "report"
+    record = NewReportRecord
+    takes = (LABELS, CONFIDENCE)
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the annotations of the new cells."""
+        n = shape.n_cells
+        embeddings = 8 * (config.train.dim + config.train.refined_dim)
+        return Estimate(
+            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16),
+            GATHERED_BYTES + 8 * BLOCK_VALUES,
+            disk_bytes=n * embeddings,
+        )
+
+    def run(self, context: Context, folder: Path) -> NewReportRecord:
+        """Write ``clusters.csv`` into the folder, and the result and ``report.html`` into OUT."""
+        import pandas as pd
+
+        from scrcl.engine.open_run import OpenRun
+
+        run = OpenRun(context.folder, context.stages, context.config)
+        rows = self._rows(context)
+        pd.DataFrame([row.model_dump() for row in rows]).to_csv(
+            folder / "clusters.csv", index=False
+        )
+        origin = AnnDataKeys(
+            uns={
+                "predicted_from": str(self._run.path.resolve()),
+                "run_fingerprint": self._run.fingerprint,
+            }
+        )
+        result = write_result_of(context, run, origin)
+        source = Section("Run", overview={"run": str(self._run.path)})
+        write_page(context, run, [_clusters_section(rows), source])
+        return NewReportRecord(
+            n_cells=len(context.open(LABELS)),
+            files=(result, "report.html"),
+            result=result,
+            clusters=rows,
+        )
+
+    def headline(self, record: NewReportRecord) -> dict[str, str]:
+        """Return the file of the result."""
+        return {"result": record.result}
+
+    def _rows(self, context: Context) -> tuple[NewClusterRow, ...]:
+        labels = np.asarray(context.open(LABELS))
+        n_clusters = self._run.record(ClusterStage).n_clusters
+        sizes = np.bincount(labels, minlength=n_clusters)
+        sums = np.bincount(labels, context.open(CONFIDENCE), minlength=n_clusters)
+        there = {row.name: row for row in self._run.record(ReportStage).clusters}
+        return tuple(
+            NewClusterRow(
+                name=str(i),
+                n_cells=int(size),
+                share=float(size / len(labels)),
+                share_run=there[str(i)].share,
+                confidence=float(sums[i] / size) if size else None,
+                markers=there[str(i)].markers,
+            )
+            for i, size in enumerate(sizes)
+        )
+
+
+def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
+    columns = [
+        Column("cluster", "label"),
+        Column("cells", "number"),
+        Column("share", "share"),
+        Column("share in the run", "share"),
+        Column("confidence (mean)", "number"),
+        Column("markers in the run", "markers"),
+    ]
+    table = Table(
+        columns,
+        [
+            [row.name, row.n_cells, row.share, row.share_run, row.confidence, row.markers]
+            for row in rows
+        ],
+    )
+    return Section("Clusters", table=table)

@@ -1,0 +1,334 @@
+"""Stage ``stats``: one read of X for totals of each cell and moments of each gene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
+from scrcl.engine.new_genes import missing_note, shared_genes
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.errors import InputError
+from scrcl.prep.artifacts import SELECTED_GENES, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.prep.stats import CellFilter, MatrixStats
+    from scrcl.typing import BoolArray
+
+__all__ = ["NewStatsRecord", "NewStatsStage", "StatsRecord", "StatsStage"]
+
+TOTALS_BYTES = 25
+"""Totals of one cell, and its position among the stored values."""
+
+_MOMENT_BYTES = 56
+"""Sums of one gene in one batch."""
+
+_BYTES_PER_VALUE = 24
+"""A value of X while it is summed: encoded, decoded, and as the compiled loops want it."""
+
+_VALUES_PER_S = 63e6
+"""Values of X that a core sums in a second, from a sharded store (``bench.reduce``)."""
+
+
+class StatsRecord(Record):
+    """Which cells are retained, and what the values are."""
+
+    n_cells_kept: int
+    n_cells_empty: int
+    n_genes_seen: int
+    n_genes_mitochondrial: int
+    median_mitochondrial_share: float
+    is_counts: bool
+    already_log: bool
+    median_genes_per_cell: float
+    median_counts_per_cell: float
+
+
+class StatsStage(Stage[StatsRecord]):
+    """Reads X once: totals of each cell, moments of each gene and batch, counts or log values."""
+
+    name = "stats"
+    record = StatsRecord
+    gives = (STATS,)
+    is_cheap: ClassVar[bool] = True
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the totals of all cells and the sums of all genes and batches, and blocks of values."""
+        n, moments = shape.n_cells, moments_bytes(shape)
+        # Annotations are read before the run starts; their memory may not be free again yet.
+        annotations = ANNOTATION_BYTES * n if shape.n_batches > 1 else 0
+        return Estimate(
+            STREAM_BYTES + TOTALS_BYTES * n + 4 * moments + annotations,
+            # Counts have two sets of moments: of the values, and of their logarithms.
+            int(block_values(shape) * _BYTES_PER_VALUE) + 2 * moments,
+            shared=True,
+            disk_bytes=17 * n + moments,
+            read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+            seconds=0.8,
+            shared_seconds=shape.n_values / _VALUES_PER_S,
+        )
+
+    def run(self, context: Context, folder: Path) -> StatsRecord:
+        """Stream X, and refuse data that later stages cannot use."""
+        from scrcl.prep.first_pass import compute_stats
+
+        matrix, config, mito = context.matrix, context.config, _mitochondrial(context)
+        stats = compute_stats(
+            matrix.rows(context.budget.block_rows),
+            keep=_cell_filter(config),
+            mito=mito,
+            batches=context.covariates.batches,
+            with_raw=config.features.flavor == "seurat_v3",
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("stats", matrix.n_obs),
+            client=context.client,
+            cell_name=lambda row: str(matrix.obs.index[row]),
+            gene_name=lambda gene: str(matrix.var.index[gene]),
+        )
+        n_kept, n_seen = int(stats.kept.sum()), int((stats.gene_cells > 0).sum())
+        _require_counts(config, stats)
+        _require_enough(config, n_kept, n_seen)
+        stats.save(folder)
+        return StatsRecord(
+            n_cells=matrix.n_obs,
+            n_cells_kept=n_kept,
+            n_cells_empty=int((stats.cell_counts == 0).sum()),
+            n_genes_seen=n_seen,
+            n_genes_mitochondrial=int(mito.sum()),
+            median_mitochondrial_share=float(np.median(stats.cell_mito)),
+            is_counts=bool(stats.is_counts),
+            already_log=bool(stats.already_log),
+            median_genes_per_cell=float(np.median(stats.cell_genes)),
+            median_counts_per_cell=float(np.median(stats.cell_counts)),
+            notes=tuple(_notes(stats, n_kept)),
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return cells and counts of each gene."""
+        stats = run.open(STATS)
+        return AnnDataKeys(
+            var={"n_cells_by_counts": stats.gene_cells, "total_counts": stats.gene_counts}
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return retained cells and the kind of values for the overview."""
+        record = run.record(StatsStage)
+        facts = {
+            "cells": f"{record.n_cells_kept:,} of {record.n_cells:,}",
+            "values": _kind(record),
+            "genes in a cell (median)": f"{record.median_genes_per_cell:,.0f}",
+        }
+        if record.n_genes_mitochondrial:
+            facts["mitochondrial share (median)"] = (
+                f"{record.median_mitochondrial_share:.1%} in {record.n_genes_mitochondrial} genes"
+            )
+        return Section("Statistics", overview=facts, notes=record.notes)
+
+    def for_new_cells(self, run: OpenRun) -> NewStatsStage:
+        """Return the stage that reads new cells over the genes of the run."""
+        return NewStatsStage(run)
+
+
+class NewStatsRecord(Record):
+    """Which new cells have counts, and which of the run's genes they have."""
+
+    n_cells_kept: int
+    already_log: bool
+    n_genes_shared: int
+    n_genes_selected: int
+    n_genes_missing: int
+    share_missing: float
+    genes_missing: tuple[str, ...]
+
+
+class NewStatsStage(Stage[NewStatsRecord]):
+    """Reads new cells once: totals over the genes of the run, and the kind of values.
+
+    Every cell with counts is retained: the filters of a run choose the cells to learn from.
+    """
+
+    name = "stats"
+    record = NewStatsRecord
+    gives = (STATS,)
+    is_cheap: ClassVar[bool] = True
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
+        """Refuse new cells that lack most of the selected genes."""
+        shared_genes(header, self._run.genes, self._run.open(SELECTED_GENES))
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return what the same stage of a run takes."""
+        return StatsStage().estimate(shape, config)
+
+    def run(self, context: Context, folder: Path) -> NewStatsRecord:
+        """Stream the new cells."""
+        from scrcl.prep.first_pass import compute_stats
+
+        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        matrix = shared.matrix
+        stats = compute_stats(
+            matrix.rows(context.budget.block_rows),
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("stats", matrix.n_obs),
+            cell_name=lambda row: str(matrix.obs.index[row]),
+            gene_name=lambda gene: str(matrix.var.index[gene]),
+        )
+        self._require_same_kind(already_log=stats.already_log)
+        n_kept = int(stats.kept.sum())
+        if not n_kept:
+            message = "new cells must have counts in genes of the run; got none. Check the input."
+            raise InputError(message)
+        stats.save(folder)
+        notes = [missing_note(shared)] if shared.n_missing else []
+        if n_kept < matrix.n_obs:
+            notes.append(
+                f"{matrix.n_obs - n_kept:,} cells without counts in the run's genes were left out."
+            )
+        return NewStatsRecord(
+            n_cells=matrix.n_obs,
+            n_cells_kept=n_kept,
+            already_log=bool(stats.already_log),
+            n_genes_shared=matrix.n_vars,
+            n_genes_selected=len(shared.present),
+            n_genes_missing=shared.n_missing,
+            share_missing=shared.share_missing,
+            genes_missing=tuple(shared.missing),
+            notes=tuple(notes),
+        )
+
+    def headline(self, record: NewStatsRecord) -> dict[str, int]:
+        """Return how many selected genes are missing."""
+        return {"n_genes_missing": record.n_genes_missing}
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return how many selected genes are missing."""
+        record = run.record(NewStatsStage)
+        return AnnDataKeys(
+            uns={
+                "n_genes_selected": record.n_genes_selected,
+                "n_genes_missing": record.n_genes_missing,
+            }
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return cells and missing genes for the overview."""
+        record = run.record(NewStatsStage)
+        facts = {
+            "cells": f"{record.n_cells_kept:,} of {record.n_cells:,}",
+            "selected genes that are missing": (
+                f"{record.n_genes_missing:,} of {record.n_genes_selected:,} "
+                f"({record.share_missing:.1%})"
+            ),
+        }
+        return Section("Statistics", overview=facts, notes=record.notes)
+
+    def _require_same_kind(self, *, already_log: bool) -> None:
+        kinds = {True: "log values", False: "counts"}
+        of_run = self._run.record(StatsStage).already_log
+        if already_log != of_run:
+            message = (
+                f"values of the new cells must be {kinds[of_run]}, as in the run; got "
+                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer."
+            )
+            raise InputError(message)
+
+
+def moments_bytes(shape: Shape) -> int:
+    """Return the bytes of the sums of all genes in all batches."""
+    return _MOMENT_BYTES * shape.n_vars * shape.n_batches
+
+
+def _cell_filter(config: RunConfig) -> CellFilter:
+    from scrcl.prep.stats import CellFilter
+
+    features = config.features
+    return CellFilter(
+        min_genes=features.min_genes,
+        max_counts=np.inf if features.max_counts is None else features.max_counts,
+        max_mito=1.0 if features.max_mito is None else features.max_mito,
+    )
+
+
+def _mitochondrial(context: Context) -> BoolArray:
+    """Return which genes are mitochondrial, by their names."""
+    features = context.config.features
+    names = context.matrix.var.index.str.upper()
+    mito: BoolArray = np.asarray(names.str.startswith(features.mito_prefix.upper()), dtype=bool)
+    if features.max_mito is not None and not mito.any():
+        message = (
+            f"features.max_mito must have mitochondrial genes to use; no gene name begins with "
+            f"{features.mito_prefix!r}. Set features.mito_prefix, or leave max_mito out."
+        )
+        raise InputError(message)
+    return mito
+
+
+def _require_counts(config: RunConfig, stats: MatrixStats) -> None:
+    """Refuse settings that need counts where the values are something else."""
+    features = config.features
+    for name, asked, fits in (
+        ("flavor = seurat_v3", features.flavor == "seurat_v3", stats.is_counts),
+        ("max_mito", features.max_mito is not None, not stats.already_log),
+    ):
+        if asked and not fits:
+            found = "log values" if stats.already_log else "not whole numbers"
+            message = (
+                f"features.{name} must have counts; the values are {found}. "
+                "Choose counts by --layer, or leave the setting out."
+            )
+            raise InputError(message)
+
+
+def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
+    """Refuse too few cells or genes for the settings, now that the filters have run."""
+    smallest = config.graph.n_neighbors + 2
+    if n_cells < smallest:
+        message = (
+            f"cells that have counts and pass the filters must be at least {smallest} for "
+            f"{smallest - 2} neighbours; got {n_cells}. Lower graph.n_neighbors, widen the filters, "
+            "or check the input."
+        )
+        raise InputError(message)
+    if n_genes < 2:
+        message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
+        raise InputError(message)
+    k = config.n_clusters
+    numbers = {"n_clusters": () if k == "auto" else (k,), "cluster.also": config.cluster.also}
+    for name, asked in numbers.items():
+        if max(asked, default=0) > n_cells:
+            message = (
+                f"{name} must be at most the number of cells with counts ({n_cells}); "
+                f"got {max(asked)}. Give a smaller number."
+            )
+            raise InputError(message)
+
+
+def _notes(stats: MatrixStats, n_kept: int) -> list[str]:
+    notes, n_cells = [], len(stats.kept)
+    if stats.already_log:
+        notes.append("The values are not counts. They are taken as log-normalised.")
+    if n_kept < n_cells:
+        n_empty = int((stats.cell_counts == 0).sum())
+        notes.append(
+            f"{n_cells - n_kept:,} cells were left out, {n_empty:,} of them without counts."
+        )
+    return notes
+
+
+def _kind(record: StatsRecord) -> str:
+    if record.already_log:
+        return "log values"
+    return "counts" if record.is_counts else "counts that are not whole numbers"

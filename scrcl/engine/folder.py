@@ -100,8 +100,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         made_by = manifest.get("versions", {}).get("scrcl", "unknown")
         message = (
-            f"OUT must have format {FORMAT}, which this scrcl {__version__} reads; got {path} of format {found}, made by "
-            f"scrcl {made_by}. Name another OUT, or delete this one."
+            f"OUT must have format {FORMAT}, which this scrcl {__version__} reads; got {path} of format "
+            f"{found}, made by scrcl {made_by}. Name another OUT, or delete this one."
         )
         raise StoreError(message)
     return manifest
@@ -274,7 +274,10 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = f"OUT must belong to one process at a time; another one is running in {path}. Wait for it, or name another OUT."
+        message = (
+            f"OUT must belong to one process at a time; another one is running in {path}. "
+            "Wait for it, or name another OUT."
+        )
         raise ResumeError(message) from None
 
 

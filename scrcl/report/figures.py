@@ -1,26 +1,21 @@
-"""Pictures of the report, as text to put into the page (PNG in base64, or SVG)."""
+"""Pictures of the report, as text for the page: SVG, or PNG in base64."""
 
 from __future__ import annotations
 
 import base64
-import colorsys
 import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from scrcl.report.colours import LINE, palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "merge_lines", "palette", "scatter", "share_bars"]
-
-_TABLEAU = (
-    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
-    "#ff9da7", "#3b9b8f", "#d37295", "#8cd17d", "#86bcb6", "#a0cbe8", "#b6992d", "#79706e",
-)  # fmt: skip
-
+__all__ = ["degree_bars", "loss_curves", "merge_lines", "scatter", "share_bars"]
 
 _MIDDLE_POINTS = 500
 _MOST_BARS = 60
@@ -28,18 +23,8 @@ _SHOWN_SHARE = 0.995
 _MOST_LEAVES = 100
 
 
-def palette(n: int) -> list[str]:
-    """``n`` colours that neighbours in the list keep apart; the first 16 are fixed."""
-    more = []
-    for i in range(max(n - len(_TABLEAU), 0)):
-        hue, value = (0.13 + i * 0.61803398875) % 1.0, (0.86, 0.62, 0.74)[i % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, (0.55, 0.75)[i % 2], value)
-        more.append(f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}")
-    return [*_TABLEAU, *more][:n]
-
-
 def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False) -> str:
-    """Points coloured by cluster with each name in the midst of its cluster, as base64 PNG.
+    """Draw points coloured by cluster, each cluster with its name in its middle. Returns a PNG in base64.
 
     Parameters
     ----------
@@ -48,7 +33,7 @@ def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bo
     labels
         ndarray of integers, shape (n,): 0 .. len(names) - 1.
     equal
-        One scale for both axes, as a map needs.
+        One scale for both axes, and y downwards, as in images of a tissue.
     """
     figure, axes = _canvas(7.2, 6.0)
     colours = np.array(palette(len(names)))
@@ -70,24 +55,23 @@ def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bo
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
-    """One small panel a loss term over the steps, as SVG."""
+    """Draw one small panel for each loss term over the steps. Returns SVG."""
     terms = [name for name in history[0] if name not in ("step", "lr")]
     figure, all_axes = _figures(len(terms), 2.35, 1.9)
     steps = [row["step"] for row in history]
     for axes, name in zip(all_axes, terms, strict=True):
-        axes.plot(steps, [row[name] for row in history], color=_TABLEAU[0], linewidth=1.4)
+        axes.plot(steps, [row[name] for row in history], color=LINE, linewidth=1.4)
         _plain(axes, name)
     return _svg(figure)
 
 
 def degree_bars(counts: IntArray) -> str:
-    """Bars of how many cells have so many neighbours, as SVG.
+    """Draw how many cells have 0, 1, 2, ... neighbours. Returns SVG.
 
     Parameters
     ----------
     counts
-        ndarray of integers: cells with 0, 1, 2, ... neighbours. The last bar holds, beside its own,
-        the few cells that have more.
+        ndarray of integers: cells with 0, 1, 2, ... neighbours. The last bar also holds the few cells with more.
     """
     figure, (axes,) = _figures(1, 7.2, 2.1)
     up_to = np.cumsum(counts)
@@ -96,7 +80,7 @@ def degree_bars(counts: IntArray) -> str:
     width = -(-(last + 1 - first) // _MOST_BARS)
     starts = np.arange(first, last + 1, width)
     heights = np.add.reduceat(counts, starts)
-    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=_TABLEAU[0])
+    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=LINE)
     _plain(axes, "")
     axes.set_xlabel("neighbours of a cell", fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
@@ -106,9 +90,9 @@ def degree_bars(counts: IntArray) -> str:
 
 
 def share_bars(values: FloatArray, name: str) -> str:
-    """Bars of how many cells have a value between 0 and 1, as SVG."""
+    """Draw how many cells have each value between 0 and 1. Returns SVG."""
     figure, (axes,) = _figures(1, 7.2, 2.1)
-    axes.hist(values, bins=40, range=(0, 1), color=_TABLEAU[0], rwidth=0.86)
+    axes.hist(values, bins=40, range=(0, 1), color=LINE, rwidth=0.86)
     _plain(axes, "")
     axes.set_xlabel(name, fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
@@ -117,13 +101,13 @@ def share_bars(values: FloatArray, name: str) -> str:
 
 
 def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
-    """Lines of a merge tree with its leaves named, as SVG; heights by their root.
+    """Draw a merge tree with named leaves. Heights are square roots. Returns SVG.
 
     Parameters
     ----------
     tree
-        ndarray of float64, shape (n_leaves - 1, 4), as scipy writes linkage. Of more than 100 leaves the upper
-        part is drawn, with the number of leaves below in brackets.
+        ndarray of float64, shape (n_leaves - 1, 4), as scipy writes linkage. With more than 100 leaves only the upper
+        part is drawn; numbers of leaves below it are in brackets.
     """
     from scipy.cluster.hierarchy import dendrogram
 
@@ -134,7 +118,7 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
     )
     figure, (axes,) = _figures(1, 7.2, 2.3)
     for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        axes.plot(x, y, color=_TABLEAU[0], linewidth=1.2)
+        axes.plot(x, y, color=LINE, linewidth=1.2)
     places = 5.0 + 10.0 * np.arange(len(drawn["ivl"]))
     many = len(places) > _MOST_BARS // 2
     axes.set_xticks(places, drawn["ivl"], rotation=90 if many else 0)
@@ -144,7 +128,7 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
 
 
 def _plain(axes: Any, title: str) -> None:
-    """Give axes small numbers, a title at the left and two sides."""
+    """Give axes small numbers, a title on the left, and only two sides."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
@@ -152,7 +136,7 @@ def _plain(axes: Any, title: str) -> None:
 
 
 def _middle(points: FloatArray) -> FloatArray:
-    """Return the point that half of the others are nearest to: a name stands where its cells are."""
+    """Return the point with the smallest median distance to the others: a name stands among its cells."""
     from scipy.spatial.distance import cdist
 
     some = points[:: max(len(points) // _MIDDLE_POINTS, 1)]

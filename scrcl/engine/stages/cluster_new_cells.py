@@ -134,7 +134,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return labels and confidence; colours are those of the run."""
-        from scrcl.report.figures import palette
+        from scrcl.report.colours import palette
 
         n_clusters = run.record(NewClusterStage).n_clusters_run
         folder = run.folder.stage(self.name)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._contract import Estimate
 from scrcl.engine.memory import gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features import GENES_PRESENT, features_estimate
@@ -18,7 +17,7 @@ from scrcl.report.page import Section
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun

@@ -179,7 +179,7 @@ def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:
         Column("confidence (median)", "number"),
         Column("low-confidence cells", "number"),
         *([Column("batch entropy", "number")] if has_batches else []),
-        Column("markers", "markers"),
+        Column("markers", "list"),
     ]
     table = Table(
         columns,

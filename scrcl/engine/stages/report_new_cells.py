@@ -123,7 +123,7 @@ def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
         Column("share", "share"),
         Column("share in the run", "share"),
         Column("confidence (mean)", "number"),
-        Column("markers in the run", "markers"),
+        Column("markers in the run", "list"),
     ]
     table = Table(
         columns,

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from scrcl._atomic import atomic_folder
+from scrcl._contract import Artifact
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.symmetry import BLOCK_ENTRIES, require_row_numbers, write_edges
 from scrcl.io.arrays import index_dtype, release
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = [
+    "CELL_GRAPH",
+    "GENE_GRAPH",
     "Graph",
     "Symmetry",
     "connectivities",
@@ -130,6 +133,13 @@ class Graph:
         matrix = connectivities(self)
         if (matrix != matrix.T).nnz:
             _refuse("be symmetric")
+
+
+CELL_GRAPH: Artifact[Graph] = Artifact("cell graph", lambda folder: Graph.load(folder / "csr"))
+"""Nearest neighbours of the cells, joined in both directions; its edges stay on disk."""
+
+GENE_GRAPH: Artifact[Graph] = Artifact("gene graph", lambda folder: Graph.load(folder / "csr"))
+"""Nearest neighbours of the selected genes, joined in both directions."""
 
 
 def _fits(indptr: Any, indices: Any) -> bool:

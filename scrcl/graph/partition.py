@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_folder
+from scrcl._contract import Artifact
 from scrcl._random import stream
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.centroids import CentroidSearch
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["LIST_ROWS", "Partition", "coarse_centroids", "partition", "write_in_order"]
+__all__ = ["LIST_ROWS", "PARTITION", "Partition", "coarse_centroids", "partition", "write_in_order"]
 
 LIST_ROWS = 512
 """Points of a list, in the mean. Larger lists need more comparisons for the same recall, smaller ones more
@@ -92,6 +93,10 @@ class Partition:
                 "Build it again."
             )
             raise StoreError(message) from error
+
+
+PARTITION = Artifact("partition", lambda folder: Partition.load(folder / "partition"))
+"""The cells in lists, and so in an order that keeps similar cells together."""
 
 
 def partition(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._compiled import compiled
+from scrcl._contract import Artifact
 from scrcl.errors import InputError, StoreError
 from scrcl.io.matrix import column_lookup, plain_rows
 from scrcl.io.parts import Parts, index_dtype, write_arrays, write_index
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import StoredRows
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["FeatureStore", "write_features"]
+__all__ = ["FEATURES", "FeatureStore", "write_features"]
 
 
 class FeatureStore:
@@ -105,6 +106,10 @@ class FeatureStore:
             msg = f"{self.folder} must hold {name}.npy whole; got {error}. Write it again."
             raise StoreError(msg) from error
         return values
+
+
+FEATURES = Artifact("features", FeatureStore.open)
+"""Log values of the selected genes in the retained cells."""
 
 
 def write_features(

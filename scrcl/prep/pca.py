@@ -7,12 +7,13 @@ feature store already holds: no pass over the cells is needed to fit, and one to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._compiled import compiled
+from scrcl._contract import Artifact
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError, StoreError
 from scrcl.io.arrays import RowWriter, for_each_block
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = [
+    "COMPONENTS",
+    "GENE_SKETCH",
+    "PCA",
+    "PRESENT_GENES",
     "Pca",
     "as_pca",
     "check_comps",
@@ -74,6 +79,37 @@ class Pca:
         except (OSError, ValueError, KeyError, EOFError) as error:
             msg = f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
             raise StoreError(msg) from error
+
+
+def _opened(folder: Path, name: str) -> Any:
+    """Open ``name.npy`` of a stage as a read-only memory map."""
+    try:
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        message = (
+            f"{folder} must hold an undamaged {name}.npy; got {type(error).__name__}: {error}. "
+            "Delete that folder and repeat the same command."
+        )
+        raise StoreError(message) from error
+
+
+COMPONENTS: Artifact[FloatArray] = Artifact(
+    "components", lambda folder: _opened(folder, "scores")
+)
+"""Principal component scores of the cells: memory map of float32, shape (n_cells, n_comps)."""
+
+PCA: Artifact[Pca] = Artifact("pca", lambda folder: Pca.load(folder / "pca.npz"))
+"""Principal components of the selected genes."""
+
+GENE_SKETCH: Artifact[FloatArray] = Artifact(
+    "gene sketch", lambda folder: _opened(folder, "sketch")
+)
+"""Coordinates of the selected genes (`gene_sketch`): memory map of float32, shape (n_genes, n_comps)."""
+
+PRESENT_GENES: Artifact[BoolArray] = Artifact(
+    "present genes", lambda folder: _opened(folder, "present")
+)
+"""The run's selected genes that new cells have: memory map of bool, shape (n_genes,)."""
 
 
 def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> Pca:

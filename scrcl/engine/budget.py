@@ -80,14 +80,22 @@ def plan_budget(
 def _refusal(total_bytes: int, shape: Shape, largest: str, asked: dict[str, Need]) -> str:
     needed = asked[largest].least_bytes
     way_out = "Give --memory more"
-    if largest == "train" and shape.step_bytes > shape.block_values * FEATURES_BYTES_PER_VALUE:
-        way_out += ", or lower train.batch_cells, train.fanout or train.n_negatives"
+    if (
+        largest == "train"
+        and shape.estimates.train.block_bytes > shape.block_values * FEATURES_BYTES_PER_VALUE
+    ):
+        way_out += f", or lower {' or '.join(_lowering(shape))}"
     if "features" in asked and largest not in ("read", "stats", "features"):
         way_out += ", or end before by --until"
     return (
         f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells in the stage "
         f"{largest}; got {total_bytes // 10**6} MB. {way_out}."
     )
+
+
+def _lowering(shape: Shape) -> tuple[str, ...]:
+    """Return the settings that lower the memory of a training step."""
+    return ("train.minibatch_cells", *shape.learning.method.lowers_memory)
 
 
 def _megabytes(n_bytes: float) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from scrcl._atomic import write_json
 from scrcl.engine.device import deterministic, resolve_device
 from scrcl.engine.domains import graph_in_tissue, refined
-from scrcl.engine.graph_view import add_graph_view
 from scrcl.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
@@ -16,12 +15,11 @@ if TYPE_CHECKING:
     from scrcl.cluster.count import Counted
     from scrcl.engine.stage import Run
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.methods.scrcl.minibatch import Inputs
-    from scrcl.train.methods.scrcl.model import ScRCL
+    from scrcl.train.method import Learner
     from scrcl.train.state import TrainState
     from scrcl.typing import FloatArray
 
-__all__ = ["cluster_cells", "embed_cells", "train_beside", "train_model", "trained_model"]
+__all__ = ["cluster_cells", "embed_cells", "train_beside", "train_model", "trained_learner"]
 
 _WEIGHTS, _HISTORY = "model.pt", "history.json"
 
@@ -32,7 +30,6 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
 
     from scrcl.engine.views import training_inputs
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.schedule import schedule_of
 
     inputs = training_inputs(run)
     run.ranks.call()
@@ -40,21 +37,20 @@ def train_model(run: Run, folder: Path) -> dict[str, Any]:
         run.folder.checkpoints, run.folder.manifest["fingerprint"], reporter=run.reporter
     )
     state, first_step = _trained_on(run, inputs, checkpoints)
-    torch.save(state.model.state_dict(), folder / _WEIGHTS)
+    torch.save(state.learner.state_dict(), folder / _WEIGHTS)
     write_json(folder / _HISTORY, state.history)
-    n_batches = -(-inputs.graph.n // state.batch_cells)
-    most_steps = schedule_of(run.config.train, inputs.graph.n).n_steps
+    n_batches = -(-inputs.n_cells // state.minibatch_cells)
     return {
-        "n_cells": inputs.graph.n * (state.step - first_step) // n_batches,
+        "n_cells": inputs.n_cells * (state.step - first_step) // n_batches,
         "n_steps": state.step,
-        "most_steps": most_steps,
-        "stopped": state.step < most_steps,
-        "kept_neighbors": state.looks.kept,
+        "most_steps": state.most_steps,
+        "stopped": state.step < state.most_steps,
+        "kept_neighbors": state.checks.kept,
         "n_batches": n_batches,
-        "batch_cells": state.batch_cells,
+        "minibatch_cells": state.minibatch_cells,
         "halvings": state.halvings,
         "n_ranks": run.ranks.size,
-        "n_parameters": sum(p.numel() for p in state.model.parameters()),
+        "n_parameters": sum(p.numel() for p in state.learner.parameters()),
         "device": str(state.device),
         "losses": {k: v for k, v in state.history[-1].items() if k != "step"}
         if state.history
@@ -70,49 +66,38 @@ def train_beside(run: Run) -> None:
 
 
 def _trained_on(
-    run: Run, inputs: Inputs, checkpoints: Checkpoints | None
-) -> tuple[TrainState, int]:
-    """Train together with the other ranks; returns the state, and the step that it began at."""
+    run: Run, inputs: Any, checkpoints: Checkpoints | None
+) -> tuple[TrainState[Any], int]:
+    """Train together with the other ranks; return the state, and the step at which it began."""
     import torch
 
+    from scrcl.engine.views import setup_of
     from scrcl.train.loop import train
-    from scrcl.train.methods.scrcl.minibatch import BatchSource
-    from scrcl.train.schedule import schedule_of
     from scrcl.train.state import TrainState
-    from scrcl.train.stop import Stop
 
-    config, seed, ranks = run.config.train, run.config.seed, run.ranks
+    config, ranks = run.config.train, run.ranks
+    method = run.config.method_entry.load()
     device = resolve_device(run.config.device, ranks.local)
     with deterministic(device), ranks.joined(device):
-        state = TrainState.fresh(inputs, config, seed=seed, device=device)
+        setup = setup_of(run, device=device, ranks=ranks)
+        state = TrainState.fresh(method, inputs, setup)
         saved = ranks.hand_out(checkpoints.latest() if checkpoints is not None else None)
-        n_steps = schedule_of(config, inputs.graph.n).n_steps
         if saved is not None:
             state.restore(saved)
-            run.reporter.note(f"training goes on from step {state.step} of {n_steps}.")
+            run.reporter.note(f"Resuming training at step {state.step} of {state.most_steps}.")
         first_step = state.step
-        run.count("train", n_steps, "steps")(first_step)
-        batches = BatchSource(
-            inputs,
-            config.model_copy(update={"batch_cells": state.batch_cells}),
-            seed=seed,
-            device=device,
-            ranks=ranks,
-        )
+        run.count("train", state.most_steps, "steps")(first_step)
         try:
             train(
+                method,
+                inputs,
                 state,
-                batches,
-                config,
-                stop=Stop(inputs, config, seed=seed, device=device)
-                if config.stop == "auto"
-                else None,
+                setup,
                 checkpoints=checkpoints,
                 reporter=run.reporter,
-                ranks=ranks,
                 interruption=run.interruption,
             )
-        except torch.OutOfMemoryError as error:  # a batch's own is met by a smaller one
+        except torch.OutOfMemoryError as error:  # a mini-batch that does not fit is halved
             message = (
                 f"train.stop_cells must fit the memory of {device}; got {config.stop_cells} cells. "
                 "Lower it, or set train.stop=never."
@@ -122,21 +107,18 @@ def _trained_on(
 
 
 def embed_cells(run: Run, folder: Path) -> dict[str, Any]:
-    """Write E and Z of all cells, streamed through the trained encoders."""
-    from scrcl.engine.views import training_inputs
-    from scrcl.train.methods.scrcl.embed import embed_all
+    """Write the embedding of all cells, streamed through the trained learner."""
+    from scrcl.engine.views import training_inputs, work_of
 
-    inputs = training_inputs(run)
-    embed_all(
-        trained_model(run, inputs),
+    inputs, method = training_inputs(run), run.config.method_entry.load()
+    method.embed(
+        trained_learner(run, inputs),
         inputs,
         folder,
-        block_rows=run.budget.dense_block_rows,
-        device=resolve_device(run.config.device, run.ranks.local),
-        on_rows=run.count("embed", inputs.graph.n),
+        work_of(run, run.count("embed", inputs.n_cells)),
+        space=run.config.clustered_on,
     )
-    add_graph_view(folder, run.config, block_rows=run.budget.dense_block_rows)
-    return {"n_cells": inputs.graph.n}
+    return {"n_cells": inputs.n_cells}
 
 
 def cluster_cells(run: Run, folder: Path) -> dict[str, Any]:
@@ -186,15 +168,15 @@ def _count(run: Run, points: FloatArray, scores: FloatArray | None) -> Counted:
     )
 
 
-def trained_model(run: Run, inputs: Inputs) -> ScRCL:
-    """Return the model of a finished stage ``train``, on the CPU."""
+def trained_learner(run: Run, inputs: Any) -> Learner:
+    """Return the learner of a finished stage ``train``, on the CPU."""
     import pickle
 
     import torch
 
-    from scrcl.train.state import TrainState
+    from scrcl.engine.views import setup_of
 
-    model = TrainState.fresh(inputs, run.config.train, seed=run.config.seed).model
+    learner: Learner = run.config.method_entry.load().start(inputs, setup_of(run))
     folder = run.stage("train")
     try:
         weights = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
@@ -204,5 +186,5 @@ def trained_model(run: Run, inputs: Inputs) -> ScRCL:
             "Delete that folder and run the same command again."
         )
         raise StoreError(message) from error
-    model.load_state_dict(weights)
-    return model
+    learner.load_state_dict(weights)
+    return learner

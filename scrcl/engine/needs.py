@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scrcl.engine.shape import MORE_NEIGHBORS
-from scrcl.io.arrays import KEPT_MAP_BYTES, SMALL_MAP_BYTES
+from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.train.memory import LIBRARIES_BYTES, MORE_NEIGHBORS
 
 if TYPE_CHECKING:
     from scrcl.engine.shape import Shape
@@ -19,9 +19,6 @@ __all__ = ["Need", "stage_needs"]
 
 STREAM_BYTES = 430 * 10**6
 """Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
-
-LIBRARIES_BYTES = 650 * 10**6
-"""Resident after torch, faiss, anndata, scikit-learn and (in the report) UMAP are loaded; measured."""
 
 ANNOTATION_BYTES = 300
 """Names and a few columns of ``obs`` of one cell."""
@@ -34,9 +31,6 @@ STATS_BYTES_PER_VALUE = 24
 
 FEATURES_BYTES_PER_VALUE = 28
 """The same while the chosen genes are taken out, normalised and multiplied."""
-
-TRAINED_NODE_BYTES = 40
-"""Of a cell while training: its row's start, degree and scale, its place in the epoch, and its number."""
 
 NODE_BYTES = 28
 """Held of one cell while its graph is joined and described: row starts, degrees, components."""
@@ -109,8 +103,9 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
     """Return what each stage takes, by name, in order."""
     n, k = shape.n_cells, shape.n_neighbors
     edges = MORE_NEIGHBORS * k
-    dense = 8 * shape.dense_block_rows * max(shape.n_features, shape.n_comps)
-    embeddings = 8 * (shape.dim + shape.refined_dim) + 4 * shape.n_comps
+    of_method = shape.estimates
+    dense = of_method.embed.block_bytes
+    embeddings = of_method.new_cells.disk_bytes // n + 4 * shape.n_comps
     names = ANNOTATION_BYTES * n if shape.n_batches > 1 else 0
     products = Need(
         # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
@@ -159,33 +154,27 @@ def stage_needs(shape: Shape) -> dict[str, Need]:
             16_384 * shape.n_genes if shape.gram else 0,
             8 * shape.n_genes * shape.n_comps,
         ),
+        # The stage also writes the inputs of the method.
         "train": Need(
-            learning(TRAINED_NODE_BYTES)
-            + 2 * min(4 * n * shape.n_features, KEPT_MAP_BYTES)
-            + int(min(4 * n * edges, KEPT_MAP_BYTES)),
-            shape.step_bytes,
-            # The features as they were read are gone when the views are written.
-            int(n * (12 * shape.n_features + 4 * edges + 16)),
+            of_method.train.fixed_bytes,
+            of_method.train.block_bytes,
+            of_method.inputs.disk_bytes + of_method.train.disk_bytes,
         ),
         "embed": Need(
-            learning(TRAINED_NODE_BYTES)
-            + 2 * min(4 * n * shape.n_features, SMALL_MAP_BYTES)
-            + 2 * min(4 * n * shape.dim, SMALL_MAP_BYTES)
-            + int(min(4 * n * edges, SMALL_MAP_BYTES)),
-            dense,
-            n * (8 * (shape.dim + shape.refined_dim) + 4 * shape.dim * shape.graph_view),
+            of_method.embed.fixed_bytes, of_method.embed.block_bytes, of_method.embed.disk_bytes
         ),
         "cluster": Need(
             # Annotations are there for a moment, where they tell the slices.
             learning(
-                8 * shape.dim
+                4 * shape.width
                 + CLUSTERED_BYTES
                 + 8 * shape.n_also
                 + (TREE_BYTES + ANNOTATION_BYTES) * shape.refining
             )
             + (names + MIXED_BYTES * n if shape.n_batches > 1 else 0),
             max(
-                dense + int(min(n, shape.graph_cells) * (COMMUNITY_BYTES * edges + 8 * shape.dim)),
+                dense
+                + int(min(n, shape.graph_cells) * (COMMUNITY_BYTES * edges + 4 * shape.width)),
                 dense + MERGE_BYTES * shape.n_groups**2,
                 min(SPOTS_BYTES, 6_000 * n) * shape.refining,
             ),

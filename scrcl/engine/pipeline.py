@@ -21,7 +21,7 @@ from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.finish import build_report
 from scrcl.engine.needs import TREE_BYTES
 from scrcl.engine.run_folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
-from scrcl.engine.shape import Shape
+from scrcl.engine.shape import Learning, Shape
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
 
@@ -299,7 +299,7 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = min(config.features.n_top_genes, matrix.n_vars)
     n_comps = min(config.reduce.n_comps, n_genes)
-    train, n_neighbors = config.train, config.graph.n_neighbors
+    n_neighbors = config.graph.n_neighbors
     if config.graph.balanced:
         from scrcl.graph.balanced import neighbors_per_batch
 
@@ -309,17 +309,10 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         values_per_row=n_values / matrix.n_obs,
         n_genes=n_genes,
         n_comps=n_comps,
-        n_features=n_genes if train.features == "hvg" else n_comps,
         n_neighbors=n_neighbors,
         refining=config.refined_by > 0 or (config.spatial and config.n_clusters == "auto"),
-        graph_view=config.clustered_on == "graph_view",
-        fanout=train.fanout,
         index_bytes=index_bytes(config, n_comps, n_neighbors),
-        dim=train.dim,
-        refined_dim=train.refined_dim,
-        batch_cells=train.batch_cells,
-        n_drawn=train.n_negatives if train.negatives == "sampled" else 0,
-        stop_cells=train.stop_cells if train.stop == "auto" else 0,
+        learning=Learning.of(config),
         n_vars=matrix.n_vars,
         n_batches=n_batches,
         by_genes=matrix.layout == "csc",

@@ -131,8 +131,8 @@ def _bytes_read(shape: Shape, input_bytes: int) -> dict[str, int]:
     copied = int(8 * shape.n_values) if shape.by_genes else input_bytes
     scores = 4 * shape.n_cells * shape.n_comps
     store = int(6 * shape.chosen_values)
-    features = 4 * shape.n_cells * shape.n_features
-    embedding = 8 * shape.n_cells * shape.dim
+    of_method = shape.estimates
+    embedding = 4 * shape.n_cells * shape.width
     return {
         "read": 2 * input_bytes if shape.by_genes else 0,
         "stats": copied,
@@ -140,8 +140,8 @@ def _bytes_read(shape: Shape, input_bytes: int) -> dict[str, int]:
         "reduce": store * _passes(shape),
         "graph": 4 * scores,
         "genes": 8 * shape.n_genes * shape.n_comps + 4 * shape.gram_bytes,
-        "train": 4 * features,
-        "embed": 2 * features,
+        "train": of_method.inputs.read_bytes + of_method.train.read_bytes,
+        "embed": of_method.embed.read_bytes,
         "cluster": 2 * embedding,
         "report": store + embedding,
     }
@@ -167,8 +167,8 @@ def _seconds(shape: Shape, n_workers: int) -> dict[str, float]:
         # Comparisons grow faster than the cells; measured at 100,000 to 3 million.
         "graph": 2 + 1e-5 * n * (1 + (n / 1e6) ** 0.5),
         "genes": 0.1,
-        "train": 20 + 1.7e-4 * n,
-        "embed": 1 + 6e-6 * n,
+        "train": shape.estimates.inputs.seconds + shape.estimates.train.seconds,
+        "embed": shape.estimates.embed.seconds,
         "cluster": 8 + 3.5e-5 * n,
         "report": 20 + 5e-6 * n,
     }

@@ -1,14 +1,23 @@
-"""The sizes of the data that memory depends on, and how it is cut into blocks and batches.
+"""The sizes that memory depends on, and how the data is cut into blocks.
 
 Blocks enter sums and matrix products, so their sizes depend on the data alone, never on memory or cores.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["MORE_NEIGHBORS", "Shape"]
+from scrcl import _contract
+from scrcl.train.memory import dense_block_rows
+
+if TYPE_CHECKING:
+    from scrcl.engine.config import RunConfig
+    from scrcl.train.method import Estimates, Method
+    from scrcl.train.settings import TrainSettings
+
+__all__ = ["Learning", "Shape"]
 
 BLOCK_VALUES = 2_000_000
 """Stored values of X in a block."""
@@ -19,28 +28,24 @@ MAX_BLOCK_ROWS = 16_384
 MOMENT_BYTES = 56
 """Sums of one gene in one batch."""
 
-DENSE_BLOCK_VALUES = 2_000_000
-"""Values of an embedding in a block: 8 MB in float32."""
-
-GRADIENT_ROWS = 16
-"""Copies of an embedding that a training step holds, gradients among them, of a seed or of an anchor of
-the block at work; measured 13 to 16."""
-
-BLOCK_ANCHORS = 8_192
-"""Anchors encoded at a time, as `scrcl.train.pairs` cuts them on the CPU."""
-
-PAIR_BYTES = 90
-"""Of a pair of a batch: both orders, weights and products."""
-
-READ_BATCHES = 4
-"""Batches whose rows are resident: the one at work, the one that is read meanwhile, and what the allocator keeps of
-others; measured at a million cells."""
-
-MORE_NEIGHBORS = 1.4
-"""Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
-
 CHOSEN_SHARE = 2.0
 """Stored values of a chosen gene, for each of an average gene."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The chosen method, with all that its estimates depend on."""
+
+    method: Method[Any, Any, Any, Any]
+    settings: Any
+    train: TrainSettings
+    space: str
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Learning:
+        """Return the method of a configuration."""
+        method = config.method_entry.load()
+        return cls(method, config.method_settings, config.train, config.clustered_on)
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,16 @@ class Shape:
         Cells and genes of the input, and stored values of X in one cell.
     n_batches
         Batches whose genes are chosen apart.
-    n_genes, n_comps, n_features
-        Selected genes, principal components, and columns that the encoders read.
-    n_neighbors, fanout, dim, refined_dim
-        Neighbours searched of a cell, and the most that training draws (all where None); widths as in
-        the settings.
+    n_genes, n_comps
+        Selected genes and principal components.
+    n_neighbors
+        Neighbours searched of a cell.
+    learning
+        The method with its settings.
     index_bytes
         What the search of neighbours holds of a cell, beyond what "partitioned" does.
     refining
         Clusters are counted, or refined, by the spots around.
-    graph_view
-        E^g is written by itself, to be clustered.
-    batch_cells, n_drawn, stop_cells
-        Seed cells of a batch, cells drawn beside them as negatives, and the sample that tells when to stop.
     by_genes
         The input lies by genes, and is copied by cells first.
     gram
@@ -79,19 +81,12 @@ class Shape:
     values_per_row: float
     n_genes: int
     n_comps: int
-    n_features: int
     n_neighbors: int
-    dim: int
-    refined_dim: int
-    batch_cells: int
-    n_drawn: int
-    stop_cells: int = 0
+    learning: Learning
     n_vars: int = 20_000
     n_batches: int = 1
-    fanout: int | None = None
     index_bytes: int = 0
     refining: bool = False
-    graph_view: bool = False
     by_genes: bool = False
     gram: bool = True
     n_also: int = 0
@@ -110,18 +105,29 @@ class Shape:
         return self.n_values * share
 
     @property
-    def step_bytes(self) -> int:
-        """What a training step holds: rows of the batch's cells, their halo, and those of the negatives."""
-        sizes = (self.batch_cells, self.n_drawn)
-        seeds = sum(min(size, self.n_cells) for size in sizes)
-        anchors = sum(self._anchors(size, self._drawn_neighbors) for size in sizes)
-        pairs = seeds * self._drawn_neighbors * PAIR_BYTES
-        embedded = seeds + min(BLOCK_ANCHORS, anchors)
-        read = READ_BATCHES * (anchors * 8 * self.n_features + pairs)
-        sample = min(self.stop_cells, self.n_cells)
-        sampled = sample + self._anchors(sample, MORE_NEIGHBORS * self.n_neighbors)
-        read += sampled * 4 * self.n_features
-        return int(read + embedded * 4 * GRADIENT_ROWS * self.dim)
+    def sizes(self) -> _contract.Shape:
+        """The sizes of the data alone."""
+        return _contract.Shape(
+            n_cells=self.n_cells,
+            n_vars=self.n_vars,
+            values_per_row=self.values_per_row,
+            n_genes=self.n_genes,
+            n_comps=self.n_comps,
+            n_neighbors=self.n_neighbors,
+            n_batches=self.n_batches,
+            is_column_major=self.by_genes,
+        )
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """What the stages of the method take."""
+        of = self.learning
+        return of.method.estimates(self.sizes, of.settings, of.train, space=of.space)
+
+    @property
+    def width(self) -> int:
+        """Width of the embedding."""
+        return self.learning.method.width(self.learning.settings)
 
     @property
     def block_rows(self) -> int:
@@ -137,8 +143,7 @@ class Shape:
     @property
     def dense_block_rows(self) -> int:
         """Rows of an embedding in a block."""
-        widest = max(self.n_features, 2 * self.dim, self.n_comps, 1)
-        return min(max(DENSE_BLOCK_VALUES // widest, 256), 65_536)
+        return dense_block_rows(self.learning.method.widest(self.sizes, self.learning.settings))
 
     @property
     def moments_bytes(self) -> int:
@@ -149,14 +154,3 @@ class Shape:
     def gram_bytes(self) -> int:
         """One triangle of products of the selected genes, in float32."""
         return 2 * self.n_genes**2 if self.gram else 0
-
-    @property
-    def _drawn_neighbors(self) -> float:
-        """Neighbours of a seed, in the mean."""
-        found = MORE_NEIGHBORS * self.n_neighbors
-        return found if self.fanout is None else min(found, self.fanout)
-
-    def _anchors(self, n_seeds: int, n_neighbors: float) -> float:
-        """Seeds and their neighbours; a cell that several seeds have as neighbour is held once."""
-        drawn = min(n_seeds, self.n_cells) * (1 + n_neighbors)
-        return self.n_cells * -math.expm1(-drawn / self.n_cells)

@@ -1,124 +1,68 @@
-"""The two encoders' inputs, on disk: rows of cells, scaled, and smoothed over the cell graph.
-
-Rows are in the order of the partition, and so is the graph beside them: a cell's neighbours are then
-near it in the files, and pieces of near cells are runs of rows. `cells.npy` says which cell a row is.
-
-The graph encoder's first propagation touches no weight, so it is made here, once: training then
-needs the neighbours of a batch and nobody further.
-"""
+"""The artifacts of a run for its method, and the method's inputs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scrcl._atomic import atomic_folder
-from scrcl.engine.stage import CSR, PARTITION
-from scrcl.graph.partition import Partition, write_in_order
-from scrcl.graph.propagate import propagate
-from scrcl.graph.renumber import renumbered
-from scrcl.io.arrays import RowWriter, release, row_blocks
-from scrcl.prep.feature_store import FeatureStore
-from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
+from scrcl.engine.device import resolve_device
+from scrcl.graph.csr import CELL_GRAPH, GENE_GRAPH
+from scrcl.graph.partition import PARTITION
+from scrcl.prep.feature_store import FEATURES
+from scrcl.prep.pca import COMPONENTS, GENE_SKETCH, PCA, PRESENT_GENES
+from scrcl.train.method import Setup, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
+    from scrcl._contract import Artifact
     from scrcl.engine.stage import Run
-    from scrcl.typing import FloatArray
+    from scrcl.train.ranks import Ranks
+    from scrcl.typing import OnRows
 
-__all__ = ["input_scale", "scaled", "training_inputs", "write_base"]
+__all__ = ["RunOpener", "setup_of", "training_inputs", "work_of"]
+
+T = TypeVar("T")
+
+_GIVEN_BY: dict[Artifact[Any], str] = {
+    COMPONENTS: "reduce",
+    PCA: "reduce",
+    FEATURES: "features",
+    PRESENT_GENES: "features",
+    CELL_GRAPH: "graph",
+    PARTITION: "graph",
+    GENE_GRAPH: "genes",
+    GENE_SKETCH: "genes",
+}
 
 
-def training_inputs(run: Run) -> Inputs:
-    """Open what training and inference read (memory maps); made on the first call of a run."""
-    folder = run.stage("views")
+class RunOpener:
+    """Opens artifacts of the finished stages of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def open(self, artifact: Artifact[T]) -> T:
+        """Return what the stage that gives ``artifact`` wrote."""
+        return artifact.load(self._run.stage(_GIVEN_BY[artifact]))
+
+
+def work_of(run: Run, on_rows: OnRows | None = None) -> Work:
+    """Return how to go through all cells within the budget."""
+    device = resolve_device(run.config.device, run.ranks.local)
+    return Work(run.budget.dense_block_rows, run.budget.n_workers, device, on_rows)
+
+
+def setup_of(run: Run, *, device: str = "cpu", ranks: Ranks | None = None) -> Setup[Any]:
+    """Return what the method is started with."""
+    config = run.config
+    setup = Setup(config.method_settings, config.train, config.seed, device)
+    return setup if ranks is None else Setup(setup.settings, setup.train, setup.seed, device, ranks)
+
+
+def training_inputs(run: Run) -> Any:
+    """Open what training and inference read; written on the first call of a run."""
+    folder, method = run.stage("views"), run.config.method_entry.load()
+    opener, settings = RunOpener(run), run.config.method_settings
     if not folder.is_dir():
         with atomic_folder(folder) as partial:
-            _write_views(run, partial)
-    sketch = run.array("genes", "sketch")
-    return Inputs(
-        x=run.array("views", "x"),
-        ax=run.array("views", "ax"),
-        genes=smooth_genes(sketch / max(float(sketch.std()), 1e-12), run.graph("genes")),
-        graph=run.graph("views"),
-        cells=run.array("views", "cells"),
-    )
-
-
-def _write_views(run: Run, folder: Path) -> None:
-    config, base = run.config.train, folder / "base.npy"
-    order = Partition.load(run.stage("graph") / PARTITION).order
-    graph = renumbered(run.graph("graph"), order, folder / CSR)
-    np.save(folder / "cells.npy", order)
-    points = write_base(run, order, base)
-    rows, n_workers = run.budget.dense_block_rows, run.budget.n_workers
-    for name, times in (("x", config.smoothing_mlp), ("ax", config.smoothing_gcn + 1)):
-        propagate(
-            points,
-            graph,
-            folder / f"{name}.npy",
-            n_times=times,
-            block_rows=rows,
-            n_workers=n_workers,
-        )
-    base.unlink()
-
-
-def write_base(run: Run, order: NDArray[np.int64], out: Path) -> FloatArray:
-    """Write the scaled features of all cells, in an order; returns them as a memory map.
-
-    Returns
-    -------
-    memory map of float32, shape (n_cells, n_features)
-    """
-    n_cells, n_features, blocks = _features(run)
-    scale, as_read = input_scale(run), out.with_suffix(".read.npy")
-    with RowWriter(as_read, n_cells, n_features) as writer:
-        for start, rows in blocks:
-            writer.write(start, scaled(rows, scale))
-    rows = np.load(as_read, mmap_mode="r")
-    ordered = write_in_order(rows, order, np.zeros(n_features, np.float32), out)
-    as_read.unlink()
-    return ordered
-
-
-def _features(run: Run) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
-    """Return rows, columns and an iterator over (first row, block)."""
-    if run.config.train.features == "hvg":
-        store = FeatureStore.open(run.stage("features"))
-        return (
-            store.n_obs,
-            store.n_vars,
-            ((start, block.toarray()) for start, block in store),
-        )
-    scores = run.array("reduce", "scores")
-    blocks = row_blocks(len(scores), run.budget.dense_block_rows)
-    return *scores.shape, (_block(scores, start, stop) for start, stop in blocks)
-
-
-def _block(scores: FloatArray, start: int, stop: int) -> tuple[int, FloatArray]:
-    rows = np.array(scores[start:stop])
-    release(scores)
-    return start, rows
-
-
-def scaled(rows: FloatArray, scale: float | None) -> FloatArray:
-    """Return rows of features as the encoders read them: by one factor, or each to one length."""
-    if scale is not None:
-        return rows * scale
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
-    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
-
-
-def input_scale(run: Run) -> float | None:
-    """Return the factor of all features, which brings their mean square to 1; None by rows."""
-    if run.config.train.row_normalize:
-        return None
-    n_cells, n_features, blocks = _features(run)
-    total = sum(float(np.square(rows, dtype=np.float64).sum()) for _, rows in blocks)
-    return float(np.sqrt(n_cells * n_features / max(total, 1e-12)))
+            method.write_inputs(opener, partial, settings, work_of(run))
+    return method.open_inputs(opener, folder, settings)

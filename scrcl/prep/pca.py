@@ -93,9 +93,7 @@ def _opened(folder: Path, name: str) -> Any:
         raise StoreError(message) from error
 
 
-COMPONENTS: Artifact[FloatArray] = Artifact(
-    "components", lambda folder: _opened(folder, "scores")
-)
+COMPONENTS: Artifact[FloatArray] = Artifact("components", lambda folder: _opened(folder, "scores"))
 """Principal component scores of the cells: memory map of float32, shape (n_cells, n_comps)."""
 
 PCA: Artifact[Pca] = Artifact("pca", lambda folder: Pca.load(folder / "pca.npz"))

@@ -84,7 +84,7 @@ def train(
     if batches is None:
         batches = method.batches(inputs, setup.with_train(minibatch_cells=state.minibatch_cells))
     embed_sample = _embed_sample(method, inputs, state, setup)
-    log = _Log(state, setup, checkpoints, reporter or Silent())
+    log = _Log(state, setup, checkpoints, reporter or Silent(), method.lowers_memory)
     weights = list(state.learner.parameters())
     coming = batches.starting_at(state.step)
     state.learner.train()
@@ -196,8 +196,9 @@ class _Log:
         setup: Setup[Any],
         checkpoints: Checkpoints | None,
         reporter: Reporter,
+        lowers_memory: tuple[str, ...],
     ) -> None:
-        self._state = state
+        self._state, self._lowers_memory = state, lowers_memory
         self._train: TrainSettings = setup.train
         self._checkpoints, self._reporter = checkpoints, reporter
         self._pending = _Pending(setup.ranks)
@@ -220,10 +221,10 @@ class _Log:
         """Return mini-batches of half the size; note and save the change."""
         state, had = self._state, batches.minibatch_cells
         if had <= SMALLEST_MINIBATCH:
+            lower = "".join(f"lower {name}, " for name in self._lowers_memory)
             message = (
                 f"The device ran out of memory at step {state.step + 1}: a mini-batch of {had} cells "
-                "does not fit. Free device memory, lower train.fanout or the widths of the model, or "
-                "choose device=cpu."
+                f"does not fit. Free device memory, {lower}or choose device=cpu."
             )
             raise TrainingError(message)
         state.minibatch_cells = max(SMALLEST_MINIBATCH, -(-had // 2))

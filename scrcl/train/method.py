@@ -276,15 +276,16 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
     ----------
     takes
         Artifacts that it reads. Stages that only give others are not needed to train it.
+    lowers_memory
+        Settings besides ``train.minibatch_cells`` that lower the memory of a step, for messages.
     """
 
     takes: ClassVar[tuple[Artifact[Any], ...]]
+    lowers_memory: ClassVar[tuple[str, ...]] = ()
 
     # Inputs
 
-    def write_inputs(  # noqa: B027 - many methods train on artifacts as they are
-        self, opener: Opener, folder: Path, settings: SettingsT, work: Work
-    ) -> None:
+    def write_inputs(self, opener: Opener, folder: Path, settings: SettingsT, work: Work) -> None:
         """Write what training reads, where artifacts alone are not enough."""
 
     @abstractmethod
@@ -338,7 +339,7 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
         del setup, batches, step
         return ()
 
-    def refresh(  # noqa: B027 - most methods have nothing to refresh
+    def refresh(
         self, learner: LearnerT, inputs: InputsT, setup: Setup[SettingsT], now: Step
     ) -> None:
         """Update what is computed from many cells between steps: prototypes, targets.

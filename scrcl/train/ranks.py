@@ -40,7 +40,7 @@ _POLL_S, _LINGER_S = 0.1, 10.0
 
 
 class Ranks:
-    """This process among those that train together.
+    """One process among those that train together.
 
     Parameters
     ----------

@@ -144,7 +144,8 @@ def _settings(folder: RunFolder, given: Mapping[str, Any]) -> RunConfig:
         message = f"a prediction must be given {', '.join(sorted(GIVEN))}; got {strange[0]!r}."
         raise InputError(message)
     of_run = folder.manifest.get("settings", {})
-    kept = {name: of_run[name] for name in of_run.keys() & RunConfig.model_fields.keys() - _OWN}
+    ours = {*RunConfig.model_fields, of_run.get("method")} - _OWN
+    kept = {name: of_run[name] for name in of_run.keys() & ours}
     own = {**given, "layer": None} if given.get("layer") == "X" else given
     try:
         return RunConfig.model_validate({**kept, **own})

@@ -10,17 +10,16 @@ from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.budget import Budget, plan_budget
 from scrcl.engine.needs import (
     ANNOTATION_BYTES,
-    LIBRARIES_BYTES,
     PLACE_BYTES,
     SEARCH_BYTES,
     Need,
     stage_needs,
 )
 from scrcl.engine.pipeline import index_bytes, shape_of
-from scrcl.engine.predict.embed import LINK_VALUES
 from scrcl.engine.predict.neighbours import LOOK
 from scrcl.errors import BudgetError
 from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.train.memory import LIBRARIES_BYTES
 
 if TYPE_CHECKING:
     from scrcl.engine.predict.atlas import Atlas
@@ -37,11 +36,10 @@ def prediction_needs(matrix: CellMatrix, atlas: Atlas) -> dict[str, Need]:
     n, there, k = shape.n_cells, atlas.n_cells, shape.n_neighbors
     streamed = {name: need for name, need in stage_needs(shape).items() if name in _STREAMED}
     held = 12 * n * LOOK * k
-    # Row starts, degrees and their roots, and the reach of each cell.
-    graph = 28 * there
+    of_method = replace(shape, n_cells=there).estimates.new_cells
     per_cell = index_bytes(atlas.config, shape.n_comps, LOOK * k) + PLACE_BYTES
-    gathered, kept = 24 * LINK_VALUES, 24 * LINK_VALUES + 8 * BLOCK_VALUES
-    widths = 8 * (shape.dim + shape.refined_dim)
+    kept = of_method.block_bytes + 8 * BLOCK_VALUES
+    widths = of_method.disk_bytes // there
     return {
         **streamed,
         "graph": Need(
@@ -53,9 +51,8 @@ def prediction_needs(matrix: CellMatrix, atlas: Atlas) -> dict[str, Need]:
             held + 4 * there * shape.n_comps,
         ),
         "embed": Need(
-            LIBRARIES_BYTES + graph + min(8 * there * shape.n_features, 2 * SMALL_MAP_BYTES),
-            # Rows of each level, of the GCN view and of its first layer, gathered and as tensors.
-            gathered,
+            of_method.fixed_bytes,
+            of_method.block_bytes,
             n * widths,
         ),
         # The allocator keeps what the neighbours' rows took.

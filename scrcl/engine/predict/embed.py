@@ -1,75 +1,64 @@
-"""The stage ``embed`` of a prediction: E and Z of new cells beside their neighbours in the atlas."""
+"""The stage ``embed`` of a prediction: the embedding of new cells, from their neighbours in the run."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.device import resolve_device
-from scrcl.engine.graph_view import add_graph_view
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scrcl.engine.predict.atlas import Atlas
     from scrcl.engine.stage import Run
-    from scrcl.graph.links import Links
-    from scrcl.train.methods.scrcl.minibatch import Inputs
-    from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
     from scrcl.typing import FloatArray
 
-__all__ = ["LINK_VALUES", "embed_cells"]
+__all__ = ["embed_cells"]
 
 LINK_VALUES = 8_000_000
 """Values of neighbours' rows held at a time: 32 MB in float32."""
 
 
 def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
-    """Write E and Z of the new cells; the neighbours' rows are read from the views of the atlas."""
-    from scrcl.engine.learn import trained_model
-    from scrcl.engine.views import input_scale, scaled, training_inputs
+    """Write the embedding of the new cells, from those of their neighbours in the run."""
+    from scrcl.engine.learn import trained_learner
+    from scrcl.engine.views import RunOpener, training_inputs, work_of
+    from scrcl.graph.csr import CELL_GRAPH
     from scrcl.graph.links import joined, normalized_links
     from scrcl.io.arrays import RowWriter, release, row_blocks
-    from scrcl.train.methods.scrcl.embed import EMBEDDING, REFINED
-    from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
+    from scrcl.train.method import NewCells
 
     there, config = atlas.opened(run), run.config
-    inputs, scale = training_inputs(there), input_scale(there)
-    encoder = UnseenEncoder(
-        trained_model(there, inputs),
-        inputs.genes,
-        smoothing_mlp=config.train.smoothing_mlp,
-        smoothing_gcn=config.train.smoothing_gcn,
-        device=resolve_device(config.device),
-    )
-    graph, features = there.graph("graph"), _features(atlas, run)
+    inputs, own, opener = training_inputs(there), RunOpener(run), RunOpener(there)
+    graph, reach = opener.open(CELL_GRAPH), _reach(there)
     ids, squared = run.array("graph", "ids"), run.array("graph", "squared")
-    reach = _reach(there)
     k, mode = config.graph.n_neighbors, config.graph.symmetry
     n_cells, advance = len(ids), run.count("embed", len(ids))
-    values = ids.shape[1] * max(inputs.x.shape[1], config.train.dim)
-    blocks, n_links = row_blocks(n_cells, min(max(LINK_VALUES // values, 64), 65_536)), 0
-    with (
-        TemporaryDirectory(dir=folder) as scratch,
-        RowWriter(folder / EMBEDDING, n_cells, 2 * config.train.dim) as embedding,
-        RowWriter(folder / REFINED, n_cells, 2 * config.train.refined_dim) as refined,
-    ):
-        rows_of = _atlas_rows(inputs, _levels(there, inputs, encoder, Path(scratch)))
-        for start, stop in blocks:
+    n_links = 0
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
+        encoder = config.method_entry.load().new_cells(
+            trained_learner(there, inputs),
+            inputs,
+            NewCells(opener, own, config.clustered_on, scratch),
+            work_of(there),
+        )
+        writers = {
+            name: stack.enter_context(RowWriter(folder / f"{name}.npy", n_cells, width))
+            for name, width in encoder.widths.items()
+        }
+        values = ids.shape[1] * encoder.values_per_neighbor
+        for start, stop in row_blocks(n_cells, min(max(LINK_VALUES // values, 64), 65_536)):
             near = np.array(ids[start:stop])
             neighbours = joined(near, np.array(squared[start:stop]), reach, k, mode=mode)
             links = normalized_links(near, neighbours, graph)
-            found = encoder.embed(scaled(features(start, stop), scale), *rows_of(links), links)
-            embedding.write(start, found.embedding)
-            refined.write(start, found.refined)
+            for name, rows in encoder.embed(start, stop, links).items():
+                writers[name].write(start, rows)
             n_links += int(neighbours.sum())
-            for array in (inputs.x, inputs.ax, ids, squared):
+            for array in (ids, squared):
                 release(array)
             advance(stop - start)
-    add_graph_view(folder, config, block_rows=65_536)
     return {"n_cells": n_cells, "mean_neighbors": n_links / n_cells}
 
 
@@ -83,84 +72,3 @@ def _reach(there: Run) -> FloatArray:
         reach[start:stop] = distances[start:stop, -1]
         release(distances)
     return reach
-
-
-def _atlas_rows(
-    inputs: Inputs, levels: list[FloatArray]
-) -> Callable[[Links], tuple[list[FloatArray], FloatArray]]:
-    """Return what reads the neighbours' rows: those of each level of smoothing, and of the GCN view."""
-    from scrcl.graph.renumber import places
-    from scrcl.io.arrays import gathered
-
-    assert inputs.cells is not None, "views of a run say which cell a row is"
-    row_of = places(inputs.cells)
-
-    def rows(links: Links) -> tuple[list[FloatArray], FloatArray]:
-        at = row_of[links.nodes]
-        return [gathered(level, at) for level in levels], gathered(inputs.ax, at)
-
-    return rows
-
-
-def _levels(run: Run, inputs: Inputs, encoder: UnseenEncoder, folder: Path) -> list[FloatArray]:
-    """Return the views' input rows smoothed 0, 1, ... times, as many as the encoder asks for.
-
-    Those that the views do not hold are made again, in ``folder``.
-    """
-    from scrcl.engine.views import write_base
-    from scrcl.graph.propagate import propagate
-
-    held = run.config.train.smoothing_mlp
-    levels: list[FloatArray] = []
-    for times in range(encoder.n_levels):
-        if times == held:
-            levels.append(inputs.x)
-            continue
-        path = folder / f"level{times}.npy"
-        if times == 0:
-            assert inputs.cells is not None
-            levels.append(write_base(run, np.asarray(inputs.cells, np.int64), path))
-            continue
-        propagate(
-            levels[-1],
-            inputs.graph,
-            path,
-            n_times=1,
-            block_rows=run.budget.dense_block_rows,
-            n_workers=run.budget.n_workers,
-        )
-        levels.append(np.load(path, mmap_mode="r"))
-    return levels
-
-
-def _features(atlas: Atlas, run: Run) -> Callable[[int, int], FloatArray]:
-    """Return what reads rows of what the encoders read, not scaled: scores, or selected genes.
-
-    A selected gene that the new cells lack is what the scores say of it.
-    """
-    from scrcl.io.arrays import release
-    from scrcl.prep.feature_store import FeatureStore
-    from scrcl.prep.pca import Pca
-
-    scores = run.array("reduce", "scores")
-    if run.config.train.features == "pca":
-
-        def own_scores(start: int, stop: int) -> FloatArray:
-            rows = np.array(scores[start:stop])
-            release(scores)
-            return rows
-
-        return own_scores
-    store, present = FeatureStore.open(run.stage("features")), run.array("features", "present")
-    pca = Pca.load(atlas.folder.stage("reduce") / "pca.npz")
-    absent = np.flatnonzero(~present)
-    directions, mean = pca.loadings[absent].T, pca.mean[absent]
-
-    def genes(start: int, stop: int) -> FloatArray:
-        rows = np.zeros((stop - start, len(present)), np.float32)
-        rows[:, present] = store.rows_block(start, stop).toarray()
-        rows[:, absent] = np.maximum(scores[start:stop] @ directions + mean, 0)
-        release(scores)
-        return rows
-
-    return genes

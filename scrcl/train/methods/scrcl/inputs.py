@@ -11,7 +11,7 @@ direct neighbours of a mini-batch alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -145,16 +145,15 @@ def open_inputs(opener: Opener, folder: Path) -> Inputs:
     )
 
 
-def _opened(folder: Path, name: str) -> FloatArray:
+def _opened(folder: Path, name: str) -> Any:
     try:
-        rows: FloatArray = np.load(folder / f"{name}.npy", mmap_mode="r")
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         message = (
             f"{folder} must hold an undamaged {name}.npy; got {type(error).__name__}: {error}. "
             "Delete that folder and repeat the same command."
         )
         raise StoreError(message) from error
-    return rows
 
 
 def write_base(

@@ -67,9 +67,7 @@ def estimates(
     # A block of dense rows and its product.
     dense = 8 * dense_block_rows(widest(shape, settings)) * max(width, shape.n_comps)
     inputs = Estimate(
-        per_cell
-        + 2 * min(rows, SMALL_MAP_BYTES)
-        + int(min(4 * n * edges, SMALL_MAP_BYTES)),
+        per_cell + 2 * min(rows, SMALL_MAP_BYTES) + int(min(4 * n * edges, SMALL_MAP_BYTES)),
         dense,
         shared=True,
         # The features in the order of the cells are deleted at the end.

@@ -72,6 +72,11 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
         GENE_GRAPH,
         GENE_SKETCH,
     )
+    lowers_memory: ClassVar[tuple[str, ...]] = (
+        "train.fanout",
+        "scrcl.n_negatives",
+        "scrcl.dim",
+    )
 
     def write_inputs(
         self, opener: Opener, folder: Path, settings: ScrclSettings, work: Work

@@ -152,7 +152,6 @@ class ScRCL(nn.Module):
     ) -> Anchors:
         weights = (self.phi.weight, self.phi.bias, association_dc)
         if self.dropout == 0 or not self.training:
-
             # Without dropout, an anchor's embedding depends on its row alone.
             def encode(x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
                 em = unit_rows(self._layer(x, *weights[:2]))

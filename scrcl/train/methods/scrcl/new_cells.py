@@ -182,9 +182,7 @@ def _levels(
         if times == 0:
             assert inputs.cells is not None
             order = np.asarray(inputs.cells, np.int64)
-            levels.append(
-                write_base(new.atlas, order, path, settings, block_rows=work.block_rows)
-            )
+            levels.append(write_base(new.atlas, order, path, settings, block_rows=work.block_rows))
             continue
         propagate(
             levels[-1],

@@ -112,7 +112,7 @@ def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
 
 def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp_path):
     graph = {"n_neighbors": 2, "symmetry": "mutual"}
-    train = {**FAST["train"], "batch_cells": 64}
+    train = {**FAST["train"], "minibatch_cells": 64}
     settings = {**FAST, "graph": graph, "train": train, "n_clusters": 4, "device": "cpu"}
     result = run_pipeline([cells], tmp_path / "out", load_config(overrides=settings))
     ids = np.load(tmp_path / "out" / "stages" / "graph" / "ids.npy")
@@ -228,7 +228,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, co
     with pytest.raises(KeyboardInterrupt):
         run_pipeline([cells], tmp_path / "out", config, reporter=Interrupts())
     run_pipeline([cells], tmp_path / "out", config, reporter=Listens())
-    assert notes == ["training goes on from step 4 of 8."]
+    assert notes == ["Resuming training at step 4 of 8."]
     for name in ("train/model.pt", "cluster/labels.npy"):
         parts = [tmp_path / out / "stages" / name for out in ("unbroken", "out")]
         assert parts[0].read_bytes() == parts[1].read_bytes()
@@ -376,9 +376,14 @@ def test_a_spatial_run_takes_its_graph_from_the_coordinates(tmp_path, config):
 @pytest.mark.parametrize("features", ["pca", "hvg"])
 @pytest.mark.parametrize("negatives", ["moments", "sampled", "batch"])
 def test_every_mode_trains_in_small_batches(cells, tmp_path, config, features, negatives):
-    train = {"features": features, "negatives": negatives, "batch_cells": 64, "n_negatives": 50}
+    train = {"minibatch_cells": 64}
+    scrcl = {"features": features, "negatives": negatives, "n_negatives": 50}
     asked = load_config(
-        overrides={**config.model_dump(), "train": {**config.train.model_dump(), **train}}
+        overrides={
+            **config.model_dump(),
+            "train": {**config.train.model_dump(), **train},
+            "scrcl": {**config.method_settings.model_dump(), **scrcl},
+        }
     )
     result = run_pipeline([cells], tmp_path / "out", asked)
     assert next(s for s in result.stages if s["name"] == "train")["n_batches"] == 4

@@ -31,8 +31,7 @@ _OWN = {"memory", "device", "format", "keep_x"}
 """Settings that fall back to their defaults, and not to those of the run."""
 
 _NEEDED = {
-    "views/x.npy": "embed",
-    "views/ax.npy": "embed",
+    "views": "embed",
     "cluster/centres.npy": "cluster",
     "cluster/owners.npy": "cluster",
     "cluster/centroids.npy": "cluster",

@@ -31,7 +31,8 @@ def make_cells(n_cells=240, n_genes=150, n_types=4, *, seed=0, spatial=False):
 FAST = {
     "reduce": {"n_comps": 12},
     "graph": {"n_neighbors": 8},
-    "train": {"steps": 8, "dim": 16, "refined_dim": 8, "checkpoint_every": 2, "report_every": 2},
+    "train": {"steps": 8, "checkpoint_every": 2, "report_every": 2},
+    "scrcl": {"dim": 16, "refined_dim": 8},
     "report": {"umap_cells": 0},
 }
 """Settings that make a run take a second: what is tested is not how well it clusters."""

@@ -34,10 +34,10 @@ class ClusterConfig(Settings):
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Further numbers of clusters, cut from the same tree where it has so many."
     )
-    on: Literal["auto", "embedding", "graph_view", "refined"] = Field(
+    on: str = Field(
         "auto",
-        description="Cluster E = [E^m | E^g], E^g alone (graph_view), or Z = [Z^m | Z^g] (Eq. 11); auto: E^g with "
-        "spatial, where E^m knows nothing of the tissue, else E.",
+        description="Embedding that is clustered: one of those that the method writes (scrcl: embedding, graph_view, "
+        "refined), or auto: the method's choice.",
     )
     agreement: float = Field(
         2 / 3,

@@ -71,7 +71,9 @@ def plan_budget(
     if total_bytes < needed[largest]:
         # Stages before the first that does not fit can still run.
         first = next(i for i, least in enumerate(needed) if least > total_bytes)
-        raise BudgetError(_refusal(total_bytes, needed[largest], stages, largest, first, shape))
+        raise BudgetError(
+            _refusal(total_bytes, needed[largest], stages, largest, first, shape, config)
+        )
     fitting = [
         (total_bytes - estimate.fixed_bytes) // max(estimate.block_bytes, 1)
         for estimate in estimates
@@ -92,11 +94,10 @@ def _refusal(
     largest: int,
     first: int,
     shape: Shape,
+    config: RunConfig,
 ) -> str:
     stage = stages[largest]
-    options = ["give --memory more"]
-    if stage.advice:
-        options.append(stage.advice)
+    options = ["give --memory more", *filter(None, [stage.advice(config)])]
     if first > 0 and not stages[first - 1].is_cheap:
         options.append(f"stop earlier with --until {stages[first - 1].name}")
     advice = ", or ".join(options)

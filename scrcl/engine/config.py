@@ -1,8 +1,9 @@
-"""Everything a run can be told, checked when it is made.
+"""All settings of a run, checked when created.
 
-`RunConfig` composes the settings of the stages; a TOML file, ``--set`` and keyword arguments all end
-here (`scrcl.engine.load_config`). Three settings say where to compute and not what (``memory``, ``device``,
-``train.sampler``): they are no part of a run's fingerprint, so a run may be resumed with others.
+`RunConfig` composes the settings of the stages, and those of the chosen method under the method's name; a
+TOML file, ``--set`` and keyword arguments all end here (`scrcl.engine.load_config`). Three settings
+(``memory``, ``device``, ``train.sampler``) decide where to compute and not what: they are not part of a run's
+fingerprint, so a run may be resumed with other values.
 """
 
 from __future__ import annotations
@@ -10,16 +11,27 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
 
 from scrcl._settings import Settings, auto_or_whole
 from scrcl._sizes import parse_bytes
 from scrcl.cluster.settings import REFINED_BY, ClusterConfig
 from scrcl.graph.names import APPROXIMATE, Backend, no_proof
-from scrcl.train.config import TrainConfig
+from scrcl.train.methods import METHODS
+from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
+
+    from scrcl.train.methods import MethodEntry
 
 __all__ = [
     "FeaturesConfig",
@@ -127,6 +139,29 @@ def _device(value: object) -> str:
     raise ValueError(message)
 
 
+def _method(value: object) -> str:
+    if isinstance(value, str) and value in METHODS:
+        return value
+    message = f"method must be {' or '.join(METHODS)}; got {value!r}."
+    raise ValueError(message)
+
+
+def _group_of(method: str) -> type[Settings]:
+    """Return a model with the method's group as its only field: faults are then named by group and setting."""
+    settings = METHODS[method].settings
+    return create_model("_Group", __base__=Settings, **{method: (settings, settings())})  # type: ignore[call-overload,no-any-return]
+
+
+def _refuse_other_methods(groups: Iterable[str], method: str) -> None:
+    for other in groups:
+        if other in METHODS and other != method:
+            message = (
+                f"{other} must be left out unless method is {other}; got settings of {other} with method "
+                f"{method!r}. Choose method={other}, or leave them out."
+            )
+            raise ValueError(message)
+
+
 def _require_storable(settings: BaseModel, group: str = "") -> None:
     """Refuse whole numbers that the settings in the result (HDF5, int64) have no room for."""
     for name, value in settings:
@@ -142,16 +177,21 @@ def _require_storable(settings: BaseModel, group: str = "") -> None:
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("n_clusters", least=2)]
 Device = Annotated[str, BeforeValidator(_device)]
+MethodName = Annotated[str, BeforeValidator(_method)]
 
 
 class RunConfig(Settings):
-    """All settings of a run.
+    """All settings of a run, with those of the method under the method's name.
 
     Examples
     --------
-    >>> RunConfig(n_clusters=8, train={"lr": 5e-4}).train.lr
-    0.0005
+    >>> config = RunConfig(n_clusters=8, train={"lr": 5e-4}, scrcl={"dim": 64})
+    >>> config.train.lr, config.method_settings.dim
+    (0.0005, 64)
     """
+
+    # The method's group is an extra field, since methods may be registered later. `_of_method` validates it.
+    model_config = ConfigDict(extra="allow")
 
     n_clusters: Clusters = Field("auto", description="Number of clusters, or `auto`.")
     seed: int = Field(0, ge=0, lt=2**63, description="Every random stream derives from it.")
@@ -176,14 +216,34 @@ class RunConfig(Settings):
     reduce: ReduceConfig = ReduceConfig()
     graph: GraphConfig = GraphConfig()
     genes: GenesConfig = GenesConfig()
-    train: TrainConfig = TrainConfig()
+    method: MethodName = Field("scrcl", description="Method that learns the embedding.")
+    train: TrainSettings = TrainSettings()
     cluster: ClusterConfig = ClusterConfig()
     report: ReportConfig = ReportConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_method(cls, values: Any) -> Any:
+        """Validate the settings of the chosen method; refuse those of others, and unknown names."""
+        if not isinstance(values, dict):
+            return values
+        method = _method(values.get("method", cls.model_fields["method"].default))
+        # Dumped settings may hold an empty group of another method, which sets nothing.
+        extra = {
+            name: group
+            for name, group in values.items()
+            if name not in cls.model_fields and (group != {} or name not in METHODS)
+        }
+        _refuse_other_methods(extra, method)
+        checked = _group_of(method).model_validate(extra)
+        known = {name: value for name, value in values.items() if name in cls.model_fields}
+        return {**known, method: getattr(checked, method)}
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        """Refuse a setting that another one leaves without meaning, or that no file can hold."""
+        """Refuse a setting that has no effect next to another one, or that no file can hold."""
         _require_storable(self)
+        self._fit_method()
         if self.sample_key is not None and not self.spatial:
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "
@@ -228,11 +288,32 @@ class RunConfig(Settings):
             )
             raise ValueError(message)
 
+    def _fit_method(self) -> None:
+        """Refuse to cluster an embedding that the method does not write."""
+        spaces = self.method_entry.spaces
+        if self.cluster.on not in ("auto", *spaces):
+            message = (
+                f"cluster.on must be auto or an embedding of {self.method} ({', '.join(spaces)}); "
+                f"got {self.cluster.on!r}."
+            )
+            raise ValueError(message)
+
     @property
-    def clustered_on(self) -> Literal["embedding", "graph_view", "refined"]:
-        """What is clustered, and is ``obsm["X_scrcl"]``: the name of a file of the stage ``embed``."""
+    def method_entry(self) -> MethodEntry:
+        """The chosen method in the table of methods."""
+        return METHODS[self.method]
+
+    @property
+    def method_settings(self) -> Any:
+        """Settings of the chosen method: an instance of ``method_entry.settings``."""
+        assert self.__pydantic_extra__ is not None
+        return self.__pydantic_extra__[self.method]
+
+    @property
+    def clustered_on(self) -> str:
+        """The embedding that is clustered, and is ``obsm["X_scrcl"]``: a file of the stage ``embed``."""
         if self.cluster.on == "auto":
-            return "graph_view" if self.spatial else "embedding"
+            return self.method_entry.default_space(spatial=self.spatial)
         return self.cluster.on
 
     @property

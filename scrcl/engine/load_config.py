@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
+from scrcl.train.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,13 +102,27 @@ def first_fault(error: ValidationError) -> str:
 
 def _suggest(location: tuple[int | str, ...]) -> str:
     """Name the setting that was probably meant, or all of its group."""
-    model: type[BaseModel] = RunConfig
-    for part in location[:-1]:
-        inner = model.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
-        model = inner
-    near = get_close_matches(str(location[-1]), model.model_fields, n=1)
+    *groups, name = map(str, location)
+    fields = _fields_of(groups[0]) if groups else [*RunConfig.model_fields, *METHODS]
+    # A setting of this name in another group is more likely meant than a similar name in this one.
+    elsewhere = [group for group in _groups() if groups and name in _fields_of(group)]
+    if len(elsewhere) == 1:
+        return f"Did you mean {elsewhere[0]}.{name}?"
+    near = get_close_matches(name, fields, n=1)
     if near:
-        return f"Did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
-    return f"There are: {', '.join(model.model_fields)}."
+        return f"Did you mean {'.'.join([*groups, near[0]])}?"
+    return f"There are: {', '.join(fields)}."
+
+
+def _groups() -> list[str]:
+    """Return the names of all groups of settings."""
+    return [name for name in [*RunConfig.model_fields, *METHODS] if _fields_of(name)]
+
+
+def _fields_of(group: str) -> list[str]:
+    """Return the settings of a group; none if it is a single setting."""
+    if group in METHODS:
+        return [*METHODS[group].settings.model_fields]
+    inner: Any = RunConfig.model_fields[group].annotation
+    is_group = isinstance(inner, type) and issubclass(inner, BaseModel)
+    return [*inner.model_fields] if is_group else []

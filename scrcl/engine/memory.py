@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrcl.train.memory import LIBRARIES_BYTES, MORE_NEIGHBORS
+from scrcl.train.memory import dense_block_rows as rows_of_width
+
 if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
@@ -30,9 +33,6 @@ __all__ = [
 STREAM_BYTES = 430 * 10**6
 """Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
 
-LIBRARIES_BYTES = 650 * 10**6
-"""Resident once torch, faiss, anndata, scikit-learn and (in the report) UMAP are loaded; measured."""
-
 ANNOTATION_BYTES = 300
 """Names and a few columns of ``obs``, for each cell."""
 
@@ -46,9 +46,6 @@ SEARCH_BYTES = 200 * 10**6
 """Blocks of queries that are searched at once with the lists they visit, or the subset that centroids are
 learned from."""
 
-MORE_NEIGHBORS = 1.4
-"""Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
-
 _SELECTED_SHARE = 2.0
 """Stored values of a selected gene, for each of an average gene."""
 
@@ -57,9 +54,6 @@ _BLOCK_VALUES = 2_000_000
 
 _MOST_BLOCK_ROWS = 16_384
 """Rows in a block of an atlas whose cells hold few values."""
-
-_DENSE_BLOCK_VALUES = 2_000_000
-"""Values of an embedding in a block: 8 MB in float32."""
 
 
 def block_rows(shape: Shape) -> int:
@@ -75,10 +69,8 @@ def block_values(shape: Shape) -> float:
 
 def dense_block_rows(shape: Shape, config: RunConfig) -> int:
     """Return the rows of components or of an embedding in a block."""
-    from scrcl.engine.shape import widest
-
-    columns = max(widest(shape, config), shape.n_comps, 1)
-    return min(max(_DENSE_BLOCK_VALUES // columns, 256), 65_536)
+    method = config.method_entry.load()
+    return rows_of_width(max(method.widest(shape, config.method_settings), shape.n_comps))
 
 
 def selected_values(shape: Shape) -> float:

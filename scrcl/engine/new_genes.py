@@ -81,7 +81,8 @@ def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> Sha
     if present.sum() < _LEAST_SHARE * len(selected):
         message = (
             f"genes of the new cells must include at least half of the run's {len(selected):,} selected "
-            f"genes; got {present.sum():,}. The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names."
+            f"genes; got {present.sum():,}. The run has {absent[0]!r}, the new cells have {names[0]!r}: "
+            "use the same kind of names."
         )
         raise InputError(message)
     same = replace(

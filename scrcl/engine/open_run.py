@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.stage import Stage
     from scrcl.graph.csr import Graph
+    from scrcl.train.method import Learner
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["OpenRun", "open_run"]
@@ -126,11 +127,14 @@ class OpenRun(Outputs):
         return self.open(CELL_GRAPH)
 
     @property
-    def model(self) -> Any:
+    def model(self) -> Learner:
         """The trained model, a ``torch.nn.Module`` on the CPU in evaluation mode."""
-        from scrcl.engine.stages.train import trained_model
+        from scrcl.engine.learning import open_inputs
+        from scrcl.engine.stages.inputs import METHOD_INPUTS
+        from scrcl.engine.stages.train import trained_learner
 
-        return trained_model(self, self.config)
+        inputs = open_inputs(self, self.open(METHOD_INPUTS), self.config)
+        return trained_learner(self, inputs, self.config)
 
     @property
     def history(self) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["shape_of", "widest"]
+__all__ = ["shape_of"]
 
 
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:
@@ -34,9 +34,3 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         is_column_major=matrix.layout == "csc",
         input_bytes=sum(int(sample.get("bytes", 0)) for sample in samples),
     )
-
-
-def widest(shape: Shape, config: RunConfig) -> int:
-    """Return the columns of the widest rows that the method reads or writes."""
-    n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
-    return max(n_features, 2 * config.train.dim)

@@ -108,8 +108,6 @@ class Stage(ABC, Generic[RecordT]):
         them (``--from``). Empty: it cannot.
     owned_obs
         Patterns of the columns of ``obs`` that are the stage's own. Those of an earlier run never outlive a later one.
-    advice
-        What a user can lower when the stage does not fit into memory.
     is_cheap
         Whether losing the work of the stage costs little. A new OUT with nothing else is removed after an error.
     joins_ranks
@@ -122,7 +120,6 @@ class Stage(ABC, Generic[RecordT]):
     gives: ClassVar[tuple[Artifact[Any], ...]] = ()
     redo_settings: ClassVar[tuple[str, ...]] = ()
     owned_obs: ClassVar[tuple[str, ...]] = ()
-    advice: ClassVar[str] = ""
     is_cheap: ClassVar[bool] = False
     joins_ranks: ClassVar[bool] = False
 
@@ -138,6 +135,10 @@ class Stage(ABC, Generic[RecordT]):
     @abstractmethod
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the memory, disk, bytes and time that the stage takes."""
+
+    def advice(self, config: RunConfig) -> str:  # noqa: ARG002
+        """Return what a user can lower when the stage does not fit into memory."""
+        return ""
 
     @abstractmethod
     def run(self, context: Context, folder: Path) -> RecordT:

@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or passed over.
+"""Checkpoints, of which damaged ones are skipped.
 
-A file is the digest of its content, then the content. A damaged one (a full disk, a torn copy) is
-recognised before anything reads it, and the one before it is taken.
+A file holds the digest of its content, then the content. So a damaged file (a full disk, an incomplete
+copy) is recognised before anything reads it, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Checkpoints:
     Parameters
     ----------
     folder
-        Made when the first is saved.
+        Created when the first checkpoint is saved.
     fingerprint
-        What the run depends on; one saved under another is refused.
+        Identifies the run; a checkpoint with another fingerprint is refused.
     keep
-        How many to keep.
+        Number of checkpoints to keep.
     reporter
-        Told of those that are damaged.
+        Receives a note about each damaged checkpoint.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Checkpoints:
         self._folder, self._fingerprint, self._keep = folder, fingerprint, keep
         self._reporter = reporter or Silent()
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState[Any]) -> None:
         """Write the state, whole or not at all, then delete the oldest beyond ``keep``."""
         buffer = io.BytesIO()
         torch.save({"fingerprint": self._fingerprint, "state": state.snapshot()}, buffer)
@@ -64,26 +64,30 @@ class Checkpoints:
             remove(old)
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the newest snapshot that is whole, on the CPU; None where there is none.
+        """Return the newest undamaged snapshot, on the CPU, or None.
 
         Raises
         ------
         ResumeError
-            When it is another run's.
+            It belongs to another run.
         """
         paths = self._paths()
         for path in paths:
             saved = _read(path)
             if saved is None:
-                instead = "start over" if path == paths[-1] else "go on from the one before it"
-                self._reporter.note(f"checkpoint {path} is damaged: training will {instead}.")
+                instead = (
+                    "starts from the beginning"
+                    if path == paths[-1]
+                    else "resumes from the previous one"
+                )
+                self._reporter.note(f"Checkpoint {path} is damaged. Training {instead}.")
                 continue
             if saved["fingerprint"] != self._fingerprint:
-                msg = (
-                    f"checkpoints must be of this run ({self._fingerprint}); got {path} of "
+                message = (
+                    f"checkpoints must belong to this run ({self._fingerprint}); got {path} of run "
                     f"{saved['fingerprint']}. Choose another output folder, or delete this one."
                 )
-                raise ResumeError(msg)
+                raise ResumeError(message)
             state: dict[str, Any] = saved["state"]
             return state
         return None
@@ -98,7 +102,7 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return what was saved, or None where the file is not what was written."""
+    """Return what was saved, or None if the file is damaged."""
     whole = path.read_bytes()
     content = memoryview(whole)[_DIGEST_BYTES:]
     if _digest(content) != whole[:_DIGEST_BYTES]:

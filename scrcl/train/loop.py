@@ -1,15 +1,15 @@
-"""The training loop.
+"""The training loop, for any method.
 
-Batches arrive on the device, numbered by step; the loop knows nothing of disk, graph or threads.
-Ordinary steps never wait for the device: their losses stay there until a report is due, when all of
-them are fetched and checked at once, before anything is saved. Several ranks agree before each step,
-through the CPU, on whether one of them was asked to stop or ran out of memory.
+Mini-batches arrive on the device, numbered by step; the loop knows nothing of disk, graph or threads.
+Ordinary steps never wait for the device: their loss terms stay there until a report is due. Then all of
+them are fetched and checked at once, before anything is saved. Ranks agree before each step, through the
+CPU, whether one of them was asked to stop or ran out of memory.
 """
 
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -18,127 +18,106 @@ from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl._random import torch_stream
 from scrcl.errors import TrainingError
-from scrcl.train.methods.scrcl.loss import TERMS
-from scrcl.train.methods.scrcl.objective import objective, summed_size
-from scrcl.train.ranks import Ranks
-from scrcl.train.schedule import schedule_of
+from scrcl.train.method import Step
+from scrcl.train.stop import check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
     from scrcl._progress import Reporter
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.config import TrainConfig
-    from scrcl.train.methods.scrcl.minibatch import Batch
+    from scrcl.train.method import Method, Setup
+    from scrcl.train.minibatches import MinibatchSource
+    from scrcl.train.ranks import Ranks
+    from scrcl.train.settings import TrainSettings
     from scrcl.train.state import TrainState
-    from scrcl.train.stop import Stop
 
-__all__ = ["SMALLEST_BATCH", "Batches", "train"]
+__all__ = ["SMALLEST_MINIBATCH", "train"]
 
-SMALLEST_BATCH = 16
-"""Cells of a batch that is not halved when memory runs out."""
-
-_COLUMNS = (*TERMS, "grad_norm")
-
-
-class Batches(Protocol):
-    """A source of batches numbered by step."""
-
-    @property
-    def n_cells(self) -> int:
-        """All cells that batches are drawn from."""
-
-    @property
-    def batch_cells(self) -> int:
-        """Most seed cells in a batch."""
-
-    @property
-    def n_drawn(self) -> int:
-        """Cells drawn from the whole atlas for a batch; 0 where none are."""
-
-    def n_seeds(self, step: int) -> int:
-        """Return the number of seed cells of a step."""
-
-    def starting_at(self, step: int) -> Iterator[Batch]:
-        """Yield the batches of ``step`` and of all steps after it, without end."""
-
-    def with_batches_of(self, batch_cells: int) -> Batches:
-        """Return the source of batches of another size."""
+SMALLEST_MINIBATCH = 16
+"""Cells of a mini-batch that is not halved when memory runs out."""
 
 
 def train(
-    state: TrainState,
-    batches: Batches,
-    config: TrainConfig,
+    method: Method[Any, Any, Any, Any],
+    inputs: Any,
+    state: TrainState[Any],
+    setup: Setup[Any],
     *,
-    stop: Stop | None = None,
+    batches: MinibatchSource[Any, Any] | None = None,
     checkpoints: Checkpoints | None = None,
     reporter: Reporter | None = None,
-    ranks: Ranks | None = None,
     interruption: Interruption | None = None,
 ) -> None:
-    """Bring ``state`` from the step it is at to the last of its schedule, in place.
+    """Train ``state`` from its step to the end of its last phase, in place.
 
     Parameters
     ----------
+    method
+        Computes the steps.
+    inputs
+        What it trains on.
     state
-        Fresh, or restored from a checkpoint: on the CPU the weights at the end are the same.
+        Fresh, or restored from a checkpoint: on the CPU the final weights are the same.
+    setup
+        Settings, and the ranks that train together, all called alike.
     batches
-        The run's batches, of ``state.batch_cells``; on each rank its parts of them.
-    config
-        Settings.
-    stop
-        Asked after every step whether it was the last; nothing ends a run early if not given.
+        The run's mini-batches; those of the method if None.
     checkpoints
-        Where to save, every ``checkpoint_every`` steps and at the end; nowhere if not given.
+        Where to save, every ``checkpoint_every`` steps and at the end of a phase; nowhere if None.
     reporter
-        Receives the loss terms every ``report_every`` steps, and the number of steps done.
-    ranks
-        The processes that train together, all called alike; this one alone if not given.
+        Receives the loss terms every ``report_every`` steps, and the number of finished steps.
     interruption
-        Asked at every step. Once it is asked to stop, the step is finished and saved.
+        Checked at every step. Once a stop is requested, the step is finished and saved.
 
     Raises
     ------
     TrainingError
-        When a loss term or the gradient is not finite; names it and its step. No checkpoint is
-        saved after that step. Also when the device has no room for the smallest batch.
+        A loss term or the gradient is not finite; the message names it and its step, and no later
+        checkpoint is saved. Or the device is too small for the smallest mini-batch.
     Interrupted
-        When asked to stop, on all ranks after the same step.
+        A stop was requested; raised on all ranks after the same step.
     """
-    ranks, interruption = ranks or Ranks.alone(), interruption or Interruption()
-    log = _Log(state, config, checkpoints, reporter or Silent(), ranks)
-    weights = list(state.model.parameters())
+    ranks, interruption = setup.ranks, interruption or Interruption()
+    if batches is None:
+        batches = method.batches(inputs, setup.with_train(minibatch_cells=state.minibatch_cells))
+    embed_sample = _embed_sample(method, inputs, state, setup)
+    log = _Log(state, setup, checkpoints, reporter or Silent(), method.lowers_memory)
+    weights = list(state.learner.parameters())
     coming = batches.starting_at(state.step)
-    state.model.train()
-    schedule = schedule_of(config, batches.n_cells)
-    ended = state.step >= schedule.n_steps or (stop is not None and stop.ended(state.looks))
+    state.learner.train()
     with interruption.held():
-        while not ended:
-            moments = state.moments.state_dict()
-            losses = _backward(state, coming, config, schedule.lr_at(state.step), ranks)
+        while not state.is_over:
+            if state.phase_is_over:
+                state.begin_next_phase()
+            now = _step_of(state, ranks)
+            if _refresh_is_due(now):
+                method.refresh(state.learner, inputs, setup, now)
+            before = state.learner.step_state()
+            losses = _backward(method, state, coming, now)
             if losses is None:
-                _abandon(state, batches, config, ranks)
+                _abandon(method, state, batches, setup)
             asked, is_too_large = ranks.agree(interruption.asked, int(losses is None))
             if losses is None or is_too_large:
-                state.moments.load_state_dict(moments, state.device)
+                state.learner.restore_step_state(before)
                 state.optimizer.zero_grad(set_to_none=True)
-                del coming
+                del coming  # stops the thread that builds the next mini-batch
                 batches = log.halve(batches)
                 coming = batches.starting_at(state.step)
                 continue
             ranks.add([weight.grad for weight in weights if weight.grad is not None])
-            grad_norm = clip_grad_norm_(weights, config.max_grad_norm)
+            grad_norm = clip_grad_norm_(weights, setup.train.max_grad_norm)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
-            ended = state.step == schedule.n_steps
-            if stop is not None and stop.is_due(state.step):
-                # Agreed on, since ranks of different processors may differ in the last bit.
-                ended |= any(ranks.agree(int(stop.look(state.model, state.looks, state.step))))
-            log.step_done(losses, grad_norm, is_last=ended or bool(asked))
+            rule = now.phase.stop
+            if rule is not None and state.step % setup.train.stop_every == 0:
+                over = check(state.checks, rule, embed_sample, state.step)
+                # Ranks agree, since different processors may differ in the last bit.
+                state.checks.is_over = any(ranks.agree(int(over)))
+            log.step_done(losses, grad_norm, is_last=state.phase_is_over or bool(asked))
             if asked:
                 break
         asked = max(ranks.agree(interruption.asked))
@@ -146,86 +125,118 @@ def train(
             log.interrupted()
             interruption.ask(asked)
             raise Interrupted(asked)
-    state.model.eval()
+    state.learner.eval()
+
+
+def _embed_sample(
+    method: Method[Any, Any, Any, Any], inputs: Any, state: TrainState[Any], setup: Setup[Any]
+) -> Callable[[], Tensor]:
+    """Return what embeds the sample of the stability checks, in evaluation mode and without gradient."""
+    sample = None
+    if any(phase.stop is not None for phase in state.phases):
+        sample = method.sample(inputs, setup)
+
+    @torch.no_grad()
+    def embedded() -> Tensor:
+        learner, was_training = state.learner, state.learner.training
+        learner.eval()
+        rows = method.sample_embedding(learner, sample)
+        learner.train(was_training)
+        return rows
+
+    return embedded
+
+
+def _step_of(state: TrainState[Any], ranks: Ranks) -> Step:
+    counters = ranks.counters(state.step)
+    generator = torch_stream(state.seed, "train.dropout", *counters, device=state.device)
+    return Step(state.step, state.current, state.step_in_phase, generator, ranks)
+
+
+def _refresh_is_due(now: Step) -> bool:
+    every = now.phase.refresh_every
+    return every > 0 and now.number_in_phase % every == 0
 
 
 def _backward(
-    state: TrainState, coming: Iterator[Batch], config: TrainConfig, lr: float, ranks: Ranks
+    method: Method[Any, Any, Any, Any], state: TrainState[Any], coming: Iterator[Any], now: Step
 ) -> dict[str, Tensor] | None:
-    """Leave a step's gradients in the weights; returns its terms, or None where memory ran out."""
+    """Leave a step's gradients in the weights; return its terms, or None if memory ran out."""
     for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    counters = ranks.counters(state.step)
-    dropout = torch_stream(state.seed, "train.dropout", *counters, device=state.device)
+        group["lr"] = now.phase.schedule.lr_at(now.number_in_phase)
     try:
-        batch = next(coming)
-        losses = objective(
-            state.model, batch, state.moments, config, generator=dropout, ranks=ranks
-        )
+        losses = method.step(state.learner, next(coming), now)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     except torch.OutOfMemoryError:
         return None
-    # Terms hold on to what they were made of, the rows of the batch among it.
+    # Terms keep their whole graph alive, the rows of the mini-batch included.
     return {name: term.detach() for name, term in losses.items()}
 
 
-def _abandon(state: TrainState, batches: Batches, config: TrainConfig, ranks: Ranks) -> None:
-    """Free what a failed step held, and stand in for this rank in what is left of it."""
+def _abandon(
+    method: Method[Any, Any, Any, Any],
+    state: TrainState[Any],
+    batches: MinibatchSource[Any, Any],
+    setup: Setup[Any],
+) -> None:
+    """Free what a failed step held, and take part in the rest of its sums over ranks."""
     state.optimizer.zero_grad(set_to_none=True)
     if state.device.type == "cuda":
         torch.cuda.empty_cache()
-    size = summed_size(config, batches.n_seeds(state.step), draws=bool(batches.n_drawn))
-    ranks.abandon(state.model.W.new_zeros(size))
+    sizes = method.exchange(setup, batches, state.step)
+    setup.ranks.abandon(sizes, like=next(state.learner.parameters()))
 
 
 class _Log:
-    """What follows a step: the history, reports and checkpoints, and the record of halved batches."""
+    """What follows a step: history, reports, checkpoints, and the record of halved mini-batches."""
 
     def __init__(
         self,
-        state: TrainState,
-        config: TrainConfig,
+        state: TrainState[Any],
+        setup: Setup[Any],
         checkpoints: Checkpoints | None,
         reporter: Reporter,
-        ranks: Ranks,
+        lowers_memory: tuple[str, ...],
     ) -> None:
-        self._state, self._config = state, config
+        self._state, self._lowers_memory = state, lowers_memory
+        self._train: TrainSettings = setup.train
         self._checkpoints, self._reporter = checkpoints, reporter
-        self._pending = _Pending(ranks)
+        self._pending = _Pending(setup.ranks)
 
     def step_done(self, losses: dict[str, Tensor], grad_norm: Tensor, *, is_last: bool) -> None:
-        """Keep a step's terms; report and save when that is due, or this step ``is_last``."""
+        """Keep a step's terms; report and save when due, or if this step ``is_last``."""
         self._pending.add(losses, grad_norm)
-        step, config = self._state.step, self._config
-        saves = is_last or step % config.checkpoint_every == 0
-        if saves or step % config.report_every == 0:
+        step, train = self._state.step, self._train
+        saves = is_last or step % train.checkpoint_every == 0
+        if saves or step % train.report_every == 0:
             self._report()
         if saves:
             self._save()
 
     def interrupted(self) -> None:
-        """Say where training was left."""
-        self._reporter.note(f"training stops after step {self._state.step}, which is saved.")
+        """Note where training stopped."""
+        self._reporter.note(f"Training stops after step {self._state.step}, which is saved.")
 
-    def halve(self, batches: Batches) -> Batches:
-        """Return batches of half the size, and say and save that they are."""
-        state, had = self._state, batches.batch_cells
-        if had <= SMALLEST_BATCH:
-            msg = (
-                f"the device must have memory for a batch of {had} cells; it has not, at step "
-                f"{state.step + 1}. Free it, lower train.fanout, train.n_negatives or train.dim, or choose device=cpu."
+    def halve(self, batches: MinibatchSource[Any, Any]) -> MinibatchSource[Any, Any]:
+        """Return mini-batches of half the size; note and save the change."""
+        state, had = self._state, batches.minibatch_cells
+        if had <= SMALLEST_MINIBATCH:
+            lower = "".join(f"lower {name}, " for name in self._lowers_memory)
+            message = (
+                f"The device ran out of memory at step {state.step + 1}: a mini-batch of {had} cells "
+                f"does not fit. Free device memory, {lower}or choose device=cpu."
             )
-            raise TrainingError(msg)
-        state.batch_cells = max(SMALLEST_BATCH, -(-had // 2))
-        state.halvings.append({"step": state.step, "batch_cells": state.batch_cells})
+            raise TrainingError(message)
+        state.minibatch_cells = max(SMALLEST_MINIBATCH, -(-had // 2))
+        state.halvings.append({"step": state.step, "minibatch_cells": state.minibatch_cells})
         self._reporter.note(
-            f"the device has no memory for batches of {had:,} cells: from step {state.step + 1} on "
-            f"they have {state.batch_cells:,}."
+            f"The device ran out of memory with mini-batches of {had:,} cells. From step "
+            f"{state.step + 1} they have {state.minibatch_cells:,}."
         )
         if len(self._pending):
             self._report()
         self._save()
-        return batches.with_batches_of(state.batch_cells)
+        return batches.with_minibatches_of(state.minibatch_cells)
 
     def _report(self) -> None:
         state, pending = self._state, self._pending
@@ -240,10 +251,11 @@ class _Log:
 
 
 class _Pending:
-    """Losses of the steps since the last report, still on the device."""
+    """Loss terms since the last report, still on the device. They are of one phase, so of the same names."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+        self._names: tuple[str, ...] = ()
         self._rows: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -251,6 +263,7 @@ class _Pending:
 
     def add(self, losses: dict[str, Tensor], grad_norm: Tensor) -> None:
         """Keep one step's terms."""
+        self._names = (*losses, "grad_norm")
         self._rows.append(torch.stack([*losses.values(), grad_norm]))
 
     def clear(self) -> None:
@@ -267,14 +280,14 @@ class _Pending:
         rows = terms.tolist()
         steps = range(last_step - len(rows) + 1, last_step + 1)
         for step, row in zip(steps, rows, strict=True):
-            for name, value in zip(_COLUMNS, row, strict=True):
+            for name, value in zip(self._names, row, strict=True):
                 if not isfinite(value):
-                    msg = (
+                    message = (
                         f"{name} must stay finite in training; got {value} at step {step}. Lower "
-                        "lr, or raise temperature; the last checkpoint is from before."
+                        "train.lr. The last checkpoint is from an earlier step."
                     )
-                    raise TrainingError(msg)
+                    raise TrainingError(message)
         return [
-            {"step": step, **dict(zip(_COLUMNS, row, strict=True))}
+            {"step": step, **dict(zip(self._names, row, strict=True))}
             for step, row in zip(steps, rows, strict=True)
         ]

@@ -1,13 +1,13 @@
-"""Several processes that train one model on the parts of each batch.
+"""Several processes that train one model, each on its part of every mini-batch.
 
-Every rank holds the whole model and reads the rows that its seed cells need. A step adds up three
-flat vectors: the means over the batch, their gradient, and the gradient of the weights. All ranks
-then take the same step, so their weights are the same to the last bit.
+Every rank holds the whole model and reads the rows that its seed cells need. A step adds up flat vectors
+over ranks: what the method shares (for example means over the mini-batch, and in the backward pass their
+gradient), and the gradient of the weights. All ranks then take the same step, so their weights are the
+same bit for bit.
 
-Gradients are added here and not by `torch.nn.parallel.DistributedDataParallel`: it takes the mean
-of independent losses, and knows nothing of means that all ranks share. The model has some hundred
-thousand weights, so one flat vector is all there is to send, and sharding them (FSDP) would save
-less than a megabyte a rank.
+`torch.nn.parallel.DistributedDataParallel` is not used: it averages independent losses, and cannot share
+means between ranks. A model has some hundred thousand weights, so one flat vector is all there is to
+send. Sharding the weights (FSDP) would save less than a megabyte for each rank.
 """
 
 from __future__ import annotations
@@ -33,26 +33,23 @@ if TYPE_CHECKING:
 __all__ = ["Ranks"]
 
 TIMEOUT_S = 300.0
-"""How long a rank waits for the others in one exchange; a rank that died is noticed at once on the CPU."""
-
-SUMS_A_STEP = 2
-"""Differentiable sums of a step: forwards and backwards."""
+"""Longest wait for the other ranks in one exchange. On the CPU, a rank that died is noticed at once."""
 
 _CALL, _HEARD, _STATE = "call", "heard", "state"
 _POLL_S, _LINGER_S = 0.1, 10.0
 
 
 class Ranks:
-    """Place of this process among those that train together.
+    """One process among those that train together.
 
     Parameters
     ----------
     rank, size
-        Number of this process, and of all; rank 0 does everything but train alone.
+        Number of this process, and number of processes. Rank 0 alone does everything except training.
     local
-        Number of this process on its machine, which is that of its GPU.
+        Number of this process on its machine, and so of its GPU.
     store
-        ``torch.distributed`` store that all processes reach; None where there is one process.
+        ``torch.distributed`` store that all processes reach; None if there is one process.
     timeout_s
         Longest wait in one exchange.
     """
@@ -72,17 +69,17 @@ class Ranks:
 
     @classmethod
     def alone(cls) -> Ranks:
-        """Return the only process."""
+        """Return the ranks of a single process."""
         return cls(0, 1)
 
     @classmethod
     def from_environment(cls, *, timeout_s: float = TIMEOUT_S) -> Ranks:
-        """Return what ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT`` say, as of torchrun.
+        """Return the ranks that torchrun set up (``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``).
 
         Raises
         ------
         InputError
-            When they are incomplete or wrong.
+            These variables are incomplete or wrong.
         """
         if os.environ.get("WORLD_SIZE", "1") == "1":
             return cls.alone()
@@ -100,20 +97,20 @@ class Ranks:
                 timeout_s=timeout_s,
             )
         except (ValueError, RuntimeError) as error:
-            msg = (
-                "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT must lead to all processes of the "
-                f"run; got {' '.join(str(error).split())[:200]}. Start them with torchrun, or set all four."
+            message = (
+                "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT must connect all processes of "
+                f"the run; got {' '.join(str(error).split())[:200]}. Start them with torchrun, or set all four."
             )
-            raise InputError(msg) from error
+            raise InputError(message) from error
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is one process."""
+        """Whether there is a single process."""
         return self.size == 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this process does what is done once."""
+        """Whether this process does the work that is done once."""
         return self.rank == 0
 
     def cut(self, total: int) -> tuple[int, int]:
@@ -121,54 +118,54 @@ class Ranks:
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
 
     def counters(self, *counters: int) -> tuple[int, ...]:
-        """Return what names a random stream of this rank: with others, its place among them too."""
+        """Return the counters of a random stream of this rank: with several ranks, its number too."""
         return counters if self.is_alone else (*counters, self.rank, self.size)
 
     @contextmanager
     def leading(self) -> Iterator[None]:
-        """On rank 0: tell the others at the end that there is nothing (more) to do, or what failed."""
+        """On rank 0: let the other ranks know at the end that the work is done, or what failed."""
         if self.is_alone or not self.is_first:
             yield
             return
         try:
             yield
         except Interrupted as stopped:
-            self._tell_all({"signal": stopped.number})
+            self._announce_last({"signal": stopped.number})
             raise
         except BaseException as error:
-            self._tell_all({"failed": str(error) or type(error).__name__})
+            self._announce_last({"failed": str(error) or type(error).__name__})
             raise
-        self._tell_all({"over": True})
+        self._announce_last({"over": True})
 
     def call(self) -> None:
-        """On rank 0: let the others come to training."""
+        """On rank 0: start training on the other ranks."""
         if not self.is_alone:
-            self._tell({"train": True})
+            self._announce({"train": True})
 
     def called(self) -> bool:
-        """On other ranks: wait for rank 0; returns whether there is something to train.
+        """On other ranks: wait for rank 0, and return whether there is something to train.
 
         Raises
         ------
         TrainingError
-            When rank 0 failed or died.
+            Rank 0 failed or died.
         Interrupted
-            When it was asked to stop.
+            Rank 0 was asked to stop.
         """
         with _naming_the_lost():
             while not self._store.check([_CALL]):
                 time.sleep(_POLL_S)
-            said = json.loads(self._store.get(_CALL))
+            news = json.loads(self._store.get(_CALL))
             self._store.add(_HEARD, 1)
-        if "signal" in said:
-            raise Interrupted(said["signal"])
-        if "failed" in said:
-            msg = f"rank 0 must reach training; got: {said['failed']}"
-            raise TrainingError(msg)
-        return "train" in said
+        if "signal" in news:
+            raise Interrupted(news["signal"])
+        if "failed" in news:
+            message = f"rank 0 must reach training; got: {news['failed']}"
+            raise TrainingError(message)
+        return "train" in news
 
     def hand_out(self, snapshot: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return what rank 0 gives on all ranks: tensors on the CPU and plain values."""
+        """Return rank 0's snapshot on all ranks: tensors on the CPU and plain values."""
         if self.is_alone:
             return snapshot
         self._n_handed += 1
@@ -185,7 +182,7 @@ class Ranks:
 
     @contextmanager
     def joined(self, device: str | torch.device) -> Iterator[None]:
-        """Connect all ranks: gloo for the CPU, NCCL beside it where ``device`` is a GPU."""
+        """Connect all ranks: by gloo on the CPU, and also by NCCL if ``device`` is a GPU."""
         if self.is_alone:
             yield
             return
@@ -208,13 +205,13 @@ class Ranks:
             with _naming_the_lost():
                 dist.barrier()
         except BaseException:
-            if not on_gpu:  # NCCL's may wait for ranks that are gone
+            if not on_gpu:  # NCCL may wait for ranks that are gone
                 dist.destroy_process_group()
             raise
         dist.destroy_process_group()
 
     def sum(self, own: Tensor) -> Tensor:
-        """Return the sum over ranks, differentiable: its gradient too is the sum over ranks."""
+        """Return the sum over ranks. It is differentiable: its gradient is summed over ranks too."""
         if self.is_alone:
             return own
         total: Tensor = _Sum.apply(own, self)  # type: ignore[no-untyped-call]
@@ -231,7 +228,7 @@ class Ranks:
             each.copy_(part.view_as(each))
 
     def agree(self, *numbers: int) -> tuple[int, ...]:
-        """Return the largest of each number over ranks; ends what `sum` is counted in."""
+        """Return the largest of each number over ranks. It ends a step: `sum` is counted from here."""
         self._n_sums = 0
         if self.is_alone:
             return numbers
@@ -242,13 +239,23 @@ class Ranks:
             dist.all_reduce(largest, dist.ReduceOp.MAX)
         return tuple(largest.tolist())
 
-    def abandon(self, like: Tensor) -> None:
-        """Take part in the sums of a step that failed here, so that no rank waits for this one."""
-        while not self.is_alone and self._n_sums < SUMS_A_STEP:
-            self.sum_in_place(torch.zeros_like(like))
+    def abandon(self, sizes: Sequence[int], *, like: Tensor) -> None:
+        """Take part in the rest of the sums of a step that failed here, so that no rank waits.
+
+        Parameters
+        ----------
+        sizes
+            Lengths of all differentiable sums of the step, in order.
+        like
+            Any tensor of their dtype and device.
+        """
+        if self.is_alone:
+            return
+        for size in sizes[self._n_sums :]:
+            self.sum_in_place(like.new_zeros(size))
 
     def sum_in_place(self, tensor: Tensor) -> Tensor:
-        """Turn a tensor into its sum over ranks, one of a step's `SUMS_A_STEP`; returns it."""
+        """Replace a tensor by its sum over ranks, counted as one of the step's sums; return it."""
         self._n_sums += 1
         self._all_reduce(tensor)
         return tensor
@@ -259,11 +266,11 @@ class Ranks:
         with _naming_the_lost():
             dist.all_reduce(tensor)
 
-    def _tell_all(self, what: dict[str, Any]) -> None:
-        """Leave word, and stay until all have it: the store may end with this process."""
+    def _announce_last(self, news: dict[str, Any]) -> None:
+        """Leave a message, and wait until all ranks have it: the store may end with this process."""
         until = time.monotonic() + _LINGER_S
-        with suppress(TrainingError):  # whoever is gone needs no word
-            self._tell(what)
+        with suppress(TrainingError):  # a rank that is gone needs no message
+            self._announce(news)
             while self._n_heard() < self.size - 1 and time.monotonic() < until:
                 time.sleep(_POLL_S)
 
@@ -271,16 +278,23 @@ class Ranks:
         with _naming_the_lost():
             return int(self._store.add(_HEARD, 0))
 
-    def _tell(self, what: dict[str, Any]) -> None:
-        """Leave word for the others; what was said first stays."""
+    def _announce(self, news: dict[str, Any]) -> None:
+        """Leave a message for the other ranks; the first one stays."""
         with _naming_the_lost():
-            self._store.compare_set(_CALL, "", json.dumps(what))
+            self._store.compare_set(_CALL, "", json.dumps(news))
 
 
 class _Sum(torch.autograd.Function):
+    """Sum over ranks, in both directions.
+
+    Each rank's loss is its part of the whole loss, and depends on the other ranks' summands through the
+    sum. So the gradient of a summand is the sum of the gradients that all ranks have for the sum.
+    """
+
     @staticmethod
     def forward(ctx: Any, own: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
+        # A clone, because the exchange overwrites its argument, which the caller still uses.
         return ranks.sum_in_place(own.clone())
 
     @staticmethod
@@ -290,15 +304,15 @@ class _Sum(torch.autograd.Function):
 
 @contextmanager
 def _naming_the_lost() -> Iterator[None]:
-    """Raise TrainingError where another rank is gone or does not answer."""
+    """Raise TrainingError if another rank is gone or does not answer."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        msg = (
+        message = (
             "all ranks must stay in the run; one is gone or does not answer "
-            f"({' '.join(str(error).split())[:160]}). See what it said, and start all again with the "
-            "same command: training goes on from the last checkpoint."
+            f"({' '.join(str(error).split())[:160]}). See its output, then repeat the same command on "
+            "all ranks: training resumes at the last checkpoint."
         )
-        raise TrainingError(msg) from error
+        raise TrainingError(message) from error

@@ -1,7 +1,7 @@
-"""How many steps a run takes at most, and the learning rate of each.
+"""The largest number of steps, and the learning rate of each step.
 
-Both are functions of the settings and the number of cells alone, so that a resumed run, and every process
-of a run on several devices, has the same ones.
+Both depend on the settings and the number of cells alone. So a resumed run, and every rank of a run on
+several devices, has the same schedule.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scrcl.train.config import TrainConfig
+    from scrcl.train.settings import TrainSettings
 
 __all__ = ["Schedule", "schedule_of"]
 
 FEWEST_STEPS = 100
-"""Where clusters agree best with labels, whether a step sees all cells or 512 of them; on they fall apart."""
+"""Clusters agree best with labels here, whether a step uses all cells or 512. Later they fall apart."""
 MOST_STEPS = 1000
-"""Batches of 4,096 hold four million cells by then: enough to learn a few small matrices from."""
+"""Mini-batches of 4,096 cells have covered four million cells by then: enough for a few small matrices."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps of a run.
+    """The steps of a phase of training.
 
     Attributes
     ----------
     n_steps
-        Steps in all, where nothing stops it before.
+        Number of steps, if nothing stops training earlier.
     lr
         Largest learning rate.
     warmup_steps
         Steps over which it rises.
     decay_steps
-        Last steps, over which it falls; 0 where it stays.
+        Last steps, over which it falls; 0: it stays.
     """
 
     n_steps: int
@@ -42,20 +42,20 @@ class Schedule:
     decay_steps: int = 0
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate of the step after ``step`` finished ones."""
+        """Return the learning rate of the step that follows ``step`` finished ones."""
         risen = (step + 1) / (self.warmup_steps + 1)
         left = (self.n_steps - step) / (self.decay_steps + 1)
         return self.lr * min(1.0, risen, left)
 
 
-def schedule_of(config: TrainConfig, n_cells: int) -> Schedule:
-    """Return the steps that ``config`` asks for on so many cells.
+def schedule_of(train: TrainSettings, n_cells: int) -> Schedule:
+    """Return the steps that the settings mean for ``n_cells``.
 
-    ``steps = "auto"`` is one epoch, but 100 steps at least and 1,000 at most.
+    ``steps = "auto"`` is one epoch, but at least 100 steps and at most 1,000.
     """
-    if isinstance(config.steps, int):
-        n_steps = config.steps
+    if isinstance(train.steps, int):
+        n_steps = train.steps
     else:
-        n_batches = -(-n_cells // config.batch_cells)
+        n_batches = -(-n_cells // train.minibatch_cells)
         n_steps = min(max(n_batches, FEWEST_STEPS), MOST_STEPS)
-    return Schedule(n_steps, config.lr, config.warmup_steps, config.decay_steps)
+    return Schedule(n_steps, train.lr, train.warmup_steps, train.decay_steps)

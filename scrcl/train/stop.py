@@ -1,37 +1,30 @@
-"""When to stop, without labels: once the neighbours of a fixed sample of cells stand still.
+"""When to stop, without labels: once a fixed sample of cells no longer changes between checks.
 
-Every few steps the sample is embedded, with all of its own neighbours in the graph and in evaluation mode, and
-its cells' nearest cells of the sample are found. What is looked at is the share of them that was there at the look
-before. While clusters form it rises; where it has ceased to, training goes on to pull apart what has formed.
+Every few steps the sample is embedded in evaluation mode, and compared with the check before. By default
+(`NeighborsStable`) the comparison is the share of each cell's nearest cells that is kept. While clusters
+form, this share rises. Once it no longer rises, further training only pulls apart what has formed.
 
-Losses tell nothing: they go on falling. Nor do clusters of the sample: from one look to the next, k-means
-differs more by where it starts than by what was learnt.
+Losses do not show this: they keep falling. Nor do clusters of the sample: between two checks, k-means
+varies more with its start than with what was learned.
 
-Every process of a run has the same weights and looks at the same sample, so all of them decide alike.
+Every rank has the same weights and the same sample, so all ranks decide alike.
 """
 
-# Shapes: B = cells of the sample, K = nearest cells kept of each, D = dim.
+# Shapes: B = cells of the sample, K = nearest cells of each, E = width of the embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from scrcl._random import derive_seed
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from scrcl.train.config import TrainConfig
-    from scrcl.train.methods.scrcl.minibatch import Inputs
-    from scrcl.train.methods.scrcl.model import ScRCL
-
-__all__ = ["Looks", "Stop", "stands_still"]
+__all__ = ["NeighborsStable", "StabilityChecks", "StoppingRule", "check"]
 
 N_NEAREST = 15
 LEAST_RISE = 0.03
@@ -40,97 +33,94 @@ TILE_ROWS = 1024
 
 
 @dataclass
-class Looks:
-    """What has been seen so far: part of the state of training.
+class StabilityChecks:
+    """The stability checks of a phase so far; part of the state of training.
 
     Attributes
     ----------
-    nearest_bk
-        Tensor of int64, shape (B, K): nearest cells at the last look, ascending; none before the first.
+    reference
+        What the next check is compared with, on the CPU; None before the first check.
     kept
-        One dict a look but the first: the step, and the share of nearest cells that was kept.
+        One dict for each check after the first: its step, and the share that was kept since the check before.
+    is_over
+        The stopping rule has ended the phase.
     """
 
-    nearest_bk: Tensor | None = None
+    reference: Tensor | None = None
     kept: list[dict[str, float]] = field(default_factory=list)
+    is_over: bool = False
+
+    @property
+    def shares(self) -> list[float]:
+        """The share kept at each check after the first."""
+        return [check["kept"] for check in self.kept]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
-        return {"nearest": self.nearest_bk, "kept": list(self.kept)}
+        return {"reference": self.reference, "kept": list(self.kept), "is_over": self.is_over}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.nearest_bk, self.kept = state["nearest"], list(state["kept"])
+        """Set what `state_dict` returned."""
+        self.reference, self.kept = state["reference"], list(state["kept"])
+        self.is_over = state["is_over"]
 
 
-class Stop:
-    """Looks at the sample every ``stop_every`` steps.
+class StoppingRule(Protocol):
+    """Compares successive checks of the sample, and decides when a phase ends."""
 
-    Parameters
-    ----------
-    inputs
-        What is trained on.
-    config
-        ``stop_every``, ``stop_cells`` and ``patience`` are read.
-    seed
-        The run's seed; the sample depends on nothing else.
-    device
-        Where the model is. The sample's rows and those of its neighbours stay there.
-    """
+    def summary(self, embedding: Tensor) -> Tensor:
+        """Return what is kept of a check, on the CPU, from an embedding of shape (B, E)."""
 
-    def __init__(
-        self, inputs: Inputs, config: TrainConfig, *, seed: int, device: str | torch.device = "cpu"
-    ) -> None:
-        self._every, self._patience = config.stop_every, config.patience
-        # The first batch of an epoch is a uniform sample.
-        whole = config.model_copy(
-            update={
-                "batch_cells": config.stop_cells,
-                "batches": "uniform",
-                "fanout": None,
-                "negatives": "batch",
-            }
-        )
-        source = BatchSource(inputs, whole, seed=derive_seed(seed, "train.stop"), device=device)
-        cells = source.batch(0).cells
-        n_seeds = cells.adjacency.pattern.shape[0]
-        self._cells = replace(cells, x=cells.x[:n_seeds].clone())
+    def share_kept(self, before: Tensor, now: Tensor) -> float:
+        """Return the share of one summary that the next one keeps, 0 to 1."""
 
-    def is_due(self, step: int) -> bool:
-        """Return whether there is something to look at after ``step`` steps."""
-        return step % self._every == 0
+    def is_over(self, shares: Sequence[float]) -> bool:
+        """Return whether the phase ends after checks with these shares."""
 
-    def look(self, model: ScRCL, looks: Looks, step: int) -> bool:
-        """Look, where a look is due after ``step`` steps; return whether training has ended.
 
-        What is returned depends on ``looks`` alone, so a run that has stopped goes on nowhere when resumed.
+@dataclass(frozen=True)
+class NeighborsStable:
+    """Ends a phase once nearest cells are stable for ``patience`` checks."""
+
+    patience: int
+
+    def summary(self, embedding: Tensor) -> Tensor:
+        """Return the nearest cells of each cell, int64 of shape (B, K), ascending."""
+        return nearest_rows(embedding, N_NEAREST)
+
+    def share_kept(self, before: Tensor, now: Tensor) -> float:
+        """Return the mean share of nearest cells that is kept."""
+        return kept_share(before, now)
+
+    def is_over(self, shares: Sequence[float]) -> bool:
+        """Return whether the last share is less than `LEAST_RISE` above the best of earlier checks.
+
+        The last ``patience`` checks do not count as earlier.
         """
-        seen = looks.kept[-1]["step"] if looks.kept else 0
-        if self.is_due(step) and step > seen and not self.ended(looks):
-            nearest = self._nearest(model)
-            if looks.nearest_bk is not None:
-                share = kept_share(looks.nearest_bk, nearest)
-                looks.kept.append({"step": step, "kept": share})
-            looks.nearest_bk = nearest
-        return self.ended(looks)
+        before = shares[: -self.patience]
+        return len(before) > 0 and shares[-1] - max(before) < LEAST_RISE
 
-    def ended(self, looks: Looks) -> bool:
-        """Return whether the looks so far say that clusters stand still."""
-        return stands_still([look["kept"] for look in looks.kept], self._patience)
 
-    @torch.no_grad()
-    def _nearest(self, model: ScRCL) -> Tensor:
-        """Return the nearest cells by E = [E^m | E^g], int64 of shape (B, K) on the CPU, ascending."""
-        training = model.training
-        model.eval()
-        eg_bd = model.encode_gcn(self._cells)
-        em_bd = model.encode_mlp(self._cells.x)
-        model.train(training)
-        return nearest_rows(torch.cat([em_bd, eg_bd], 1), N_NEAREST)
+def check(
+    checks: StabilityChecks, rule: StoppingRule, embed: Callable[[], Tensor], step: int
+) -> bool:
+    """Check the sample after ``step`` steps; return whether the phase is over.
+
+    The result depends on ``checks`` alone, so a run that has stopped does not train further when it is
+    resumed.
+    """
+    last = checks.kept[-1]["step"] if checks.kept else 0
+    if step > last and not checks.is_over:
+        now = rule.summary(embed())
+        if checks.reference is not None:
+            share = rule.share_kept(checks.reference, now)
+            checks.kept.append({"step": step, "kept": share})
+        checks.reference = now
+    return checks.is_over or rule.is_over(checks.shares)
 
 
 def nearest_rows(e_be: Tensor, k: int) -> Tensor:
-    """Return the ``k`` rows (fewer where there are fewer) most like each row, itself left out.
+    """Return the ``k`` rows (all others, if fewer) most similar to each row.
 
     Parameters
     ----------
@@ -140,26 +130,21 @@ def nearest_rows(e_be: Tensor, k: int) -> Tensor:
     Returns
     -------
     Tensor of int64, shape (B, K), on the CPU
-        Ascending in each row.
+        Ascending in each row; a row is not among its own nearest.
     """
     n_rows = len(e_be)
     found = []
     for start in range(0, n_rows, TILE_ROWS):
         tile = e_be[start : start + TILE_ROWS]
-        likeness = tile @ e_be.T
+        similarity = tile @ e_be.T
         own = torch.arange(len(tile), device=tile.device)
-        likeness[own, own + start] = -torch.inf
-        found.append(likeness.topk(min(k, n_rows - 1), dim=1).indices)
+        similarity[own, own + start] = -torch.inf
+        found.append(similarity.topk(min(k, n_rows - 1), dim=1).indices)
     return torch.cat(found).cpu().sort(dim=1).values
 
 
 def kept_share(before_bk: Tensor, now_bk: Tensor) -> float:
     """Return the share of ``before_bk`` that is in the same row of ``now_bk``; both ascending, of one shape."""
+    # Both are sorted, so a binary search finds where each id would stand in the other row.
     at = torch.searchsorted(now_bk, before_bk).clamp_max(now_bk.shape[1] - 1)
     return float((now_bk.gather(1, at) == before_bk).double().mean())
-
-
-def stands_still(kept: Sequence[float], patience: int) -> bool:
-    """Return whether the last share is no `LEAST_RISE` above the best of those ``patience`` looks ago and before."""
-    before = kept[:-patience]
-    return len(before) > 0 and kept[-1] - max(before) < LEAST_RISE

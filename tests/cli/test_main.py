@@ -131,7 +131,10 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.lr=0"], "train.lr"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.batch_cells=0"], "batch_cells"),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "train.minibatch_cells=0"],
+            "minibatch_cells",
+        ),
         (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "1"], "n_clusters"),
         (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),
         (["run", "{cells}", "-o", "{cells}"], "OUT"),
@@ -206,7 +209,7 @@ def test_a_signal_in_training_saves_the_step_and_says_how_to_go_on(cells, tmp_pa
         said.strip().splitlines()[-1] == "error: interrupted; the same command goes on from here."
     )
     last = max(path.name for path in (out / "checkpoints").glob("step-*.ckpt"))
-    assert f"training stops after step {int(last[5:13])}, which is saved" in shown
+    assert f"Training stops after step {int(last[5:13])}, which is saved" in shown
 
 
 @pytest.mark.slow
@@ -236,7 +239,7 @@ def torchrun(cells, out, *more, n_ranks=2):
 
 @pytest.mark.slow
 def test_two_processes_give_the_result_of_one(scrcl, cells, tmp_path):
-    mini = ["--set", "train.batch_cells=64"]
+    mini = ["--set", "train.minibatch_cells=64"]
     ended = torchrun(cells, tmp_path / "two", *mini)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("report.html") == 1

@@ -98,7 +98,7 @@ def test_a_configuration_is_the_start_and_keywords_win():
     adata = scrcl.fit(make_cells(), 3, config=config, train={"steps": 4})
     assert adata.obs["scrcl"].nunique() == 3
     assert adata.uns["scrcl"]["config"]["train"]["steps"] == 4
-    assert adata.uns["scrcl"]["config"]["train"]["dim"] == 16
+    assert adata.uns["scrcl"]["config"]["scrcl"]["dim"] == 16
 
 
 def test_unknown_settings_are_refused():

@@ -5,23 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrcl.engine.budget import plan_budget
+from scrcl.engine.config import RunConfig
 from scrcl.engine.needs import stage_needs
-from scrcl.engine.run import STAGES
-from scrcl.engine.shape import BLOCK_ANCHORS, READ_BATCHES, Shape
+from scrcl.engine.pipeline import STAGES
+from scrcl.engine.shape import Learning, Shape
 from scrcl.errors import BudgetError
-from scrcl.train.pairs import CPU_BLOCK_ROWS
+
+
+def learning(**groups):
+    """The method of a configuration without a sample of cells for the stability checks."""
+    train = {"stop": "never", **groups.pop("train", {})}
+    return Learning.of(RunConfig(train=train, **groups))
+
 
 ATLAS = Shape(
     n_cells=100_000,
     values_per_row=1_000,
     n_genes=2_000,
     n_comps=100,
-    n_features=100,
     n_neighbors=15,
-    dim=128,
-    refined_dim=32,
-    batch_cells=4_096,
-    n_drawn=0,
+    learning=learning(),
 )
 PREPARED = ("read", "stats", "features", "reduce")
 
@@ -77,30 +80,14 @@ def test_the_passes_over_the_input_hardly_grow_with_the_cells(n_cells):
         assert large[name].peak_bytes(2) - small[name].peak_bytes(2) <= 25 * n_cells
 
 
-def test_a_batch_that_does_not_fit_is_refused_and_the_way_out_named():
-    with pytest.raises(BudgetError, match=r"train\.batch_cells"):
-        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, batch_cells=10**5))
-    with pytest.raises(BudgetError, match=r"train\.n_negatives"):
-        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, n_drawn=10**5))
+def test_a_mini_batch_that_does_not_fit_is_refused_and_the_way_out_named():
+    large = learning(train={"minibatch_cells": 10**5})
+    with pytest.raises(BudgetError, match=r"train\.minibatch_cells"):
+        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, learning=large))
+    drawn = learning(scrcl={"negatives": "sampled", "n_negatives": 10**5})
+    with pytest.raises(BudgetError, match=r"scrcl\.n_negatives"):
+        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, learning=drawn))
     plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6))
-
-
-@given(st.integers(100, 10**7), st.integers(16, 10**5))
-def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
-    shape = replace(ATLAS, n_cells=n_cells, batch_cells=batch_cells)
-    embedded = min(n_cells, 8_192) * 4 * 16 * 128
-    most = n_cells * (4 * 16 * 128 + READ_BATCHES * (8 * 100 + 90 * 21)) + embedded
-    assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= shape.step_bytes <= most
-
-
-def test_the_sample_that_tells_when_to_stop_is_counted():
-    atlas = replace(ATLAS, n_cells=10**6, n_features=2_000, batch_cells=64)
-    more = replace(atlas, stop_cells=2_000).step_bytes - atlas.step_bytes
-    assert 2_000 * 20 * 4 * 2_000 < more < 2_000 * 25 * 4 * 2_000
-
-
-def test_the_anchors_of_a_block_are_those_that_training_cuts():
-    assert BLOCK_ANCHORS == CPU_BLOCK_ROWS
 
 
 def test_what_training_holds_hardly_grows_with_the_cells_of_an_atlas():
@@ -129,11 +116,12 @@ def test_ids_and_distances_of_an_atlas_are_let_go_of_and_those_in_memory_count()
 
 def test_wide_features_and_embeddings_count():
     atlas = replace(ATLAS, n_cells=20_000)
-    plain, wide = stage_needs(atlas), stage_needs(replace(atlas, n_features=2_000))
+    of_genes = learning(scrcl={"features": "hvg"})
+    plain, wide = stage_needs(atlas), stage_needs(replace(atlas, learning=of_genes))
     more = wide["train"].fixed_bytes - plain["train"].fixed_bytes
     assert more > 20_000 * 8 * 1_500
-    assert replace(ATLAS, n_features=2_000).dense_block_rows * 2_000 * 4 <= 8_000_000
-    large = stage_needs(replace(atlas, dim=1_500))
+    assert replace(ATLAS, learning=of_genes).dense_block_rows * 2_000 * 4 <= 8_000_000
+    large = stage_needs(replace(atlas, learning=learning(scrcl={"dim": 1_500})))
     assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300
 
 
@@ -145,8 +133,10 @@ def test_smoothing_of_labels_is_counted():
 
 
 def test_the_graph_view_by_itself_is_counted():
-    more = stage_needs(replace(ATLAS, graph_view=True))["embed"].disk_bytes
-    assert more - stage_needs(ATLAS)["embed"].disk_bytes == 4 * ATLAS.dim * ATLAS.n_cells
+    more = stage_needs(replace(ATLAS, learning=learning(cluster={"on": "graph_view"})))[
+        "embed"
+    ].disk_bytes
+    assert more - stage_needs(ATLAS)["embed"].disk_bytes == 4 * 128 * ATLAS.n_cells
 
 
 def test_further_clusterings_batches_and_communities_are_counted():

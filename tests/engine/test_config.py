@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from scrcl._sizes import format_bytes, parse_bytes
@@ -41,10 +43,13 @@ def test_settings_win_over_options_and_options_over_the_file(tmp_path):
 
 
 def test_the_resolved_settings_can_be_read_back(tmp_path):
-    config = RunConfig(n_clusters=5, memory="3GB", layer="raw", train={"lr": 5e-4})
+    config = RunConfig(
+        n_clusters=5, memory="3GB", layer="raw", train={"lr": 5e-4}, scrcl={"dim": 8}
+    )
     file = tmp_path / "config.toml"
     file.write_text(config.to_toml())
     assert load_config(file) == config
+    assert pickle.loads(pickle.dumps(config)).method_settings.dim == 8
 
 
 def test_where_to_compute_is_no_part_of_what_is_computed():
@@ -58,6 +63,13 @@ def test_where_to_compute_is_no_part_of_what_is_computed():
     ("settings", "message"),
     [
         (["train.lrr=1"], "train.lrr must be a known setting; got 1. Did you mean train.lr?"),
+        (["train.dim=8"], "train.dim must be a known setting; got 8. Did you mean scrcl.dim?"),
+        (["scrcl.dimm=8"], "scrcl.dimm must be a known setting; got 8. Did you mean scrcl.dim?"),
+        (["scrcl.dim=0"], "scrcl.dim must be greater than or equal to 1; got 0"),
+        (["scrcl.dim=true"], "scrcl.dim must be a whole number; got True"),
+        (["scrcl=3"], "scrcl must be a group of settings; got 3"),
+        (["method=other"], "method must be scrcl; got 'other'"),
+        (["cluster.on=hidden"], "cluster.on .* got 'hidden'"),
         (["train.lr=0"], "train.lr must be greater than 0; got 0"),
         (["train.lr=fast"], "train.lr must be a valid number"),
         (["n_clusters=1"], "n_clusters must be .*; got 1"),

@@ -17,10 +17,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("batch_cells", [64, 4096])
-def test_a_run_on_the_gpu_finds_the_clusters_of_the_cpu(tmp_path, batch_cells):
+@pytest.mark.parametrize("minibatch_cells", [64, 4096])
+def test_a_run_on_the_gpu_finds_the_clusters_of_the_cpu(tmp_path, minibatch_cells):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
-    train = {**FAST["train"], "steps": 40, "batch_cells": batch_cells}
+    train = {**FAST["train"], "steps": 40, "minibatch_cells": minibatch_cells}
     found = {}
     for device in ("cpu", "cuda"):
         config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": device})

@@ -124,9 +124,9 @@ def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"train": {"features": "hvg"}, "features": {"dtype": "float16"}},
-        {"train": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
-        {"train": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
+        {"scrcl": {"features": "hvg"}, "features": {"dtype": "float16"}},
+        {"scrcl": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
+        {"scrcl": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
         {"graph": {"symmetry": "mutual"}, "cluster": {"method": "kmeans"}},
         {"cluster": {"method": "leiden"}},
     ],
@@ -269,7 +269,7 @@ def test_a_prediction_is_no_run(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lost", "again"), [("cluster/centres.npy", "cluster"), ("views/x.npy", "embed")]
+    ("lost", "again"), [("cluster/centres.npy", "cluster"), ("views", "embed")]
 )
 def test_what_new_cells_go_by_is_asked_for_and_can_be_made_again(tmp_path, lost, again):
     run = run_atlas(tmp_path)

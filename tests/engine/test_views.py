@@ -23,7 +23,7 @@ def trained(out):
 def run_with(cells, out, *changes, order=None):
     """Run to the embedding, with this order of the cells as the partition of the stage graph."""
     config = load_config(
-        settings=[*SETTINGS, "n_clusters=4", "device=cpu", "train.batch_cells=60", *changes]
+        settings=[*SETTINGS, "n_clusters=4", "device=cpu", "train.minibatch_cells=60", *changes]
     )
     run_files([cells], out, config, until="graph")
     kept = out / "stages" / "graph" / "partition"
@@ -42,7 +42,7 @@ def some_order(seed):
 @pytest.mark.parametrize("features", ["pca", "hvg"])
 def test_views_are_in_the_order_of_the_partition_and_say_so(cells, tmp_path, features):
     order = some_order(0)
-    run_with(cells, tmp_path / "out", f"train.features={features}", order=order)
+    run_with(cells, tmp_path / "out", f"scrcl.features={features}", order=order)
     stages = tmp_path / "out" / "stages"
     x, ax, of_row = (np.load(stages / "views" / f"{name}.npy") for name in ("x", "ax", "cells"))
     assert np.array_equal(of_row, order)
@@ -64,14 +64,14 @@ def test_views_are_in_the_order_of_the_partition_and_say_so(cells, tmp_path, fea
 
 def test_embeddings_of_a_full_batch_do_not_depend_on_the_order_of_rows(cells, tmp_path):
     one, other = (
-        run_with(cells, tmp_path / str(seed), "train.batch_cells=240", order=some_order(seed))
+        run_with(cells, tmp_path / str(seed), "train.minibatch_cells=240", order=some_order(seed))
         for seed in (0, 1)
     )
     assert np.allclose(one, other, atol=1e-3)
 
 
 def test_batches_of_partitions_follow_the_order_that_the_stage_graph_keeps(cells, tmp_path):
-    settings = ("train.batches=partitions", "train.piece_cells=20")
+    settings = ("train.minibatches=partitions", "train.piece_cells=20")
     first, again, other = (
         run_with(cells, tmp_path / name, *settings, order=some_order(which))
         for name, which in (("a", 0), ("b", 0), ("c", 1))

@@ -7,16 +7,30 @@ import torch
 from torch.nn.functional import normalize
 
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
-from scrcl.train.config import TrainConfig
+from scrcl.train.method import Setup
 from scrcl.train.methods.scrcl.blocks import Anchors
+from scrcl.train.methods.scrcl.inputs import Inputs
 from scrcl.train.methods.scrcl.loss import Edges, losses, population, softened
-from scrcl.train.methods.scrcl.minibatch import Inputs
+from scrcl.train.methods.scrcl.method import ScrclMethod
+from scrcl.train.methods.scrcl.minibatch import ScrclMinibatches
 from scrcl.train.methods.scrcl.model import Views
+from scrcl.train.methods.scrcl.settings import ScrclSettings
 from scrcl.train.pairs import pattern_of
+from scrcl.train.settings import TrainSettings
+from scrcl.train.state import TrainState
 
 CPU = torch.device("cpu")
-# Weights are set, so that no test hangs on the defaults.
-SMALL = {"dim": 6, "refined_dim": 3, "batch_cells": 16, "alpha": 100.0, "beta": 1.0, "lr": 1e-3}
+METHOD = ScrclMethod()
+# Weights are set, so that no test depends on the defaults.
+SMALL = {
+    "dim": 6,
+    "refined_dim": 3,
+    "minibatch_cells": 16,
+    "alpha": 100.0,
+    "beta": 1.0,
+    "lr": 1e-3,
+    "stop": "never",
+}
 
 
 def make_graph(n, k, seed=0):
@@ -66,13 +80,30 @@ def views_of(em, eg, zm, zg, em_ad=None, zm_ac=None):
     )
 
 
-def losses_of(views, edges, others, config):
-    return losses(views, *softened(views, config.temperature), edges, others, config)
+def losses_of(views, edges, others, settings):
+    return losses(views, *softened(views, settings.temperature), edges, others, settings)
 
 
-def means_of(views, config):
-    return population(*softened(views, config.temperature), views.zg_bc)
+def means_of(views, settings):
+    return population(*softened(views, settings.temperature), views.zg_bc)
 
 
-def config(**changes):
-    return TrainConfig(**{**SMALL, **changes})
+def setup(seed=0, ranks=None, **changes):
+    """Settings of training and of scRCL, given together by name."""
+    named = {**SMALL, **changes}
+    train = {name: value for name, value in named.items() if name in TrainSettings.model_fields}
+    own = {name: value for name, value in named.items() if name not in train}
+    how = {} if ranks is None else {"ranks": ranks}
+    return Setup(ScrclSettings(**own), TrainSettings(**train), seed=seed, **how)
+
+
+def scrcl_settings(**changes):
+    return setup(**changes).settings
+
+
+def fresh(inputs, how):
+    return TrainState.fresh(METHOD, inputs, how)
+
+
+def minibatches(inputs, **changes):
+    return ScrclMinibatches(inputs, setup(**changes))

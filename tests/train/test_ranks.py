@@ -21,16 +21,14 @@ from scrcl.engine.run import run_matrix
 from scrcl.errors import InputError
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
-from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.ranks import Ranks
-from scrcl.train.state import TrainState
-from tests.train.data import config, make_inputs
+from tests.train.data import METHOD, fresh, make_inputs, minibatches, setup
 
 MODES = {
-    "moments": {"batch_cells": 40},
-    "sampled": {"batch_cells": 40, "negatives": "sampled", "n_negatives": 35},
-    "batch": {"batch_cells": 40, "negatives": "batch"},
-    "full batch": {"batch_cells": 90},
+    "moments": {"minibatch_cells": 40},
+    "sampled": {"minibatch_cells": 40, "negatives": "sampled", "n_negatives": 35},
+    "batch": {"minibatch_cells": 40, "negatives": "batch"},
+    "full batch": {"minibatch_cells": 90},
 }
 STEPS = {"steps": 7, "report_every": 2, "checkpoint_every": 3}
 
@@ -75,27 +73,26 @@ def on_ranks(work, size=2, n_results=None):
     return found
 
 
-def told(state):
-    weights = torch.cat([p.detach().flatten() for p in state.model.parameters()])
+def outcome(state):
+    weights = torch.cat([p.detach().flatten() for p in state.learner.parameters()])
     return weights.numpy(), state.history, state.halvings
 
 
 def together(ranks, settings, *, folder=None, steps=None, prepare=None, **how):
     """Train on every rank, from the last checkpoint of ``folder`` on."""
     inputs = make_inputs()
+    settings = replace(settings.with_train(steps=steps or settings.train.steps), ranks=ranks)
     with ranks.joined("cpu"):
-        state = TrainState.fresh(inputs, settings, seed=0)
+        state = fresh(inputs, settings)
         checkpoints = Checkpoints(folder, "one") if folder and ranks.is_first else None
         saved = ranks.hand_out(checkpoints.latest() if checkpoints else None)
         if saved is not None:
             state.restore(saved)
-        source = BatchSource(inputs, settings, seed=0, ranks=ranks)
-        source = source.with_batches_of(state.batch_cells)
+        source = METHOD.batches(inputs, settings).with_minibatches_of(state.minibatch_cells)
         if prepare is not None:
             source = prepare(source, ranks)
-        until = settings.model_copy(update={"steps": steps or settings.steps})
-        train(state, source, until, checkpoints=checkpoints, ranks=ranks, **how)
-    return told(state)
+        train(METHOD, inputs, state, settings, batches=source, checkpoints=checkpoints, **how)
+    return outcome(state)
 
 
 def alone(settings, **how):
@@ -109,7 +106,7 @@ def assert_close(found, expected):
 
 
 def in_every_mode(ranks):
-    return {mode: together(ranks, config(**changes, **STEPS)) for mode, changes in MODES.items()}
+    return {mode: together(ranks, setup(**changes, **STEPS)) for mode, changes in MODES.items()}
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -129,8 +126,8 @@ def unbroken_and_broken(ranks, settings, folder):
     return unbroken, together(ranks, settings, folder=folder / "same")
 
 
-def test_training_goes_on_with_another_number_of_ranks(tmp_path):
-    settings = config(**MODES["moments"], **STEPS)
+def test_training_resumes_with_another_number_of_ranks(tmp_path):
+    settings = setup(**MODES["moments"], **STEPS)
     found = on_ranks(partial(unbroken_and_broken, settings=settings, folder=tmp_path))
     unbroken, again = found[1]
     assert np.array_equal(again[0], unbroken[0])
@@ -139,7 +136,7 @@ def test_training_goes_on_with_another_number_of_ranks(tmp_path):
 
 
 class Asks(Silent):
-    """Asks to stop when it is told of a step."""
+    """Asks to stop after step 4."""
 
     def __init__(self, interruption):
         self.interruption = interruption
@@ -161,7 +158,7 @@ def asked_on_rank_1(ranks, settings, folder):
 
 
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
-    settings = config(**MODES["moments"], **STEPS)
+    settings = setup(**MODES["moments"], **STEPS)
     found = on_ranks(partial(asked_on_rank_1, settings=settings, folder=tmp_path))
     assert found == {0: signal.SIGUSR1, 1: signal.SIGUSR1}
     assert Checkpoints(tmp_path, "one").latest()["step"] == 5
@@ -169,7 +166,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
 
 
 class Tight:
-    """Batches of a device that has room for a number of cells, and of which rank 1 has less."""
+    """Mini-batches on devices of which the last rank's is too small."""
 
     def __init__(self, source, ranks, *, room, in_backward=False):
         self.source, self.ranks, self.room = source, ranks, room
@@ -178,16 +175,16 @@ class Tight:
     def __getattr__(self, name):
         return getattr(self.source, name)
 
-    def with_batches_of(self, batch_cells):
-        smaller = self.source.with_batches_of(batch_cells)
+    def with_minibatches_of(self, minibatch_cells):
+        smaller = self.source.with_minibatches_of(minibatch_cells)
         return Tight(smaller, self.ranks, room=self.room, in_backward=self.in_backward)
 
     def starting_at(self, step):
         for at, batch in enumerate(self.source.starting_at(step), start=step + 1):
             full = self.ranks.rank == self.ranks.size - 1 and at == 4
-            if full and self.source.batch_cells > self.room and not self.in_backward:
+            if full and self.source.minibatch_cells > self.room and not self.in_backward:
                 raise torch.OutOfMemoryError("no memory")
-            if full and self.source.batch_cells > self.room:
+            if full and self.source.minibatch_cells > self.room:
                 x = batch.cells.x.clone().requires_grad_()
                 x.register_hook(raise_out_of_memory)
                 yield replace(batch, cells=replace(batch.cells, x=x))
@@ -203,7 +200,7 @@ def short_of_memory_in_every_mode(ranks):
     return {
         (mode, in_backward): together(
             ranks,
-            config(**changes, **STEPS),
+            setup(**changes, **STEPS),
             prepare=partial(Tight, room=30, in_backward=in_backward),
         )
         for mode, changes in MODES.items()
@@ -216,12 +213,12 @@ def test_ranks_halve_the_batch_where_one_has_no_memory_for_it():
         on_ranks(short_of_memory_in_every_mode),
         short_of_memory_in_every_mode(Ranks.alone()),
     )
-    for case, told_alone in expected.items():
+    for case, expected_alone in expected.items():
         assert np.array_equal(found[0][case][0], found[1][case][0])
-        assert_close(found[0][case], told_alone)
+        assert_close(found[0][case], expected_alone)
         sizes = [45, 23] if case[0] == "full batch" else [20]
-        assert found[1][case][2] == [{"step": 3, "batch_cells": size} for size in sizes]
-        assert told_alone[2] == found[0][case][2]
+        assert found[1][case][2] == [{"step": 3, "minibatch_cells": size} for size in sizes]
+        assert expected_alone[2] == found[0][case][2]
 
 
 def dies(source, ranks):
@@ -236,12 +233,12 @@ class Dying(Tight):
             yield batch
 
 
-def test_a_killed_rank_ends_the_others_in_an_error_and_training_goes_on(tmp_path):
-    settings = config(**MODES["moments"], **STEPS)
+def test_a_killed_rank_ends_the_others_in_an_error_and_training_resumes(tmp_path):
+    settings = setup(**MODES["moments"], **STEPS)
     work = partial(together, settings=settings, prepare=dies, folder=tmp_path)
     name, message, _ = on_ranks(work, n_results=1)[0]
     assert name == "TrainingError"
-    assert "one is gone or does not answer" in message
+    assert "one is gone" in message
     assert Checkpoints(tmp_path, "one").latest()["step"] == 3
     assert_close(alone(settings, folder=tmp_path), alone(settings))
 
@@ -253,7 +250,7 @@ def leads_into_an_error(ranks):
         raise InputError("cells must be there")
 
 
-def test_what_fails_on_rank_0_is_said_by_the_others():
+def test_the_other_ranks_name_the_failure_of_rank_0():
     found = on_ranks(leads_into_an_error)
     assert found[0][:2] == ("InputError", "cells must be there")
     assert found[1][:2] == (
@@ -275,31 +272,31 @@ def test_ranks_are_let_go_where_there_is_nothing_to_train():
 
 def test_more_ranks_than_cells_to_share_out_are_refused():
     inputs = make_inputs()
-    with pytest.raises(InputError, match=r"ranks must each have a cell .* got 50 ranks for 45"):
-        BatchSource(inputs, config(batch_cells=45), seed=0, ranks=Ranks(0, 50))
-    few = config(batch_cells=45, negatives="sampled", n_negatives=1)
-    with pytest.raises(InputError, match="2 ranks for 1 cells"):
-        BatchSource(inputs, few, seed=0, ranks=Ranks(0, 2))
+    with pytest.raises(InputError, match=r"ranks ranks must be at most 45.* got 50"):
+        minibatches(inputs, minibatch_cells=45, ranks=Ranks(0, 50))
+    few = {"minibatch_cells": 45, "negatives": "sampled", "n_negatives": 1}
+    with pytest.raises(InputError, match=r"at most 1, .* got 2"):
+        minibatches(inputs, **few, ranks=Ranks(0, 2))
 
 
 def test_an_environment_that_is_incomplete_is_named(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match="must lead to all processes"):
+    with pytest.raises(InputError, match=r"WORLD_SIZE, .* must"):
         Ranks.from_environment()
     monkeypatch.delenv("WORLD_SIZE")
     assert Ranks.from_environment().is_alone
 
 
-def test_a_rank_that_is_told_to_stop_knows_by_which_signal(tmp_path):
-    class Told(Ranks):
+def test_a_rank_that_stops_with_rank_0_keeps_its_signal(tmp_path):
+    class Stopped(Ranks):
         def called(self):
             raise Interrupted(signal.SIGTERM)
 
     interruption = Interruption()
     with pytest.raises(Interrupted):
         run_matrix(
-            lambda _: None, tmp_path, RunConfig(), ranks=Told(1, 2), interruption=interruption
+            lambda _: None, tmp_path, RunConfig(), ranks=Stopped(1, 2), interruption=interruption
         )
     assert interruption.asked == signal.SIGTERM

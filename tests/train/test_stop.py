@@ -6,25 +6,37 @@ import torch
 
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
-from scrcl.train.methods.scrcl.embed import EMBEDDING, embed_all
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-from scrcl.train.state import TrainState
-from scrcl.train.stop import Looks, Stop, kept_share, nearest_rows, stands_still
-from tests.train.data import config, make_inputs
+from scrcl.train.methods.scrcl.embed import embed_all
+from scrcl.train.stop import NeighborsStable, StabilityChecks, check, kept_share, nearest_rows
+from tests.train.data import METHOD, fresh, make_inputs, setup
 
-QUICK = {"steps": 40, "lr": 1e-4, "stop_every": 2, "stop_cells": 64, "patience": 2}
+QUICK = {
+    "steps": 40,
+    "lr": 1e-4,
+    "stop": "auto",
+    "stop_every": 2,
+    "stop_cells": 64,
+    "patience": 2,
+}
 
 
-def run(inputs, settings, *, state=None, checkpoints=None, seed=0):
-    state = state or TrainState.fresh(inputs, settings, seed=seed)
-    source = BatchSource(inputs, settings, seed=seed)
-    stop = Stop(inputs, settings, seed=seed)
-    train(state, source, settings, stop=stop, checkpoints=checkpoints)
+def run(inputs, settings, *, state=None, checkpoints=None):
+    state = state or fresh(inputs, settings)
+    train(METHOD, inputs, state, settings, checkpoints=checkpoints)
     return state
 
 
 def weights(state):
-    return torch.cat([p.detach().flatten() for p in state.model.parameters()])
+    return torch.cat([p.detach().flatten() for p in state.learner.parameters()])
+
+
+@torch.no_grad()
+def checked(inputs, settings, state):
+    """The reference of a first check, in evaluation mode."""
+    checks, sample = StabilityChecks(), METHOD.sample(inputs, settings)
+    state.learner.eval()
+    check(checks, NeighborsStable(2), lambda: METHOD.sample_embedding(state.learner, sample), 10)
+    return checks.reference
 
 
 def by_sorting(rows, k):
@@ -62,67 +74,72 @@ def test_the_share_kept_is_that_of_sets():
         ([0.9, 0.9, 0.8, 0.7], True),
     ],
 )
-def test_cells_stand_still_where_the_share_has_not_risen_over_patience_looks(kept, still):
-    assert stands_still(kept, 3) is still
+def test_neighbours_are_stable_if_the_share_has_not_risen_over_patience_checks(kept, still):
+    assert NeighborsStable(3).is_over(kept) is still
 
 
 def test_the_sample_is_embedded_as_all_cells_are(tmp_path):
-    inputs, settings = make_inputs(), config(stop_cells=90, dropout=0.4)
-    state = TrainState.fresh(inputs, settings, seed=0)
-    state.model.train()
-    looks = Looks()
-    Stop(inputs, settings, seed=0).look(state.model, looks, 10)
-    assert state.model.training
-    embed_all(state.model, inputs, tmp_path)
-    rows = np.load(tmp_path / EMBEDDING).astype(np.float64)
-    assert (looks.nearest_bk.numpy() == by_sorting(rows, 15)).mean() > 0.99  # float32 ties
+    inputs, settings = make_inputs(), setup(stop_cells=90, dropout=0.4)
+    state = fresh(inputs, settings)
+    nearest = checked(inputs, settings, state)
+    embed_all(state.learner.model, inputs, tmp_path)
+    rows = np.load(tmp_path / "embedding.npy").astype(np.float64)
+    assert (nearest.numpy() == by_sorting(rows, 15)).mean() > 0.99  # float32 ties
 
 
 def test_the_sample_is_bounded_and_the_same_for_every_process():
-    inputs, settings = make_inputs(), config(stop_cells=20)
-    state = TrainState.fresh(inputs, settings, seed=0)
-    seen = [Looks(), Looks(), Looks()]
-    for looks, seed in zip(seen, (0, 0, 1), strict=True):
-        Stop(inputs, settings, seed=seed).look(state.model, looks, 10)
-    assert len(seen[0].nearest_bk) <= 20
-    assert torch.equal(seen[0].nearest_bk, seen[1].nearest_bk)
-    assert not torch.equal(seen[0].nearest_bk, seen[2].nearest_bk)
+    inputs = make_inputs()
+    state = fresh(inputs, setup())
+    seen = [checked(inputs, setup(seed, stop_cells=20), state) for seed in (0, 0, 1)]
+    assert len(seen[0]) <= 20
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
 
 
-def test_a_run_whose_cells_stand_still_stops_early_and_is_saved_there(tmp_path):
-    state = run(make_inputs(), config(**QUICK), checkpoints=Checkpoints(tmp_path, "one"))
+def test_checks_in_training_do_not_change_the_weights():
+    inputs = make_inputs()
+    often, never = (
+        run(inputs, setup(**{**QUICK, "patience": 20, "steps": 9, "dropout": 0.4, "stop": stop}))
+        for stop in ("auto", "never")
+    )
+    assert often.checks.kept
+    assert torch.equal(weights(often), weights(never))
+
+
+def test_a_run_whose_neighbours_are_stable_stops_early_and_is_saved_there(tmp_path):
+    state = run(make_inputs(), setup(**QUICK), checkpoints=Checkpoints(tmp_path, "one"))
     assert state.step < 40
-    assert state.step == state.looks.kept[-1]["step"] == len(state.history)
+    assert state.step == state.checks.kept[-1]["step"] == len(state.history)
     assert Checkpoints(tmp_path, "one").latest()["step"] == state.step
-    assert [look["step"] for look in state.looks.kept] == list(range(4, state.step + 1, 2))
-    assert not state.model.training
+    assert [each["step"] for each in state.checks.kept] == list(range(4, state.step + 1, 2))
+    assert not state.learner.training
 
 
-def test_a_run_with_more_patience_than_looks_goes_on_to_its_last_step():
-    state = run(make_inputs(), config(**{**QUICK, "patience": 20}))
+def test_a_run_with_more_patience_than_checks_trains_to_its_last_step():
+    state = run(make_inputs(), setup(**{**QUICK, "patience": 20}))
     assert state.step == 40
 
 
 @pytest.mark.parametrize("broken_at", [1, 3, 4, 5])
 def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path, broken_at):
-    inputs, settings = make_inputs(), config(**QUICK, dropout=0.2)
+    inputs, settings = make_inputs(), setup(**QUICK, dropout=0.2)
     unbroken = run(inputs, settings)
     checkpoints = Checkpoints(tmp_path, "one")
-    run(inputs, settings.model_copy(update={"steps": broken_at}), checkpoints=checkpoints)
-    state = TrainState.fresh(inputs, settings, seed=0)
+    run(inputs, settings.with_train(steps=broken_at), checkpoints=checkpoints)
+    state = fresh(inputs, settings)
     state.restore(checkpoints.latest())
     assert state.step == broken_at < unbroken.step
     run(inputs, settings, state=state)
     assert state.step == unbroken.step
     assert torch.equal(weights(state), weights(unbroken))
-    assert state.looks.kept == unbroken.looks.kept
+    assert state.checks.kept == unbroken.checks.kept
 
 
-def test_a_run_that_has_stopped_goes_no_further_when_resumed(tmp_path):
-    inputs, settings = make_inputs(), config(**QUICK)
+def test_a_run_that_has_stopped_is_not_trained_further_when_resumed(tmp_path):
+    inputs, settings = make_inputs(), setup(**QUICK)
     checkpoints = Checkpoints(tmp_path, "one")
     stopped = run(inputs, settings, checkpoints=checkpoints)
-    state = TrainState.fresh(inputs, settings, seed=0)
+    state = fresh(inputs, settings)
     state.restore(checkpoints.latest())
     run(inputs, settings, state=state)
     assert state.step == stopped.step

@@ -10,12 +10,12 @@ from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CLUSTER_TREE, CONFIDENCE, LABELS
 from scrcl.cluster.confidence import UNSURE
 from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
     TREE_BYTES,
-    dense_block_rows,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.embed import EMBEDDING
@@ -140,22 +140,23 @@ class ClusterStage(Stage[ClusterRecord]):
         """Return the embedding's blocks, communities of a subset, pairs of micro-clusters, and smoothing."""
         n, settings = shape.n_cells, config.cluster
         edges = MORE_NEIGHBORS * shape.n_neighbors
-        dim = config.train.dim
+        width = embedding_width(config)
         smooths = config.refined_by > 0 or (config.spatial and config.n_clusters == "auto")
         n_micro = settings.most_groups(n, 2 if config.n_clusters == "auto" else config.n_clusters)
-        dense = 8 * dense_block_rows(shape, config) * _dense_columns(shape, config)
-        per_cell = 8 * dim + _CLUSTERED_BYTES + 8 * len(settings.also)
+        # A block of dense rows and its product.
+        dense = estimates_of(shape, config).embed.block_bytes
+        per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
         per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
         mixing = (ANNOTATION_BYTES + _MIXED_BYTES) * n if shape.n_batches > 1 else 0
         return Estimate(
             LIBRARIES_BYTES + n * per_cell + mixing,
             max(
-                dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 8 * dim)),
+                dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
             ),
             disk_bytes=(8 + 4 * len(settings.also) + 4 * smooths) * n,
-            read_bytes=16 * n * dim,
+            read_bytes=8 * n * width,
             seconds=8 + 3.5e-5 * n * settings.restarts / 8,
         )
 
@@ -271,11 +272,6 @@ def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categoric
     return pd.Categorical.from_codes(
         labels.tolist(), categories=pd.Index([str(i) for i in range(n)])
     )
-
-
-def _dense_columns(shape: Shape, config: RunConfig) -> int:
-    n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
-    return max(n_features, shape.n_comps)
 
 
 def _count(

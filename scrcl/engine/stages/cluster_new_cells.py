@@ -15,6 +15,7 @@ from scrcl._random import stream
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.cluster.assign import LOW_CONFIDENCE, assign_blocks, familiarity
 from scrcl.cluster.margin import BLOCK_VALUES
+from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.cluster import (
@@ -25,7 +26,6 @@ from scrcl.engine.stages.cluster import (
     categorical,
 )
 from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.engine.stages.embed_new_cells import GATHERED_BYTES
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS
@@ -78,12 +78,12 @@ class NewClusterStage(Stage[NewClusterRecord]):
     def __init__(self, run: OpenRun) -> None:
         self._run = run
 
-    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return a few numbers for each cell, and blocks of distances."""
         # The allocator keeps what the neighbours' rows took.
         return Estimate(
             LIBRARIES_BYTES + 40 * shape.n_cells,
-            GATHERED_BYTES + 8 * BLOCK_VALUES,
+            estimates_of(shape, config).new_cells.block_bytes + 8 * BLOCK_VALUES,
             disk_bytes=16 * shape.n_cells,
         )
 

@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._atomic import write_json
-from scrcl._contract import Artifact, Estimate
-from scrcl.engine.device import resolve_device
-from scrcl.engine.graph_view import add_graph_view
-from scrcl.engine.memory import LIBRARIES_BYTES, dense_block_rows
+from scrcl._contract import Artifact
+from scrcl.engine.learning import estimates_of, method_of, open_inputs, work_of
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.inputs import INPUTS, open_inputs
-from scrcl.engine.stages.train import WEIGHTS, trained_model
+from scrcl.engine.stages.inputs import METHOD_INPUTS
+from scrcl.engine.stages.train import WEIGHTS, trained_learner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["EMBEDDING", "EmbedRecord", "EmbedStage"]
+__all__ = ["EMBEDDING", "EmbedRecord", "EmbedStage", "mark_space"]
 
 _SPACE = "space.json"
 
@@ -45,51 +43,36 @@ class EmbedRecord(Record):
 
 
 class EmbedStage(Stage[EmbedRecord]):
-    """Streams all cells through the trained model."""
+    """Streams all cells through the trained learner."""
 
     name = "embed"
     record = EmbedRecord
-    takes = (INPUTS, WEIGHTS)
+    takes = (METHOD_INPUTS, WEIGHTS)
     gives = (EMBEDDING,)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
-        n, dim = shape.n_cells, config.train.dim
-        n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
-        small = 1 << 28
-        edges = 1.4 * shape.n_neighbors
-        return Estimate(
-            LIBRARIES_BYTES
-            + int(n * 40)
-            + 2 * min(4 * n * n_features, small)
-            + 2 * min(4 * n * dim, small)
-            + int(min(4 * n * edges, small)),
-            8 * dense_block_rows(shape, config) * max(n_features, shape.n_comps),
-            disk_bytes=n
-            * (
-                8 * (dim + config.train.refined_dim)
-                + 4 * dim * (config.clustered_on == "graph_view")
-            ),
-            read_bytes=8 * n * n_features,
-            seconds=1 + 6e-6 * n,
-        )
+        """Return what the method estimates."""
+        return estimates_of(shape, config).embed
 
     def run(self, context: Context, folder: Path) -> EmbedRecord:
-        """Write the spaces of the method, each as ``<space>.npy``."""
-        from scrcl.train.methods.scrcl.embed import embed_all
-
-        inputs, config = open_inputs(context), context.config
-        embed_all(
-            trained_model(context, config),
+        """Write the spaces of the method, each as ``<space>.npy``, and which of them is clustered."""
+        config, space = context.config, context.config.clustered_on
+        inputs = open_inputs(context, context.open(METHOD_INPUTS), config)
+        method_of(config).embed(
+            trained_learner(context, inputs, config),
             inputs,
             folder,
-            block_rows=context.budget.dense_block_rows,
-            device=resolve_device(config.device, context.ranks.local),
-            on_rows=context.count("embed", inputs.graph.n),
+            work_of(context, context.count("embed", inputs.n_cells)),
+            space=space,
         )
-        add_graph_view(folder, config, block_rows=context.budget.dense_block_rows)
-        write_json(folder / _SPACE, {"clustered": config.clustered_on})
-        return EmbedRecord(n_cells=inputs.graph.n, space=config.clustered_on)
+        mark_space(folder, space)
+        return EmbedRecord(n_cells=inputs.n_cells, space=space)
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the space that is clustered."""
         return AnnDataKeys(obsm={"X_scrcl": run.open(EMBEDDING)})
+
+
+def mark_space(folder: Path, space: str) -> None:
+    """Note in the folder which space is clustered, for `EMBEDDING`."""
+    write_json(folder / _SPACE, {"clustered": space})

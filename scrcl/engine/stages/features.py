@@ -13,8 +13,7 @@ from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
-from scrcl.io.arrays import stored_array
-from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, SELECTED_GENES, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -31,15 +30,11 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = [
-    "GENES_PRESENT",
     "FeaturesRecord",
     "FeaturesStage",
     "NewFeaturesStage",
     "features_estimate",
 ]
-
-GENES_PRESENT: Artifact[Any] = stored_array("genes that new cells have", "present.npy")
-"""ndarray of bool, shape (n_selected,): which of the run's selected genes the new cells have."""
 
 FEATURES_BYTES_PER_VALUE = 28
 """A value of X while the selected genes are taken out, normalised and multiplied."""
@@ -123,7 +118,7 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
     name = "features"
     record = FeaturesRecord
     takes = (STATS,)
-    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, GENES_PRESENT)
+    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, PRESENT_GENES)
 
     def __init__(self, run: OpenRun) -> None:
         self._run = run

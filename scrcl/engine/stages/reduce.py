@@ -9,9 +9,9 @@ import numpy as np
 
 from scrcl.engine.memory import gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.features import GENES_PRESENT, features_estimate
+from scrcl.engine.stages.features import features_estimate
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA, PRESENT_GENES
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class NewReduceStage(Stage[NewReduceRecord]):
 
     name = "reduce"
     record = NewReduceRecord
-    takes = (FEATURES, GENES_PRESENT)
+    takes = (FEATURES, PRESENT_GENES)
     gives = (COMPONENTS,)
 
     def __init__(self, run: OpenRun) -> None:
@@ -151,7 +151,7 @@ class NewReduceStage(Stage[NewReduceRecord]):
         store, pca = context.open(FEATURES), self._run.open(PCA)
         project_rows(
             store,
-            restricted(pca, context.open(GENES_PRESENT)),
+            restricted(pca, context.open(PRESENT_GENES)),
             folder / "scores.npy",
             n_workers=context.budget.n_workers,
             on_rows=context.count("reduce", store.n_obs),

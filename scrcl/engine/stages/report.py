@@ -12,11 +12,11 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
-    dense_block_rows,
     selected_values,
 )
 from scrcl.engine.results import write_page, write_result_of
@@ -78,14 +78,13 @@ class ReportStage(Stage[ReportRecord]):
         """Return the annotations and arrays of the result, and blocks of edges."""
         n, k = shape.n_cells, shape.n_neighbors
         edges, cuts = MORE_NEIGHBORS * k, len(config.cluster.also)
-        embeddings = 8 * (config.train.dim + config.train.refined_dim) + 4 * shape.n_comps
-        n_features = shape.n_genes if config.train.features == "hvg" else shape.n_comps
-        dense = 8 * dense_block_rows(shape, config) * max(n_features, shape.n_comps)
+        of_method = estimates_of(shape, config)
+        embeddings = of_method.new_cells.disk_bytes // n + 4 * shape.n_comps
         return Estimate(
             LIBRARIES_BYTES + n * (ANNOTATION_BYTES + embeddings + _NODE_BYTES + 8 + 8 * cuts),
-            dense + min(_PAIR_BLOCK_BYTES, 40 * n * k),
+            of_method.embed.block_bytes + min(_PAIR_BLOCK_BYTES, 40 * n * k),
             disk_bytes=int(n * (embeddings + 12 * (k + edges) + 20 + 4 * cuts)),
-            read_bytes=int(6 * selected_values(shape)) + 8 * n * config.train.dim,
+            read_bytes=int(6 * selected_values(shape)) + 4 * n * embedding_width(config),
             seconds=20 + 5e-6 * n,
         )
 

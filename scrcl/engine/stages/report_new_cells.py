@@ -9,11 +9,11 @@ import numpy as np
 from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.cluster.margin import BLOCK_VALUES
+from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
-from scrcl.engine.stages.embed_new_cells import GATHERED_BYTES
 from scrcl.engine.stages.report import ReportStage
 from scrcl.report.page import Column, Section, Table
 
@@ -58,12 +58,11 @@ class NewReportStage(Stage[NewReportRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations of the new cells."""
-        n = shape.n_cells
-        embeddings = 8 * (config.train.dim + config.train.refined_dim)
+        n, of_method = shape.n_cells, estimates_of(shape, config).new_cells
         return Estimate(
             LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16),
-            GATHERED_BYTES + 8 * BLOCK_VALUES,
-            disk_bytes=n * embeddings,
+            of_method.block_bytes + 8 * BLOCK_VALUES,
+            disk_bytes=of_method.disk_bytes,
         )
 
     def run(self, context: Context, folder: Path) -> NewReportRecord:

@@ -1,1 +1,64 @@
-"""The methods, one package each, and their table."""
+"""The table of methods. `README.md` in this folder lists the files of a new one.
+
+The table is read by every command, so it imports settings and no torch. The method itself is
+imported when it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrcl.train.methods.scrcl.settings import ScrclSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrcl._settings import Settings
+    from scrcl.train.method import Method
+
+__all__ = ["METHODS", "MethodEntry"]
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method that a run can choose.
+
+    Attributes
+    ----------
+    settings
+        Its group of settings, found in `RunConfig` under the name of the method.
+    load
+        Imports and returns the method.
+    spaces
+        Names of the embeddings that it can write. The first is clustered by default.
+    spatial_space
+        Embedding that is clustered by default with ``spatial``; the first if None.
+    """
+
+    settings: type[Settings]
+    load: Callable[[], Method[Any, Any, Any, Any]]
+    spaces: tuple[str, ...] = ("embedding",)
+    spatial_space: str | None = None
+
+    def default_space(self, *, spatial: bool) -> str:
+        """Return the embedding that ``cluster.on = auto`` stands for."""
+        return (self.spatial_space if spatial else None) or self.spaces[0]
+
+
+def _scrcl() -> Method[Any, Any, Any, Any]:
+    from scrcl.train.methods.scrcl.method import ScrclMethod
+
+    return ScrclMethod()
+
+
+METHODS: dict[str, MethodEntry] = {
+    "scrcl": MethodEntry(
+        ScrclSettings,
+        _scrcl,
+        spaces=("embedding", "graph_view", "refined"),
+        # The MLP view reads expression alone, so it knows nothing of the tissue.
+        spatial_space="graph_view",
+    ),
+}
+"""Methods by name. Adding an entry is all that registers a method."""

@@ -9,14 +9,13 @@ import torch
 from scrcl.errors import InputError
 from scrcl.graph.renumber import renumbered
 from scrcl.train.methods.scrcl.embed import embed_all
-from scrcl.train.methods.scrcl.minibatch import Inputs
-from scrcl.train.state import TrainState
+from scrcl.train.methods.scrcl.inputs import Inputs
 from tests import reference_train as reference
-from tests.train.data import config, dense, make_inputs
+from tests.train.data import dense, fresh, make_inputs, setup
 
 
 def embedded(inputs, folder, **changes):
-    model = TrainState.fresh(inputs, config(dropout=0.5), seed=0).model
+    model = fresh(inputs, setup(dropout=0.5)).learner.model
     embed_all(model, inputs, folder, **changes)
     return model, np.load(folder / "embedding.npy"), np.load(folder / "refined.npy")
 

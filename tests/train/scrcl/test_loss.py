@@ -16,12 +16,12 @@ from scrcl.train.methods.scrcl.moments import Moments
 from tests import reference_train as reference
 from tests.train.data import (
     batch_of,
-    config,
     dense,
     losses_of,
     make_graph,
     means_of,
     raw_views,
+    scrcl_settings,
     unit,
     views_of,
 )
@@ -54,7 +54,7 @@ def exact(cells, settings):
 
 def assert_equals_the_paper(n, k, t, m, seed):
     graph, raw = make_graph(n, k, seed), raw_views(n, seed=seed)
-    settings = config(temperature=t, cvc_negatives=m, alpha=2.0, beta=3.0)
+    settings = scrcl_settings(temperature=t, cvc_negatives=m, alpha=2.0, beta=3.0)
     cells = unit(raw)
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)
@@ -83,7 +83,7 @@ def test_the_losses_equal_the_papers_at_a_low_temperature(t):
 
 def test_with_as_many_negatives_as_cells_cvc_is_equation_9():
     graph, raw = make_graph(20, 3), raw_views(20)
-    settings = config(cvc_negatives=20)
+    settings = scrcl_settings(cvc_negatives=20)
     cells = unit(raw)
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)["cvc"]
@@ -95,7 +95,7 @@ def test_cvc_of_a_complete_graph_has_no_negatives():
     graph = make_graph(n, 200)
     assert (graph.degrees == n - 1).all()
     raw = raw_views(n)
-    cells, settings = unit(raw), config()
+    cells, settings = unit(raw), scrcl_settings()
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)["cvc"]
     assert_same(found, reference.cvc(*cells[2:], dense(graph)), raw)
@@ -116,7 +116,7 @@ def epoch(graph, cells, others, settings, *, n_batches, seed=0):
 @pytest.mark.parametrize("n_batches", [1, 2, 5, 9])
 def test_with_exact_means_an_epochs_batches_average_to_the_loss_over_all_cells(n_batches):
     graph, raw = make_graph(45, 4), raw_views(45)
-    settings = config(temperature=0.5, cvc_negatives=12)
+    settings = scrcl_settings(temperature=0.5, cvc_negatives=12)
     cells = unit(raw)
     found = epoch(graph, cells, Others(exact(cells, settings), None), settings, n_batches=n_batches)
     expected = reference.terms(*cells, dense(graph), settings)
@@ -144,7 +144,7 @@ def test_over_all_batches_of_a_size_cvc_is_unbiased_in_value_and_gradient(n_past
     """With the batch's own means alone, and with running ones that have met every cell before."""
     n, size = 7, 3
     graph, raw = make_graph(n, 1), raw_views(n)
-    cells, settings = unit(raw), config(cvc_negatives=2)
+    cells, settings = unit(raw), scrcl_settings(cvc_negatives=2)
     total, batches = 0, list(combinations(range(n), size))
     for seeds in batches:
         halo = sample_halo(graph, np.array(seeds), fanout=None, rng=RNG)
@@ -161,7 +161,7 @@ def test_over_all_batches_of_a_size_cvc_is_unbiased_in_value_and_gradient(n_past
 def test_a_batchs_global_divergence_uses_the_partitions_of_all_cells():
     graph, raw = make_graph(30, 3), raw_views(30)
     cells, t = unit(raw), 0.2
-    settings = config(temperature=t)
+    settings = scrcl_settings(temperature=t)
     means = exact(cells, settings)
     wrong = replace(means, partition_m=3 * means.partition_m)
     halo = sample_halo(graph, np.arange(8), fanout=None, rng=RNG)
@@ -176,7 +176,7 @@ def test_a_batchs_global_divergence_uses_the_partitions_of_all_cells():
 def test_sampled_means_converge_to_the_dense_loss_with_the_square_root_of_their_number():
     n = 1500
     graph, cells = make_graph(n, 4), [c.detach() for c in unit(raw_views(n))]
-    settings = config(cvc_negatives=50, temperature=0.5)
+    settings = scrcl_settings(cvc_negatives=50, temperature=0.5)
     views, edges = all_cells(graph, cells)
     expected = losses_of(views, edges, Others(exact(cells, settings), None), settings)
     sizes, repeats = (10, 40, 160), 25
@@ -200,7 +200,7 @@ def test_sampled_means_converge_to_the_dense_loss_with_the_square_root_of_their_
 def test_drawn_neighbours_are_weighted_so_that_pair_sums_stay_unbiased():
     graph, raw = make_graph(30, 5), raw_views(30)
     cells = [c.detach() for c in unit(raw)]
-    settings = config(cvc_negatives=7)
+    settings = scrcl_settings(cvc_negatives=7)
     others = Others(exact(cells, settings), None)
     full = losses_of(*all_cells(graph, cells), others, settings)
     values = {"ndc": [], "cvc": []}
@@ -219,7 +219,7 @@ def test_drawn_neighbours_are_weighted_so_that_pair_sums_stay_unbiased():
 def test_running_moments_start_as_the_batchs_own_and_approach_those_of_all_cells():
     n, size = 400, 40
     cells = [c.detach() for c in unit(raw_views(n))]
-    settings, moments = config(), Moments(0.95)
+    settings, moments = scrcl_settings(), Moments(0.95)
     truth = exact(cells, settings)
     rng = np.random.default_rng(0)
     single, running = [], []
@@ -239,7 +239,7 @@ def test_running_moments_start_as_the_batchs_own_and_approach_those_of_all_cells
 
 def test_running_moments_carry_the_batchs_gradient_at_their_own_value():
     raw = raw_views(8)
-    settings, moments = config(), Moments(0.9)
+    settings, moments = scrcl_settings(), Moments(0.9)
     moments.observe(exact(unit(raw_views(8, seed=5)), settings))
     now = exact(unit(raw), settings)
     whole = moments.observe(now).whole
@@ -254,7 +254,7 @@ def test_float32_keeps_the_divergence_of_nearly_aligned_views():
     raw = raw_views(60, dim=128)
     em, other, zm, zg = unit(raw)
     eg = normalize(em + 0.01 * other, dim=1)
-    settings = config()
+    settings = scrcl_settings()
     results = {}
     for dtype in (torch.float64, torch.float32):
         cells = [c.detach().to(dtype) for c in (em, eg, zm, zg)]
@@ -268,7 +268,7 @@ def test_float32_keeps_the_divergence_of_nearly_aligned_views():
 def test_cells_that_are_all_one_point_leave_the_losses_finite():
     graph = make_graph(10, 2)
     point = normalize(torch.ones(10, 4), dim=1)
-    cells, settings = [point] * 4, config()
+    cells, settings = [point] * 4, scrcl_settings()
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)
     assert all(torch.isfinite(value) for value in found.values())
@@ -276,7 +276,7 @@ def test_cells_that_are_all_one_point_leave_the_losses_finite():
 
 def test_a_weight_of_zero_leaves_its_term_out():
     graph, cells = make_graph(10, 2), unit(raw_views(10))
-    settings = config(alpha=0, beta=0, hea_cell_weight=0)
+    settings = scrcl_settings(alpha=0, beta=0, hea_cell_weight=0)
     own = exact(cells, settings)
     found = losses_of(*all_cells(graph, cells), Others(own, own), settings)
     assert [found[name].item() for name in TERMS[1:]] == [0, 0, 0]

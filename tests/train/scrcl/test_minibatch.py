@@ -12,8 +12,9 @@ import torch
 from scrcl.errors import InputError, MissingDependencyError
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.train.methods.scrcl.blocks import propagated
-from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs, smooth_genes
-from tests.train.data import config, dense, make_graph, make_inputs
+from scrcl.train.methods.scrcl.inputs import Inputs, smooth_genes
+from scrcl.train.methods.scrcl.minibatch import ScrclMinibatches
+from tests.train.data import dense, make_graph, make_inputs, minibatches, setup
 
 
 def tensors(part):
@@ -46,22 +47,22 @@ def seeds_of(batch):
         {},
         {"fanout": 2},
         {"negatives": "sampled", "n_negatives": 20},
-        {"batches": "partitions", "piece_cells": 4},
-        {"batches": "partitions", "piece_cells": 8, "fanout": 2, "negatives": "sampled"},
+        {"minibatches": "partitions", "piece_cells": 4},
+        {"minibatches": "partitions", "piece_cells": 8, "fanout": 2, "negatives": "sampled"},
     ],
 )
 def test_a_batch_is_a_function_of_the_seed_and_its_number(changes):
-    inputs, settings = make_inputs(), config(**changes)
-    source = BatchSource(inputs, settings, seed=1)
+    inputs, settings = make_inputs(), setup(**changes)
+    source = ScrclMinibatches(inputs, replace(settings, seed=1))
     run = list(islice(source.starting_at(0), 15))
-    resumed = list(islice(BatchSource(inputs, settings, seed=1).starting_at(9), 6))
+    resumed = list(islice(ScrclMinibatches(inputs, replace(settings, seed=1)).starting_at(9), 6))
     assert all(same(a, b) for a, b in zip(run[9:], resumed, strict=True))
     assert same(source.batch(2), run[2])
-    assert not same(BatchSource(inputs, settings, seed=2).batch(2), run[2])
+    assert not same(ScrclMinibatches(inputs, replace(settings, seed=2)).batch(2), run[2])
 
 
 def test_an_epoch_visits_each_cell_once_in_batches_of_one_size():
-    source = BatchSource(numbered(), config(batch_cells=16), seed=0)
+    source = minibatches(numbered(), minibatch_cells=16)
     epoch = [seeds_of(b) for b in islice(source.starting_at(source.n_batches), source.n_batches)]
     assert sorted(np.concatenate(epoch)) == list(range(90))
     assert {len(seeds) for seeds in epoch} == {15}
@@ -70,22 +71,22 @@ def test_an_epoch_visits_each_cell_once_in_batches_of_one_size():
 
 
 def test_batches_join_runs_of_rows_and_visit_each_once():
-    settings = config(batch_cells=30, batches="partitions", piece_cells=10)
-    source = BatchSource(numbered(), settings, seed=0)
+    settings = setup(minibatch_cells=30, minibatches="partitions", piece_cells=10)
+    source = ScrclMinibatches(numbered(), settings)
     epoch = [seeds_of(b) for b in islice(source.starting_at(0), source.n_batches)]
     assert sorted(np.concatenate(epoch)) == list(range(90))
     stretches = [(np.diff(seeds) > 1).sum() + 1 for seeds in epoch]
     assert max(stretches) <= 5
-    uniform = BatchSource(numbered(), config(batch_cells=30), seed=0)
+    uniform = minibatches(numbered(), minibatch_cells=30)
     assert (np.diff(seeds_of(uniform.batch(0))) > 1).sum() > 10
 
 
 def test_negatives_stay_uniform_where_batches_are_pieces():
     changes = {"negatives": "sampled", "n_negatives": 30}
-    pieces = config(batches="partitions", piece_cells=15, **changes)
+    pieces = setup(minibatches="partitions", piece_cells=15, **changes)
     ours, theirs = (
-        BatchSource(numbered(), settings, seed=0).batch(2).negatives
-        for settings in (pieces, config(**changes))
+        ScrclMinibatches(numbered(), settings).batch(2).negatives
+        for settings in (pieces, setup(**changes))
     )
     assert same(ours, theirs)
 
@@ -94,7 +95,7 @@ def test_negatives_stay_uniform_where_batches_are_pieces():
 @pytest.mark.parametrize("changes", [{}, {"fanout": 2, "negatives": "sampled", "n_negatives": 20}])
 def test_batches_by_torch_sparse_are_the_same_to_the_last_bit(changes):
     ours, theirs = (
-        BatchSource(make_inputs(), config(sampler=name, **changes), seed=0).batch(3)
+        minibatches(make_inputs(), sampler=name, **changes).batch(3)
         for name in ("auto", "torch-sparse")
     )
     assert same(ours, theirs)
@@ -103,13 +104,13 @@ def test_batches_by_torch_sparse_are_the_same_to_the_last_bit(changes):
 @pytest.mark.skipif(find_spec("torch_sparse") is not None, reason="torch-sparse is installed")
 def test_torch_sparse_is_asked_for_by_its_extra_before_the_first_batch():
     with pytest.raises(MissingDependencyError, match="torch-sparse must be installed"):
-        BatchSource(make_inputs(), config(sampler="torch-sparse"), seed=0)
+        minibatches(make_inputs(), sampler="torch-sparse")
 
 
 def test_a_batch_holds_its_seeds_rows_of_the_normalised_adjacency_and_their_degrees():
     inputs = numbered()
     full = normalized_adjacency(inputs.graph).toarray()
-    batch = BatchSource(inputs, config(batch_cells=16), seed=0).batch(3)
+    batch = minibatches(inputs, minibatch_cells=16).batch(3)
     seeds, nodes = seeds_of(batch), batch.cells.x[:, 0].long().numpy()
     assert torch.equal(batch.cells.ax, -batch.cells.x)
     product = propagated(lambda rows: rows, batch.cells.adjacency, torch.eye(len(nodes)))
@@ -121,7 +122,7 @@ def test_a_batch_holds_its_seeds_rows_of_the_normalised_adjacency_and_their_degr
 
 
 def test_a_batch_of_all_cells_is_built_once_and_keeps_their_order():
-    source = BatchSource(numbered(), config(batch_cells=90, negatives="sampled"), seed=0)
+    source = minibatches(numbered(), minibatch_cells=90, negatives="sampled")
     first, second = islice(source.starting_at(4), 2)
     assert first is second
     assert np.array_equal(seeds_of(first), np.arange(90))
@@ -140,7 +141,7 @@ def pairs(batch):
 def test_drawn_neighbours_stand_in_for_those_left_out():
     inputs = numbered(40, 6)
     full, graph = normalized_adjacency(inputs.graph).toarray(), inputs.graph
-    source = BatchSource(inputs, config(batch_cells=40, fanout=3), seed=0)
+    source = minibatches(inputs, minibatch_cells=40, fanout=3)
     total, visited = np.zeros((40, 40)), np.zeros((40, 40))
     for batch in islice(source.starting_at(0), 400):
         assert batch.edges.pattern.offsets_r.diff().max() == min(3, graph.degrees.max())
@@ -156,12 +157,12 @@ def test_drawn_neighbours_stand_in_for_those_left_out():
 
 
 def test_negatives_come_from_the_whole_atlas_each_once_with_their_own_halo():
-    source = BatchSource(numbered(), config(negatives="sampled", n_negatives=30), seed=0)
+    source = minibatches(numbered(), negatives="sampled", n_negatives=30)
     drawn = [source.batch(step).negatives for step in range(40)]
     assert all(len(set(cells.x[:, 0].tolist())) == len(cells.x) == 30 for cells in drawn)
     assert len(set(torch.cat([cells.x for cells in drawn])[:, 0].tolist())) == 90
     assert all(len(cells.ax) >= 30 for cells in drawn)
-    everyone = BatchSource(numbered(), config(negatives="sampled", n_negatives=500), seed=0)
+    everyone = minibatches(numbered(), negatives="sampled", n_negatives=500)
     assert len(everyone.batch(0).negatives.x) == 90
 
 
@@ -172,15 +173,15 @@ def test_batches_read_memory_maps(tmp_path):
     x, ax = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "ax"))
     mapped = Inputs(x, ax, inputs.genes, inputs.graph)
     for cells in (16, 90):
-        settings = config(batch_cells=cells)
-        first, second = (BatchSource(i, settings, seed=0).batch(1) for i in (inputs, mapped))
+        settings = setup(minibatch_cells=cells)
+        first, second = (ScrclMinibatches(i, settings).batch(1) for i in (inputs, mapped))
         assert same(first, second)
 
 
 def test_a_failure_ahead_reaches_the_reader():
     inputs = make_inputs()
-    source = BatchSource(inputs, config(), seed=0)
-    source._inputs = Inputs(inputs.x, inputs.ax, inputs.genes, inputs.graph)
+    source = minibatches(inputs)
+    source.inputs = Inputs(inputs.x, inputs.ax, inputs.genes, inputs.graph)
     inputs.graph.indices[0] = 10_000
     with pytest.raises(IndexError):
         list(islice(source.starting_at(0), 20))
@@ -190,7 +191,7 @@ def test_inputs_that_do_not_fit_are_refused():
     good = make_inputs()
     with pytest.raises(InputError, match="one row for each of the graph's 90 cells"):
         Inputs(good.x[:50], good.ax[:50], good.genes, good.graph)
-    with pytest.raises(InputError, match="one width"):
+    with pytest.raises(InputError, match=r"\(90, 7\) and \(90, 2\)"):
         Inputs(good.x, good.ax[:, :2], good.genes, good.graph)
     with pytest.raises(InputError, match="cells must name the graph's 90 rows; got shape"):
         replace(good, cells=np.arange(80))

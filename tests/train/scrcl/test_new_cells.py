@@ -4,12 +4,10 @@ from scipy import sparse
 
 from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.links import Links
-from scrcl.train.config import TrainConfig
-from scrcl.train.methods.scrcl.embed import EMBEDDING, REFINED, embed_all
-from scrcl.train.methods.scrcl.minibatch import Inputs
+from scrcl.train.methods.scrcl.embed import embed_all
+from scrcl.train.methods.scrcl.inputs import Inputs
 from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
-from scrcl.train.state import TrainState
-from tests.train.data import SMALL, make_inputs
+from tests.train.data import fresh, make_inputs, setup
 
 
 @pytest.mark.parametrize(("mlp", "gcn"), [(0, 0), (2, 0), (0, 2), (1, 2)])
@@ -20,8 +18,7 @@ def test_a_cell_with_the_links_that_it_has_in_the_graph_gets_its_own_embedding(t
     for _ in range(3):
         levels.append(adjacency @ levels[-1])
     inputs = Inputs(levels[mlp], levels[gcn + 1], plain.genes, plain.graph)
-    config = TrainConfig(**SMALL)
-    model = TrainState.fresh(inputs, config, seed=0).model
+    model = fresh(inputs, setup()).learner.model
     embed_all(model, inputs, tmp_path)
 
     cells = np.array([3, 50, 7])
@@ -36,13 +33,15 @@ def test_a_cell_with_the_links_that_it_has_in_the_graph_gets_its_own_embedding(t
     assert encoder.n_levels == max(mlp, gcn + 1)
     known = [level[nodes] for level in levels[: encoder.n_levels]]
     found = encoder.embed(plain.x[cells], known, inputs.ax[nodes], links)
-    np.testing.assert_allclose(found.embedding, np.load(tmp_path / EMBEDDING)[cells], atol=1e-5)
-    np.testing.assert_allclose(found.refined, np.load(tmp_path / REFINED)[cells], atol=1e-5)
+    np.testing.assert_allclose(
+        found.embedding, np.load(tmp_path / "embedding.npy")[cells], atol=1e-5
+    )
+    np.testing.assert_allclose(found.refined, np.load(tmp_path / "refined.npy")[cells], atol=1e-5)
 
 
-def test_what_comes_out_for_a_cell_does_not_depend_on_the_others():
+def test_the_embedding_of_a_new_cell_does_not_depend_on_other_new_cells():
     inputs = make_inputs()
-    model = TrainState.fresh(inputs, TrainConfig(**SMALL), seed=0).model
+    model = fresh(inputs, setup()).learner.model
     encoder = UnseenEncoder(model, inputs.genes, smoothing_mlp=0, smoothing_gcn=0)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(4, 7)).astype(np.float32)

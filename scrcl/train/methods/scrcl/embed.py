@@ -1,4 +1,4 @@
-"""All cells through the trained encoders, layer by layer: no neighbour is computed twice."""
+"""Embedding of all cells, layer by layer, so that no neighbour is encoded twice."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.typing import FloatArray, OnRows
 
-__all__ = ["EMBEDDING", "REFINED", "embed_all"]
-
-EMBEDDING, REFINED = "embedding.npy", "refined.npy"
+__all__ = ["embed_all", "write_graph_view"]
 
 
 @torch.no_grad()
@@ -37,25 +35,25 @@ def embed_all(
     device: str | torch.device = "cpu",
     on_rows: OnRows | None = None,
 ) -> None:
-    """Write both representations of every cell, with full neighbourhoods.
+    """Write both embeddings of every cell, with full neighbourhoods.
 
     Parameters
     ----------
     model
         Trained; moved to ``device`` and put in evaluation mode.
     inputs
-        What it was trained on. Results are in the order of the cells, whatever that of the rows.
+        What it was trained on. Results are in the order of the cells, not of the rows.
     folder
         Receives ``embedding.npy``, E = [E^m | E^g], float32 of shape (n_cells, 2 dim), rows of
         each half of unit length, and ``refined.npy``, Z = [Z^m | Z^g], float32 of shape
-        (n_cells, 2 refined_dim). Meanwhile two files of shape (n_cells, dim) lie beside them.
+        (n_cells, 2 refined_dim). It also holds two temporary files of shape (n_cells, dim).
     block_rows
-        Rows held at a time, with their edges: what is held does not grow with the
-        number of cells, but pages of the files read count as resident while the system keeps them.
+        Rows held at a time, with their edges. So memory does not grow with the number of cells,
+        but pages of files count as resident while the system keeps them.
     device
-        Where blocks are computed.
+        Device for blocks.
     on_rows
-        Told the rows finished in the last of three passes.
+        Called with the number of rows finished in the last of three passes.
     """
     device = torch.device(device)
     model.to(device).eval()
@@ -92,19 +90,22 @@ def _write_outputs(
     device: torch.device,
     on_rows: OnRows | None,
 ) -> None:
-    """Take rows as the cells come, at random, and write in one go: a full disk is then an error."""
+    """Read rows in the order of the cells, and write in one stream.
+
+    Random reads of maps are cheaper than random writes, and a full disk then raises an error.
+    """
     n_cells, dim = inputs.graph.n, model.psi_out.out_features
-    place = np.arange(n_cells) if inputs.cells is None else places(inputs.cells)
+    row_of = np.arange(n_cells) if inputs.cells is None else places(inputs.cells)
     association = model.association(to_device(np.array(inputs.genes), device))
     source = np.load(propagated, mmap_mode="r")
     with (
-        atomic_path(folder / EMBEDDING) as e_path,
-        atomic_path(folder / REFINED) as z_path,
+        atomic_path(folder / "embedding.npy") as e_path,
+        atomic_path(folder / "refined.npy") as z_path,
         RowWriter(e_path, n_cells, 2 * dim) as embedding,
         RowWriter(z_path, n_cells, 2 * association.shape[1]) as refined,
     ):
         for start, stop in row_blocks(n_cells, block_rows):
-            rows = place[start:stop]
+            rows = row_of[start:stop]
             em = model.encode_mlp(to_device(gathered(inputs.x, rows), device))
             eg = model.encode_gcn_output(to_device(gathered(source, rows), device))
             embedding.write(start, _joined(em, eg))
@@ -118,3 +119,17 @@ def _write_outputs(
 def _joined(left: Tensor, right: Tensor) -> FloatArray:
     joined: FloatArray = torch.cat([left, right], 1).cpu().numpy()
     return joined
+
+
+def write_graph_view(folder: Path, *, block_rows: int) -> None:
+    """Write ``graph_view.npy``, float32 of shape (n_cells, dim): E^g, the second half of ``embedding.npy``.
+
+    Neighbour search and k-means need rows that are contiguous. Half of each row of E would be copied into
+    memory.
+    """
+    embedding = np.load(folder / "embedding.npy", mmap_mode="r")
+    dim = embedding.shape[1] // 2
+    with RowWriter(folder / "graph_view.npy", len(embedding), dim) as view:
+        for start, stop in row_blocks(len(embedding), block_rows):
+            view.write(start, np.ascontiguousarray(embedding[start:stop, dim:]))
+            release(embedding)

@@ -1,12 +1,13 @@
 """scRCL's three losses in linear time, on tensors.
 
-The paper writes them over all N x N pairs of cells. None needs them: divergences are inner products
-(`scrcl.train.methods.scrcl.divergence`), and so are similarities, ``sum_j S_ij^2 = N zm_i^T G zm_i`` with G the
-mean of ``zg_j zg_j^T``. What a loss needs of all cells is thus a handful of means (`Population`).
+The paper writes them over all N x N pairs of cells, but none of the losses needs all pairs. Divergences
+are inner products (`scrcl.train.methods.scrcl.divergence`), and so are similarities:
+``sum_j S_ij^2 = N zm_i^T G zm_i`` with G the mean of ``zg_j zg_j^T``. So a loss needs only a few means over
+all cells (`Population`).
 
-A mini-batch visits the ordered pairs (i, j) with j a seed and i its neighbour or itself: E^g_j
-needs j's neighbours, E^m_i needs nobody's. Over an epoch each pair is visited once, so that with
-exact means the average over an epoch is the loss over all cells.
+A mini-batch visits the ordered pairs (i, j) with j a seed and i its neighbour or j itself: E^g_j needs j's
+neighbours, E^m_i needs no other cell. Over an epoch each pair is visited once. So with exact means the
+average over an epoch is the loss over all cells.
 
 References
 ----------
@@ -14,7 +15,7 @@ scRCL (arXiv 2512.10640), Eq. 3, 4, 9, 10.
 """
 
 # Shapes: N = all cells, A = anchors (seed cells first), B = seed cells, P = visited pairs,
-# D = dim, C = refined_dim. Where ranks share a batch, A, B and P are this rank's, S = seed cells of
+# D = dim, C = refined_dim. If ranks share a mini-batch, A, B and P are this rank's, S = seed cells of
 # all ranks, H = anchors that are seed cells of other ranks.
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from scrcl.train.methods.scrcl.divergence import Softened, soften
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scrcl.train.config import TrainConfig
     from scrcl.train.methods.scrcl.blocks import Visits
     from scrcl.train.methods.scrcl.model import Views
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.train.sparse import Pattern
 
 __all__ = ["TERMS", "Edges", "Others", "Part", "Population", "losses", "population", "softened"]
@@ -41,21 +42,21 @@ __all__ = ["TERMS", "Edges", "Others", "Part", "Population", "losses", "populati
 TERMS = ("hea_global", "hea_cell", "ndc", "cvc")
 
 _SMALLEST_MEAN = 1e-12
-"""Keeps L_NDC finite when all cells have become one point."""
+"""Keeps L_NDC finite if all cells collapse to one point."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A rank's part of a batch's seed cells.
+    """A rank's part of a mini-batch's seed cells.
 
     Attributes
     ----------
     n_seeds
         Seed cells of all ranks, S.
     first
-        Place of this rank's first among them.
+        Position of this rank's first seed among them.
     anchors_h, seeds_h
-        Tensors of int64, shape (H,): anchors that are seed cells of other ranks, and which of all.
+        Tensors of int64, shape (H,): anchors that are other ranks' seeds, and their positions among all.
     """
 
     n_seeds: int
@@ -66,21 +67,21 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """The visited pairs of a batch, and its anchors' place in the whole graph.
+    """The visited pairs of a mini-batch, and its anchors' degrees in the whole graph.
 
     Attributes
     ----------
     pattern
-        Pairs (seed, neighbour), shape (B, A); a seed with itself is visited too, but not stored.
+        Pairs (seed, neighbour), shape (B, A). A seed is also visited with itself; that pair is not stored.
     weight_p
         Tensor of shape (P,): the inverse of the share of the seed's neighbours that were drawn;
-        None where all were.
+        None if all were.
     degrees_a
         Tensor of shape (A,): number of neighbours in the whole graph.
     n_cells
         Number of all cells, N.
     part
-        Which part of the batch's seeds these are; None: all.
+        This rank's part of the seeds; None: all of them.
     """
 
     pattern: Pattern
@@ -91,13 +92,13 @@ class Edges:
 
     @property
     def n_seeds(self) -> int:
-        """Number of the batch's seed cells, those of other ranks among them."""
+        """Number of seed cells, on all ranks."""
         return self.pattern.shape[0] if self.part is None else self.part.n_seeds
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Means over cells: all that a loss needs to know of cells that are not in the batch.
+    """Means over cells: all that a loss needs of cells outside of the mini-batch.
 
     Attributes
     ----------
@@ -117,25 +118,25 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Others:
-    """Where a batch takes its means over all cells from.
+    """The means over all cells that a mini-batch uses.
 
     Attributes
     ----------
     whole
-        The means; their gradient may be that of the batch's own.
+        The means; their gradient may be that of the mini-batch's own means.
     own
-        The means over the batch's own seed cells, where ``whole`` has them in it.
+        The means over the mini-batch's seed cells, if ``whole`` includes them.
     share
-        How much of the value of ``whole`` is ``own``'s.
+        Share of ``own`` in the value of ``whole``.
     kappa_s
-        Divergence of every seed cell from itself, shape (S,), where ranks share them and ``own``
-        has them in it.
+        Divergence between the two views of every seed cell, shape (S,), if ranks share them and
+        ``own`` includes them.
 
     Notes
     -----
-    A seed is one of the B cells that ``own`` is the mean of, and of N only one is itself: it is
-    taken out, as Eq. 4 asks. A mean over the whole atlas keeps it, which changes L_NDC's
-    denominators by a relative O(1 / N).
+    Eq. 4 excludes a cell from its own mean. Among the B cells of ``own`` this matters, so the seed is
+    taken out. A mean over all N cells keeps it, which changes L_NDC's denominators by a relative
+    O(1 / N).
     """
 
     whole: Population
@@ -157,7 +158,8 @@ def population(
 ) -> Population:
     """Return the means over the seed cells, with their gradients.
 
-    Where ``n_cells`` is more than there are here, their part of the means over that many.
+    If ``n_cells`` is larger than the number of seeds here, the result is their part of the means over
+    that many cells.
     """
     n_here = len(zg_bc)
     n_cells = n_cells or n_here
@@ -175,13 +177,13 @@ def losses(
     targets: Softened,
     edges: Edges,
     others: Others,
-    config: TrainConfig,
+    settings: ScrclSettings,
 ) -> dict[str, Tensor]:
     """Return the weighted terms of Eq. 10, named as `TERMS`; their sum is the loss.
 
-    With a batch of every cell, ``others`` its own means, and ``cvc_negatives`` at or above N, these
-    are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term zero.
-    Of a part of a batch they are its part of the terms, which add up over ranks.
+    With a mini-batch of all cells, its own means as ``others``, and ``cvc_negatives`` of at least N,
+    these are the paper's values (its cell term as a mean, not a sum). A weight of zero makes a term
+    zero. With several ranks they are this rank's part of the terms, which add up over ranks.
     """
     visits = visit(
         views.anchors,
@@ -189,23 +191,23 @@ def losses(
         targets.features,
         others.whole.target,
         views.zg_bc,
-        config.temperature,
+        settings.temperature,
     )
     p_r_b, q_r_b = _own_products(keys, targets)
     kappa_b = -(p_r_b + q_r_b)
     zero = kappa_b.new_zeros(())
     return {
         "hea_global": _hea_global(keys, targets, p_r_b, q_r_b, others) / edges.n_seeds,
-        "hea_cell": config.hea_cell_weight * kappa_b.sum() / edges.n_seeds,
-        "ndc": config.alpha * _ndc(visits, kappa_b, edges, others) if config.alpha else zero,
-        "cvc": config.beta * _cvc(views, visits, edges, others, config.cvc_negatives)
-        if config.beta
+        "hea_cell": settings.hea_cell_weight * kappa_b.sum() / edges.n_seeds,
+        "ndc": settings.alpha * _ndc(visits, kappa_b, edges, others) if settings.alpha else zero,
+        "cvc": settings.beta * _cvc(views, visits, edges, others, settings.cvc_negatives)
+        if settings.beta
         else zero,
     }
 
 
 def _own_products(keys: Softened, targets: Softened) -> tuple[Tensor, Tensor]:
-    """Return ``p . r'`` and ``q . r`` of each seed with itself: minus their sum is its kappa."""
+    """Return ``p . r'`` and ``q . r`` of each seed's two views: minus their sum is its kappa."""
     p_bd, r_bd = keys.features.tensor_split(2, dim=1)
     other_r_bd, q_bd = targets.features.tensor_split(2, dim=1)
     return torch.linalg.vecdot(p_bd, other_r_bd), torch.linalg.vecdot(q_bd, r_bd)
@@ -216,9 +218,10 @@ def _hea_global(
 ) -> Tensor:
     """Eq. 3, first term: P and Q are distributions over all N x D entries; scaled up by N.
 
-    A row of N P is the cell's own distribution p times its partition over the mean partition; so
-    the row's part of the divergence is made of the inner products of p and q with l - l'.
+    A row of N P is the cell's own distribution p, times its partition over the mean partition. So the
+    row's part of the divergence follows from the inner products of p and q with l - l'.
     """
+    # l - l' = (r - r') + (mean_logit - mean_logit'): the products with r are known already.
     mean_m, mean_g = others.whole.partition_m, others.whole.partition_g
     weight_m_b, weight_g_b = keys.partition_a / mean_m, targets.partition_a / mean_g
     shift_b = keys.mean_logit_a - targets.mean_logit_a - (mean_m / mean_g).log()
@@ -227,9 +230,9 @@ def _hea_global(
 
 
 def _ndc(visits: Visits, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
-    """Eq. 4: each visited pair over its anchor's n_i + 1 and mean divergence from other cells."""
+    """Eq. 4: each visited pair, divided by its anchor's n_i + 1 and mean divergence from other cells."""
     n_here, mean_a = len(kappa_b), visits.mean_a
-    if others.own is not None:
+    if others.own is not None:  # drawn negatives contain a seed by chance alone
         mean_a = mean_a + _without_itself(mean_a, kappa_b, edges, others)
     weight_a = 1 / ((edges.degrees_a + 1) * mean_a.clamp_min(_SMALLEST_MEAN))
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)
@@ -240,7 +243,7 @@ def _ndc(visits: Visits, kappa_b: Tensor, edges: Edges, others: Others) -> Tenso
 
 
 def _without_itself(mean_a: Tensor, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
-    """Return what each seed's mean over the seeds gains, shape (A,), when it is taken out of it."""
+    """Return the change of each seed's mean over the seeds, shape (A,), if the seed is taken out."""
     share, n_here = others.share / (edges.n_seeds - 1), len(kappa_b)
     excess_a = pad((mean_a[:n_here] - kappa_b) * share, (0, len(mean_a) - n_here))
     if edges.part is None or others.kappa_s is None:
@@ -250,7 +253,7 @@ def _without_itself(mean_a: Tensor, kappa_b: Tensor, edges: Edges, others: Other
 
 
 def _cvc(views: Views, visits: Visits, edges: Edges, others: Others, negatives: int) -> Tensor:
-    """Eq. 9 for each anchor, its N' non-neighbours weighing as much as ``negatives`` of them."""
+    """Eq. 9 for each anchor; its N' non-neighbours count as ``negatives`` of them."""
     n_here, zm_bc, dots_p = len(views.zg_bc), views.zm_bc, visits.dots_p
     n_far_a = edges.n_cells - 1 - edges.degrees_a
     weight_a = n_far_a.clamp_max(negatives) / n_far_a.clamp_min(1)
@@ -267,17 +270,21 @@ def _cvc(views: Views, visits: Visits, edges: Edges, others: Others, negatives: 
 
 
 def _squares(zm_bc: Tensor, zg_bc: Tensor, others: Others, edges: Edges) -> Tensor:
-    """Return the sum of S_ij^2 over all cells j (itself among them) of each seed i, shape (B,)."""
+    """Return the sum of S_ij^2 over all cells j (i included) for each seed i, shape (B,)."""
     n_cells, n_seeds = edges.n_cells, edges.n_seeds
     total_b = n_cells * _quadratic(zm_bc, others.whole.gram)
     if others.own is None or n_seeds == n_cells:
         return total_b
 
+    # The seed itself is one of B cells in the mini-batch, but one of N among all cells. Its own square
+    # therefore counts too much; this correction makes the sum unbiased.
     def excess(anchors_bc: Tensor, own: Population) -> Tensor:
         own_b: Tensor = torch.linalg.vecdot(anchors_bc, zg_bc)
         beyond = (n_cells - n_seeds) / (n_seeds - 1)
         return beyond * (_quadratic(anchors_bc, own.gram) - own_b.square())
 
+    # As in `Moments`: the value has the share of the mini-batch's own means, while the gradient with
+    # respect to these means is the full one.
     live_b, frozen_b = excess(zm_bc, others.own), excess(zm_bc.detach(), others.own)
     return total_b + others.share * live_b + (1 - others.share) * (frozen_b - frozen_b.detach())
 

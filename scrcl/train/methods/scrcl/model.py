@@ -1,10 +1,10 @@
 """scRCL's encoders and its refinement, on tensors.
 
-Two views of each cell: an MLP over its own input row (phi), and a GCN over its neighbours' (psi).
-The GCN's first propagation touches no weight, so it is done once before training: ``ax`` holds the
-rows of A^X, and a batch needs the neighbours of its seed cells and no one further. The same is true
-of the gene encoder (varphi), whose input ``genes`` is the smoothed sketch of the genes. Refinement
-multiplies E by the small matrix W U, never forming the cells x genes product E W.
+Each cell has two views: an MLP of its own input row (phi), and a GCN of its neighbours' rows (psi). The
+GCN's first propagation has no weights, so it is done once before training: ``ax`` holds the rows of A^X,
+and a mini-batch needs the direct neighbours of its seed cells alone. The same is true of the gene encoder
+(varphi): its input ``genes`` is the smoothed sketch of the genes. Refinement multiplies E by the small
+matrix W U, and never forms the cells x genes product E W.
 
 References
 ----------
@@ -27,7 +27,7 @@ from scrcl.train.methods.scrcl.blocks import Anchors, propagated
 from scrcl.train.unit_rows import unit_rows
 
 if TYPE_CHECKING:
-    from scrcl.train.config import TrainConfig
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.train.sparse import SparseMatrix
 
 __all__ = ["Cells", "ScRCL", "Views"]
@@ -35,12 +35,12 @@ __all__ = ["Cells", "ScRCL", "Views"]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Seed cells and what the encoders need of their neighbours.
+    """Seed cells, and what the encoders need of their neighbours.
 
     Attributes
     ----------
     x
-        Tensor of shape (A, F): the MLP view's input (B rows suffice where no anchor is asked for).
+        Tensor of shape (A, F): the MLP view's input; B rows are enough if anchors are not encoded.
     ax
         Tensor of shape (A, F): the GCN view's input, already propagated once.
     adjacency
@@ -54,7 +54,7 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Both views' embeddings of the seeds, rows of unit length, and how to make the anchors'."""
+    """Both views' embeddings of the seeds, rows of unit length, and how anchors are encoded."""
 
     em_bd: Tensor
     eg_bd: Tensor
@@ -70,10 +70,12 @@ class ScRCL(nn.Module):
     ----------
     n_features, n_gene_features, n_genes
         Width of the cells' input, width of the genes' sketch, and number of genes.
-    config
-        ``dim``, ``refined_dim``, ``dropout``, ``leaky_slope`` and ``precision`` are read.
+    settings
+        ``dim``, ``refined_dim``, ``dropout`` and ``leaky_slope`` are read.
+    precision
+        Of matrix products in training.
     generator
-        Draws the initial weights (Glorot); on the CPU.
+        Draws the initial weights (Glorot) on the CPU.
     """
 
     def __init__(
@@ -82,20 +84,21 @@ class ScRCL(nn.Module):
         n_gene_features: int,
         n_genes: int,
         *,
-        config: TrainConfig,
+        settings: ScrclSettings,
+        precision: str = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        dim, refined = config.dim, config.refined_dim
+        dim, refined = settings.dim, settings.refined_dim
         self.phi = nn.Linear(n_features, dim)
         self.psi_1 = nn.Linear(n_features, dim)
         self.psi_2 = nn.Linear(dim, dim)
         self.psi_out = nn.Linear(dim, dim)
         self.varphi = nn.Linear(n_gene_features, refined)
         self.W = nn.Parameter(torch.empty(dim, n_genes))
-        self.dropout = config.dropout
-        self.leaky_slope = config.leaky_slope
-        self.precision = torch.bfloat16 if config.precision == "bfloat16" else None
+        self.dropout = settings.dropout
+        self.leaky_slope = settings.leaky_slope
+        self.precision = torch.bfloat16 if precision == "bfloat16" else None
         self._initialize(generator)
 
     def encode_mlp(self, x_af: Tensor) -> Tensor:
@@ -126,7 +129,7 @@ class ScRCL(nn.Module):
         return self._layer(genes_mr, self.varphi.weight, self.varphi.bias)
 
     def association(self, genes_mr: Tensor) -> Tensor:
-        """Return W U, shape (D, C): all that refinement needs to know of the genes."""
+        """Return W U, shape (D, C): all that refinement needs of the genes."""
         return self.W @ self.gene_embedding(genes_mr)
 
     def refine(self, e_ad: Tensor, association_dc: Tensor) -> Tensor:
@@ -149,7 +152,7 @@ class ScRCL(nn.Module):
     ) -> Anchors:
         weights = (self.phi.weight, self.phi.bias, association_dc)
         if self.dropout == 0 or not self.training:
-
+            # Without dropout, an anchor's embedding depends on its row alone.
             def encode(x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
                 em = unit_rows(self._layer(x, *weights[:2]))
                 return em, unit_rows(self.refine(em, weights[2]))
@@ -160,6 +163,7 @@ class ScRCL(nn.Module):
             em = unit_rows(self._layer(x, *weights[:2]))
             return em, unit_rows(self.refine(em * kept, weights[2]))
 
+        # The mask is drawn once for all blocks: the backward pass encodes blocks again with the same one.
         kept_ad = self._kept(x_af.new_empty(len(x_af), self.phi.out_features), generator)
         return Anchors((x_af, kept_ad), weights, encode_kept)
 
@@ -168,7 +172,7 @@ class ScRCL(nn.Module):
         return made.to(rows.dtype)
 
     def _linear(self, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return the product in the precision of training, whose sums are float32 all the same."""
+        """Return the product in the precision of training; its sums are float32 in any case."""
         if self.precision is None or not self.training:
             return linear(rows, weight, bias)
         narrow = None if bias is None else bias.to(self.precision)
@@ -180,7 +184,7 @@ class ScRCL(nn.Module):
         return hidden * self._kept(torch.empty_like(hidden), generator)
 
     def _kept(self, mask: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Fill in which entries stay, scaled so that sums do."""
+        """Fill ``mask`` with zeros and scales: entries that stay are scaled so that sums stay the same."""
         return mask.bernoulli_(1 - self.dropout, generator=generator).div_(1 - self.dropout)
 
     def _initialize(self, generator: torch.Generator | None) -> None:

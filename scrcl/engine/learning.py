@@ -1,0 +1,71 @@
+"""The method of a run, ready to use: how the stages that learn reach it.
+
+They name no method: `RunConfig.method_entry` finds it in the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrcl.engine.device import resolve_device
+from scrcl.train.method import Setup, Work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Opener, Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.train.method import Estimates, Learner, Method
+    from scrcl.train.ranks import Ranks
+    from scrcl.typing import OnRows
+
+__all__ = [
+    "embedding_width",
+    "estimates_of",
+    "method_of",
+    "open_inputs",
+    "setup_of",
+    "untrained",
+    "work_of",
+]
+
+
+def method_of(config: RunConfig) -> Method[Any, Any, Any, Any]:
+    """Return the method of a run."""
+    return config.method_entry.load()
+
+
+def estimates_of(shape: Shape, config: RunConfig) -> Estimates:
+    """Return what the stages of the method take."""
+    return method_of(config).estimates(
+        shape, config.method_settings, config.train, space=config.clustered_on
+    )
+
+
+def embedding_width(config: RunConfig) -> int:
+    """Return the columns of the embedding."""
+    return method_of(config).width(config.method_settings)
+
+
+def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
+    """Open the method's inputs, written into ``folder``."""
+    return method_of(config).open_inputs(opener, folder, config.method_settings)
+
+
+def setup_of(config: RunConfig, *, device: str, ranks: Ranks) -> Setup[Any]:
+    """Return what the method is started with."""
+    return Setup(config.method_settings, config.train, config.seed, device, ranks)
+
+
+def untrained(inputs: Any, config: RunConfig) -> Learner:
+    """Return the learner before training, on the CPU: what weights are loaded into."""
+    setup = Setup(config.method_settings, config.train, config.seed)
+    learner: Learner = method_of(config).start(inputs, setup)
+    return learner
+
+
+def work_of(context: Context, on_rows: OnRows | None = None) -> Work:
+    """Return how to go through all cells within the budget."""
+    device = resolve_device(context.config.device, context.ranks.local)
+    return Work(context.budget.dense_block_rows, context.budget.n_workers, device, on_rows)

@@ -1,0 +1,379 @@
+"""What a method is to the rest of the program: from artifacts to an embedding of every cell.
+
+A method is a folder below `scrcl.train.methods` with a class that derives from `Method`, and one line
+in the table there. The trainer (`scrcl.train.loop`) decides *when* steps, checks, checkpoints and phases
+happen. The method decides *what* a step computes. Its settings arrive in a `Setup`, next to those of
+training that all methods share.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from scrcl._random import derive_seed
+from scrcl._settings import Settings
+from scrcl.train.ranks import Ranks
+from scrcl.train.schedule import schedule_of
+from scrcl.train.stop import NeighborsStable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from scrcl._contract import Artifact, Estimate, Opener, Shape
+    from scrcl.graph.links import Links
+    from scrcl.train.minibatches import MinibatchSource
+    from scrcl.train.schedule import Schedule
+    from scrcl.train.settings import TrainSettings
+    from scrcl.train.stop import StoppingRule
+    from scrcl.typing import FloatArray, OnRows
+
+__all__ = [
+    "Embedded",
+    "Estimates",
+    "Inputs",
+    "Learner",
+    "Method",
+    "NewCellEncoder",
+    "NewCells",
+    "Phase",
+    "Setup",
+    "Step",
+    "Work",
+]
+
+
+class Inputs(Protocol):
+    """What a method trains on. The trainer only needs to know how many cells there are."""
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+InputsT = TypeVar("InputsT", bound=Inputs)
+BatchT = TypeVar("BatchT")
+LearnerT = TypeVar("LearnerT", bound="Learner")
+
+
+class Learner(nn.Module):
+    """Everything that training changes, except the optimizer: weights, buffers, running means.
+
+    Other modules only use its parameters and ``state_dict``, so every module of a method is an attribute
+    of its learner. What is neither a parameter nor a buffer goes through ``get_extra_state`` and
+    ``set_extra_state``, which `torch.nn.Module` calls for ``state_dict``.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+    def step_state(self) -> Any:
+        """Return what a step changes before the optimizer runs, as copies: here the buffers.
+
+        A step that runs out of memory is repeated with a smaller mini-batch, from this state.
+        """
+        return {name: buffer.clone() for name, buffer in self.named_buffers()}
+
+    def restore_step_state(self, state: Any) -> None:
+        """Set what `step_state` returned."""
+        with torch.no_grad():
+            for name, buffer in self.named_buffers():
+                buffer.copy_(state[name])
+
+
+@dataclass(frozen=True)
+class Setup(Generic[SettingsT]):
+    """What a method is started with.
+
+    Attributes
+    ----------
+    settings
+        The method's own.
+    train
+        Settings of training that all methods share.
+    seed
+        Seed of the run.
+    device
+        Device of weights and mini-batches.
+    ranks
+        Processes that train together.
+    """
+
+    settings: SettingsT
+    train: TrainSettings
+    seed: int = 0
+    device: str | torch.device = "cpu"
+    ranks: Ranks = field(default_factory=Ranks.alone)
+
+    def with_train(self, **changes: Any) -> Setup[SettingsT]:
+        """Return the same setup with other settings of training."""
+        return replace(self, train=self.train.model_copy(update=changes))
+
+    def for_sample(self) -> Setup[SettingsT]:
+        """Return the setup whose first mini-batch is the sample of the stability checks.
+
+        The first mini-batch of a uniform epoch is a uniform sample. All ranks use the same one, so
+        the setup is that of a single process.
+        """
+        of_sample = self.with_train(
+            minibatch_cells=self.train.stop_cells, minibatches="uniform", fanout=None
+        )
+        return replace(of_sample, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of training with its own steps, optimizer and stopping rule.
+
+    Attributes
+    ----------
+    name
+        For the method: which loss a step computes may depend on it.
+    schedule
+        Number of steps and the learning rate of each.
+    optimizer
+        Makes the optimizer of some parameters.
+    stop
+        Ends the phase early; None: it runs to its last step.
+    refresh_every
+        Steps between calls of `Method.refresh`, the first before the phase's first step; 0: none.
+    """
+
+    name: str
+    schedule: Schedule
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    stop: StoppingRule | None = None
+    refresh_every: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step being computed.
+
+    Attributes
+    ----------
+    number
+        Steps finished before it, in the whole run.
+    phase
+        Its phase.
+    number_in_phase
+        Steps finished before it in this phase.
+    generator
+        Draws all that is random in the step, on the learner's device. It depends on the seed, the step
+        and the rank alone, so checkpoints hold no generator.
+    ranks
+        Processes that train together.
+    """
+
+    number: int
+    phase: Phase
+    number_in_phase: int
+    generator: torch.Generator
+    ranks: Ranks
+
+
+@dataclass(frozen=True)
+class Work:
+    """How to go through all cells.
+
+    Attributes
+    ----------
+    block_rows
+        Cells in a block. It depends on the data alone.
+    n_workers
+        Number of threads that may each hold a block.
+    device
+        Device for blocks.
+    on_rows
+        Called with the number of finished cells.
+    """
+
+    block_rows: int = 65_536
+    n_workers: int = 1
+    device: str | torch.device = "cpu"
+    on_rows: OnRows | None = None
+
+
+class Embedded(NamedTuple):
+    """What `Method.embed` wrote."""
+
+    spaces: tuple[str, ...]
+    """Names of the ``.npy`` files: float32 of shape (n_cells, width), in the order of the cells"""
+    labels: NDArray[np.int32] | None = None
+    """The method's own clusters, shape (n_cells,), if it has any"""
+
+
+class Estimates(NamedTuple):
+    """What a method's stages take."""
+
+    inputs: Estimate
+    """Writing what it trains on"""
+    train: Estimate
+    embed: Estimate
+    new_cells: Estimate
+    """Embedding new cells: ``fixed_bytes`` for the run's cells, ``disk_bytes`` for as many new cells"""
+
+
+@dataclass(frozen=True)
+class NewCells:
+    """What `Method.new_cells` works with.
+
+    Attributes
+    ----------
+    atlas
+        Opens artifacts of the finished run.
+    own
+        Opens artifacts of the new cells.
+    space
+        The embedding that was clustered.
+    scratch
+        Empty folder that is removed at the end.
+    """
+
+    atlas: Opener
+    own: Opener
+    space: str
+    scratch: Path
+
+
+class NewCellEncoder(Protocol):
+    """Embeds cells that were not trained on."""
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Width of each embedding that `embed` returns."""
+
+    @property
+    def values_per_neighbor(self) -> int:
+        """Largest number of values that are held at once for a neighbour; bounds the block size."""
+
+    def embed(self, start: int, stop: int, links: Links) -> Mapping[str, FloatArray]:
+        """Return the embeddings of new cells ``start`` to ``stop``, float32 of shape (n, width).
+
+        Parameters
+        ----------
+        links
+            Neighbours of these cells in the run, with the weights of the normalised adjacency.
+        """
+
+
+class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
+    """A way from artifacts to an embedding. The methods with a body are defaults to override.
+
+    Attributes
+    ----------
+    takes
+        Artifacts that it reads. Stages that only give others are not needed to train it.
+    lowers_memory
+        Settings besides ``train.minibatch_cells`` that lower the memory of a step, for messages.
+    """
+
+    takes: ClassVar[tuple[Artifact[Any], ...]]
+    lowers_memory: ClassVar[tuple[str, ...]] = ()
+
+    # Inputs
+
+    def write_inputs(self, opener: Opener, folder: Path, settings: SettingsT, work: Work) -> None:
+        """Write what training reads, where artifacts alone are not enough."""
+
+    @abstractmethod
+    def open_inputs(self, opener: Opener, folder: Path, settings: SettingsT) -> InputsT:
+        """Open what `write_inputs` wrote, and artifacts; large arrays as memory maps."""
+
+    # Training
+
+    @abstractmethod
+    def start(self, inputs: InputsT, setup: Setup[SettingsT]) -> LearnerT:
+        """Return the untrained learner on ``setup.device``, a function of the seed."""
+
+    @abstractmethod
+    def batches(self, inputs: InputsT, setup: Setup[SettingsT]) -> MinibatchSource[InputsT, BatchT]:
+        """Return the mini-batches of a run; on each rank its parts of them."""
+
+    @abstractmethod
+    def step(self, learner: LearnerT, batch: BatchT, now: Step) -> dict[str, Tensor]:
+        """Return the weighted loss terms by name, scalars on the device; their sum is minimised.
+
+        Names are the columns of the history. Of several ranks, each returns its part of the terms.
+        """
+
+    @abstractmethod
+    def sample_embedding(self, learner: LearnerT, sample: BatchT) -> Tensor:
+        """Return what the stability checks compare: one row for each cell of the sample."""
+
+    def phases(self, setup: Setup[SettingsT], n_cells: int) -> Sequence[Phase]:
+        """Return the phases of training, in order: one phase with Adam unless overridden."""
+        train = setup.train
+
+        def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            decay = train.weight_decay
+            return torch.optim.Adam(parameters, lr=train.lr, weight_decay=decay, fused=True)
+
+        stop = NeighborsStable(train.patience) if train.stop == "auto" else None
+        return [Phase("train", schedule_of(train, n_cells), adam, stop)]
+
+    def sample(self, inputs: InputsT, setup: Setup[SettingsT]) -> BatchT:
+        """Return the sample of cells for the stability checks, the same on all ranks."""
+        return self.batches(inputs, setup.for_sample()).batch(0)
+
+    def exchange(
+        self, setup: Setup[SettingsT], batches: MinibatchSource[InputsT, BatchT], step: int
+    ) -> Sequence[int]:
+        """Return the sizes of the sums over ranks (`Ranks.sum`) in a step, forward and backward.
+
+        A rank that runs out of memory takes part in the rest of them with zeros, so that no other
+        rank waits for it.
+        """
+        del setup, batches, step
+        return ()
+
+    def refresh(
+        self, learner: LearnerT, inputs: InputsT, setup: Setup[SettingsT], now: Step
+    ) -> None:
+        """Update what is computed from many cells between steps: prototypes, targets.
+
+        The result must depend on the learner, the inputs and the step alone: after an interruption it is
+        called again for the same step.
+        """
+
+    # Embedding
+
+    @abstractmethod
+    def embed(
+        self, learner: LearnerT, inputs: InputsT, folder: Path, work: Work, *, space: str
+    ) -> Embedded:
+        """Write the embedding ``space`` of all cells into ``folder``, and others if they cost little."""
+
+    @abstractmethod
+    def new_cells(
+        self, learner: LearnerT, inputs: InputsT, new: NewCells, work: Work
+    ) -> NewCellEncoder:
+        """Return what embeds cells that were not trained on."""
+
+    # Sizes
+
+    @abstractmethod
+    def width(self, settings: SettingsT) -> int:
+        """Return the width of the embedding, for the memory of clustering."""
+
+    def widest(self, shape: Shape, settings: SettingsT) -> int:
+        """Return the width of the widest rows that are held in blocks of cells."""
+        return max(shape.n_comps, self.width(settings))
+
+    @abstractmethod
+    def estimates(
+        self, shape: Shape, settings: SettingsT, train: TrainSettings, *, space: str
+    ) -> Estimates:
+        """Return what the stages take, from the sizes of the data and the settings."""

@@ -131,7 +131,10 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.lr=0"], "train.lr"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.minibatch_cells=0"], "minibatch_cells"),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "train.minibatch_cells=0"],
+            "minibatch_cells",
+        ),
         (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "1"], "n_clusters"),
         (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),
         (["run", "{cells}", "-o", "{cells}"], "OUT"),

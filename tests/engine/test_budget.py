@@ -11,6 +11,7 @@ from scrcl.engine.pipeline import STAGES
 from scrcl.engine.shape import Learning, Shape
 from scrcl.errors import BudgetError
 
+
 def learning(**groups):
     """The method of a configuration without a sample of cells for the stability checks."""
     train = {"stop": "never", **groups.pop("train", {})}
@@ -132,7 +133,9 @@ def test_smoothing_of_labels_is_counted():
 
 
 def test_the_graph_view_by_itself_is_counted():
-    more = stage_needs(replace(ATLAS, learning=learning(cluster={"on": "graph_view"})))["embed"].disk_bytes
+    more = stage_needs(replace(ATLAS, learning=learning(cluster={"on": "graph_view"})))[
+        "embed"
+    ].disk_bytes
     assert more - stage_needs(ATLAS)["embed"].disk_bytes == 4 * 128 * ATLAS.n_cells
 
 

@@ -43,7 +43,9 @@ def test_settings_win_over_options_and_options_over_the_file(tmp_path):
 
 
 def test_the_resolved_settings_can_be_read_back(tmp_path):
-    config = RunConfig(n_clusters=5, memory="3GB", layer="raw", train={"lr": 5e-4}, scrcl={"dim": 8})
+    config = RunConfig(
+        n_clusters=5, memory="3GB", layer="raw", train={"lr": 5e-4}, scrcl={"dim": 8}
+    )
     file = tmp_path / "config.toml"
     file.write_text(config.to_toml())
     assert load_config(file) == config

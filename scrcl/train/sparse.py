@@ -1,11 +1,12 @@
-"""Sparse products over the pairs of a batch, differentiable in the dense operand alone.
+"""Sparse products over the pairs of a mini-batch, differentiable in the dense operand alone.
 
-A batch knows its pairs (seed cell, neighbour) in CSR, and once more cut into blocks of anchors, each
-by seed and by anchor: the backward pass of a product is then again a product, nothing ever asks for a
-gradient of the sparse values (torch would allocate a dense matrix for it), and what is made of anchors
-can be made a block at a time (`scrcl.train.methods.scrcl.blocks`). Rows are summed by `embedding_bag`: on the CPU it is
-two to eight times faster than torch's CSR product while the dense operand fits the cache, and level
-with it beyond.
+A mini-batch holds its pairs (seed cell, neighbour) in CSR, and a second time cut into blocks of anchors,
+each sorted by seed and by anchor. So the backward pass of a product is again a product. The sparse values
+never get a gradient, for which torch would allocate a dense matrix. And a method may encode anchors one
+block at a time.
+
+Rows are summed by `embedding_bag`. On the CPU it is two to eight times faster than torch's CSR product as
+long as the dense operand fits the cache, and equally fast beyond.
 """
 
 # Shapes: R = rows (seed cells), K = columns (anchors), P = stored pairs, D = width of the operand.
@@ -36,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The pairs of some consecutive columns, in numbers that begin at the first of them.
+    """The pairs of some consecutive columns, which are numbered from the first of them.
 
     Attributes
     ----------
@@ -47,7 +48,7 @@ class Block:
     offsets_k, rows_p
         Tensors of int32, shapes (k + 1,) and (p,): CSR of the transpose.
     order_p
-        Tensor of int64, shape (p,): where each pair of the transpose is in the CSR order.
+        Tensor of int64, shape (p,): position in the CSR order of each pair of the transpose.
     """
 
     start: int
@@ -61,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Which pairs (row, column) a sparse matrix stores.
+    """The pairs (row, column) that a sparse matrix stores.
 
     Attributes
     ----------
@@ -69,8 +70,8 @@ class Pattern:
         Tensors of int32, shapes (R + 1,) and (P,): CSR.
     blocks
         The same pairs by blocks of columns.
-    place_p
-        Tensor of int64, shape (P,): where each pair of the blocks, one after the other, is in the CSR order.
+    position_p
+        Tensor of int64, shape (P,): position in the CSR order of each pair of the blocks, block after block.
     shape
         Number of rows and of columns.
     """
@@ -78,28 +79,28 @@ class Pattern:
     offsets_r: Tensor
     columns_p: Tensor
     blocks: tuple[Block, ...]
-    place_p: Tensor
+    position_p: Tensor
     shape: tuple[int, int]
 
     def in_blocks(self, values_p: Tensor) -> tuple[Tensor, ...]:
-        """Return values in CSR order, cut into those of each block."""
-        return torch.split(values_p[self.place_p], [len(each.columns_p) for each in self.blocks])
+        """Return values in CSR order as one tensor for each block."""
+        return torch.split(values_p[self.position_p], [len(each.columns_p) for each in self.blocks])
 
     def in_order(self, blocks: Tensor) -> Tensor:
-        """Return values of the blocks, one after the other, in CSR order."""
-        return torch.empty_like(blocks).index_copy_(0, self.place_p, blocks)
+        """Return values of the blocks, block after block, in CSR order."""
+        return torch.empty_like(blocks).index_copy_(0, self.position_p, blocks)
 
 
 @dataclass(frozen=True, eq=False)
 class SparseMatrix:
-    """Constant values on a `Pattern`, and a diagonal (row i, column i) beside it.
+    """Constant values on a `Pattern`, and a separate diagonal (row i, column i).
 
     Attributes
     ----------
     values
         Tensors of shape (p,): values of each block in CSR order.
     transposed
-        The same in the order of the transpose.
+        The same values in the order of the transpose.
     diagonal_r
         Tensor of shape (R,).
     """
@@ -119,13 +120,17 @@ class SparseMatrix:
     def add_product(self, at: int, dense_kd: Tensor, out_rd: Tensor) -> None:
         """Add the product of block ``at`` with its columns' rows of the operand, shape (k, D)."""
         block = self.pattern.blocks[at]
+        # Rows are added up over blocks, in their order: the sum does not depend on threads.
         out_rd += row_sums(block.offsets_r, block.columns_p, self.values[at], dense_kd)
+        # Seed cells are the first columns, so the diagonal ends within one block: `own` is shorter there, and
+        # empty in later ones.
         own = self.diagonal_r[block.start : block.stop]
         out_rd[block.start : block.start + len(own)].addcmul_(dense_kd[: len(own)], own[:, None])
 
     def product_backward(self, at: int, grad_rd: Tensor) -> Tensor:
         """Return the gradient with respect to the operand of block ``at``, shape (k, D)."""
         block = self.pattern.blocks[at]
+        # The transpose sums rows too: no scattered additions, whose order would change the last bits.
         grad_kd = row_sums(block.offsets_k, block.rows_p, self.transposed[at], grad_rd)
         own = self.diagonal_r[block.start : block.stop]
         here = slice(block.start, block.start + len(own))
@@ -134,10 +139,11 @@ class SparseMatrix:
 
 
 def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
-    """Return ``array`` as a tensor on ``device``; copies to a GPU do not block."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    """Return ``array`` as a tensor on ``device``; copies to a GPU do not block the CPU."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))  # shares memory
     if device.type == "cpu":
         return tensor
+    # Only pinned memory can be copied while the device works.
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
@@ -150,6 +156,7 @@ def row_sums(offsets: Tensor, columns: Tensor, values: Tensor, dense: Tensor) ->
 
 def sampled_dots(block: Block, left_rd: Tensor, right_kd: Tensor) -> Tensor:
     """Return ``left[row] . right[column]`` of every pair, shape (p,), in CSR order; no gradient."""
+    # sampled_addmm wants values to add to; beta = 0 ignores them.
     zeros_p = left_rd.new_zeros(len(block.columns_p))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
@@ -169,6 +176,7 @@ def sampled_dots_backward(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients with respect to the left and the right operand."""
     grad_p = grad_p.contiguous()
+    # d(l_r . r_k) = r_k dl_r + l_r dr_k: each gradient sums the other operand's rows over the pairs.
     grad_left_rd = row_sums(block.offsets_r, block.columns_p, grad_p, right_kd)
     grad_right_kd = row_sums(block.offsets_k, block.rows_p, grad_p[block.order_p], left_rd)
     return grad_left_rd, grad_right_kd

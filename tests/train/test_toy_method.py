@@ -29,7 +29,7 @@ from scrcl.train.schedule import Schedule
 from scrcl.train.settings import TrainSettings
 from scrcl.train.state import TrainState
 from scrcl.train.stop import NeighborsStable
-from tests.cells import FAST, make_cells
+from tests.cells import FAST
 
 
 class ToySettings(Settings):
@@ -208,10 +208,10 @@ class TwoPhases(Toy):
 
     def phases(self, setup, n_cells):
         steps = setup.train.steps // 2
-        first = Phase("first", Schedule(steps, 1e-2), lambda p: torch.optim.AdamW(p))
+        first = Phase("first", Schedule(steps, 1e-2), torch.optim.AdamW)
         stop = NeighborsStable(setup.train.patience) if setup.train.stop == "auto" else None
         second = Schedule(setup.train.steps - steps, 1.0)
-        return [first, Phase("second", second, lambda p: torch.optim.Adadelta(p), stop, 3)]
+        return [first, Phase("second", second, torch.optim.Adadelta, stop, 3)]
 
     def refresh(self, learner, inputs, setup, now):
         assert now.phase.name == "second"

@@ -1,9 +1,9 @@
-"""What a batch makes of its anchors, a block at a time, forward and again backward.
+"""Work on the anchors of a mini-batch, one block at a time, in the forward and the backward pass.
 
-Of the anchors, twenty for each seed, the losses want a number a pair and a number an anchor, and the
-graph encoder a sum over neighbours. So a block of anchors is encoded, read, and forgotten; the backward
-pass encodes it again. That is a third more arithmetic, and saves memory by as many times as there are
-blocks, and with it nearly all of its traffic: embeddings of a block stay in the cache.
+There are about twenty anchors for each seed. Of them the losses need one number for each pair and each
+anchor, and the graph encoder a sum over neighbours. So a block of anchors is encoded, used and dropped, and
+the backward pass encodes it again (gradient checkpointing). This costs a third more arithmetic. It divides
+memory by the number of blocks, and saves nearly all memory traffic: embeddings of a block stay in the cache.
 """
 
 # Shapes: A = anchors, B = seed cells, P = pairs, D = dim, C = refined_dim.
@@ -37,9 +37,9 @@ class Anchors:
     rows
         Tensors of A rows each.
     weights
-        Whatever else has a gradient.
+        All other tensors with a gradient.
     encode
-        ``encode(*rows, *weights)``, of any number of rows: E^m and Z^m of these, of unit length.
+        ``encode(*rows, *weights)`` returns E^m and Z^m of any number of rows, of unit length.
     """
 
     rows: tuple[Tensor, ...]
@@ -48,20 +48,20 @@ class Anchors:
 
     @classmethod
     def of(cls, em_ad: Tensor, zm_ac: Tensor) -> Anchors:
-        """Return anchors whose embeddings are known."""
+        """Return anchors with known embeddings."""
         return cls((em_ad, zm_ac), (), lambda em, zm: (em, zm))
 
 
 @dataclass(frozen=True, eq=False)
 class Visits:
-    """What the losses ask of anchors.
+    """What the losses need of the anchors.
 
     Attributes
     ----------
     kappa_p
         Divergence of the anchor (by the MLP view) from the seed (by the GCN view) of each pair.
     mean_a
-        Divergence of each anchor from the cells that the mean target is of, shape (A,).
+        Mean divergence of each anchor from the cells behind the mean target, shape (A,).
     dots_p
         ``zm . zg`` of each pair.
     """
@@ -79,7 +79,7 @@ def visit(
     zg_bc: Tensor,
     temperature: float,
 ) -> Visits:
-    """Return all that the losses ask of anchors.
+    """Return all that the losses need of the anchors.
 
     Parameters
     ----------
@@ -115,6 +115,8 @@ class _Visiting:
 
 
 class _Visit(torch.autograd.Function):
+    """Divergences and similarities of all pairs; only operands are kept for the backward pass."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -126,12 +128,14 @@ class _Visit(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(targets, mean_target, zg, *operands)
         ctx.how = how
+        # Autograd does not record in here, so each block's embeddings are freed after its turn.
         kappa, mean, dots = [], [], []
         for block in how.pattern.blocks:
             keys, zm = how.features(*_cut(operands, block, len(how.anchors.rows)))
             kappa.append(sampled_dots(block, targets, keys))
             mean.append(keys @ mean_target)
             dots.append(sampled_dots(block, zg, zm))
+        # kappa = -key . target (see `divergence`), hence the signs. Blocks are brought back to the pairs' order.
         in_order = how.pattern.in_order
         return in_order(torch.cat(kappa).neg_()), torch.cat(mean).neg_(), in_order(torch.cat(dots))
 
@@ -141,9 +145,11 @@ class _Visit(torch.autograd.Function):
         how, grad_mean = ctx.how, grads[1].neg()
         pattern, n_rows = how.pattern, len(how.anchors.rows)
         of_kappa, of_dots = pattern.in_blocks(grads[0].neg()), pattern.in_blocks(grads[2])
+        # Operands of the seeds take part in every block, so their gradients are added up over blocks.
         seeds = [torch.zeros_like(each) for each in (targets, mean_target, zg)]
         sums = _Gradients(operands, n_rows, ctx.needs_input_grad[4:])
         for at, block in enumerate(pattern.blocks):
+            # Encode the block again, this time recorded, to get its gradient from autograd.
             parts = sums.parts(block)
             with torch.enable_grad():
                 keys, zm = how.features(*parts)
@@ -156,11 +162,14 @@ class _Visit(torch.autograd.Function):
                 seeds, (grad_targets, own @ keys.detach(), grad_zg), strict=True
             ):
                 total.add_(part)
+            # keys @ mean_target adds own x mean_target to the gradient of the keys.
             sums.add(block, parts, (keys, zm), (grad_keys.addr_(own, mean_target), grad_zm))
         return None, *seeds, *sums.totals
 
 
 class _Propagate(torch.autograd.Function):
+    """Encode anchors and sum them over each seed's neighbours; only operands are kept."""
+
     @staticmethod
     def forward(
         ctx: Any, encode: Callable[..., Tensor], matrix: SparseMatrix, *operands: Tensor
@@ -170,7 +179,7 @@ class _Propagate(torch.autograd.Function):
         out = None
         for at, block in enumerate(matrix.pattern.blocks):
             hidden = encode(*_cut(operands, block, 1))
-            if out is None:
+            if out is None:  # the width is known once a block is encoded
                 out = hidden.new_zeros(matrix.pattern.shape[0], hidden.shape[1])
             matrix.add_product(at, hidden, out)
         assert out is not None, "there is at least one anchor"
@@ -178,7 +187,7 @@ class _Propagate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        grad = grads[0].contiguous()
+        grad = grads[0].contiguous()  # `embedding_bag` needs contiguous rows
         sums = _Gradients(ctx.saved_tensors, 1, ctx.needs_input_grad[2:])
         for at, block in enumerate(ctx.matrix.pattern.blocks):
             parts = sums.parts(block)
@@ -189,7 +198,11 @@ class _Propagate(torch.autograd.Function):
 
 
 class _Gradients:
-    """Gradients of operands, summed over blocks; None of those that want none."""
+    """Gradients of operands, summed over blocks; None if an operand needs none.
+
+    The first ``n_rows`` operands have one row for each anchor: a block writes its own rows. Weights are shared
+    by all blocks, so their gradients add up.
+    """
 
     def __init__(self, operands: Any, n_rows: int, wanted: tuple[bool, ...]) -> None:
         self._operands, self._n_rows, self._wanted = operands, n_rows, wanted
@@ -199,7 +212,7 @@ class _Gradients:
         ]
 
     def parts(self, block: Block) -> list[Tensor]:
-        """Return a block's operands, apart from the graph that they came from."""
+        """Return a block's operands as leaves, detached from the outer graph."""
         cut = _cut(self._operands, block, self._n_rows)
         return [
             part.detach().requires_grad_(wants)
@@ -213,7 +226,7 @@ class _Gradients:
         made: tuple[Tensor, ...],
         grads: tuple[Tensor, ...],
     ) -> None:
-        """Add what the gradients of what was ``made`` of the parts are for these."""
+        """Add the gradients of the parts, from the gradients ``grads`` of what was ``made`` of them."""
         totals = [total for total in _cut(self.totals, block, self._n_rows) if total is not None]
         leaves = [part for part in parts if part.requires_grad]
         for total, part in zip(totals, torch.autograd.grad(made, leaves, grads), strict=True):
@@ -221,7 +234,7 @@ class _Gradients:
 
 
 def _cut(operands: Any, block: Block, n_rows: int) -> list[Any]:
-    """Return a block's rows of the first ``n_rows`` operands, and the others whole."""
+    """Return a block's rows of the first ``n_rows`` operands, and all of the others."""
     return [
         each if at >= n_rows or each is None else each[block.start : block.stop]
         for at, each in enumerate(operands)

@@ -1,18 +1,16 @@
 """Symmetric KL divergences of cells' softened embeddings, as inner products.
 
 With logits ``l = e / t`` and ``p = softmax(l)``, log-partitions cancel from the divergence of
-cells i and j: ``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. As each distribution sums to one, any
-number may be added to a row of logits. A shift of each row by its own mean, ``r = l - p . l``,
-leaves
+cells i and j: ``kappa_ij = (p_i - q_j) . (l_i - l'_j)``. Each distribution sums to one, so any
+number may be added to a row of logits. With each row shifted by its own mean, ``r = l - p . l``,
 
     kappa_ij = - (p_i . r'_j + r_i . q_j) = - key_i . target_j,
 
-with ``key = [p | r]`` and ``target = [r' | q]``: the divergence over pairs is a sampled product,
-and its mean over all cells is the key times the mean target. It also lets float32 keep the small
-divergences of aligned views: entropies near log d, subtracted from each other, would lose them.
+with ``key = [p | r]`` and ``target = [r' | q]``. So divergences of pairs are a sampled product, and the mean
+divergence from all cells is the key times the mean target. The shift also keeps the small divergences of
+aligned views in float32: a difference of entropies near log d would lose them.
 
-`soften` carries its own gradient, which saves two thirds of the passes over memory that autograd
-would make of it.
+`soften` has a gradient of its own, which saves two thirds of autograd's passes over memory.
 
 References
 ----------
@@ -59,7 +57,7 @@ def soften(e_ad: Tensor, temperature: float, *, target: bool) -> Softened:
 
 
 class _Soften(torch.autograd.Function):
-    """Features, mean logit and partition of each row, with one pass's memory in each direction."""
+    """Features, mean logit and partition of each row. Each direction holds little more than its result."""
 
     @staticmethod
     def forward(
@@ -70,9 +68,11 @@ class _Soften(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         logits = e / temperature
         distribution = torch.softmax(logits, 1)
-        # Unit rows bound the logits by 1 / t, and so each entry of a distribution from below.
+        # The sum of exponentials follows from one entry: p_0 = exp(l_0) / sum. Logits of unit rows are at most
+        # 1 / t in absolute value, which bounds p_0 from below.
         partition = (logits[:, 0] - 1 / temperature).exp_() / distribution[:, 0]
         mean_logit = torch.linalg.vecdot(distribution, logits)
+        # Both halves are written in place: no copy to join them.
         features = e.new_empty(len(e), 2 * e.shape[1])
         p, r = _halves(features, target=target)
         p.copy_(distribution)
@@ -87,6 +87,9 @@ class _Soften(torch.autograd.Function):
         grad_features, grad_mean, grad_partition = grads
         p, r = _halves(features, target=ctx.target)
         grad_p, grad_r = _halves(grad_features, target=ctx.target)
+        # With m = p . l, the mean logit: dm = sum_d p_d (1 + r_d) dl_d, and dr = dl - dm, so the sum of grad_r
+        # acts on m too. The softmax gives p * (grad_p - p . grad_p), the partition p * partition. Collected:
+        # p * (grad_p + slope * r + offset) + grad_r.
         slope = grad_mean - grad_r.sum(1)
         offset = slope - torch.linalg.vecdot(grad_p, p) + grad_partition * partition
         grad = torch.addcmul(grad_p, r, slope[:, None])

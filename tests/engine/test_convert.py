@@ -223,7 +223,7 @@ def test_work_on_something_else_is_started_over_with_a_note(cells, tmp_path):
     table(COUNTS * 2).write_h5ad(cells)
     reporter = Failing(10_000)
     record = convert([cells], tmp_path / "out.zarr", reporter=reporter)
-    assert "starting over" in reporter.notes[0]
+    assert "Starting over" in reporter.notes[0]
     assert not record["resumed"]
     assert ad.read_zarr(tmp_path / "out.zarr").X.sum() == 2 * COUNTS.sum()
 
@@ -233,7 +233,7 @@ def test_two_writers_of_one_store_are_kept_apart(cells, tmp_path):
         def advance(self, n):
             convert([cells], tmp_path / "out.zarr")
 
-    with pytest.raises(ResumeError, match="one writer at a time"):
+    with pytest.raises(ResumeError, match="one process at a time"):
         convert([cells], tmp_path / "out.zarr", reporter=Second())
 
 

@@ -1,8 +1,8 @@
-"""Everything a run can be told, checked when it is made.
+"""All settings of a run, checked when it is made.
 
-`RunConfig` composes the settings of the stages; a TOML file, ``--set`` and keyword arguments all end
-here (`scrcl.engine.load_config`). Three settings say where to compute and not what (``memory``, ``device``,
-``train.sampler``): they are no part of a run's fingerprint, so a run may be resumed with others.
+`RunConfig` composes the settings of the stages. A TOML file, command line options and keyword arguments all become
+one (`scrcl.engine.load_config`). Three settings do not change the result (``memory``, ``device``, ``train.sampler``):
+they are not in the fingerprint of a run, so a run can resume with other values.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from scrcl._settings import Settings, auto_or_whole
+from scrcl._settings import Rule, Settings, auto_or_whole, option
 from scrcl._sizes import parse_bytes
 from scrcl.cluster.settings import REFINED_BY, ClusterConfig
 from scrcl.graph.names import APPROXIMATE, Backend, no_proof
@@ -34,28 +34,29 @@ __all__ = [
 class FeaturesConfig(Settings):
     """Which cells and genes are kept."""
 
-    n_top_genes: int = Field(2000, ge=2, description="Highly variable genes kept.")
+    n_top_genes: int = Field(2000, ge=2, description="Number of highly variable genes to select.")
     flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
-        "seurat", description="How they are chosen, as by scanpy; seurat_v3 reads counts once more."
+        "seurat",
+        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more.",
     )
-    min_genes: int = Field(0, ge=0, description="Fewest genes of a cell that is kept.")
+    min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
     max_counts: float | None = Field(
-        None, gt=0, description="Largest sum of values of a cell that is kept."
+        None, gt=0, description="Cells with a larger sum of values are left out."
     )
     max_mito: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Largest share of mitochondrial counts of a kept cell, 0 to 1.",
+        description="Cells with a larger share of mitochondrial counts are left out.",
     )
     mito_prefix: str = Field(
-        "MT-", min_length=1, description="How names of mitochondrial genes begin, in any case."
+        "MT-",
+        min_length=1,
+        description="Start of the names of mitochondrial genes; upper and lower case are the same.",
     )
-    min_cells: int = Field(
-        1, ge=1, description="Fewest kept cells that a gene must be in to be chosen."
-    )
+    min_cells: int = Field(1, ge=1, description="Genes in fewer retained cells are not selected.")
     dtype: Literal["float32", "float16"] = Field(
-        "float32", description="How the log values of the chosen genes are stored."
+        "float32", description="Type in which log values of the selected genes are stored."
     )
 
 
@@ -63,61 +64,74 @@ class ReduceConfig(Settings):
     """The principal components."""
 
     n_comps: int = Field(
-        100, ge=2, description="Principal components kept, fewer where data has fewer."
+        100, ge=2, description="Number of principal components; fewer if the data has fewer."
     )
     solver: Literal["auto", "gram", "randomized"] = Field(
         "auto",
-        description="From the genes' Gram matrix, or by randomised SVD where many genes are kept.",
+        description="Components from the genes' Gram matrix (gram) or by randomized SVD; auto: gram unless many genes "
+        "are selected.",
     )
 
 
 class GraphConfig(Settings):
     """The cell graph."""
 
-    n_neighbors: int = Field(15, ge=1, description="Nearest neighbours of a cell.")
-    backend: Backend = Field(
-        "auto",
-        description="Search: exact, partitioned, ivf, hnsw or pynndescent (the last two differ from run to "
-        "run); auto: exact below 20,000 cells, partitioned above, ivf on a GPU.",
+    n_neighbors: int = option(
+        15,
+        "--n-neighbors",
+        panel="Graph",
+        ge=1,
+        description="Number of nearest neighbours of a cell.",
     )
-    recall: float = Field(
-        0.95, gt=0, le=1, description="Recall that an approximate search must reach on a sample."
+    backend: Backend = option(
+        "auto",
+        "--knn",
+        panel="Graph",
+        description="Neighbour search; hnsw and pynndescent differ from run to run; auto: exact below 20,000 cells, "
+        "else partitioned, or ivf on a GPU.",
+    )
+    recall: float = option(
+        0.95,
+        "--recall",
+        panel="Graph",
+        gt=0,
+        le=1,
+        description="Share of true neighbours that the search must find, measured on a subset of cells.",
     )
     radius: float | None = Field(
         None,
         gt=0,
-        description="With spatial: largest distance of a neighbour, in units of the coordinates.",
+        description="With spatial: maximum distance of a neighbour, in units of the coordinates.",
     )
     balanced: bool = Field(
         False,
-        description="Take the neighbours of a cell in equal numbers from every batch of batch_key.",
+        description="Search the same number of neighbours in every batch of batch_key.",
     )
     symmetry: Literal["union", "mutual"] = Field(
-        "union", description="Join two cells where either names the other, or where both do."
+        "union",
+        description="Join two cells if one has the other as a neighbour (union), or only if both have (mutual).",
     )
 
 
 class GenesConfig(Settings):
     """The gene graph."""
 
-    n_neighbors: int = Field(5, ge=1, description="Nearest neighbours of a gene.")
+    n_neighbors: int = Field(5, ge=1, description="Number of nearest neighbours of a gene.")
     metric: Literal["euclidean", "cosine", "correlation"] = Field(
-        "euclidean", description="How genes are compared, as columns of cells by genes."
+        "euclidean", description="Distance between genes, which are columns of cells by genes."
     )
     source: Literal["sketch", "gram"] = Field(
         "sketch",
-        description="On the gene sketch (loadings times singular values), or from all cells by the "
-        "genes' Gram matrix.",
+        description="Compare genes by loadings times singular values (sketch), or by all cells through the genes' "
+        "Gram matrix (gram).",
     )
 
 
 class ReportConfig(Settings):
     """What the report shows."""
 
-    umap_cells: int = Field(
-        5000, ge=0, description="Cells drawn (and laid out) in the UMAP picture."
-    )
-    n_markers: int = Field(10, ge=1, description="Marker genes kept for each cluster.")
+    umap_cells: int = Field(5000, ge=0, description="Number of cells in the UMAP figure.")
+    n_markers: int = Field(10, ge=1, description="Number of marker genes of each cluster.")
 
 
 def _device(value: object) -> str:
@@ -139,9 +153,9 @@ def _require_storable(settings: BaseModel, group: str = "") -> None:
                 raise ValueError(message)
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Bytes = Annotated[int, Rule(parse_bytes, allowed="a size such as 2GB or 512MiB")]
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("n_clusters", least=2)]
-Device = Annotated[str, BeforeValidator(_device)]
+Device = Annotated[str, Rule(_device, allowed="auto, cpu, cuda or cuda:N")]
 
 
 class RunConfig(Settings):
@@ -153,25 +167,56 @@ class RunConfig(Settings):
     0.0005
     """
 
-    n_clusters: Clusters = Field("auto", description="Number of clusters, or `auto`.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Every random stream derives from it.")
-    memory: Bytes = Field(
-        4 * 10**9, gt=0, validate_default=True, description="Peak resident memory the run may take."
+    n_clusters: Clusters = option(
+        "auto", "--n-clusters", panel="Clusters", description="Number of clusters."
     )
-    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    layer: str | None = Field(None, description="Layer to read; `raw` for raw.X; None for X.")
-    join: Literal["inner", "outer"] = Field(
-        "inner", description="Genes of several inputs: those that all have, or that any has."
+    seed: int = option(
+        0, "--seed", panel="Run", ge=0, lt=2**63, description="Seed of all random numbers."
     )
-    batch_key: str | None = Field(
-        None, description="Column of obs by which variable genes are chosen batch by batch."
+    memory: Bytes = option(
+        "4GB",
+        "--memory",
+        panel="Resources",
+        gt=0,
+        validate_default=True,
+        description="Peak memory that the run may use.",
     )
-    spatial: bool = Field(False, description='Build the cell graph on obsm["spatial"].')
-    sample_key: str | None = Field(
-        None, description="Column of obs that tells the slice of a cell: no neighbours across."
+    device: Device = option(
+        "auto", "--device", panel="Resources", description="Device that computes."
     )
-    format: Literal["h5ad", "zarr"] = Field("h5ad", description="Format of the result.")
-    keep_x: bool = Field(False, description="Copy X into the result.")
+    layer: str | None = option(
+        None, "--layer", panel="Input", description="Layer to read instead of X; `raw` for raw.X."
+    )
+    join: Literal["inner", "outer"] = option(
+        "inner",
+        "--join",
+        panel="Input",
+        description="Genes of several inputs: those in all of them (inner) or in any of them (outer).",
+    )
+    batch_key: str | None = option(
+        None,
+        "--batch-key",
+        panel="Input",
+        description="Column of obs with the batch of each cell (a donor, a study); variable genes are selected "
+        "batch by batch.",
+    )
+    spatial: bool = option(
+        False,
+        "--spatial",
+        panel="Input",
+        description='Build the cell graph from the coordinates in obsm["spatial"].',
+    )
+    sample_key: str | None = option(
+        None,
+        "--sample-key",
+        panel="Input",
+        description="With spatial: column of obs with the slice of each cell; cells of different slices are never "
+        "neighbours.",
+    )
+    format: Literal["h5ad", "zarr"] = option(
+        "h5ad", "--format", panel="Output", description="File format of the result."
+    )
+    keep_x: bool = option(False, "--keep-x", panel="Output", description="Copy X into the result.")
     features: FeaturesConfig = FeaturesConfig()
     reduce: ReduceConfig = ReduceConfig()
     graph: GraphConfig = GraphConfig()

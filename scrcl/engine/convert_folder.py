@@ -72,7 +72,9 @@ class Work:
         except ScrclError:
             raise
         except OSError as error:
-            message = f"OUT must be a folder that can be written; got {self.out} ({error.strerror})."
+            message = (
+                f"OUT must be a folder that can be written; got {self.out} ({error.strerror})."
+            )
             raise StoreError(message) from None
         try:
             self._adopt(settings, reporter)

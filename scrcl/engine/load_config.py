@@ -1,29 +1,32 @@
-"""From a file, keywords and ``--set`` to the settings of a run; what is wrong with them is said in one line."""
+"""The settings of a run from a file, keywords and ``--set``; a fault is reported in one line."""
 
 from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from scrcl._settings import Settings
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
-__all__ = ["first_fault", "load_config"]
+__all__ = ["first_fault", "load_config", "validated"]
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 _KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
-"""Rules that pydantic tells in Python's words."""
+"""Rules that pydantic words for Python."""
 
 
 def load_config(
-    path: Path | None = None,
+    path: str | Path | None = None,
     *,
     settings: Iterable[str] = (),
     overrides: Mapping[str, Any] | None = None,
@@ -37,21 +40,33 @@ def load_config(
     settings
         Assignments such as ``"train.lr=1e-3"``; values are read as TOML, or else as text.
     overrides
-        Top-level fields, or whole groups of settings, that win over the file.
+        Values by dotted name (``graph.recall``), or whole groups of settings, that win over the file.
 
     Raises
     ------
     InputError
-        An unknown key, or a value that breaks a rule: the key, the value and the rule are named.
+        An unknown key, or a value that breaks a rule; the message names key, value and rule.
     """
-    tree = _read_toml(path) if path is not None else {}
-    tree.update(overrides or {})
+    tree = _read_toml(Path(path)) if path is not None else {}
+    for key, value in (overrides or {}).items():
+        _put(tree, key, value)
     for assignment in settings:
-        _assign(tree, assignment)
+        _put(tree, *_parse(assignment))
+    return validated(RunConfig, tree)
+
+
+def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Return the settings with these values.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or a value that breaks a rule; the message names key, value and rule.
+    """
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(first_fault(error)) from None
+        raise InputError(first_fault(error, model)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -65,29 +80,35 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(message) from None
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    *groups, name = key.strip().split(".")
-    if not equals or not all([*groups, name]):
+def _parse(assignment: str) -> tuple[str, Any]:
+    """Return the dotted name and the value of ``KEY=VALUE``."""
+    key, equals, text = (part.strip() for part in assignment.partition("="))
+    if not equals or not all(key.split(".")):
         message = f"--set must be KEY=VALUE, as in train.lr=1e-3; got {assignment!r}."
         raise InputError(message)
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except ValueError:  # not TOML, or a number of thousands of digits
+        return key, text
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted name; groups on the way are copied, not changed."""
+    *groups, name = key.split(".")
     for group in groups:
         inner = tree.get(group, {})
         if isinstance(inner, BaseModel):
             inner = inner.model_dump()
         if not isinstance(inner, dict):
-            message = f"--set {key.strip()} must name a setting; {group} is a value, not a group."
+            message = f"{key} must name a setting; {group} is a value, not a group."
             raise InputError(message)
         tree[group] = inner = dict(inner)
         tree = inner
-    try:
-        tree[name] = tomllib.loads(f"value = {text.strip()}")["value"]
-    except ValueError:  # no TOML, or a number of thousands of digits
-        tree[name] = text.strip()
+    tree[name] = value
 
 
-def first_fault(error: ValidationError) -> str:
-    """Say what is wrong with the first faulty setting."""
+def first_fault(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
+    """Return the message of the first faulty setting."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -95,19 +116,18 @@ def first_fault(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":
-        return f"{where} must be a known setting; got {first['input']!r}. {_suggest(first['loc'])}"
+        return f"{where} must be a known setting; got {first['input']!r}. {_suggest(first['loc'], model)}"
     return f"{where} must be {rule}; got {first['input']!r}."
 
 
-def _suggest(location: tuple[int | str, ...]) -> str:
-    """Name the setting that was probably meant, or all of its group."""
-    model: type[BaseModel] = RunConfig
+def _suggest(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """Return the setting that was probably meant, or all settings of the group."""
     for part in location[:-1]:
         inner = model.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ""
         model = inner
     near = get_close_matches(str(location[-1]), model.model_fields, n=1)
     if near:
         return f"Did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
-    return f"There are: {', '.join(model.model_fields)}."
+    return f"Known settings: {', '.join(model.model_fields)}."

@@ -163,7 +163,7 @@ def _whole(value: object) -> int | None:
     """Return a whole number, also from text as on the command line; None for all else."""
     if isinstance(value, str):
         return int(value) if re.fullmatch(r"-?[0-9]{1,20}", value) else None
-    return int(value) if isinstance(value, Integral) and type(value) is not bool else None
+    return None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
 
 
 def choices(field: FieldInfo) -> list[str]:

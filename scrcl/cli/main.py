@@ -35,7 +35,7 @@ def main() -> None:
     asked = 0
     try:
         with Interruption.on_signals() as interruption:
-            code = app(standalone_mode=False, obj=interruption)
+            code = app(prog_name="scrcl", standalone_mode=False, obj=interruption)
             asked = interruption.asked
     except ScrclError as error:
         _fail(str(error), BAD_INPUT)

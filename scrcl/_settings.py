@@ -124,22 +124,36 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: Settings, group: str = "") -> Iterator[Setting]:
-    """Yield every setting of a configuration, those of its groups too, in the order of declaration."""
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
+    """Yield every setting of a configuration, also of its groups, in the order of declaration.
+
+    Groups may be extra fields, which only the configuration itself has: those of a method, for example.
+    """
+    for name, value in config:
         if isinstance(value, Settings):
             yield from settings_of(value, f"{group}{name}.")
-        else:
-            if name not in config.model_fields_set:
-                value = field.get_default(call_default_factory=True)
-            yield Setting(f"{group}{name}", field, value)
+            continue
+        field = type(config).model_fields[name]
+        is_given = name in config.model_fields_set
+        shown = value if is_given else field.get_default(call_default_factory=True)
+        yield Setting(f"{group}{name}", field, shown)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule(BeforeValidator):
-    """The check of a setting, with the allowed values in words."""
+    """The check of a setting.
+
+    Attributes
+    ----------
+    func
+        Takes the given value; returns the checked one or raises ValueError.
+    allowed
+        The allowed values in words.
+    words
+        Allowed words, which the shell completes.
+    """
 
     allowed: str = ""
+    words: tuple[str, ...] = ()
 
 
 def auto_or_whole(name: str, *, least: int, most: int | None = None) -> Rule:
@@ -156,7 +170,7 @@ def auto_or_whole(name: str, *, least: int, most: int | None = None) -> Rule:
         message = f"{name} must be {allowed}; got {value!r}."
         raise ValueError(message)
 
-    return Rule(checked, allowed=allowed)
+    return Rule(checked, allowed=allowed, words=("auto",))
 
 
 def _whole(value: object) -> int | None:
@@ -168,7 +182,8 @@ def _whole(value: object) -> int | None:
 
 def choices(field: FieldInfo) -> list[str]:
     """Return the words that a setting allows, for example ``["inner", "outer"]``; others may be allowed too."""
-    return _choices(field.annotation)
+    rules = [each.words for each in field.metadata if isinstance(each, Rule)]
+    return list(rules[0]) if rules else _choices(field.annotation)
 
 
 def allowed(field: FieldInfo) -> str:

@@ -142,7 +142,7 @@ def _device(value: object) -> str:
 
 
 def _require_storable(settings: BaseModel, group: str = "") -> None:
-    """Refuse whole numbers that the settings in the result (HDF5, int64) have no room for."""
+    """Refuse whole numbers that do not fit into the settings of a result (HDF5, int64)."""
     for name, value in settings:
         if isinstance(value, BaseModel):
             _require_storable(value, f"{group}{name}.")
@@ -155,7 +155,9 @@ def _require_storable(settings: BaseModel, group: str = "") -> None:
 
 Bytes = Annotated[int, Rule(parse_bytes, allowed="a size such as 2GB or 512MiB")]
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("n_clusters", least=2)]
-Device = Annotated[str, Rule(_device, allowed="auto, cpu, cuda or cuda:N")]
+Device = Annotated[
+    str, Rule(_device, allowed="auto, cpu, cuda or cuda:N", words=("auto", "cpu", "cuda"))
+]
 
 
 class RunConfig(Settings):
@@ -227,12 +229,12 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        """Refuse a setting that another one leaves without meaning, or that no file can hold."""
+        """Refuse a setting that has no effect with another one, or that no file can hold."""
         _require_storable(self)
         if self.sample_key is not None and not self.spatial:
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "
-                "Add --spatial, or name batches of origin by --batch-key."
+                "Add --spatial, or name the batches by --batch-key."
             )
             raise ValueError(message)
         if self.graph.radius is not None and not self.spatial:
@@ -246,20 +248,20 @@ class RunConfig(Settings):
             raise ValueError(no_proof(self.graph.backend))
         if self.graph.balanced and self.spatial:
             message = (
-                "graph.balanced must go without spatial; got both. Cells of different slices lie in "
-                "no common space: leave one out."
+                "graph.balanced must go without spatial; got both. Slices have separate coordinates: "
+                "leave one out."
             )
             raise ValueError(message)
         if self.graph.balanced and self.batch_key is None:
             message = (
                 "graph.balanced must go with batch_key; got none. "
-                "Name the column of obs that tells the batches by --batch-key."
+                "Name a column of obs with the batches by --batch-key."
             )
             raise ValueError(message)
         return self
 
     def _fit_spatial(self) -> None:
-        """Refuse what needs places without them, and what says nothing where they are searched."""
+        """Refuse settings that need coordinates in a run without them, and those without effect in a run with them."""
         if self.cluster.refine_labels not in ("auto", 0) and not self.spatial:
             message = (
                 f"cluster.refine_labels must go with spatial; got {self.cluster.refine_labels} without it. "
@@ -269,27 +271,27 @@ class RunConfig(Settings):
         if self.graph.backend != "auto" and self.spatial:
             message = (
                 f"graph.backend must be auto with spatial; got {self.graph.backend!r}. Coordinates are "
-                "searched exactly, by a tree: leave it out."
+                "always searched exactly, by a tree: leave it out."
             )
             raise ValueError(message)
 
     @property
     def clustered_on(self) -> Literal["embedding", "graph_view", "refined"]:
-        """What is clustered, and is ``obsm["X_scrcl"]``: the name of a file of the stage ``embed``."""
+        """The embedding that is clustered and becomes ``obsm["X_scrcl"]``: a file of the stage ``embed``."""
         if self.cluster.on == "auto":
             return "graph_view" if self.spatial else "embedding"
         return self.cluster.on
 
     @property
     def refined_by(self) -> int:
-        """Nearest spots that labels are refined by in the end; 0 where they are not."""
+        """Number of nearest cells that smooth the labels; 0 if labels are not smoothed."""
         n_spots = self.cluster.refine_labels
         if n_spots == "auto":
             return REFINED_BY if self.spatial else 0
         return n_spots
 
     def fingerprinted(self) -> dict[str, Any]:
-        """Return the settings that decide the result, as plain JSON values."""
+        """Return the settings that the result depends on, as plain JSON values."""
         return self.model_dump(
             mode="json", exclude={"memory": True, "device": True, "train": {"sampler"}}
         )

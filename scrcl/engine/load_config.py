@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from scrcl._settings import Settings
+from scrcl._settings import Settings, settings_of
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["first_fault", "load_config", "validated"]
 
@@ -66,7 +66,7 @@ def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(first_fault(error, model)) from None
+        raise InputError(first_fault(error, _known_names(model, values))) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -107,27 +107,39 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[name] = value
 
 
-def first_fault(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
-    """Return the message of the first faulty setting."""
+def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
+    """Return the message of the first faulty setting.
+
+    Parameters
+    ----------
+    known
+        Dotted names of all settings, to suggest one for an unknown name.
+    """
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    name = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     rule = _KINDS.get(first["type"], rule)
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":
-        return f"{where} must be a known setting; got {first['input']!r}. {_suggest(first['loc'], model)}"
-    return f"{where} must be {rule}; got {first['input']!r}."
+        return f"{name} must be a known setting; got {first['input']!r}.{_suggestion(name, known)}"
+    return f"{name} must be {rule}; got {first['input']!r}."
 
 
-def _suggest(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of all settings, those of the chosen method too."""
+    chosen = {name: values[name] for name in ("method",) if name in values}
+    return [each.name for each in settings_of(model(**chosen))]
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
-    for part in location[:-1]:
-        inner = model.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return ""
-        model = inner
-    near = get_close_matches(str(location[-1]), model.model_fields, n=1)
-    if near:
-        return f"Did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
-    return f"Known settings: {', '.join(model.model_fields)}."
+    group, _, last = name.rpartition(".")
+    # The same name in another group is more likely meant than a similar one in this group.
+    elsewhere = [each for each in known if group and each.endswith(f".{last}")]
+    start = f"{group}." if group else ""
+    names = [each.removeprefix(start).split(".")[0] for each in known if each.startswith(start)]
+    near = [f"{start}{each}" for each in get_close_matches(last, names, n=1)]
+    if len(elsewhere) == 1 or near:
+        return f" Did you mean {(elsewhere if len(elsewhere) == 1 else near)[0]}?"
+    return f" Known settings: {', '.join(dict.fromkeys(names))}." if names else ""

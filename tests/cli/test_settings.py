@@ -3,7 +3,9 @@
 import json
 import tomllib
 
-from scrcl._settings import settings_of
+from pydantic import ConfigDict
+
+from scrcl._settings import Settings, settings_of
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
 
@@ -60,3 +62,15 @@ def test_the_toml_file_shows_given_settings(scrcl, tmp_path):
     second.write_text(scrcl("settings", "--toml", "--config", first)[1])
     assert load_config(first).cluster.also == (4, 9)
     assert load_config(first) == load_config(second)
+
+
+def test_groups_that_only_a_configuration_has_are_listed_too():
+    class Inner(Settings):
+        width: int = 3
+
+    class Open(Settings):
+        model_config = ConfigDict(extra="allow")
+        name: str = "a"
+
+    found = {each.name: each.value for each in settings_of(Open(own=Inner(width=4)))}
+    assert found == {"name": "a", "own.width": 4}

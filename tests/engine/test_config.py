@@ -22,7 +22,9 @@ def test_sizes_are_read_with_their_units(text, n_bytes):
     assert parse_bytes(text) == n_bytes
 
 
-@pytest.mark.parametrize("text", ["2 apples", "GB", "", "1..5GB", "1,5GB", "12GBB", "2GB or so", "-1GB", True])
+@pytest.mark.parametrize(
+    "text", ["2 apples", "GB", "", "1..5GB", "1,5GB", "12GBB", "2GB or so", "-1GB", True]
+)
 def test_text_without_a_size_is_refused(text):
     with pytest.raises(ValueError, match="memory") as raised:
         parse_bytes(text)
@@ -62,6 +64,8 @@ def test_memory_and_device_are_not_in_the_fingerprint():
     ("settings", "message"),
     [
         (["train.lrr=1"], "train.lrr must be a known setting; got 1. Did you mean train.lr?"),
+        (["graph.n_comps=8"], "graph.n_comps must .* got 8. Did you mean reduce.n_comps?"),
+        (["n_cluster=8"], "n_cluster must .* got 8. Did you mean n_clusters?"),
         (["train.lr=0"], "train.lr must be greater than 0; got 0"),
         (["train.lr=fast"], "train.lr must be a valid number"),
         (["n_clusters=1"], "n_clusters must be .*; got 1"),

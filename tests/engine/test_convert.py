@@ -315,9 +315,7 @@ def test_an_order_that_cannot_be_read_is_named(cells, tmp_path, content):
             convert([cells], tmp_path / "out.zarr", order=tmp_path / name)
 
 
-def test_a_store_cannot_replace_the_current_folder(
-    cells, tmp_path, monkeypatch
-):
+def test_a_store_cannot_replace_the_current_folder(cells, tmp_path, monkeypatch):
     (tmp_path / "inside").mkdir()
     monkeypatch.chdir(tmp_path / "inside")
     with pytest.raises(StoreError, match="must not exist"):

@@ -177,7 +177,7 @@ def _run(folder: Path, name: str, cells: AnnData, k: int, seed: int, settings: l
     cells.write_h5ad(path)
     # Pictures take longer than all else here, and say nothing of accuracy.
     config = load_config(settings=["report.umap_cells=0", *settings])
-    scrcl.fit(path, k, out=out, config=config, seed=seed)
+    scrcl.fit(path, n_clusters=k, out=out, config=config, seed=seed)
     return out
 
 

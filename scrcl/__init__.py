@@ -4,18 +4,22 @@
 >>> adata = scrcl.fit("cells.h5ad", n_clusters=10)  # doctest: +SKIP
 >>> adata.obs["scrcl"]  # doctest: +SKIP
 
-Nothing is done at import, and no heavy library is loaded until something is called.
+Importing scrcl loads nothing. A function loads the libraries that it needs when it is first used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
-    from scrcl.engine.api import fit, predict
+    from scrcl.engine.api import evaluate, fit, plan, predict
     from scrcl.engine.config import RunConfig
-    from scrcl.engine.evaluate import score
+    from scrcl.engine.convert import convert
+    from scrcl.engine.describe import describe
+    from scrcl.engine.simulate import simulate
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer
 
@@ -25,33 +29,29 @@ __all__ = [
     "RunConfig",
     "ScrclError",
     "__version__",
+    "convert",
+    "describe",
+    "evaluate",
     "fit",
+    "open_run",
+    "plan",
     "predict",
-    "score",
+    "simulate",
 ]
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Interruption": "scrcl._interrupt",
-    "KNNTransformer": "scrcl.graph.transformer",
-    "RunConfig": "scrcl.engine.config",
-    "ScrclError": "scrcl.errors",
-    "fit": "scrcl.engine.api",
-    "predict": "scrcl.engine.api",
-    "score": "scrcl.engine.evaluate",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its home on first use (PEP 562)."""
-    if name not in _HOMES:
-        message = f"module 'scrcl' has no attribute {name!r}"
-        raise AttributeError(message)
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_interrupt": ["Interruption"],
+        "engine.api": ["evaluate", "fit", "plan", "predict"],
+        "engine.config": ["RunConfig"],
+        "engine.convert": ["convert"],
+        "engine.describe": ["describe"],
+        "engine.open_run": ["open_run"],
+        "engine.simulate": ["simulate"],
+        "errors": ["ScrclError"],
+        "graph.transformer": ["KNNTransformer"],
+    },
+)

@@ -1,4 +1,4 @@
-"""``python -m scrcl`` is ``scrcl``."""
+"""Run ``python -m scrcl`` as the command ``scrcl``."""
 
 from scrcl.cli.main import main
 

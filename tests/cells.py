@@ -40,3 +40,8 @@ FAST = {
 FAST_SETTINGS = [
     f"{group}.{name}={value}" for group, inner in FAST.items() for name, value in inner.items()
 ]
+
+
+def fast(*arguments):
+    """Return arguments of the command line with those of `FAST_SETTINGS`."""
+    return [*arguments, *(part for setting in FAST_SETTINGS for part in ("--set", setting))]

@@ -1,6 +1,6 @@
 """The command line: exit codes 0 done, 2 bad input (one line), 75 stopped by SIGTERM or SIGUSR1, 130 by Ctrl-C.
 
-75 is EX_TEMPFAIL: the same command later goes on, so a scheduler may queue it again.
+75 is EX_TEMPFAIL: the same command resumes later, so a scheduler may queue it again.
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ import typer
 from typer.exceptions import TyperException
 
 from scrcl._interrupt import SIGNALS, Interruption
-from scrcl.cli import data, predict, run
+from scrcl.cli import data, predict, run, settings
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
 
-_COMMANDS = (run, predict, data)  # to import them is to register their commands
+_COMMANDS = (run, predict, data, settings)  # importing them registers their commands
 
 BAD_INPUT, STOPPED, INTERRUPTED = 2, os.EX_TEMPFAIL, 130
 
 
 def main() -> None:
     """Run the command line; deliberate errors become one line and exit code 2."""
-    # OpenMP's threads spin while they wait: on cores shared with other work a training step took
-    # fifty times as long. A short spin costs nothing when the cores are free. Read when torch is
-    # loaded, so it must be set before.
+    # Waiting OpenMP threads spin: on cores shared with other work a training step took fifty
+    # times as long. A short spin costs nothing on free cores. torch reads the variable when it
+    # is loaded, so it must be set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     _log_warnings_once()
     asked = 0
     try:
         with Interruption.on_signals() as interruption:
-            code = app(standalone_mode=False, obj=interruption)
+            code = app(prog_name="scrcl", standalone_mode=False, obj=interruption)
             asked = interruption.asked
     except ScrclError as error:
         _fail(str(error), BAD_INPUT)
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
-        said = error.format_message() if hasattr(error, "format_message") else str(error)
-        _fail(said, BAD_INPUT)
-    if code == INTERRUPTED:  # what typer makes of `Interrupted`
-        for number in SIGNALS:  # one that comes late must not change how the process ends
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        _fail(text, BAD_INPUT)
+    if code == INTERRUPTED:  # typer turns `Interrupted` into this code
+        for number in SIGNALS:  # a late signal must not change how the process ends
             signal.signal(number, signal.SIG_IGN)
         by_hand = asked in {0, signal.SIGINT}
         _fail(
-            "interrupted; the same command goes on from here.", INTERRUPTED if by_hand else STOPPED
+            "interrupted. Repeat the same command to resume.", INTERRUPTED if by_hand else STOPPED
         )
     sys.exit(code or 0)
 
 
 def _log_warnings_once() -> None:
-    """Send the library's warnings to stderr, each of them once: inputs are opened several times."""
-    said: set[str] = set()
+    """Send the library's warnings to stderr, each one once although inputs are opened several times."""
+    shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if text in said:
+        if text in shown:
             return False
-        said.add(text)
+        shown.add(text)
         return True
 
     handler = logging.StreamHandler()

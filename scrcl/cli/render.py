@@ -1,12 +1,13 @@
-"""Progress and results on a terminal; plain timestamped lines where there is none.
+"""Progress and results on a terminal, or as plain timestamped lines.
 
-Bars make the logs of batch jobs unreadable, so a bar is drawn only on a terminal.
+Bars are drawn only on a terminal, because they make the logs of batch jobs unreadable.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -14,11 +15,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
+from scrcl.engine.describe import for_people
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from scrcl._progress import Reporter
     from scrcl.engine.plan import StagePlan
 
 __all__ = [
@@ -26,10 +30,11 @@ __all__ = [
     "Lines",
     "clusters_table",
     "console",
-    "info_table",
     "plan_table",
     "predicted_table",
-    "reporter_for",
+    "record_table",
+    "reporting",
+    "settings_table",
     "stages_table",
 ]
 
@@ -48,7 +53,7 @@ class Bars:
             BarColumn(bar_width=32),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[losses]}"),
             TimeRemainingColumn(),
             console=on,
             transient=True,
@@ -65,7 +70,7 @@ class Bars:
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
         """Replace the bar."""
         self._drop()
-        self._task = self._progress.add_task(name, total=total or 0, unit=unit, said="", rate="")
+        self._task = self._progress.add_task(name, total=total or 0, unit=unit, losses="", rate="")
 
     def advance(self, n: int) -> None:
         """Move the bar."""
@@ -75,20 +80,20 @@ class Bars:
             self._progress.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show the losses beside the bar, which counts the steps."""
+        """Show the losses; the bar counts the steps."""
         del step
         if self._task is not None:
-            self._progress.update(self._task, said=_losses(values))
+            self._progress.update(self._task, losses=_losses(values))
 
     def note(self, message: str) -> None:
         """Print above the bar."""
         self._console.print(f"[yellow]note:[/] {escape(message)}")
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
-        """Replace the bar by a line."""
+        """Replace the bar by a line with the time taken."""
         self._drop()
-        how = "[dim]found finished[/]" if resumed else f"{seconds:8.1f} s"
-        self._console.print(f"[green]✓[/] {name:<9} {how}")
+        outcome = "[dim]already done, skipped[/]" if resumed else f"{seconds:8.1f} s"
+        self._console.print(f"[green]✓[/] {name:<9} {outcome}")
 
     def _drop(self) -> None:
         if self._task is not None:
@@ -103,7 +108,7 @@ class Lines:
         self._console = on
         self._lock = threading.Lock()
         self._name, self._unit, self._total, self._done = "", "", 0, 0
-        self._started_s = self._said_s = time.monotonic()
+        self._started_s = self._printed_s = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -115,50 +120,57 @@ class Lines:
         """Start counting."""
         with self._lock:
             self._name, self._unit, self._total, self._done = name, unit, total or 0, 0
-            self._started_s = self._said_s = time.monotonic()
+            self._started_s = self._printed_s = time.monotonic()
 
     def advance(self, n: int) -> None:
-        """Count, and now and then say where the stage is."""
+        """Count; print the progress at most every 30 seconds."""
         with self._lock:
             self._done += n
             now = time.monotonic()
-            if now - self._said_s < _LINE_EVERY_S:
+            if now - self._printed_s < _LINE_EVERY_S:
                 return
-            self._said_s = now
+            self._printed_s = now
             rate = self._done / max(now - self._started_s, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)
         of = f" of {self._total:,}, {left:.0f} s left" if self._total else ""
-        self._say(f"{self._name}: {self._done:,} {self._unit}{of} ({rate:,.0f}/s)")
+        self._print(f"{self._name}: {self._done:,} {self._unit}{of} ({rate:,.0f}/s)")
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Say the losses now and then."""
+        """Print the losses at most every 30 seconds."""
         with self._lock:
             now = time.monotonic()
-            if now - self._said_s < _LINE_EVERY_S:
+            if now - self._printed_s < _LINE_EVERY_S:
                 return
-            self._said_s = now
-        self._say(f"{self._name}: step {step:,} {_losses(values)}")
+            self._printed_s = now
+        self._print(f"{self._name}: step {step:,} {_losses(values)}")
 
     def note(self, message: str) -> None:
-        """Print the remark."""
-        self._say(f"note: {message}")
+        """Print the note."""
+        self._print(f"note: {message}")
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
-        """Say that the stage is done."""
-        self._say(f"{name}: found finished" if resumed else f"{name}: done in {seconds:.1f} s")
+        """Print that the stage is done."""
+        self._print(
+            f"{name}: already done, skipped" if resumed else f"{name}: done in {seconds:.1f} s"
+        )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         self._console.print(f"{stamp} {text}", markup=False, soft_wrap=True)
 
 
-def reporter_for(on: Console) -> Bars | Lines:
-    """Bars on a terminal, lines elsewhere."""
-    return Bars(on) if on.is_terminal else Lines(on)
+@contextmanager
+def reporting(quiet: bool) -> Iterator[Reporter]:
+    """Yield what shows the progress: bars on a terminal, lines elsewhere, nothing if ``quiet``."""
+    if quiet:
+        yield Silent()
+        return
+    with Bars(console) if console.is_terminal else Lines(console) as reporter:
+        yield reporter
 
 
 def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
-    """Sizes and first markers of the clusters."""
+    """Sizes and first marker genes of the clusters."""
     table = Table("cluster", "cells", "share", "markers", box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:6]))
@@ -167,7 +179,7 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
-    """Sizes of the clusters among new cells and in the run, and the mean confidence."""
+    """Sizes of the clusters among the new cells and in the run, and their mean confidence."""
     names = ("cluster", "cells", "share", "in the run", "confidence", "markers")
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
@@ -183,7 +195,7 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
-    """Time, memory and rate of the stages."""
+    """Time, peak memory, bytes read and rate of the stages."""
     table = Table("stage", "seconds", "peak memory", "read", "cells/s", box=None, pad_edge=False)
     for row in stages:
         rate = row.get("cells_per_s")
@@ -198,7 +210,7 @@ def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def plan_table(stages: Sequence[StagePlan]) -> Table:
-    """Memory, disk, bytes read and time that the stages are expected to take, and of all."""
+    """Estimated memory, disk, bytes read and time of each stage and of all."""
     table = Table("stage", "peak memory", "disk", "read", "seconds", box=None, pad_edge=False)
     for row in stages:
         sizes = (row.peak_bytes, row.disk_bytes, row.read_bytes)
@@ -213,12 +225,32 @@ def plan_table(stages: Sequence[StagePlan]) -> Table:
     return table
 
 
-def info_table(info: Mapping[str, Any]) -> Table:
-    """Names and values."""
+def record_table(record: Mapping[str, Any]) -> Table:
+    """Names and values of a record, with units."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in info.items():
-        table.add_row(f"[dim]{name}[/]", escape(str(value)))
+    for name, value in for_people(record).items():
+        table.add_row(f"[dim]{escape(name)}[/]", escape(value))
     return table
+
+
+def settings_table(group: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Names, values, meaning and options of the settings of a group."""
+    table = Table(title=group, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("setting", "value", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        option = f" Option {row['option']}." if row["option"] else ""
+        meaning = f"{row['meaning']} [{row['allowed']}]{option}"
+        table.add_row(escape(row["name"]), escape(_value(row["value"])), escape(meaning))
+    return table
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _losses(values: Mapping[str, float]) -> str:

@@ -4,103 +4,58 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrcl.cli.app import (
-    BatchKey,
-    Config,
-    Device,
-    FinishedOut,
-    Format,
-    From,
-    Inputs,
-    Join,
-    Json,
-    KeepX,
-    Knn,
-    Layer,
-    Memory,
-    NClusters,
-    Out,
-    Quiet,
-    Recall,
-    Restart,
-    SampleKey,
-    Seed,
-    Settings,
-    Spatial,
-    Until,
-    app,
-)
-from scrcl.cli.resolve import number, resolved
+from scrcl.cli.app import FinishedOut, From, Inputs, Json, Out, Quiet, Restart, Until, app
+from scrcl.cli.options import Given, with_config, with_settings
+from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from scrcl.engine.api import Scores
+
 __all__ = ["demo", "evaluate", "run"]
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a dask scheduler whose workers read the input.",
+        rich_help_panel="Resources",
+    ),
+]
 
+
+@app.command("fit", hidden=True)
 @app.command()
+@with_config()
 def run(
     context: typer.Context,
     inputs: Inputs,
     out: Out,
-    n_clusters: NClusters = None,
-    seed: Seed = None,
-    memory: Memory = None,
-    device: Device = None,
-    layer: Layer = None,
-    join: Join = None,
-    batch_key: BatchKey = None,
-    spatial: Spatial = None,
-    sample_key: SampleKey = None,
-    knn: Knn = None,
-    recall: Recall = None,
-    fmt: Format = None,
-    keep_x: KeepX = None,
-    config: Config = None,
-    settings: Settings = None,
+    config: RunConfig,
     start: From = None,
     until: Until = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Address of a dask scheduler whose workers read the input."),
-    ] = None,
+    scheduler: Scheduler = None,
     restart: Restart = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cluster the cells of INPUT: embedding, clusters, markers and a report in OUT.
+    """Cluster the cells of INPUTS: embedding, clusters, markers and a report in OUT.
 
-    The same command again resumes a run that was interrupted.
+    The same command resumes an interrupted run.
     """
-    asked = resolved(
-        config,
-        settings,
-        n_clusters=n_clusters,
-        knn=knn,
-        recall=recall,
-        seed=seed,
-        memory=memory,
-        device=device,
-        layer=layer,
-        join=join,
-        batch_key=batch_key,
-        spatial=spatial,
-        sample_key=sample_key,
-        format=fmt,
-        keep_x=keep_x,
-    )
     with _client(scheduler) as client:
         _run_and_show(
             inputs,
             out,
-            asked,
-            restart=restart,
+            config,
             quiet=quiet,
+            restart=restart,
             start=start,
             until=until,
             client=client,
@@ -111,99 +66,107 @@ def run(
 @app.command()
 def evaluate(
     out: FinishedOut,
-    labels: Annotated[str, typer.Option(help="Column of obs that holds the labels.")],
+    labels: Annotated[str, typer.Option(help="Column of obs with the labels.")],
     as_json: Json = False,
 ) -> None:
     """Score the clusters of a run against labels: ACC (Hungarian), NMI, ARI, macro F1."""
-    from scrcl.cli.render import console, info_table
-    from scrcl.engine.evaluate import evaluate_run
+    from scrcl.engine.api import evaluate as evaluate_run
 
     scores = evaluate_run(out, labels)
     if as_json:
-        typer.echo(json.dumps(scores))
+        typer.echo(json.dumps(_known(scores)))
     else:
-        console.print(info_table(_rounded(scores)))
+        _print_scores(scores)
 
 
 @app.command()
+@with_settings(only=["n_clusters", "seed"])
 def demo(
     context: typer.Context,
     out: Out,
-    n_clusters: Annotated[str, typer.Option(help="A number, or auto.")] = "auto",
-    seed: Seed = 0,
+    given: Given,
     restart: Restart = False,
     quiet: Quiet = False,
 ) -> None:
     """Cluster the 700 PBMC that come with scanpy, and compare with their published labels."""
-    from scrcl.cli.render import console, info_table
+    from scrcl.cli.render import console
+    from scrcl.engine.api import evaluate as evaluate_run
     from scrcl.engine.demo import LABELS, demo_path
-    from scrcl.engine.evaluate import evaluate_run
     from scrcl.engine.load_config import load_config
 
-    overrides = {"n_clusters": number(n_clusters), "seed": seed, "layer": "raw"}
-    led = _run_and_show(
+    is_first = _run_and_show(
         [demo_path()],
         out,
-        load_config(overrides=overrides),
-        restart=restart,
+        load_config(overrides={**given, "layer": "raw"}),
         quiet=quiet,
+        restart=restart,
         interruption=context.obj,
     )
-    if not led:
-        return
-    console.print(f"\nagreement with {LABELS}:")
-    console.print(info_table(_rounded(evaluate_run(out, LABELS))))
+    if is_first:
+        console.print(f"\nagreement with {LABELS}:")
+        _print_scores(evaluate_run(out, LABELS))
 
 
 @contextmanager
 def _client(scheduler: str | None) -> Iterator[Any]:
-    """Yield a client of the dask scheduler at an address; None without one."""
+    """Yield a client of the dask scheduler at an address; None without an address."""
     if scheduler is None:
         yield None
         return
     try:
         from distributed import Client
     except ImportError:
-        message = "--scheduler must have dask's distributed; it is not installed. Install scrcl[distributed]."
+        message = (
+            "--scheduler must have dask's distributed; it is not installed. "
+            "Install scrcl[distributed]."
+        )
         raise MissingDependencyError(message) from None
     try:
         client: Any = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, ValueError) as error:
-        message = f"--scheduler must be the address of a dask scheduler; got {scheduler} ({error})."
+        message = (
+            f"--scheduler must be the address of a dask scheduler; got {scheduler} ({error}). "
+            "Check that it is running."
+        )
         raise InputError(message) from None
     with client:
         yield client
 
 
 def _run_and_show(
-    inputs: list[Path], out: Path, config: Any, *, restart: bool, quiet: bool, **how: Any
+    inputs: list[Path], out: Path, config: RunConfig, *, quiet: bool, **how: Any
 ) -> bool:
-    """Run, and show what came out; False on a rank that only trained along."""
-    from scrcl._progress import Silent
-    from scrcl.cli.render import clusters_table, console, reporter_for, stages_table
+    """Run and print the result; False on a rank other than the first, which prints nothing."""
+    from scrcl.cli.render import clusters_table, console, reporting, stages_table
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
-    how |= {"restart": restart, "ranks": Ranks.from_environment()}
-    if not how["ranks"].is_first:
-        run_files(inputs, out, config, **how)
+    ranks = Ranks.from_environment()
+    if not ranks.is_first:
+        run_files(inputs, out, config, ranks=ranks, **how)
         return False
-    if quiet:
-        result = run_files(inputs, out, config, reporter=Silent(), **how)
-    else:
-        with reporter_for(console) as reporter:
-            result = run_files(inputs, out, config, reporter=reporter, **how)
+    with reporting(quiet) as reporter:
+        result = run_files(inputs, out, config, reporter=reporter, ranks=ranks, **how)
+    if not quiet:
         console.print()
         console.print(stages_table(result.stages))
     console.print()
     if result.result_path is None:
-        where = f"{out} is ready up to {result.stages[-1]['name']}; without --until it goes on."
+        last = result.stages[-1]["name"]
+        ending = f"{out} is ready up to {last}. The same command without --until continues."
     else:
         console.print(clusters_table(result.clusters))
-        where = f"\nresult  {result.result_path}\nreport  {result.report_path}"
-    console.print(where, soft_wrap=True, markup=False)
+        ending = f"\nresult  {result.result_path}\nreport  {result.report_path}"
+    console.print(ending, soft_wrap=True, markup=False)
     return True
 
 
-def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
-    return {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in scores.items()}
+def _known(scores: Scores) -> dict[str, Any]:
+    return {name: value for name, value in asdict(scores).items() if value is not None}
+
+
+def _print_scores(scores: Scores) -> None:
+    from scrcl.cli.render import console, record_table
+
+    shown = {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in _known(scores).items()}
+    console.print(record_table(shown))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,15 @@ class ClusterConfig(Settings):
         description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
         f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
     )
+
+    def check_with(self, run: Any) -> None:
+        """Refuse smoothing without coordinates."""
+        if self.refine_labels not in ("auto", 0) and not run.spatial:
+            message = (
+                f"cluster.refine_labels must go with spatial; got {self.refine_labels} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
 
     def n_groups(self, n_cells: int, n_clusters: int) -> int:
         """Micro-clusters of so many cells: a quarter of these at most; smaller ones say nothing of their spread."""

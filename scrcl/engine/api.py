@@ -1,13 +1,17 @@
-"""`fit` and `predict`: a run, and new cells beside one, from Python, on an AnnData or on files."""
+"""The commands as Python functions: `fit`, `predict`, `plan` and `evaluate`.
+
+`scrcl.convert`, `scrcl.describe` and `scrcl.simulate` are in modules of their names.
+"""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.load_config import load_config
-from scrcl.errors import InputError
+from scrcl.engine.paths import input_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +21,14 @@ if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
+    from scrcl.engine.paths import Inputs
+    from scrcl.engine.plan import Plan
 
-__all__ = ["fit", "predict"]
+__all__ = ["Scores", "evaluate", "fit", "plan", "predict"]
 
 
 def fit(
     data: AnnData | str | Path | Sequence[str | Path],
-    n_clusters: int | str | None = None,
     *,
     out: str | Path | None = None,
     config: RunConfig | None = None,
@@ -34,45 +39,48 @@ def fit(
     interruption: Interruption | None = None,
     **settings: Any,
 ) -> AnnData:
-    """Embed and cluster cells; returns an AnnData with the keys of a run.
+    """Embed and cluster cells; returns an AnnData with the results of a run.
 
     Parameters
     ----------
     data
-        An AnnData, in memory or backed: the keys are written into it, as ``scanpy.tl`` does, and it
-        is returned; its X is not touched. Or a path (or several, taken as samples): the result of the
-        run is returned, without X unless ``keep_x=True``; the files are not touched.
-    n_clusters
-        A number, or ``"auto"`` (the default).
+        An AnnData, in memory or backed: results are written into it, as ``scanpy.tl`` does, and it
+        is returned; its X does not change. Or a path, or several, which are samples: the result of the
+        run is returned, without X unless ``keep_x=True``; the files do not change.
     out
-        Folder that keeps the run (stages, report, ``run.json``) and from which it resumes; without
-        one a temporary folder is used and removed.
+        Folder that keeps the run (stages, report, ``run.json``). The same call resumes a run in it. By default a
+        temporary folder is used and removed.
     config
-        Settings to start from.
+        Settings to start from; ``settings`` win over them.
+    reporter
+        Receives the progress.
+    restart
+        Delete the run in ``out`` and start over.
     start
-        ``"cluster"`` or ``"report"``: make that stage of the run in ``out`` anew, and those after it, with other
-        settings of theirs, as ``n_clusters``; what was trained is kept.
+        ``"cluster"`` or ``"report"``: redo this stage of the run in ``out``, and later stages, with new settings such
+        as ``n_clusters``. Keeps the trained model.
     client
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     interruption
-        A `scrcl.Interruption`: its ``ask()``, from any thread, stops the run at the next step or
-        stage with `KeyboardInterrupt`; given the same ``out``, the same call goes on. Signals are
-        left alone, unless it is made by ``with scrcl.Interruption.on_signals()``.
+        A `scrcl.Interruption`. Its ``ask()``, from any thread, stops the run after the current step or
+        stage with `KeyboardInterrupt`; the same call with the same ``out`` resumes it. Signal handlers do
+        not change, except inside ``with scrcl.Interruption.on_signals()``.
     **settings
-        Fields of `RunConfig`, for example ``seed=1``, ``memory="8GB"``, ``train={"steps": 100}``.
+        Fields of `RunConfig`, for example ``n_clusters=8`` (a number or ``"auto"``), ``seed=1``, ``memory="8GB"``,
+        ``train={"steps": 100}``.
 
     Returns
     -------
     AnnData
-        With ``obs["scrcl"]`` (of ``cluster.also`` ``obs["scrcl_k8"]`` and so on; of refined domains
-        ``obs["scrcl_unrefined"]``), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``, ``obsm["X_pca"]``,
-        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``. Cells
-        without counts have no cluster, no neighbours, and NaN in ``obsm``.
+        With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``,
+        ``obsm["X_pca"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``; also
+        ``obs["scrcl_k8"]`` and so on for ``cluster.also``, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
+        Cells without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises
     ------
     ScrclError
-        Bad input or settings; the message says what and what to do.
+        Bad input or settings; the message names the fault and a remedy.
 
     Examples
     --------
@@ -81,10 +89,7 @@ def fit(
     >>> adata = adata[adata.obs["scrcl"].notna()].copy()  # doctest: +SKIP
     >>> sc.tl.umap(adata, neighbors_key="scrcl")  # doctest: +SKIP
     """
-    if n_clusters is not None:
-        settings["n_clusters"] = n_clusters
-    base = config.model_dump(exclude_unset=True) if config is not None else {}
-    resolved = load_config(overrides=_merged(base, settings))
+    resolved = _resolved(config, settings)
     how = {
         "reporter": reporter,
         "restart": restart,
@@ -113,7 +118,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
         return data
-    return _read(run_files(_paths(data), out, config, **how).result_path)
+    return _read(run_files(input_paths(data), out, config, **how).result_path)
 
 
 def predict(
@@ -125,35 +130,39 @@ def predict(
     restart: bool = False,
     **settings: Any,
 ) -> AnnData:
-    """Lay new cells beside a finished run: embedding, cluster and confidence of each.
+    """Predict embedding, cluster and confidence of new cells from a finished run.
 
     Parameters
     ----------
     run
-        Output folder of a finished run; it is read only.
+        Output folder of a finished run; it does not change.
     data
-        The new cells, as in `fit`: keys are written into an AnnData, and it is returned; of files, the
+        The new cells, as in `fit`: results are written into an AnnData, which is returned; for files, the
         result of the prediction is returned.
     out
-        Folder that keeps the prediction (result, report, ``run.json``), apart from ``run``; without one a
+        Folder that keeps the prediction (result, report, ``run.json``), outside ``run``. By default a
         temporary folder is used and removed.
+    reporter
+        Receives the progress.
+    restart
+        Delete the prediction in ``out`` and start over.
     **settings
-        ``memory``, ``device``, ``layer`` (that of the run where not given; ``"X"`` for X), ``join``,
+        ``memory``, ``device``, ``layer`` (by default that of the run; ``"X"`` for X), ``join``,
         ``format``, ``keep_x``.
 
     Returns
     -------
     AnnData
-        With ``obs["scrcl"]`` (the run's categories), ``obs["scrcl_confidence"]`` (0 to 1; see
-        `scrcl.engine.predict.assign`) and its two parts ``obs["scrcl_margin"]`` and
+        With ``obs["scrcl"]`` (the clusters of the run), ``obs["scrcl_confidence"]`` (0 to 1; see
+        `scrcl.engine.predict.assign`), its two parts ``obs["scrcl_margin"]`` and
         ``obs["scrcl_familiarity"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``uns["scrcl_colors"]`` and
         ``uns["scrcl"]``. Cells without counts in the run's genes have no cluster, and NaN.
 
     Raises
     ------
     ScrclError
-        The run is not finished, or of a kind that new cells cannot be laid beside; the cells have other
-        genes or values of another kind; there is too little memory.
+        The run is not finished, or does not allow predictions; the cells have other genes or another kind
+        of values; there is too little memory.
 
     Examples
     --------
@@ -181,7 +190,7 @@ def _predict_in(
 
     opened = run_for_prediction(run, settings)
     if not isinstance(data, anndata.AnnData):
-        return _read(predict_files(opened, _paths(data), out, **how).result_path)
+        return _read(predict_files(opened, input_paths(data), out, **how).result_path)
     from scrcl.engine.annotate import write_into
     from scrcl.io.open import from_anndata
 
@@ -192,16 +201,109 @@ def _predict_in(
     return data
 
 
-def _paths(data: Any) -> list[Path]:
-    try:
-        paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
-    except TypeError:
-        message = f"data must be an AnnData, a path or several paths; got {type(data).__name__}."
-        raise InputError(message) from None
-    if not paths:
-        message = "data must name at least one file; got none."
-        raise InputError(message)
-    return paths
+def plan(
+    inputs: Inputs,
+    *,
+    config: RunConfig | None = None,
+    until: str | None = None,
+    **settings: Any,
+) -> Plan:
+    """Estimate memory, disk, bytes read and time of a run, stage by stage.
+
+    Only the header of the input is read, and the annotations of cells that settings name.
+
+    Parameters
+    ----------
+    inputs
+        A path, or several, which are samples.
+    config
+        Settings to start from; ``settings`` win over them.
+    until
+        Last stage; by default all stages.
+    **settings
+        Fields of `RunConfig`, as for `fit`.
+
+    Returns
+    -------
+    Plan
+        A refusal is in ``refusal`` if the memory is too small.
+
+    Raises
+    ------
+    ScrclError
+        The run would be refused for another reason.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.plan("cells.h5ad", memory="2GB").least_bytes  # doctest: +SKIP
+    """
+    from scrcl.engine.plan import plan_run
+
+    return plan_run(input_paths(inputs), _resolved(config, settings), until=until)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement of the clusters of a run with labels.
+
+    Attributes
+    ----------
+    labels
+        Column of obs.
+    acc, nmi, ari, macro_f1
+        See `scrcl.engine.evaluate.score`.
+    n_cells, n_clusters, n_labels
+        Numbers of scored cells, their clusters and their labels.
+    coherence, label_coherence, coherence_by_chance, label_coherence_by_chance
+        Spatial runs only: share of neighbours in the tissue with the same cluster or label, and the
+        share expected by chance; None for other runs.
+    """
+
+    labels: str
+    acc: float
+    nmi: float
+    ari: float
+    macro_f1: float
+    n_cells: int
+    n_clusters: int
+    n_labels: int
+    coherence: float | None = None
+    coherence_by_chance: float | None = None
+    label_coherence: float | None = None
+    label_coherence_by_chance: float | None = None
+
+
+def evaluate(out: str | Path, labels: str) -> Scores:
+    """Score the clusters of a finished run or prediction against labels.
+
+    Parameters
+    ----------
+    out
+        Its output folder.
+    labels
+        Column of the input's obs.
+
+    Raises
+    ------
+    StoreError
+        ``out`` holds no finished run.
+    InputError
+        obs has no such column, or almost every cell has a label of its own.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
+    """
+    from scrcl.engine.evaluate import evaluate_run
+
+    return Scores(**evaluate_run(Path(out), labels))
+
+
+def _resolved(config: RunConfig | None, settings: dict[str, Any]) -> RunConfig:
+    base = config.model_dump(exclude_unset=True) if config is not None else {}
+    return load_config(overrides=_merged(base, settings))
 
 
 def _read(path: Path | None) -> AnnData:
@@ -212,7 +314,7 @@ def _read(path: Path | None) -> AnnData:
 
 
 def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Lay ``settings`` over ``base``, group by group."""
+    """Return ``base`` with ``settings`` over it, group by group."""
     merged = dict(base)
     for key, value in settings.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

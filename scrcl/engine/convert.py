@@ -1,14 +1,14 @@
-"""Any input as one store that streams fast: `scrcl.io.store`, with what surrounds a long write.
+"""Any input as one store that streams fast: a resumable write of `scrcl.io.store`.
 
-Work goes on in a hidden folder beside OUT, ``.<name>.converting``: the store so far, copies of
-inputs that are not in order, and a journal. The store takes the name OUT when it is whole. After
-a kill or a full disk, the same call goes on at the first shard that is missing.
+The unfinished store is written in a hidden folder, ``.<name>.converting`` (`scrcl.engine.convert_folder`), and renamed
+to OUT when it is complete. After a kill or a full disk, the same call continues at the first missing shard.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of_array, keep_apart
+from scrcl.engine.paths import input_paths
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.open import open_input
@@ -32,20 +33,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scrcl._progress import Reporter
+    from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
-__all__ = ["convert", "convert_matrix", "read_order"]
+__all__ = ["WrittenStore", "convert", "convert_matrix"]
 
 _VERSION = 1
-# Entries of a copy by rows: sorted records and the parts made of them (`scrcl.io.transpose`).
-_BY_GENES_BYTES = 20
+# Disk of a row-major copy, for each value: sorted records and the parts made from them (`scrcl.io.transpose`).
+_TRANSPOSE_BYTES = 20
 _BYTES_A_VALUE = 12
 
 
+@dataclass(frozen=True)
+class WrittenStore:
+    """A store that `convert` or `scrcl.simulate` wrote.
+
+    Attributes
+    ----------
+    stored_values
+        Number of stored values of X.
+    dtype, index_dtype
+        Types of the values and of their column numbers.
+    bytes_in, bytes_out
+        Sizes of the inputs and of the store.
+    seconds
+        Time of this call.
+    resumed
+        Whether this call continued an interrupted one.
+    """
+
+    path: Path
+    n_cells: int
+    n_genes: int
+    stored_values: int
+    dtype: str
+    index_dtype: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    resumed: bool
+
+
 def convert(
-    inputs: Sequence[Path],
-    out: Path,
+    inputs: Inputs,
+    out: str | Path,
     *,
     layer: str | None = None,
     join: str = "inner",
@@ -53,49 +85,53 @@ def convert(
     block_bytes: int = 32 << 20,
     n_workers: int = 2,
     reporter: Reporter | None = None,
-) -> dict[str, Any]:
-    """Write the inputs as one AnnData store in sharded Zarr v3, and return what it took.
+) -> WrittenStore:
+    """Write the inputs as one AnnData store in sharded Zarr v3.
 
-    Values keep to the last bit; see `scrcl.io.store.survey` for their dtype.
+    Values keep every bit; see `scrcl.io.store.survey` for their dtype.
 
     Parameters
     ----------
     inputs, layer
-        As for `scrcl.io.open.open_input`; several are joined.
+        A path or several, which are joined; and the layer to read instead of X.
     out
-        Folder to make.
+        Folder to create.
     join
-        Genes that several inputs keep: see `scrcl.io.join.join_samples`.
+        Genes of several inputs: ``"inner"`` keeps those in all of them, ``"outer"`` those in any.
     order
-        Order of the rows: an array of row numbers (some or all), an ``.npy`` or a text of them, or
-        a column of obs to sort by (rows that are equal stay in order; missing values come last).
+        Order of the rows: an array of row numbers (some or all), an ``.npy`` or text file of them, or
+        a column of obs to sort by (equal rows keep their order; missing values come last).
     block_bytes
-        Rows in memory as one block, roughly; peak memory is some ten such blocks.
+        Approximate size of a block of rows in memory; peak memory is about ten such blocks.
+    n_workers
+        Blocks that are read at the same time.
+    reporter
+        Receives the progress.
 
     Returns
     -------
-    dict
-        ``n_cells``, ``n_genes``, ``stored_values``, ``dtype``, ``index_dtype``, ``bytes_in``,
-        ``bytes_out``, ``seconds`` (of this call) and ``resumed``.
+    WrittenStore
+        Sizes of the store and the time taken.
 
     Raises
     ------
     InputError
-        An option or a value in the input breaks a rule.
+        A setting or a value in the input breaks a rule.
     StoreError
-        ``out`` is there, an input is damaged, or the disk is too small.
+        ``out`` exists, an input is damaged, or the disk is too small.
     ResumeError
         Another process writes the same ``out``.
     """
+    out, paths = Path(out), input_paths(inputs)
     matrix = open_input(
-        inputs, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
+        paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
     keep_apart(matrix.identity, out)
     return convert_matrix(
         matrix,
         out,
-        sources=[Path(path).name for path in inputs],
-        order=read_order(order, matrix),
+        sources=[path.name for path in paths],
+        order=_read_order(order, matrix),
         block_bytes=block_bytes,
         n_workers=n_workers,
         reporter=reporter,
@@ -112,15 +148,15 @@ def convert_matrix(
     block_rows: int | None = None,
     n_workers: int = 2,
     reporter: Reporter | None = None,
-) -> dict[str, Any]:
+) -> WrittenStore:
     """Write one matrix as `convert` does.
 
     Parameters
     ----------
     sources
-        What ``uns`` says of where the matrix is from.
+        Names of the inputs, kept in ``uns``.
     block_rows
-        Rows of a block; by default those that take ``block_bytes``.
+        Rows of a block; by default as many as take ``block_bytes``.
     """
     began = time.perf_counter()
     reporter = reporter or Silent()
@@ -143,22 +179,23 @@ def convert_matrix(
             )
             conversion.run()
             work.move()
-        return {
+        return WrittenStore(
+            path=out,
             **work.journal["record"],
-            "bytes_in": _bytes_of(matrix.identity),
-            "bytes_out": sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
-            "seconds": round(time.perf_counter() - began, 3),
-            "resumed": resumed,
-        }
+            bytes_in=_bytes_of(matrix.identity),
+            bytes_out=sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
+            seconds=round(time.perf_counter() - began, 3),
+            resumed=resumed,
+        )
 
 
-def read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntArray | None:
+def _read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntArray | None:
     """Return row numbers from an array, a file of them, or a column of obs to sort by.
 
     Raises
     ------
     InputError
-        It is neither, or the file holds something else.
+        The order is none of these, or the file holds something else.
     """
     if order is None or isinstance(order, np.ndarray):
         return order
@@ -168,20 +205,22 @@ def read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntAr
         return np.argsort(last, kind="stable")
     path = Path(order)
     if not path.is_file():
-        columns = ", ".join(map(str, matrix.obs.columns)) or "no columns"
-        msg = f"order must be a file of row numbers or a column of obs; got {order}. obs has {columns}."
-        raise InputError(msg)
+        columns = ", ".join(map(str, matrix.obs.columns)) or "none"
+        message = f"order must be a file of row numbers or a column of obs; got {order}. Columns of obs: {columns}."
+        raise InputError(message)
     try:
         if path.suffix == ".npy":
             return np.asarray(np.load(path))
         return np.array(path.read_text("utf-8").split()).astype(np.int64)
     except (OSError, EOFError, OverflowError, ValueError) as error:
-        msg = f"order must be a file of row numbers, one a line, or .npy; got {path}: {error}."
-        raise InputError(msg) from error
+        message = (
+            f"order must be a text file of row numbers, one a line, or .npy; got {path} ({error})."
+        )
+        raise InputError(message) from error
 
 
 def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
-    """Return all that decides the bytes of the store."""
+    """Return everything that the bytes of the store depend on."""
     return {
         "version": [_VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
         "input": matrix.identity,
@@ -190,7 +229,7 @@ def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
 
 
 class _Conversion:
-    """The steps from an opened matrix to a finished store; each is skipped where it is done."""
+    """The steps from an opened matrix to a finished store; finished steps are skipped."""
 
     def __init__(
         self,
@@ -246,14 +285,14 @@ class _Conversion:
         self.reporter.stage_finished(name, time.perf_counter() - began, resumed=False)
 
     def _survey(self) -> store.Survey:
-        """Return what the first read says, which is kept for a resumed conversion."""
+        """Return row lengths and dtype from a first read; both are kept for a resumed conversion."""
         file = self.work.path / "indptr.npy"
         if self.work.has_progress:
             return store.Survey(np.load(file), np.dtype(self.work.journal["dtype"]))
         matrix = self.matrix
         if matrix.layout == "csc" and "path" in matrix.identity:
-            n_bytes = (matrix.nnz or 0) * _BY_GENES_BYTES
-            require_room(self.work.out, n_bytes, "a copy by cells")
+            n_bytes = (matrix.nnz or 0) * _TRANSPOSE_BYTES
+            require_room(self.work.out, n_bytes, "a row-major copy")
         found = store.survey(
             exact_x(matrix, self.block_rows),
             by_genes=matrix.layout == "csc" and not np.can_cast(matrix.dtype, np.float32),
@@ -267,7 +306,7 @@ class _Conversion:
     def _in_order(self, rows: IntArray, found: store.Survey) -> CellMatrix:
         if "n_values" not in self.work.journal:
             n_bytes = found.n_values * (SCRATCH_INDEX_BYTES + found.dtype.itemsize)
-            require_room(self.work.out, 2 * n_bytes, "a copy in order")
+            require_room(self.work.out, 2 * n_bytes, "a sorted copy")
         with self._stage("order"):
             matrix = in_order(
                 self.matrix,
@@ -278,17 +317,17 @@ class _Conversion:
                 n_workers=self.n_workers,
                 on_rows=self.reporter.advance,
             )
-            matrix.rows(self.block_rows)  # the first look copies
+            matrix.rows(self.block_rows)  # copies the rows at the first call
             return matrix
 
     def _after_shard(self, n_values: int, n_total: int) -> None:
-        """Keep the progress; refuse to go on where the disk will not hold the rest."""
+        """Save the progress; stop if the disk has no room for the rest."""
         self.work.save(n_values=n_values)
         written = sum(p.stat().st_size for p in (self.store / "X").rglob("*") if p.is_file())
         require_room(self.work.out, written * (n_total - n_values) // n_values, "the store")
 
     def _provenance(self) -> dict[str, Any]:
-        """Return what ``uns`` says of where the store comes from."""
+        """Return the origin of the store, for ``uns``."""
         identity = self.matrix.identity
         return {
             "scrcl_store": {
@@ -311,7 +350,7 @@ def _record(matrix: CellMatrix, found: store.Survey) -> dict[str, Any]:
 
 
 def _block_rows(matrix: CellMatrix, block_bytes: int) -> int:
-    """Return rows of which a block takes about ``block_bytes`` while it is read and made CSR."""
+    """Return the number of rows that take about ``block_bytes`` while they are read and made CSR."""
     dense = matrix.n_vars * matrix.dtype.itemsize
     row = dense if matrix.nnz is None else matrix.nnz * _BYTES_A_VALUE // matrix.n_obs
     return max(block_bytes // max(row, 1), 1)

@@ -1,12 +1,11 @@
-"""The hidden folder in which a store grows.
+"""The hidden folder in which a store is written.
 
-``.<name>.converting`` lies beside OUT: the store so far, copies of inputs that are not in order, and
-a journal. The store takes the name OUT when it is whole, and then the folder goes.
+``.<name>.converting``, in the same folder as OUT, holds the unfinished store, copies of inputs that
+are not in order, and a journal. The finished store is renamed to OUT, and the folder is removed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
 from scrcl.engine.folder import fingerprint_of
-from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
+from scrcl.engine.lock import hold
+from scrcl.errors import InputError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,43 +29,54 @@ _LOCK = ".lock"
 
 
 class Work:
-    """The hidden folder beside ``out``, with its journal."""
+    """The hidden folder of ``out``, with its journal."""
 
     def __init__(self, out: Path) -> None:
         out = Path(os.path.abspath(out))  # noqa: PTH100 - a link as OUT stays the link
         if not out.name:
-            raise StoreError(f"OUT must be a folder to make; got {out}.")
+            message = f"OUT must be a folder to create; got {out}. Name another OUT."
+            raise StoreError(message)
         self.out = out
         self.path = out.with_name(f".{out.name}.converting")
         self.journal: dict[str, Any] = {}
 
     @property
     def is_moved(self) -> bool:
-        """Whether the finished store got its name, and only the rest of the work is left."""
+        """Whether the finished store has its name, so that only clean-up is left."""
         return self.out.exists() and "record" in self.journal
 
     @property
     def has_progress(self) -> bool:
-        """Whether a read of the whole input is done, so that there is something to go on with."""
+        """Whether the first read of the input is done, so that a conversion can resume."""
         return "dtype" in self.journal
 
     @contextmanager
     def claimed(self, settings: dict[str, Any], reporter: Reporter) -> Iterator[None]:
-        """Hold the folder; start over where it holds work on something else; remove it at the end."""
+        """Hold the folder and remove it at the end.
+
+        Work on another input, or with other settings, is started over. After an error the folder stays if the
+        conversion can resume.
+
+        Raises
+        ------
+        StoreError
+            OUT exists, or the folder cannot be written.
+        ResumeError
+            Another process holds the folder.
+        """
         if self.out.exists() and not self.path.exists():
-            raise self._there()
+            raise self._exists_already()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("w")
+            lock = hold(self.path / _LOCK, self.out)
+        except ScrclError:
+            raise
         except OSError as error:
-            msg = f"OUT must be a folder that can be written; got {self.out} ({error.strerror})."
-            raise StoreError(msg) from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                msg = f"OUT must have one writer at a time; another process writes {self.out}."
-                raise ResumeError(msg) from None
+            message = (
+                f"OUT must be a folder that can be written; got {self.out} ({error.strerror})."
+            )
+            raise StoreError(message) from None
+        try:
             self._adopt(settings, reporter)
             try:
                 yield
@@ -74,6 +85,8 @@ class Work:
                     remove(self.path)
                 raise
             remove(self.path)
+        finally:
+            lock.release()
 
     def _adopt(self, settings: dict[str, Any], reporter: Reporter) -> None:
         fingerprint = fingerprint_of(settings)
@@ -83,17 +96,18 @@ class Work:
             self.journal = {}
         is_same = self.journal.get("fingerprint") == fingerprint
         if self.out.exists() and not (is_same and self.is_moved):
-            raise self._there()
+            raise self._exists_already()
         if not is_same:
             if self.journal:
-                reporter.note(f"{self.path} held a conversion of something else: starting over.")
+                reporter.note(f"{self.path} holds another conversion. Starting over.")
             for file in self.path.iterdir():
                 if file.name != _LOCK:
                     remove(file)
             self.journal = {"fingerprint": fingerprint}
 
-    def _there(self) -> StoreError:
-        return StoreError(f"OUT must not exist; got {self.out}. Delete it or name another OUT.")
+    def _exists_already(self) -> StoreError:
+        message = f"OUT must not exist; got {self.out}. Delete it or name another OUT."
+        return StoreError(message)
 
     def save(self, **more: Any) -> None:
         """Add to the journal, on disk."""

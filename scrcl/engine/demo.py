@@ -1,6 +1,6 @@
-"""The data that the demonstration runs on: 700 PBMC inside scanpy's own wheel.
+"""The data of the demo: 700 PBMC in scanpy's own wheel.
 
-Its X is scaled and its ``raw`` holds log values: the demonstration reads ``raw``.
+X holds scaled values and ``raw`` log values, so the demo reads ``raw``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ LABELS = "bulk_labels"
 
 
 def demo_path() -> Path:
-    """Path of ``pbmc68k_reduced`` (``scanpy.datasets``), found without importing scanpy."""
+    """Path of ``pbmc68k_reduced`` (``scanpy.datasets``); scanpy is not imported, which takes seconds."""
     spec = find_spec("scanpy")
     if spec is not None and spec.origin is not None:
         path = Path(spec.origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
         if path.exists():
             return path
-    message = "the demo must find scanpy's pbmc68k_reduced; got none. Reinstall scanpy."
+    message = "the demo must find pbmc68k_reduced of scanpy; it is missing. Reinstall scanpy."
     raise StoreError(message)

@@ -2,99 +2,163 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl._sizes import format_bytes
+from scrcl.engine.paths import input_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
+    from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["describe_input", "for_people", "joined"]
+__all__ = ["Description", "describe", "for_people", "joined"]
 
 _SAMPLE_ROWS = 1_000
-_BYTES = ("values_bytes", "dense_bytes", "feature_store_bytes")
+_SELECTED_GENES = 2_000
+_BYTES_A_VALUE = 8
+_FLOAT32_BYTES = 4
 
 
-def describe_input(inputs: Sequence[Path], *, layer: str | None = None) -> dict[str, Any]:
-    """Return shape, density, dtype, kind of values, chunks and estimated sizes, as JSON values.
+@dataclass(frozen=True)
+class Description:
+    """What an input holds.
 
-    ``values`` is ``counts``, ``not counts ...``, or unknown where the matrix lies by genes (CSC,
-    mtx) and single rows cannot be looked at.
+    Attributes
+    ----------
+    input
+        Its name.
+    layout
+        ``csr`` (by cells), ``csc`` (by genes) or ``dense``.
+    dtype
+        Type of the stored values.
+    stored_values, density
+        Number of stored values, and their share of all cells times genes.
+    chunk_rows
+        Rows of a chunk on disk; None if unknown.
+    values_bytes, dense_bytes, feature_store_bytes
+        Estimated sizes: values with their indices, a dense float32 matrix, and the file of 2,000 selected genes.
+    obs, obsm
+        Names of the annotations of cells.
+    values
+        ``counts``, ``not counts ...``, ``all zero``, or unknown if single rows cannot be read (CSC, mtx).
+    largest_value
+        In the first 1,000 rows; None if unknown.
+    """
+
+    input: str
+    n_cells: int
+    n_genes: int
+    layout: str
+    dtype: str
+    stored_values: int
+    density: float
+    chunk_rows: int | None
+    values_bytes: int
+    dense_bytes: int
+    feature_store_bytes: int
+    obs: tuple[str, ...]
+    obsm: tuple[str, ...]
+    values: str
+    largest_value: float | None
+
+
+def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
+    """Return shape, density, kind of values and estimated sizes of an input.
+
+    Parameters
+    ----------
+    inputs
+        A path, or several, which are joined on the genes that all have.
+    layer
+        Layer to read instead of X; ``"raw"`` for raw.X.
+
+    Raises
+    ------
+    InputError
+        The layer does not exist, or the inputs cannot be joined.
+    StoreError
+        A file is missing or damaged, or its format is unknown.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.describe("cells.h5ad").values  # doctest: +SKIP
+    'counts'
     """
     from scrcl.io.open import open_input
 
-    matrix = open_input(inputs, layer=layer)
-    n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
-    described: dict[str, Any] = {
-        "input": matrix.label,
-        "n_cells": matrix.n_obs,
-        "n_genes": matrix.n_vars,
-        "layout": matrix.layout,
-        "dtype": str(matrix.dtype),
-        "stored_values": n_values,
-        "density": n_values / max(matrix.n_obs * matrix.n_vars, 1),
-        "chunk_rows": matrix.chunk_rows,
-        "values_bytes": n_values * 8,
-        "dense_bytes": matrix.n_obs * matrix.n_vars * 4,
-        "feature_store_bytes": int(n_values * min(2_000 / max(matrix.n_vars, 1), 1.0) * 8),
-        "obs": list(map(str, matrix.obs.columns)),
-        "obsm": sorted(matrix.obsm),
-    }
-    return described | _look(matrix)
+    matrix = open_input(input_paths(inputs), layer=layer)
+    n_entries = matrix.n_obs * matrix.n_vars
+    n_values = matrix.nnz if matrix.nnz is not None else n_entries
+    share_selected = min(_SELECTED_GENES / max(matrix.n_vars, 1), 1.0)
+    values, largest = _look(matrix)
+    return Description(
+        input=matrix.label,
+        n_cells=matrix.n_obs,
+        n_genes=matrix.n_vars,
+        layout=matrix.layout,
+        dtype=str(matrix.dtype),
+        stored_values=n_values,
+        density=n_values / max(n_entries, 1),
+        chunk_rows=matrix.chunk_rows,
+        values_bytes=n_values * _BYTES_A_VALUE,
+        dense_bytes=n_entries * _FLOAT32_BYTES,
+        feature_store_bytes=int(n_values * share_selected * _BYTES_A_VALUE),
+        obs=tuple(map(str, matrix.obs.columns)),
+        obsm=tuple(sorted(matrix.obsm)),
+        values=values,
+        largest_value=largest,
+    )
 
 
 def joined(matrix: CellMatrix) -> str | None:
-    """Say on how many genes samples were joined; None where there is one input."""
+    """Return a note on the genes of joined samples; None if there is one input."""
     samples = matrix.identity.get("samples")
     if samples is None:
         return None
     sizes = [int(sample["shape"][1]) for sample in samples]
-    how = (
-        "all genes of any" if matrix.identity.get("join") == "outer" else "the genes that all have"
-    )
+    kept = "all genes" if matrix.identity.get("join") == "outer" else "the genes in all samples"
     span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-    return f"{len(samples)} samples of {span} genes are joined on {how}: {matrix.n_vars:,}."
+    return f"Joining {len(samples)} samples of {span} genes on {kept}: {matrix.n_vars:,}."
 
 
-def for_people(described: Mapping[str, Any]) -> dict[str, str]:
-    """Return the same with units, as text."""
-    shown = {}
-    for name, value in described.items():
-        if name in _BYTES:
-            shown[name.removesuffix("_bytes").replace("_", " ")] = format_bytes(value)
-        elif name.startswith("bytes_"):
-            shown[name.replace("_", " ")] = format_bytes(value)
-        elif name == "density":
-            shown[name] = f"{value:.2%}"
-        elif isinstance(value, list):
-            shown[name] = ", ".join(value) or "none"
-        elif isinstance(value, bool):
-            shown[name.replace("_", " ")] = "yes" if value else "no"
-        elif isinstance(value, int):
-            shown[name.replace("_", " ")] = f"{value:,}"
-        else:
-            shown[name.replace("_", " ")] = "unknown" if value is None else str(value)
-    return shown
+def for_people(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return names and values of a record as text with units."""
+    return dict(_shown(name, value) for name, value in record.items())
 
 
-def _look(matrix: CellMatrix) -> dict[str, Any]:
+def _shown(name: str, value: Any) -> tuple[str, str]:
+    words = name.replace("_", " ")
+    if name.endswith("_bytes") or name.startswith("bytes_"):
+        return words.removesuffix(" bytes"), format_bytes(value)
+    if name == "density":
+        return words, f"{value:.2%}"
+    if isinstance(value, (list, tuple)):
+        return words, ", ".join(value) or "none"
+    if isinstance(value, bool):
+        return words, "yes" if value else "no"
+    if isinstance(value, int):
+        return words, f"{value:,}"
+    return words, "unknown" if value is None else str(value)
+
+
+def _look(matrix: CellMatrix) -> tuple[str, float | None]:
+    """Return the kind of the values and the largest one, from the first rows."""
     if matrix.layout == "csc":
-        return {"values": "unknown (lies by genes)", "largest_value": None}
+        return "unknown (column-major)", None
     from scrcl.io.stream import iter_rows
 
     _, block = next(iter_rows(matrix.x(min(_SAMPLE_ROWS, matrix.n_obs)), n_ahead=0))
     data = block.data
     if not data.size:
-        return {"values": "all zero", "largest_value": 0.0}
+        return "all zero", 0.0
     if not np.isfinite(data).all():
-        return {"values": "NaN or infinity among them", "largest_value": None}
+        return "some are NaN or infinite", None
     whole = bool(np.all(data >= 0) and np.all(data == np.floor(data)))
-    return {
-        "values": "counts" if whole else "not counts (log, scaled or corrected values)",
-        "largest_value": float(data.max()),
-    }
+    kind = "counts" if whole else "not counts (log, scaled or corrected values)"
+    return kind, float(data.max())

@@ -1,4 +1,4 @@
-"""Which device to compute on, and which libraries are at work."""
+"""The device to compute on, and the versions of the libraries."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LIBRARIES = (
 def resolve_device(name: str, local_rank: int | None = None) -> str:
     """Return ``cpu`` or ``cuda[:N]`` for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Where several processes share a machine, ``auto`` and ``cuda`` are the GPU of ``local_rank``.
+    If several processes share a machine, ``auto`` and ``cuda`` mean the GPU of ``local_rank``.
 
     Raises
     ------
     InputError
-        A CUDA device is asked for that torch does not see.
+        torch does not see the requested CUDA device.
     """
     if name == "cpu":
         return "cpu"
@@ -44,7 +44,7 @@ def resolve_device(name: str, local_rank: int | None = None) -> str:
     if int(name.partition(":")[2] or 0) >= n_devices:
         message = (
             f"device must be one that torch sees ({n_devices} CUDA devices); got {name}. "
-            "Use auto or cpu, or fewer processes."
+            "Use auto or cpu, or start fewer processes."
         )
         raise InputError(message)
     return name
@@ -52,16 +52,16 @@ def resolve_device(name: str, local_rank: int | None = None) -> str:
 
 @contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Ask torch for the same bits each time inside the block; the CPU gives them anyway.
+    """Make torch deterministic on a GPU inside the block; on the CPU it always is.
 
-    Operations that have no such form on a GPU warn and go on.
+    Operations without a deterministic form on a GPU give a warning and run.
     """
     if not device.startswith("cuda"):
         yield
         return
     import torch
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     was_on = torch.are_deterministic_algorithms_enabled()
     warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -72,7 +72,7 @@ def deterministic(device: str) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of scrcl, Python and the libraries that a result depends on; absent ones are left out."""
+    """Versions of scrcl, Python and the libraries that affect results; missing ones are left out."""
     found = {"scrcl": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:

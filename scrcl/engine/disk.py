@@ -1,4 +1,4 @@
-"""A disk that is too small, said in one line: before a long write where its size is known, or after."""
+"""One-line errors for a disk that is too small: before a long write of known size, or when the disk is full."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from scrcl._sizes import format_bytes
 from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
@@ -19,20 +20,33 @@ _FREE_BYTES = 1 << 20
 
 
 def require_room(path: Path, n_bytes: float, what: str) -> None:
-    """Raise StoreError where the disk of ``path`` has less than ``n_bytes`` for ``what``."""
+    """Check that the disk of ``path`` has ``n_bytes`` for ``what``.
+
+    Raises
+    ------
+    StoreError
+        It has less.
+    """
     free = _free_bytes(path)
     if n_bytes > free:
         message = (
-            f"the disk of {path} must have room for {what}, about {n_bytes / 1e9:,.3g} GB; "
-            f"{free / 1e9:,.3g} GB are free. Make room and run the same command again: it goes on "
-            "from here."
+            f"the disk of {path} must have room for {what}, about {format_bytes(n_bytes)}; "
+            f"{format_bytes(free)} are free. Free some space and repeat the same command to resume."
         )
         raise StoreError(message)
 
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Raise StoreError where the disk of ``path`` became full; NumPy and HDF5 give no number for it."""
+    """Turn the error of a full disk of ``path`` into a StoreError.
+
+    NumPy and HDF5 raise errors without ``errno``, so the free space decides then.
+
+    Raises
+    ------
+    StoreError
+        The disk became full inside the block.
+    """
     try:
         yield
     except ScrclError:
@@ -41,13 +55,13 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         number = getattr(error, "errno", None)
         if number == errno.ENOSPC or (number is None and _free_bytes(path) < _FREE_BYTES):
             message = (
-                f"the disk of {path} must have room; it is full. Make room and run the same command "
-                "again: what is finished is kept."
+                f"the disk of {path} must have room; it is full. Free some space and repeat the same command "
+                "to resume; finished work is kept."
             )
             raise StoreError(message) from error
         raise
 
 
 def _free_bytes(path: Path) -> int:
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    return shutil.disk_usage(there).free
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free

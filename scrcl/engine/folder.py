@@ -7,10 +7,8 @@ is refused. A lock keeps two processes apart and dies with its process.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from scrcl import __version__
 from scrcl._atomic import remove, write_json
 from scrcl.engine.disk import naming_full_disk
+from scrcl.engine.lock import hold
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
@@ -174,14 +173,13 @@ class RunFolder:
                 read_manifest(path)
             made = next((p for p in reversed([path, *path.parents]) if not p.exists()), None)
             path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = hold(path / _LOCK, path)
         except ScrclError:
             raise
         except OSError as error:
             message = f"OUT must be a folder that can be written; got {path} ({error.strerror})."
             raise StoreError(message) from None
         try:
-            _lock(lock, path)
             if again is None:
                 folder = cls(path, _adopt(path, fingerprint, settings, restart, advice))
             else:
@@ -194,7 +192,7 @@ class RunFolder:
                         folder.discard(made)
                     raise
         finally:
-            os.close(lock)
+            lock.release()
 
     @property
     def checkpoints(self) -> Path:
@@ -268,17 +266,6 @@ def _refuse_foreign(path: Path) -> None:
             "Name another OUT."
         )
         raise ResumeError(message)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        message = (
-            f"OUT must belong to one process at a time; another one is running in {path}. "
-            "Wait for it, or name another OUT."
-        )
-        raise ResumeError(message) from None
 
 
 def _adopt(

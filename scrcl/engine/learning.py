@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.device import resolve_device
-from scrcl.train.method import Setup, Work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from scrcl._contract import Opener, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.train.method import Estimates, Learner, Method
+    from scrcl.train.method import Estimates, Learner, Method, Setup, Work
     from scrcl.train.ranks import Ranks
     from scrcl.typing import OnRows
 
@@ -55,11 +54,15 @@ def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
 
 def setup_of(config: RunConfig, *, device: str, ranks: Ranks) -> Setup[Any]:
     """Return what the method is started with."""
+    from scrcl.train.method import Setup
+
     return Setup(config.method_settings, config.train, config.seed, device, ranks)
 
 
 def untrained(inputs: Any, config: RunConfig) -> Learner:
     """Return the learner before training, on the CPU: what weights are loaded into."""
+    from scrcl.train.method import Setup
+
     setup = Setup(config.method_settings, config.train, config.seed)
     learner: Learner = method_of(config).start(inputs, setup)
     return learner
@@ -67,5 +70,7 @@ def untrained(inputs: Any, config: RunConfig) -> Learner:
 
 def work_of(context: Context, on_rows: OnRows | None = None) -> Work:
     """Return how to go through all cells within the budget."""
+    from scrcl.train.method import Work
+
     device = resolve_device(context.config.device, context.ranks.local)
     return Work(context.budget.dense_block_rows, context.budget.n_workers, device, on_rows)

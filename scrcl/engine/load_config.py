@@ -1,30 +1,32 @@
-"""From a file, keywords and ``--set`` to the settings of a run; what is wrong with them is said in one line."""
+"""The settings of a run from a file, keywords and ``--set``; a fault is reported in one line."""
 
 from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from scrcl._settings import Settings, settings_of
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
-from scrcl.train.methods import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["first_fault", "load_config"]
+__all__ = ["first_fault", "load_config", "validated"]
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 _KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
-"""Rules that pydantic tells in Python's words."""
+"""Rules that pydantic words for Python."""
 
 
 def load_config(
-    path: Path | None = None,
+    path: str | Path | None = None,
     *,
     settings: Iterable[str] = (),
     overrides: Mapping[str, Any] | None = None,
@@ -38,21 +40,33 @@ def load_config(
     settings
         Assignments such as ``"train.lr=1e-3"``; values are read as TOML, or else as text.
     overrides
-        Top-level fields, or whole groups of settings, that win over the file.
+        Values by dotted name (``graph.recall``), or whole groups of settings, that win over the file.
 
     Raises
     ------
     InputError
-        An unknown key, or a value that breaks a rule: the key, the value and the rule are named.
+        An unknown key, or a value that breaks a rule; the message names key, value and rule.
     """
-    tree = _read_toml(path) if path is not None else {}
-    tree.update(overrides or {})
+    tree = _read_toml(Path(path)) if path is not None else {}
+    for key, value in (overrides or {}).items():
+        _put(tree, key, value)
     for assignment in settings:
-        _assign(tree, assignment)
+        _put(tree, *_parse(assignment))
+    return validated(RunConfig, tree)
+
+
+def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Return the settings with these values.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or a value that breaks a rule; the message names key, value and rule.
+    """
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(first_fault(error)) from None
+        raise InputError(first_fault(error, _known_names(model, values))) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -66,63 +80,66 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(message) from None
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    *groups, name = key.strip().split(".")
-    if not equals or not all([*groups, name]):
+def _parse(assignment: str) -> tuple[str, Any]:
+    """Return the dotted name and the value of ``KEY=VALUE``."""
+    key, equals, text = (part.strip() for part in assignment.partition("="))
+    if not equals or not all(key.split(".")):
         message = f"--set must be KEY=VALUE, as in train.lr=1e-3; got {assignment!r}."
         raise InputError(message)
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except ValueError:  # not TOML, or a number of thousands of digits
+        return key, text
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted name; groups on the way are copied, not changed."""
+    *groups, name = key.split(".")
     for group in groups:
         inner = tree.get(group, {})
         if isinstance(inner, BaseModel):
             inner = inner.model_dump()
         if not isinstance(inner, dict):
-            message = f"--set {key.strip()} must name a setting; {group} is a value, not a group."
+            message = f"{key} must name a setting; {group} is a value, not a group."
             raise InputError(message)
         tree[group] = inner = dict(inner)
         tree = inner
-    try:
-        tree[name] = tomllib.loads(f"value = {text.strip()}")["value"]
-    except ValueError:  # no TOML, or a number of thousands of digits
-        tree[name] = text.strip()
+    tree[name] = value
 
 
-def first_fault(error: ValidationError) -> str:
-    """Say what is wrong with the first faulty setting."""
+def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
+    """Return the message of the first faulty setting.
+
+    Parameters
+    ----------
+    known
+        Dotted names of all settings, to suggest one for an unknown name.
+    """
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    name = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     rule = _KINDS.get(first["type"], rule)
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":
-        return f"{where} must be a known setting; got {first['input']!r}. {_suggest(first['loc'])}"
-    return f"{where} must be {rule}; got {first['input']!r}."
+        return f"{name} must be a known setting; got {first['input']!r}.{_suggestion(name, known)}"
+    return f"{name} must be {rule}; got {first['input']!r}."
 
 
-def _suggest(location: tuple[int | str, ...]) -> str:
-    """Name the setting that was probably meant, or all of its group."""
-    *groups, name = map(str, location)
-    fields = _fields_of(groups[0]) if groups else [*RunConfig.model_fields, *METHODS]
-    # A setting of this name in another group is more likely meant than a similar name in this one.
-    elsewhere = [group for group in _groups() if groups and name in _fields_of(group)]
-    if len(elsewhere) == 1:
-        return f"Did you mean {elsewhere[0]}.{name}?"
-    near = get_close_matches(name, fields, n=1)
-    if near:
-        return f"Did you mean {'.'.join([*groups, near[0]])}?"
-    return f"There are: {', '.join(fields)}."
+def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of all settings, those of the chosen method too."""
+    chosen = {name: values[name] for name in ("method",) if name in values}
+    return [each.name for each in settings_of(model(**chosen))]
 
 
-def _groups() -> list[str]:
-    """Return the names of all groups of settings."""
-    return [name for name in [*RunConfig.model_fields, *METHODS] if _fields_of(name)]
-
-
-def _fields_of(group: str) -> list[str]:
-    """Return the settings of a group; none if it is a single setting."""
-    if group in METHODS:
-        return [*METHODS[group].settings.model_fields]
-    inner: Any = RunConfig.model_fields[group].annotation
-    is_group = isinstance(inner, type) and issubclass(inner, BaseModel)
-    return [*inner.model_fields] if is_group else []
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    """Return the setting that was probably meant, or all settings of the group."""
+    group, _, last = name.rpartition(".")
+    # The same name in another group is more likely meant than a similar one in this group.
+    elsewhere = [each for each in known if group and each.endswith(f".{last}")]
+    start = f"{group}." if group else ""
+    names = [each.removeprefix(start).split(".")[0] for each in known if each.startswith(start)]
+    near = [f"{start}{each}" for each in get_close_matches(last, names, n=1)]
+    if len(elsewhere) == 1 or near:
+        return f" Did you mean {(elsewhere if len(elsewhere) == 1 else near)[0]}?"
+    return f" Known settings: {', '.join(dict.fromkeys(names))}." if names else ""

@@ -2,72 +2,133 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from scrcl._settings import Settings, option
+from scrcl.engine.load_config import validated
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scrcl._progress import Reporter
+    from scrcl.engine.convert import WrittenStore
     from scrcl.io.matrix import CellMatrix
     from scrcl.simulation import SimulatedAtlas
 
-__all__ = ["simulate"]
+__all__ = ["SimulateConfig", "simulate"]
 
 _BLOCK_ROWS = 4_096
 _MAX_TEMPLATE_VALUES = 200_000_000
 
 
-def simulate(
-    out: Path,
-    *,
-    n_cells: int,
-    n_genes: int = 20_000,
-    n_types: int = 40,
-    n_samples: int = 8,
-    seed: int = 0,
-    spatial: bool = False,
-    source: Path | None = None,
-    labels: str = "cell_type",
-    layer: str | None = None,
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
-    """Write a labelled atlas into the new store ``out``; returns what `scrcl.engine.convert` says.
+class SimulateConfig(Settings):
+    """Settings of a simulated atlas."""
+
+    n_cells: int = option(
+        10_000, "--n-cells", "--cells", panel="Atlas", ge=1, description="Number of cells."
+    )
+    n_genes: int = option(
+        20_000,
+        "--n-genes",
+        "--genes",
+        panel="Atlas",
+        ge=1,
+        description="Number of genes, without --from.",
+    )
+    n_types: int = option(
+        40,
+        "--n-types",
+        "--types",
+        panel="Atlas",
+        ge=1,
+        description="Number of cell types, without --from.",
+    )
+    n_samples: int = option(
+        8,
+        "--n-samples",
+        "--samples",
+        panel="Atlas",
+        ge=1,
+        description="Number of samples; each one shifts its cells in its own way.",
+    )
+    seed: int = option(
+        0, "--seed", panel="Atlas", ge=0, lt=2**63, description="Seed of all random numbers."
+    )
+    spatial: bool = option(
+        False,
+        "--spatial",
+        panel="Atlas",
+        description='Place the cells of each sample in tissue domains: obsm["spatial"].',
+    )
+    source: Path | None = option(
+        None,
+        "--from",
+        panel="Template",
+        description="Labelled cells; their types are the types of the atlas.",
+    )
+    labels: str = option(
+        "cell_type", "--labels", panel="Template", description="Column of obs with these labels."
+    )
+    layer: str | None = option(
+        None, "--layer", panel="Template", description="Layer with counts to read instead of X."
+    )
+
+
+def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: Any) -> WrittenStore:
+    """Write a labelled atlas of any size into the new store ``out``.
 
     Parameters
     ----------
-    n_genes, n_types
-        Of an atlas of invented types; a ``source`` brings its own.
-    source, labels, layer
-        Cells whose types are the templates, the column of obs that names these, and their layer of
-        counts.
-    spatial
-        Lay the cells out in tissue domains, one slice a sample: ``obsm["spatial"]``.
+    out
+        Folder to create, for example ``atlas.zarr``.
+    reporter
+        Receives the progress.
+    **settings
+        Fields of `SimulateConfig`: ``n_cells`` (10,000), ``n_genes``, ``n_types``, ``n_samples``, ``seed``,
+        ``spatial``; and for types of real cells ``source`` (a path), ``labels`` (a column of its obs),
+        ``layer`` (of counts).
+
+    Returns
+    -------
+    WrittenStore
+        Sizes of the store and the time taken.
 
     Raises
     ------
     InputError
-        A number is out of its range, or the source has no such labels or no counts.
+        A number is out of its range, or the source lacks such labels or counts.
     StoreError
-        ``out`` is there already, or the disk is too small.
+        ``out`` exists, or the disk is too small.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.simulate("atlas.zarr", n_cells=1_000_000, n_types=60)  # doctest: +SKIP
     """
     from scrcl.engine.convert import convert_matrix
-    from scrcl.simulation import tree_atlas
 
-    atlas = (
-        tree_atlas(n_cells, n_genes, n_types, n_samples, seed=seed, spatial=spatial)
-        if source is None
-        else _from_templates(source, labels, layer, n_cells, n_samples, seed, spatial)
-    )
+    config = validated(SimulateConfig, settings)
     return convert_matrix(
-        _matrix(atlas),
-        out,
-        sources=[_source_name(source)],
+        _matrix(_atlas(config)),
+        Path(out),
+        sources=[_source_name(config.source)],
         block_rows=_BLOCK_ROWS,
         reporter=reporter,
+    )
+
+
+def _atlas(config: SimulateConfig) -> SimulatedAtlas:
+    from scrcl.simulation import tree_atlas
+
+    if config.source is not None:
+        return _from_templates(config.source, config)
+    return tree_atlas(
+        config.n_cells,
+        config.n_genes,
+        config.n_types,
+        config.n_samples,
+        seed=config.seed,
+        spatial=config.spatial,
     )
 
 
@@ -76,6 +137,8 @@ def _source_name(source: Path | None) -> str:
 
 
 def _matrix(atlas: SimulatedAtlas) -> CellMatrix:
+    import numpy as np
+
     from scrcl.io.matrix import CellMatrix, rows_from_reader
 
     shape = (atlas.n_obs, atlas.n_vars)
@@ -95,38 +158,32 @@ def _matrix(atlas: SimulatedAtlas) -> CellMatrix:
     )
 
 
-def _from_templates(
-    source: Path,
-    labels: str,
-    layer: str | None,
-    n_cells: int,
-    n_samples: int,
-    seed: int,
-    spatial: bool,
-) -> SimulatedAtlas:
+def _from_templates(source: Path, config: SimulateConfig) -> SimulatedAtlas:
     from scrcl.io.open import open_input
     from scrcl.io.stream import iter_rows
     from scrcl.simulation import template_atlas
 
-    matrix = open_input([source], layer=layer)
+    matrix = open_input([source], layer=config.layer)
     n_values = matrix.nnz or matrix.n_obs * matrix.n_vars
     if matrix.layout == "csc" or n_values > _MAX_TEMPLATE_VALUES:
         message = (
-            f"--from must be a set that fits in memory and lies by cells; got {source.name} with "
-            f"{n_values:,} values ({matrix.layout}). Convert it, or take some of its cells."
+            f"--from must be row-major and fit in memory, at most {_MAX_TEMPLATE_VALUES:,} values; got {source.name} "
+            f"with {n_values:,} values ({matrix.layout}). Convert it, or use fewer cells."
         )
         raise InputError(message)
-    if labels not in matrix.obs:
+    if config.labels not in matrix.obs:
         columns = ", ".join(map(str, matrix.obs.columns)) or "none"
-        message = f"labels must be a column of obs; got {labels!r}. There are: {columns}."
+        message = (
+            f"labels must be a column of obs; got {config.labels!r}. Columns of obs: {columns}."
+        )
         raise InputError(message)
     ((_, counts),) = iter_rows(matrix.x(matrix.n_obs))
     return template_atlas(
         counts,
-        matrix.obs[labels],
+        matrix.obs[config.labels],
         matrix.var.index,
-        n_cells,
-        n_samples,
-        seed=seed,
-        spatial=spatial,
+        config.n_cells,
+        config.n_samples,
+        seed=config.seed,
+        spatial=config.spatial,
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scrcl._contract import Artifact, Estimate, Shape
+    from scrcl._settings import Settings
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -101,6 +102,8 @@ class Stage(ABC, Generic[RecordT]):
         Name of the stage and of its folder.
     record
         Type of its record.
+    settings
+        Its group of settings, which `RunConfig` has under the stage's name; None: it has none.
     takes, gives
         Artifacts that it reads and writes. A reader gets the one of the last finished stage that gives it.
     redo_settings
@@ -116,6 +119,7 @@ class Stage(ABC, Generic[RecordT]):
 
     name: ClassVar[str]
     record: type[RecordT]
+    settings: ClassVar[type[Settings] | None] = None
     takes: ClassVar[tuple[Artifact[Any], ...]] = ()
     gives: ClassVar[tuple[Artifact[Any], ...]] = ()
     redo_settings: ClassVar[tuple[str, ...]] = ()

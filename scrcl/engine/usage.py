@@ -1,4 +1,4 @@
-"""What a piece of work took: seconds, peak resident memory, bytes read."""
+"""Time, peak memory and bytes read of a block of code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds of wall clock, peak resident bytes (children counted), bytes read by system calls."""
+    """Wall clock seconds, peak resident bytes (child processes included), bytes read by system calls."""
 
     seconds: float
     peak_rss_bytes: int
@@ -28,10 +28,10 @@ class Usage:
 
 
 class UsageMeter:
-    """Context manager that measures its block; `usage` may be asked for inside and after it.
+    """Context manager that measures its block; read `usage` inside it or after it.
 
-    The kernel's high-water mark (``VmHWM``, reset at the start where the kernel lets us) catches
-    peaks of any length in this process; a thread adds children every 50 ms. Pages of memory-mapped
+    The kernel's high-water mark (``VmHWM``, reset at the start if the kernel allows it) catches short
+    peaks of this process. A thread measures child processes too, every 50 ms. Pages of memory-mapped
     files count as resident while they are in memory; reads through such maps are not in
     ``bytes_read``.
     """
@@ -59,7 +59,7 @@ class UsageMeter:
 
     @property
     def usage(self) -> Usage:
-        """What the block took, so far or in all."""
+        """Usage of the block, until now or in total."""
         return self._end or self._now()
 
     def _now(self) -> Usage:
@@ -74,7 +74,7 @@ class UsageMeter:
 
 
 def resident_bytes() -> int:
-    """Resident bytes of this process and its children now."""
+    """Resident bytes of this process and its children at this moment."""
     import psutil
 
     total = 0
@@ -88,14 +88,17 @@ def resident_bytes() -> int:
 
 
 def give_back_freed() -> None:
-    """Return to the system what was freed: glibc would keep it for later (a quarter of a gigabyte)."""
+    """Return freed memory to the system.
+
+    glibc keeps freed memory for later, about a quarter of a gigabyte here; it would count as resident.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
 def _reset_high_water_mark() -> bool:
-    """Reset ``VmHWM`` of this process (Linux); False where that cannot be done."""
+    """Reset ``VmHWM`` of this process (Linux); False if that is impossible."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -111,6 +111,6 @@ def test_a_killed_second_look_goes_on_with_the_settings_that_it_had(tmp_path, ce
 
 
 def test_python_offers_it(tmp_path, cells, config):
-    run_files([cells], tmp_path / "out", config)
-    found = scrcl.fit(cells, 3, out=tmp_path / "out", start="cluster", config=config)
+    run_pipeline([cells], tmp_path / "out", config)
+    found = scrcl.fit(cells, n_clusters=3, out=tmp_path / "out", start="cluster", config=config)
     assert found.obs["scrcl"].nunique() == 3

@@ -1,18 +1,20 @@
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import anndata
 import numpy as np
 import pytest
 
 import scrcl
-from scrcl.errors import InputError
+from scrcl.engine.evaluate import score
+from scrcl.errors import BudgetError, InputError
 from tests.cells import FAST, make_cells
 
 QUICK = {**FAST, "device": "cpu", "n_clusters": 4}
 
 
-def test_fit_writes_into_an_object_in_memory_what_a_run_on_its_file_gives(tmp_path):
+def test_fit_gives_the_same_in_memory_and_from_a_file(tmp_path):
     adata = make_cells()
     before = adata.X.copy()
     returned = scrcl.fit(adata, **QUICK)
@@ -43,9 +45,9 @@ def test_cells_without_counts_get_no_cluster():
     assert adata.obsp["scrcl_distances"].nnz == 239 * 8
 
 
-def test_nothing_of_an_earlier_run_outlives_a_later_one(tmp_path):
+def test_a_later_run_removes_the_results_of_an_earlier_one(tmp_path):
     adata = make_cells()
-    adata.obs[7] = 1  # pandas allows names that are no text
+    adata.obs[7] = 1  # pandas allows names that are not text
     scrcl.fit(adata, out=tmp_path / "out", cluster={"also": [2]}, **QUICK)
     other = make_cells(seed=1)
     other.obs_names = [f"new {name}" for name in other.obs_names]
@@ -60,7 +62,7 @@ def test_nothing_of_an_earlier_run_outlives_a_later_one(tmp_path):
     assert "scrcl_connectivities" in other.obsp
 
 
-def test_further_clusterings_into_more_than_the_cells_are_refused_before_training(tmp_path):
+def test_extra_cuts_into_more_clusters_than_cells_are_refused_before_training(tmp_path):
     adata = make_cells(60)
     keep = np.zeros((60, 1), dtype=np.float32)
     keep[:20] = 1
@@ -79,7 +81,7 @@ def test_a_backed_object_is_read_from_its_file(tmp_path):
     assert backed.obs["scrcl"].tolist() == scrcl.fit(make_cells(), **QUICK).obs["scrcl"].tolist()
 
 
-def test_scanpy_takes_the_graph_by_its_key():
+def test_scanpy_finds_the_graph_by_its_key():
     import scanpy as sc
 
     adata = scrcl.fit(make_cells(), **QUICK)
@@ -93,9 +95,9 @@ def test_a_folder_keeps_the_run(tmp_path):
     assert (tmp_path / "out" / "run.json").exists()
 
 
-def test_a_configuration_is_the_start_and_keywords_win():
+def test_keywords_win_over_a_configuration():
     config = scrcl.RunConfig(**{**QUICK, "n_clusters": 5})
-    adata = scrcl.fit(make_cells(), 3, config=config, train={"steps": 4})
+    adata = scrcl.fit(make_cells(), n_clusters=3, config=config, train={"steps": 4})
     assert adata.obs["scrcl"].nunique() == 3
     assert adata.uns["scrcl"]["config"]["train"]["steps"] == 4
     assert adata.uns["scrcl"]["config"]["scrcl"]["dim"] == 16
@@ -115,9 +117,62 @@ def test_importing_scrcl_loads_no_heavy_library_and_is_quick():
         "heavy = {'torch', 'faiss', 'scanpy', 'anndata', 'sklearn', 'umap', 'numba', 'pandas'}; "
         "print(took, sorted(heavy & set(sys.modules)))"
     )
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    took, heavy = said.split(" ", 1)
+    took, heavy = printed.split(" ", 1)
     assert heavy.strip() == "[]"
     assert float(took) < 0.5
+
+
+def test_every_public_name_can_be_imported():
+    names = set(scrcl.__all__)
+    if find_spec("scrcl.engine.open_run") is None:
+        names.remove("open_run")
+    assert all(getattr(scrcl, name) is not None for name in names)
+    assert names - {"__version__"} <= set(dir(scrcl))
+    assert not hasattr(scrcl, "score")
+
+
+def test_commands_and_functions_have_the_same_names():
+    from typer.main import get_command
+
+    from scrcl.cli.main import app
+
+    commands = set(get_command(app).commands)
+    assert commands - {"info", "run", "demo", "settings"} <= set(scrcl.__all__)
+
+
+def test_data_functions_take_paths_as_text(tmp_path):
+    store, copy = str(tmp_path / "atlas.zarr"), str(tmp_path / "copy.zarr")
+    written = scrcl.simulate(store, n_cells=300, n_genes=200, n_types=3, n_samples=2, seed=1)
+    assert (written.n_cells, written.n_genes, str(written.path)) == (300, 200, store)
+    copied = scrcl.convert([store], copy, order="cell_type")
+    assert (copied.n_cells, copied.stored_values) == (300, written.stored_values)
+    described = scrcl.describe(copy)
+    assert (described.n_cells, described.n_genes, described.values) == (300, 200, "counts")
+    assert described.stored_values == written.stored_values
+    assert {"cell_type", "sample"} <= set(described.obs)
+    planned = scrcl.plan(store, memory="3GB", until="graph")
+    assert planned.memory_bytes == 3 * 10**9
+    assert planned.stages[-1].name == "graph"
+    assert scrcl.plan(store, memory="8").refusal is not None
+
+
+def test_wrong_settings_of_an_atlas_are_refused(tmp_path):
+    for wrong in ({"n_cells": 0}, {"cells": 9}, {"n_types": "many"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            scrcl.simulate(tmp_path / "atlas.zarr", **wrong)
+
+
+def test_a_plain_number_of_memory_is_bytes():
+    with pytest.raises(BudgetError, match="memory"):
+        scrcl.fit(make_cells(), **{**QUICK, "memory": "8"})
+
+
+def test_scores_of_a_run_are_those_of_its_labels(tmp_path):
+    adata = scrcl.fit(make_cells(), out=tmp_path / "out", **QUICK)
+    scores = scrcl.evaluate(str(tmp_path / "out"), "cell_type")
+    expected = score(adata.obs["scrcl"], adata.obs["cell_type"])
+    assert {name: getattr(scores, name) for name in expected} == expected
+    assert scores.coherence is None

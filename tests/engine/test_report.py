@@ -3,7 +3,7 @@ import base64
 import numpy as np
 import pytest
 
-from scrcl.engine.config import GraphConfig
+from scrcl.engine.stages.graph import GraphSettings
 from scrcl.engine.report_graph import graph_facts, graph_notes
 from scrcl.report.figures import (
     _middle,
@@ -74,14 +74,14 @@ HEALTHY = {
 
 
 def test_of_a_healthy_graph_there_are_facts_and_no_notes():
-    assert graph_notes(HEALTHY, GraphConfig()) == []
-    facts = graph_facts(HEALTHY, GraphConfig(recall=0.9))
+    assert graph_notes(HEALTHY, GraphSettings()) == []
+    facts = graph_facts(HEALTHY, GraphSettings(recall=0.9))
     assert facts["recall"] == "0.970 (0.9 asked)"
     assert facts["parts"] == "3, the largest with 98.0%"
     assert "(lists 98, lists searched 5)" in facts["search"]
     ordered = facts["edges inside reads of 4,096 cells"]
     assert ordered == "10.0% as they came, 62.5% ordered by partition"
-    assert graph_facts({**HEALTHY, "recall": 1.0}, GraphConfig())["recall"] == "exact"
+    assert graph_facts({**HEALTHY, "recall": 1.0}, GraphSettings())["recall"] == "exact"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_of_a_healthy_graph_there_are_facts_and_no_notes():
     ],
 )
 def test_what_is_not_as_it_should_be_is_noted(changes, said):
-    (note,) = graph_notes({**HEALTHY, **changes}, GraphConfig())
+    (note,) = graph_notes({**HEALTHY, **changes}, GraphSettings())
     assert said in note
 
 

@@ -3,7 +3,7 @@ import numpy as np
 from scrcl.engine.usage import UsageMeter
 
 
-def test_a_peak_that_is_gone_at_the_end_is_counted():
+def test_a_peak_before_the_end_is_counted():
     with UsageMeter() as quiet:
         pass
     with UsageMeter() as meter:

@@ -104,6 +104,7 @@ class ClusterStage(Stage[ClusterRecord]):
     """Counts the clusters unless their number is given, finds them, and smooths domains of a tissue."""
 
     name = "cluster"
+    settings = ClusterConfig
     record = ClusterRecord
     takes = (STATS, COMPONENTS, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, MICRO_LABELS, CLUSTER_MEANS)

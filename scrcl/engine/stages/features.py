@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from scrcl._contract import Estimate
+from scrcl._settings import Settings
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeaturesRecord",
+    "FeaturesSettings",
     "FeaturesStage",
     "NewFeaturesStage",
     "features_estimate",
@@ -45,6 +48,35 @@ _VALUES_PER_S = 41e6
 _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
 
 
+class FeaturesSettings(Settings):
+    """Which cells and genes are kept."""
+
+    n_top_genes: int = Field(2000, ge=2, description="Number of highly variable genes to select.")
+    flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
+        "seurat",
+        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more.",
+    )
+    min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
+    max_counts: float | None = Field(
+        None, gt=0, description="Cells with a larger sum of values are left out."
+    )
+    max_mito: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Cells with a larger share of mitochondrial counts are left out.",
+    )
+    mito_prefix: str = Field(
+        "MT-",
+        min_length=1,
+        description="Start of the names of mitochondrial genes; upper and lower case are the same.",
+    )
+    min_cells: int = Field(1, ge=1, description="Genes in fewer retained cells are not selected.")
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="Type in which log values of the selected genes are stored."
+    )
+
+
 class FeaturesRecord(Record):
     """How many genes were selected."""
 
@@ -55,6 +87,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
     """Selects variable genes. A second read of X writes them normalised, with their Gram matrix."""
 
     name = "features"
+    settings = FeaturesSettings
     record = FeaturesRecord
     takes = (STATS,)
     gives = (FEATURES, SELECTED_GENES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
 from scrcl._contract import Estimate
+from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, gram_bytes
 from scrcl.engine.stage import Record, Stage
 from scrcl.errors import InputError
@@ -23,7 +25,21 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["GenesRecord", "GenesStage"]
+__all__ = ["GenesRecord", "GenesSettings", "GenesStage"]
+
+
+class GenesSettings(Settings):
+    """The gene graph."""
+
+    n_neighbors: int = Field(5, ge=1, description="Number of nearest neighbours of a gene.")
+    metric: Literal["euclidean", "cosine", "correlation"] = Field(
+        "euclidean", description="Distance between genes, which are columns of cells by genes."
+    )
+    source: Literal["sketch", "gram"] = Field(
+        "sketch",
+        description="Compare genes by loadings times singular values (sketch), or by all cells through the genes' "
+        "Gram matrix (gram).",
+    )
 
 
 class GenesRecord(Record):
@@ -52,6 +68,7 @@ class GenesStage(Stage[GenesRecord]):
     """Finds the nearest neighbours of the genes, on their sketch or from all cells."""
 
     name = "genes"
+    settings = GenesSettings
     record = GenesRecord
     takes = (FEATURES, PCA)
     gives = (GENE_GRAPH, GENE_SKETCH)

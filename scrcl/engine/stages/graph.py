@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
 from scrcl._contract import Estimate
+from scrcl._settings import Settings, option
 from scrcl.engine.device import resolve_device
 from scrcl.engine.memory import (
     LIBRARIES_BYTES,
@@ -27,6 +29,7 @@ from scrcl.graph.artifacts import (
     NEIGHBOR_IDS,
     PARTITION,
 )
+from scrcl.graph.names import APPROXIMATE, Backend, no_proof
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import FloatArray
 
-__all__ = ["GraphRecord", "GraphStage", "Locality", "index_bytes"]
+__all__ = ["GraphRecord", "GraphSettings", "GraphStage", "Locality", "index_bytes"]
 
 READ_ROWS = 4_096
 """Rows of a read, for measuring how much of the graph it holds."""
@@ -57,6 +60,75 @@ _NODE_BYTES = 28
 
 _EDGE_BLOCK_BYTES = 64 * 10**6
 """Edges in memory while they are joined; measured."""
+
+
+class GraphSettings(Settings):
+    """The cell graph."""
+
+    n_neighbors: int = option(
+        15,
+        "--n-neighbors",
+        panel="Graph",
+        ge=1,
+        description="Number of nearest neighbours of a cell.",
+    )
+    backend: Backend = option(
+        "auto",
+        "--knn",
+        panel="Graph",
+        description="Neighbour search; hnsw and pynndescent differ from run to run; auto: exact below 20,000 cells, "
+        "else partitioned, or ivf on a GPU.",
+    )
+    recall: float = option(
+        0.95,
+        "--recall",
+        panel="Graph",
+        gt=0,
+        le=1,
+        description="Share of true neighbours that the search must find, measured on a subset of cells.",
+    )
+    radius: float | None = Field(
+        None,
+        gt=0,
+        description="With spatial: maximum distance of a neighbour, in units of the coordinates.",
+    )
+    balanced: bool = Field(
+        False,
+        description="Search the same number of neighbours in every batch of batch_key.",
+    )
+    symmetry: Literal["union", "mutual"] = Field(
+        "union",
+        description="Join two cells if one has the other as a neighbour (union), or only if both have (mutual).",
+    )
+
+    def check_with(self, run: RunConfig) -> None:
+        """Refuse settings of the graph that other settings leave without effect."""
+        if self.radius is not None and not run.spatial:
+            message = (
+                f"graph.radius must go with spatial; got {self.radius:g} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
+        if self.backend != "auto" and run.spatial:
+            message = (
+                f"graph.backend must be auto with spatial; got {self.backend!r}. Coordinates are "
+                "always searched exactly, by a tree: leave it out."
+            )
+            raise ValueError(message)
+        if self.backend in APPROXIMATE and self.recall == 1:
+            raise ValueError(no_proof(self.backend))
+        if self.balanced and run.spatial:
+            message = (
+                "graph.balanced must go without spatial; got both. Slices have separate coordinates: "
+                "leave one out."
+            )
+            raise ValueError(message)
+        if self.balanced and run.batch_key is None:
+            message = (
+                "graph.balanced must go with batch_key; got none. "
+                "Name a column of obs with the batches by --batch-key."
+            )
+            raise ValueError(message)
 
 
 class Locality(Fields):
@@ -99,6 +171,7 @@ class GraphStage(Stage[GraphRecord]):
     """Searches the nearest neighbours of each cell, and joins them to a symmetric binary graph."""
 
     name = "graph"
+    settings = GraphSettings
     record = GraphRecord
     takes = (STATS, COMPONENTS)
     gives = (CELL_GRAPH, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, DEGREE_COUNTS, PARTITION)

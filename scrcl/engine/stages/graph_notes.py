@@ -9,10 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from scrcl.engine.config import GraphConfig
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
-    from scrcl.engine.stages.graph import GraphRecord, Locality
+    from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 
 __all__ = ["graph_facts", "graph_notes", "graph_overview", "recall_text", "search_notes"]
 
@@ -40,7 +39,7 @@ def graph_overview(record: GraphRecord) -> str:
     return text
 
 
-def graph_facts(record: GraphRecord, config: GraphConfig) -> dict[str, str]:
+def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
     """Return names and values for the section of the report."""
     recall = recall_text(record.recall)
     if recall != "exact":
@@ -65,7 +64,7 @@ def graph_facts(record: GraphRecord, config: GraphConfig) -> dict[str, str]:
     }
 
 
-def graph_notes(record: GraphRecord, config: GraphConfig) -> list[str]:
+def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
     """Return what a reader should know about a graph that has a fault."""
     notes = []
     if record.recall < config.recall:
@@ -153,5 +152,5 @@ def _is_broken_up(record: GraphRecord) -> bool:
     return record.largest_component < _WHOLE or record.n_components > many
 
 
-def _or_union(config: GraphConfig) -> str:
+def _or_union(config: GraphSettings) -> str:
     return ", or set graph.symmetry = union" if config.symmetry == "mutual" else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
+from scrcl._settings import Settings
 from scrcl.engine.memory import gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features import features_estimate
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["NewReduceStage", "ReduceRecord", "ReduceStage"]
+__all__ = ["NewReduceStage", "ReduceRecord", "ReduceSettings", "ReduceStage"]
 
 _VALUES_PER_S = 90e6
 """Values of selected genes that a core multiplies in a second (``bench.reduce``)."""
@@ -32,6 +34,19 @@ _KRYLOV_PASSES = 12
 
 _ROUNDING = 1e-5
 """Largest variance of equal cells, as a share of their squared values: sums of float32 squares leave 1e-6 of zero."""
+
+
+class ReduceSettings(Settings):
+    """The principal components."""
+
+    n_comps: int = Field(
+        100, ge=2, description="Number of principal components; fewer if the data has fewer."
+    )
+    solver: Literal["auto", "gram", "randomized"] = Field(
+        "auto",
+        description="Components from the genes' Gram matrix (gram) or by randomized SVD; auto: gram unless many genes "
+        "are selected.",
+    )
 
 
 class ReduceRecord(Record):
@@ -46,6 +61,7 @@ class ReduceStage(Stage[ReduceRecord]):
     """Computes principal components, and streams the feature store into scores."""
 
     name = "reduce"
+    settings = ReduceSettings
     record = ReduceRecord
     takes = (FEATURES,)
     gives = (PCA, COMPONENTS)

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from scrcl._contract import Estimate
+from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
@@ -38,13 +40,20 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.report_new_cells import NewReportStage
     from scrcl.typing import IntArray
 
-__all__ = ["ClusterRow", "ReportRecord", "ReportStage"]
+__all__ = ["ClusterRow", "ReportRecord", "ReportSettings", "ReportStage"]
 
 _NODE_BYTES = 28
 """For each cell while its edges are written: row starts and degrees."""
 
 _PAIR_BLOCK_BYTES = 90 * 10**6
 """Edges and distances in memory while they are written into the result; measured."""
+
+
+class ReportSettings(Settings):
+    """What the report shows."""
+
+    umap_cells: int = Field(5000, ge=0, description="Number of cells in the UMAP figure.")
+    n_markers: int = Field(10, ge=1, description="Number of marker genes of each cluster.")
 
 
 class ClusterRow(Fields):
@@ -70,6 +79,7 @@ class ReportStage(Stage[ReportRecord]):
     """Ranks marker genes, writes the result and the page."""
 
     name = "report"
+    settings = ReportSettings
     record = ReportRecord
     takes = (STATS, FEATURES, SELECTED_GENES, EMBEDDING, LABELS)
     redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")

@@ -14,6 +14,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.errors import StoreError, TrainingError
 from scrcl.report.page import Section
+from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,7 @@ class TrainStage(Stage[TrainRecord]):
     """Trains, and writes the weights and the loss history."""
 
     name = "train"
+    settings = TrainSettings
     record = TrainRecord
     takes = (METHOD_INPUTS,)
     gives = (WEIGHTS, HISTORY)

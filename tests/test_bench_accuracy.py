@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from bench import ablation, ablation_tables, ablation_variations, accuracy
-from bench.ablation_choice import choices
-from bench.ablation_encoders import EachAlone
-from bench.accuracy_cases import Case, measured
-from bench.accuracy_runs import clusters_of
-from bench.accuracy_tables import tables
-from bench.accuracy_verdict import verdict
-from bench.peers_scvi import missing
-from bench.sample_accuracy import inputs_before_training
+from bench.ablation.choice import choices
+from bench.ablation.encoders import EachAlone
+from bench.accuracy.cases import Case, measured
+from bench.accuracy.runs import clusters_of
+from bench.accuracy.tables import tables
+from bench.accuracy.verdict import verdict
+from bench.accuracy.scvi import missing
+from bench.sampler.accuracy import inputs_before_training
 from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import run_pipeline
 from scrcl.train.methods.scrcl.minibatch import BatchSource

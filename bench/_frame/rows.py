@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,11 +57,11 @@ class RowLog:
         self._file = rows_of(page).open("a", encoding="utf-8")
 
     def append(self, row: Row) -> None:
-        """Add a row, on disk before the call returns to the next measurement."""
+        """Write a row to disk."""
         self._file.write(f"{json.dumps(row)}\n")
         self._file.flush()
 
-    def __enter__(self) -> RowLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

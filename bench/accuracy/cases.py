@@ -40,7 +40,7 @@ class Case:
     """The scores and the cost of one method on one set with one seed.
 
     ``rare`` and ``rare_found`` are numbers of types, one for each bound in `RARE`. ``auto_clusters`` and ``auto_ari``
-    are those of scrcl without the number of classes. ``step`` is the training step that the labels chose for the oracle.
+    are those of scrcl without the number of classes. ``step`` is the step that the labels chose for the oracle.
     """
 
     dataset: str

@@ -1,8 +1,8 @@
 """The peers of scrcl: a space and a clustering of it, by scanpy, scikit-learn and scvi-tools.
 
-``python -m bench.accuracy.peers METHOD,METHOD INPUT --k K --seeds 0,1 --out DIR`` clusters the cells of one file by each method
-with each seed. A method is named after its space (``pca``, or scVI's latent space) and its clustering. Only the number
-of labels is used, which is given; ``pca_leiden_1`` does not use it.
+``python -m bench.accuracy.peers METHOD,METHOD INPUT --k K --seeds 0,1 --out DIR`` clusters the cells of one file by each
+method with each seed. A method is named after its space (``pca``, or scVI's latent space) and its clustering. Methods
+get the number of labels, and no label; ``pca_leiden_1`` does not use the number.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "PCA_METHODS", "SCVI_METHODS", "SECONDS_FILE", "leiden_at_k"]
 
 SECONDS_FILE = "seconds.json"
-"""Seconds of each method and seed, of its space and its clustering, without imports. Lies in the folder of the labels."""
+"""Seconds of each method and seed, for its space and its clustering, without imports; in the folder of the labels"""
 
 N_COMPS = 50
 N_NEIGHBORS = 15
 
 
 def components(path: Path, *, seed: int) -> Any:
-    """Return 50 principal component scores of the log values of the selected genes, by scanpy: shape (n_cells, n_comps)."""
+    """Return scanpy's 50 principal component scores of the log values of selected genes: shape (n_cells, n_comps)."""
     import scanpy as sc
 
     adata = selected(path)

@@ -1,8 +1,8 @@
 """Simulated atlases with known types, as files that the other benchmarks read like labelled sets.
 
-``python -m bench.accuracy.simulated --out FOLDER`` writes 2,500 cells of 6 to 24 invented types, three seeds each. The largest
-type has most of the cells, the smallest a dozen. A type has programs, and cells halfway to its parent (`scrcl simulate`),
-so large types have structure of their own. No default was chosen on these atlases.
+``python -m bench.accuracy.simulated --out FOLDER`` writes 2,500 cells of 6 to 24 invented types, three seeds each. The
+largest type has most of the cells, the smallest a dozen. A type has programs, and cells halfway to its parent
+(`scrcl simulate`), so large types have structure of their own. No default was chosen on these atlases.
 """
 
 from __future__ import annotations

@@ -1,37 +1,39 @@
-"""Two batches of one simulated atlas, further and further apart: what figures of batches say, what balancing brings.
+"""Two batches of one simulated atlas, with growing shifts: measures of batch mixing, and the effect of balancing.
 
-``python -m bench.batches --out bench/results/NAME.md``
+``python -m bench.batches``
 
-Both batches are drawn from the same types; every gene of each batch has a factor of its own, log-normal with the
-deviation ``shift``. Each atlas is run with ``batch_key`` alone and with ``graph.balanced`` beside it. The number of
-types is given; types are read only to score.
+Both batches are drawn from the same types. Every gene of each batch has its own factor, log-normal with the deviation
+``shift``. Each atlas is run with ``batch_key``, without and with ``graph.balanced``. The number of types is given. The
+types are used only for the score.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import tempfile
-import time
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench._frame.process import commit
+from bench._frame import runs
+from bench._frame.arguments import add_seeds, add_settings, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
 
 if TYPE_CHECKING:
+    import argparse
+
     from anndata import AnnData
 
-__all__ = ["Case", "main", "run_case", "shifted_atlas", "table"]
+__all__ = ["Case", "main", "run_case", "shifted_atlas"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One atlas, plain or balanced, and what the stage ``cluster`` recorded of its batches."""
+    """One atlas, plain or balanced, and what the stage ``cluster`` recorded about its batches."""
 
     shift: float
     balanced: bool
@@ -41,7 +43,7 @@ class Case:
     nmi: float
     ari: float
     entropy: float
-    """Mean over cells of the entropy of batches in their cluster."""
+    """Mean over cells of the entropy of batches in their cluster"""
     entropy_of_all: float
     across_graph: float
     across_embedding: float
@@ -52,7 +54,7 @@ class Case:
 
 
 def shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, seed: int) -> AnnData:
-    """Return cells of two samples of equal size and like types, ``obs["sample"]``, whose genes differ by factors."""
+    """Return cells of two samples, ``obs["sample"]``, of equal size and types, whose genes differ by factors."""
     import anndata
 
     from scrcl._random import stream
@@ -74,19 +76,19 @@ def run_case(
     cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
 ) -> Case:
     """Run up to the clusters and read the record."""
-    from scrcl.engine.evaluate import score
-    from scrcl.engine.load_config import load_config
-    from scrcl.engine.pipeline import run_matrix
-    from scrcl.io.open import from_anndata
+    from scrcl import score
 
-    asked = [*settings, f"graph.balanced={str(balanced).lower()}"]
-    own = {"n_clusters": cells.obs["cell_type"].nunique(), "seed": seed, "batch_key": "sample"}
-    config = load_config(settings=asked, overrides=own)
+    config = runs.config_of(
+        [*settings, f"graph.balanced={str(balanced).lower()}"],
+        n_clusters=cells.obs["cell_type"].nunique(),
+        seed=seed,
+        batch_key="sample",
+    )
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         out = Path(folder) / "out"
-        done = run_matrix(lambda _: from_anndata(cells), out, config, until="cluster")
-        labels = np.load(out / "stages" / "cluster" / "labels.npy")
-    found: dict[str, Any] = done.stages[-1]["batches"]
+        runs.run(cells, out, config, until="cluster")
+        labels = runs.labels(out)
+        found: dict[str, Any] = runs.cluster_record(out)["batches"]
     graph, near = found["graph"], found["embedding"]
     return Case(
         shift=shift,
@@ -107,60 +109,68 @@ def run_case(
     )
 
 
-def table(cases: list[Case]) -> str:
-    """Markdown: a row an atlas and way."""
-    head = (
-        "| shift | graph | seed | ARI, types | NMI, batches | ARI, batches | entropy in clusters (of all) "
-        "| other batch: graph | embedding | at random | effective batches: graph | embedding | of all |"
-    )
-    return "\n".join([head, "|---" * 13 + "|", *map(_row, cases)])
+def batches_table(cases: list[Case]) -> list[str]:
+    """Return a table with a row for each atlas, plain and balanced."""
+    columns = ["shift", "graph", "seed", "ARI, types", "NMI, batches", "ARI, batches"]
+    columns += ["entropy in clusters (of all)", "other batch: graph", "embedding", "at random"]
+    columns += ["effective batches: graph", "embedding", "of all"]
+    return table(columns, map(_row, cases))
 
 
-def _row(c: Case) -> str:
-    return (
-        f"| {c.shift:g} | {'balanced' if c.balanced else 'plain'} | {c.seed} | {c.ari_types:.3f} | {c.nmi:.3f} "
-        f"| {c.ari:.3f} | {c.entropy:.2f} ({c.entropy_of_all:.2f}) | {c.across_graph:.1%} "
-        f"| {c.across_embedding:.1%} | {c.across_expected:.1%} | {c.effective_graph:.2f} "
-        f"| {c.effective_embedding:.2f} | {c.effective_expected:.2f} |"
-    )
+def _row(c: Case) -> list[object]:
+    return [
+        f"{c.shift:g}",
+        "balanced" if c.balanced else "plain",
+        c.seed,
+        f"{c.ari_types:.3f}",
+        f"{c.nmi:.3f}",
+        f"{c.ari:.3f}",
+        f"{c.entropy:.2f} ({c.entropy_of_all:.2f})",
+        f"{c.across_graph:.1%}",
+        f"{c.across_embedding:.1%}",
+        f"{c.across_expected:.1%}",
+        f"{c.effective_graph:.2f}",
+        f"{c.effective_embedding:.2f}",
+        f"{c.effective_expected:.2f}",
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run all atlases and write the table, with the figures as JSON beside it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--shifts", default="0,0.2,0.5", help="deviations of the log factors")
-    parser.add_argument("--seeds", default="0,1")
+    """Run all atlases and write the table and its rows."""
+    parser = parser_of("bench.batches", __doc__)
+    add_seeds(parser, [0, 1])
+    add_settings(parser)
+    parser.add_argument(
+        "--shifts", type=_shifts, default=[0.0, 0.2, 0.5], help="deviations of the log factors"
+    )
     parser.add_argument("--cells", type=int, default=3_000)
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--types", type=int, default=8)
-    parser.add_argument("--set", action="append", default=[], help="a setting of the runs")
-    parser.add_argument("--date", default=time.strftime("%Y-%m-%d"), help="date in the heading")
-    given = parser.parse_args(arguments)
-    cases = []
-    for shift in map(float, given.shifts.split(",")):
-        for seed in map(int, given.seeds.split(",")):
-            cells = shifted_atlas(given.cells, given.genes, given.types, shift, seed=seed)
+    args = parsed(parser, arguments)
+    cases: list[Case] = []
+    with RowLog(args.out) as log:
+        for shift, seed in product(args.shifts, args.seeds):
+            cells = shifted_atlas(args.cells, args.genes, args.types, shift, seed=seed)
             for balanced in (False, True):
-                case = run_case(cells, shift, balanced=balanced, seed=seed, settings=given.set)
+                case = run_case(cells, shift, balanced=balanced, seed=seed, settings=args.set)
                 cases.append(case)
+                log.append({**stamp(), **asdict(case)})
                 print(case, flush=True)
-    given.out.write_text(_page(given, cases), encoding="utf-8")
-    given.out.with_suffix(".json").write_text(json.dumps([asdict(c) for c in cases], indent=1))
+    _write(args, cases)
 
 
-def _page(given: argparse.Namespace, cases: list[Case]) -> str:
-    settings = "".join(f" --set {one}" for one in given.set)
-    return (
-        f"# Figures of batches, {given.date}\n\n"
-        f"`python -m bench.batches --out {given.out} --shifts {given.shifts} --seeds {given.seeds} "
-        f"--cells {given.cells} --genes {given.genes} --types {given.types}{settings}`\n\n"
-        f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
-        f"{given.cells:,} cells of {given.types} types in two samples; factors of genes by sample, log-normal with the "
-        "deviation `shift`. NMI, ARI and entropy are those that `run.json` has of clusters against samples; effective "
-        "batches are the mean inverse Simpson index of 15 neighbours, in the cell graph and in E.\n\n"
-        f"{table(cases)}\n"
+def _shifts(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def _write(args: argparse.Namespace, cases: list[Case]) -> None:
+    notes = (
+        f"{args.cells:,} cells of {args.types} types in two samples; factors of genes by sample, log-normal with the "
+        "deviation `shift`. NMI, ARI and entropy are those in `run.json`, of clusters against samples. Effective "
+        "batches are the mean inverse Simpson index of 15 neighbours, in the cell graph and in E."
     )
+    body = [notes, "", *batches_table(cases)]
+    write_page(args.out, "Clusters and batches", args.command, conditions(), body)
 
 
 if __name__ == "__main__":

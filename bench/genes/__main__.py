@@ -1,50 +1,47 @@
-"""Gene graphs: how far the sketch agrees with all cells, and each of them with itself on other cells.
+"""Gene graphs: agreement of the sketch with all cells, and of two halves of the cells with each other.
 
-``python -m bench.genes --data DIR --out bench/results/NAME.md``
+``python -m bench.genes --data DIR``
 
-No label is read. Of each set: the share of a gene's neighbours on the sketch that are its neighbours over all cells (by
-the Gram matrix), and the share that two halves of the cells, drawn at random, agree on; the largest degree tells hubs.
+No label is used. For each set: the share of a gene's neighbours on the sketch that are its neighbours over all cells
+(by the Gram matrix); the share that two random halves of the cells agree on; and the largest degree, which is high if
+there are hubs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from bench._frame.process import commit
+from bench._frame import runs
+from bench._frame.arguments import add_data, numbers, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import labelled_files
+from bench._frame.page import table, write_page
+from bench._frame.rows import write_rows
+from scrcl import RunConfig
 from scrcl._random import stream
 from scrcl.graph.genes import GeneMetric, exact_neighbors, gene_graph, overlap, sketched_neighbors
 from scrcl.prep.pca import fit_pca
 
-__all__ = ["compare", "table"]
+__all__ = ["METRICS", "compare", "main"]
 
-_MEANING = (
-    "Commit {commit}; {k} neighbours of each of the genes that a run chooses. In each cell: share of the neighbours "
-    "that are those over all cells, share that two halves of the cells agree on, largest degree."
+_NOTES = (
+    "{k} neighbours of each of the genes that a run selects. In each field: share of the neighbours that are those "
+    "over all cells, share that two halves of the cells agree on, largest degree."
 )
 
 METRICS: tuple[GeneMetric, ...] = get_args(GeneMetric)
 
 
 def _log_values(path: Path) -> Any:
-    """Return the log values of the genes that a run chooses: CSR, cells by genes."""
-    from scipy import sparse
-
-    from scrcl.engine.config import RunConfig
-    from scrcl.engine.pipeline import run_pipeline
-    from scrcl.prep.feature_store import FeatureStore
-
+    """Return the log values of the genes that a run selects: CSR, cells by genes."""
     with tempfile.TemporaryDirectory(prefix="scrcl-genes-") as folder:
-        run_pipeline([path], Path(folder) / "out", RunConfig(), until="features")
-        store = FeatureStore.open(Path(folder) / "out" / "stages" / "features")
-        return sparse.vstack([rows for _, rows in store], format="csr").astype(np.float64)
+        runs.run(path, Path(folder), RunConfig(), until="features")
+        return runs.log_values(Path(folder))
 
 
 def _neighbours(x: Any, k: int, metric: GeneMetric, comps: list[int]) -> dict[str, Any]:
@@ -58,7 +55,7 @@ def _neighbours(x: Any, k: int, metric: GeneMetric, comps: list[int]) -> dict[st
 
 
 def compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[str, Any]]:
-    """Return a row a metric and way of comparing genes."""
+    """Return a row for each metric and each source of the neighbours: all cells, or a sketch."""
     half = stream(seed, "bench.genes").permutation(x.shape[0]) < x.shape[0] // 2
     rows = []
     for metric in METRICS:
@@ -76,46 +73,38 @@ def compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[str
     return rows
 
 
-def table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """Markdown: a row a set and metric; each cell agreement, halves' agreement, largest degree."""
-    ways = list(dict.fromkeys(row["by"] for one in found.values() for row in one["rows"]))
-    lines = [f"| set | cells | genes | metric | {' | '.join(ways)} |"]
-    lines.append("|---|---:|---:|---|" + "---|" * len(ways))
-    for name, one in found.items():
+def genes_table(sets: list[dict[str, Any]]) -> list[str]:
+    """Return a table with a row for each set and metric: agreement, agreement of halves, largest degree."""
+    sources = list(dict.fromkeys(row["by"] for one in sets for row in one["rows"]))
+    lines = []
+    for one in sets:
         for metric in METRICS:
             cells = [
                 f"{row['agrees']:.2f}, {row['halves_agree']:.2f}, {row['max_degree']}"
                 for row in one["rows"]
                 if row["metric"] == metric
             ]
-            lines.append(
-                f"| {name} | {one['n_cells']:,} | {one['n_genes']:,} | {metric} | {' | '.join(cells)} |"
-            )
-    return lines
+            sizes = [f"{one['n_cells']:,}", f"{one['n_genes']:,}"]
+            lines.append([one["dataset"], *sizes, metric, *cells])
+    return table(["set", "cells", "genes", "metric", *sources], lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compare on every set; the report is written anew after each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files")
-    parser.add_argument("--comps", default="50,100", help="components of the sketch")
+    """Compare on every set; the page is written after each."""
+    parser = parser_of("bench.genes", __doc__)
+    add_data(parser)
+    parser.add_argument("--comps", type=numbers, default=[50, 100], help="components of the sketch")
     parser.add_argument("--k", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file, a .json beside it")
-    args = parser.parse_args(arguments)
-    told = " ".join(sys.argv[1:] if arguments is None else arguments)
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(args.data.glob("*.h5ad")):
+    args = parsed(parser, arguments)
+    sets: list[dict[str, Any]] = []
+    for path in labelled_files(args.data, args.sets):
         x = _log_values(path)
-        rows = compare(x, k=args.k, comps=[int(part) for part in args.comps.split(",")])
-        found[path.stem] = {"n_cells": x.shape[0], "n_genes": x.shape[1], "rows": rows}
-        lines = [f"# Gene graphs, {time.strftime('%Y-%m-%d')}", ""]
-        lines += [f"`python -m bench.genes {told}`", ""]
-        lines += [_MEANING.format(commit=commit(), k=args.k), "", *table(found)]
-        text = "\n".join(lines) + "\n"
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
-        record = {"commit": commit(), "sets": found}
-        args.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        rows = compare(x, k=args.k, comps=args.comps)
+        sizes = {"n_cells": x.shape[0], "n_genes": x.shape[1]}
+        sets.append({"dataset": path.stem, **stamp(), **sizes, "rows": rows})
+        write_rows(args.out, sets)
+        body = [_NOTES.format(k=args.k), "", *genes_table(sets)]
+        write_page(args.out, "Gene graphs", args.command, conditions(), body)
         print(*rows, sep="\n", file=sys.stderr, flush=True)
 
 

@@ -1,22 +1,17 @@
-"""New cells beside a finished run: how far `scrcl predict` agrees with labels, and with one run on all cells.
+"""Predictions for new cells from a finished run: agreement of `scrcl predict` with labels and with a run on all cells.
 
-``python -m bench.prediction --data DIR --out bench/results/NAME.md``
+``python -m bench.prediction --data DIR``
 
-A fifth of the cells of each set is held back. A run on the others (the atlas) predicts them; a run on all cells
-(joint) clusters the same cells. Both are given the number of classes, and nothing else of the labels. The peer is
-scikit-learn: PCA of the atlas (2,000 genes by scanpy), and the clusters of the same atlas run transferred by 15
-nearest neighbours. Then the same with genes taken from the new cells, with the atlas' own cells as new ones,
-and with one type (the largest below a fifth of the cells) kept out of the atlas: the area under the curve
-says how well a low confidence tells its cells.
+A fifth of the cells of each set is held out. A run on the others (the atlas) predicts them; a run on all cells (joint)
+clusters the same cells. Both get the number of classes, and nothing else of the labels. The peer is scikit-learn: PCA
+of the atlas (2,000 genes by scanpy), and the clusters of the same atlas run transferred by 15 nearest neighbours. Then
+the same without some genes of the new cells, with the atlas' own cells as new ones, and with one type (the largest
+below a fifth of the cells) left out of the atlas. The area under the curve is that of low confidence as a mark of the
+cells of that type.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import sys
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
@@ -25,22 +20,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench._frame.process import commit
+from bench._frame import runs
+from bench._frame.arguments import add_data, add_settings, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
 
 if TYPE_CHECKING:
+    import argparse
+
     from anndata import AnnData
 
-__all__ = ["Case", "main", "run_case", "table"]
+__all__ = ["Case", "main", "run_case"]
 
-LABELS = "cell_type"
-HELD_BACK = 0.2
+HELD_OUT = 0.2
 NOVEL_SHARE = 0.2
 N_NEIGHBORS = 15
 
 
 @dataclass(frozen=True)
 class Case:
-    """One set with one seed; scores are adjusted Rand indices on the held-back cells but where said."""
+    """One set with one seed; scores are adjusted Rand indices of the held-out cells unless described otherwise."""
 
     dataset: str
     seed: int
@@ -48,36 +49,36 @@ class Case:
     n_new: int
     k: int
     predicted: float
-    """Predicted clusters against labels."""
+    """Predicted clusters against labels"""
     joint: float
-    """Clusters of the run on all cells against labels."""
+    """Clusters of the run on all cells against labels"""
     peer: float
-    """Clusters of the atlas, transferred by neighbours in PCA, against labels."""
+    """Clusters of the atlas, transferred by neighbours in PCA, against labels"""
     predicted_joint: float
     peer_joint: float
-    """Both against the clusters of the run on all cells."""
+    """Both against the clusters of the run on all cells"""
     without_20: float
     without_40: float
-    """Predicted clusters with a share of all genes taken from the new cells, against labels."""
+    """Predicted clusters with a share of all genes taken from the new cells, against labels"""
     same_cells: float
-    """Share of the atlas' own cells that are predicted into their cluster."""
+    """Share of the atlas' own cells that are predicted into their cluster"""
     same_cosine: float
-    """Mean cosine of their E, predicted and in the atlas."""
+    """Mean cosine of their E, predicted and in the atlas"""
     right_auc: float | None
-    """Confidence: held-back cells whose label is that of most cells of their cluster, against the others."""
+    """Confidence: held-out cells whose label is that of most cells of their cluster, against the others"""
     novel: str
     n_novel: int
     novel_auc: float
-    """Confidence: cells of a type that the atlas has not, against the others."""
+    """Confidence: cells of a type that the atlas lacks, against the others"""
     novel_peer_auc: float
-    """The same by the share of neighbours that agree."""
-    novel_unsure: float
-    known_unsure: float
-    """Share of these cells, and of the others, of a confidence below 0.2."""
+    """The same by the share of neighbours that agree"""
+    novel_low: float
+    known_low: float
+    """Share of these cells, and of the others, of a confidence below 0.2"""
 
 
 def run_case(path: Path, seed: int, settings: list[str]) -> Case:
-    """Run all on one file."""
+    """Run everything on one file."""
     import anndata
     from sklearn.metrics import adjusted_rand_score as ari
 
@@ -86,7 +87,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> Case:
     labels = cells.obs[LABELS].astype(str).to_numpy()
     k, rng = len(set(labels)), np.random.default_rng(seed)
     is_new = np.zeros(len(labels), dtype=bool)
-    is_new[rng.choice(len(labels), round(HELD_BACK * len(labels)), replace=False)] = True
+    is_new[rng.choice(len(labels), round(HELD_OUT * len(labels)), replace=False)] = True
     atlas, new = cells[~is_new].copy(), cells[is_new].copy()
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as name:
         folder = Path(name)
@@ -123,32 +124,35 @@ def run_case(path: Path, seed: int, settings: list[str]) -> Case:
         )
 
 
-def table(cases: list[Case]) -> str:
-    """Markdown: a row a set, then the mean over sets."""
+def cases_table(cases: list[Case]) -> list[str]:
+    """Return a table with a row for each set, then the mean over sets."""
     columns = {
         "predicted": "predicted", "joint": "joint run", "peer": "PCA + kNN",
         "predicted_joint": "predicted, joint", "peer_joint": "PCA + kNN, joint",
         "without_20": "without 20 % of genes", "without_40": "without 40 %",
-        "same_cells": "own cells in own cluster", "same_cosine": "cosine of own E",
+        "same_cells": "own cells in their cluster", "same_cosine": "cosine of own E",
         "right_auc": "AUC right", "novel_auc": "AUC novel", "novel_peer_auc": "AUC novel, kNN",
-        "novel_unsure": "novel below 0.2", "known_unsure": "others below 0.2",
+        "novel_low": "novel below 0.2", "known_low": "others below 0.2",
     }  # fmt: skip
     lines = [
-        "| set | new of cells | K | novel type | " + " | ".join(columns.values()) + " |",
-        "|---" * (4 + len(columns)) + "|",
+        [
+            case.dataset,
+            f"{case.n_new} of {case.n_cells}",
+            case.k,
+            case.novel,
+            *(_text(getattr(case, name)) for name in columns),
+        ]
+        for case in cases
     ]
-    for case in cases:
-        values = [_text(getattr(case, name)) for name in columns]
-        head = f"| {case.dataset} | {case.n_new} of {case.n_cells} | {case.k} | {case.novel} |"
-        lines.append(head + " " + " | ".join(values) + " |")
     means = [_text(_mean([getattr(case, name) for case in cases])) for name in columns]
-    return "\n".join([*lines, "| **mean** | | | | " + " | ".join(means) + " |"])
+    names = ["set", "new of cells", "K", "novel type", *columns.values()]
+    return table(names, [*lines, ["**mean**", "", "", "", *means]])
 
 
 def _novel(
     folder: Path, cells: AnnData, is_new: Any, k: int, seed: int, settings: list[str]
 ) -> dict[str, Any]:
-    """Keep one type out of the atlas, and see whether its cells are unsure."""
+    """Leave one type out of the atlas, and measure the confidence of its cells."""
     labels = cells.obs[LABELS].astype(str)
     counts = labels.value_counts()
     fair = counts[counts < NOVEL_SHARE * len(labels)]
@@ -164,20 +168,17 @@ def _novel(
         "n_novel": int(is_novel.sum()),
         "novel_auc": _auc(~is_novel, confidence),
         "novel_peer_auc": _auc(~is_novel, share),
-        "novel_unsure": float(np.mean(confidence[is_novel] < 0.2)),
-        "known_unsure": float(np.mean(confidence[~is_novel] < 0.2)),
+        "novel_low": float(np.mean(confidence[is_novel] < 0.2)),
+        "known_low": float(np.mean(confidence[~is_novel] < 0.2)),
     }
 
 
 def _run(folder: Path, name: str, cells: AnnData, k: int, seed: int, settings: list[str]) -> Path:
-    import scrcl
-    from scrcl.engine.load_config import load_config
-
     path, out = folder / f"{name}.h5ad", folder / name
     cells.write_h5ad(path)
-    # Pictures take longer than all else here, and say nothing of accuracy.
-    config = load_config(settings=["report.umap_cells=0", *settings])
-    scrcl.fit(path, k, out=out, config=config, seed=seed)
+    # Pictures would take most of the time, and do not matter here.
+    config = runs.config_of(["report.umap_cells=0", *settings], n_clusters=k, seed=seed)
+    runs.run(path, out, config)
     return out
 
 
@@ -190,9 +191,7 @@ def _predict(folder: Path, out: Path, name: str, cells: AnnData) -> AnnData:
 
 
 def _clusters(out: Path, cells: AnnData) -> Any:
-    import anndata
-
-    return _names(anndata.read_h5ad(out / "result.h5ad")[cells.obs_names])
+    return _names(runs.result(out)[cells.obs_names])
 
 
 def _names(result: AnnData) -> Any:
@@ -200,10 +199,10 @@ def _names(result: AnnData) -> Any:
 
 
 def _thinned(cells: AnnData, share: float, seed: int) -> AnnData:
-    """Return the cells without a share of their genes, and the others in another order."""
+    """Return the cells without a share of their genes; the order of the other genes changes."""
     rng = np.random.default_rng([seed, round(100 * share)])
-    kept = rng.permutation(cells.n_vars)[: round((1 - share) * cells.n_vars)]
-    return cells[:, kept].copy()
+    some = rng.permutation(cells.n_vars)[: round((1 - share) * cells.n_vars)]
+    return cells[:, some].copy()
 
 
 def _transfer(atlas: AnnData, clusters: Any, new: AnnData, seed: int) -> tuple[Any, Any]:
@@ -217,11 +216,11 @@ def _transfer(atlas: AnnData, clusters: Any, new: AnnData, seed: int) -> tuple[A
         sc.pp.normalize_total(cells, target_sum=1e4)
         sc.pp.log1p(cells)
         logs.append(cells)
-    chosen = np.ones(atlas.n_vars, dtype=bool)
+    selected = np.ones(atlas.n_vars, dtype=bool)
     if atlas.n_vars > 2_000:
         sc.pp.highly_variable_genes(logs[0], n_top_genes=2_000)
-        chosen = logs[0].var["highly_variable"].to_numpy()
-    x, y = (_dense(cells.X[:, chosen]) for cells in logs)
+        selected = logs[0].var["highly_variable"].to_numpy()
+    x, y = (_dense(cells.X[:, selected]) for cells in logs)
     pca = PCA(min(50, min(x.shape) - 1), random_state=seed).fit(x)
     neighbours = KNeighborsClassifier(N_NEIGHBORS).fit(pca.transform(x), clusters)
     shares = neighbours.predict_proba(pca.transform(y))
@@ -242,11 +241,9 @@ def _majority(clusters: Any, labels: Any, predicted: Any) -> Any:
 
 def _cosine(predicted: AnnData, out: Path) -> float:
     """Return the mean cosine of predicted rows of E with those of the atlas, half by half."""
-    import anndata
-
-    there = anndata.read_h5ad(out / "result.h5ad").obsm["X_scrcl"]
-    here = predicted.obsm["X_scrcl"]
-    return float(np.einsum("ij,ij->i", here, there).mean() / 2)
+    of_atlas, of_new = runs.result(out).obsm["X_scrcl"], predicted.obsm["X_scrcl"]
+    # The halves of E have unit length, so a row with itself gives 2.
+    return float(np.einsum("ij,ij->i", of_new, of_atlas).mean() / 2)
 
 
 def _auc(positive: Any, values: Any) -> float | None:
@@ -256,65 +253,46 @@ def _auc(positive: Any, values: Any) -> float | None:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _text(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _report(cases: list[Case], args: argparse.Namespace) -> str:
-    command = "python -m bench.prediction " + " ".join(sys.argv[1:])
-    return "\n".join(
-        [
-            f"# New cells beside a finished run, {args.date}",
-            "",
-            f"`{command}`",
-            "",
-            f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, Python "
-            f"{platform.python_version()}; seed {args.seed}, one default configuration"
-            + (f" but for {', '.join(args.set)}" if args.set else "")
-            + ". "
-            + " ".join((__doc__ or "").split("\n\n")[2].split()),
-            "",
-            (
-                "Adjusted Rand indices on the held-back cells against labels; where it says joint, against "
-                "the clusters of the run on all cells."
-            ),
-            "",
-            table(cases),
-            "",
-        ]
-    )
+def _write(args: argparse.Namespace, cases: list[Case]) -> None:
+    settings = f" but for {', '.join(args.set)}" if args.set else ""
+    method = " ".join((__doc__ or "").partition("DIR``")[2].split())
+    notes = [
+        f"Seed {args.seed}, the default settings{settings}. {method}",
+        "",
+        (
+            "Adjusted Rand indices of the held-out cells against labels; where it says joint, against the "
+            "clusters of the run on all cells."
+        ),
+        "",
+    ]
+    body = [*notes, *cases_table(cases)]
+    write_page(args.out, "Predictions for new cells", args.command, conditions(), body)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run all sets without coordinates, and write the table and its rows."""
-    import time
-
-    import anndata
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of labelled .h5ad files")
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
+    parser = parser_of("bench.prediction", __doc__)
+    add_data(parser)
+    add_settings(parser)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="name part of the sets to run")
-    parser.add_argument("--set", action="append", default=[], help="a setting of the runs")
-    parser.add_argument("--date", default=time.strftime("%Y-%m-%d"), help="date in the heading")
-    args = parser.parse_args(arguments)
+    args = parsed(parser, arguments)
     warnings.simplefilter("ignore")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     cases = []
-    for path in sorted(args.data.glob("*.h5ad")):
-        if args.only not in path.stem or "spatial" in anndata.read_h5ad(path, backed="r").obsm:
-            continue
-        cases.append(run_case(path, args.seed, args.set))
-        print(json.dumps(asdict(cases[-1])), flush=True)
-    rows = [asdict(case) for case in cases]
-    args.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    args.out.write_text(_report(cases, args), encoding="utf-8")
-    print(table(cases))
+    with RowLog(args.out) as log:
+        for path in labelled_files(args.data, args.sets, spatial=False):
+            cases.append(run_case(path, args.seed, args.set))
+            log.append({**stamp(), **asdict(cases[-1])})
+            print(cases[-1], flush=True)
+    _write(args, cases)
+    print("\n".join(cases_table(cases)))
 
 
 if __name__ == "__main__":

@@ -130,18 +130,10 @@ def decode(
     """Measure each store in a process of its own."""
     rows: list[dict[str, Any]] = []
     for store in stores:
-        rows += printed_by(
-            bench_command(
-                "reduce.decode",
-                store,
-                "--memory",
-                memory,
-                "--workers",
-                workers,
-                "--repeats",
-                repeats,
-            )  # fmt: skip
+        command = bench_command(
+            "reduce.decode", store, "--memory", memory, "--workers", workers, "--repeats", repeats
         )
+        rows += printed_by(command)
         log(f"decode: {store.name}: {rows[-1]['stats_over_decode']:.2f} times the time of decoding")
     return rows
 

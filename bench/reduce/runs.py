@@ -213,7 +213,8 @@ def plan(atlases: list[Path], scaled: dict[str, Any], *, memory: str) -> list[di
 def plan_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return a table with a row for each size and stage."""
     lines = [
-        "| cells | stage | s: estimate, measured, ratio | peak MB: estimate, measured, ratio | MB read: estimate, measured |",
+        "| cells | stage | s: estimate, measured, ratio | peak MB: estimate, measured, ratio "
+        "| MB read: estimate, measured |",
         "|---:|---|---:|---:|---:|",
     ]
     for row in rows:

@@ -82,11 +82,9 @@ class _Bench:
         """Return cells, their graph and their partition lists."""
         args = self.args
         run, n_cells = (args.large, args.large_cells) if large else (args.run, args.cells)
-        rows: FloatArray
-        if run is None:
-            rows = clustered_points(n_cells, args.dims)
-        else:
-            rows = runs.components(run)[:n_cells]
+        rows: FloatArray = (
+            clustered_points(n_cells, args.dims) if run is None else runs.components(run)[:n_cells]
+        )
         name = f"{'drawn' if run is None else run.name}_{len(rows)}_{args.list_cells}"
         return prepared_points(
             rows, args.work / name, n_neighbors=N_NEIGHBORS, list_cells=args.list_cells

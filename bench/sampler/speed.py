@@ -39,7 +39,7 @@ HAS_TORCH_SPARSE = importlib.util.find_spec("torch_sparse") is not None
 def relabel_numpy(
     seeds: NDArray[np.int64], neighbours: IntArray
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the nodes as `scrcl.graph.relabel.Relabel` does, by `numpy.unique` and a binary search."""
+    """Relabel as `scrcl.graph.relabel.Relabel` does, by `numpy.unique` and a binary search."""
     order = np.argsort(seeds)
     ascending = seeds[order]
     distinct, place = np.unique(neighbours, return_inverse=True)

@@ -1,142 +1,106 @@
-"""Time and memory of whole runs on resampled cells, stage by stage.
+"""Time and memory of whole runs at several sizes, stage by stage.
 
-``python -m bench.scale --from cells.h5ad --cells 50000,200000 --memory 2GB --out bench/results/NAME.md``
+``python -m bench.scale --from cells.h5ad --sizes 50000,200000 --memory 2GB``
 
-An atlas of any size is made from a real labelled set: cells drawn with replacement, each count drawn anew from
-a Poisson law around itself. Every run is a process of its own; its peak is the kernel's, from outside.
+An atlas of each size is made from a real labelled set (`bench.scale.atlas`). Every run is a process of its own. Its
+peak is counted by the kernel, from outside.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from bench._frame import runs
+from bench._frame.arguments import add_settings, add_sizes, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import LABELS
+from bench._frame.page import table, write_page
+from bench._frame.process import bench_command, scrcl_command, timed
+from bench._frame.rows import Row, RowLog
 
-from bench._frame.process import commit, timed
+if TYPE_CHECKING:
+    import argparse
 
-__all__ = ["resample", "run_at"]
+__all__ = ["main", "run_at"]
 
-
-def resample(source: Path, out: Path, n_cells: int, *, seed: int = 0) -> None:
-    """Write an ``.h5ad`` of ``n_cells`` cells drawn from ``source``."""
-    import anndata
-    from scipy import sparse
-
-    rng = np.random.default_rng(seed)
-    adata = anndata.read_h5ad(source)
-    rows = rng.integers(adata.n_obs, size=n_cells)
-    counts = sparse.csr_matrix(adata.X)[rows]
-    counts.data = rng.poisson(counts.data).astype(np.float32)
-    counts.eliminate_zeros()
-    obs = adata.obs.iloc[rows].copy()
-    obs.index = [f"cell{i}" for i in range(n_cells)]
-    anndata.AnnData(counts, obs=obs, var=adata.var[[]]).write_h5ad(out)
+NOTES = """\
+Seconds and peak resident MB (10^6 bytes) of each stage are those of `run.json`. Those of the whole process are measured
+from outside; the largest peak counts."""
 
 
-def run_at(
-    source: Path, n_cells: int, memory: str, settings: list[str], *, until: str = "report"
-) -> dict[str, Any]:
-    """Resample, run, and return what ``run.json`` says, with the peak seen from outside.
+def run_at(source: Path, n_cells: int, memory: str, settings: list[str], *, until: str) -> Row:
+    """Draw an atlas, run it, and return the records of its stages and the peak of the process.
 
-    The agreement with labels is there where the run goes to its last stage.
+    The agreement with labels is there only for runs to the last stage.
     """
     from scrcl.engine.evaluate import evaluate_run
 
     with tempfile.TemporaryDirectory(prefix="scrcl-scale-") as folder:
         cells, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
-        subprocess.run(
-            [sys.executable, "-m", "bench.scale", "--resample", str(cells), "--from", str(source),
-             "--cells", str(n_cells)], check=True,
+        # In a process of its own: memory of the drawing must not count.
+        command = bench_command("scale.atlas", "--from", source, "--cells", n_cells, "--out", cells)
+        subprocess.run(command, check=True)
+        command = scrcl_command(
+            "run", cells, "-o", out, "--quiet", "--memory", memory, "--n-clusters", 10,
+            "--until", until,
         )  # fmt: skip
-        command = [sys.executable, "-m", "scrcl", "run", str(cells), "-o", str(out), "--quiet",
-                   "--memory", memory, "--n-clusters", "10", "--until", until]  # fmt: skip
-        for setting in settings:
-            command += ["--set", setting]
-        seconds, peak = timed(command)
-        manifest: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        disk = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-        ari = evaluate_run(out, "cell_type")["ari"] if until == "report" else None
+        seconds, peak = timed([*command, *(part for one in settings for part in ("--set", one))])
+        manifest = runs.manifest(out)
         return {
             "n_cells": n_cells,
             "seconds": seconds,
             "peak_rss_bytes": max(peak, manifest["peak_rss_bytes"]),
             "input_bytes": cells.stat().st_size,
-            "out_bytes": disk,
-            "ari": ari,
+            "out_bytes": sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
+            "ari": evaluate_run(out, LABELS)["ari"] if until == "report" else None,
             "stages": manifest["stages"],
             "graph_recall": manifest["graph_recall"],
         }
 
 
-def _table(runs: list[dict[str, Any]]) -> str:
-    head = "| stage | " + " | ".join(f"{run['n_cells']:,} cells: s, MB" for run in runs) + " |"
-    lines = [head, "|---" * (1 + len(runs)) + "|"]
-    for i, stage in enumerate(runs[0]["stages"]):
-        cells = [
-            f"{run['stages'][i]['seconds']:.1f}, {run['stages'][i]['peak_rss_bytes'] / 1e6:.0f}"
-            for run in runs
-        ]
-        lines.append(f"| {stage['name']} | " + " | ".join(cells) + " |")
-    total = [f"{run['seconds']:.0f}, **{run['peak_rss_bytes'] / 1e6:.0f}**" for run in runs]
-    lines.append("| **whole process** | " + " | ".join(total) + " |")
+def _table(rows: list[Row]) -> list[str]:
+    lines: list[list[Any]] = []
+    for i, stage in enumerate(rows[0]["stages"]):
+        took = [row["stages"][i] for row in rows]
+        cells = [f"{one['seconds']:.1f}, {one['peak_rss_bytes'] / 1e6:.0f}" for one in took]
+        lines.append([stage["name"], *cells])
+    whole = [f"{row['seconds']:.0f}, **{row['peak_rss_bytes'] / 1e6:.0f}**" for row in rows]
+    lines.append(["**whole process**", *whole])
     more = [
-        f"{run['input_bytes'] / 1e6:.0f} MB in, {run['out_bytes'] / 1e6:.0f} MB out, "
-        f"recall {run['graph_recall']:.3f}"
-        + ("" if run["ari"] is None else f", ARI {run['ari']:.3f}")
-        for run in runs
+        f"{row['input_bytes'] / 1e6:.0f} MB in, {row['out_bytes'] / 1e6:.0f} MB out, "
+        f"recall {row['graph_recall']:.3f}"
+        + ("" if row["ari"] is None else f", ARI {row['ari']:.3f}")
+        for row in rows
     ]
-    return "\n".join([*lines, "| files, graph, agreement | " + " | ".join(more) + " |"])
+    lines.append(["files, graph, agreement", *more])
+    return table(["stage", *(f"{row['n_cells']:,} cells: s, MB" for row in rows)], lines)
 
 
-def _conditions() -> str:
-    return (
-        f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}. Seconds and peak resident MB (10^6 bytes) a stage, as in "
-        "`run.json`; of the whole process seconds from outside, and the largest peak seen."
-    )
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = parser_of("bench.scale", __doc__)
+    add_sizes(parser, [50_000, 200_000], "numbers of cells")
+    add_settings(parser)
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="labelled .h5ad")
+    parser.add_argument("--memory", default="2GB")
+    parser.add_argument("--until", default="report", help="last stage")
+    return parsed(parser, arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run all sizes and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--from", dest="source", type=Path, required=True, help="labelled .h5ad")
-    parser.add_argument("--cells", default="50000,200000")
-    parser.add_argument("--memory", default="2GB")
-    parser.add_argument("--until", default="report", help="last stage")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--set", action="append", default=[], help="a setting of scrcl")
-    parser.add_argument("--resample", type=Path, help="only write the resampled cells here")
-    args = parser.parse_args(arguments)
-    sizes = [int(size) for size in args.cells.split(",")]
-    if args.resample is not None:
-        resample(args.source, args.resample, sizes[0])
-        return
-    runs = [run_at(args.source, size, args.memory, args.set, until=args.until) for size in sizes]
-    text = "\n".join(
-        [
-            f"# Whole runs under --memory {args.memory}, {time.strftime('%Y-%m-%d')}",
-            "",
-            f"`python -m bench.scale {' '.join(sys.argv[1:])}`",
-            "",
-            _conditions(),
-            "",
-            _table(runs),
-            "",
-        ]
-    )
-    print(text)
-    if args.out is not None:
-        args.out.write_text(text, encoding="utf-8")
-        args.out.with_suffix(".json").write_text(json.dumps(runs, indent=1), encoding="utf-8")
+    args = _arguments(arguments)
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for size in args.sizes:
+            row = run_at(args.source, size, args.memory, args.set, until=args.until)
+            rows.append({**stamp(), **row})
+            log.append(rows[-1])
+    title = f"Whole runs with --memory {args.memory}"
+    body = [*NOTES.splitlines(), "", *_table(rows)]
+    print(write_page(args.out, title, args.command, conditions(), body))
 
 
 if __name__ == "__main__":

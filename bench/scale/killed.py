@@ -1,11 +1,10 @@
-"""Runs killed with SIGKILL in every stage, and in the middle of training, against an unbroken one.
+"""Runs killed with SIGKILL in every stage and in the middle of training, against an uninterrupted one.
 
-``python -m bench.scale.killed cells.h5ad --n-clusters 10 --moments 20 --out bench/results/NAME.md``
+``python -m bench.scale.killed cells.h5ad --n-clusters 10 --moments 20``
 
-One output folder is killed again and again, each time at the end of the next stage, just before that stage's
-folder gets its name, and once in training after a checkpoint; then it is resumed to the end. With
-``--moments N`` the command line itself is killed N times instead, each in a folder of its own, at random
-moments of the seconds that an unbroken run takes, and resumed by the same command.
+One run is killed several times: at the end of each stage, just before its folder gets its name, and once in training
+after a checkpoint. Then it is resumed to the end. With ``--moments N`` the command line is killed N times instead, each
+time in a new folder at a random moment of the time that an uninterrupted run takes, and resumed by the same command.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,13 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench._frame.process import commit
+from bench._frame import runs
+from bench._frame.arguments import add_settings, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.page import table, write_page
+from bench._frame.process import bench_command, scrcl_command
+from bench._frame.rows import Row, write_rows
 
 if TYPE_CHECKING:
-    from scrcl.engine.config import RunConfig
+    from scrcl import RunConfig
     from scrcl.engine.stage import Run
 
-__all__ = ["COMPARED", "IN_TRAINING", "kill_at_random", "kill_everywhere"]
+__all__ = ["COMPARED", "IN_TRAINING", "kill_at_random", "kill_everywhere", "main"]
 
 IN_TRAINING = "in training"
 COMPARED = (
@@ -39,47 +42,48 @@ COMPARED = (
 
 
 def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, bool]:
-    """Return, for each file that decides a result, whether it is the same to the last bit."""
-    from scrcl.engine.pipeline import STAGES, run_pipeline
+    """Return, for each file that results depend on, whether it has the same bytes."""
+    from scrcl.engine.pipeline import STAGES
 
-    unbroken, killed, settings = folder / "unbroken", folder / "killed", folder / "run.toml"
+    whole, killed, settings = folder / "whole", folder / "killed", folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
-    run_pipeline([cells], unbroken, config)
+    runs.run(cells, whole, config)
     names = [stage.name for stage in STAGES]
     training = names.index("train")
     for where in [*names[:training], IN_TRAINING, *names[training:]]:
-        command = [sys.executable, "-m", "bench.scale.killed", str(cells), "--kill", where,
-                   "--into", str(killed), "--settings", str(settings)]  # fmt: skip
+        command = bench_command(
+            "scale.killed", cells, "--kill", where, "--into", killed, "--settings", settings
+        )
         ended = subprocess.run(command, check=False).returncode
         if ended != -signal.SIGKILL:
-            message = f"the run must die in {where}; it ended with {ended}"
+            message = f"the run must be killed in {where}; got exit code {ended}."
             raise RuntimeError(message)
-    run_pipeline([cells], killed, config)
-    return _same(unbroken, killed)
+    runs.run(cells, killed, config)
+    return runs.same_files(whole, killed, COMPARED)
 
 
 def kill_at_random(
     cells: Path, folder: Path, config: RunConfig, *, n_moments: int, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return, for each moment, its second, how far the run had come, and which files came out the same.
+    """Return, for each moment, its second, the progress of the run, and which files are the same.
 
-    A run that ends before its moment is not one of them: another moment is drawn, of the seconds it took.
+    A run that ends before its moment does not count. Another moment is drawn, within the seconds that it took.
     """
     settings = folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
-    unbroken, killed = folder / "unbroken", folder / "killed"
-    _run(cells, folder / "warm", settings)  # compiled code is cached by then
+    whole, killed = folder / "whole", folder / "killed"
+    _run(cells, folder / "warm", settings)  # so that compiled code is cached
     start = time.perf_counter()
-    _run(cells, unbroken, settings)
+    _run(cells, whole, settings)
     longest = time.perf_counter() - start
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     while len(rows) < n_moments:
         second, start = float(rng.uniform(0, longest)), time.perf_counter()
         if _run(cells, killed, settings, kill_after_s=second) == -signal.SIGKILL:
-            row = {"second": second, "after": _came_to(killed)}
+            row = {"second": second, "after": _progress(killed)}
             _run(cells, killed, settings)
-            rows.append(row | {"same": _same(unbroken, killed)})
+            rows.append(row | {"same": runs.same_files(whole, killed, COMPARED)})
         else:
             longest = time.perf_counter() - start
         shutil.rmtree(killed, ignore_errors=True)
@@ -87,9 +91,8 @@ def kill_at_random(
 
 
 def _run(cells: Path, out: Path, settings: Path, kill_after_s: float | None = None) -> int:
-    """Run the command line, until it ends or is killed; returns its exit code."""
-    command = [sys.executable, "-m", "scrcl", "run", str(cells), "-o", str(out), "--quiet",
-               "--config", str(settings)]  # fmt: skip
+    """Run the command line until it ends or is killed; returns its exit code."""
+    command = scrcl_command("run", cells, "-o", out, "--quiet", "--config", settings)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         code = process.wait(kill_after_s)
@@ -101,22 +104,13 @@ def _run(cells: Path, out: Path, settings: Path, kill_after_s: float | None = No
     return code
 
 
-def _came_to(out: Path) -> str:
-    """Name the last stage that was finished, and the last step that was saved."""
-    from scrcl.engine.run_folder import read_manifest
-
-    stages = read_manifest(out)["stages"] if (out / "run.json").exists() else []
+def _progress(out: Path) -> str:
+    """Return the last stage that was finished, and the last step that was saved."""
+    stages = runs.manifest(out)["stages"] if (out / "run.json").exists() else []
     last = stages[-1]["name"] if stages else "the start"
     saved = sorted(path.stem for path in (out / "checkpoints").glob("step-*.ckpt"))
     in_training = last == "genes" and saved
     return f"{last}, step {int(saved[-1].removeprefix('step-'))}" if in_training else last
-
-
-def _same(unbroken: Path, killed: Path) -> dict[str, bool]:
-    return {
-        name: (unbroken / "stages" / name).read_bytes() == (killed / "stages" / name).read_bytes()
-        for name in COMPARED
-    }
 
 
 def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> None:
@@ -142,60 +136,50 @@ def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> 
     pipeline.run_pipeline([cells], out, config, reporter=DiesInTraining(), stages=stages)
 
 
-def _stages_text(same: dict[str, bool]) -> str:
-    listed = [f"- {name}: {_told(is_same)}" for name, is_same in same.items()]
-    said = "Files of the resumed run against those of an unbroken one:"
-    return "\n".join([*_head("in every stage"), said, "", *listed, ""])
+def _stages_lines(same: dict[str, bool]) -> list[str]:
+    listed = [f"- {name}: {_outcome(is_same)}" for name, is_same in same.items()]
+    return ["Files of the resumed run, compared with those of an uninterrupted one:", "", *listed]
 
 
-def _moments_text(rows: list[dict[str, Any]]) -> str:
+def _moments_lines(rows: list[Row]) -> list[str]:
     n_same = sum(all(row["same"].values()) for row in rows)
-    table = ["| second | last finished | resumed run |", "|---|---|---|"]
+    lines = []
     for row in rows:
         other = [name for name, is_same in row["same"].items() if not is_same]
-        came_out = f"{_told(False)}: {', '.join(other)}" if other else _told(True)
-        table.append(f"| {row['second']:.1f} | {row['after']} | {came_out} |")
-    said = (
-        f"{n_same} of {len(rows)} runs came out the same as an unbroken one "
+        outcome = f"{_outcome(False)}: {', '.join(other)}" if other else _outcome(True)
+        lines.append([f"{row['second']:.1f}", row["after"], outcome])
+    notes = (
+        f"{n_same} of {len(rows)} runs gave the same files as an uninterrupted one "
         f"({', '.join(COMPARED)})."
     )
-    return "\n".join([*_head(f"at {len(rows)} random moments"), said, "", *table, ""])
+    return [notes, "", *table(["second", "last finished", "resumed run"], lines)]
 
 
-def _head(where: str) -> list[str]:
-    return [
-        f"# Killed {where} and resumed, {time.strftime('%Y-%m-%d')}",
-        "",
-        f"`python -m bench.scale.killed {' '.join(sys.argv[1:])}`",
-        "",
-        f"Commit {commit()}.",
-    ]
-
-
-def _told(is_same: bool) -> str:
+def _outcome(is_same: bool) -> str:
     return "the same to the last bit" if is_same else "DIFFERENT"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Compare a killed run with an unbroken one, or be the run that is killed."""
-    from scrcl.engine.load_config import load_config
-
-    parser = argparse.ArgumentParser(description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("bench.scale.killed", __doc__)
+    add_settings(parser)
     parser.add_argument("cells", type=Path)
     parser.add_argument("--n-clusters", type=int, default=10)
     parser.add_argument("--moments", type=int, default=0, help="kill at so many random moments")
-    parser.add_argument("--seed", type=int, default=0, help="draws the moments")
-    parser.add_argument("--set", action="append", default=[], help="a setting, as of `scrcl run`")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    # Internal: the run that is killed is started with these.
     parser.add_argument("--kill", help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--settings", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args(arguments)
-    config = load_config(
-        args.settings,
-        settings=args.set,
-        overrides={} if args.settings else {"n_clusters": args.n_clusters},
-    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare a killed run with an uninterrupted one, or be the run that is killed."""
+    from scrcl.engine.load_config import load_config
+
+    args = parsed(_parser(), arguments)
+    fields = {} if args.settings else {"n_clusters": args.n_clusters}
+    config = load_config(args.settings, settings=args.set, overrides=fields)
     if args.kill is not None:
         _run_until_killed(args.cells, args.into, config, args.kill)
         return
@@ -204,12 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
             rows = kill_at_random(
                 args.cells, Path(name), config, n_moments=args.moments, seed=args.seed
             )
-            text = _moments_text(rows)
+            title, lines = f"Killed at {len(rows)} random moments", _moments_lines(rows)
         else:
-            text = _stages_text(kill_everywhere(args.cells, Path(name), config))
-    print(text)
-    if args.out is not None:
-        args.out.write_text(text, encoding="utf-8")
+            same = kill_everywhere(args.cells, Path(name), config)
+            rows = [{"file": file, "same": is_same} for file, is_same in same.items()]
+            title, lines = "Killed in every stage", _stages_lines(same)
+    write_rows(args.out, [{**stamp(), **row} for row in rows])
+    print(write_page(args.out, f"{title} and resumed", args.command, conditions(), lines))
 
 
 if __name__ == "__main__":

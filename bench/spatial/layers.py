@@ -1,7 +1,7 @@
-"""Tissues in layers, some of them thin, to see what smoothing in space does to these.
+"""Simulated tissues in layers, some of them thin, to study smoothing in space.
 
-Layers are bands of a sheet of cells, each with a mix of cell types of its own, which share types with
-their neighbours; so the class of a cell (its layer) is told by its surroundings more than by itself.
+Layers are bands of a sheet of cells. Each has its own mix of cell types, and shares types with the layers around it. So
+the class of a cell (its layer) depends more on its surroundings than on its own counts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ N_ACROSS = 40
 """Cells along a layer."""
 N_TYPES, N_GENES, DEPTH = 8, 300, 300
 OWN_SHARE = 0.75
-"""Share of a layer's cells that are of its own type, where it is told as clearly as can be."""
+"""Share of a layer's cells that are of its own type, in the clearest tissues"""
 
 
 class _Tissue(NamedTuple):
     widths: tuple[int, ...]
-    """Of the layers, in cells."""
+    """Of the layers, in cells"""
     own: float
-    """Share of cells that are of the layer's own type; the others are of any."""
+    """Share of cells that are of the layer's own type; the others are of any type"""
 
 
 LAYERED = {
@@ -42,18 +42,18 @@ def layered(name: str, *, seed: int = 0) -> anndata.AnnData:
     depth = np.repeat(np.arange(sum(tissue.widths)), N_ACROSS)
     layer = np.repeat(np.arange(len(tissue.widths)), tissue.widths)[depth]
     across = np.tile(np.arange(N_ACROSS), sum(tissue.widths)) + 0.5 * (depth % 2)
-    places = np.column_stack([across, depth * np.sqrt(0.75)])
-    places += rng.normal(scale=0.15, size=places.shape)
+    coordinates = np.column_stack([across, depth * np.sqrt(0.75)])
+    coordinates += rng.normal(scale=0.15, size=coordinates.shape)
     own = rng.random(len(layer)) < tissue.own
-    kinds = np.where(own, layer, rng.integers(N_TYPES, size=len(layer)))
+    types = np.where(own, layer, rng.integers(N_TYPES, size=len(layer)))
     profiles = rng.gamma(0.3, 1.0, size=(N_TYPES, N_GENES)) + 0.05
     profiles /= profiles.sum(axis=1, keepdims=True)
     totals = DEPTH * rng.lognormal(0, 0.4, size=(len(layer), 1))
-    counts = rng.poisson(totals * profiles[kinds]).astype(np.float32)
+    counts = rng.poisson(totals * profiles[types]).astype(np.float32)
     names = [f"cell{i}" for i in range(len(layer))]
     return anndata.AnnData(
         sparse.csr_matrix(counts),
         obs=pd.DataFrame({"cell_type": pd.Categorical([f"layer {i}" for i in layer])}, index=names),
         var=pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)]),
-        obsm={"spatial": places},
+        obsm={"spatial": coordinates},
     )

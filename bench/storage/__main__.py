@@ -1,18 +1,14 @@
-"""How X is best stored: chunk and shard lengths, codecs, and readers, on resampled counts.
+"""Storage of X: lengths of chunks and shards, codecs and readers, on resampled counts.
 
-``python -m bench.storage --from cells.h5ad --cells 50000 --out bench/results/NAME.md``
+``python -m bench.storage --from cells.h5ad --cells 50000``
 
-Every layout holds the same cells. A scan reads blocks of about two million values in order with two threads;
-random reads fetch runs of neighbouring rows, each from another place. Each figure is the best of its repeats.
+Every layout has the same cells. A scan reads blocks of about two million values in order with two threads. Random reads
+fetch runs of consecutive rows at random positions. Each figure is the best of its repeats.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -24,10 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from bench._frame.process import commit
-from bench.scale.__main__ import resample
+from bench._frame.arguments import add_repeats, numbers, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.page import table, write_page
+from bench._frame.rows import Row, RowLog
+from bench.scale.atlas import resample
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
 __all__ = ["CHUNKS", "main", "measure"]
@@ -38,6 +38,12 @@ CHOSEN = "zstd 3"
 BLOCK_VALUES = 2_000_000
 RANDOM_ROWS = (64, 256, 1_024)
 ZARRS = "zarrs.ZarrsCodecPipeline"
+VALUE_BYTES = 8
+"""Of a decoded value: float32 and an int32 column"""
+
+NOTES = """\
+Warm file cache. MB/s are of decoded float32 and int32 (8 bytes a value), for writing from memory and for scans. The
+checksum is crc32c; zstd has its own."""
 
 Codecs: TypeAlias = list[Any]
 
@@ -63,7 +69,7 @@ def _codecs() -> dict[str, Callable[[], Codecs]]:
 
 @contextmanager
 def _pipeline(name: str) -> Iterator[None]:
-    """Use a codec pipeline; one that falls back to another raises."""
+    """Use a codec pipeline; raises if it falls back to another one."""
     import zarr
 
     if name == "zarr":
@@ -134,7 +140,7 @@ def _scan(path: Path, block_rows: int) -> float:
 
 
 def _random(path: Path, n_rows: int, times: int) -> float:
-    """Read runs of rows from all over the store; return cells a second."""
+    """Read runs of rows at random positions; return cells a second."""
     with _opened(path) as x:
         rng = np.random.default_rng(0)
         starts = rng.integers(max(x.shape[0] - n_rows, 1), size=times).tolist()
@@ -145,7 +151,7 @@ def _random(path: Path, n_rows: int, times: int) -> float:
 
 
 def measure(path: Path, shape: tuple[int, int], nnz: int, repeats: int) -> dict[str, float]:
-    """Return rates of one store: cells and decoded MB a second of scans, cells of random reads."""
+    """Return the rates of one store: cells and decoded MB a second of scans, cells a second of random reads."""
     block_rows = max(BLOCK_VALUES * shape[0] // nnz, 1)
     seconds = min(_scan(path, block_rows) for _ in range(repeats))
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
@@ -156,7 +162,7 @@ def measure(path: Path, shape: tuple[int, int], nnz: int, repeats: int) -> dict[
     return {
         "MB": sum(p.stat().st_size for p in files) / 1e6,
         "scan": shape[0] / seconds,
-        "scan MB/s": nnz * 8 / seconds / 1e6,
+        "scan MB/s": nnz * VALUE_BYTES / seconds / 1e6,
         **rates,
     }
 
@@ -180,46 +186,54 @@ def _layouts(
         yield kind, partial(_write_anndata, x, kind=kind)
 
 
-def _run(source: Path, n_cells: int, chunk: int, shards: list[int], repeats: int) -> list[str]:
+def _rows(args: argparse.Namespace, pipelines: list[str]) -> Iterator[Row]:
+    """Yield a row for each layout: size, rate of writing, and the rates of each pipeline."""
     import anndata
     from scipy import sparse
 
-    pipelines = ["zarr", *(["zarrs"] if _has_zarrs() else [])]
-    lines = [
-        "| layout | MB | write MB/s | " + " | ".join(f"{p}: scan cells/s (MB/s); random "
-        f"{', '.join(map(str, RANDOM_ROWS))} rows, 1000 cells/s" for p in pipelines) + " |",
-        "|---|---:|---:" + "|---:" * len(pipelines) + "|",
-    ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="scrcl-storage-") as name:
         folder = Path(name)
-        resample(source, folder / "cells.h5ad", n_cells)
+        resample(args.source, folder / "cells.h5ad", args.cells)
         x = sparse.csr_matrix(anndata.read_h5ad(folder / "cells.h5ad").X)
-        for layout, write in _layouts(x, chunk, shards):
+        for layout, write in _layouts(x, args.chunk, args.shards):
             path = folder / ("store.h5ad" if layout.startswith("h5ad") else "store.zarr")
-            write_rate = x.nnz * 8 / write(path) / 1e6
-            row, size = [], 0.0
-            for pipeline in pipelines:
-                if "h5ad" in layout and pipeline != "zarr":
-                    row.append("")
-                    continue
+            row = {
+                "layout": layout,
+                "n_cells": x.shape[0],
+                "n_genes": x.shape[1],
+                "stored_values": x.nnz,
+                "write MB/s": x.nnz * VALUE_BYTES / write(path) / 1e6,
+                "pipelines": {},
+            }
+            # zarrs reads no HDF5.
+            for pipeline in [p for p in pipelines if p == "zarr" or "h5ad" not in layout]:
                 with _pipeline(pipeline):
-                    found = measure(path, x.shape, x.nnz, repeats)
-                size = found["MB"]
-                rates = "/".join(f"{found[f'random {rows}'] / 1e3:.1f}" for rows in RANDOM_ROWS)
-                row.append(f"{found['scan']:,.0f} ({found['scan MB/s']:,.0f}); {rates}")
-            lines.append(f"| {layout} | {size:.1f} | {write_rate:,.0f} | " + " | ".join(row) + " |")
-            print(lines[-1], flush=True)
+                    row["pipelines"][pipeline] = measure(path, x.shape, x.nnz, args.repeats)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        lines += ["", f"{x.shape[0]:,} cells, {x.shape[1]:,} genes, {x.nnz:,} stored values."]
-    return lines
+            yield row
 
 
-def _conditions() -> str:
-    return (
-        f"Commit {commit()}; {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, warm file cache. MB/s are decoded float32 and int32 (8 bytes "
-        "a value), of writing from memory and of scans; the checksum is crc32c, of zstd its own."
+def _lines(rows: list[Row], pipelines: list[str]) -> list[str]:
+    counts = ", ".join(map(str, RANDOM_ROWS))
+    rates = f"scan cells/s (MB/s); random {counts} rows, 1000 cells/s"
+    cells = []
+    for row in rows:
+        found = row["pipelines"]
+        shown = [_rates(found[name]) if name in found else "" for name in pipelines]
+        size = next(iter(found.values()))["MB"]
+        cells.append([row["layout"], f"{size:.1f}", f"{row['write MB/s']:,.0f}", *shown])
+    last = rows[-1]
+    sizes = (
+        f"{last['n_cells']:,} cells, {last['n_genes']:,} genes, "
+        f"{last['stored_values']:,} stored values."
     )
+    columns = ["layout", "MB", "write MB/s", *(f"{name}: {rates}" for name in pipelines)]
+    return [*NOTES.splitlines(), "", *table(columns, cells), "", sizes]
+
+
+def _rates(found: dict[str, float]) -> str:
+    rates = "/".join(f"{found[f'random {rows}'] / 1e3:.1f}" for rows in RANDOM_ROWS)
+    return f"{found['scan']:,.0f} ({found['scan MB/s']:,.0f}); {rates}"
 
 
 def _has_zarrs() -> bool:
@@ -232,31 +246,22 @@ def _has_zarrs() -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure all layouts and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of("bench.storage", __doc__)
+    add_repeats(parser, 3, "the best one counts")
     parser.add_argument("--from", dest="source", type=Path, required=True, help=".h5ad of counts")
     parser.add_argument("--cells", type=int, default=50_000)
     parser.add_argument("--chunk", type=int, default=131_072, help="for codecs and shards")
-    parser.add_argument("--shards", default="2097152,33554432")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args(arguments)
-    shards = [int(shard) for shard in args.shards.split(",")]
-    lines = _run(args.source, args.cells, args.chunk, shards, args.repeats)
-    text = "\n".join(
-        [
-            f"# Storage of X, {time.strftime('%Y-%m-%d')}",
-            "",
-            f"`python -m bench.storage {' '.join(sys.argv[1:])}`",
-            "",
-            _conditions(),
-            "",
-            *lines,
-            "",
-        ]
-    )
-    print(text)
-    if args.out is not None:
-        args.out.write_text(text, encoding="utf-8")
+    parser.add_argument("--shards", type=numbers, default=[2_097_152, 33_554_432])
+    args = parsed(parser, arguments)
+    pipelines = ["zarr", *(["zarrs"] if _has_zarrs() else [])]
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for row in _rows(args, pipelines):
+            rows.append({**stamp(), **row})
+            log.append(rows[-1])
+            print(row, flush=True)
+    lines = _lines(rows, pipelines)
+    print(write_page(args.out, "Storage of X", args.command, conditions(), lines))
 
 
 if __name__ == "__main__":

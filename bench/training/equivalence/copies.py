@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from bench._frame.training import trained
 from bench.training.equivalence.runs import scored, training_set, whole_loss
 from scrcl.train.config import TrainConfig
 from scrcl.train.stop import Stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Atlas", "copies", "copies_table"]
 

@@ -1,8 +1,8 @@
 """The peers of scrcl: a space and a clustering of it, by scanpy, scikit-learn and scvi-tools.
 
-``python -m bench.accuracy.peers METHOD,METHOD INPUT --k K --seeds 0,1 --out DIR`` clusters the cells of one file by each
-method with each seed. A method is named after its space (``pca``, or scVI's latent space) and its clustering. Methods
-get the number of labels, and no label; ``pca_leiden_1`` does not use the number.
+``python -m bench.accuracy.peers METHOD,METHOD INPUT --k K --seeds 0,1 --out DIR`` clusters the cells of one file by
+each method with each seed. A method is named after its space (``pca``, or scVI's latent space) and its clustering.
+Methods get the number of labels, and no label; ``pca_leiden_1`` does not use the number.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from bench._frame.arguments import (
     add_only,
     add_repeats,
     add_sizes,
+    choices_of,
     parsed,
     parser_of,
 )
@@ -25,7 +26,7 @@ from bench._frame.labelled import labelled_files
 from bench._frame.sections import Section, Sections, measure_sections
 from bench.reduce.decode import decode, decode_table, gzip_of
 from bench.reduce.genes import genes, genes_table
-from bench.reduce.peers import Limits, peers, peers_table
+from bench.reduce.peers import SIDES, Limits, peers, peers_table
 from bench.reduce.runs import atlas_of, plan, plan_table, scale, scale_table
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def _peers(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
     atlas = bench.simulated(args.scanpy) if args.atlas is None else args.atlas
     limits = Limits(chunk_rows=args.dask_rows, limit_gb=args.limit_gb)
-    found = peers(atlas, limits, memory=args.memory, repeats=args.repeats, log=_log)
+    found = peers(
+        atlas, limits, sides=args.sides, memory=args.memory, repeats=args.repeats, log=_log
+    )
     yield found, _lines("peers", bench, peers_table(found))
 
 
@@ -138,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", default="1,2", help="threads of the section decode")
     parser.add_argument("--gzip-cells", type=int, default=50_000, help="of its .h5ad")
     parser.add_argument("--scanpy", type=int, default=250_000, help="cells of the section peers")
+    parser.add_argument(
+        "--sides", type=choices_of(SIDES, "sides"), default=list(SIDES), help="of the section peers"
+    )
     parser.add_argument("--dask-rows", type=int, default=100_000, help="rows of a chunk")
     parser.add_argument("--limit-gb", type=float, default=20.0, help="address space of scanpy")
     return parser

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench._frame.page import table
 from bench._frame.process import bench_command, printed_by
 from bench._frame.runs import config_of
 from bench.reduce.runs import median, settings_for, store_files
@@ -140,23 +141,23 @@ def decode(
 
 def decode_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return a table with a row for each store, state of the cache and number of threads."""
-    head = (
-        "| store | cells | page cache | threads | decoding: cells/s (MB/s) "
-        "| first pass: cells/s (MB/s) | first pass / decoding, s |"
-    )
-    lines = [head, "|---|---:|---|---:|---:|---:|---:|"]
-    for row in rows:
-        cells = [
-            f"{row[f'{side}_cells_per_s']:,.0f} ({row[f'{side}_bytes_per_s'] / 1e6:,.0f})"
-            for side in ("decode", "stats")
+    columns = ["store", "cells", "page cache", "threads", "decoding: cells/s (MB/s)"]
+    columns += ["first pass: cells/s (MB/s)", "first pass / decoding, s"]
+    lines = [
+        [
+            row["store"],
+            f"{row['n_cells']:,}",
+            "warm" if row["cached"] else "cold",
+            row["n_workers"],
+            *(
+                f"{row[f'{side}_cells_per_s']:,.0f} ({row[f'{side}_bytes_per_s'] / 1e6:,.0f})"
+                for side in ("decode", "stats")
+            ),
+            f"**{row['stats_over_decode']:.2f}**",
         ]
-        lines.append(
-            f"| {row['store']} | {row['n_cells']:,} | {'warm' if row['cached'] else 'cold'} | "
-            f"{row['n_workers']} | "
-            + " | ".join(cells)
-            + f" | **{row['stats_over_decode']:.2f}** |"
-        )
-    return lines
+        for row in rows
+    ]
+    return table(columns, lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame import runs
+from bench._frame.page import table
 from bench._frame.process import bench_command, printed_by
 from bench._frame.runs import config_of
 from bench.reduce.runs import n_top_genes
@@ -172,26 +173,27 @@ def genes(paths: list[Path], log: Callable[[str], None]) -> list[dict[str, Any]]
 def genes_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return a table with a row for each set."""
     names = list(rows[0]["genes_that_differ"]) if rows else []
+    columns = ["set", "cells", "genes", "selected", *names, "components", "largest angle, rad"]
+    columns += ["gap at the cut", "singular values off by"]
     lines = [
-        "| set | cells | genes | selected | "
-        + " | ".join(names)
-        + " | components | largest angle, rad "
-        "| gap at the cut | singular values off by |",
-        "|---|---:|---:|---:" + "|---:" * len(names) + "|---:|---:|---:|---:|",
+        [
+            row["set"],
+            f"{row['n_cells']:,}",
+            f"{row['n_genes']:,}",
+            f"{row['n_top']:,}",
+            *(_shown(row["genes_that_differ"][name]) for name in names),
+            row["n_comps"],
+            f"{row['angle']:.1e}",
+            f"{row['gap']:.1e}",
+            f"{row['singular_values_off_by']:.1e}",
+        ]
+        for row in rows
     ]
-    for row in rows:
-        found = [_shown(row["genes_that_differ"][name]) for name in names]
-        lines.append(
-            f"| {row['set']} | {row['n_cells']:,} | {row['n_genes']:,} | {row['n_top']:,} | "
-            + " | ".join(found)
-            + f" | {row['n_comps']} | {row['angle']:.1e} | {row['gap']:.1e} | "
-            f"{row['singular_values_off_by']:.1e} |"
-        )
     choices = [choice for row in rows for choice in row["genes_that_differ"].values()]
     same = sum(choice.get("differ") == 0 for choice in choices)
     refused = sum(choice.get("refused") == "by both" for choice in choices)
     more = f", {refused} refused by both" if refused else ""
-    return [*lines, "", f"{same} of {len(choices)} choices are the same{more}."]
+    return [*table(columns, lines), "", f"{same} of {len(choices)} choices are the same{more}."]
 
 
 def _shown(choice: dict[str, Any]) -> str:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench._frame import runs
+from bench._frame.page import table
 from bench._frame.process import bench_command, timed
 from bench.reduce.runs import N_COMPS, fill_cache, median, n_top_genes, run_scrcl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["SIDES", "Limits", "peers", "peers_table"]
 
@@ -161,6 +162,7 @@ def peers(
     atlas: Path,
     limits: Limits,
     *,
+    sides: Iterable[str] = SIDES,
     memory: str,
     repeats: int,
     log: Callable[[str], None],
@@ -168,8 +170,8 @@ def peers(
     """Run all sides in turn on one store; only the faster of dask's two schedulers is repeated."""
     from scrcl.io.open import open_input
 
-    done: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    left = list(SIDES)
+    done: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    left = list(sides)
     with tempfile.TemporaryDirectory(prefix="scrcl-peers-") as folder:
         for _ in range(repeats):
             for side in list(left):
@@ -190,7 +192,7 @@ def peers(
         "n_cells": matrix.n_obs,
         "stored_values": matrix.nnz,
         **limits._asdict(),
-        "sides": {side: _summary(done[side], done["scrcl"]) for side in SIDES},
+        "sides": {side: _summary(done[side], done["scrcl"]) for side in done},
     }
 
 
@@ -225,25 +227,32 @@ def peers_table(found: dict[str, Any]) -> list[str]:
         f"{found['limit_gb']:g} GB of address space, dask with {N_WORKERS} threads and chunks of "
         f"{found['chunk_rows']:,} rows."
     )
-    head = (
-        "| | runs | seconds | without imports | peak MB | seconds / scrcl | peak / scrcl "
-        f"| other genes | shares of variance of {COMPARED_COMPS} components off by |"
-    )
-    lines = [intro, "", head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
-    sides = found["sides"]
-    for side, name in SIDES.items():
-        one = sides[side]
+    columns = ["", "runs", "seconds", "without imports", "peak MB", "seconds / scrcl"]
+    columns += ["peak / scrcl", "other genes"]
+    columns.append(f"shares of variance of {COMPARED_COMPS} components off by")
+    sides, rows = found["sides"], []
+    for side, one in sides.items():
         if "failed" in one:
-            lines.append(f"| {name} | {one['failed']} | | | | | | | |")
+            rows.append([SIDES[side], one["failed"], *[""] * 7])
             continue
-        lines.append(
-            f"| {name} | {one['runs']} | {one['seconds']:.1f} | {one['without_imports']:.1f} | "
-            f"{one['peak_rss_bytes'] / 1e6:,.0f} | {one['seconds_over_scrcl']:.2f} | "
-            f"{one['peak_over_scrcl']:.2f} | {one['genes_that_differ']} | {one['variance_off_by']:.1e} |"
+        rows.append(
+            [
+                SIDES[side],
+                one["runs"],
+                f"{one['seconds']:.1f}",
+                f"{one['without_imports']:.1f}",
+                f"{one['peak_rss_bytes'] / 1e6:,.0f}",
+                f"{one['seconds_over_scrcl']:.2f}",
+                f"{one['peak_over_scrcl']:.2f}",
+                one["genes_that_differ"],
+                f"{one['variance_off_by']:.1e}",
+            ]
         )
-    done = [side for side in ("threads", "cluster") if "failed" not in sides[side]]
+    lines = [intro, "", *table(columns, rows)]
+    by_dask = {side: sides[side] for side in ("threads", "cluster") if side in sides}
+    done = [side for side, one in by_dask.items() if "failed" not in one]
     if done:
-        faster = min(done, key=lambda side: sides[side]["seconds"])
+        faster = min(done, key=lambda side: by_dask[side]["seconds"])
         lines += ["", f"The faster of dask's two schedulers: {SIDES[faster]}."]
     return lines
 

@@ -9,6 +9,7 @@ from statistics import median as _median
 from typing import TYPE_CHECKING, Any
 
 from bench._frame import runs
+from bench._frame.page import head, line, table
 from bench._frame.process import scrcl_command, timed
 from bench._frame.runs import config_of
 
@@ -159,24 +160,23 @@ def _ratios(rounds: list[list[dict[str, Any]]], sizes: list[dict[str, Any]]) -> 
 def scale_table(found: dict[str, Any]) -> list[str]:
     """Return a table with a row for each stage and a column for each size."""
     sizes = found["sizes"]
-    head = " | ".join(f"{size['n_cells']:,} cells: s, MB" for size in sizes)
-    lines = [f"| stage | {head} |", "|---" + "|---:" * len(sizes) + "|"]
+    lines = head("stage", *(f"{size['n_cells']:,} cells: s, MB" for size in sizes))
     for i, stage in enumerate(sizes[0]["stages"]):
         row = [
             f"{size['stages'][i]['seconds']:.2f}, {size['stages'][i]['peak_rss_bytes'] / 1e6:.0f}"
             for size in sizes
         ]
-        lines.append(f"| {stage['name']} | " + " | ".join(row) + " |")
+        lines += line(stage["name"], *row)
     whole = [
         f"**{size['seconds']:.1f}** ({min(size['seconds_of_runs']):.1f} to "
         f"{max(size['seconds_of_runs']):.1f}), **{size['peak_rss_bytes'] / 1e6:.0f}**"
         for size in sizes
     ]
-    lines.append("| **whole process** | " + " | ".join(whole) + " |")
+    lines += line("**whole process**", *whole)
     stored = [f"{size['stored_values']:,}; {size['store_bytes'] / 1e6:,.0f}" for size in sizes]
-    lines.append("| stored values; MB of the store | " + " | ".join(stored) + " |")
+    lines += line("stored values; MB of the store", *stored)
     rates = [f"{size['n_cells'] / size['seconds']:,.0f}" for size in sizes]
-    lines.append("| cells a second | " + " | ".join(rates) + " |")
+    lines += line("cells a second", *rates)
     ratio = found["largest_over_smallest"]
     compared = (
         f"Largest over smallest: {ratio['n_cells']:.2f} times the cells, "
@@ -212,21 +212,19 @@ def plan(atlases: list[Path], scaled: dict[str, Any], *, memory: str) -> list[di
 
 def plan_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return a table with a row for each size and stage."""
+    columns = ["cells", "stage", "s: estimate, measured, ratio"]
+    columns += ["peak MB: estimate, measured, ratio", "MB read: estimate, measured"]
     lines = [
-        "| cells | stage | s: estimate, measured, ratio | peak MB: estimate, measured, ratio "
-        "| MB read: estimate, measured |",
-        "|---:|---|---:|---:|---:|",
-    ]
-    for row in rows:
-        cells = (
+        [
             f"{row['n_cells']:,}",
             row["stage"],
             _against(row, "planned_seconds", "seconds", 1, 1),
             _against(row, "planned_peak_bytes", "peak_rss_bytes", 1e6, 0),
             f"{row['planned_bytes_read'] / 1e6:.0f}, {row['bytes_read'] / 1e6:.0f}",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        ]
+        for row in rows
+    ]
+    return table(columns, lines)
 
 
 def _against(row: dict[str, Any], planned: str, took: str, unit: float, digits: int) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 
 from bench._frame.arguments import add_repeats, add_sizes, parsed, parser_of, words
 from bench._frame.conditions import conditions, stamp
-from bench._frame.page import write_page
+from bench._frame.page import table, write_page
 from bench._frame.process import bench_command
 from bench._frame.rows import write_rows
 from bench.search.peers import EFFORTS, grid
@@ -34,7 +34,7 @@ from scrcl._random import stream
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["compare", "exponent", "main", "table"]
+__all__ = ["compare", "exponent", "main"]
 
 PEERS = ("pynndescent", *EFFORTS)
 _LIBRARIES = ("numpy", "numba", "faiss-cpu", "pynndescent")
@@ -224,25 +224,28 @@ def _exponents(found: list[dict[str, Any]], systems: list[str]) -> dict[str, flo
     return result
 
 
-def table(found: list[dict[str, Any]], exponents: dict[str, float | None]) -> list[str]:
+def graphs_table(found: list[dict[str, Any]], exponents: dict[str, float | None]) -> list[str]:
     """Return a table with a row for each size and system."""
     first = next(iter(found[0]["systems"]))
-    lines = [
-        f"| points | system | seconds | seconds / {first} | peak MB | recall | setting |",
-        "|---:|---|---:|---:|---:|---:|---|",
-    ]
+    columns = ["points", "system", "seconds", f"seconds / {first}", "peak MB", "recall", "setting"]
+    rows = []
     for size in found:
         for system, one in size["systems"].items():
             if "failed" in one:
-                lines.append(f"| {size['n']:,} | {system} | {one['failed']} | | | | |")
+                rows.append([f"{size['n']:,}", system, one["failed"], "", "", "", ""])
                 continue
-            name = f"{system} ({one['backend']})" if one["backend"] else system
-            setting = ", ".join(f"{key} {value}" for key, value in one["setting"].items())
-            lines.append(
-                f"| {size['n']:,} | {name} | {one['seconds']:.1f} | {one['over_first']:.2f} | "
-                f"{one['peak_rss_bytes'] / 1e6:,.0f} | {one['recall']:.4f}"
-                f"{'' if one['reached'] else ' (missed)'} | {setting} |"
+            rows.append(
+                [
+                    f"{size['n']:,}",
+                    f"{system} ({one['backend']})" if one["backend"] else system,
+                    f"{one['seconds']:.1f}",
+                    f"{one['over_first']:.2f}",
+                    f"{one['peak_rss_bytes'] / 1e6:,.0f}",
+                    f"{one['recall']:.4f}{'' if one['reached'] else ' (missed)'}",
+                    ", ".join(f"{key} {value}" for key, value in one["setting"].items()),
+                ]
             )
+    lines = table(columns, rows)
     fits = [f"{system} {value:.2f}" for system, value in exponents.items() if value is not None]
     if fits:
         lines += ["", f"Seconds grow as n to the power of: {', '.join(fits)}."]
@@ -258,7 +261,7 @@ def _write(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:
         "runs of one round. Peaks are resident memory of the whole process, including pages of the file of points. "
         "MB are 10^6 bytes."
     )
-    lines = table(found, _exponents(found, args.systems))
+    lines = graphs_table(found, _exponents(found, args.systems))
     write_rows(args.out, [{**stamp(), **size} for size in found])
     at = conditions(libraries=_LIBRARIES)
     return write_page(args.out, "Neighbour graphs", args.command, at, [notes, "", *lines])

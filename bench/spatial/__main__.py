@@ -3,9 +3,9 @@
 ``python -m bench.spatial --data DIR``
 
 All sets with ``obsm["spatial"]``, and simulated tissues in layers (`bench.spatial.layers`), are clustered at the
-number of classes: by scrcl on several graphs, by PCA + k-means and by PCA + Leiden. The labels are then smoothed by the 0 to
-50 nearest cells and scored against the classes, which nothing else uses. Coherence is the share of the 6 nearest cells
-with the same label, for every graph.
+number of classes: by scrcl on several graphs, by PCA + k-means and by PCA + Leiden. The labels are then smoothed by the
+0 to 50 nearest cells and scored against the classes, which nothing else uses. Coherence is the share of the 6 nearest
+cells with the same label, for every graph.
 
 A second table shows the effect of the clustering's own seed. The embedding of each run on the default graph, whole and
 by its two views, is clustered from several seeds.

@@ -31,7 +31,7 @@ _CORE_RATES = {
     "features": 41e6,
     "reduce": 90e6,  # values of chosen genes
 }
-"""What a core does in a second (bench/reduce.py); other machines differ, the ratios of stages less."""
+"""What a core does in a second (bench.reduce); other machines differ, the ratios of stages less."""
 
 
 _KRYLOV_PASSES = 12

@@ -129,8 +129,8 @@ def _embed(inputs: Inputs, config: RunConfig, *, two_mlps: bool) -> _Embedded:
     """Train as the stage ``train`` does, and embed all cells."""
     start, seed = time.perf_counter(), config.seed
     source = SingleCells if two_mlps else BatchSource
-    seen = without_edges(inputs) if two_mlps else inputs
+    viewed = without_edges(inputs) if two_mlps else inputs
     state = TrainState.fresh(inputs, config.train, seed=seed)
-    stop = Stop(seen, config.train, seed=seed) if config.train.stop == "auto" else None
+    stop = Stop(viewed, config.train, seed=seed) if config.train.stop == "auto" else None
     train(state, source(inputs, config.train, seed=seed), config.train, stop=stop)
-    return _Embedded(embedded(state.model, seen), state.step, time.perf_counter() - start)
+    return _Embedded(embedded(state.model, viewed), state.step, time.perf_counter() - start)

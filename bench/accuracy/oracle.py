@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrcl import RunConfig
     from scrcl.train.methods.scrcl.model import ScRCL
 
-__all__ = ["LONGER", "best_step"]
+__all__ = ["main"]
 
 LONGER = 2
 """The oracle trains for so many times the steps that a run takes at most."""
@@ -69,7 +69,7 @@ def _clusters(model: ScRCL, data: Prepared, config: RunConfig) -> Any:
     )
 
 
-def best_step(path: Path, *, seed: int, settings: list[str]) -> tuple[int, Any, Any]:
+def _best_step(path: Path, *, seed: int, settings: list[str]) -> tuple[int, Any, Any]:
     """Return the step after which labels agree best, the clusters there, and which cells are in the run."""
     known = read_labelled(path)
     config = config_of(settings, n_clusters=known.k, seed=seed, spatial=known.spatial, device="cpu")
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting of scrcl")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    step, clusters, retained = best_step(args.input, seed=args.seed, settings=args.set)
+    step, clusters, retained = _best_step(args.input, seed=args.seed, settings=args.set)
     np.savez(args.out, step=step, clusters=clusters, retained=retained)
 
 

@@ -22,7 +22,7 @@ from bench.accuracy.scvi import latent, missing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["METHODS", "PCA_METHODS", "SCVI_METHODS", "SECONDS_FILE", "leiden_at_k"]
+__all__ = ["PCA_METHODS", "SCVI_METHODS", "SECONDS_FILE", "by_kmeans", "by_leiden", "components"]
 
 SECONDS_FILE = "seconds.json"
 """Seconds of each method and seed, for its space and its clustering, without imports; in the folder of the labels"""
@@ -47,7 +47,7 @@ def by_kmeans(points: Any, k: int, *, seed: int) -> Any:
     return KMeans(k, n_init=10, random_state=seed).fit_predict(points)
 
 
-def by_ward(points: Any, k: int, *, seed: int) -> Any:
+def _by_ward(points: Any, k: int, *, seed: int) -> Any:
     """Return the clusters of Ward's linkage over all cells; memory grows with their square."""
     from sklearn.cluster import AgglomerativeClustering
 
@@ -57,16 +57,16 @@ def by_ward(points: Any, k: int, *, seed: int) -> Any:
 
 def by_leiden(points: Any, k: int, *, seed: int) -> Any:
     """Return Leiden communities of the 15-neighbour graph, at a resolution that gives K of them."""
-    return leiden_at_k(_with_graph(points, seed), k, seed=seed)
+    return _leiden_at_k(_with_graph(points, seed), k, seed=seed)
 
 
-def by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
+def _by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
     """Return Leiden communities of the 15-neighbour graph at resolution 1, whatever K is."""
     del k
     return _leiden(_with_graph(points, seed), 1.0, seed)
 
 
-def by_linkage(points: Any, k: int, *, seed: int) -> Any:
+def _by_linkage(points: Any, k: int, *, seed: int) -> Any:
     """Return the clusters that scrcl finds in the space with its default settings."""
     from scrcl.cluster.find import cluster
     from scrcl.cluster.settings import ClusterConfig
@@ -74,7 +74,7 @@ def by_linkage(points: Any, k: int, *, seed: int) -> Any:
     return cluster(np.asarray(points, np.float32), k, config=ClusterConfig(), seed=seed)
 
 
-def leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:
+def _leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:
     """Return Leiden labels with K clusters, or as near to K as bisection of the resolution comes."""
     low, high = 1e-3, 8.0
     best = None
@@ -115,14 +115,14 @@ SPACES = {"pca": components, "scvi": latent}
 PCA_METHODS = {
     "pca_kmeans": by_kmeans,
     "pca_leiden": by_leiden,
-    "pca_leiden_1": by_leiden_1,
-    "pca_ward": by_ward,
+    "pca_leiden_1": _by_leiden_1,
+    "pca_ward": _by_ward,
 }
-SCVI_METHODS = {"scvi_kmeans": by_kmeans, "scvi_leiden": by_leiden, "scvi_linkage": by_linkage}
+SCVI_METHODS = {"scvi_kmeans": by_kmeans, "scvi_leiden": by_leiden, "scvi_linkage": _by_linkage}
 METHODS = PCA_METHODS | SCVI_METHODS
 
 
-def clustered(
+def _clustered(
     path: Path, methods: list[str], k: int, seeds: list[int], points: Path | None
 ) -> Iterator[tuple[str, Any, float]]:
     """Yield ``METHOD_SEED``, the labels and the seconds of each method and seed."""
@@ -175,7 +175,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     args.out.mkdir(parents=True, exist_ok=True)
     took = {}
-    for name, labels, seconds in clustered(args.input, methods, args.k, seeds, args.points):
+    for name, labels, seconds in _clustered(args.input, methods, args.k, seeds, args.points):
         np.save(args.out / f"{name}.npy", labels)
         took[name] = seconds
     (args.out / SECONDS_FILE).write_text(json.dumps(took), encoding="utf-8")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray
 
-__all__ = ["main", "versions"]
+__all__ = ["LEAST_CELLS", "main", "versions"]
 
 LEAST_CELLS = 3
 FALL = 0.65

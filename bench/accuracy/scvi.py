@@ -44,8 +44,8 @@ def latent(path: Path, *, seed: int) -> Any:
 
     scvi.settings.seed = seed
     adata = selected(path)
-    seen = np.asarray(adata.layers[COUNTS].sum(axis=1)).ravel() > 0
-    some = adata[seen].copy()
+    counted = np.asarray(adata.layers[COUNTS].sum(axis=1)).ravel() > 0
+    some = adata[counted].copy()
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         scvi.settings.logging_dir = folder
         scvi.model.SCVI.setup_anndata(some, layer=COUNTS)
@@ -53,7 +53,7 @@ def latent(path: Path, *, seed: int) -> Any:
         model.train(enable_progress_bar=False)
         found = model.get_latent_representation()
     points = np.zeros((adata.n_obs, found.shape[1]), np.float32)
-    points[seen] = found
+    points[counted] = found
     return points
 
 

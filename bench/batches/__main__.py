@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["Case", "main", "run_case", "shifted_atlas"]
+__all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Case:
+class _Case:
     """One atlas, plain or balanced, and what the stage ``cluster`` recorded about its batches."""
 
     shift: float
@@ -53,7 +53,7 @@ class Case:
     effective_expected: float
 
 
-def shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, seed: int) -> AnnData:
+def _shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, seed: int) -> AnnData:
     """Return cells of two samples, ``obs["sample"]``, of equal size and types, whose genes differ by factors."""
     import anndata
 
@@ -72,9 +72,9 @@ def shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, see
     return anndata.AnnData(atlas.rows(0, n_cells), obs=atlas.obs(), var=atlas.var)
 
 
-def run_case(
+def _run_case(
     cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
-) -> Case:
+) -> _Case:
     """Run up to the clusters and read the record."""
     from scrcl import score
 
@@ -90,7 +90,7 @@ def run_case(
         labels = runs.labels(out)
         found: dict[str, Any] = runs.cluster_record(out)["batches"]
     graph, near = found["graph"], found["embedding"]
-    return Case(
+    return _Case(
         shift=shift,
         balanced=balanced,
         seed=seed,
@@ -109,7 +109,7 @@ def run_case(
     )
 
 
-def batches_table(cases: list[Case]) -> list[str]:
+def _batches_table(cases: list[_Case]) -> list[str]:
     """Return a table with a row for each atlas, plain and balanced."""
     columns = ["shift", "graph", "seed", "ARI, types", "NMI, batches", "ARI, batches"]
     columns += ["entropy in clusters (of all)", "other batch: graph", "embedding", "at random"]
@@ -117,7 +117,7 @@ def batches_table(cases: list[Case]) -> list[str]:
     return table(columns, map(_row, cases))
 
 
-def _row(c: Case) -> list[object]:
+def _row(c: _Case) -> list[object]:
     return [
         f"{c.shift:g}",
         "balanced" if c.balanced else "plain",
@@ -147,12 +147,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--types", type=int, default=8)
     args = parsed(parser, arguments)
-    cases: list[Case] = []
+    cases: list[_Case] = []
     with RowLog(args.out) as log:
         for shift, seed in product(args.shifts, args.seeds):
-            cells = shifted_atlas(args.cells, args.genes, args.types, shift, seed=seed)
+            cells = _shifted_atlas(args.cells, args.genes, args.types, shift, seed=seed)
             for balanced in (False, True):
-                case = run_case(cells, shift, balanced=balanced, seed=seed, settings=args.set)
+                case = _run_case(cells, shift, balanced=balanced, seed=seed, settings=args.set)
                 cases.append(case)
                 log.append({**stamp(), **asdict(case)})
                 print(case, flush=True)
@@ -163,13 +163,13 @@ def _shifts(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
-def _write(args: argparse.Namespace, cases: list[Case]) -> None:
+def _write(args: argparse.Namespace, cases: list[_Case]) -> None:
     notes = (
         f"{args.cells:,} cells of {args.types} types in two samples; factors of genes by sample, log-normal with the "
         "deviation `shift`. NMI, ARI and entropy are those in `run.json`, of clusters against samples. Effective "
         "batches are the mean inverse Simpson index of 15 neighbours, in the cell graph and in E."
     )
-    body = [notes, "", *batches_table(cases)]
+    body = [notes, "", *_batches_table(cases)]
     write_page(args.out, "Clusters and batches", args.command, conditions(), body)
 
 

@@ -27,7 +27,7 @@ from scrcl._random import stream
 from scrcl.graph.genes import GeneMetric, exact_neighbors, gene_graph, overlap, sketched_neighbors
 from scrcl.prep.pca import fit_pca
 
-__all__ = ["METRICS", "compare", "main"]
+__all__ = ["METRICS", "main"]
 
 _NOTES = (
     "{k} neighbours of each of the genes that a run selects. In each field: share of the neighbours that are those "
@@ -54,7 +54,7 @@ def _neighbours(x: Any, k: int, metric: GeneMetric, comps: list[int]) -> dict[st
     return found
 
 
-def compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[str, Any]]:
+def _compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[str, Any]]:
     """Return a row for each metric and each source of the neighbours: all cells, or a sketch."""
     half = stream(seed, "bench.genes").permutation(x.shape[0]) < x.shape[0] // 2
     rows = []
@@ -73,7 +73,7 @@ def compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[str
     return rows
 
 
-def genes_table(sets: list[dict[str, Any]]) -> list[str]:
+def _genes_table(sets: list[dict[str, Any]]) -> list[str]:
     """Return a table with a row for each set and metric: agreement, agreement of halves, largest degree."""
     sources = list(dict.fromkeys(row["by"] for one in sets for row in one["rows"]))
     lines = []
@@ -99,11 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     sets: list[dict[str, Any]] = []
     for path in labelled_files(args.data, args.sets):
         x = _log_values(path)
-        rows = compare(x, k=args.k, comps=args.comps)
+        rows = _compare(x, k=args.k, comps=args.comps)
         sizes = {"n_cells": x.shape[0], "n_genes": x.shape[1]}
         sets.append({"dataset": path.stem, **stamp(), **sizes, "rows": rows})
         write_rows(args.out, sets)
-        body = [_NOTES.format(k=args.k), "", *genes_table(sets)]
+        body = [_NOTES.format(k=args.k), "", *_genes_table(sets)]
         write_page(args.out, "Gene graphs", args.command, conditions(), body)
         print(*rows, sep="\n", file=sys.stderr, flush=True)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["Case", "main", "run_case"]
+__all__ = ["main"]
 
 HELD_OUT = 0.2
 NOVEL_SHARE = 0.2
@@ -40,7 +40,7 @@ N_NEIGHBORS = 15
 
 
 @dataclass(frozen=True)
-class Case:
+class _Case:
     """One set with one seed; scores are adjusted Rand indices of the held-out cells unless described otherwise."""
 
     dataset: str
@@ -77,7 +77,7 @@ class Case:
     """Share of these cells, and of the others, of a confidence below 0.2"""
 
 
-def run_case(path: Path, seed: int, settings: list[str]) -> Case:
+def _run_case(path: Path, seed: int, settings: list[str]) -> _Case:
     """Run everything on one file."""
     import anndata
     from sklearn.metrics import adjusted_rand_score as ari
@@ -104,7 +104,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> Case:
             for share in (0.2, 0.4)
         ]
         right = _majority(of_atlas, labels[~is_new], predicted) == true
-        return Case(
+        return _Case(
             dataset=path.stem,
             seed=seed,
             n_cells=len(labels),
@@ -124,7 +124,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> Case:
         )
 
 
-def cases_table(cases: list[Case]) -> list[str]:
+def _cases_table(cases: list[_Case]) -> list[str]:
     """Return a table with a row for each set, then the mean over sets."""
     columns = {
         "predicted": "predicted", "joint": "joint run", "peer": "PCA + kNN",
@@ -261,19 +261,19 @@ def _text(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _write(args: argparse.Namespace, cases: list[Case]) -> None:
+def _write(args: argparse.Namespace, cases: list[_Case]) -> None:
     settings = f" but for {', '.join(args.set)}" if args.set else ""
     method = " ".join((__doc__ or "").partition("DIR``")[2].split())
     notes = [
         f"Seed {args.seed}, the default settings{settings}. {method}",
         "",
         (
-            "Adjusted Rand indices of the held-out cells against labels; where it says joint, against the "
-            "clusters of the run on all cells."
+            "Adjusted Rand indices of the held-out cells against labels; in the columns with joint, against "
+            "the clusters of the run on all cells."
         ),
         "",
     ]
-    body = [*notes, *cases_table(cases)]
+    body = [*notes, *_cases_table(cases)]
     write_page(args.out, "Predictions for new cells", args.command, conditions(), body)
 
 
@@ -288,11 +288,11 @@ def main(arguments: list[str] | None = None) -> None:
     cases = []
     with RowLog(args.out) as log:
         for path in labelled_files(args.data, args.sets, spatial=False):
-            cases.append(run_case(path, args.seed, args.set))
+            cases.append(_run_case(path, args.seed, args.set))
             log.append({**stamp(), **asdict(cases[-1])})
             print(cases[-1], flush=True)
     _write(args, cases)
-    print("\n".join(cases_table(cases)))
+    print("\n".join(_cases_table(cases)))
 
 
 if __name__ == "__main__":

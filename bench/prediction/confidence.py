@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["main", "matched", "measures", "run_case"]
+__all__ = ["main", "matched"]
 
 N_AGAIN = 5
 
 
-def measures(out: Path) -> dict[str, FloatArray]:
+def _measures(out: Path) -> dict[str, FloatArray]:
     """Return the values of each measure for all cells of a run; the first is the one that runs write."""
     from scipy.spatial.distance import cdist
 
@@ -92,7 +92,7 @@ def matched(clusters: IntArray, labels: IntArray) -> BoolArray:
     return np.asarray(label_of[clusters] == labels)
 
 
-def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
+def _run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     """Run one set up to the clusters; returns its row."""
     from sklearn.metrics import roc_auc_score
 
@@ -101,7 +101,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         out = Path(folder)
         runs.run(path, out, config, until="cluster")
-        found = measures(out)
+        found = _measures(out)
         right = matched(runs.labels(out), true[runs.retained(out)])
     low = next(iter(found.values())) < UNSURE
     return {
@@ -118,7 +118,7 @@ def run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     }
 
 
-def auc_table(rows: list[Row]) -> list[str]:
+def _auc_table(rows: list[Row]) -> list[str]:
     """Return a table with a row for each measure: the mean over all, the least, and the mean of each set."""
     sets = sorted({row["dataset"] for row in rows})
     lines = []
@@ -156,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     files = labelled_files(args.data, args.sets, spatial=False)
     with RowLog(args.out) as log:
         for path, seed in product(files, args.seeds):
-            rows.append({**stamp(), **run_case(path, seed, args.set)})
+            rows.append({**stamp(), **_run_case(path, seed, args.set)})
             log.append(rows[-1])
             print(rows[-1], flush=True)
     _write(args, rows)
@@ -179,7 +179,7 @@ def _write(args: argparse.Namespace, rows: list[Row]) -> None:
         for row in rows
     ]
     columns = ["set", "seed", "cells", "right", f"below {UNSURE}", "right of these"]
-    body = [notes, "", *auc_table(rows), ""]
+    body = [notes, "", *_auc_table(rows), ""]
     body += [f"Cells of a confidence below {UNSURE}, and the share of them that is right:", ""]
     body += table(columns, low)
     write_page(args.out, "Confidence of clusters", args.command, conditions(), body)

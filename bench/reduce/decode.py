@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["block_sizes", "decode", "decode_table", "gzip_of", "rates"]
+__all__ = ["block_sizes", "decode", "decode_table", "gzip_of"]
 
 GZIP_CELLS = 50_000
 
@@ -39,7 +39,7 @@ def block_sizes(start: int, block: Any) -> np.ndarray:
     return np.array([len(block.indptr) - 1, len(block.data), n_bytes])
 
 
-def rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[dict[str, Any]]:
+def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[dict[str, Any]]:
     """Return a row for each number of threads, with and without cached files: medians of ``repeats``."""
     from scrcl.engine.budget import plan_budget
     from scrcl.engine.pipeline import shape_of
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args(arguments)
     workers = [int(n) for n in args.workers.split(",")]
-    print(json.dumps(rates(args.store, memory=args.memory, workers=workers, repeats=args.repeats)))
+    print(json.dumps(_rates(args.store, memory=args.memory, workers=workers, repeats=args.repeats)))
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ from bench.reduce.runs import n_top_genes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FLAVORS", "compare", "genes", "genes_table"]
+__all__ = ["genes", "genes_table"]
 
 FLAVORS = ("seurat", "cell_ranger", "seurat_v3")
 N_COMPS = 50
 N_BATCHES = 3
 
 
-def compare(path: Path, *, seed: int = 0) -> dict[str, Any]:
+def _compare(path: Path, *, seed: int = 0) -> dict[str, Any]:
     """Return a row for the set at ``path``, as the docstring of the module describes.
 
     Three batches are drawn at random. Cells and genes without counts are left out on both sides.
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    print(json.dumps(compare(args.path, seed=args.seed)))
+    print(json.dumps(_compare(args.path, seed=args.seed)))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Limits(NamedTuple):
     """Address space"""
 
 
-def in_memory(atlas: Path) -> Any:
+def _in_memory(atlas: Path) -> Any:
     """Read everything, and return AnnData with ``obsm["X_pca"]``."""
     import anndata
 
@@ -56,7 +56,7 @@ def in_memory(atlas: Path) -> Any:
     return _to_components(read(atlas), solver=None)
 
 
-def by_dask(atlas: Path, chunk_rows: int) -> Any:
+def _by_dask(atlas: Path, chunk_rows: int) -> Any:
     """Return AnnData with ``obsm["X_pca"]``, from dask blocks of CSR rows."""
     import anndata
     import h5py
@@ -96,10 +96,10 @@ def _child(side: str, atlas: Path, found: Path, limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     start = time.perf_counter()
     if side == "memory":
-        adata = in_memory(atlas)
+        adata = _in_memory(atlas)
     elif side == "threads":
         with dask.config.set(scheduler="threads", num_workers=N_WORKERS):
-            adata = by_dask(atlas, limits.chunk_rows)
+            adata = _by_dask(atlas, limits.chunk_rows)
     else:
         from distributed import Client, LocalCluster
 
@@ -108,7 +108,7 @@ def _child(side: str, atlas: Path, found: Path, limits: Limits) -> None:
             LocalCluster(n_workers=1, threads_per_worker=N_WORKERS, **options) as cluster,
             Client(cluster),
         ):
-            adata = by_dask(atlas, limits.chunk_rows)
+            adata = _by_dask(atlas, limits.chunk_rows)
     seconds = time.perf_counter() - start
     np.savez(
         found,
@@ -249,10 +249,10 @@ def peers_table(found: dict[str, Any]) -> list[str]:
             ]
         )
     lines = [intro, "", *table(columns, rows)]
-    by_dask = {side: sides[side] for side in ("threads", "cluster") if side in sides}
-    done = [side for side, one in by_dask.items() if "failed" not in one]
+    schedulers = {side: sides[side] for side in ("threads", "cluster") if side in sides}
+    done = [side for side, one in schedulers.items() if "failed" not in one]
     if done:
-        faster = min(done, key=lambda side: by_dask[side]["seconds"])
+        faster = min(done, key=lambda side: schedulers[side]["seconds"])
         lines += ["", f"The faster of dask's two schedulers: {SIDES[faster]}."]
     return lines
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "N_COMPS",
     "atlas_of",
     "fill_cache",
     "median",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench._frame.training import Prepared
     from scrcl.train.config import TrainConfig
 
-__all__ = ["Plan", "agreement", "agreement_table", "with_pieces"]
+__all__ = ["Plan", "agreement", "agreement_table"]
 
 
 class Plan(NamedTuple):
@@ -49,7 +49,7 @@ def agreement(path: Path, plan: Plan, seeds: list[int]) -> list[dict[str, Any]]:
         data = data._replace(inputs=reordered(data.inputs, order))
         for piece in plan.pieces:
             for means in plan.negatives:
-                changed = with_pieces(config.train, piece, negatives=means)
+                changed = _with_pieces(config.train, piece, negatives=means)
                 scores = score(_clusters(data, config, changed), known.labels[data.retained])
                 rows.append(
                     {
@@ -64,7 +64,7 @@ def agreement(path: Path, plan: Plan, seeds: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
+def _with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
     """Return the settings with mini-batches of pieces; uniform ones where a piece is one cell."""
     kind = "uniform" if piece == 1 else "partitions"
     return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})

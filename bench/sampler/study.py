@@ -125,7 +125,7 @@ def composition(
     moments = Moments(config.moments_decay)
     in_all = -(-n_batches // epochs.n_batches) * epochs.n_batches
     halo_rows: list[float] = []
-    seen: dict[str, list[FloatArray]] = defaultdict(list)
+    found: dict[str, list[FloatArray]] = defaultdict(list)
     terms: dict[str, list[float]] = defaultdict(list)
     with torch.no_grad():
         for step in range(-skipped, in_all):
@@ -145,7 +145,7 @@ def composition(
             }
             for kind, means in others.items():
                 for part in PARTS:
-                    seen[f"{kind} {part}"].append(_flat(getattr(means.whole, part)))
+                    found[f"{kind} {part}"].append(_flat(getattr(means.whole, part)))
                 values = losses(views, keys, targets, edges, means, config)
                 for term in TERMS:
                     terms[f"{kind} {term}"].append(float(values[term]))
@@ -156,7 +156,7 @@ def composition(
         "halo_rows_per_seed": float(np.mean(halo_rows)),
         "means": {
             name: _bias_and_spread(np.array(values), _flat(getattr(study.truth, name.split()[1])))
-            for name, values in seen.items()
+            for name, values in found.items()
             if not name.startswith("true")
         },
         "terms": _term_errors({name: np.array(values) for name, values in terms.items()}),

@@ -24,14 +24,14 @@ from bench._frame.rows import Row, RowLog
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["main", "run_at"]
+__all__ = ["main"]
 
 NOTES = """\
 Seconds and peak resident MB (10^6 bytes) of each stage are those of `run.json`. Those of the whole process are measured
 from outside; the largest peak counts."""
 
 
-def run_at(source: Path, n_cells: int, memory: str, settings: list[str], *, until: str) -> Row:
+def _run_at(source: Path, n_cells: int, memory: str, settings: list[str], *, until: str) -> Row:
     """Draw an atlas, run it, and return the records of its stages and the peak of the process.
 
     The agreement with labels is there only for runs to the last stage.
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[Row] = []
     with RowLog(args.out) as log:
         for size in args.sizes:
-            row = run_at(args.source, size, args.memory, args.set, until=args.until)
+            row = _run_at(args.source, size, args.memory, args.set, until=args.until)
             rows.append({**stamp(), **row})
             log.append(rows[-1])
     title = f"Whole runs with --memory {args.memory}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scrcl import RunConfig
     from scrcl.engine.stage import Run
 
-__all__ = ["COMPARED", "IN_TRAINING", "kill_at_random", "kill_everywhere", "main"]
+__all__ = ["kill_at_random", "kill_everywhere", "main"]
 
 IN_TRAINING = "in training"
 COMPARED = (

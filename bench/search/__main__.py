@@ -34,7 +34,7 @@ from scrcl._random import stream
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["compare", "exponent", "main"]
+__all__ = ["exponent", "main"]
 
 PEERS = ("pynndescent", *EFFORTS)
 _LIBRARIES = ("numpy", "numba", "faiss-cpu", "pynndescent")
@@ -133,7 +133,7 @@ def _find_truth(task: _Task, n_queries: int) -> None:
     np.savez(task.folder / "truth.npz", queries=queries, squared=squared)
 
 
-def promising(tried: list[dict[str, Any]], n_settings: int, recall: float) -> list[dict[str, Any]]:
+def _promising(tried: list[dict[str, Any]], n_settings: int, recall: float) -> list[dict[str, Any]]:
     """Return the settings to try at a larger size: the fastest that reached the recall, and the one with most."""
     fastest = sorted(tried, key=lambda one: (one["recall"] < recall, one["seconds"]))
     best = [*fastest[:n_settings], max(tried, key=lambda one: one["recall"])]
@@ -160,7 +160,7 @@ def _choose(
     return min(reached, key=lambda one: one["seconds"])["setting"], tried
 
 
-def compare(
+def _compare(
     task: _Task,
     systems: list[str],
     repeats: int,
@@ -224,7 +224,7 @@ def _exponents(found: list[dict[str, Any]], systems: list[str]) -> dict[str, flo
     return result
 
 
-def graphs_table(found: list[dict[str, Any]], exponents: dict[str, float | None]) -> list[str]:
+def _graphs_table(found: list[dict[str, Any]], exponents: dict[str, float | None]) -> list[str]:
     """Return a table with a row for each size and system."""
     first = next(iter(found[0]["systems"]))
     columns = ["points", "system", "seconds", f"seconds / {first}", "peak MB", "recall", "setting"]
@@ -261,7 +261,7 @@ def _write(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:
         "runs of one round. Peaks are resident memory of the whole process, including pages of the file of points. "
         "MB are 10^6 bytes."
     )
-    lines = graphs_table(found, _exponents(found, args.systems))
+    lines = _graphs_table(found, _exponents(found, args.systems))
     write_rows(args.out, [{**stamp(), **size} for size in found])
     at = conditions(libraries=_LIBRARIES)
     return write_page(args.out, "Neighbour graphs", args.command, at, [notes, "", *lines])
@@ -300,7 +300,9 @@ def _narrowed(
         return {}
     tried = {name: one["tried"] for name, one in found[-1]["systems"].items()}
     tried = {name: [one for one in all_ if "failed" not in one] for name, all_ in tried.items()}
-    return {name: promising(all_, args.narrow, args.recall) for name, all_ in tried.items() if all_}
+    return {
+        name: _promising(all_, args.narrow, args.recall) for name, all_ in tried.items() if all_
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -319,7 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
             task = _Task(Path(folder), n, args.k, args.recall, args.threads, args.seed)
             _draw(args.points, task, args.dims)
             _find_truth(task, args.queries)
-            found.append(compare(task, args.systems, args.repeats, _narrowed(found, args)))
+            found.append(_compare(task, args.systems, args.repeats, _narrowed(found, args)))
         text = _write(args, found)
     print(text)
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["main", "measure"]
+__all__ = ["main"]
 
 
-def measure(
+def _measure(
     points: FloatArray, graph: Graph, reads: list[int], lists: list[int]
 ) -> list[dict[str, Any]]:
     """Return locality for each order and size of a read."""
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="scrcl-order-") as folder:
         found = knn(points, args.k, seed=0, folder=Path(folder))
         graph = symmetric_graph(found.ids, Path(folder) / "graph")
-        measured = measure(points, graph, args.reads, args.lists)
+        measured = _measure(points, graph, args.reads, args.lists)
     notes = (
         f"{len(points):,} points of {points.shape[1]} dimensions, {args.k} neighbours "
         f"({found.backend}, recall {found.recall:.3f}), symmetric union. A halo row is a neighbour "

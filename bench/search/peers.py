@@ -26,7 +26,7 @@ from scrcl.engine.usage import UsageMeter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EFFORTS", "grid", "recall_of", "search"]
+__all__ = ["EFFORTS", "grid", "recall_of"]
 
 WARM_ROWS = 25_000
 """More rows than scrcl searches exactly by default"""
@@ -65,7 +65,7 @@ def grid(system: str, k: int) -> list[dict[str, Any]]:
     ]
 
 
-def search(
+def _search(
     system: str, points: Any, k: int, setting: dict[str, Any], threads: int
 ) -> tuple[Any, dict[str, Any]]:
     """Return the ids of the ``k`` neighbours of every point, shape (n, k), and what scrcl reports."""
@@ -174,7 +174,7 @@ def _tried(
             yield _tuned(system, points, task["k"], setting, truth, task["recall"])
             continue
         start = time.perf_counter()
-        ids, _ = search(system, points, task["k"], setting, task["threads"])
+        ids, _ = _search(system, points, task["k"], setting, task["threads"])
         seconds = time.perf_counter() - start
         recall = recall_of(ids[truth["queries"]], points, truth)
         yield {"setting": setting, "recall": recall, "seconds": seconds}
@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
         truth = dict(stored)
     _set_threads(args.system, args.threads)
     warm = args.setting if args.tune is None else args.setting[0]
-    search(args.system, np.array(points[:WARM_ROWS]), args.k, warm, args.threads)
+    _search(args.system, np.array(points[:WARM_ROWS]), args.k, warm, args.threads)
     if args.tune is not None:
         task = {"k": args.k, "threads": args.threads, "recall": args.tune}
         tried = []
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
             args.found.write_text(json.dumps(tried), encoding="utf-8")
         return
     with UsageMeter() as meter:
-        ids, reported = search(args.system, points, args.k, args.setting, args.threads)
+        ids, reported = _search(args.system, points, args.k, args.setting, args.threads)
     found = {
         "setting": args.setting,
         "recall": recall_of(ids[truth["queries"]], points, truth),

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["GRAPHS", "SMOOTHED_BY", "main"]
+__all__ = ["SMOOTHED_BY", "main"]
 
 GRAPHS = {"6": 6, "15": 15, "30": 30}
 """Neighbours of a cell in the tissue"""
@@ -74,7 +74,7 @@ _COLUMNS = (
 Row = dict[str, Any]
 
 
-def cases(
+def _cases(
     path: Path,
     scratch: Path,
     *,
@@ -130,8 +130,8 @@ def _clustered(
     return runs.labels(out)
 
 
-def restarts(path: Path, scratch: Path, *, seeds: list[int], graph: str) -> Iterator[Row]:
-    """Cluster the embeddings of the runs of `cases` from several seeds; yields a row for each run and view."""
+def _restarts(path: Path, scratch: Path, *, seeds: list[int], graph: str) -> Iterator[Row]:
+    """Cluster the embeddings of the runs of `_cases` from several seeds; yields a row for each run and view."""
     cells = anndata.read_h5ad(path)
     true = cells.obs[LABELS].to_numpy()[np.asarray(cells.X.sum(axis=1)).ravel() > 0]
     for seed in seeds:
@@ -166,7 +166,7 @@ def _smallest_f1(found: IntArray, true: IntArray) -> float:
     return float((2 * hits / (np.bincount(found) + mine.sum()).clip(1)).max())
 
 
-def domains_table(rows: list[Row]) -> list[str]:
+def _domains_table(rows: list[Row]) -> list[str]:
     """Return a table for each set, with a row for each method and smoothing; mean and deviation over seeds."""
     lines: list[str] = []
     for name in dict.fromkeys(row["set"] for row in rows):
@@ -182,7 +182,7 @@ def domains_table(rows: list[Row]) -> list[str]:
     return lines
 
 
-def restarts_table(rows: list[Row]) -> list[str]:
+def _restarts_table(rows: list[Row]) -> list[str]:
     """Return a table with a row for each set and view: ARI over runs and restarts, agreement of restarts."""
     columns = ["set", "clustered", "ARI", "of one embedding, least to most", "restarts agree (ARI)"]
     lines = []
@@ -227,10 +227,10 @@ each run.
         conditions(),
         [
             *notes.format(seeds=args.seeds).splitlines(),
-            *domains_table(rows),
+            *_domains_table(rows),
             *restarted.splitlines(),
             "",
-            *restarts_table(again),
+            *_restarts_table(again),
         ],
     )
 
@@ -255,12 +255,12 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         scratch = Path(folder)
         for path in _inputs(args, scratch):
-            for row in cases(
+            for row in _cases(
                 path, scratch, seeds=args.seeds, graphs=args.graphs, settings=args.set
             ):
                 rows.append(row)
                 print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
-            again += restarts(path, scratch, seeds=args.seeds, graph=graph)
+            again += _restarts(path, scratch, seeds=args.seeds, graph=graph)
             _write(args, rows, again)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-__all__ = ["LAYERED", "layered"]
+__all__ = ["LAYERED", "N_ACROSS", "layered"]
 
 N_ACROSS = 40
 """Cells along a layer."""

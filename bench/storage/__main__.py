@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-__all__ = ["CHUNKS", "main", "measure"]
+__all__ = ["CHOSEN", "CHUNKS", "main"]
 
 CHUNKS = (8_192, 16_384, 32_768, 65_536, 131_072, 262_144)
 SHARD = 1 << 23
@@ -150,7 +150,7 @@ def _random(path: Path, n_rows: int, times: int) -> float:
         return n_rows * times / (time.perf_counter() - began)
 
 
-def measure(path: Path, shape: tuple[int, int], nnz: int, repeats: int) -> dict[str, float]:
+def _measure(path: Path, shape: tuple[int, int], nnz: int, repeats: int) -> dict[str, float]:
     """Return the rates of one store: cells and decoded MB a second of scans, cells a second of random reads."""
     block_rows = max(BLOCK_VALUES * shape[0] // nnz, 1)
     seconds = min(_scan(path, block_rows) for _ in range(repeats))
@@ -208,7 +208,7 @@ def _rows(args: argparse.Namespace, pipelines: list[str]) -> Iterator[Row]:
             # zarrs reads no HDF5.
             for pipeline in [p for p in pipelines if p == "zarr" or "h5ad" not in layout]:
                 with _pipeline(pipeline):
-                    row["pipelines"][pipeline] = measure(path, x.shape, x.nnz, args.repeats)
+                    row["pipelines"][pipeline] = _measure(path, x.shape, x.nnz, args.repeats)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield row
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-__all__ = ["VARIANTS", "main"]
+__all__ = ["main"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.typing import FloatArray
 
-__all__ = ["dense_terms", "ratio"]
+__all__ = ["ratio"]
 
 N_NEIGHBORS = 15
 
@@ -47,7 +47,7 @@ def ratio(
     cells = (batch.cells.x, batch.cells.ax, batch.genes, adjacency)
     sides: dict[str, Callable[[], dict[str, Tensor]]] = {
         "linear": partial(objective, state.model, batch, state.moments, config),
-        "dense": partial(dense_terms, state.model, *cells, config),
+        "dense": partial(_dense_terms, state.model, *cells, config),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     values = {}
@@ -72,7 +72,7 @@ def ratio(
     }
 
 
-def dense_terms(
+def _dense_terms(
     model: ScRCL, x: Tensor, ax: Tensor, genes: Tensor, adjacency: Tensor, config: TrainConfig
 ) -> dict[str, Tensor]:
     """Return the loss terms with every divergence and similarity as an entry of an N x N matrix.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scrcl.train.methods.scrcl.minibatch import Batch, Inputs
 
-__all__ = ["measured"]
+__all__ = ["main"]
 
 WARM_STEPS = 2
 OPERATORS = 14
@@ -53,7 +53,7 @@ class _Watched(BatchSource):
             yield batch
 
 
-def measured(run: Path, settings: dict[str, Any], *, steps: int, device: str) -> dict[str, Any]:
+def _measured(run: Path, settings: dict[str, Any], *, steps: int, device: str) -> dict[str, Any]:
     """Train for some steps, profile as many, then measure the best rates of the machine."""
     inputs, where = training_inputs(run), torch.device(device)
     config = TrainConfig(**settings, steps=WARM_STEPS + steps, report_every=10**6)
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--found", type=Path, required=True)
     args = parser.parse_args(arguments)
-    found = measured(args.run, args.settings, steps=args.steps, device=args.device)
+    found = _measured(args.run, args.settings, steps=args.steps, device=args.device)
     args.found.write_text(json.dumps(found), encoding="utf-8")
 
 

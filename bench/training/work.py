@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ceilings", "seconds_of", "step_bytes", "step_flops"]
+__all__ = ["ceilings", "step_bytes", "step_flops"]
 
 BLOCK_ROWS = 8_192
 SQUARE = 2_048
@@ -49,16 +49,16 @@ def ceilings(f: int, d: int, device: torch.device) -> dict[str, float]:
         for kind, n, k, m in (("block", BLOCK_ROWS, f, d), ("square", SQUARE, SQUARE, SQUARE)):
             rows = torch.randn(n, k, device=device).to(dtype)
             weight = torch.randn(m, k, device=device).to(dtype)
-            took = min(seconds_of(partial(linear, rows, weight), device, REPEATS))
+            took = min(_seconds_of(partial(linear, rows, weight), device, REPEATS))
             found[f"{kind}_{name}_gflops"] = 2e-9 * n * k * m / took
     source = torch.ones(COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    took = min(seconds_of(partial(target.copy_, source), device, REPEATS))
+    took = min(_seconds_of(partial(target.copy_, source), device, REPEATS))
     found["copy_gbytes"] = 2e-9 * COPIED_BYTES / took
     return found
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+def _seconds_of(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
     """Return the seconds of each of ``repeats`` calls, after one that warms up."""
     found = []
     for repeat in range(repeats + 1):

@@ -70,7 +70,8 @@ def _steps(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
             settings = VARIANTS[name] | json.loads(args.settings)
             command = bench_command(
                 "training.steps", "--run", run, "--settings", json.dumps(settings),
-                "--steps", args.steps, "--device", args.device,
+                "--steps", args.steps, "--rate-repeats", args.rate_repeats,
+                "--device", args.device,
             )  # fmt: skip
             found.append({"variant": name, **found_by(command)})
             print(f"{run.name} {name}: {found[-1]['step_ms']:.0f} ms a step", file=sys.stderr)
@@ -199,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     add_repeats(parser, 5, "of the section dense")
     parser.add_argument("--runs", type=paths, required=True, help="folders of runs, smallest first")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--rate-repeats", type=int, default=15, help="repeats of the machine's best rates"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
         "--variants",

@@ -53,7 +53,9 @@ class _Watched(BatchSource):
             yield batch
 
 
-def _measured(run: Path, settings: dict[str, Any], *, steps: int, device: str) -> dict[str, Any]:
+def _measured(
+    run: Path, settings: dict[str, Any], *, steps: int, rate_repeats: int, device: str
+) -> dict[str, Any]:
     """Train for some steps, profile as many, then measure the best rates of the machine."""
     inputs, where = training_inputs(run), torch.device(device)
     config = TrainConfig(**settings, steps=WARM_STEPS + steps, report_every=10**6)
@@ -95,7 +97,7 @@ def _measured(run: Path, settings: dict[str, Any], *, steps: int, device: str) -
         batches.append(time.perf_counter() - began)
     found["batch_ms"] = 1e3 * float(np.median(batches))
     found["operators"] = _operators(state, source, config, steps)
-    found["ceilings"] = ceilings(**shape, device=where)
+    found["ceilings"] = ceilings(**shape, device=where, repeats=rate_repeats)
     return found
 
 
@@ -128,10 +130,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rate-repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--found", type=Path, required=True)
     args = parser.parse_args(arguments)
-    found = _measured(args.run, args.settings, steps=args.steps, device=args.device)
+    found = _measured(
+        args.run,
+        args.settings,
+        steps=args.steps,
+        rate_repeats=args.rate_repeats,
+        device=args.device,
+    )
     args.found.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -19,7 +19,6 @@ __all__ = ["ceilings", "step_bytes", "step_flops"]
 BLOCK_ROWS = 8_192
 SQUARE = 2_048
 COPIED_BYTES = 1 << 28
-REPEATS = 15
 
 
 def step_flops(a: int, b: int, p: int, *, f: int, d: int, c: int) -> dict[str, float]:
@@ -42,18 +41,18 @@ def step_bytes(a: int, p: int, *, f: int) -> float:
     return 4.0 * (2 * a * f * 5 + 8 * p)
 
 
-def ceilings(f: int, d: int, device: torch.device) -> dict[str, float]:
+def ceilings(f: int, d: int, device: torch.device, *, repeats: int) -> dict[str, float]:
     """Return the best rates: products of a block's shape and of square matrices (GFLOP/s), copies (GB/s)."""
     found: dict[str, float] = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         for kind, n, k, m in (("block", BLOCK_ROWS, f, d), ("square", SQUARE, SQUARE, SQUARE)):
             rows = torch.randn(n, k, device=device).to(dtype)
             weight = torch.randn(m, k, device=device).to(dtype)
-            took = min(_seconds_of(partial(linear, rows, weight), device, REPEATS))
+            took = min(_seconds_of(partial(linear, rows, weight), device, repeats))
             found[f"{kind}_{name}_gflops"] = 2e-9 * n * k * m / took
     source = torch.ones(COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    took = min(_seconds_of(partial(target.copy_, source), device, REPEATS))
+    took = min(_seconds_of(partial(target.copy_, source), device, repeats))
     found["copy_gbytes"] = 2e-9 * COPIED_BYTES / took
     return found
 

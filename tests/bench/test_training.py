@@ -23,7 +23,7 @@ def test_steps_are_compared_with_the_best_rates_and_with_the_dense_form(
     page, variants = tmp_path / "table.md", ["uniform, bfloat16", "pieces of 128"]
     main(
         options(
-            runs=trained_run, steps=3, settings='{"batch_cells": 60}', variants=";".join(variants),
+            runs=trained_run, steps=3, rate_repeats=1, settings='{"batch_cells": 60}', variants=";".join(variants),
             sizes="50,200,9000", out=page,
         )
     )  # fmt: skip

@@ -3,7 +3,7 @@
 The mean of two numbers: its margin between the centroids, in what was clustered, and the share of its neighbours
 in the cell graph that are in its cluster. One sees cells between two clusters, the other cells whose
 neighbourhood is elsewhere. Of nine ways on nine labelled sets two told wrong cells a little better, at more work or
-on a scale that shrinks as clusters grow in number: `bench/results/confidence_cpu_2026-11-21.md`.
+on a scale that shrinks as clusters grow in number: `bench/results/prediction/2026-11-21-2cpu-confidence.md`.
 """
 
 from __future__ import annotations

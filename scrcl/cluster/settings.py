@@ -16,7 +16,7 @@ __all__ = ["REFINED_BY", "ClusterConfig"]
 
 REFINED_BY = 12
 """Spots that labels are refined by: whole rings on a hexagonal lattice (6 + 6) and on a square one (4 + 4 + 4).
-A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial_embedding_cpu_2026-11-21.md)."""
+A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial/2026-11-21-2cpu-embedding.md)."""
 
 
 Refining = Annotated[int | Literal["auto"], auto_or_whole("cluster.refine_labels", least=0)]

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 CHUNK_VALUES = 1 << 17
-"""Values that are compressed together; chosen by ``bench/storage.py``.
+"""Values that are compressed together; chosen by ``bench.storage``.
 
 By zstd, whose frames carry a checksum. lz4 decodes faster (1.4 times the cells a second), but a
 crc32c beside it is of no use: zarrs reads parts of chunks, and checks no chunk that it takes a part of.

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
-from bench.layers import layered
+from bench.spatial.layers import layered
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.evaluate import evaluate_run

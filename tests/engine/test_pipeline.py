@@ -7,7 +7,7 @@ import anndata
 import numpy as np
 import pytest
 
-from bench.killed import kill_at_random, kill_everywhere
+from bench.scale.killed import kill_at_random, kill_everywhere
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.load_config import load_config
 from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CompressedRows", "DenseRows", "store_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
-"""Scans a converted store 2.7 times as fast as zarr's own codecs do (bench/storage.py)."""
+"""Scans a converted store 2.7 times as fast as zarr's own codecs do (bench.storage)."""
 
 _setting = threading.Lock()
 

@@ -1,0 +1,1 @@
+"""The effect of each part of the default settings on the agreement with labels."""

@@ -1,0 +1,1 @@
+"""Agreement of scrcl and its peers with known labels."""

@@ -1,0 +1,1 @@
+"""Agreement of clusters with biological batches."""

@@ -1,0 +1,1 @@
+"""Predictions for new cells, and the confidence of clusters."""

@@ -1,0 +1,1 @@
+"""From a store to principal component scores: time, memory and scanpy."""

@@ -1,0 +1,1 @@
+"""Whole runs at several sizes, and runs that are killed and resumed."""

@@ -1,0 +1,1 @@
+"""Neighbour graphs of cells: search methods and the order of cells."""

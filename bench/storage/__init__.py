@@ -1,0 +1,1 @@
+"""Chunks, shards and codecs of stores."""

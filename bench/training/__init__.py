@@ -1,0 +1,1 @@
+"""Training steps, and mini-batches against full batches."""

@@ -1,0 +1,1 @@
+"""Mini-batches against full batches, and the stopping rule."""

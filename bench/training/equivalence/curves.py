@@ -1,0 +1,58 @@
+"""The exact loss over all cells during training, full-batch and by mini-batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench._frame.page import table
+from bench.training.equivalence.runs import EVERY_CELL, whole_loss
+from scrcl.train.config import TrainConfig
+from scrcl.train.loop import train
+from scrcl.train.methods.scrcl.minibatch import BatchSource
+from scrcl.train.state import TrainState
+
+if TYPE_CHECKING:
+    from bench.training.equivalence.runs import TrainingSet
+
+__all__ = ["curves", "curves_table"]
+
+
+def curves(
+    data: TrainingSet, seed: int, *, batch_cells: int, steps: int, every: int, modes: list[str]
+) -> list[dict[str, Any]]:
+    """Return the exact loss every ``every`` steps, in a row for each mode."""
+    found = []
+    for mode in ["full", *modes]:
+        changes: dict[str, Any] = {"batch_cells": EVERY_CELL}
+        if mode != "full":
+            changes = {"batch_cells": min(batch_cells, -(-data.n_cells // 2)), "negatives": mode}
+        config = TrainConfig(steps=steps, stop="never", **changes)
+        state = TrainState.fresh(data.inputs, config, seed=seed)
+        batches = BatchSource(data.inputs, config, seed=seed)
+        losses = [_total(state, data, config)]
+        for step in range(every, steps + 1, every):
+            train(state, batches, config.model_copy(update={"steps": step}))
+            losses.append(_total(state, data, config))
+        found.append(
+            {"dataset": data.name, "seed": seed, "mode": mode, "every": every, "losses": losses}
+        )
+    return found
+
+
+def _total(state: TrainState, data: TrainingSet, config: TrainConfig) -> float:
+    return sum(whole_loss(state, data.inputs, config).values())
+
+
+def curves_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a table of the loss of full batches and the relative difference of the others; means over sets."""
+    modes = list(dict.fromkeys(row["mode"] for row in rows))
+    by_mode = {mode: np.array([r["losses"] for r in rows if r["mode"] == mode]) for mode in modes}
+    full, others = by_mode["full"], modes[1:]
+    lines = []
+    for at in range(full.shape[1]):
+        apart = [by_mode[mode][:, at] / full[:, at] - 1 for mode in others]
+        shown = [f"{part.mean():+.1%} ± {part.std():.1%}" for part in apart]
+        lines.append([at * rows[0]["every"], f"{full[:, at].mean():.4f}", *shown])
+    return table(["steps", "full", *others], lines)

@@ -1,0 +1,43 @@
+"""The benchmark of spatial domains at toy size, and its simulated tissues."""
+
+import pytest
+
+from bench.spatial import __main__ as spatial
+from bench.spatial import layers
+from scrcl.graph.domains import coherence
+from scrcl.graph.spatial import spatial_knn
+
+
+@pytest.mark.slow
+def test_the_spatial_table_has_a_row_for_each_method_and_smoothing(
+    tmp_path, data, quick, read, monkeypatch
+):
+    monkeypatch.setattr(layers, "N_ACROSS", 6)
+    monkeypatch.setattr(spatial, "RESTARTS", 2)
+    page = tmp_path / "table.md"
+    arguments = ["--data", str(data), "--out", str(page), "--seeds", "0", *quick]
+    spatial.main([*arguments, "--graphs", "6,15", "--layers", "layers_thin"])
+    text, rows = read(page)
+    assert "### tissue: 240 cells, 4 classes" in text
+    assert "### layers_thin: 246 cells, 6 classes" in text
+    assert "plain" not in text
+    cases = [row for row in rows if "method" in row]
+    methods = {"scrcl 6", "scrcl 15", "pca_kmeans", "pca_leiden"}
+    assert {row["method"] for row in cases} == methods
+    assert {row["smoothed_by"] for row in cases} == set(spatial.SMOOTHED_BY)
+    assert len(cases) == 2 * len(methods) * len(spatial.SMOOTHED_BY)
+    assert all(0 <= row["coherence"] <= 1 and row["smallest_f1"] <= 1 for row in cases)
+    again = [row for row in rows if "view" in row]
+    assert {(row["set"], row["view"]) for row in again} == {
+        (name, view) for name in ("tissue", "layers_thin") for view in ("E", "E^m", "E^g")
+    }
+    assert all(row["least_ari"] <= row["ari"] <= row["most_ari"] for row in again)
+
+
+def test_simulated_layers_have_the_widths_that_they_are_listed_with():
+    for name, tissue in layers.LAYERED.items():
+        cells = layers.layered(name)
+        sizes = cells.obs["cell_type"].value_counts(sort=False)
+        assert (sizes // layers.N_ACROSS).tolist() == list(tissue.widths)
+        near = spatial_knn(cells.obsm["spatial"], 6).ids
+        assert coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8

@@ -100,7 +100,7 @@ def _ours(data: LabelledFile, seed: int, folder: Path, settings: list[str]) -> d
     command = [sys.executable, "-m", "scrcl", "run", str(data.path), "-o", str(out), "--quiet"]
     command += ["--n-clusters", str(data.k), *(["--spatial"] if data.spatial else [])]
     seconds, peak = timed([*command, *_told(seed, settings)])
-    labels = data.labels[MatrixStats.load(out / "stages" / "stats").kept]
+    labels = data.labels[MatrixStats.load(out / "stages" / "stats").retained]
     auto = measured(clusters_of(out, data.path, n_clusters="auto"), labels)
     return {
         **measured(np.load(out / "stages" / "cluster" / "labels.npy"), labels),

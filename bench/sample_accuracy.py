@@ -97,7 +97,7 @@ def inputs_before_training(path: Path, config: RunConfig) -> Before:
 
     def fill(run: Run, _: Path) -> dict[str, Any]:
         inputs = training_inputs(run)
-        kept = MatrixStats.load(run.stage("stats")).kept
+        kept = MatrixStats.load(run.stage("stats")).retained
         scores = None if config.spatial else np.array(run.array("reduce", "scores"))
         found.append(Before(reordered(inputs, np.arange(inputs.graph.n)), kept, scores))
         return {"n_cells": inputs.graph.n}

@@ -95,7 +95,7 @@ def collect(run: Run) -> Annotations:
     graph = run.graph("graph")
     ids, distances = run.array("graph", "ids"), run.array("graph", "distances")
     return Annotations(
-        kept=MatrixStats.load(run.stage("stats")).kept,
+        kept=MatrixStats.load(run.stage("stats")).retained,
         clusters=_categorical(run.array("cluster", "labels")),
         further={
             **_unrefined(run),

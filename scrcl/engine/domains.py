@@ -100,7 +100,7 @@ def _places(run: Run) -> tuple[FloatArray, CellLabels | None]:
     """Return the coordinates and the slices of the cells of a spatial run."""
     from scrcl.prep.stats import MatrixStats
 
-    named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).kept)
+    named = read_named(run.matrix, run.config).of(MatrixStats.load(run.stage("stats")).retained)
     assert named.coordinates is not None, "a spatial run without places is refused"
     return named.coordinates, named.samples
 

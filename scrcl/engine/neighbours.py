@@ -38,7 +38,7 @@ def build_graph(run: Run, folder: Path) -> dict[str, Any]:
     from scrcl.graph.statistics import degree_counts, describe
     from scrcl.prep.stats import MatrixStats
 
-    kept = MatrixStats.load(run.stage("stats")).kept
+    kept = MatrixStats.load(run.stage("stats")).retained
     named = read_named(run.matrix, run.config).of(kept)
     lists = _partition(run, named)
     lists.save(folder / PARTITION)

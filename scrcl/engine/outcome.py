@@ -73,7 +73,7 @@ def _mixing(run: Run, labels: IntArray, points: FloatArray) -> dict[str, Any]:
         batches = read_column(run.matrix.fresh_obs(), config.batch_key, "batch")
     if batches is None:
         return {}
-    kept = MatrixStats.load(run.stage("stats")).kept
+    kept = MatrixStats.load(run.stage("stats")).retained
     return {
         "batches": describe_mixing(
             labels,

@@ -45,7 +45,7 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
 
 def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
     """One read of X: totals of each cell, moments of each gene and batch, counts or log values."""
-    from scrcl.prep.first_pass import compute_stats as stream_stats
+    from scrcl.prep.compute_stats import compute_stats as stream_stats
 
     matrix, mito = run.matrix, _mitochondrial(run)
     stats = stream_stats(
@@ -60,7 +60,7 @@ def compute_stats(run: Run, folder: Path) -> dict[str, Any]:
         cell_name=lambda row: str(matrix.obs.index[row]),
         gene_name=lambda gene: str(matrix.var.index[gene]),
     )
-    n_kept, n_seen = int(stats.kept.sum()), int((stats.gene_cells > 0).sum())
+    n_kept, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
     _require_counts(run, stats)
     _require_enough(run, n_kept, n_seen)
     if stats.already_log:
@@ -94,7 +94,7 @@ def select_features(run: Run, folder: Path) -> dict[str, Any]:
     store = write_features(
         rows(run.budget.block_rows),
         folder,
-        rows=stats.kept,
+        retained=stats.retained,
         genes=chosen,
         already_log=stats.already_log,
         cell_sums=stats.cell_counts,

@@ -29,7 +29,7 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
     All genes that enough cells have are taken where no more than the number asked for are there: a
     panel of few genes is whole, also where scanpy would leave out some for lack of a score.
     """
-    from scrcl.prep.clipped import clip_sums
+    from scrcl.prep.clipped_variance import clip_sums
     from scrcl.prep.hvg import highly_variable
 
     features, matrix = run.config.features, run.matrix
@@ -40,7 +40,7 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
         clipped = partial(
             clip_sums,
             matrix.x(run.budget.block_rows),
-            batch_of_row=np.where(stats.kept, codes, -1),
+            batch_of_row=np.where(stats.retained, codes, -1),
             n_batches=len(stats.batches),
             n_workers=run.budget.n_workers,
             on_rows=run.count("clipped", matrix.n_obs),
@@ -50,7 +50,7 @@ def choose_genes(run: Run, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
         features.flavor,
         _moments(stats, features.flavor, features.min_cells),
         n_top=features.n_top_genes,
-        clipped=clipped,
+        clip_sums=clipped,
         gene_names=matrix.var.index,
     )
     enough = stats.gene_cells >= features.min_cells
@@ -69,7 +69,7 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     for batch, name in enumerate(stats.batches):
         mean, var = stats.moments(_SCALES[flavor], batch)
         gene_cells = np.where(enough, cells[batch], 0)
-        n_cells = int(stats.batch_cells[batch])
+        n_cells = int(stats.cells_per_batch[batch])
         moments.append(BatchMoments(n_cells, gene_cells, mean, var, name or "all cells"))
     return moments
 

@@ -15,7 +15,7 @@ from scrcl.io.formats.element import CompressedRows, DenseRows
 from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
 from scrcl.io.stream import iter_rows
-from scrcl.prep.first_pass import compute_stats
+from scrcl.prep.compute_stats import compute_stats
 from tests.stores import random_counts, table, write_store, write_zarr
 
 COUNTS = random_counts(300, 40, density=0.5)

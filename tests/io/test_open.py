@@ -16,7 +16,7 @@ from scrcl.errors import InputError, StoreError
 from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.stream import iter_rows
-from scrcl.prep.first_pass import compute_stats
+from scrcl.prep.compute_stats import compute_stats
 from tests.stores import (
     FORMATS,
     random_counts,

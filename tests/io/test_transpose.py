@@ -14,7 +14,7 @@ from scrcl.errors import StoreError
 from scrcl.io.open import open_input
 from scrcl.io.parts import Parts
 from scrcl.io.stream import iter_rows
-from scrcl.io.transpose import CompressedColumns, copy_by_rows
+from scrcl.io.transpose import CompressedColumns, copy_row_major
 from tests.stores import random_counts, table, write_mtx
 
 
@@ -32,12 +32,12 @@ def source_of(x):
     st.integers(1, 40), st.integers(1, 20), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99)
 )
 @settings(max_examples=30, deadline=None)
-def test_a_copy_by_rows_is_the_matrix_however_small_the_pieces(
+def test_a_copy_row_major_is_the_matrix_however_small_the_pieces(
     tmp_path_factory, n_obs, n_vars, n_entries, density, seed
 ):
     x = random_counts(n_obs, n_vars, seed=seed, density=density)
     folder = tmp_path_factory.mktemp("t") / "copy"
-    copy_by_rows(source_of(x), folder, block_bytes=64 * n_entries, label="x")
+    copy_row_major(source_of(x), folder, block_bytes=64 * n_entries, label="x")
     parts = Parts(folder)
     rows = parts.rows(0, n_obs)
     np.testing.assert_array_equal(rows.toarray(), x.toarray())
@@ -53,7 +53,7 @@ def test_memory_is_bounded_by_the_blocks(tmp_path):
     block_bytes = 500_000
     source = source_of(x)
     tracemalloc.start()
-    copy_by_rows(source, tmp_path / "copy", block_bytes=block_bytes, label="x")
+    copy_row_major(source, tmp_path / "copy", block_bytes=block_bytes, label="x")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert block_bytes < x_bytes / 4

@@ -68,7 +68,7 @@ def _write_result(atlas: Atlas, run: Run) -> str:
 
     name = f"result.{run.config.format}"
     stats = MatrixStats.load(run.stage("stats"))
-    rows = np.flatnonzero(stats.kept)
+    rows = np.flatnonzero(stats.retained)
     obs = without_ours(run.matrix.obs).iloc[rows].copy()
     obs["scrcl"] = _categorical(atlas, run)
     for key, array in CONFIDENCE.items():

@@ -29,7 +29,7 @@ def compute_stats(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 
     Every cell with counts is kept: the filters of a run say which cells to learn from.
     """
-    from scrcl.prep.first_pass import compute_stats as stream_stats
+    from scrcl.prep.compute_stats import compute_stats as stream_stats
 
     shared = match(atlas, run)
     matrix = shared.matrix
@@ -41,7 +41,7 @@ def compute_stats(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
         gene_name=lambda gene: str(matrix.var.index[gene]),
     )
     _require_same_kind(atlas, already_log=stats.already_log)
-    n_kept = int(stats.kept.sum())
+    n_kept = int(stats.retained.sum())
     if not n_kept:
         message = "new cells must have counts in genes of the run; none has. Check the input."
         raise InputError(message)
@@ -79,7 +79,7 @@ def write_selected(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     store = write_features(
         rows(run.budget.block_rows),
         folder,
-        rows=stats.kept,
+        retained=stats.retained,
         genes=shared.chosen,
         already_log=stats.already_log,
         cell_sums=stats.cell_counts,
@@ -95,13 +95,13 @@ def write_selected(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 def project(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Scores on the components of the atlas."""
     from scrcl.prep.feature_store import FeatureStore
-    from scrcl.prep.pca import Pca, project_rows, restricted
+    from scrcl.prep.pca import Pca, project_rows, restrict_to_genes
 
     store = FeatureStore.open(run.stage("features"))
     pca = Pca.load(atlas.folder.stage("reduce") / "pca.npz")
     project_rows(
         store,
-        restricted(pca, run.array("features", "present")),
+        restrict_to_genes(pca, run.array("features", "present")),
         folder / "scores.npy",
         n_workers=run.budget.n_workers,
         on_rows=run.count("reduce", store.n_obs),

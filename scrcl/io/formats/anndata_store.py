@@ -120,7 +120,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     def rows(block_rows: int) -> da.Array:
         if layout == "csc":
             source = partial(_columns, path, name)
-            return scratch.by_rows(source, label=path.name, identity=identity).x(block_rows)
+            return scratch.row_major(source, label=path.name, identity=identity).x(block_rows)
         return rows_from_reader(read, shape=shape, block_rows=block_rows)
 
     return CellMatrix(

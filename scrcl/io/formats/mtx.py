@@ -63,7 +63,7 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
     source = partial(_entries, path, header, by_cells)
 
     def rows(block_rows: int) -> da.Array:
-        x = scratch.by_rows(source, label=folder.name, identity=identity).x(block_rows)
+        x = scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
         return with_columns(x, columns)
 
     return CellMatrix(

@@ -51,7 +51,7 @@ CHUNK_VALUES = 1 << 17
 
 Chunks are compressed by zstd, whose frames carry a checksum. lz4 decodes faster (1.4 times as many cells a
 second) but has no checksum, and an added crc32c does not help: zarrs reads parts of chunks, and does not verify
-a chunk of which it reads a part.
+a chunk that it reads in part.
 """
 
 SHARD_VALUES = 1 << 23

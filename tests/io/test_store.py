@@ -117,7 +117,7 @@ def test_values_that_no_dtype_holds_exactly_are_refused():
 @pytest.mark.parametrize("values", [[2.0**24], [0.5]])
 def test_values_that_a_row_major_copy_may_have_rounded_are_refused(values):
     x = exact_x(from_anndata(table(sparse.csr_matrix(np.array([values])))), 1)
-    with pytest.raises(InputError, match="float32.* 16,777,216"):
+    with pytest.raises(InputError, match="16,777,216"):
         store.survey_values(x, column_major=True)
 
 

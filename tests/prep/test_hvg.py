@@ -24,7 +24,7 @@ FLOATS = ["means", "dispersions", "dispersions_norm", "variances", "variances_no
 
 
 def scanpy_choice(adata, flavor, n_top, *, is_log=False):
-    """The filtered genes as scanpy sees them: the values that it is given, and what it says of them."""
+    """Return the values that scanpy gets, after its gene filter, and its table of highly variable genes."""
     import scanpy as sc
 
     adata = adata.copy()

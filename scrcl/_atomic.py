@@ -1,4 +1,4 @@
-"""Files that are whole or absent: write beside, fsync, rename."""
+"""Write files and folders that are complete or absent: write a partial one, fsync, rename."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["atomic_folder", "atomic_path", "flush", "remove", "write_json"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path to write; it takes the name ``path`` when the block ends without an error."""
+    """Yield a temporary path to write. It is renamed to ``path`` if the block ends without an error."""
     partial = path.with_name(f".{path.name}.partial")
     remove(partial)
     try:
         yield partial
         _sync(partial)
-        if path.is_dir():
+        if path.is_dir():  # a rename replaces a file, but not a folder with content
             remove(path)
         partial.replace(path)
         _sync(path.parent)
@@ -34,20 +34,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; it takes the name ``path`` when the block ends without an error."""
+    """Yield an empty temporary folder. It is renamed to ``path`` if the block ends without an error."""
     with atomic_path(path) as partial:
         partial.mkdir(parents=True)
         yield partial
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
+    """Write ``value`` as indented JSON. The file is complete or absent."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all it holds; nothing happens where there is none."""
+    """Delete a file, or a folder with all its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

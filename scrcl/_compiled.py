@@ -1,4 +1,4 @@
-"""Loops over stored values, compiled once for this machine and run without the interpreter lock."""
+"""Compile loops over arrays with numba, to run without the interpreter lock."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["compiled"]
 
 @cache
 def compiled(function: Callable[..., Any], *, contract: bool = False) -> Callable[..., Any]:
-    """Return ``function`` compiled by numba; its machine code is kept on disk where that can be.
+    """Return ``function`` compiled by numba. The machine code is cached on disk if possible.
 
     Parameters
     ----------
     function
         A loop over arrays, at the top level of a module.
     contract
-        Join a product and a sum into one rounding. Order of sums stays as written.
+        Allow fused multiply-add, which rounds a product and a sum once. The order of sums does not change.
     """
     from numba import njit
 
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"} if contract else False}
     try:
         return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder that could hold the code
+    except RuntimeError:  # no writable folder for the cache
         return njit(**options)(function)  # type: ignore[no-any-return]

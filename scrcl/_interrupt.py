@@ -1,4 +1,4 @@
-"""A request to stop, which work that must not break off in the middle may hold back for a moment."""
+"""Requests to stop. Work that must not be interrupted in the middle can delay them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Work stopped because it was asked to; whatever was finished is kept.
+    """Work stopped on request. Everything finished before is kept.
 
     Attributes
     ----------
     number
-        The signal that asked, or would have.
+        Number of the signal, or the number given to `Interruption.ask`.
     """
 
     def __init__(self, number: int) -> None:
@@ -29,9 +29,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Whether somebody asked the work to stop: a signal, or another thread by `ask`.
+    """Holds a request to stop, which comes from a signal or from another thread through `ask`.
 
-    Give one to `scrcl.fit`; nobody's signal handlers change unless `on_signals` is used.
+    Pass one to `scrcl.fit`. Signal handlers change only if `on_signals` is used.
     """
 
     def __init__(self) -> None:
@@ -40,21 +40,21 @@ class Interruption:
 
     @property
     def asked(self) -> int:
-        """Number of the signal that asked; 0 where none did."""
+        """Number of the signal that requested the stop; 0 without a request."""
         return self._asked
 
     def ask(self, number: int = signal.SIGTERM) -> None:
-        """Ask to stop: after the training step at work, or before the next stage."""
+        """Request a stop after the current training step, or before the next stage."""
         self._asked = self._asked or int(number)
 
     def check(self) -> None:
-        """Raise `Interrupted` where somebody asked."""
+        """Raise `Interrupted` if a stop was requested."""
         if self._asked:
             raise Interrupted(self._asked)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let signals only ask inside the block, which looks at `asked` itself."""
+        """Inside the block, signals only set `asked`, which the block checks itself. Raise after it."""
         self._is_held = True
         try:
             yield
@@ -65,10 +65,10 @@ class Interruption:
     @classmethod
     @contextmanager
     def on_signals(cls) -> Iterator[Interruption]:
-        """Yield one that SIGINT, SIGTERM and SIGUSR1 ask; on the main thread only.
+        """Yield an `Interruption` that SIGINT, SIGTERM and SIGUSR1 set. Use it only on the main thread.
 
-        Outside of `held` a signal also raises `Interrupted` where the main thread is; so does a
-        second Ctrl-C everywhere.
+        Outside of `held`, a signal also raises `Interrupted` in the main thread at once. A second Ctrl-C does so
+        even inside.
         """
         interruption = cls()
 

@@ -1,7 +1,4 @@
-"""How the library says what it is doing, without ever printing.
-
-The engine takes a `Reporter`; the command line draws it; `Silent` is the default.
-"""
+"""Progress reports. The library never prints: it calls a `Reporter`, which the command line draws."""
 
 from __future__ import annotations
 
@@ -11,26 +8,26 @@ __all__ = ["Reporter", "Silent"]
 
 
 class Reporter(Protocol):
-    """Receives progress; `advance` may be called from any thread."""
+    """Receives progress. `advance` may be called from any thread."""
 
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
-        """Announce a stage (or a part of one) of ``total`` units (rows, steps); unknown where None."""
+        """Start a stage, or a part of one, of ``total`` units (rows, steps). None if the number is unknown."""
 
     def advance(self, n: int) -> None:
-        """Report that ``n`` further units of the current stage are done."""
+        """Report that ``n`` more units of the current stage are done."""
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Report numbers of one training step."""
+        """Report values of one training step."""
 
     def note(self, message: str) -> None:
-        """Pass on a remark that the user should see, such as a fallback that was taken."""
+        """Show a note to the user, for example about a fallback."""
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
-        """Announce the end of a stage; ``resumed`` where its results were already there."""
+        """End a stage. ``resumed`` means that its results already existed."""
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that ignores everything; the default."""
 
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
         """Ignore."""

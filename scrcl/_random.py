@@ -1,7 +1,7 @@
-"""Named random streams: every generator derives from the seed, a name and counters.
+"""Named random streams: each generator follows from the seed, a name and counters.
 
-No stream depends on what was drawn before it, so batch ``n`` is a function of ``(seed, n)``, and a
-resumed run needs no stored generator state.
+No stream depends on earlier draws. So mini-batch ``n`` is a function of ``(seed, n)``, and resuming a run needs
+no saved generator state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["derive_seed", "drawn_rows", "stream", "torch_stream"]
 
 
 def derive_seed(seed: int, name: str, *counters: int) -> int:
-    """63-bit seed for the stream ``name`` and its counters, stable over machines and versions."""
+    """Return a 63-bit seed for the stream ``name`` and its counters, the same on all machines and versions."""
     key = "/".join([str(seed), name, *map(str, counters)])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") >> 1
 
@@ -30,7 +30,7 @@ def stream(seed: int, name: str, *counters: int) -> np.random.Generator:
 
 
 def drawn_rows(n_rows: int, n_most: int, seed: int, name: str) -> NDArray[np.int64]:
-    """Return rows to look at, ascending: all, or ``n_most`` drawn uniformly from the stream ``name``."""
+    """Return a random subset of ``n_most`` rows, ascending, or all rows if there are fewer."""
     if n_rows <= n_most:
         return np.arange(n_rows)
     return np.sort(stream(seed, name).choice(n_rows, n_most, replace=False))

@@ -1,4 +1,4 @@
-"""Linear algebra on one thread, where a result must not depend on how many there are."""
+"""Linear algebra on one thread, so that results do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _holders = 0
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold every BLAS of the process to one thread inside the block.
+    """Limit every BLAS library of the process to one thread inside the block.
 
-    The last digits of a threaded matrix product may change with the number of threads. Workers may
-    hold the limit at the same time: it is lifted when the last one leaves.
+    The last digits of a threaded matrix product can depend on the number of threads. Several threads may be
+    inside such a block at the same time. The limit ends when the last one leaves.
     """
     from threadpoolctl import threadpool_limits
 

@@ -1,7 +1,7 @@
-"""Every error that scrcl raises on purpose.
+"""All errors that scrcl raises on purpose.
 
-A message reads ``<name> must <rule>; got <value>. <what to do>``. Each class also inherits its
-standard-library kin, so that code which knows nothing of scrcl still catches it sensibly.
+A message has the form ``<name> must <rule>; got <value>. <what to do>``. Each class also inherits the closest
+class of the standard library, so general code can catch it.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ __all__ = [
 
 
 class ScrclError(Exception):
-    """Root of the tree: the command line turns any of these into one line and exit code 2."""
+    """Base class. The command line prints such an error as one line and exits with code 2."""
 
 
 class InputError(ScrclError, ValueError):
-    """An argument, option or value in the data breaks a rule."""
+    """An argument, an option or a value in the data is invalid."""
 
 
 class StoreError(ScrclError, OSError):
-    """A file is missing, damaged, of an unknown kind, or cannot be written."""
+    """A file is missing, damaged, of an unknown format, or cannot be written."""
 
 
 class BudgetError(ScrclError, MemoryError):
-    """The work cannot be done within the memory given."""
+    """The work does not fit into the given memory."""
 
 
 class ResumeError(ScrclError, RuntimeError):
-    """An output folder holds another run, or one that is still at work."""
+    """An output folder holds another run, or a run that is still active."""
 
 
 class TrainingError(ScrclError, ArithmeticError):
-    """Training met a value that is not finite, or cannot go on."""
+    """A value in training is not finite, or training cannot continue."""
 
 
 class MissingDependencyError(ScrclError, ImportError):
-    """An optional library that this path needs is not installed."""
+    """An optional library is needed but not installed."""

@@ -1,4 +1,4 @@
-"""Array types that layers meet at."""
+"""Types of arrays and callbacks that all layers use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 Csr: TypeAlias = Any
-"""``scipy.sparse.csr_matrix``; scipy carries no types."""
+"""A ``scipy.sparse.csr_matrix``. scipy has no type annotations."""
 
 OnRows: TypeAlias = Callable[[int], None]
-"""Called with the number of rows (or steps) just finished, from any thread."""
+"""Called with the number of rows (or steps) that were just finished, from any thread."""

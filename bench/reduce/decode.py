@@ -45,7 +45,7 @@ def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list
     from scrcl.engine.pipeline import shape_of
     from scrcl.io.open import open_input
     from scrcl.io.stream import reduce_rows
-    from scrcl.prep.first_pass import compute_stats
+    from scrcl.prep.compute_stats import compute_stats
 
     matrix = open_input([path])
     config = config_of(settings_for(path), memory=memory)

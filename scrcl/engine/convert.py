@@ -25,8 +25,8 @@ from scrcl.engine.paths import input_paths
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.open import open_input
-from scrcl.io.parts import index_dtype
-from scrcl.io.reorder import SCRATCH_INDEX_BYTES, in_order
+from scrcl.io.parts import column_dtype
+from scrcl.io.reorder import SCRATCH_INDEX_BYTES, reorder_rows
 from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def convert(
 ) -> WrittenStore:
     """Write the inputs as one AnnData store in sharded Zarr v3.
 
-    Values keep every bit; see `scrcl.io.store.survey` for their dtype.
+    Values keep every bit; see `scrcl.io.store.survey_values` for their dtype.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class _Conversion:
         matrix = self.matrix
         if self.rows is not None:
             matrix = self._in_order(self.rows, found)
-            found = found.in_order(self.rows)
+            found = found.reordered(self.rows)
         x = exact_x(matrix, self.block_rows)
         if "n_values" not in self.work.journal:
             store.create_store(self.store, matrix, found, self._provenance())
@@ -293,9 +293,9 @@ class _Conversion:
         if matrix.layout == "csc" and "path" in matrix.identity:
             n_bytes = (matrix.nnz or 0) * _TRANSPOSE_BYTES
             require_room(self.work.out, n_bytes, "a row-major copy")
-        found = store.survey(
+        found = store.survey_values(
             exact_x(matrix, self.block_rows),
-            by_genes=matrix.layout == "csc" and not np.can_cast(matrix.dtype, np.float32),
+            column_major=matrix.layout == "csc" and not np.can_cast(matrix.dtype, np.float32),
             n_workers=self.n_workers,
             on_rows=self.reporter.advance,
         )
@@ -308,12 +308,12 @@ class _Conversion:
             n_bytes = found.n_values * (SCRATCH_INDEX_BYTES + found.dtype.itemsize)
             require_room(self.work.out, 2 * n_bytes, "a sorted copy")
         with self._stage("order"):
-            matrix = in_order(
+            matrix = reorder_rows(
                 self.matrix,
                 rows,
                 self.work.path / "scratch",
                 self.block_bytes,
-                found=found,
+                survey=found,
                 n_workers=self.n_workers,
                 on_rows=self.reporter.advance,
             )
@@ -345,7 +345,7 @@ def _record(matrix: CellMatrix, found: store.Survey) -> dict[str, Any]:
         "n_genes": matrix.n_vars,
         "stored_values": found.n_values,
         "dtype": found.dtype.name,
-        "index_dtype": np.dtype(index_dtype(matrix.n_vars)).name,
+        "index_dtype": np.dtype(column_dtype(matrix.n_vars)).name,
     }
 
 

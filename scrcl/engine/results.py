@@ -45,7 +45,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     config, matrix = context.config, context.matrix
     name = f"result.{config.format}"
     stats, keys = context.open(STATS), merged_keys(run, context.stages)
-    rows = np.flatnonzero(stats.kept)
+    rows = np.flatnonzero(stats.retained)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column

@@ -1,4 +1,4 @@
-"""What comes along with a matrix: tables with usable names, and coordinates of cells."""
+"""Annotations of a matrix: tables with unique names, and coordinates of the cells."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["coordinates", "with_unique_names"]
 
-_COORDINATES = (2, 3)
+_N_DIMS = (2, 3)
 _NUMBERS = {"f", "i", "u"}
 
 _log = logging.getLogger(__name__)
 
 
 def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataFrame:
-    """Return ``table`` with string names; repeated ones get ``-1``, ``-2``, and a logged warning.
+    """Return ``table`` with unique string names. Repeated names get ``-1``, ``-2``, and log a warning.
 
-    ``kind`` ("cell", "gene") and ``label`` (the input) are for the warning.
+    Parameters
+    ----------
+    kind, label
+        ``"cell"`` or ``"gene"``, and the name of the input, for the warning.
     """
     names = table.index.astype(str)
     if not names.is_unique:
         repeated = names[names.duplicated()]
         _log.warning(
-            "%s has %d repeated %s names, %r first: made unique by -1, -2, ...",
+            "%s has %d repeated %s names, the first is %r. Made them unique with -1, -2, ...",
             label,
             len(repeated),
             kind,
@@ -42,9 +45,14 @@ def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataF
 
 
 def coordinates(obsm: Any) -> dict[str, np.ndarray]:
-    """Return the numeric arrays and tables with two or three columns; wider ones could be as big as X.
+    """Return the numeric arrays and tables of ``obsm`` that have two or three columns.
 
-    ``obsm`` maps names to arrays or tables, in memory or on disk (a group).
+    Wider ones are skipped, because they could be as large as X.
+
+    Parameters
+    ----------
+    obsm
+        Maps names to arrays or tables: a mapping in memory, or a group on disk.
     """
     found = {}
     for key in obsm:
@@ -57,21 +65,21 @@ def coordinates(obsm: Any) -> dict[str, np.ndarray]:
 
 def _is_coordinates(array: Any) -> bool:
     kind = getattr(getattr(array, "dtype", None), "kind", "")
-    return kind in _NUMBERS and array.ndim == 2 and array.shape[1] in _COORDINATES
+    return kind in _NUMBERS and array.ndim == 2 and array.shape[1] in _N_DIMS
 
 
 def _table(element: Any) -> np.ndarray | None:
-    """Return a data frame of two or three columns of numbers as an array; None for anything else."""
+    """Return a data frame with two or three numeric columns as an array, and None for anything else."""
     import pandas as pd
 
     attributes = getattr(element, "attrs", {})
     if not isinstance(element, pd.DataFrame):
         if attributes.get("encoding-type") != "dataframe":
             return None
-        if len(attributes["column-order"]) not in _COORDINATES:
+        if len(attributes["column-order"]) not in _N_DIMS:
             return None
         element = read_elem(element)
-    if element.shape[1] not in _COORDINATES:
+    if element.shape[1] not in _N_DIMS:
         return None
     values = element.to_numpy()
     return values if values.dtype.kind in _NUMBERS else None

@@ -1,9 +1,9 @@
 """Row-wise access to arrays that may be larger than memory.
 
-Everything in this layer walks over points in blocks of rows. A block is read from a memory map,
-worked on, and written at its own place in a ``.npy`` file, so neither the number of threads nor the
-order in which blocks finish can change the result. Whole blocks of rows go through ``pwrite`` and not
-through a writable memory map: pages of a map count as the process's memory until they are let go.
+Arrays are processed in blocks of rows. A block is read from a memory map, and its result is written at its own
+position in a ``.npy`` file. So neither the number of threads nor the order in which blocks finish changes the
+result. Whole blocks are written with ``pwrite`` and not through a writable memory map, because touched pages of
+a map count as memory of the process until they are released.
 """
 
 from __future__ import annotations
@@ -46,45 +46,50 @@ __all__ = [
 
 CHECK_ROWS = 65_536
 SMALL_MAP_BYTES = 1 << 28
+"""Memory maps below this size may stay resident. `scrcl.engine` plans memory for them."""
+
 KEPT_MAP_BYTES = 1 << 29
-"""Maps that training reads at random are kept up to here: to let go of one of 400 MB after each batch takes
-longer than all else of making the batch."""
+"""Memory maps that training reads at random may stay resident up to this size. Releasing a map of 400 MB after
+each mini-batch takes longer than everything else about the mini-batch."""
+
 GATHERED_ROWS = 4_096
-"""Rows read at random before pages are let go: the kernel brings in 64 kB around each."""
+"""Rows read at random before pages are released. The kernel loads 64 kB around each row."""
+
 LARGEST_INT32 = np.iinfo(np.int32).max
+
 LARGEST_VALUE = 1e18
-"""Sums of squares of larger values may leave float32."""
+"""Sums of squares of larger values may overflow float32."""
 
 
 def as_points(points: Any, name: str = "points") -> FloatArray:
-    """Return ``points`` as a C-contiguous float32 matrix, without a copy where it is one already.
+    """Return ``points`` as a C-contiguous float32 matrix, without a copy if it already is one.
 
     Parameters
     ----------
     points
-        ndarray or memory map, shape (n_points, n_dims). A float32 memory map in C order stays on
-        disk; any other type or order is converted, which takes ``4 * n_points * n_dims`` bytes.
+        ndarray or memory map, shape (n_points, n_dims). A float32 memory map in C order stays on disk. Other
+        dtypes or orders are converted, which takes ``4 * n_points * n_dims`` bytes.
     name
-        What to call the argument in errors.
+        Name of the argument in errors.
 
     Raises
     ------
     InputError
-        When it is no matrix, or has no column.
+        ``points`` is not a matrix, or has no columns.
     """
     array = np.asarray(points)
     if array.ndim != 2 or array.shape[1] == 0:
-        msg = (
+        message = (
             f"{name} must be a matrix of points by dimensions; got shape {array.shape}. Reshape it."
         )
-        raise InputError(msg)
+        raise InputError(message)
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def require_finite(points: FloatArray, name: str = "points") -> None:
-    """Raise InputError naming the first row with NaN, infinity or, in float32, a value of 1e18 or more.
+    """Raise InputError if a value is NaN, infinite or, in float32, 1e18 or more in size.
 
-    Reads the rows in blocks.
+    The message names the first such row. Rows are read in blocks.
     """
     limit = LARGEST_VALUE if points.dtype == np.float32 else np.inf
     for start, stop in row_blocks(len(points), CHECK_ROWS):
@@ -93,52 +98,57 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
         if not finite.all():
             row = start + int(np.argmin(finite))
             rule = "finite" if np.isinf(limit) else f"finite and less than {limit:g}"
-            msg = (
+            message = (
                 f"{name} must be {rule}; got NaN, infinity or more in row {row}. "
                 "Remove or repair that row."
             )
-            raise InputError(msg)
+            raise InputError(message)
 
 
 def require_neighbors(k: int) -> None:
-    """Raise InputError unless at least one neighbour is asked for."""
+    """Raise InputError unless ``k`` is at least 1."""
     if k < 1:
-        msg = f"k must be at least 1; got {k}. Ask for one neighbour or more."
-        raise InputError(msg)
+        message = f"k must be at least 1; got {k}. Ask for one neighbour or more."
+        raise InputError(message)
 
 
 def release(array: Any, *, above: int = 0) -> None:
-    """Let go of the pages of a memory map (or of a view of one); an array in memory stays as it is.
+    """Release the resident pages of a memory map, or of a view of one. Arrays in memory are left alone.
 
-    Pages that were touched count as the process's memory until the kernel wants them for others. The
-    next read finds them in the page cache, or on disk, and takes a microsecond a page for it: where rows
-    are read at random, again and again, maps of fewer than ``above`` bytes are better kept.
+    Touched pages count as memory of the process until the kernel needs them elsewhere. The next read finds them
+    in the page cache or on disk, at about a microsecond for each page. So small maps that are read at random
+    again and again should stay resident.
+
+    Parameters
+    ----------
+    above
+        Maps of fewer bytes are not released.
     """
-    kept_in_pages = False
+    copy_on_write = False
     while array is not None and not isinstance(array, mmap.mmap):
-        # What was written to a copy-on-write map is nowhere but in its pages.
-        kept_in_pages |= getattr(array, "mode", None) == "c"
+        # Data written to a copy-on-write map exists only in its pages.
+        copy_on_write |= getattr(array, "mode", None) == "c"
         array = getattr(array, "base", None)
-    if array is None or kept_in_pages or len(array) < above:
+    if array is None or copy_on_write or len(array) < above:
         return
     if hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
 
 
 def new_map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    """Return a new ``.npy`` file as a memory map, its room on the disk taken: a full one is an error here.
+    """Return a new ``.npy`` file as a writable memory map, with its disk space allocated.
 
-    Otherwise the first write beyond it would end the process.
+    So a full disk raises OSError here. Without allocation, a later write to the map would kill the process.
     """
-    made = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate") and made.nbytes:
+    array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate") and array.nbytes:
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), made.offset, made.nbytes)
-    return made
+            os.posix_fallocate(file.fileno(), array.offset, array.nbytes)
+    return array
 
 
 def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray:
-    """Return ``array[rows]``; of a memory map of ``above`` bytes or more, 256 MB at most are resident."""
+    """Return ``array[rows]``. At most 256 MB of a memory map of ``above`` bytes or more become resident."""
     if array.nbytes < above:
         return array[rows]
     found = np.empty((len(rows), array.shape[1]), array.dtype)
@@ -149,15 +159,17 @@ def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray
 
 
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
-    """Cut ``n_rows`` rows into (start, stop) ranges of at most ``block_rows``."""
+    """Return the ranges ``(start, stop)`` of at most ``block_rows`` rows that cover ``n_rows`` rows."""
     if block_rows < 1:
-        msg = f"block_rows must be at least 1; got {block_rows}. Give a positive number of rows."
-        raise InputError(msg)
+        message = (
+            f"block_rows must be at least 1; got {block_rows}. Give a positive number of rows."
+        )
+        raise InputError(message)
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
 
 
 def index_dtype(n: int) -> np.dtype[Any]:
-    """Return the dtype of numbers of ``n`` rows: int32, or int64 where they need it."""
+    """Return the dtype for row numbers of ``n`` rows: int32, or int64 if that is too small."""
     return np.dtype(np.int32 if n <= LARGEST_INT32 else np.int64)
 
 
@@ -173,13 +185,15 @@ def for_each_block(
     n_workers: int,
     on_rows: OnRows | None = None,
 ) -> None:
-    """Call ``work(start, stop)`` on every block, at most ``n_workers`` at a time.
+    """Call ``work(start, stop)`` for every block, with at most ``n_workers`` threads.
 
-    The first error stops blocks that have not begun, and is raised.
+    The first error is raised, and blocks that have not started are cancelled.
     """
     if n_workers < 1:
-        msg = f"n_workers must be at least 1; got {n_workers}. Give a positive number of threads."
-        raise InputError(msg)
+        message = (
+            f"n_workers must be at least 1; got {n_workers}. Give a positive number of threads."
+        )
+        raise InputError(message)
     with ThreadPoolExecutor(n_workers) as pool:
         rows_of = {pool.submit(work, start, stop): stop - start for start, stop in blocks}
         try:
@@ -193,14 +207,14 @@ def for_each_block(
 
 
 class RowWriter:
-    """A float32 ``.npy`` file of known shape, written by rows, in any order, from any thread.
+    """Writes rows of a float32 ``.npy`` file of known shape, in any order and from any thread.
 
     Parameters
     ----------
     path
-        File to create; it has its full length at once, sparse until rows are written.
+        File to create. It has its full length at once, and is sparse until rows are written.
     n_rows, n_columns
-        Its shape.
+        Shape of the array.
     """
 
     def __init__(self, path: Path, n_rows: int, n_columns: int) -> None:
@@ -213,10 +227,10 @@ class RowWriter:
         self._descriptor = os.open(path, os.O_WRONLY)
 
     def write(self, start: int, rows: FloatArray) -> None:
-        """Put ``rows`` (float32, shape (n, n_columns)) at row ``start``."""
+        """Write ``rows``, float32, shape (n, n_columns), at row ``start``."""
         rest = np.ascontiguousarray(rows, dtype="<f4").reshape(-1).view(np.uint8).data
         offset = self._data_start + start * self._row_bytes
-        while rest:
+        while rest:  # pwrite may write less than it was given
             written = os.pwrite(self._descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
 

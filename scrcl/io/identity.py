@@ -1,4 +1,4 @@
-"""What tells one input from another: enough to notice a change, cheap enough to ask each time."""
+"""Identity of an input: enough to notice a change, and cheap enough to compute at every start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["digest", "file_identity", "memory_identity"]
 
 
 def file_identity(path: Path, *, shape: tuple[int, int], layer: str | None) -> dict[str, Any]:
-    """Return absolute path, bytes and newest change (of all files in a folder), shape, layer."""
+    """Return the path, total size, time of the last change, shape and layer of a file or folder."""
     path = path.resolve()
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     stats = [p.stat() for p in files]
@@ -34,7 +34,7 @@ def file_identity(path: Path, *, shape: tuple[int, int], layer: str | None) -> d
 def memory_identity(
     x: Csr | np.ndarray, obs_names: pd.Index, var_names: pd.Index
 ) -> dict[str, Any]:
-    """Return the shape and a hash of the values and names of a matrix in memory."""
+    """Return the shape of a matrix in memory, and a hash of its values and names."""
     arrays = [x] if isinstance(x, np.ndarray) else [x.data, x.indices, x.indptr]
     hashed = hashlib.blake2b(digest_size=16)
     for array in arrays:
@@ -45,5 +45,5 @@ def memory_identity(
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """Return a short name for an identity, fit for a file name."""
+    """Return a short hash of an identity, for file names."""
     return hashlib.blake2b(repr(sorted(identity.items())).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Several samples as one matrix: their cells one after the other, on common or on all genes."""
+"""Join samples to one matrix: the cells of one after another, on their common or on all genes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["Join", "join_samples", "require_join"]
+__all__ = ["join_samples", "require_join"]
 
-Join: TypeAlias = Literal["inner", "outer"]
-"""Which genes a join keeps: those that all samples have, or those that any has."""
+_Join: TypeAlias = Literal["inner", "outer"]
+"""The genes of a join: those that all samples have, or those that any sample has."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,23 +37,21 @@ _SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "inner") -> CellMatrix:
     """Return the samples as one matrix.
 
-    ``obs["sample"]`` is categorical, from the file names without suffix; cells are named
-    ``<barcode>-<sample>``. Of ``obsm`` stays what all have. Blocks keep the dtype of their sample,
-    and one that cannot be read names its file and the rows in it. How many genes are joined is
-    logged.
+    ``obs["sample"]`` is categorical, with file names without suffix. Cells are named ``<barcode>-<sample>``.
+    ``obsm`` keeps the keys that all samples have. Blocks keep the dtype of their sample. An unreadable block is
+    reported with its file and the rows in that file. The number of joined genes is logged.
 
     Parameters
     ----------
     how
-        "inner" keeps the genes that all samples have, in the order of the first. "outer" keeps all:
-        those of the first, then what each further sample adds; a gene that a sample lacks is zero
+        ``"inner"`` keeps the genes that all samples have, in the order of the first. ``"outer"`` keeps all
+        genes: those of the first, then those that each further sample adds. A gene that a sample lacks is zero
         in its cells. Annotations of a gene come from the first sample that has it.
 
     Raises
     ------
     InputError
-        No gene is common to all, a sample repeats a gene name and has no ``gene_ids``, or ``how``
-        is unknown.
+        No gene is common to all, a sample without ``gene_ids`` repeats a gene name, or ``how`` is unknown.
     """
     require_join(how)
     indexes = _gene_indexes(samples)
@@ -67,7 +65,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
 
     def rows(block_rows: int) -> da.Array:
         pairs = zip(samples, lookups, strict=True)
-        return da.concatenate([_on_genes(s, block_rows, at, len(genes)) for s, at in pairs])
+        return da.concatenate([_on_genes(s, block_rows, to, len(genes)) for s, to in pairs])
 
     return CellMatrix(
         label=label,
@@ -96,13 +94,14 @@ def _check_all(samples: list[CellMatrix]) -> None:
 
 
 def require_join(how: str) -> None:
-    """Raise InputError where ``how`` is no way to join."""
-    if how not in get_args(Join):
-        raise InputError(f"join must be inner or outer; got {how!r}.")
+    """Raise InputError unless ``how`` is ``"inner"`` or ``"outer"``."""
+    if how not in get_args(_Join):
+        message = f"join must be inner or outer; got {how!r}."
+        raise InputError(message)
 
 
 def _on_genes(sample: CellMatrix, block_rows: int, lookup: IntArray, n_genes: int) -> da.Array:
-    """Return the rows of a sample with each gene in its place among ``n_genes``."""
+    """Return the rows of a sample, with each gene at its position among ``n_genes``."""
     x = exact_x(sample, block_rows)
     if np.array_equal(lookup, np.arange(n_genes)):
         return x
@@ -117,13 +116,14 @@ def _on_genes(sample: CellMatrix, block_rows: int, lookup: IntArray, n_genes: in
 
 
 def _with_new(genes: pd.Index, index: pd.Index) -> pd.Index:
+    """Return ``genes`` and the further genes of ``index``."""
     return genes.append(index[~index.isin(genes)])
 
 
 def _joined_var(
     samples: list[CellMatrix], indexes: list[pd.Index], genes: pd.Index
 ) -> pd.DataFrame:
-    """Return for each gene its row of the first sample that has it."""
+    """Return the annotations of each gene, from the first sample that has it."""
     tables, missing = [], np.ones(len(genes), dtype=bool)
     for sample, index in zip(samples, indexes, strict=True):
         positions = index.get_indexer(genes)
@@ -135,13 +135,13 @@ def _joined_var(
 
 
 def _log_genes(label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index) -> None:
-    """Say how many genes are common, as a warning where a join on them loses half of a sample."""
+    """Log how many genes are common; as a warning if the join drops over half the genes of every sample."""
     sizes = [len(index) for index in indexes]
     span = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(set(sizes)) > 1 else "")
     loses = len(genes) == len(common) and 2 * len(common) < min(sizes)
     _log.log(
         logging.WARNING if loses else logging.INFO,
-        "%s: %s of %s genes are in all; %s are kept",
+        "%s: %s of %s genes are in all samples; joined on %s",
         label,
         f"{len(common):,}",
         span,
@@ -150,9 +150,9 @@ def _log_genes(label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.
 
 
 def _gene_indexes(samples: list[CellMatrix]) -> list[pd.Index]:
-    """Return what tells the genes of each sample apart: their names, or ids where names repeat.
+    """Return unique names of the genes of each sample: their symbols, or ids if symbols repeat.
 
-    Cell Ranger's references give a few symbols to two genes; its ids are unique.
+    References of Cell Ranger have a few symbols for two genes each, but unique ids.
     """
     names = [sample.var.index.astype(str) for sample in samples]
     if all(index.is_unique for index in names):
@@ -166,11 +166,11 @@ def _require_unique(samples: list[CellMatrix], indexes: list[pd.Index]) -> None:
     for sample, index in zip(samples, indexes, strict=True):
         if not index.is_unique:
             repeated = index[index.duplicated()][0]
-            msg = (
+            message = (
                 f"Gene names must be unique to join samples; got {repeated!r} more than once in "
                 f"{sample.label}. Make them unique (anndata's var_names_make_unique), or use ids."
             )
-            raise InputError(msg)
+            raise InputError(message)
 
 
 def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Index:
@@ -178,15 +178,16 @@ def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Inde
     genes = reduce(lambda common, index: common[common.isin(index)], indexes)
     if genes.empty:
         names = ", ".join(f"{i[0]!r} in {s.label}" for s, i in zip(samples, indexes, strict=True))
-        msg = (
-            f"Samples must have genes in common; got none. First genes: {names}. Use one kind of "
-            "gene names in all."
+        message = (
+            f"Samples must have genes in common; got none. First genes: {names}. Use the same kind of "
+            "gene names in all samples."
         )
-        raise InputError(msg)
+        raise InputError(message)
     return genes
 
 
-def _own_sample_renamed(obs: pd.DataFrame) -> pd.DataFrame:
+def _rename_sample_column(obs: pd.DataFrame) -> pd.DataFrame:
+    """Rename a column ``sample`` of the file, because the join adds its own."""
     if "sample" not in obs:
         return obs
     others = obs.drop(columns="sample_in_file", errors="ignore")
@@ -194,8 +195,8 @@ def _own_sample_renamed(obs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
-    """Return all annotations of the cells; a file's own column ``sample`` gets another name."""
-    tables = [_own_sample_renamed(sample.fresh_obs()) for sample in samples]
+    """Return the annotations of all cells, with the new column ``sample``."""
+    tables = [_rename_sample_column(sample.fresh_obs()) for sample in samples]
     joined = concat(
         [AnnData(obs=table.set_axis(table.index.astype(str))) for table in tables],
         join="outer",
@@ -216,7 +217,7 @@ def _joined_obsm(samples: list[CellMatrix]) -> dict[str, np.ndarray]:
 
 
 def _sample_names(paths: list[Path]) -> list[str]:
-    """Return file names without suffix, led by the folder's name where they repeat."""
+    """Return file names without suffix, prefixed with the name of the folder if they repeat."""
     names = [_stem(path) for path in paths]
     if len(set(names)) < len(names):
         names = [f"{path.resolve().parent.name}_{n}" for path, n in zip(paths, names, strict=True)]

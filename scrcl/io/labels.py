@@ -1,4 +1,4 @@
-"""One label a cell: the batch or the sample that a column of ``obs`` names."""
+"""Labels of the cells: the biological batch or the sample of each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["CellLabels"]
 
 @dataclass(frozen=True)
 class CellLabels:
-    """The batch, or the sample, of each cell.
+    """Batch or sample of each cell.
 
     Parameters
     ----------
     codes
-        ndarray of int32, shape (n_obs,): positions in ``names``.
+        Positions in ``names``: ndarray of int32, shape (n_obs,).
     names
         Names of the batches or samples.
     """
@@ -27,5 +27,5 @@ class CellLabels:
     names: tuple[str, ...]
 
     def of(self, cells: BoolArray | IntArray) -> CellLabels:
-        """Return the labels of some cells; names stay, also those without a cell there."""
+        """Return the labels of some cells. All names are kept, even those without cells."""
         return CellLabels(self.codes[cells], self.names)

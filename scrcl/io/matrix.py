@@ -1,8 +1,8 @@
-"""An input opened lazily: names and annotations in memory, the values as dask row blocks.
+"""`CellMatrix`: an input opened lazily, with names in memory and values as dask row blocks.
 
-A reader of any format needs two things: a description, and a way to get rows. Every block that
-leaves here is the same kind of thing (`canonical_rows`), so that nothing downstream asks about
-dtypes, dense storage, unsorted columns, duplicates or stored zeros.
+The reader of a format supplies a description and a way to read rows. Blocks of `CellMatrix.x` always have the
+same form (`canonical_rows`). So later steps need not handle other dtypes, dense storage, unsorted columns,
+duplicates or stored zeros.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ if TYPE_CHECKING:
 __all__ = [
     "CellMatrix",
     "Layout",
-    "RowReader",
     "StoredRows",
     "as_csr",
+    "canonical_csr",
     "canonical_rows",
     "column_lookup",
     "plain_rows",
     "rows_from_reader",
     "select_columns",
-    "tidied",
     "with_columns",
 ]
 
 Layout: TypeAlias = Literal["csr", "csc", "dense"]
 
-RowReader: TypeAlias = Callable[[int, int], Any]
+_RowReader: TypeAlias = Callable[[int, int], Any]
 """Returns the rows ``start`` to ``stop`` as `StoredRows`, a scipy sparse matrix or an ndarray."""
 
 _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
@@ -50,9 +49,9 @@ _serial = count()
 
 
 class StoredRows(NamedTuple):
-    """Rows as a sparse store holds them: CSR arrays of any dtype, not looked at yet.
+    """Rows as a sparse store holds them: unchecked CSR arrays of any dtype.
 
-    scipy would widen small indices at once; who can work on the stored types saves that.
+    A scipy matrix would widen small indices. Compiled loops work on the stored dtypes and avoid that cost.
     """
 
     data: np.ndarray
@@ -63,34 +62,33 @@ class StoredRows(NamedTuple):
 
 @dataclass(frozen=True)
 class CellMatrix:
-    """Cells by genes, not yet read.
+    """A matrix of cells by genes, not yet read.
 
     Parameters
     ----------
     label
-        What to call the input: the file name, or ``"AnnData object"``.
+        Name of the input in messages: the file name, or ``"AnnData object"``.
     n_obs, n_vars
-        Cells and genes.
+        Numbers of cells and genes.
     dtype
-        Type of the stored values; blocks are float32 whatever it is.
+        Dtype of the stored values. Blocks of `x` are always float32.
     layout
-        How the store lies: ``"csc"`` means that a copy by rows is made before the first read.
+        Layout of the store. ``"csc"`` means that a row-major copy is made before the first read.
     nnz
-        Stored values; None where the store is dense.
+        Number of stored values; None if the store is dense.
     chunk_rows
-        Rows that the store reads as one piece, roughly; None where it has no pieces.
+        Roughly how many rows the store reads at once; None if it has no chunks.
     var
         Annotations of the genes, with unique names.
     load_obs, load_obsm
-        Read the annotations of the cells, and their coordinates (two or three columns each). Names of
-        cells take more memory than all else that grows with them: `obs` and `obsm` read at first use.
+        Read the annotations of the cells, and their coordinates (two or three columns each). `obs` and `obsm`
+        call them on first use, because the names of cells take more memory than all else that grows with them.
     identity
-        What fingerprints the input, ready for JSON.
-    check_obs
-        Reads the annotations of the cells through, a piece at a time: raises StoreError where they are
-        damaged.
+        Fingerprint of the input, ready for JSON.
     rows
-        Dask array of row blocks as they are stored, from a number of rows.
+        Returns a dask array of row blocks as stored, for a given number of rows.
+    check_obs
+        Reads all annotations of the cells, a piece at a time, and raises StoreError if they are damaged.
     """
 
     label: str
@@ -109,25 +107,25 @@ class CellMatrix:
 
     def __post_init__(self) -> None:
         if not (self.n_obs and self.n_vars):
-            msg = (
+            message = (
                 f"{self.label} must hold at least one cell and one gene; got {self.n_obs:,} cells "
                 f"and {self.n_vars:,} genes."
             )
-            raise InputError(msg)
+            raise InputError(message)
         self._require_names("gene", len(self.var), self.n_vars)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
-        """Annotations of the cells, with unique names, kept in memory once they were asked for."""
+        """Annotations of the cells, with unique names. They stay in memory after the first use."""
         return self.fresh_obs()
 
     def fresh_obs(self) -> pd.DataFrame:
-        """Return the annotations of the cells, read anew: nothing of them is kept here.
+        """Read and return the annotations of the cells, without caching them.
 
         Raises
         ------
         StoreError
-            They are damaged, or not one for each cell.
+            They are damaged, or their number differs from that of the cells.
         """
         table = self.load_obs()
         self._require_names("cell", len(table), self.n_obs)
@@ -135,51 +133,52 @@ class CellMatrix:
 
     @cached_property
     def obsm(self) -> dict[str, np.ndarray]:
-        """Coordinates of the cells, kept in memory once they were asked for."""
+        """Coordinates of the cells. They stay in memory after the first use."""
         return self.load_obsm()
 
     def _require_names(self, kind: str, n_names: int, n_needed: int) -> None:
         if n_names != n_needed:
-            msg = (
+            message = (
                 f"{self.label} must name each row and column; got {n_names:,} {kind} names for "
                 f"{n_needed:,} {kind}s."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
 
     def x(self, block_rows: int) -> da.Array:
-        """Return the matrix as row blocks of scipy CSR float32, shape (n_obs, n_vars), all columns.
+        """Return the matrix as row blocks of scipy CSR float32, shape (n_obs, n_vars).
 
-        Blocks are canonical: sorted columns, no duplicates, no stored zeros. They may share memory
-        with an input that is held in memory: never write into them.
+        Blocks are canonical: sorted columns, no duplicates, no stored zeros. They may share memory with an
+        input in memory, so never write to them.
         """
         if block_rows < 1:
-            raise InputError(f"block_rows must be at least 1; got {block_rows}.")
+            message = f"block_rows must be at least 1; got {block_rows}."
+            raise InputError(message)
         return self.rows(min(block_rows, self.n_obs)).map_blocks(
             canonical_rows, dtype=np.float32, meta=_EMPTY
         )
 
 
-def rows_from_reader(read: RowReader, *, shape: tuple[int, int], block_rows: int) -> da.Array:
-    """Return a dask array whose blocks are ``read(start, stop)``, one block of columns.
+def rows_from_reader(read: _RowReader, *, shape: tuple[int, int], block_rows: int) -> da.Array:
+    """Return a dask array with the row blocks ``read(start, stop)`` and one block of columns.
 
-    Its dtype is float32, what blocks become, whatever is stored.
+    Its nominal dtype is float32, the dtype of the blocks after conversion.
     """
     whole, rest = divmod(shape[0], block_rows)
     chunks = ((block_rows,) * whole + ((rest,) if rest else ()), (shape[1],))
-    # A name of its own keeps dask from hashing whatever `read` holds.
+    # A given name keeps dask from hashing everything that `read` refers to.
     name = f"rows-{next(_serial)}"
     return da.map_blocks(
         partial(_read_block, read), chunks=chunks, dtype=np.float32, meta=_EMPTY, name=name
     )
 
 
-def _read_block(read: RowReader, block_info: Any = None) -> Any:
+def _read_block(read: _RowReader, block_info: Any = None) -> Any:
     start, stop = block_info[None]["array-location"][0]
     return read(start, stop)
 
 
 def as_csr(block: Any) -> Csr:
-    """Return what a reader gave as scipy CSR of the stored dtype; sparse arrays are checked first.
+    """Return the rows of a reader as scipy CSR in their stored dtype, after a check of sparse arrays.
 
     Raises
     ------
@@ -188,13 +187,13 @@ def as_csr(block: Any) -> Csr:
     """
     if isinstance(block, StoredRows):
         n_rows, n_values = len(block.indptr) - 1, len(block.data)
-        # Before anything goes through the indices: scipy's routines trust them.
+        # Routines of scipy do not check indices and would read outside of the arrays.
         if (
             n_values
             and not 0 <= int(block.indices.min()) <= int(block.indices.max()) < block.n_vars
         ):
-            msg = f"column indices must lie in 0 to {block.n_vars - 1}"
-            raise ValueError(msg)
+            message = f"column indices must be between 0 and {block.n_vars - 1}"
+            raise ValueError(message)
         indices = block.indices.astype(np.int32, copy=False)
         data = _for_scipy(block.data)
         return sparse.csr_matrix((data, indices, block.indptr), shape=(n_rows, block.n_vars))
@@ -204,20 +203,20 @@ def as_csr(block: Any) -> Csr:
 
 
 def _for_scipy(values: np.ndarray) -> np.ndarray:
-    """Return ``values`` in a dtype that scipy takes: no float16, and no foreign byte order."""
+    """Return ``values`` in a dtype that scipy accepts: no float16, and native byte order."""
     native = _NATIVE.get(values.dtype.str, values.dtype.newbyteorder("="))
     return values.astype(native, copy=False)
 
 
 def plain_rows(block: Any) -> StoredRows:
-    """Return rows of any kind as arrays of the few dtypes that the compiled loops are made for.
+    """Return rows of any kind as arrays of a few dtypes, so that compiled loops have few variants.
 
-    Values are uint8, uint16 or float32, columns uint16 or int32. Nothing else is put right.
+    Values are uint8, uint16 or float32, and columns uint16 or int32. Order and duplicates are left alone.
     """
     if not isinstance(block, StoredRows):
         csr = as_csr(block)
         block = StoredRows(csr.data, csr.indices, csr.indptr, csr.shape[1])
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
+    with np.errstate(over="ignore"):  # overflow gives inf, which the statistics report
         return StoredRows(
             _plain(block.data, ("uint8", "uint16", "float32")),
             _plain(block.indices, ("uint16", "int32")),
@@ -226,29 +225,29 @@ def plain_rows(block: Any) -> StoredRows:
         )
 
 
-def _plain(values: np.ndarray, welcome: tuple[str, ...]) -> np.ndarray:
-    """Return ``values`` in a welcome dtype, the last of them where it has none."""
-    kept = values.dtype.name in welcome and values.dtype.isnative
-    return np.ascontiguousarray(values if kept else values.astype(welcome[-1]))
+def _plain(values: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:
+    """Return ``values`` unchanged if they have one of the dtypes, else converted to the last one."""
+    fits = values.dtype.name in dtypes and values.dtype.isnative
+    return np.ascontiguousarray(values if fits else values.astype(dtypes[-1]))
 
 
 def canonical_rows(block: Any) -> Csr:
-    """Return rows of any kind as CSR float32: sorted, no duplicates, no stored zeros.
+    """Return rows of any kind as canonical CSR float32: sorted, no duplicates, no stored zeros.
 
-    Shares memory with ``block`` where that is such a matrix already, and never changes it.
+    The result shares memory with ``block`` if that is already canonical. ``block`` is never changed.
 
     Raises
     ------
     ValueError
         The column indices or row pointers are damaged.
     """
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which the statistics report
+    with np.errstate(over="ignore"):  # overflow gives inf, which the statistics report
         csr = as_csr(block).astype(np.float32, copy=False)
-    return tidied(csr)
+    return canonical_csr(csr)
 
 
-def tidied(csr: Csr) -> Csr:
-    """Return ``csr`` sorted, without duplicates and stored zeros: itself, or a copy put right."""
+def canonical_csr(csr: Csr) -> Csr:
+    """Return ``csr`` if it is canonical, else a sorted copy without duplicates and stored zeros."""
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
@@ -259,20 +258,27 @@ def tidied(csr: Csr) -> Csr:
 
 
 def column_lookup(columns: IntArray, n_vars: int) -> IntArray:
-    """Return the new position of each column, -1 where it goes: int32, shape (n_vars,)."""
+    """Return the new position of each column, -1 for columns to drop: int32, shape (n_vars,)."""
     lookup = np.full(n_vars, -1, dtype=np.int32)
     lookup[columns] = np.arange(len(columns), dtype=np.int32)
     return lookup
 
 
 def select_columns(block: Csr, *, lookup: IntArray, n_columns: int) -> Csr:
-    """Return the columns with a place in ``lookup``, in that place; rows may come out unsorted."""
-    places = lookup[block.indices]
-    kept = places >= 0
-    ends = np.zeros(len(kept) + 1, dtype=block.indptr.dtype)
-    np.cumsum(kept, out=ends[1:])
+    """Return the columns that have a position in ``lookup``, at that position. Rows may be unsorted.
+
+    Parameters
+    ----------
+    lookup
+        New position of each column, -1 for columns to drop; see `column_lookup`.
+    """
+    positions = lookup[block.indices]
+    selected = positions >= 0
+    ends = np.zeros(len(selected) + 1, dtype=block.indptr.dtype)
+    np.cumsum(selected, out=ends[1:])
     return sparse.csr_matrix(
-        (block.data[kept], places[kept], ends[block.indptr]), shape=(block.shape[0], n_columns)
+        (block.data[selected], positions[selected], ends[block.indptr]),
+        shape=(block.shape[0], n_columns),
     )
 
 
@@ -281,7 +287,7 @@ def _stored_columns(block: Any, *, lookup: IntArray, n_columns: int) -> Csr:
 
 
 def with_columns(x: da.Array, columns: IntArray) -> da.Array:
-    """Return ``x`` with the given columns only, in that order; ``x`` itself where these are all."""
+    """Return ``x`` with only the given columns, in that order; ``x`` itself if these are all, in order."""
     n_vars = x.shape[1]
     if np.array_equal(columns, np.arange(n_vars)):
         return x

@@ -1,35 +1,33 @@
-"""Open any input: one function for paths, one for an AnnData object.
+"""Open an input of any format: a path, several paths as samples, or an AnnData object.
 
-Each format is one reader that returns a `CellMatrix`; what a path is shows in the path itself, and
-in what is inside an HDF5 file.
+`scrcl.io.formats` has the table of formats.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import h5py
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.formats.anndata_store import open_anndata
+from scrcl.io.formats import FORMATS, FORMATS_HELP
 from scrcl.io.formats.in_memory import from_anndata
-from scrcl.io.formats.mtx import matrix_file, open_mtx
-from scrcl.io.formats.old_anndata import is_old, open_old
-from scrcl.io.formats.tenx import is_tenx, open_tenx
 from scrcl.io.join import join_samples, require_join
+from scrcl.io.stream import DAMAGE
 from scrcl.io.transpose import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrcl.io.formats import Reader
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["from_anndata", "open_input"]
-
-_FORMATS = "an AnnData .h5ad or .zarr, a 10x .h5, or a folder with matrix.mtx"
 
 
 def open_input(
@@ -40,33 +38,33 @@ def open_input(
     scratch: Path | None = None,
     block_bytes: int = 64 << 20,
 ) -> CellMatrix:
-    """Return the matrix at ``paths``, opened lazily; no input is ever written to.
+    """Return the matrix at ``paths``, opened lazily. Inputs are never written to.
 
     Parameters
     ----------
     paths
-        ``.h5ad``, AnnData ``.zarr`` (v2 or v3), 10x ``.h5`` or a folder with ``matrix.mtx``.
-        Several are samples: they are joined on their genes, and ``obs["sample"]``
-        tells them apart.
-    join
-        Genes of several inputs: those that all have, or those that any has.
+        An AnnData ``.h5ad`` or ``.zarr`` (v2 or v3), a 10x ``.h5``, or a folder with ``matrix.mtx``. Several
+        paths are samples: they are joined on their genes, and ``obs["sample"]`` names the sample of each cell.
     layer
-        None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, else a layer's name.
+        None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, other names read that layer.
+    join
+        ``"inner"`` keeps the genes that all samples have, ``"outer"`` the genes that any sample has.
     scratch
-        Folder for copies by rows of inputs that lie by genes (CSC, mtx), made at the first read;
-        without it, such an input shows its header only.
+        Folder for row-major copies of column-major inputs (CSC, mtx). A copy is made at the first read.
+        Without the folder only the header of such an input is available.
     block_bytes
-        Bound on the memory that such a copy takes, roughly.
+        Rough bound on the memory for making such a copy.
 
     Raises
     ------
     InputError
-        The layer is not there, the matrix is empty, samples share no genes, or repeat gene names.
+        The layer does not exist, the matrix is empty, or samples share no genes or repeat gene names.
     StoreError
-        A path is missing, damaged, or no input of a known kind.
+        A path is missing, damaged, or of no known format.
     """
     if not paths:
-        raise InputError("paths must name at least one input; got none.")
+        message = "paths must name at least one input; got none."
+        raise InputError(message)
     require_join(join)
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
@@ -84,27 +82,34 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     try:
         exists = path.exists()
     except OSError as error:
-        raise StoreError(f"The input must be readable; got {path} ({error.strerror}).") from error
+        message = f"The input must be readable; got {path} ({error.strerror})."
+        raise StoreError(message) from error
     if not exists:
-        raise StoreError(f"The input must exist; got {path}. Check the path.")
-    if path.is_dir():
-        if matrix_file(path) is not None:
-            return open_mtx(path, layer=layer, scratch=scratch)
-        if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
-            return open_anndata(path, layer=layer, scratch=scratch)
-        inside = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
-        msg = (
-            f"A folder must hold matrix.mtx (or .gz), or be an AnnData .zarr; got {path} with "
-            f"{inside}. Give {_FORMATS}."
-        )
-        raise StoreError(msg)
+        message = f"The input must exist; got {path}. Check the path."
+        raise StoreError(message)
+    return _reader_of(path).open_matrix(path, layer=layer, scratch=scratch)
+
+
+def _reader_of(path: Path) -> Reader:
+    """Return the reader of the first format that recognizes ``path``."""
+    file, content = None, "nothing"
+    fault: Exception | None = None
     try:
-        with h5py.File(path, "r") as file:
-            tenx, old = is_tenx(file), is_old(file)
-    except OSError as error:
-        msg = f"The input must be {_FORMATS}; {path} cannot be opened: {error}."
-        raise StoreError(msg) from error
-    if old:
-        return open_old(path, layer=layer)
-    opener = open_tenx if tenx else open_anndata
-    return opener(path, layer=layer, scratch=scratch)
+        if not path.is_dir():
+            file = h5py.File(path, "r")
+    except OSError as error:  # no HDF5 file, or damaged
+        fault = error
+    try:
+        # The file is closed again before the reader opens it in its own way.
+        with nullcontext() if file is None else file:
+            for each in FORMATS:
+                reader = cast("Reader", import_module(f"scrcl.io.formats.{each.module}"))
+                if reader.recognizes(path, file):
+                    return reader
+            names = [p.name for p in path.iterdir()] if path.is_dir() else list(file or ())
+            content = ", ".join(sorted(names)[:5]) or "nothing"
+    except DAMAGE as error:
+        fault = error
+    found = f"it holds {content}" if fault is None else f"it cannot be opened: {fault}"
+    message = f"The input must be {FORMATS_HELP}; got {path}: {found}."
+    raise StoreError(message) from fault

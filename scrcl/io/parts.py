@@ -1,8 +1,9 @@
-"""CSR rows on disk as numbered parts of plain ``.npy`` files, read by memory maps.
+"""CSR rows on disk, as numbered parts of plain ``.npy`` files.
 
-A part is three arrays, ``part-000000.data.npy`` and so on; ``parts.json`` holds the row counts.
-Parts are written in any order, by any thread, and read by ranges of rows. On disk a column is two
-bytes where all columns fit into them; values may be float16. In memory they are int32 and float32.
+A part consists of three arrays: ``part-000000.data.npy``, ``.indices.npy`` and ``.indptr.npy``. The file
+``parts.json`` lists the number of rows of each part. Parts can be written in any order and by any thread. Rows
+are read by ranges, through memory maps. On disk columns are uint16 if they all fit, and values may be float16;
+in memory they are int32 and float32.
 """
 
 from __future__ import annotations
@@ -28,27 +29,24 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Parts", "index_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
+__all__ = ["Parts", "column_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
 
 
 def row_starts(lengths: IntArray) -> NDArray[np.int64]:
-    """Return where each row begins, and the end: int64, shape (n_rows + 1,)."""
+    """Return the CSR row pointers for rows of these lengths: int64, shape (n_rows + 1,)."""
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
 
 
-def index_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
-    """Return the smallest dtype that columns are written in."""
+def column_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
+    """Return the dtype in which column indices are written: uint16, or int32 if there are too many."""
     return np.uint16 if n_vars <= np.iinfo(np.uint16).max + 1 else np.int32
 
 
 def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None = None) -> None:
-    """Write ``rows`` as one part, its values as ``dtype`` (default: as they are).
-
-    Values are rounded to nearest; what float16 cannot hold (beyond 65,504) becomes infinite.
-    """
-    indices = rows.indices.astype(index_dtype(rows.shape[1]), copy=False)
+    """Write ``rows`` as one part, with values of ``dtype`` (by default their own)."""
+    indices = rows.indices.astype(column_dtype(rows.shape[1]), copy=False)
     data = rows.data if dtype is None else rows.data.astype(dtype, copy=False)
     write_arrays(folder, number, data, indices, rows.indptr)
 
@@ -56,13 +54,13 @@ def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None 
 def write_arrays(
     folder: Path, number: int, data: FloatArray, indices: IntArray, indptr: IntArray
 ) -> None:
-    """Write the three arrays of a CSR matrix as one part, as they are."""
+    """Write the three arrays of a CSR matrix as one part, without conversion."""
     for name, values in (("data", data), ("indices", indices), ("indptr", indptr)):
         np.save(_file(folder, number, name), values)
 
 
 def write_index(folder: Path, part_rows: list[int], n_vars: int) -> None:
-    """Write the row counts of all parts, in order; what makes the folder readable."""
+    """Write ``parts.json``, with the number of rows of each part. Without it the folder cannot be read."""
     write_json(folder / "parts.json", {"n_vars": n_vars, "part_rows": part_rows})
 
 
@@ -72,7 +70,7 @@ class Parts:
     Raises
     ------
     StoreError
-        The folder, or a part when it is read, is missing or damaged.
+        The folder is missing or damaged; when reading, a part is.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,22 +80,22 @@ class Parts:
             self.n_vars = int(index["n_vars"])
             self._ends: list[int] = [0, *accumulate(index["part_rows"])]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{folder} must hold numbered parts; got {error!r}. Write it again."
-            raise StoreError(msg) from error
+            message = f"{folder} must hold numbered parts; got {error!r}. Write it again."
+            raise StoreError(message) from error
 
     @property
     def n_obs(self) -> int:
-        """Rows in all parts."""
+        """Number of rows in all parts."""
         return self._ends[-1]
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Return the first row of each part, and the one after its last."""
+        """Return the range of rows ``(start, stop)`` of each part."""
         return list(pairwise(self._ends))
 
     def read(self, part: int, start: int = 0, stop: int | None = None) -> Csr:
-        """Return rows ``start`` to ``stop`` of one part, copied into memory.
+        """Return rows ``start`` to ``stop`` of one part, in memory.
 
-        Columns are int32, and values that lie in float16 are float32.
+        Columns are int32. Values stored as float16 are float32.
         """
         try:
             ends = None if stop is None else stop + 1
@@ -114,11 +112,11 @@ class Parts:
                 shape=(len(indptr) - 1, self.n_vars),
             )
         except (OSError, ValueError, IndexError) as error:
-            msg = f"{self.folder} must hold part {part} whole; got {error}. Write it again."
-            raise StoreError(msg) from error
+            message = f"{self.folder} must hold part {part}; got {error}. Write it again."
+            raise StoreError(message) from error
 
     def rows(self, start: int, stop: int) -> Csr:
-        """Return the rows ``start`` to ``stop`` (or the last), from the parts they lie in."""
+        """Return the rows ``start`` to ``stop`` (at most the last), from one or more parts."""
         pieces = []
         stop = min(stop, self.n_obs)
         part = max(bisect_right(self._ends, start) - 1, 0)
@@ -135,11 +133,11 @@ class Parts:
         return sparse.vstack(pieces, format="csr")
 
     def x(self, block_rows: int) -> da.Array:
-        """Return row blocks of CSR, shape (n_obs, n_vars)."""
+        """Return a dask array of CSR row blocks, shape (n_obs, n_vars)."""
         return rows_from_reader(self.rows, shape=(self.n_obs, self.n_vars), block_rows=block_rows)
 
     def x_parts(self) -> da.Array:
-        """Return the parts that hold rows as row blocks of CSR, shape (n_obs, n_vars)."""
+        """Return a dask array with a CSR row block for each part that has rows, shape (n_obs, n_vars)."""
         import dask.array as da
 
         return da.concatenate(

@@ -1,8 +1,9 @@
-"""A matrix with its rows in another order, made with bounded memory.
+"""Copy a matrix with its rows in another order, within bounded memory.
 
-Two passes, each sequential: rows go to the bucket of the place they will have (a region of one
-file, for its length is known); then each bucket, small enough for memory, is put in order and
-written as a part. `scrcl.io.transpose` does the same with entries.
+Two sequential passes. The first writes each row to the bucket that holds its new position. All buckets share
+one file, in which their regions are known because the length of each row is. The second pass reads one bucket
+after another (each fits into memory), sorts its rows and writes them as a part. `scrcl.io.transpose` does the
+same with single entries.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, row_starts, write_index, write_part
-from scrcl.io.store import survey
+from scrcl.io.store import survey_values
 from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows
 
@@ -32,42 +33,42 @@ if TYPE_CHECKING:
     from scrcl.io.store import Survey
     from scrcl.typing import Csr, IntArray, OnRows
 
-__all__ = ["SCRATCH_INDEX_BYTES", "in_order"]
+__all__ = ["SCRATCH_INDEX_BYTES", "reorder_rows"]
 
 SCRATCH_INDEX_BYTES = 4
-"""Bytes of a column index in the copy; a value takes those of its dtype besides."""
+"""Bytes of a column index in the copy. Each value takes the size of its dtype in addition."""
 
-# A bucket in memory: as it arrived, in order, and what the copy between them takes.
 _COPIES = 3
+"""Copies of a bucket in memory: as it was read, sorted, and temporary arrays of the sort."""
 
 
-def in_order(
+def reorder_rows(
     matrix: CellMatrix,
     order: IntArray,
     scratch_folder: Path,
     block_bytes: int,
     *,
-    found: Survey | None = None,
+    survey: Survey | None = None,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> CellMatrix:
-    """Return ``matrix`` with the rows ``order``; they are copied when they are first asked for.
+    """Return ``matrix`` with the rows ``order``. They are copied when blocks are first requested.
 
-    The copy stays in ``scratch_folder`` and is taken up again by the same matrix and order. It
-    needs twice the bytes of the values (in their dtype) and int32 columns, half of them in the end.
-    Peak memory is about ``block_bytes`` (or one row), the blocks read ahead, and 40 bytes a row.
+    The copy stays in ``scratch_folder`` and is used again for the same matrix and order. On disk it first needs
+    twice the size of values (in their dtype) and int32 columns, later once. Peak memory is about
+    ``block_bytes`` (or one row), the blocks read ahead, and 40 bytes for each row.
 
     Parameters
     ----------
     order
-        Row numbers, each at most once: a permutation of the rows, or of some of them.
-    found
-        `scrcl.io.store.survey` of the matrix, which is made (a further read) where None.
+        Row numbers without duplicates: a permutation of all rows, or of some.
+    survey
+        Result of `scrcl.io.store.survey_values` for the matrix. If None, a further read computes it.
 
     Raises
     ------
     InputError
-        ``order`` is empty, repeats a row, or names one that is not there.
+        ``order`` is empty, repeats a row, or has a row number that does not exist.
     """
     order = _checked(order, matrix.n_obs)
     identity = {**matrix.identity, "order": digest({"rows": order.tobytes()})}
@@ -79,7 +80,7 @@ def in_order(
             x = exact_x(matrix, block_rows)
             _copy(
                 lambda: iter_rows(x, n_ahead=n_workers),
-                found or survey(x, n_workers=n_workers),
+                survey or survey_values(x, n_workers=n_workers),
                 order,
                 folder,
                 n_vars=matrix.n_vars,
@@ -92,9 +93,9 @@ def in_order(
         matrix,
         label=f"{matrix.label} in order",
         n_obs=len(order),
-        dtype=found.dtype if found else matrix.dtype,
+        dtype=survey.dtype if survey else matrix.dtype,
         layout="csr",
-        nnz=found.in_order(order).n_values if found else None,
+        nnz=survey.reordered(order).n_values if survey else None,
         chunk_rows=None,
         load_obs=lambda: matrix.obs.iloc[order],
         load_obsm=lambda: {key: array[order] for key, array in matrix.obsm.items()},
@@ -106,23 +107,24 @@ def in_order(
 def _checked(order: IntArray, n_obs: int) -> IntArray:
     order = np.asarray(order)
     if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
-        msg = f"order must be a list of row numbers; got {order.dtype} of shape {order.shape}."
-        raise InputError(msg)
+        message = f"order must be a list of row numbers; got {order.dtype} of shape {order.shape}."
+        raise InputError(message)
     if order.min() < 0 or order.max() >= n_obs:
         wrong = order[(order < 0) | (order >= n_obs)][0]
-        msg = f"order must name rows 0 to {n_obs - 1:,}; got {wrong:,}."
-        raise InputError(msg)
+        message = f"order must contain only rows 0 to {n_obs - 1:,}; got {wrong:,}."
+        raise InputError(message)
     order = order.astype(np.int64)
     times = np.bincount(order, minlength=n_obs)
     if times.max() > 1:
-        msg = f"order must name each row once; got row {int(times.argmax()):,} {times.max()} times."
-        raise InputError(msg)
+        row = int(times.argmax())
+        message = f"order must contain each row once; got row {row:,} {times.max()} times."
+        raise InputError(message)
     return order
 
 
 def _copy(
     blocks: Callable[[], Any],
-    found: Survey,
+    survey: Survey,
     order: IntArray,
     folder: Path,
     *,
@@ -131,22 +133,22 @@ def _copy(
     on_rows: OnRows | None,
 ) -> None:
     """Write the rows ``order`` as parts into ``folder``."""
-    starts = found.in_order(order).indptr
-    lengths = np.diff(found.indptr)
-    n_values = max(block_bytes // (_COPIES * (SCRATCH_INDEX_BYTES + found.dtype.itemsize)), 1)
+    starts = survey.reordered(order).indptr
+    lengths = np.diff(survey.indptr)
+    n_values = max(block_bytes // (_COPIES * (SCRATCH_INDEX_BYTES + survey.dtype.itemsize)), 1)
     buckets = _buckets(starts, n_values)
     with atomic_folder(folder) as partial:
         files = [partial / "columns.bin", partial / "values.bin"]
-        dtypes = [np.dtype(np.int32), found.dtype]
-        place = np.full(len(lengths), -1, dtype=np.int64)
-        place[order] = np.arange(len(order))
-        _scatter(blocks(), files, dtypes, place, buckets, starts, on_rows)
+        dtypes = [np.dtype(np.int32), survey.dtype]
+        new_row = np.full(len(lengths), -1, dtype=np.int64)
+        new_row[order] = np.arange(len(order))
+        _scatter(blocks(), files, dtypes, new_row, buckets, starts, on_rows)
         with files[0].open("rb") as columns, files[1].open("rb") as values:
             for number, (first, stop) in enumerate(pairwise(buckets.tolist())):
                 count = int(starts[stop] - starts[first])
                 indices = np.fromfile(columns, dtype=dtypes[0], count=count)
                 data = np.fromfile(values, dtype=dtypes[1], count=count)
-                # Rows lie in a bucket in the order of the source.
+                # Within a bucket, rows are in the order of the source: sorted by their old row number.
                 arrival = np.argsort(order[first:stop])
                 rows = sparse.csr_matrix(
                     (data, indices, row_starts(lengths[order[first:stop][arrival]])),
@@ -159,7 +161,7 @@ def _copy(
 
 
 def _buckets(starts: IntArray, n_values: int) -> IntArray:
-    """Return the first row of each bucket of at most ``n_values`` (or one row), and the last's end."""
+    """Return the first row of each bucket of at most ``n_values`` (or one row), and the number of rows."""
     buckets, n_rows = [0], len(starts) - 1
     while buckets[-1] < n_rows:
         limit = starts[buckets[-1]] + n_values
@@ -172,23 +174,36 @@ def _scatter(
     blocks: Any,
     paths: list[Path],
     dtypes: list[np.dtype[Any]],
-    place: IntArray,
+    new_row: IntArray,
     buckets: IntArray,
     starts: IntArray,
     on_rows: OnRows | None,
 ) -> None:
-    """Append the rows of each block to the regions of their buckets, in the order they come."""
+    """Append the rows of each block to the regions of their buckets, in the order of the blocks.
+
+    Parameters
+    ----------
+    paths, dtypes
+        Files of columns and values, and what they hold.
+    new_row
+        New position of each row, -1 for rows to drop.
+    buckets
+        First new row of each bucket, and the number of rows.
+    starts
+        Row pointers of the new order: position of each new row's first value in the files.
+    """
     next_value = starts[buckets[:-1]].copy()
     with paths[0].open("wb") as columns, paths[1].open("wb") as values:
         for start, block in blocks:
-            to = place[start : start + block.shape[0]]
-            kept = np.flatnonzero(to >= 0)
-            bucket = np.searchsorted(buckets, to[kept], side="right") - 1
+            targets = new_row[start : start + block.shape[0]]
+            wanted = np.flatnonzero(targets >= 0)
+            bucket = np.searchsorted(buckets, targets[wanted], side="right") - 1
+            # Stable, so the rows of a bucket keep the order of the source.
             by_bucket = np.argsort(bucket, kind="stable")
-            rows: Csr = block[kept[by_bucket]]
-            there, firsts = np.unique(bucket[by_bucket], return_index=True)
-            borders = rows.indptr[np.append(firsts, len(kept))].tolist()
-            for number, (first, stop) in zip(there.tolist(), pairwise(borders), strict=True):
+            rows: Csr = block[wanted[by_bucket]]
+            present, firsts = np.unique(bucket[by_bucket], return_index=True)
+            borders = rows.indptr[np.append(firsts, len(wanted))].tolist()
+            for number, (first, stop) in zip(present.tolist(), pairwise(borders), strict=True):
                 pieces = (rows.indices[first:stop], rows.data[first:stop])
                 for file, piece, dtype in zip((columns, values), pieces, dtypes, strict=True):
                     file.seek(int(next_value[number]) * dtype.itemsize)

@@ -1,7 +1,6 @@
-"""Write results as AnnData, whole or not at all, without holding the big arrays in memory.
+"""Write results as AnnData, without holding the large arrays in memory.
 
-anndata writes dask arrays block by block; so an embedding on disk becomes one, and the matrix is
-one already.
+anndata writes dask arrays block by block. So memory maps are turned into dask arrays before they are written.
 """
 
 from __future__ import annotations
@@ -49,20 +48,22 @@ def write_result(
     uns: dict[str, Any],
     x: da.Array | None = None,
 ) -> None:
-    """Write an AnnData store that ``anndata.read_h5ad`` or ``read_zarr`` reads.
+    """Write an AnnData store, for ``anndata.read_h5ad`` or ``read_zarr``.
 
-    What AnnData cannot store in a table (dates, mixed types, slashes in names) becomes strings.
+    Columns of tables that AnnData cannot store (dates, mixed types) become strings.
 
     Parameters
     ----------
     path
-        File or folder to write; it appears when it is whole, and replaces what was there.
+        File or folder to write. It appears only when it is complete, and replaces an earlier one.
+    fmt
+        ``"h5ad"`` or ``"zarr"``.
     obsm
-        Arrays with n_obs rows; memory maps of whole ``.npy`` files are written in blocks.
+        Arrays with n_obs rows. Memory maps of whole ``.npy`` files are written in blocks.
     obsp
         CSR matrices, or row blocks of them (`pairs_in_blocks`).
     x
-        Row blocks for ``X``; None leaves it out.
+        Row blocks for ``X``. With None the store has no ``X``.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def write_result(
         The format is unknown.
     """
     if fmt not in ("h5ad", "zarr"):
-        raise InputError(f"fmt must be 'h5ad' or 'zarr'; got {fmt!r}.")
+        message = f"fmt must be 'h5ad' or 'zarr'; got {fmt!r}."
+        raise InputError(message)
     adata = AnnData(
         X=x,
         obs=storable(obs),
@@ -79,7 +81,7 @@ def write_result(
         obsp=obsp,
         uns=uns,
     )
-    # One thread: h5py has one lock anyway, and blocks do not pile up.
+    # One thread: h5py has a global lock anyway, and so blocks cannot pile up.
     with atomic_path(path) as partial, dask.config.set(scheduler="synchronous"):
         if fmt == "h5ad":
             adata.write_h5ad(partial)
@@ -88,14 +90,14 @@ def write_result(
 
 
 def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int) -> Csr | da.Array:
-    """Return a matrix of pairs of cells that can be written without being held whole.
+    """Return a matrix of cells by cells that can be written block by block.
 
     Parameters
     ----------
     rows
         Returns rows ``start`` to ``stop`` as CSR, shape (stop - start, n_obs).
     n_entries
-        Stored values in all. Up to 2 million, one block, the matrix is returned as it is.
+        Number of stored values. Up to 2 million (one block) the matrix itself is returned.
     """
     if n_entries <= _BLOCK_ENTRIES:
         return rows(0, n_obs)
@@ -106,21 +108,21 @@ def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int)
 
     first = rows(0, 0)
     chunks = da.core.normalize_chunks((block_rows, -1), shape=(n_obs, n_obs), dtype=first.dtype)
-    # Without a name dask would make one of every byte that `rows` knows.
+    # A given name keeps dask from hashing everything that `rows` refers to.
     name = f"pairs-{uuid4().hex}"
     return da.map_blocks(block, name=name, chunks=chunks, dtype=first.dtype, meta=first)
 
 
 def _write_zarr(adata: AnnData, path: Path) -> None:
-    """Write version 2, which every reader knows."""
+    """Write Zarr version 2, which every reader supports."""
     with warnings.catch_warnings(), anndata_settings.override(zarr_write_format=2):
         warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
         adata.write_zarr(path)
 
 
 def _in_blocks(array: np.ndarray) -> np.ndarray | da.Array:
-    """Return a memory map of a whole file as a dask array of row blocks, anything else as it is."""
-    base: Any = array.base  # a view of a map cannot be opened again from its file alone
+    """Return a memory map of a whole file as a dask array of row blocks, and other arrays unchanged."""
+    base: Any = array.base  # only a whole map can be opened again from its file
     if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
         return np.asarray(array)
     file = {
@@ -143,20 +145,20 @@ def _in_blocks(array: np.ndarray) -> np.ndarray | da.Array:
 
 
 def _read_rows(file: dict[str, Any], block_info: Any = None) -> np.ndarray:
-    """Return a copy of some rows; the map goes, and with it the pages that it held."""
+    """Return a copy of some rows. The map is closed again, which releases its pages."""
     start, stop = block_info[None]["array-location"][0]
     return np.array(np.memmap(mode="r", **file)[start:stop])
 
 
 def storable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``table`` in terms that AnnData can store; what it cannot becomes strings."""
+    """Return ``table`` with names and columns that AnnData can store. Other columns become strings."""
     names = [str(name).replace("/", "_") for name in table.columns]
     names = make_index_unique(pd.Index([f"{n}_" if n == "_index" else n for n in names])).tolist()
     columns = {
         name: _storable_column(table.iloc[:, position]) for position, name in enumerate(names)
     }
     index_name = str(table.index.name or "").replace("/", "_")
-    # AnnData writes the index under its name, beside the columns.
+    # AnnData writes the index under its name, among the columns, so the name must not repeat.
     index = table.index.astype(str).astype(object)
     index = index.rename(None if index_name in {*names, "", "_index"} else index_name)
     return pd.DataFrame({name: c.array for name, c in columns.items()}, index=index)
@@ -177,7 +179,7 @@ def _storable_column(column: pd.Series) -> pd.Series:
 
 
 def _texts(column: pd.Series) -> pd.Series:
-    """Return a column of any objects as strings; missing values stay missing."""
+    """Return a column of any objects as strings. Missing values stay missing."""
     missing = column.isna()
     if missing.all():
         return pd.Series(np.nan, column.index)
@@ -186,5 +188,5 @@ def _texts(column: pd.Series) -> pd.Series:
         return column.astype("boolean")
     if kind != "string":
         column = column.where(missing, column.map(str))
-    # Only a category can hold strings and gaps in an AnnData store.
+    # In an AnnData store only a categorical column can hold strings and missing values.
     return column.astype("category") if missing.any() else column

@@ -1,8 +1,8 @@
-"""A matrix copied into the store that streams fastest: CSR in sharded Zarr v3, as AnnData.
+"""Write a matrix as the store that streams fastest: AnnData with CSR in sharded Zarr v3.
 
-Two reads. The first (`survey`) learns the length of each row and which dtype holds all values; the
-second streams the values, in order, into shards. A shard is one file, written once and whole; so
-the number of finished shards is all that resuming needs, and the bytes are the same after a kill.
+Writing takes two reads. The first (`survey_values`) finds the length of each row and the smallest dtype that
+holds all values. The second streams the values into shards, in order. A shard is one file, written in
+one piece. So the number of finished shards is enough to resume, and an interrupted conversion ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zarr.codecs import ZstdCodec
 
 from scrcl._atomic import flush, remove
 from scrcl.errors import InputError
-from scrcl.io.parts import index_dtype, row_starts
+from scrcl.io.parts import column_dtype, row_starts
 from scrcl.io.results import storable
 from scrcl.io.stream import iter_rows, reduce_rows
 
@@ -43,34 +43,37 @@ __all__ = [
     "create_store",
     "fill_values",
     "finish_store",
-    "survey",
+    "survey_values",
 ]
 
 CHUNK_VALUES = 1 << 17
-"""Values that are compressed together; chosen by ``bench.storage``.
+"""Values in a compressed chunk. ``bench.storage`` compares sizes and codecs.
 
-By zstd, whose frames carry a checksum. lz4 decodes faster (1.4 times the cells a second), but a
-crc32c beside it is of no use: zarrs reads parts of chunks, and checks no chunk that it takes a part of.
+Chunks are compressed by zstd, whose frames carry a checksum. lz4 decodes faster (1.4 times as many cells a
+second) but has no checksum, and an added crc32c does not help: zarrs reads parts of chunks, and does not verify
+a chunk that it reads in part.
 """
 
 SHARD_VALUES = 1 << 23
-"""Values in a file: at most 64 MB of float32 and int32 before compression."""
+"""Values in a shard, which is one file: at most 64 MB of float32 and int32 before compression."""
 
-_SINGLE_INTEGERS = 1 << 24
+_EXACT_IN_FLOAT32 = 1 << 24
+"""Smaller whole numbers are exact in float32."""
+
 _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
 _COUNTS = (np.uint8, np.uint16, np.uint32)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What must be known of a matrix before it is written.
+    """Row lengths and dtype of a matrix, which must be known before it is written.
 
     Parameters
     ----------
     indptr
-        Where each row begins: int64, shape (n_obs + 1,).
+        Row pointers: int64, shape (n_obs + 1,).
     dtype
-        The smallest dtype that holds every value as it is; see `survey`.
+        The smallest dtype that holds every value exactly; see `survey_values`.
     """
 
     indptr: IntArray
@@ -78,17 +81,20 @@ class Survey:
 
     @property
     def n_values(self) -> int:
-        """Stored values."""
+        """Number of stored values."""
         return int(self.indptr[-1])
 
-    def in_order(self, order: IntArray) -> Survey:
+    def reordered(self, order: IntArray) -> Survey:
         """Return the survey of the rows ``order``."""
         return Survey(row_starts(np.diff(self.indptr)[order]), self.dtype)
 
 
 @dataclass(frozen=True)
 class _Values:
-    """What one block says: lengths of its rows, and the range and kind of its values."""
+    """Row lengths of some blocks, and range and kind of their values.
+
+    ``whole``: all are whole numbers. ``single``: float32 holds all exactly.
+    """
 
     lengths: list[IntArray]
     smallest: float
@@ -97,24 +103,26 @@ class _Values:
     single: bool
 
 
-def survey(
-    x: da.Array, *, by_genes: bool = False, n_workers: int = 2, on_rows: OnRows | None = None
+def survey_values(
+    x: da.Array, *, column_major: bool = False, n_workers: int = 2, on_rows: OnRows | None = None
 ) -> Survey:
-    """Return row starts and value dtype of a matrix of `scrcl.io.stored_dtype.exact_x`, in one read.
+    """Return row pointers and value dtype of a matrix, from one read.
 
-    Whole numbers from 0 become uint8, uint16 or uint32, by the largest. Anything else becomes
-    float32 where each value is one, float64 where not. Nothing is ever rounded.
+    Non-negative whole numbers become uint8, uint16 or uint32, depending on the largest. Other values become
+    float32 if that is exact for all, else float64. Nothing is ever rounded.
 
     Parameters
     ----------
-    by_genes
-        The source lies by genes in a dtype wider than float32, and its copy by rows is float32:
-        only whole numbers below 2^24 are taken then, which such a copy cannot have changed.
+    x
+        Row blocks from `scrcl.io.stored_dtype.exact_x`.
+    column_major
+        The source is column-major with a dtype wider than float32, and ``x`` is its row-major copy in float32.
+        Then only whole numbers below 2^24 are accepted, because the copy may have rounded others.
 
     Raises
     ------
     InputError
-        A value cannot be kept exactly.
+        A value cannot be stored exactly.
     StoreError
         A block could not be read.
     """
@@ -129,17 +137,17 @@ def survey(
             total.single and more.single,
         )
 
-    found = reduce_rows(x, _look_at, combine, n_workers=n_workers, on_rows=on_rows)
-    if by_genes and not (found.whole and _magnitude(found) < _SINGLE_INTEGERS):
-        msg = (
-            "Values by genes must be float32, or whole numbers below 16,777,216, to be copied "
+    found = reduce_rows(x, _values_of, combine, n_workers=n_workers, on_rows=on_rows)
+    if column_major and not (found.whole and _magnitude(found) < _EXACT_IN_FLOAT32):
+        message = (
+            "Values stored by genes (CSC) must be float32, or whole numbers below 16,777,216, to be copied "
             f"exactly; got others up to {found.largest:g}. Store X by cells (CSR), or as float32."
         )
-        raise InputError(msg)
+        raise InputError(message)
     return Survey(row_starts(np.concatenate(found.lengths)), _value_dtype(found))
 
 
-def _look_at(_: int, block: Csr) -> _Values:
+def _values_of(_: int, block: Csr) -> _Values:
     data = block.data
     is_float = data.dtype.kind == "f"
     with np.errstate(over="ignore", invalid="ignore"):
@@ -167,15 +175,15 @@ def _value_dtype(found: _Values) -> np.dtype[Any]:
     if found.single:
         return np.dtype(np.float32)
     if found.whole and _magnitude(found) > 1 << 53:
-        msg = f"Whole numbers must be at most 2^53 in size; got {found.largest:g}. Check the input."
-        raise InputError(msg)
+        message = f"Whole numbers must not exceed 2^53; got {found.largest:g}. Check the input."
+        raise InputError(message)
     return np.dtype(np.float64)
 
 
-def create_store(path: Path, matrix: CellMatrix, found: Survey, uns: dict[str, Any]) -> None:
-    """Write a store with all but the values of X into a new folder ``path``.
+def create_store(path: Path, matrix: CellMatrix, survey: Survey, uns: dict[str, Any]) -> None:
+    """Write a store without the values of X into a new folder ``path``.
 
-    Tables are written as `scrcl.io.results` does: what AnnData cannot store becomes strings.
+    Columns of tables that AnnData cannot store become strings, as in `scrcl.io.results`.
     """
     tables = AnnData(obs=storable(matrix.obs), var=storable(matrix.var), obsm=matrix.obsm, uns=uns)
     remove(path)
@@ -190,11 +198,11 @@ def create_store(path: Path, matrix: CellMatrix, found: Survey, uns: dict[str, A
                 "shape": [matrix.n_obs, matrix.n_vars],
             },
         )
-        _create_array(x, "data", found.n_values, found.dtype)
-        _create_array(x, "indices", found.n_values, np.dtype(index_dtype(matrix.n_vars)))
-        indptr = _create_array(x, "indptr", len(found.indptr), found.indptr.dtype)
-        for start in range(0, len(found.indptr), SHARD_VALUES):
-            indptr[start : start + SHARD_VALUES] = found.indptr[start : start + SHARD_VALUES]
+        _create_array(x, "data", survey.n_values, survey.dtype)
+        _create_array(x, "indices", survey.n_values, np.dtype(column_dtype(matrix.n_vars)))
+        indptr = _create_array(x, "indptr", len(survey.indptr), survey.indptr.dtype)
+        for start in range(0, len(survey.indptr), SHARD_VALUES):
+            indptr[start : start + SHARD_VALUES] = survey.indptr[start : start + SHARD_VALUES]
 
 
 def _create_array(group: Any, name: str, length: int, dtype: np.dtype[Any]) -> Any:
@@ -218,19 +226,20 @@ def fill_values(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> None:
-    """Stream the values of ``x`` from the ``n_done``-th on into the store at ``path``.
+    """Stream the values of ``x`` into the store at ``path``, starting at value ``n_done``.
 
-    Peak memory: a shard of data and indices, as they are and compressed, and ``n_workers`` + 2
-    blocks.
+    Peak memory: a shard of data and indices, raw and compressed, and ``n_workers + 2`` blocks.
 
     Parameters
     ----------
     x
-        Row blocks, as `survey` saw them.
+        The same row blocks that were surveyed.
+    indptr
+        Row pointers from the survey.
     n_done
-        Values in finished shards; files after them are removed.
+        Number of values in finished shards. Files of later shards are removed.
     on_shard
-        Told the number of values on disk after each shard, which a later call may begin at.
+        Called after each shard with the number of values on disk. A later call can start with it.
 
     Raises
     ------
@@ -239,13 +248,14 @@ def fill_values(
     """
     if n_done == indptr[-1]:
         return
-    # A chunk of zeros (counts of the first gene alone) that is left out would look lost.
+    # By default zarr does not write chunks of zeros (columns of the first gene): they would look lost.
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(path / "X", mode="r+")
         arrays = [group["data"], group["indices"]]
     folders = [path / "X" / name / "c" for name in ("data", "indices")]
     _drop_unfinished(folders, n_done // SHARD_VALUES)
     ends = np.cumsum([0, *x.chunks[0]])
+    # The block that holds value `n_done`: reading resumes there.
     first = min(int(np.searchsorted(indptr[ends], n_done, side="right")) - 1, len(ends) - 2)
     if on_rows is not None:
         on_rows(int(ends[first]))
@@ -265,7 +275,7 @@ def fill_values(
 def _narrow_blocks(
     x: da.Array, arrays: list[Any], n_workers: int, on_rows: OnRows | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield values and columns of each block in the dtypes of ``arrays``."""
+    """Yield values and columns of each block, in the dtypes of ``arrays``."""
     narrow = partial(_narrow, values=arrays[0].dtype, columns=arrays[1].dtype)
     narrowed = x.map_blocks(narrow, dtype=arrays[0].dtype, meta=_EMPTY)
     for (_, block), n_rows in zip(iter_rows(narrowed, n_ahead=n_workers), x.chunks[0], strict=True):
@@ -283,7 +293,10 @@ def _narrow(
 def _in_shards(
     blocks: Iterator[tuple[np.ndarray, np.ndarray]], skip: int
 ) -> Iterator[list[np.ndarray]]:
-    """Yield all values after the first ``skip`` in whole shards and a rest; views, used at once."""
+    """Yield the values after the first ``skip`` as full shards and a rest.
+
+    The arrays are reused: write them before the next step.
+    """
     shard: list[np.ndarray] = []
     filled = 0
     for block in blocks:
@@ -311,8 +324,8 @@ def _drop_unfinished(folders: list[Path], n_shards: int) -> None:
 
 
 def finish_store(path: Path) -> None:
-    """Gather the metadata in one file, which makes the store quick to open, and flush it all."""
-    for cut in (path / "X").rglob("*.partial"):  # what zarr was writing when it was killed
+    """Consolidate the metadata, so that the store opens quickly, and flush all files to the disk."""
+    for cut in (path / "X").rglob("*.partial"):  # left behind if zarr was killed while writing
         if cut.is_file():
             remove(cut)
     with _quietly():
@@ -323,7 +336,7 @@ def finish_store(path: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence remarks on parts of zarr v3 that its specification does not name yet."""
+    """Silence warnings about features that the Zarr v3 specification does not cover yet."""
     with warnings.catch_warnings(), anndata_settings.override(auto_shard_zarr_v3=False):
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
         warnings.filterwarnings("ignore", "The data type", UserWarning)

@@ -1,6 +1,6 @@
-"""Row blocks in the dtype that they are stored in: a copy of a matrix must not round it first.
+"""Row blocks in their stored dtype, for copies that must not round.
 
-`scrcl.io.matrix.CellMatrix.x` gives float32.
+`scrcl.io.matrix.CellMatrix.x` gives float32 instead.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.matrix import as_csr, tidied
+from scrcl.io.matrix import as_csr, canonical_csr
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -24,16 +24,16 @@ _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
 
 
 def exact_x(matrix: CellMatrix, block_rows: int) -> da.Array:
-    """Return the matrix as canonical CSR row blocks that are not rounded, shape (n_obs, n_vars)."""
+    """Return the matrix as canonical CSR row blocks without rounding, shape (n_obs, n_vars)."""
     blocks = matrix.rows(min(block_rows, matrix.n_obs))
     return blocks.map_blocks(exact_rows, dtype=_plain(matrix.dtype), meta=_EMPTY)
 
 
 def exact_rows(block: Any) -> Csr:
-    """Return rows of any kind as CSR of their dtype: sorted, no duplicates, no stored zeros.
+    """Return rows of any kind as canonical CSR in their dtype: sorted, no duplicates, no stored zeros.
 
-    float16 becomes float32, bool uint8, foreign byte orders the machine's; duplicates of integers
-    are summed as int64, so that none wraps. Shares memory with ``block`` where it can.
+    float16 becomes float32, bool becomes uint8, and foreign byte orders become native. Duplicate integers are
+    summed as int64, so they cannot overflow. The result shares memory with ``block`` if possible.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def exact_rows(block: Any) -> Csr:
     csr = csr.astype(_plain(csr.dtype), copy=False)
     if not csr.has_canonical_format and csr.dtype.kind in "iu":
         csr = csr.astype(np.int64)
-    return tidied(csr)
+    return canonical_csr(csr)
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:

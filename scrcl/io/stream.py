@@ -1,10 +1,12 @@
-"""The only place that computes: rows come off the store once, in order, a few blocks at a time.
+"""Map a function over the row blocks of a matrix: one read, in order, with few blocks in memory.
 
-Dask describes the blocks; a small pool computes them, one task a block, from the read to the mapped
-result: threads of this process, or the workers of a ``distributed`` client. Results are taken in the
-order of the rows. So sums come out the same, bit for bit, whatever the number of workers; the first
-faulty block is always the one reported; and a slow block holds the others back, where dask's own
-scheduler would let finished results pile up.
+Dask describes the blocks, and this module computes them, one task for each block, from the read to the mapped
+result. The tasks run on threads of this process or on the workers of a ``distributed`` client. Results are
+taken in the order of the rows. Therefore:
+
+- Sums have the same bits for any number of workers.
+- The first faulty block is the one that is reported.
+- A slow block holds back the others. The scheduler of dask would let finished results pile up.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ __all__ = ["DAMAGE", "iter_rows", "map_rows", "reduce_rows"]
 T = TypeVar("T")
 
 DAMAGE = (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, RuntimeError, zlib.error)
-"""What h5py, zarr, its codecs, pandas and scipy raise on bytes that are not what was written."""
+"""Errors that h5py, zarr, its codecs, pandas and scipy raise on damaged files."""
 
 
 def map_rows(
@@ -45,23 +47,23 @@ def map_rows(
     on_rows: OnRows | None = None,
     client: Any = None,
 ) -> Iterator[tuple[int, T]]:
-    """Yield ``(first_row, map_block(first_row, block))`` of all row blocks, in the order of the rows.
+    """Yield ``(first_row, map_block(first_row, block))`` for all row blocks, in the order of the rows.
 
-    At most ``n_workers`` blocks and ``n_workers + 2`` results are alive at a time. ``map_block`` runs
-    in the workers, and must leave alone whatever is outside of it, but for files of its block.
+    At most ``n_workers`` blocks and ``n_workers + 2`` results are in memory at a time.
 
     Parameters
     ----------
     x
         Row blocks, shape (n_obs, n_vars), one block of columns.
     map_block
-        Where it has a method ``of_rows(start, stop)``, what that returns maps those rows: a cluster is
-        sent what concerns a block, and not all cells with each of them.
+        Runs in the workers. It must not change anything but files of its own block. If it has a method
+        ``of_rows(start, stop)``, the result of that method maps these rows instead. So workers on other
+        machines receive only the data of a block, and not of all cells.
     on_rows
-        Told the number of rows of each block that has been mapped, in the calling thread.
+        Called in the calling thread with the number of rows of each block that was mapped.
     client
-        A ``distributed.Client``: its workers map the blocks, all threads of them at once, and
-        ``n_workers`` is left unused. They must see the same files.
+        A ``distributed.Client``. All threads of its workers map blocks, and ``n_workers`` is ignored. The
+        workers must see the same files.
 
     Raises
     ------
@@ -69,7 +71,8 @@ def map_rows(
         A block could not be read; the message names its rows.
     """
     if n_workers < 1:
-        raise InputError(f"n_workers must be at least 1; got {n_workers}.")
+        message = f"n_workers must be at least 1; got {n_workers}."
+        raise InputError(message)
     blocks = _blocks(x)
     of_rows = getattr(map_block, "of_rows", None)
     tasks = [
@@ -90,16 +93,16 @@ def reduce_rows(
     combine: Callable[[T, T], T],
     **how: Any,
 ) -> T:
-    """Return ``combine`` over the results of `map_rows`, from the left.
+    """Return the results of `map_rows`, combined from the left.
 
-    ``combine`` runs in the calling thread, and may change its first argument; ``how`` is what
-    `map_rows` takes.
+    ``combine`` runs in the calling thread and may change its first argument. ``how`` are the other arguments of
+    `map_rows`.
     """
     return reduce(combine, (result for _, result in map_rows(x, map_block, **how)))
 
 
 def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
-    """Yield ``(first_row, block)`` in order, while up to ``n_ahead`` further blocks are read.
+    """Yield ``(first_row, block)`` in order. Up to ``n_ahead`` further blocks are read meanwhile.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def _map(map_block: Callable[[int, Any], T], block: _Block) -> T:
 
 
 def _pool(n_workers: int, client: Any) -> tuple[Executor, int]:
-    """Return who computes, and how many blocks that is at once."""
+    """Return the executor, and the number of blocks that it computes at a time."""
     if client is None:
         return _threads(n_workers), n_workers
     executor: Executor = client.get_executor()
@@ -148,15 +151,15 @@ class _Block:
         except ScrclError:
             raise
         except DAMAGE as error:
-            msg = (
+            message = (
                 f"The matrix must be readable; rows {self.start:,} to {self.stop - 1:,} are not: "
                 f"{type(error).__name__}: {error}. Copy or download the file again."
             )
-            raise StoreError(msg) from error
+            raise StoreError(message) from error
 
 
 def _blocks(x: da.Array) -> list[_Block]:
-    """Return the row blocks of ``x``, with reading and conversion fused where dask can."""
+    """Return the row blocks of ``x``. Dask fuses reading and conversion where it can."""
     assert x.numblocks[1] == 1
     (x,) = dask.optimize(x)
     graph = dict(x.__dask_graph__())
@@ -169,7 +172,7 @@ def _blocks(x: da.Array) -> list[_Block]:
 
 
 def _in_order(tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: int) -> Iterator[T]:
-    """Yield the results of ``tasks`` in order, with at most ``n_waiting`` of them begun ahead."""
+    """Yield the results of ``tasks`` in order, with at most ``n_waiting`` of them started ahead."""
     waiting: deque[Future[T]] = deque()
     try:
         for task in tasks:
@@ -181,18 +184,19 @@ def _in_order(tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: in
     finally:
         for future in waiting:
             future.cancel()
-        pool.shutdown(wait=True)  # or a block could still write where its folder is being removed
+        # Wait, because a running block could still write into a folder that is about to be removed.
+        pool.shutdown(wait=True)
 
 
 def _result(future: Future[T]) -> T:
-    """Return the result; a worker of a cluster that is gone becomes StoreError."""
+    """Return the result. Errors of ``distributed`` itself, such as a lost worker, become StoreError."""
     try:
         return future.result()
     except Exception as error:
         if not type(error).__module__.startswith("distributed"):
             raise
-        msg = (
-            f"the workers of the scheduler must stay alive; got {type(error).__name__}: {error}. "
-            "Look at their logs, and run the same command again."
+        message = (
+            f"The workers of the scheduler must stay alive; got {type(error).__name__}: {error}. "
+            "Check their logs, and run the same command again."
         )
-        raise StoreError(msg) from error
+        raise StoreError(message) from error

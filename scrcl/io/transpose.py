@@ -1,8 +1,8 @@
-"""A copy by rows of a matrix that lies by genes, made with bounded memory.
+"""Row-major (CSR) copy of a column-major matrix, within bounded memory.
 
-Three passes, each sequential: count the values of each cell; sort the entries into buckets of
-consecutive cells, each small enough for memory, in one file; write each bucket as a part. The
-entries come from anything that can be gone through twice (CSC arrays, an mtx text).
+Three sequential passes. The first counts the values of each cell. The second sorts the entries into buckets of
+consecutive cells, all in one file. The third reads one bucket after another (each fits into memory) and writes
+it as a part. The entries may come from any source that can be read twice: CSC arrays, or the text of an mtx.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["ENTRY", "CompressedColumns", "Entries", "Scratch", "Source", "copy_by_rows"]
+__all__ = ["ENTRY", "CompressedColumns", "Scratch", "copy_row_major"]
 
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
-# Bytes that one entry takes at most while it is sorted: records, keys, order and sorted copies.
+"""One entry of a matrix."""
+
 _SORT_BYTES = 64
+"""Most memory for an entry while it is sorted: the record, its key, the order and sorted copies."""
 
 
-class Entries(Protocol):
+class _Entries(Protocol):
     """A matrix as entries in any order."""
 
     @property
@@ -42,15 +44,15 @@ class Entries(Protocol):
         """Cells and genes."""
 
     def chunks(self, n_entries: int) -> Iterable[np.ndarray]:
-        """Yield arrays of at most ``n_entries`` records of row, column and value."""
+        """Yield arrays of at most ``n_entries`` records of dtype `ENTRY`."""
 
 
-Source: TypeAlias = Callable[[], AbstractContextManager[Entries]]
+_Source: TypeAlias = Callable[[], AbstractContextManager[_Entries]]
 
 
 @dataclass(frozen=True)
 class CompressedColumns:
-    """Entries of a CSC matrix whose arrays are on disk; ``indptr`` is in memory."""
+    """Entries of a CSC matrix. ``data`` and ``indices`` may be on disk, ``indptr`` is in memory."""
 
     data: Any
     indices: Any
@@ -58,7 +60,7 @@ class CompressedColumns:
     shape: tuple[int, int]
 
     def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
-        """Yield the entries in the order of the columns."""
+        """Yield the entries, column by column."""
         for start in range(0, int(self.indptr[-1]), n_entries):
             stop = min(start + n_entries, int(self.indptr[-1]))
             entries = np.empty(stop - start, dtype=ENTRY)
@@ -71,13 +73,13 @@ class CompressedColumns:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Where copies by rows go, and how much memory making one may take."""
+    """Where row-major copies are written, and roughly how much memory writing one may take."""
 
     folder: Path | None
     block_bytes: int
 
-    def by_rows(self, source: Source, *, label: str, identity: dict[str, Any]) -> Parts:
-        """Return the copy of ``source``, made now unless there is one of the same identity.
+    def row_major(self, source: _Source, *, label: str, identity: dict[str, Any]) -> Parts:
+        """Return the row-major copy of ``source``. It is made now unless one with this identity exists.
 
         Raises
         ------
@@ -87,22 +89,22 @@ class Scratch:
             The source is damaged.
         """
         if self.folder is None:
-            msg = (
-                f"{label} lies by genes and must be copied by cells before it is read; got no "
-                "folder for the copy. Give scratch=FOLDER."
+            message = (
+                f"{label} is stored by genes (column-major) and must be copied to row-major before it is "
+                "read; got no folder for the copy. Give scratch=FOLDER."
             )
-            raise InputError(msg)
+            raise InputError(message)
         copy = self.folder / f"{label[:40]}-{digest(identity)}"
         if not copy.exists():
-            copy_by_rows(source, copy, block_bytes=self.block_bytes, label=label)
+            copy_row_major(source, copy, block_bytes=self.block_bytes, label=label)
         return Parts(copy)
 
 
-def copy_by_rows(source: Source, folder: Path, *, block_bytes: int, label: str) -> None:
-    """Write the entries of ``source`` as CSR float32 parts of whole rows into a new ``folder``.
+def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: str) -> None:
+    """Write the entries of ``source`` as CSR float32 parts into a new ``folder``.
 
-    Peak memory is about ``block_bytes`` (one row, if that is more) and 24 bytes a row; the disk
-    holds 20 bytes an entry for a while, 8 in the end. ``label`` names the source in messages.
+    Peak memory is about ``block_bytes`` (or one row) and 24 bytes for each row. On disk an entry takes 20 bytes
+    while copying, 8 bytes afterwards. ``label`` names the source in messages.
 
     Raises
     ------
@@ -123,9 +125,9 @@ def copy_by_rows(source: Source, folder: Path, *, block_bytes: int, label: str) 
         with buckets.open("rb") as file:
             for number, (first, stop) in enumerate(pairwise(starts.tolist())):
                 bucket = np.fromfile(file, dtype=ENTRY, count=int(ends[stop] - ends[first]))
-                places = (bucket["row"] - first, bucket["column"])
+                coords = (bucket["row"] - first, bucket["column"])
                 rows = sparse.coo_matrix(
-                    (bucket["value"], places), shape=(stop - first, n_vars)
+                    (bucket["value"], coords), shape=(stop - first, n_vars)
                 ).tocsr()
                 rows.sort_indices()
                 write_part(partial, number, rows)
@@ -134,7 +136,7 @@ def copy_by_rows(source: Source, folder: Path, *, block_bytes: int, label: str) 
 
 
 def _bucket_starts(ends: IntArray, n_entries: int) -> IntArray:
-    """Return the first row of each bucket of at most ``n_entries`` (or one row), and n_obs."""
+    """Return the first row of each bucket of at most ``n_entries`` (or one row), and the number of rows."""
     starts, n_obs = [0], len(ends) - 1
     while starts[-1] < n_obs:
         limit = ends[starts[-1]] + n_entries
@@ -146,31 +148,31 @@ def _bucket_starts(ends: IntArray, n_entries: int) -> IntArray:
 def _fill_buckets(
     path: Path, chunks: Iterable[np.ndarray], starts: IntArray, ends: IntArray
 ) -> None:
-    """Write the entries of each bucket together; the order inside a bucket is that of arrival."""
-    next_place = ends[starts[:-1]].copy()
-    # Keys of 16 bits are sorted in linear time.
+    """Write the entries of each bucket next to each other, in the order in which they come."""
+    next_entry = ends[starts[:-1]].copy()
+    # NumPy sorts keys of 16 bits or fewer in linear time (radix sort).
     key_type = np.min_scalar_type(len(starts))
     with path.open("wb") as file:
         for chunk in chunks:
             keys = (np.searchsorted(starts, chunk["row"], side="right") - 1).astype(key_type)
             sorted_chunk = chunk[np.argsort(keys, kind="stable")]
-            sizes = np.bincount(keys, minlength=len(next_place))
+            sizes = np.bincount(keys, minlength=len(next_entry))
             borders = np.concatenate([[0], np.cumsum(sizes)])
             for bucket in np.flatnonzero(sizes):
-                file.seek(next_place[bucket] * ENTRY.itemsize)
+                file.seek(next_entry[bucket] * ENTRY.itemsize)
                 sorted_chunk[borders[bucket] : borders[bucket + 1]].tofile(file)
-            next_place += sizes
+            next_entry += sizes
 
 
 def _readable(chunks: Iterable[np.ndarray], label: str) -> Iterator[np.ndarray]:
-    """Pass on ``chunks``; turn what a damaged source raises into StoreError."""
+    """Yield ``chunks``, and turn the errors of a damaged source into StoreError."""
     try:
         yield from chunks
     except ScrclError:
         raise
     except DAMAGE as error:
-        msg = (
+        message = (
             f"{label} must be readable to its end; got {type(error).__name__}: {error}. Copy or "
             "download it again."
         )
-        raise StoreError(msg) from error
+        raise StoreError(message) from error

@@ -1,7 +1,7 @@
-"""The compact store that everything after gene selection reads: log values of the chosen genes.
+"""Store on disk with the log values of the selected genes, which all later steps read.
 
-One read of the input fills it, and takes along the matrix of inner products of the genes (the Gram
-matrix) and their sums: all that a principal component analysis needs.
+Writing it takes one read of the input. The same read sums each gene and the inner products of all pairs of
+genes (the Gram matrix), which is all that a principal component analysis needs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from scrcl._compiled import compiled
 from scrcl.errors import InputError, StoreError
 from scrcl.io.matrix import column_lookup, plain_rows
-from scrcl.io.parts import Parts, index_dtype, write_arrays, write_index
+from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
 from scrcl.io.stream import reduce_rows
-from scrcl.prep.gram import column_sums, packed_products, unpacked
-from scrcl.prep.normalize import size_factors
+from scrcl.prep.gram import column_sums, packed_gram, unpack
+from scrcl.prep.normalize import row_sums, size_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,12 @@ __all__ = ["FeatureStore", "write_features"]
 
 
 class FeatureStore:
-    """Normalised log values of the selected cells and genes, as CSR float32 in numbered parts.
+    """Normalised log values of the retained cells and selected genes: CSR float32, in numbered parts.
 
     Raises
     ------
     StoreError
-        The folder holds no feature store, or a file of it is damaged.
+        The folder is no feature store, or a file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,29 +52,29 @@ class FeatureStore:
 
     @property
     def n_obs(self) -> int:
-        """Cells kept."""
+        """Number of retained cells."""
         return self._parts.n_obs
 
     @property
     def n_vars(self) -> int:
-        """Genes selected."""
+        """Number of selected genes."""
         return self._parts.n_vars
 
     def parts(self) -> list[tuple[int, int]]:
-        """Return the first row of each part, and the one after its last."""
+        """Return the range of rows ``(start, stop)`` of each part."""
         return self._parts.ranges()
 
     def read(self, part: int) -> Csr:
-        """Return one part, in memory."""
+        """Return one part as CSR in memory."""
         return self._parts.read(part)
 
     def __iter__(self) -> Iterator[tuple[int, Csr]]:
-        """Yield ``(first_row, rows)`` of each part in order."""
+        """Yield ``(first_row, rows)`` of each part, in order."""
         for part, (start, _) in enumerate(self.parts()):
             yield start, self.read(part)
 
-    def rows_block(self, start: int, stop: int) -> Csr:
-        """Return the rows ``start`` to ``stop``, in memory."""
+    def rows(self, start: int, stop: int) -> Csr:
+        """Return the rows ``start`` to ``stop`` as CSR in memory."""
         return self._parts.rows(start, stop)
 
     def x(self, block_rows: int) -> da.Array:
@@ -87,11 +87,11 @@ class FeatureStore:
 
     @property
     def has_gram(self) -> bool:
-        """Whether the Gram matrix was written."""
+        """Whether the store holds the Gram matrix."""
         return (self.folder / "gram.npy").exists()
 
     def gram(self) -> FloatArray:
-        """Return the inner products of the genes: ndarray of float64, shape (n_vars, n_vars)."""
+        """Return the Gram matrix ``X^T X`` of the genes: ndarray of float64, shape (n_vars, n_vars)."""
         return self._array("gram")
 
     def sums(self) -> FloatArray:
@@ -102,8 +102,8 @@ class FeatureStore:
         try:
             values: FloatArray = np.load(self.folder / f"{name}.npy")
         except (OSError, ValueError) as error:
-            msg = f"{self.folder} must hold {name}.npy whole; got {error}. Write it again."
-            raise StoreError(msg) from error
+            message = f"{self.folder} must hold {name}.npy; got {error}. Write the store again."
+            raise StoreError(message) from error
         return values
 
 
@@ -111,7 +111,7 @@ def write_features(
     x: da.Array,
     folder: Path,
     *,
-    rows: BoolArray,
+    retained: BoolArray,
     genes: IntArray,
     already_log: bool,
     cell_sums: FloatArray | None = None,
@@ -121,39 +121,38 @@ def write_features(
     on_rows: OnRows | None = None,
     client: Any = None,
 ) -> FeatureStore:
-    """Write the log values of chosen cells and genes into ``folder``, and return the store.
+    """Write the log values of some cells and genes into ``folder``, and return the store.
 
-    Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks,
-    ``2 n_workers + 3`` triangles of the Gram matrix in float32 (2 M^2 bytes each), and one in float64
-    with the whole matrix at the end (12 M^2 bytes).
+    Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks and
+    ``2 n_workers + 3`` triangles of the Gram matrix in float32 (2 M^2 bytes each), or at the end 12 M^2 bytes:
+    the triangle in float64 and the whole matrix.
 
     Parameters
     ----------
     x
-        Row blocks of any kind that a `CellMatrix` has, shape (n_obs, n_vars); canonical.
-    rows
-        Cells to keep: ndarray of bool, shape (n_obs,).
+        Row blocks of a `CellMatrix`, shape (n_obs, n_vars), in canonical order.
+    retained
+        Cells to write: ndarray of bool, shape (n_obs,).
     genes
-        Columns to keep, ascending: ndarray of integers, shape (n_genes,).
+        Genes to write, ascending positions: ndarray of integers, shape (n_genes,).
     already_log
-        The values are logarithms and pass unchanged.
+        The values are logarithms and are written unchanged.
     cell_sums
-        Total of each cell over all genes, shape (n_obs,); summed from the rows where not given.
+        Total of each cell over all genes, shape (n_obs,). By default it is summed from the rows.
     dtype
-        Of the values on disk, float32 or float16. Sums and products are those of the rounded values.
+        Dtype of the values on disk, float32 or float16. Sums and products are those of the rounded values.
     with_gram
-        Take the Gram matrix along; not needed where the components come from the rows.
-
+        Compute the Gram matrix. It is not needed where the components come from the rows.
     client
-        See `scrcl.io.stream.map_rows`; its workers must see ``folder``.
+        See `scrcl.io.stream.map_rows`. Its workers must see ``folder``.
 
     Raises
     ------
     InputError
         A value is too large for ``dtype``.
     """
-    assert len(rows) == x.shape[0]
-    assert cell_sums is None or len(cell_sums) == len(rows)
+    assert len(retained) == x.shape[0]
+    assert cell_sums is None or len(cell_sums) == len(retained)
     assert np.all(np.diff(genes) > 0)
     assert len(genes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +160,7 @@ def write_features(
     write = _Writer(
         folder=folder,
         starts=starts,
-        rows=rows,
+        retained=retained,
         lookup=column_lookup(genes, x.shape[1]),
         n_genes=len(genes),
         already_log=already_log,
@@ -172,14 +171,14 @@ def write_features(
     totals = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows, client=client)
     np.save(folder / "sums.npy", totals.sums)
     if totals.gram is not None:
-        np.save(folder / "gram.npy", unpacked(totals.gram, len(genes)))
-    write_index(folder, np.add.reduceat(rows, starts[:-1], dtype=int).tolist(), len(genes))
+        np.save(folder / "gram.npy", unpack(totals.gram, len(genes)))
+    write_index(folder, np.add.reduceat(retained, starts[:-1], dtype=int).tolist(), len(genes))
     return FeatureStore(folder)
 
 
 @dataclass(frozen=True)
 class _Totals:
-    """Sums of the genes, and the packed triangle of their products."""
+    """Sums of the genes, and the packed triangle of their Gram matrix."""
 
     sums: FloatArray
     gram: FloatArray | None
@@ -189,18 +188,19 @@ def _add(total: _Totals, more: _Totals) -> _Totals:
     total.sums[:] += more.sums
     if total.gram is None or more.gram is None:
         return total
-    wide = total.gram.astype(np.float64, copy=False)  # the first block's is float32
+    # Float64 from the second block on: float32 sums over an atlas would lose digits.
+    wide = total.gram.astype(np.float64, copy=False)
     wide += more.gram
     return _Totals(total.sums, wide)
 
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes a block of rows as one part, and returns its sums and products."""
+    """Writes a block of rows as one part and returns its sums."""
 
     folder: Path
     starts: IntArray
-    rows: BoolArray
+    retained: BoolArray
     lookup: IntArray
     n_genes: int
     already_log: bool
@@ -209,13 +209,13 @@ class _Writer:
     with_gram: bool
 
     def of_rows(self, start: int, stop: int) -> _Writer:
-        """Return what writes these rows."""
+        """Return the writer of these rows, with only their share of the arrays."""
         sums = None if self.cell_sums is None else self.cell_sums[start:stop]
-        return replace(self, rows=self.rows[start:stop], cell_sums=sums)
+        return replace(self, retained=self.retained[start:stop], cell_sums=sums)
 
     def __call__(self, start: int, block: Any) -> _Totals:
         indptr, indices, logs = self._logs(plain_rows(block))
-        with np.errstate(over="ignore"):  # refused below, with the value
+        with np.errstate(over="ignore"):  # `_rounded` raises with the value
             stored = logs.astype(self.dtype, copy=False)
         if stored.dtype != logs.dtype:
             logs = self._rounded(logs, stored)
@@ -223,26 +223,26 @@ class _Writer:
         write_arrays(self.folder, part, stored, indices, indptr)
         return _Totals(
             sums=column_sums(indices, logs, self.n_genes),
-            gram=packed_products(indptr, indices, logs, self.n_genes) if self.with_gram else None,
+            gram=packed_gram(indptr, indices, logs, self.n_genes) if self.with_gram else None,
         )
 
     def _logs(self, block: StoredRows) -> tuple[NDArray[np.int32], IntArray, NDArray[np.float32]]:
-        """Return the log values of the chosen cells and genes, as the arrays of a CSR matrix."""
-        kept = self.rows
+        """Return the log values of the retained cells and selected genes: indptr, indices and data."""
         if self.already_log:
-            factors = np.ones(len(kept), dtype=np.float32)
+            factors = np.ones(len(self.retained), dtype=np.float32)
         else:
-            sums = self._sums(block) if self.cell_sums is None else self.cell_sums
+            sums = row_sums(block) if self.cell_sums is None else self.cell_sums
             factors = size_factors(sums)
-        indptr = np.zeros(np.count_nonzero(kept) + 1, dtype=np.int32)
-        indices = np.empty(len(block.data), dtype=index_dtype(self.n_genes))
+        indptr = np.zeros(np.count_nonzero(self.retained) + 1, dtype=np.int32)
+        # As long as the block: `_select` writes every value, also those it drops.
+        indices = np.empty(len(block.data), dtype=column_dtype(self.n_genes))
         values = np.empty(len(block.data), dtype=np.float32)
         compiled(_select)(
             block.indptr,
             block.indices,
             block.data,
             self.lookup,
-            kept,
+            self.retained,
             factors,
             indptr,
             indices,
@@ -253,23 +253,15 @@ class _Writer:
             np.log1p(values, out=values)
         return indptr, indices, values
 
-    def _sums(self, block: StoredRows) -> FloatArray:
-        starts = block.indptr[:-1]
-        sums = np.zeros(len(starts))
-        filled = np.flatnonzero(np.diff(block.indptr))
-        if filled.size:  # reduceat would give an empty row its neighbour's first value
-            sums[filled] = np.add.reduceat(block.data, starts[filled], dtype=np.float64)
-        return sums
-
     def _rounded(self, logs: FloatArray, stored: FloatArray) -> FloatArray:
-        """Return the values as they will be read."""
+        """Return the values as they will be read from disk, or raise if one became infinite."""
         rounded = stored.astype(np.float32)
         if len(rounded) and np.isinf(rounded.max()) and np.isfinite(logs.max()):
-            msg = (
-                f"log values must fit into {self.dtype}; got {logs.max():.6g}. "
+            message = (
+                f"Log values must fit into {self.dtype}; got {logs.max():.6g}. "
                 "Store them as float32, or check the input."
             )
-            raise InputError(msg)
+            raise InputError(message)
         return rounded
 
 
@@ -278,25 +270,32 @@ def _select(
     indices: IntArray,
     data: FloatArray,
     lookup: IntArray,
-    kept: BoolArray,
+    retained: BoolArray,
     factors: FloatArray,
     new_indptr: IntArray,
     new_indices: IntArray,
     new_data: FloatArray,
 ) -> None:
-    """Copy the kept rows' values with a place in ``lookup``, each divided by the row's factor.
+    """Copy the selected columns of the retained rows, each value divided by its row's factor.
 
-    Every value is written, and the next one over it where it was not wanted: no branch to guess.
+    Parameters
+    ----------
+    lookup
+        New position of each column; -1 for columns to drop.
+    new_indptr, new_indices, new_data
+        Outputs, as a CSR matrix. The last two must be as long as ``data``.
     """
+    # Every value of a retained row is written at `end`, and `end` moves on only if its column is selected.
+    # Otherwise the next value overwrites it. A branch here would be mispredicted for most values.
     end = 0
     n_rows = 0
-    for row in range(len(kept)):
-        if not kept[row]:
+    for row in range(len(retained)):
+        if not retained[row]:
             continue
-        for place in range(indptr[row], indptr[row + 1]):
-            column = lookup[indices[place]]
+        for at in range(indptr[row], indptr[row + 1]):
+            column = lookup[indices[at]]
             new_indices[end] = column
-            new_data[end] = data[place] / factors[row]
+            new_data[end] = data[at] / factors[row]
             end += column >= 0
         n_rows += 1
         new_indptr[n_rows] = end

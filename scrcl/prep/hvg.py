@@ -1,8 +1,7 @@
-"""Which genes vary more than genes of their mean do: three flavours, from moments alone.
+"""Select highly variable genes from their moments, in three flavors.
 
-Each gives what ``scanpy.pp.highly_variable_genes`` gives on the matrix in memory, ties and missing
-values included. Cells may come in batches: genes are then chosen in each, and those that many batches
-agree on are taken.
+Each flavor gives what ``scanpy.pp.highly_variable_genes`` gives for the matrix in memory, including ties and
+missing values. With batches, genes are selected in each batch, and those that most batches select are taken.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from scrcl.typing import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BatchMoments", "ClipSums", "Flavor", "highly_variable"]
+__all__ = ["BatchMoments", "Flavor", "highly_variable"]
 
 Flavor: TypeAlias = Literal["seurat", "cell_ranger", "seurat_v3"]
 
-ClipSums: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-"""From the largest value allowed, float64, shape (n_batches, n_genes), to the sums of the values cut
-at it and of their squares, of the same shape: see `scrcl.prep.clipped.clip_sums`."""
+_ClipSums: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""Takes clipping limits, float64, shape (n_batches, n_genes). Returns the sums of the clipped values and of
+their squares, of the same shape. See `scrcl.prep.clipped_variance.clip_sums`."""
 
 _N_BINS = 20
 _PERCENTILES = np.arange(10, 105, 5)
@@ -42,16 +41,15 @@ class BatchMoments:
     Parameters
     ----------
     n_cells
-        Cells of the batch.
+        Number of cells.
     gene_cells
-        Cells of the batch that have each gene, integers, shape (n_genes,). A gene with none in any
-        batch is never chosen; set them to 0 for genes that are to be left out.
+        Number of cells in which each gene is detected, integers, shape (n_genes,). A gene with 0 in all
+        batches is never selected, so set it to 0 to exclude a gene.
     mean, var
-        Mean and variance (divisor n - 1), float64, shape (n_genes,): of the normalised values on the
-        linear scale for ``seurat``, of their logarithms for ``cell_ranger``, of the counts for
-        ``seurat_v3``.
+        Mean and variance (divisor n - 1), float64, shape (n_genes,). They are those of the normalised values
+        for ``seurat``, of their logarithms for ``cell_ranger``, and of the counts for ``seurat_v3``.
     name
-        The batch, in error messages.
+        Name of the batch, for error messages.
     """
 
     n_cells: int
@@ -61,7 +59,7 @@ class BatchMoments:
     name: str = "all cells"
 
     def of(self, genes: BoolArray) -> BatchMoments:
-        """Return the moments of some genes."""
+        """Return the moments of the given genes."""
         return BatchMoments(
             self.n_cells, self.gene_cells[genes], self.mean[genes], self.var[genes], self.name
         )
@@ -72,44 +70,44 @@ def highly_variable(
     batches: Sequence[BatchMoments],
     *,
     n_top: int,
-    clipped: ClipSums | None = None,
+    clip_sums: _ClipSums | None = None,
     gene_names: pd.Index | None = None,
 ) -> tuple[BoolArray, pd.DataFrame]:
-    """Return the highly variable genes, the same as scanpy chooses.
+    """Return the highly variable genes, the same as with scanpy.
 
-    Equal to ``scanpy.pp.filter_genes(adata, min_cells=1)`` and then
-    ``scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=n_top)``, with ``batch_key``
-    where several batches are given. Batches without genes count for nothing. Where scanpy stops, this
-    does not: a batch in which no gene varies (a single cell) chooses none, and bins of one mean are
-    one bin.
+    The result equals ``scanpy.pp.filter_genes(adata, min_cells=1)`` followed by
+    ``scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=n_top)``, with ``batch_key`` if there
+    are several batches. Batches without detected genes are ignored. Two cases fail in scanpy but not here: a
+    batch in which no gene varies (a single cell) selects none, and bins with equal edges become one bin.
 
     Parameters
     ----------
     batches
-        Moments of the same genes in each batch, in the order in which scanpy takes them (that of the
-        categories); a single one stands for all cells.
+        Moments of the same genes in each batch, in the order of scanpy (that of the categories). A single
+        entry stands for all cells.
     n_top
-        Genes wanted. With ``seurat`` and ``cell_ranger`` and one batch, ties at the cut-off are all
-        taken and genes without a score are not, so the number can differ.
-    clipped
-        The second read of the counts that ``seurat_v3`` needs, and no other flavour.
+        Number of genes to select. ``seurat`` and ``cell_ranger`` with one batch select all ties at the
+        cut-off and no genes without a score, so they may return another number.
+    clip_sums
+        The second read of the counts. ``seurat_v3`` needs it, other flavors do not.
     gene_names
-        Unique names, to break ties between batches as scanpy does (``seurat``, ``cell_ranger``);
-        without, the first gene is preferred.
+        Unique names. ``seurat`` and ``cell_ranger`` break ties between batches by them, as scanpy does.
+        Without names the first gene is preferred.
 
     Returns
     -------
-    chosen
+    selected
         Ndarray of bool, shape (n_genes,).
     table
-        A row a gene, with the columns that scanpy adds to ``var``; NaN (and False, 0) where no cell
-        has the gene.
+        One row for each gene, with the columns that scanpy adds to ``var``. Genes that no cell has get NaN,
+        False or 0.
 
     Raises
     ------
     InputError
-        ``n_top`` is below 1; no cell has a gene; no gene stands out; or (``seurat_v3``) a batch has too few
-        genes that vary, or too many of one mean, for a regression on it; scanpy fails there too.
+        ``n_top`` is below 1, no gene is detected in any cell, or no gene is more variable than others. With
+        ``seurat_v3`` also: too few genes of a batch vary, or too many have the same mean, for the regression.
+        Scanpy fails on these too.
 
     References
     ----------
@@ -118,37 +116,40 @@ def highly_variable(
     (``seurat_v3``).
     """
     if n_top < 1:
-        raise InputError(f"n_top must be at least 1; got {n_top}.")
-    seen = reduce(np.logical_or, (batch.gene_cells > 0 for batch in batches))
-    if not seen.any():
-        raise InputError("batches must hold cells with counts; got none. Check the input.")
+        message = f"n_top must be at least 1; got {n_top}."
+        raise InputError(message)
+    detected = reduce(np.logical_or, (batch.gene_cells > 0 for batch in batches))
+    if not detected.any():
+        message = "batches must hold cells with counts; got none. Check the input."
+        raise InputError(message)
     if flavor == "seurat_v3":
-        assert clipped is not None
-        table = _by_variance(batches, seen, n_top=n_top, clipped=clipped)
+        assert clip_sums is not None
+        table = _by_variance(batches, detected, n_top=n_top, clip_sums=clip_sums)
     else:
-        filled = [batch.of(seen) for batch in batches if batch.gene_cells.any()]
+        filled = [batch.of(detected) for batch in batches if batch.gene_cells.any()]
         if len(batches) == 1:
             table = _by_dispersion(flavor, filled[0], n_top=n_top)
         else:
-            names = None if gene_names is None else gene_names[seen]
+            names = None if gene_names is None else gene_names[detected]
             table = _by_votes(flavor, filled, n_top=n_top, gene_names=names)
         if not table.get("highly_variable_nbatches", table["highly_variable"]).any():
-            raise InputError(
-                "genes must vary among the cells, some more than others of their mean; got none that "
-                "does. Check the input, or choose another flavor."
+            message = (
+                "genes must vary among the cells, some more than others of the same mean; got none that do. "
+                "Check the input, or choose another flavor."
             )
-    if not seen.all():
-        table = _spread(table, seen, missing=np.nan)
+            raise InputError(message)
+    if not detected.all():
+        table = _spread(table, detected, missing=np.nan)
     return table["highly_variable"].to_numpy(), table
 
 
 def _by_dispersion(
     flavor: Literal["seurat", "cell_ranger"], batch: BatchMoments, *, n_top: int
 ) -> pd.DataFrame:
-    """Return the genes' table in one batch; zeros for genes that the batch lacks."""
+    """Return the table of the genes in one batch, with zeros for genes that the batch lacks."""
     has = batch.gene_cells > 0
     mean = batch.mean[has]
-    # The variance of one cell is a rounding error.
+    # The variance of a single cell is only a rounding error.
     dispersion = (batch.var[has] if batch.n_cells > 1 else np.zeros_like(mean)) / mean
     if flavor == "seurat":
         means = pd.Series(np.log1p(mean))
@@ -170,19 +171,19 @@ def _by_dispersion(
 
 
 def _in_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
-    """Return how far each dispersion is from the mean of its bin, in standard deviations of the bin."""
+    """Return the distance of each dispersion from the mean of its bin, in standard deviations of the bin."""
     groups = dispersions.groupby(bins)
     average, deviation = groups.transform("mean"), groups.transform("std")
-    # A gene alone in its bin scores one, as in Seurat.
-    alone = deviation.isna()
-    return (dispersions - average.where(~alone, 0.0)) / deviation.where(~alone, average)
+    # A single gene in a bin scores 1, as in Seurat.
+    single = deviation.isna()
+    return (dispersions - average.where(~single, 0.0)) / deviation.where(~single, average)
 
 
 def _in_median_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
-    """Return the same by the median of the bin and its median absolute deviation."""
-    away = dispersions - dispersions.groupby(bins).transform("median")
-    scaled = away.abs() / _NORMAL_MAD
-    return away / scaled.groupby(bins).transform("median")
+    """Return the distance from the median of the bin, in scaled median absolute deviations of the bin."""
+    distance = dispersions - dispersions.groupby(bins).transform("median")
+    scaled = distance.abs() / _NORMAL_MAD
+    return distance / scaled.groupby(bins).transform("median")
 
 
 def _reach_cutoff(scores: FloatArray, n_top: int) -> BoolArray:
@@ -190,7 +191,7 @@ def _reach_cutoff(scores: FloatArray, n_top: int) -> BoolArray:
     ranked = np.sort(scores[~np.isnan(scores)])[::-1]
     if not ranked.size:
         return np.zeros(len(scores), dtype=bool)
-    # scanpy compares so: no score reaches a cut-off of inf, and all reach one of -inf, NaN too.
+    # As in scanpy: no score reaches a cut-off of inf, and all scores, even NaN, reach one of -inf.
     finite = np.nan_to_num(scores, nan=-np.inf)
     reached: BoolArray = finite >= ranked[min(n_top, ranked.size) - 1]
     return reached
@@ -203,7 +204,7 @@ def _by_votes(
     n_top: int,
     gene_names: pd.Index | None,
 ) -> pd.DataFrame:
-    """Return the table of genes by how many batches choose them, then by their mean score."""
+    """Return the table of genes, selected by the number of batches that select them, then by mean score."""
     n_genes = len(batches[0].mean)
     names = ["means", "dispersions", "dispersions_norm"]
     averages = {name: _Average(n_genes) for name in names}
@@ -224,16 +225,16 @@ def _by_votes(
 
 
 class _Average:
-    """Mean of the values that are not NaN, summed with their rounding errors as pandas sums groups."""
+    """Mean of the values that are not NaN, by compensated (Kahan) summation as in pandas groups."""
 
     def __init__(self, n: int) -> None:
         self._total, self._error = np.zeros(n), np.zeros(n)
         self._count = np.zeros(n, dtype=np.int64)
 
     def add(self, values: FloatArray) -> None:
-        """Take in one more value of each."""
+        """Add one value for each gene."""
         known = ~np.isnan(values)
-        with np.errstate(invalid="ignore"):  # a score can be infinite
+        with np.errstate(invalid="ignore"):  # scores can be infinite
             step = values - self._error
             total = self._total + step
             error = total - self._total - step
@@ -242,18 +243,18 @@ class _Average:
         self._count += known
 
     def value(self) -> FloatArray:
-        """Return the means; NaN where there was no value."""
+        """Return the means, NaN where there was no value."""
         means: FloatArray = self._total / np.where(self._count, self._count, np.nan)
         return means
 
 
 def _by_variance(
-    batches: Sequence[BatchMoments], seen: BoolArray, *, n_top: int, clipped: ClipSums
+    batches: Sequence[BatchMoments], detected: BoolArray, *, n_top: int, clip_sums: _ClipSums
 ) -> pd.DataFrame:
-    """Return the table of genes by the median of their ranks in the batches that choose them."""
-    filled = {at: batch.of(seen) for at, batch in enumerate(batches) if batch.gene_cells.any()}
-    scores = _normalized_variances(filled, seen, n_batches=len(batches), clipped=clipped)
-    # The sort is scanpy's, which is not stable: ties fall as they do there.
+    """Return the table of genes, selected by the median of their ranks in the batches that select them."""
+    filled = {at: batch.of(detected) for at, batch in enumerate(batches) if batch.gene_cells.any()}
+    scores = _normalized_variances(filled, detected, n_batches=len(batches), clip_sums=clip_sums)
+    # The default sort, which is not stable, as in scanpy. So ties fall the same way.
     ranks = np.argsort(np.argsort(-scores, axis=1), axis=1).astype(np.float32)
     votes = (ranks < n_top).sum(axis=0)
     voted = np.ma.masked_greater_equal(ranks, n_top)
@@ -274,20 +275,24 @@ def _by_variance(
 
 
 def _normalized_variances(
-    filled: dict[int, BatchMoments], seen: BoolArray, *, n_batches: int, clipped: ClipSums
+    filled: dict[int, BatchMoments], detected: BoolArray, *, n_batches: int, clip_sums: _ClipSums
 ) -> FloatArray:
-    """Return the scores of the genes seen: ndarray of float64, shape (len(filled), n_seen)."""
-    from scrcl.prep.clipped import clip_values, expected_std, normalized_variance
+    """Return the scores of the detected genes: ndarray of float64, shape (len(filled), n_detected)."""
+    from scrcl.prep.clipped_variance import clip_values, expected_std, normalized_variance
 
-    limits = np.zeros((n_batches, len(seen)))
+    limits = np.zeros((n_batches, len(detected)))
     stds = {}
     for at, batch in filled.items():
         stds[at] = expected_std(batch.mean, batch.var, name=batch.name)
-        limits[at, seen] = clip_values(batch.mean, stds[at], batch.n_cells)
-    sums, squares = clipped(limits)
+        limits[at, detected] = clip_values(batch.mean, stds[at], batch.n_cells)
+    sums, squares = clip_sums(limits)
     scores = [
         normalized_variance(
-            batch.mean, stds[at], batch.n_cells, sums=sums[at, seen], squares=squares[at, seen]
+            batch.mean,
+            stds[at],
+            batch.n_cells,
+            sums=sums[at, detected],
+            squares=squares[at, detected],
         )
         for at, batch in filled.items()
     ]
@@ -295,7 +300,7 @@ def _normalized_variances(
 
 
 def _pooled(batches: Sequence[BatchMoments]) -> tuple[FloatArray, FloatArray]:
-    """Return mean and variance over the cells of all batches."""
+    """Return mean and variance over the cells of all batches, from those of each batch."""
     if len(batches) == 1:
         return batches[0].mean, batches[0].var
     n_cells = sum(batch.n_cells for batch in batches)
@@ -308,14 +313,14 @@ def _pooled(batches: Sequence[BatchMoments]) -> tuple[FloatArray, FloatArray]:
     return mean, squares / (n_cells - 1)
 
 
-def _marked(places: IntArray, n: int) -> BoolArray:
+def _marked(positions: IntArray, n: int) -> BoolArray:
     marked = np.zeros(n, dtype=bool)
-    marked[places] = True
+    marked[positions] = True
     return marked
 
 
 def _spread(table: pd.DataFrame, rows: BoolArray, *, missing: float) -> pd.DataFrame:
-    """Return ``table`` with its rows where ``rows`` is True; elsewhere ``missing``, False or 0."""
+    """Return ``table`` with its rows where ``rows`` is True, and ``missing``, False or 0 elsewhere."""
     columns = {}
     for name, column in table.items():
         values = column.to_numpy()

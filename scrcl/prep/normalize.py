@@ -1,6 +1,6 @@
-"""From counts to log values: pure functions of one block of rows.
+"""Counts to log values: pure functions of one block of rows.
 
-Each operation is the float32 operation that scanpy does, so that genes are chosen as scanpy would.
+Each operation is the float32 operation of scanpy, so the same genes are selected as with scanpy.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from scrcl.io.matrix import StoredRows
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["TARGET_SUM", "linear_values", "log_normalize", "row_sums", "size_factors"]
+__all__ = ["linear_values", "log_normalize", "row_sums", "size_factors"]
 
-TARGET_SUM = 1e4
+_TARGET_SUM = 1e4
+"""Sum of each cell after normalisation, as is usual with scanpy."""
 
 
-def row_sums(block: Csr) -> FloatArray:
+def row_sums(block: Csr | StoredRows) -> FloatArray:
     """Return the sum of each row: ndarray of float64, shape (n_rows,)."""
-    sums = np.zeros(block.shape[0])
+    sums = np.zeros(len(block.indptr) - 1)
     filled = np.flatnonzero(np.diff(block.indptr))
-    if filled.size:  # reduceat would give an empty row its neighbour's first value
+    if filled.size:  # for an empty row, reduceat would return the first value of the next row
         sums[filled] = np.add.reduceat(block.data, block.indptr[filled], dtype=np.float64)
     return sums
 
 
-def size_factors(sums: FloatArray, *, target_sum: float = TARGET_SUM) -> FloatArray:
-    """Return what to divide each cell's counts by: float32, 1 where the cell has no counts."""
+def size_factors(sums: FloatArray, *, target_sum: float = _TARGET_SUM) -> FloatArray:
+    """Return the divisor of each cell's counts: float32, 1 for a cell without counts."""
     factors = sums.astype(np.float32) / np.float32(target_sum)
     factors[factors == 0] = 1
     return factors
@@ -37,17 +39,17 @@ def size_factors(sums: FloatArray, *, target_sum: float = TARGET_SUM) -> FloatAr
 def log_normalize(
     block: Csr,
     *,
-    target_sum: float = TARGET_SUM,
+    target_sum: float = _TARGET_SUM,
     already_log: bool,
     factors: FloatArray | None = None,
 ) -> Csr:
-    """Return ``log(1 + counts / factor)``; the block itself where it holds log values already.
+    """Return ``log(1 + counts / factor)``, or the block itself if it already holds log values.
 
     Parameters
     ----------
     factors
-        Size factors of the rows, float32, where ``block`` holds some of the genes only; otherwise
-        they come from its row sums.
+        Size factors of the rows, float32. Needed where ``block`` holds only some of the genes; by default
+        they follow from its row sums.
     """
     if already_log:
         return block
@@ -59,5 +61,5 @@ def log_normalize(
 
 
 def linear_values(log_values: FloatArray) -> FloatArray:
-    """Return ``exp(values) - 1`` in float32, the scale on which dispersions are taken."""
+    """Return ``exp(values) - 1`` in float32, the scale on which dispersions are computed."""
     return np.expm1(log_values)

@@ -1,7 +1,7 @@
-"""Principal components from the gene Gram matrix, and the projection of cells on them, streamed.
+"""Principal components from the Gram matrix of the genes, and the scores of the cells.
 
-The centred covariance of genes follows from two sums over cells, ``X^T X`` and ``X^T 1``, which the
-feature store already holds: no pass over the cells is needed to fit, and one to project.
+The covariance of the genes follows from two sums over the cells, ``X^T X`` and ``X^T 1``, which the feature
+store already holds. So fitting needs no pass over the cells, and projecting them needs one.
 """
 
 from __future__ import annotations
@@ -27,84 +27,88 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pca",
-    "as_pca",
-    "check_comps",
     "fit_pca",
     "gene_sketch",
+    "pca_from_eigenpairs",
+    "project_block",
     "project_rows",
-    "projected",
-    "restricted",
+    "require_comps",
+    "restrict_to_genes",
 ]
 
-_LEAST_SEEN = 0.1
+_LEAST_SHARE = 0.1
+"""Directions with a smaller share of their squared length in the measured genes are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pca:
-    """Principal components of M genes: the leading r right singular vectors, centred."""
+    """The leading r principal components of M genes."""
 
     loadings: NDArray[np.float32]
-    """shape (M, r), orthonormal columns; the largest entry of each is positive"""
+    """shape (M, r), orthonormal columns. The entry of largest absolute value in each is positive."""
     singular_values: NDArray[np.float64]
-    """shape (r,), descending, of the centred matrix of cells by genes"""
+    """shape (r,), descending: singular values of the centred matrix of cells by genes."""
     mean: NDArray[np.float32]
-    """shape (M,)"""
+    """shape (M,): mean of each gene."""
     explained_variance: NDArray[np.float64]
-    """shape (r,): ``singular_values ** 2 / (n_obs - 1)``"""
+    """shape (r,): ``singular_values ** 2 / (n_obs - 1)``."""
     explained_variance_ratio: NDArray[np.float64]
-    """shape (r,): share of the total variance"""
+    """shape (r,): share of the total variance."""
 
     def save(self, path: Path) -> None:
-        """Write one ``.npz`` file, whole or absent."""
+        """Write one ``.npz`` file. It is complete or absent."""
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Pca:
-        """Read a saved file.
+        """Read what `save` wrote.
 
         Raises
         ------
         StoreError
-            When it is missing, damaged, or not of this kind.
+            The file is missing, damaged, or of another kind.
         """
         try:
             with np.load(path) as stored:
                 return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, EOFError) as error:
-            msg = f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
-            raise StoreError(msg) from error
+            message = (
+                f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
+            )
+            raise StoreError(message) from error
 
 
 def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> Pca:
-    """Return the exact PCA of the cells whose sums these are.
+    """Return the exact PCA of the cells, from their sums.
 
     Parameters
     ----------
     gram
-        ndarray of float64, shape (M, M): ``X^T X``, not centred.
+        Gram matrix ``X^T X``, not centred: ndarray of float64, shape (M, M).
     sums
-        ndarray of float64, shape (M,): column sums of X.
+        Column sums of X: ndarray of float64, shape (M,).
     n_obs
-        Number of cells, rows of X.
+        Number of cells (rows of X).
     n_comps
         Number of components, at most ``min(n_obs, M)``.
 
     Raises
     ------
     InputError
-        When shapes disagree, values are not finite, or ``n_comps`` is out of range.
+        The shapes disagree, a value is not finite, or ``n_comps`` is out of range.
 
     Notes
     -----
-    Solved on one thread, so that bits do not depend on how many there are (about a second for 2,000
-    genes). Takes three M x M float64 matrices.
+    Runs on one thread, so the bits do not depend on the number of cores. It takes about a second for 2,000
+    genes. Memory: three float64 matrices of M by M.
     """
     from scipy.linalg import eigh
 
     _check(gram, sums, n_obs, n_comps)
     mean = sums / n_obs
     with one_blas_thread():
+        # (X - mean)^T (X - mean) = X^T X - n_obs mean^T mean
         scatter = gram - n_obs * np.outer(mean, mean)
         last = len(sums) - 1
         values, vectors = eigh(
@@ -114,24 +118,27 @@ def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> 
             check_finite=False,
         )
     variance = np.diagonal(gram) - n_obs * mean**2
-    return as_pca(
+    return pca_from_eigenpairs(
         values[::-1], vectors[:, ::-1], mean, n_obs, total=float(np.maximum(variance, 0).sum())
     )
 
 
-def as_pca(
+def pca_from_eigenpairs(
     values: NDArray[np.float64], vectors: FloatArray, mean: FloatArray, n_obs: int, *, total: float
 ) -> Pca:
-    """Return the PCA of leading eigenpairs of the centred scatter matrix, signs set.
+    """Return the PCA for the leading eigenpairs of the centred scatter matrix.
+
+    An eigenvector has no natural sign. Each is flipped so that its largest entry is positive, which makes all
+    solvers agree.
 
     Parameters
     ----------
     values, vectors
-        Eigenvalues, descending, shape (r,), and their eigenvectors, shape (M, r).
+        Eigenvalues, descending, shape (r,), and eigenvectors, shape (M, r).
     total
         Sum of all eigenvalues.
     """
-    values = np.maximum(values, 0)
+    values = np.maximum(values, 0)  # rounding can make a zero eigenvalue negative
     strongest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.where(vectors[strongest, np.arange(len(values))] < 0, -1.0, 1.0)
     return Pca(
@@ -144,37 +151,39 @@ def as_pca(
 
 
 def _check(gram: FloatArray, sums: FloatArray, n_obs: int, n_comps: int) -> None:
-    """Raise InputError where an argument of `fit_pca` breaks its rule."""
+    """Raise InputError if an argument of `fit_pca` is invalid."""
     n_genes = len(sums)
     if gram.shape != (n_genes, n_genes):
-        msg = (
+        message = (
             f"gram must have one row and column for each of the {n_genes} sums; got {gram.shape}. "
             "Take both from one feature store."
         )
-        raise InputError(msg)
-    check_comps(n_comps, n_obs, n_genes)
+        raise InputError(message)
+    require_comps(n_comps, n_obs, n_genes)
     if not (np.isfinite(gram).all() and np.isfinite(sums).all()):
-        msg = "gram and sums must be finite; got NaN or infinity. Write the feature store again."
-        raise InputError(msg)
+        message = (
+            "gram and sums must be finite; got NaN or infinity. Write the feature store again."
+        )
+        raise InputError(message)
 
 
-def check_comps(n_comps: int, n_obs: int, n_genes: int) -> None:
-    """Raise InputError where a matrix of ``n_obs`` by ``n_genes`` has no ``n_comps`` components."""
+def require_comps(n_comps: int, n_obs: int, n_genes: int) -> None:
+    """Raise InputError unless ``n_obs`` cells of ``n_genes`` genes have ``n_comps`` components."""
     if n_obs < 2:
-        msg = f"n_obs must be at least 2; got {n_obs}. Principal components need more cells."
-        raise InputError(msg)
+        message = f"n_obs must be at least 2; got {n_obs}. Principal components need more cells."
+        raise InputError(message)
     if not 1 <= n_comps <= min(n_obs, n_genes):
-        msg = (
-            f"n_comps must lie between 1 and {min(n_obs, n_genes)} "
+        message = (
+            f"n_comps must be between 1 and {min(n_obs, n_genes)} "
             f"({n_obs} cells, {n_genes} genes); got {n_comps}. Ask for fewer components."
         )
-        raise InputError(msg)
+        raise InputError(message)
 
 
 def gene_sketch(pca: Pca) -> NDArray[np.float32]:
-    """Return each gene's coordinates, loadings times singular values: float32, shape (M, r).
+    """Return a vector for each gene, loadings times singular values: float32, shape (M, r).
 
-    Inner products of its rows are those of the genes' centred columns, to rank r.
+    The inner product of two rows approximates that of the two centred columns of X, to rank r.
     """
     return (pca.loadings * pca.singular_values).astype(np.float32)
 
@@ -187,71 +196,75 @@ def project_rows(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> None:
-    """Write the cells' component scores ``(X - mean) V``, whole or absent.
+    """Write the principal component scores ``(X - mean) V`` of the cells. The file is complete or absent.
 
     Parameters
     ----------
     store
-        Normalised values of the genes that ``pca`` was fitted on, in the same order.
-    pca
-        The components.
+        Normalised values of the genes that ``pca`` was fitted to, in the same order.
     out
-        ``.npy`` file of float32, shape (n_obs, r). Each row depends on that cell alone, so neither
-        the parts of the store nor the number of workers changes a bit.
+        ``.npy`` file of float32, shape (n_obs, r). Each row depends only on its own cell, so neither the parts
+        of the store nor the number of workers changes a bit.
     n_workers
-        Parts worked on at a time; memory is so many parts and their scores.
+        Parts that are projected at a time. Memory holds as many parts and their scores.
 
     Raises
     ------
     InputError
-        When the store's genes are not the components'.
+        The store has another number of genes than the components.
     """
     n_genes, n_comps = pca.loadings.shape
     if store.n_vars != n_genes:
-        msg = (
+        message = (
             f"store must hold the {n_genes} genes of the components; got {store.n_vars}. "
             "Fit the components on this store."
         )
-        raise InputError(msg)
+        raise InputError(message)
     offset = pca.mean.astype(np.float64) @ pca.loadings.astype(np.float64)
     with atomic_path(out) as partial, RowWriter(partial, store.n_obs, n_comps) as writer:
 
         def project(start: int, stop: int) -> None:
-            rows = store.rows_block(start, stop)
-            writer.write(start, projected(rows, pca.loadings, offset))
+            rows = store.rows(start, stop)
+            writer.write(start, project_block(rows, pca.loadings, offset))
 
         for_each_block(project, store.parts(), n_workers=n_workers, on_rows=on_rows)
 
 
-def restricted(pca: Pca, present: BoolArray) -> Pca:
-    """Return what projects cells of which some genes alone were measured.
+def restrict_to_genes(pca: Pca, present: BoolArray) -> Pca:
+    """Return components that project cells in which only some of the genes were measured.
 
-    Their scores are those that fit the genes that are there best, by least squares: a gene that was not
-    measured is neither zero nor at its mean, but what the others say of it. A direction of which less than
-    a tenth is left is not looked for, and counts as zero.
+    Scores are the least-squares fit to the measured genes. So a missing gene is neither taken for zero nor for
+    its mean; the measured genes predict it. A direction with less than a tenth of its squared length in the
+    measured genes cannot be fitted, and its score is zero.
 
     Parameters
     ----------
     present
-        ndarray of bool, shape (M,): the genes that are there.
+        Measured genes: ndarray of bool, shape (M,).
 
     Returns
     -------
     Pca
-        Of these genes; ``pca`` itself where all are there. Its columns are no longer orthonormal.
+        Components of the measured genes; ``pca`` itself if all are. The loadings are no longer orthonormal.
     """
     if np.all(present):
         return pca
-    seen = pca.loadings[present].astype(np.float64)
+    measured = pca.loadings[present].astype(np.float64)
     with one_blas_thread():
-        directions = seen @ np.linalg.pinv(seen.T @ seen, rcond=_LEAST_SEEN, hermitian=True)
+        # Scores s minimise |V s - x| over the measured genes: s = (V^T V)^+ V^T x.
+        directions = measured @ np.linalg.pinv(
+            measured.T @ measured, rcond=_LEAST_SHARE, hermitian=True
+        )
     return replace(pca, loadings=directions.astype(np.float32), mean=pca.mean[present])
 
 
-def projected(
+def project_block(
     rows: Csr, directions: NDArray[np.float32], offset: FloatArray
 ) -> NDArray[np.float32]:
-    """Return ``rows @ directions - offset``: float32, shape (n_rows, r), each row from itself alone."""
+    """Return ``rows @ directions - offset``: float32, shape (n_rows, r).
+
+    Every row is computed by itself, in the order of its values, so the bits do not depend on the block.
+    """
     images = np.empty((rows.shape[0], directions.shape[1]), dtype=np.float32)
     compiled(_project, contract=True)(
         rows.indptr, rows.indices, rows.data, directions, offset, images
@@ -267,19 +280,23 @@ def _project(
     offset: FloatArray,
     images: FloatArray,
 ) -> None:
-    """Write the image of each row, four values at a time: twice as fast as scipy's product."""
+    """Fill ``images`` with the product of each row and ``directions``, less ``offset``.
+
+    Four stored values at a time: one pass over ``total`` then adds four rows of ``directions``. This is twice
+    as fast as the product in scipy.
+    """
     width = directions.shape[1]
     total = np.empty(width, np.float32)
     for row in range(len(indptr) - 1):
-        place = indptr[row]
+        at = indptr[row]
         stop = indptr[row + 1]
         for c in range(width):
             total[c] = 0
-        while place + 4 <= stop:
-            x0, x1, x2, x3 = data[place], data[place + 1], data[place + 2], data[place + 3]
-            # Unsigned, so that no negative index is looked for.
-            j0, j1 = np.uint32(indices[place]), np.uint32(indices[place + 1])
-            j2, j3 = np.uint32(indices[place + 2]), np.uint32(indices[place + 3])
+        while at + 4 <= stop:
+            x0, x1, x2, x3 = data[at], data[at + 1], data[at + 2], data[at + 3]
+            # Unsigned, so numba adds no branch for negative indices.
+            j0, j1 = np.uint32(indices[at]), np.uint32(indices[at + 1])
+            j2, j3 = np.uint32(indices[at + 2]), np.uint32(indices[at + 3])
             for c in range(width):
                 total[c] += (
                     x0 * directions[j0, c]
@@ -287,11 +304,11 @@ def _project(
                     + x2 * directions[j2, c]
                     + x3 * directions[j3, c]
                 )
-            place += 4
-        while place < stop:
-            x0, j0 = data[place], np.uint32(indices[place])
+            at += 4
+        while at < stop:
+            x0, j0 = data[at], np.uint32(indices[at])
             for c in range(width):
                 total[c] += x0 * directions[j0, c]
-            place += 1
+            at += 1
         for c in range(width):
             images[row, c] = total[c] - offset[c]

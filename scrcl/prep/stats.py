@@ -1,4 +1,4 @@
-"""What is known of a matrix after one read: totals per cell, moments per gene, what the values are."""
+"""Statistics of a matrix: totals of each cell, and moments of each gene and batch."""
 
 from __future__ import annotations
 
@@ -19,34 +19,41 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LOG_VALUE", "CellFilter", "MatrixStats", "Scale"]
 
 MAX_LOG_VALUE = 20.0
-"""No logarithm of a count exceeds this; values that are no integers and stay below it are logs."""
+"""No log-transformed count exceeds this. Fractional values that stay below it are taken for logarithms."""
 
 Scale: TypeAlias = Literal["raw", "linear", "log"]
-"""Values as they are; normalised; logarithms of these."""
+"""Values as stored, normalised values, or logarithms of the normalised values."""
 
-_PLAIN = {"linear": 1, "log": 3, "raw": 5}
+# Column of the plain sums in `MatrixStats.sums`. The sums of squares follow in the next column.
+_SUMS_OF = {"linear": 1, "log": 3, "raw": 5}
 
 
 @dataclass(frozen=True)
 class CellFilter:
-    """Which cells are kept; those without counts never are.
+    """Limits that a cell must meet to be retained. Cells without counts are never retained.
 
     Parameters
     ----------
     min_genes
-        Fewest genes that a cell has.
+        Smallest number of detected genes.
     max_counts
         Largest sum of a cell's values.
     max_mito
-        Largest share of a cell's values in mitochondrial genes, 0 to 1.
+        Largest share of a cell's values in mitochondrial genes, from 0 to 1.
     """
 
     min_genes: int = 0
     max_counts: float = np.inf
     max_mito: float = 1.0
 
-    def keeps(self, counts: FloatArray, genes: IntArray, mito: FloatArray) -> BoolArray:
-        """Return which cells pass: ndarray of bool, of the shape of the arguments."""
+    def passes(self, counts: FloatArray, genes: IntArray, mito: FloatArray) -> BoolArray:
+        """Return which cells pass: ndarray of bool, with the shape of the arguments.
+
+        Parameters
+        ----------
+        counts, genes, mito
+            Sum, number of detected genes and mitochondrial share of each cell.
+        """
         passed: BoolArray = (
             (counts > 0)
             & (genes >= self.min_genes)
@@ -58,43 +65,44 @@ class CellFilter:
 
 @dataclass(frozen=True)
 class MatrixStats:
-    """Totals per cell and gene of a matrix of counts or of log values.
+    """Totals of each cell and moments of each gene, for a matrix of counts or of log values.
 
     Parameters
     ----------
     cell_counts
         Sum of each cell's values, float64, shape (n_obs,).
     cell_genes
-        Genes that each cell has, int32, shape (n_obs,).
+        Number of genes detected in each cell, int32, shape (n_obs,).
     cell_mito
         Share of each cell's values in mitochondrial genes, float32, shape (n_obs,).
-    kept
-        Cells that pass the filter, bool, shape (n_obs,); what follows is of these alone.
-    batch_cells
-        Cells of each batch, int64, shape (n_batches,); one batch where none were told apart.
+    retained
+        Cells that pass the filter, bool, shape (n_obs,). The sums below cover only these cells.
+    cells_per_batch
+        Retained cells of each batch, int64, shape (n_batches,). Without batches there is one entry.
     sums
-        Sums per batch and gene (`scrcl.prep.kernels.MOMENTS`), float64, shape (n_batches, n_vars, 7).
+        Sums for each batch and gene, float64, shape (n_batches, n_vars, 7). The last axis is described by
+        `scrcl.prep.stats_kernels.MOMENTS`.
     batches
         Names of the batches.
     has_raw
-        The squares of the values as they are were summed too.
+        Whether the squares of the stored values were summed too.
     is_counts
-        All values are integers.
+        Whether all values are integers.
     is_canonical
-        The rows lie in the store as CSR rows should: columns ascend, none twice, no zeros.
+        Whether the stored rows are in canonical order: ascending columns, no duplicates, no stored zeros.
     already_log
-        The values are logarithms: not integers, and none above `MAX_LOG_VALUE`.
+        Whether the values are logarithms: some are fractional, and none exceeds `MAX_LOG_VALUE`.
     max_value
         The largest value.
     n_nonzero
-        Values other than zero, of all cells.
+        Number of nonzero values in all cells.
     """
 
     cell_counts: FloatArray
     cell_genes: IntArray
     cell_mito: FloatArray
-    kept: BoolArray
-    batch_cells: IntArray
+    retained: BoolArray
+    cells_per_batch: IntArray
     sums: FloatArray
     batches: tuple[str, ...]
     has_raw: bool
@@ -106,39 +114,46 @@ class MatrixStats:
 
     @property
     def gene_cells(self) -> IntArray:
-        """Kept cells that have each gene: int64, shape (n_vars,)."""
+        """Number of retained cells in which each gene is detected: int64, shape (n_vars,)."""
         cells: IntArray = self.batch_gene_cells.sum(axis=0)
         return cells
 
     @property
     def gene_counts(self) -> FloatArray:
-        """Sum of each gene's values: float64, shape (n_vars,)."""
-        counts: FloatArray = self.sums[:, :, _PLAIN["raw"]].sum(axis=0)
+        """Sum of each gene's values over the retained cells: float64, shape (n_vars,)."""
+        counts: FloatArray = self.sums[:, :, _SUMS_OF["raw"]].sum(axis=0)
         return counts
 
     @property
     def batch_gene_cells(self) -> IntArray:
-        """Kept cells of each batch that have each gene: int64, shape (n_batches, n_vars)."""
+        """Like `gene_cells`, for each batch: int64, shape (n_batches, n_vars)."""
         return np.rint(self.sums[:, :, 0]).astype(np.int64)
 
     def moments(self, scale: Scale, batch: int | None = None) -> tuple[FloatArray, FloatArray]:
-        """Return mean and variance (divisor n - 1) per gene: two of float64, shape (n_vars,).
+        """Return mean and variance (divisor n - 1) of each gene: two of float64, shape (n_vars,).
 
-        Over the kept cells, or those of one batch; raw ones where they were asked for. Values are
-        rounded to float32 before they are summed, as scanpy's are, so a gene that does not vary may
-        come out a little above 0.
+        The moments cover all retained cells, or those of one batch. Values are rounded to float32 before
+        they are summed, as in scanpy, so a constant gene may have a variance slightly above 0.
+
+        Parameters
+        ----------
+        scale
+            ``"raw"`` needs `has_raw`.
+        batch
+            Position of the batch; None for all cells.
         """
         assert scale != "raw" or self.has_raw
-        at = _PLAIN[scale]
+        column = _SUMS_OF[scale]
         batches = slice(None) if batch is None else slice(batch, batch + 1)
-        n_cells = int(self.batch_cells[batches].sum())
+        n_cells = int(self.cells_per_batch[batches].sum())
         sums = self.sums[batches].sum(axis=0)
-        mean, mean_square = sums[:, at] / max(n_cells, 1), sums[:, at + 1] / max(n_cells, 1)
+        mean = sums[:, column] / max(n_cells, 1)
+        mean_square = sums[:, column + 1] / max(n_cells, 1)
         var = np.maximum(mean_square - mean**2, 0)
         return mean, var * (n_cells / max(n_cells - 1, 1))
 
     def save(self, folder: Path) -> None:
-        """Write the arrays as ``.npy`` files and the rest as ``stats.json`` into ``folder``."""
+        """Write the arrays as ``.npy`` files and everything else as ``stats.json`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         scalars = {}
         for name, value in vars(self).items():
@@ -163,6 +178,6 @@ class MatrixStats:
             for name in cls.__dataclass_fields__.keys() - values.keys():
                 values[name] = np.load(folder / f"{name}.npy")
         except (OSError, ValueError, KeyError) as error:
-            msg = f"{folder} must hold matrix statistics; got {error}. Compute them again."
-            raise StoreError(msg) from error
+            message = f"{folder} must hold matrix statistics; got {error}. Compute them again."
+            raise StoreError(message) from error
         return cls(**values)

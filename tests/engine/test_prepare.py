@@ -145,7 +145,7 @@ def test_filters_flavours_and_batches_choose_the_genes_of_scanpy(tmp_path, flavo
         features={**limits, "flavor": flavor, "n_top_genes": 150},
     )
     stats = MatrixStats.load(tmp_path / "out/stages/stats")
-    assert stats.kept.sum() == kept.sum() < 400
+    assert stats.retained.sum() == kept.sum() < 400
     expected = scanpy_genes(adata, kept, flavor=flavor, n_top=150, batch_key=batch_key)
     assert set(adata.var_names[found["features/genes"]]) == expected
 

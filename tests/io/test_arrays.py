@@ -28,7 +28,7 @@ def test_a_float32_memory_map_is_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("view", [lambda a: a, lambda a: np.asarray(a)[5:], lambda a: a[:9].T])
-def test_pages_of_a_memory_map_are_let_go_and_read_again(tmp_path, view):
+def test_pages_of_a_memory_map_are_released_and_read_again(tmp_path, view):
     np.save(tmp_path / "rows.npy", np.ones((10, 1 << 20), np.float32))
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
     assert mapped.sum() == 10 << 20
@@ -39,7 +39,7 @@ def test_pages_of_a_memory_map_are_let_go_and_read_again(tmp_path, view):
 
 
 @pytest.mark.parametrize("mode", ["r+", "c", None])
-def test_what_was_written_is_never_let_go(tmp_path, mode):
+def test_written_values_survive_a_release(tmp_path, mode):
     np.save(tmp_path / "rows.npy", np.zeros(5_000))
     rows = np.load(tmp_path / "rows.npy", mmap_mode=mode)
     rows[:] = 3
@@ -47,12 +47,12 @@ def test_what_was_written_is_never_let_go(tmp_path, mode):
     assert (rows == 3).all()
 
 
-def test_points_that_are_no_matrix_are_refused():
+def test_points_that_are_not_a_matrix_are_refused():
     with pytest.raises(InputError, match=r"points must be a matrix"):
         as_points(np.zeros(4, np.float32))
 
 
-def test_the_first_row_that_is_not_finite_is_named():
+def test_the_first_row_with_a_value_that_is_not_finite_is_named():
     points = np.zeros((70_000, 1), np.float32)
     points[69_999] = np.nan
     with pytest.raises(InputError, match="row 69999"):
@@ -66,7 +66,7 @@ def test_blocks_cover_every_row_once():
         row_blocks(5, 0)
 
 
-def test_rows_written_in_any_order_read_back_as_an_npy_file(tmp_path):
+def test_rows_written_in_any_order_give_a_valid_npy_file(tmp_path):
     rows = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     with RowWriter(tmp_path / "rows.npy", 7, 3) as writer:
         writer.write(4, rows[4:])
@@ -74,7 +74,7 @@ def test_rows_written_in_any_order_read_back_as_an_npy_file(tmp_path):
     assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
 
 
-def test_an_error_in_a_block_is_raised_and_stops_the_rest():
+def test_an_error_in_a_block_is_raised_and_cancels_the_rest():
     done = []
 
     def work(start, stop):
@@ -91,7 +91,7 @@ def test_an_error_in_a_block_is_raised_and_stops_the_rest():
 
 
 @pytest.mark.parametrize("above", [0, 10**9])
-def test_rows_gathered_of_a_map_are_those_of_the_array(tmp_path, above):
+def test_rows_gathered_from_a_map_equal_those_of_the_array(tmp_path, above):
     array = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
     np.save(tmp_path / "rows.npy", array)
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
@@ -100,7 +100,7 @@ def test_rows_gathered_of_a_map_are_those_of_the_array(tmp_path, above):
     assert np.array_equal(gathered(array, wanted, above=above), array[wanted])
 
 
-def test_of_a_large_map_only_what_is_at_work_is_resident(tmp_path):
+def test_gathering_from_a_large_map_keeps_few_pages_resident(tmp_path):
     np.save(tmp_path / "rows.npy", np.ones((200_000, 512), np.float32))
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
     wanted = np.sort(np.random.default_rng(0).integers(0, 200_000, 50_000))
@@ -109,7 +109,7 @@ def test_of_a_large_map_only_what_is_at_work_is_resident(tmp_path):
     assert resident_bytes() - before < found.nbytes + (64 << 20)
 
 
-def test_a_new_map_has_its_room_on_the_disk(tmp_path):
+def test_a_new_map_has_its_disk_space_allocated(tmp_path):
     made = new_map(tmp_path / "made.npy", np.dtype(np.float32), (1000, 300))
     assert (tmp_path / "made.npy").stat().st_blocks * 512 >= made.nbytes
     made[:] = 1
@@ -117,7 +117,7 @@ def test_a_new_map_has_its_room_on_the_disk(tmp_path):
     assert np.load(tmp_path / "made.npy").sum() == 300_000
 
 
-def test_a_disk_without_room_for_a_new_map_is_an_error(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_when_a_map_is_created(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Reading rows of stores: what is damaged is named, whoever wrote the store."""
+"""Reading rows of stores, and errors that name the damaged part."""
 
 import pickle
 import shutil
@@ -15,7 +15,7 @@ from scrcl.io.formats.element import CompressedRows, DenseRows
 from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
 from scrcl.io.stream import iter_rows
-from scrcl.prep.first_pass import compute_stats
+from scrcl.prep.compute_stats import compute_stats
 from tests.stores import random_counts, table, write_store, write_zarr
 
 COUNTS = random_counts(300, 40, density=0.5)
@@ -32,7 +32,7 @@ def our_store(folder):
 
 
 def foreign(folder, arrays):
-    """A store with ``X`` written by other means."""
+    """Return a store whose ``X`` was written without scrcl and anndata."""
     path = write_zarr(table(COUNTS), folder / "foreign.zarr", 3)
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
     attributes = dict(group["X"].attrs)
@@ -63,18 +63,18 @@ def foreign(folder, arrays):
     ],
     ids=["gzip", "plain", "shards", "big endian", "shards with their index first"],
 )
-def test_stores_of_other_writers_are_read(tmp_path, arrays):
+def test_stores_with_other_codecs_are_read(tmp_path, arrays):
     np.testing.assert_array_equal(whole(foreign(tmp_path, arrays)), COUNTS.toarray())
 
 
-def test_rows_are_read_by_the_fast_codecs(tmp_path):
+def test_rows_are_read_with_the_fast_codecs(tmp_path):
     rows = CompressedRows(our_store(tmp_path), "X", COUNTS.shape)
     with rows._element() as arrays:
         assert type(arrays["data"].async_array.codec_pipeline).__name__ == "ZarrsCodecPipeline"
 
 
 @pytest.mark.parametrize("name", ["h5ad csr gzip", "zarr v2", "zarr v3 shards"])
-def test_a_reader_that_was_sent_elsewhere_reads_the_same(tmp_path, name):
+def test_an_unpickled_reader_reads_the_same_rows(tmp_path, name):
     path = write_store(name, table(COUNTS), tmp_path)
     rows = CompressedRows(path, "X", COUNTS.shape)
     before = as_csr(rows(7, 250))
@@ -90,7 +90,7 @@ def flip(path, at=0.5):
 
 
 @pytest.mark.parametrize("at", [0.1, 0.3, 0.6])
-def test_one_flipped_bit_in_our_store_names_shard_chunk_and_rows(tmp_path, at):
+def test_a_flipped_bit_in_a_converted_store_names_shard_chunk_and_rows(tmp_path, at):
     path = our_store(tmp_path)
     flip(path / "X/data/c/0", at=at)
     with pytest.raises(
@@ -100,7 +100,7 @@ def test_one_flipped_bit_in_our_store_names_shard_chunk_and_rows(tmp_path, at):
 
 
 @pytest.mark.parametrize("at", [0.05, 0.2, 0.4, 0.6])
-def test_a_flipped_bit_is_noticed_whichever_rows_are_asked_for(tmp_path, at):
+def test_a_flipped_bit_is_noticed_in_every_range_of_rows_that_holds_it(tmp_path, at):
     path = foreign(
         tmp_path, lambda _: {"shards": (2048,), "compressors": [ZstdCodec(level=3, checksum=True)]}
     )
@@ -139,7 +139,7 @@ def test_a_missing_array_is_named(tmp_path):
         open_input([path])
 
 
-def test_row_pointers_that_do_not_fit_are_damage(tmp_path):
+def test_row_pointers_that_do_not_fit_are_reported_as_damage(tmp_path):
     path = write_store("h5ad csr", table(COUNTS), tmp_path)
     with h5py.File(path, "r+") as file:
         file["X/indptr"][5] = 10**9
@@ -155,17 +155,17 @@ def test_a_damaged_dense_chunk_names_its_rows(tmp_path):
         DenseRows(path, "X", COUNTS.shape)(0, 10)
 
 
-def test_damaged_annotations_show_before_the_work(tmp_path):
+def test_checking_annotations_finds_damage(tmp_path):
     adata = table(COUNTS)
     adata.obs["batch"] = np.arange(300) % 7
     path = write_zarr(adata, tmp_path / "sample.zarr", 2)
     chunk = path / "obs/batch/0"
     chunk.write_bytes(b"\0" * 20)
-    with pytest.raises(StoreError, match=r"sample\.zarr must be a whole AnnData store"):
+    with pytest.raises(StoreError, match=r"sample\.zarr .*AnnData store"):
         open_input([path]).check_obs()
 
 
-def test_values_of_half_precision_are_read_as_they_are(tmp_path):
+def test_float16_values_are_read_exactly(tmp_path):
     halves = COUNTS.copy()
     path = write_zarr(table(halves), tmp_path / "sample.zarr", 2)
     group = zarr.open_group(path, mode="r+", use_consolidated=False)["X"]
@@ -177,12 +177,12 @@ def test_values_of_half_precision_are_read_as_they_are(tmp_path):
     np.testing.assert_array_equal(whole(tmp_path / "out.zarr"), COUNTS.toarray())
 
 
-def test_a_process_opens_a_store_once_for_all_the_readers_that_it_is_sent(tmp_path):
+def test_a_process_shares_one_reader_among_unpickled_copies(tmp_path):
     sent = pickle.dumps(CompressedRows(our_store(tmp_path), "X", COUNTS.shape))
     assert pickle.loads(sent) is pickle.loads(sent)
 
 
-def test_the_settings_of_zarr_are_those_of_before(tmp_path):
+def test_reading_leaves_the_settings_of_zarr_unchanged(tmp_path):
     before = zarr.config.get("codec_pipeline.path")
     list(iter_rows(open_input([our_store(tmp_path)]).x(20), n_ahead=4))
     assert zarr.config.get("codec_pipeline.path") == before

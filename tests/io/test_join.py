@@ -47,7 +47,7 @@ def opened(made, tmp_path, layouts=("h5ad csr", "zarr v2 csc", "h5ad dense")):
 
 
 @pytest.mark.parametrize("how", ["inner", "outer"])
-def test_samples_are_joined_as_anndata_joins_them(how, tmp_path):
+def test_joined_samples_equal_those_of_anndata(how, tmp_path):
     made = samples()
     matrix = join_samples(*opened(made, tmp_path), how=how)
     expected = ad.concat(made, join=how, label="sample", index_unique="-", fill_value=0)
@@ -58,7 +58,7 @@ def test_samples_are_joined_as_anndata_joins_them(how, tmp_path):
     assert all(block.has_canonical_format for _, block in iter_rows(matrix.x(7)))
 
 
-def test_all_genes_come_in_the_order_of_the_samples_with_the_first_annotation_there_is(tmp_path):
+def test_an_outer_join_orders_genes_by_sample_and_takes_the_first_annotation(tmp_path):
     made = samples()
     matrix = join_samples(*opened(made, tmp_path), how="outer")
     names = [name for adata in made.values() for name in adata.var_names]
@@ -70,16 +70,13 @@ def test_all_genes_come_in_the_order_of_the_samples_with_the_first_annotation_th
     assert matrix.identity != common.identity
 
 
-def test_it_is_said_how_many_genes_are_joined(tmp_path, caplog):
+def test_the_number_of_joined_genes_is_logged(tmp_path, caplog):
     made = samples()
     matrices, paths = opened(made, tmp_path)
     common = set.intersection(*(set(adata.var_names) for adata in made.values()))
     with caplog.at_level(logging.INFO, "scrcl"):
         join_samples(matrices, paths)
-    assert (
-        f"3 samples: {len(common)} of 28 to 35 genes are in all; {len(common)} are kept"
-        in caplog.text
-    )
+    assert f"3 samples: {len(common)} of 28 to 35 genes" in caplog.text
     assert "WARNING" not in caplog.text
     made["two"].var_names = [*made["two"].var_names[:3], *(f"x{i}" for i in range(25))]
     matrices, paths = opened(made, tmp_path / "again")
@@ -87,12 +84,12 @@ def test_it_is_said_how_many_genes_are_joined(tmp_path, caplog):
     assert "WARNING" in caplog.text
 
 
-def test_another_kind_of_join_is_refused(tmp_path):
-    with pytest.raises(InputError, match="must be inner or outer; got 'left'"):
+def test_an_unknown_kind_of_join_is_refused(tmp_path):
+    with pytest.raises(InputError, match="got 'left'"):
         join_samples(*opened(samples(), tmp_path), how="left")
 
 
-def test_values_keep_their_dtype_until_they_are_asked_for_as_float32(tmp_path):
+def test_exact_blocks_of_a_join_keep_the_dtype_of_the_samples(tmp_path):
     made = samples()
     made["two"].X = made["two"].X.astype(np.int64) * (2**24 + 1)
     matrix = join_samples(*opened(made, tmp_path, ("h5ad csr",) * 3), how="outer")
@@ -101,7 +98,7 @@ def test_values_keep_their_dtype_until_they_are_asked_for_as_float32(tmp_path):
     np.testing.assert_array_equal(exact, expected.toarray())
 
 
-def test_a_broken_sample_is_named_with_its_own_rows(tmp_path):
+def test_a_damaged_sample_is_named_with_its_own_rows(tmp_path):
     matrices, paths = opened(samples(), tmp_path, ("h5ad csr",) * 3)
     with h5py.File(paths[1], "r+") as file:
         start = file["X/indptr"][12]

@@ -11,8 +11,8 @@ from scipy import sparse
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.parts import Parts
-from scrcl.io.reorder import in_order
-from scrcl.io.store import survey
+from scrcl.io.reorder import reorder_rows
+from scrcl.io.store import survey_values
 from scrcl.io.stream import iter_rows
 from tests.stores import random_counts, table, write_store
 
@@ -26,32 +26,32 @@ def whole(x):
     st.integers(1, 50), st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=15, deadline=None)
-def test_any_rows_come_in_any_order_however_small_the_pieces(
+def test_any_rows_come_in_any_order_for_any_block_size(
     tmp_path_factory, n_obs, n_vars, block_bytes, density, block_rows, seed
 ):
     x = random_counts(n_obs, n_vars, seed=seed, density=density)
     rng = np.random.default_rng(seed)
     order = rng.permutation(n_obs)[: rng.integers(1, n_obs + 1)]
     folder = tmp_path_factory.mktemp("t")
-    ordered = in_order(from_anndata(table(x)), order, folder, block_bytes)
+    ordered = reorder_rows(from_anndata(table(x)), order, folder, block_bytes)
     np.testing.assert_array_equal(whole(ordered.x(block_rows)), x[order].toarray())
     parts = Parts(next(folder.iterdir()))
-    n_values = block_bytes // (3 * (4 + survey(from_anndata(table(x)).x(9)).dtype.itemsize))
+    n_values = block_bytes // (3 * (4 + survey_values(from_anndata(table(x)).x(9)).dtype.itemsize))
     for start, stop in parts.ranges():
         assert stop - start == 1 or x[order[start:stop]].nnz <= max(n_values, 1)
 
 
-def test_annotations_and_coordinates_go_along_and_the_dtype_of_a_survey_is_kept(tmp_path):
+def test_annotations_are_reordered_and_the_surveyed_dtype_is_used(tmp_path):
     adata = table(random_counts(50, 20))
     adata.obsm["spatial"] = np.arange(100.0).reshape(50, 2)
     matrix = from_anndata(adata)
     order = np.arange(50)[::-2]
-    found = survey(matrix.x(10))
-    ordered = in_order(matrix, order, tmp_path, 1_000, found=found)
+    found = survey_values(matrix.x(10))
+    ordered = reorder_rows(matrix, order, tmp_path, 1_000, survey=found)
     assert ordered.obs.index.tolist() == [f"cell{i}" for i in order]
     np.testing.assert_array_equal(ordered.obsm["spatial"], adata.obsm["spatial"][order])
     assert ordered.nnz == adata.X[order].nnz
-    assert ordered.identity != in_order(matrix, order[::-1], tmp_path, 1_000).identity
+    assert ordered.identity != reorder_rows(matrix, order[::-1], tmp_path, 1_000).identity
     ((_, block),) = iter_rows(ordered.rows(50))
     assert block.dtype == np.uint8
 
@@ -59,11 +59,11 @@ def test_annotations_and_coordinates_go_along_and_the_dtype_of_a_survey_is_kept(
 def test_the_copy_is_made_once_and_leaves_no_buckets(tmp_path):
     path = write_store("h5ad csr", table(random_counts(50, 20)), tmp_path / "in")
     order = np.random.default_rng(0).permutation(50)
-    whole(in_order(open_input([path]), order, tmp_path / "s", 500).x(9))
+    whole(reorder_rows(open_input([path]), order, tmp_path / "s", 500).x(9))
     (folder,) = (tmp_path / "s").iterdir()
     stamp = folder.stat().st_mtime_ns
     assert not list(folder.glob("*.bin"))
-    whole(in_order(open_input([path]), order, tmp_path / "s", 500).x(7))
+    whole(reorder_rows(open_input([path]), order, tmp_path / "s", 500).x(7))
     assert [p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()] == [stamp]
 
 
@@ -77,18 +77,18 @@ def test_the_copy_is_made_once_and_leaves_no_buckets(tmp_path):
         (np.array([], dtype=int), r"shape \(0,\)"),
     ],
 )
-def test_what_is_no_order_of_rows_is_refused(order, message, tmp_path):
+def test_an_invalid_order_is_refused(order, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        in_order(from_anndata(table(random_counts(50, 20))), order, tmp_path, 1_000)
+        reorder_rows(from_anndata(table(random_counts(50, 20))), order, tmp_path, 1_000)
 
 
-def test_memory_is_bounded_by_the_blocks(tmp_path):
+def test_memory_is_bounded_by_block_bytes(tmp_path):
     x = random_counts(4000, 250, density=1.0)
     matrix = from_anndata(table(x))
     order = np.random.default_rng(0).permutation(4000)
-    found = survey(matrix.x(100))
+    found = survey_values(matrix.x(100))
     tracemalloc.start()
-    in_order(matrix, order, tmp_path, 500_000, found=found).x(100)
+    reorder_rows(matrix, order, tmp_path, 500_000, survey=found).x(100)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert x.nnz * 8 > 4_000_000

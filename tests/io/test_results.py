@@ -26,7 +26,7 @@ def save(path, fmt, **changes):
 
 
 @pytest.mark.parametrize("fmt", READ)
-def test_a_result_reads_back_as_it_was_written(fmt, tmp_path):
+def test_a_written_result_reads_back_unchanged(fmt, tmp_path):
     obs = table(COUNTS).obs.assign(
         scrcl=pd.Categorical.from_codes([1, 0] * 15, ["10", "2"]), n=np.arange(30, dtype=np.int32)
     )
@@ -71,7 +71,7 @@ def test_a_graph_is_written_in_blocks_of_rows(fmt, block_entries, tmp_path, monk
             return graph[start:stop]
 
         def __reduce__(self):
-            pytest.fail("what stands behind the rows must not be copied")
+            pytest.fail("dask must not pickle the source of the rows")
 
     blocks = pairs_in_blocks(Rows(), 30, graph.nnz)
     result = save(tmp_path / f"r.{fmt}", fmt, obsp={"distances": blocks})
@@ -120,7 +120,7 @@ def test_columns_that_anndata_cannot_store_become_strings(fmt, tmp_path):
 
 
 @pytest.mark.parametrize("fmt", READ)
-def test_a_result_replaces_the_last_one_whole_or_not_at_all(fmt, tmp_path):
+def test_a_failed_write_leaves_the_earlier_result(fmt, tmp_path):
     path = tmp_path / f"r.{fmt}"
     save(path, fmt, uns={"run": 1})
     assert save(path, fmt, uns={"run": 2}).uns["run"] == 2
@@ -136,7 +136,7 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 
 def test_a_missing_result_is_a_store_error(tmp_path):
-    with pytest.raises(StoreError, match="whole AnnData store"):
+    with pytest.raises(StoreError, match="AnnData store"):
         read_obs(tmp_path / "none.h5ad")
 
 

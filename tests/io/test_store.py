@@ -22,7 +22,7 @@ COUNTS = random_counts(83, 31)
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Stores of a few hundred values have many shards."""
+    """Make shards so small that a few hundred values fill many."""
     monkeypatch.setattr(store, "CHUNK_VALUES", 16)
     monkeypatch.setattr(store, "SHARD_VALUES", 64)
 
@@ -32,7 +32,7 @@ def whole(x):
 
 
 def write(matrix, path, *, block_rows=10, uns=None):
-    found = store.survey(exact_x(matrix, block_rows))
+    found = store.survey_values(exact_x(matrix, block_rows))
     store.create_store(path, matrix, found, uns or {})
     store.fill_values(path, exact_x(matrix, block_rows), found.indptr, on_shard=int)
     store.finish_store(path)
@@ -94,7 +94,7 @@ def test_anndata_reads_the_store_whole_backed_and_lazily(tmp_path, small_shards)
     ],
 )
 @pytest.mark.parametrize("layout", ["dense", "csr"])
-def test_the_smallest_dtype_that_is_exact_is_chosen(values, dtype, layout, tmp_path):
+def test_the_smallest_exact_dtype_is_chosen(values, dtype, layout, tmp_path):
     dense = np.zeros((2, 5), dtype=values.dtype)
     dense[0, : len(values)] = values
     if layout == "csr" and values.dtype == "f2":
@@ -108,17 +108,17 @@ def test_the_smallest_dtype_that_is_exact_is_chosen(values, dtype, layout, tmp_p
     np.testing.assert_array_equal(back.toarray().astype(values.dtype), dense)
 
 
-def test_values_that_nothing_holds_are_refused():
+def test_values_that_no_dtype_holds_exactly_are_refused():
     x = sparse.csr_matrix(np.array([[-1, 2**60 + 1]]))
-    with pytest.raises(InputError, match=r"at most 2\^53"):
-        store.survey(exact_x(from_anndata(table(x)), 1))
+    with pytest.raises(InputError, match=r"2\^53"):
+        store.survey_values(exact_x(from_anndata(table(x)), 1))
 
 
 @pytest.mark.parametrize("values", [[2.0**24], [0.5]])
-def test_values_that_a_copy_by_rows_has_rounded_are_refused(values):
+def test_values_that_a_row_major_copy_may_have_rounded_are_refused(values):
     x = exact_x(from_anndata(table(sparse.csr_matrix(np.array([values])))), 1)
-    with pytest.raises(InputError, match="must be float32, or whole numbers below 16,777,216"):
-        store.survey(x, by_genes=True)
+    with pytest.raises(InputError, match="16,777,216"):
+        store.survey_values(x, column_major=True)
 
 
 def test_sums_of_duplicates_do_not_wrap():
@@ -130,7 +130,7 @@ def test_sums_of_duplicates_do_not_wrap():
     assert x.nnz == 4
 
 
-def test_many_columns_take_int32(tmp_path):
+def test_columns_are_int32_where_uint16_is_too_small(tmp_path):
     x = sparse.csr_matrix(([1.0, 2], ([0, 1], [65_535, 65_536])), shape=(2, 65_537))
     write(from_anndata(table(x)), tmp_path / "a.zarr")
     back = ad.read_zarr(tmp_path / "a.zarr").X
@@ -143,7 +143,9 @@ def test_many_columns_take_int32(tmp_path):
 
 
 @pytest.mark.parametrize("density", [0.0, 1.0])
-def test_no_values_and_values_of_the_first_gene_alone_are_whole(density, tmp_path, small_shards):
+def test_a_store_without_values_or_with_only_the_first_gene_is_complete(
+    density, tmp_path, small_shards
+):
     x = sparse.csr_matrix((np.ones((100, 1)) * density).astype(np.float32))
     write(from_anndata(table(x)), tmp_path / "a.zarr")
     np.testing.assert_array_equal(
@@ -152,9 +154,7 @@ def test_no_values_and_values_of_the_first_gene_alone_are_whole(density, tmp_pat
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 83])
-def test_the_bytes_are_the_same_whatever_the_blocks_and_wherever_it_goes_on(
-    block_rows, tmp_path, small_shards
-):
+def test_bytes_do_not_depend_on_blocks_and_interruptions(block_rows, tmp_path, small_shards):
     matrix = from_anndata(table(COUNTS))
     found = write(matrix, tmp_path / "a.zarr")
     shards = []
@@ -193,7 +193,7 @@ def test_the_bytes_are_the_same_whatever_the_blocks_and_wherever_it_goes_on(
     assert contents(path) == contents(tmp_path / "a.zarr")
 
 
-def test_a_flipped_bit_is_noticed_and_its_file_and_rows_are_named(tmp_path, small_shards):
+def test_a_flipped_bit_is_noticed_with_its_file_and_rows(tmp_path, small_shards):
     write(from_anndata(table(COUNTS)), tmp_path / "a.zarr")
     file = tmp_path / "a.zarr/X/indices/c/1"
     damaged = bytearray(file.read_bytes())
@@ -201,12 +201,12 @@ def test_a_flipped_bit_is_noticed_and_its_file_and_rows_are_named(tmp_path, smal
     file.write_bytes(damaged)
     matrix = open_input([tmp_path / "a.zarr"])
     first = int(np.searchsorted(COUNTS.indptr, 64, side="right")) - 1
-    with pytest.raises(StoreError, match=rf"a.zarr must be readable; chunk .* rows {first} to "):
+    with pytest.raises(StoreError, match=rf"a.zarr .*chunk .* rows {first} to "):
         whole(exact_x(matrix, 1)[first:])
 
 
 @pytest.mark.slow
-def test_more_values_than_32_bits_count_are_written_and_read(tmp_path):
+def test_more_than_2_to_the_31_values_are_written_and_read(tmp_path):
     n_obs, n_vars = 43_100, 50_000
     assert n_obs * n_vars > 2**31
     columns = np.arange(n_vars, dtype=np.int32)
@@ -230,7 +230,7 @@ def test_more_values_than_32_bits_count_are_written_and_read(tmp_path):
     found = write(matrix, tmp_path / "a.zarr", block_rows=200)
     assert found.n_values > 2**31
     x = open_input([tmp_path / "a.zarr"]).x(100)
-    for start in (0, 42_900, 43_000):  # the 2^31st value lies in row 42,949
+    for start in (0, 42_900, 43_000):  # row 42,949 holds value number 2^31
         ((_, block),) = iter_rows(x[start : start + 100])
         expected = np.tile(pattern, (100, 1))
         expected[:, 0] = np.arange(start, start + 100) % 251 + 1
@@ -241,7 +241,7 @@ def test_more_values_than_32_bits_count_are_written_and_read(tmp_path):
     np.testing.assert_array_equal(last[1:], pattern[1:])
 
 
-def test_the_store_of_a_store_is_the_same_store(tmp_path):
+def test_converting_a_store_again_gives_the_same_bytes(tmp_path):
     write(open_input([write_zarr(table(COUNTS), tmp_path / "in.zarr")]), tmp_path / "a.zarr")
     write(open_input([tmp_path / "a.zarr"]), tmp_path / "b.zarr")
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")

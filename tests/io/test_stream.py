@@ -16,7 +16,7 @@ from tests.stores import random_counts, table, write_store
 
 
 class Census:
-    """Counts how many of something are alive, and the most there ever were."""
+    """Counts objects that are alive, and the largest number at a time."""
 
     def __init__(self):
         self.now = self.most = 0
@@ -33,7 +33,7 @@ class Census:
 
 
 class Block(sparse.csr_matrix):
-    """A block that is counted while it lives."""
+    """A block that is counted while it is alive."""
 
     census: Census
 
@@ -55,7 +55,7 @@ def counted_rows(n_blocks: int, *, pause_s: float = 0.0):
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
-def test_few_blocks_and_results_are_alive_however_many_there_are(n_workers):
+def test_few_blocks_and_results_are_in_memory_at_a_time(n_workers):
     x, blocks = counted_rows(150, pause_s=0.002)
     results = Census()
 
@@ -88,7 +88,7 @@ def test_rows_come_in_order_and_few_are_read_ahead(n_ahead):
     assert blocks.most <= n_ahead + 2
 
 
-def test_leaving_early_reads_no_further():
+def test_leaving_the_loop_stops_reading():
     x, blocks = counted_rows(100)
     reads = []
     for start, _ in iter_rows(x):
@@ -99,7 +99,7 @@ def test_leaving_early_reads_no_further():
     assert blocks.most <= 3
 
 
-def test_sums_are_the_same_bits_whatever_the_number_of_workers():
+def test_sums_have_the_same_bits_for_any_number_of_workers():
     values = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) ** 5
     x = rows_from_reader(lambda a, b: values[a:b], shape=values.shape, block_rows=7)
 
@@ -112,7 +112,7 @@ def test_sums_are_the_same_bits_whatever_the_number_of_workers():
         np.testing.assert_array_equal(total(1), total(n_workers))
 
 
-def test_the_first_fault_is_reported_whichever_worker_is_faster():
+def test_the_first_fault_is_reported_even_if_a_later_block_fails_earlier():
     x, _ = counted_rows(20)
 
     def fail(start, block):
@@ -157,7 +157,7 @@ def test_a_damaged_chunk_names_its_rows(name, tmp_path):
         list(iter_rows(x))
 
 
-def test_column_indices_outside_the_genes_are_damage(tmp_path):
+def test_column_indices_outside_the_genes_are_reported_as_damage(tmp_path):
     path = write_store("h5ad csr", table(random_counts(50, 10)), tmp_path)
     with h5py.File(path, "r+") as file:
         file["X/indices"][7] = 99

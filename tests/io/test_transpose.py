@@ -14,7 +14,7 @@ from scrcl.errors import StoreError
 from scrcl.io.open import open_input
 from scrcl.io.parts import Parts
 from scrcl.io.stream import iter_rows
-from scrcl.io.transpose import CompressedColumns, copy_by_rows
+from scrcl.io.transpose import CompressedColumns, copy_row_major
 from tests.stores import random_counts, table, write_mtx
 
 
@@ -32,12 +32,12 @@ def source_of(x):
     st.integers(1, 40), st.integers(1, 20), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99)
 )
 @settings(max_examples=30, deadline=None)
-def test_a_copy_by_rows_is_the_matrix_however_small_the_pieces(
+def test_a_row_major_copy_equals_the_matrix_for_any_bucket_size(
     tmp_path_factory, n_obs, n_vars, n_entries, density, seed
 ):
     x = random_counts(n_obs, n_vars, seed=seed, density=density)
     folder = tmp_path_factory.mktemp("t") / "copy"
-    copy_by_rows(source_of(x), folder, block_bytes=64 * n_entries, label="x")
+    copy_row_major(source_of(x), folder, block_bytes=64 * n_entries, label="x")
     parts = Parts(folder)
     rows = parts.rows(0, n_obs)
     np.testing.assert_array_equal(rows.toarray(), x.toarray())
@@ -47,20 +47,20 @@ def test_a_copy_by_rows_is_the_matrix_however_small_the_pieces(
     assert not (folder / "buckets.bin").exists()
 
 
-def test_memory_is_bounded_by_the_blocks(tmp_path):
+def test_memory_is_bounded_by_block_bytes(tmp_path):
     x = random_counts(4000, 250, density=1.0)
     x_bytes = x.data.nbytes + x.indices.nbytes
     block_bytes = 500_000
     source = source_of(x)
     tracemalloc.start()
-    copy_by_rows(source, tmp_path / "copy", block_bytes=block_bytes, label="x")
+    copy_row_major(source, tmp_path / "copy", block_bytes=block_bytes, label="x")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert block_bytes < x_bytes / 4
     assert peak < block_bytes + 24 * 4000 + 200_000
 
 
-def test_a_text_that_ends_early_is_an_error_and_leaves_nothing(tmp_path):
+def test_a_truncated_mtx_is_an_error_and_leaves_no_files(tmp_path):
     counts = random_counts(60, 30)
     path = write_mtx(table(counts), tmp_path, zipped=True)
     file = path / "matrix.mtx.gz"
@@ -73,7 +73,7 @@ def test_a_text_that_ends_early_is_an_error_and_leaves_nothing(tmp_path):
         assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_entries_of_real_numbers_in_rows_of_cells_are_read(tmp_path):
+def test_an_mtx_of_real_numbers_with_cells_as_rows_is_read(tmp_path):
     path = write_mtx(table(random_counts(3, 2)), tmp_path)
     (path / "matrix.mtx").write_text(
         "%%MatrixMarket matrix coordinate real general\n%\n3 2 3\n1 1 0.5\n3 2 1e2\n1 2 7\n"
@@ -91,7 +91,7 @@ def test_entries_of_real_numbers_in_rows_of_cells_are_read(tmp_path):
         ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 x 4\n", "readable to its end"),
     ],
 )
-def test_a_text_that_breaks_the_format_is_one_clear_error(text, message, tmp_path):
+def test_an_invalid_mtx_names_its_fault(text, message, tmp_path):
     path = write_mtx(table(random_counts(3, 2)), tmp_path)
     (path / "matrix.mtx").write_text(text)
     with pytest.raises(StoreError, match=message):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scrcl._threads import one_blas_thread
-from scrcl.prep.gram import column_sums, packed_products, unpacked
+from scrcl.prep.gram import column_sums, packed_gram, unpack
 
 
 def rows_of(n_rows, n_columns, density, seed=0):
@@ -18,8 +18,8 @@ def rows_of(n_rows, n_columns, density, seed=0):
 
 def products(rows, index_dtype=np.uint16):
     n_columns = rows.shape[1]
-    return unpacked(
-        packed_products(rows.indptr, rows.indices.astype(index_dtype), rows.data, n_columns),
+    return unpack(
+        packed_gram(rows.indptr, rows.indices.astype(index_dtype), rows.data, n_columns),
         n_columns,
     )
 
@@ -29,7 +29,9 @@ def products(rows, index_dtype=np.uint16):
     st.integers(0, 60), st.integers(1, 30), st.sampled_from([0, 0.02, 0.1, 0.5, 1]),
     st.sampled_from([np.uint16, np.int32]), st.integers(0, 1000),
 )  # fmt: skip
-def test_products_equal_those_of_the_dense_rows(n_rows, n_columns, density, index_dtype, seed):
+def test_the_gram_matrix_equals_that_of_the_dense_rows(
+    n_rows, n_columns, density, index_dtype, seed
+):
     rows = rows_of(n_rows, n_columns, density, seed)
     wide = rows.toarray().astype(np.float64)
     np.testing.assert_allclose(products(rows, index_dtype), wide.T @ wide, rtol=1e-6)
@@ -38,13 +40,13 @@ def test_products_equal_those_of_the_dense_rows(n_rows, n_columns, density, inde
 
 
 @pytest.mark.parametrize("density", [0.03, 0.4])
-def test_many_rows_lose_no_precision(density):
+def test_precision_does_not_drop_with_many_rows(density):
     rows = rows_of(9000, 40, density)  # several chunks either way
     wide = rows.toarray().astype(np.float64)
     np.testing.assert_allclose(products(rows), wide.T @ wide, rtol=5e-7)
 
 
-def test_dense_rows_are_multiplied_by_the_same_threads_whatever_the_process_has():
+def test_bits_do_not_depend_on_the_threads_of_the_process():
     from threadpoolctl import threadpool_limits
 
     rows = rows_of(3000, 300, 0.5)
@@ -55,7 +57,7 @@ def test_dense_rows_are_multiplied_by_the_same_threads_whatever_the_process_has(
     np.testing.assert_array_equal(*found)
 
 
-def test_the_limit_of_threads_holds_until_the_last_worker_leaves():
+def test_the_thread_limit_holds_until_the_last_worker_leaves():
     from threadpoolctl import threadpool_info, threadpool_limits
 
     def threads():

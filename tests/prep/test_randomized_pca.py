@@ -25,7 +25,7 @@ def counts_of_programs(n_obs=900, n_vars=300, n_programs=12, seed=0):
 def stored(counts, folder, *, block_rows=200, **options):
     n_obs = counts.shape[0]
     genes = np.flatnonzero(counts.getnnz(axis=0))
-    options = {"rows": np.ones(n_obs, bool), "genes": genes, "already_log": False} | options
+    options = {"retained": np.ones(n_obs, bool), "genes": genes, "already_log": False} | options
     return write_features(from_anndata(table(counts)).x(block_rows), folder, **options)
 
 
@@ -41,7 +41,7 @@ def scanpy_pca(counts, n_comps):
 
 
 def widest_gap(variance):
-    """Number of components, of those given, with the clearest end."""
+    """Number of components with the largest relative drop in variance after the last."""
     return int(np.argmax(1 - variance[4:-1] / variance[3:-2])) + 4
 
 
@@ -72,7 +72,7 @@ def test_components_equal_those_of_scanpy(case, solver, dtype, tmp_path):
     )
 
 
-def test_both_solvers_agree_and_set_the_same_signs(tmp_path):
+def test_both_solvers_agree_in_values_and_signs(tmp_path):
     store = stored(counts_of_programs(), tmp_path)
     one, other = (fit_pca_store(store, 8, solver=solver) for solver in ("gram", "randomized"))
     np.testing.assert_allclose(one.loadings, other.loadings, atol=1e-3)
@@ -80,21 +80,21 @@ def test_both_solvers_agree_and_set_the_same_signs(tmp_path):
     np.testing.assert_array_equal(one.mean, other.mean)
 
 
-def test_a_flat_spectrum_is_found_too(tmp_path):
+def test_both_solvers_agree_on_a_flat_spectrum(tmp_path):
     rng = np.random.default_rng(0)
     store = stored(sparse.csr_matrix(rng.poisson(0.3, (800, 200)).astype(np.float32)), tmp_path)
     one, other = (fit_pca_store(store, 20, solver=solver) for solver in ("gram", "randomized"))
     np.testing.assert_allclose(one.singular_values, other.singular_values, rtol=1e-4)
 
 
-def test_bits_depend_on_the_seed_and_not_on_workers(tmp_path):
+def test_bits_depend_on_the_seed_but_not_on_workers(tmp_path):
     store = stored(counts_of_programs(), tmp_path, with_gram=False)
     found = [fit_pca_randomized(store, 6, seed=3, n_workers=n).loadings for n in (1, 2, 4)]
     assert all(np.array_equal(found[0], other) for other in found[1:])
     assert not np.array_equal(found[0], fit_pca_randomized(store, 6, seed=4).loadings)
 
 
-def test_more_directions_than_genes_or_cells_end_in_the_exact_components(tmp_path):
+def test_with_few_genes_or_cells_the_components_are_exact(tmp_path):
     few_genes = stored(counts_of_programs(200, 25), tmp_path / "a")
     few_cells = stored(counts_of_programs(9, 60), tmp_path / "b", block_rows=4)
     for store, n_comps in [(few_genes, few_genes.n_vars), (few_cells, 5), (few_cells, 9)]:
@@ -106,7 +106,7 @@ def test_more_directions_than_genes_or_cells_end_in_the_exact_components(tmp_pat
         assert np.allclose(other.loadings.T @ other.loadings, np.eye(n_comps), atol=1e-5)
 
 
-def test_the_solver_goes_by_the_number_of_genes(tmp_path):
+def test_auto_chooses_the_solver_by_the_number_of_genes(tmp_path):
     assert uses_gram("auto", 2000)
     assert not uses_gram("auto", 20_000)
     assert uses_gram("gram", 20_000)

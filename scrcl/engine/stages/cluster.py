@@ -170,7 +170,7 @@ class ClusterStage(Stage[ClusterRecord]):
         config, points = context.config, context.open(EMBEDDING)
         # Components describe types. Domains join types, so components do not help there.
         scores = None if config.spatial else context.open(COMPONENTS)
-        covariates = context.covariates.of(context.open(STATS).kept)
+        covariates = context.covariates.of(context.open(STATS).retained)
         counted = _count(config, points, scores, covariates)
         found = find_clusters(
             Spaces(points, scores, config.graph.n_neighbors),

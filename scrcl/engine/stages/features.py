@@ -109,7 +109,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         store = write_features(
             rows(context.budget.block_rows),
             folder,
-            rows=stats.kept,
+            retained=stats.retained,
             genes=selected,
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
@@ -170,7 +170,7 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
         store = write_features(
             rows(context.budget.block_rows),
             folder,
-            rows=stats.kept,
+            retained=stats.retained,
             genes=shared.chosen,
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
@@ -214,7 +214,7 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
     whole, also where scanpy would leave out some for lack of a score.
     """
-    from scrcl.prep.clipped import clip_sums
+    from scrcl.prep.clipped_variance import clip_sums
     from scrcl.prep.hvg import highly_variable
 
     features, matrix = context.config.features, context.matrix
@@ -225,7 +225,7 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
         clipped = partial(
             clip_sums,
             matrix.x(context.budget.block_rows),
-            batch_of_row=np.where(stats.kept, codes, -1),
+            batch_of_row=np.where(stats.retained, codes, -1),
             n_batches=len(stats.batches),
             n_workers=context.budget.n_workers,
             on_rows=context.count("clipped", matrix.n_obs),
@@ -235,7 +235,7 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
         features.flavor,
         _moments(stats, features.flavor, features.min_cells),
         n_top=features.n_top_genes,
-        clipped=clipped,
+        clip_sums=clipped,
         gene_names=matrix.var.index,
     )
     enough = stats.gene_cells >= features.min_cells
@@ -254,6 +254,6 @@ def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMo
     for batch, name in enumerate(stats.batches):
         mean, var = stats.moments(_SCALES[flavor], batch)
         gene_cells = np.where(enough, cells[batch], 0)
-        n_cells = int(stats.batch_cells[batch])
+        n_cells = int(stats.cells_per_batch[batch])
         moments.append(BatchMoments(n_cells, gene_cells, mean, var, name or "all cells"))
     return moments

@@ -211,7 +211,7 @@ class GraphStage(Stage[GraphRecord]):
         from scrcl.graph.statistics import degree_counts, describe
 
         config = context.config.graph
-        covariates = context.covariates.of(context.open(STATS).kept)
+        covariates = context.covariates.of(context.open(STATS).retained)
         lists = _partition(context, covariates)
         lists.save(folder / "partition")
         found = _neighbours(context, covariates, lists, folder)

@@ -162,12 +162,12 @@ class NewReduceStage(Stage[NewReduceRecord]):
 
     def run(self, context: Context, folder: Path) -> NewReduceRecord:
         """Write ``scores.npy``."""
-        from scrcl.prep.pca import project_rows, restricted
+        from scrcl.prep.pca import project_rows, restrict_to_genes
 
         store, pca = context.open(FEATURES), self._run.open(PCA)
         project_rows(
             store,
-            restricted(pca, context.open(PRESENT_GENES)),
+            restrict_to_genes(pca, context.open(PRESENT_GENES)),
             folder / "scores.npy",
             n_workers=context.budget.n_workers,
             on_rows=context.count("reduce", store.n_obs),

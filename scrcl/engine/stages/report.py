@@ -167,7 +167,7 @@ def _cells_section(
         drawn = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
         figures.append(Figure(drawn, "UMAP of the embedding, coloured by cluster", "png"))
     if len(cells) and "spatial" in context.matrix.obsm:
-        rows = np.flatnonzero(run.open(STATS).kept)[cells]
+        rows = np.flatnonzero(run.open(STATS).retained)[cells]
         where = np.asarray(context.matrix.obsm["spatial"])[rows]
         drawn = scatter(where[:, :2], labels[cells], names, equal=True)
         figures.append(Figure(drawn, "Cells in space, coloured by cluster", "png"))

@@ -43,7 +43,7 @@ _VALUES_PER_S = 63e6
 class StatsRecord(Record):
     """Which cells are retained, and what the values are."""
 
-    n_cells_kept: int
+    n_cells_retained: int
     n_cells_empty: int
     n_genes_seen: int
     n_genes_mitochondrial: int
@@ -80,7 +80,7 @@ class StatsStage(Stage[StatsRecord]):
 
     def run(self, context: Context, folder: Path) -> StatsRecord:
         """Stream X, and refuse data that later stages cannot use."""
-        from scrcl.prep.first_pass import compute_stats
+        from scrcl.prep.compute_stats import compute_stats
 
         matrix, config, mito = context.matrix, context.config, _mitochondrial(context)
         stats = compute_stats(
@@ -95,13 +95,13 @@ class StatsStage(Stage[StatsRecord]):
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
         )
-        n_kept, n_seen = int(stats.kept.sum()), int((stats.gene_cells > 0).sum())
+        n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
-        _require_enough(config, n_kept, n_seen)
+        _require_enough(config, n_retained, n_seen)
         stats.save(folder)
         return StatsRecord(
             n_cells=matrix.n_obs,
-            n_cells_kept=n_kept,
+            n_cells_retained=n_retained,
             n_cells_empty=int((stats.cell_counts == 0).sum()),
             n_genes_seen=n_seen,
             n_genes_mitochondrial=int(mito.sum()),
@@ -110,7 +110,7 @@ class StatsStage(Stage[StatsRecord]):
             already_log=bool(stats.already_log),
             median_genes_per_cell=float(np.median(stats.cell_genes)),
             median_counts_per_cell=float(np.median(stats.cell_counts)),
-            notes=tuple(_notes(stats, n_kept)),
+            notes=tuple(_notes(stats, n_retained)),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -124,7 +124,7 @@ class StatsStage(Stage[StatsRecord]):
         """Return retained cells and the kind of values for the overview."""
         record = run.record(StatsStage)
         facts = {
-            "cells": f"{record.n_cells_kept:,} of {record.n_cells:,}",
+            "cells": f"{record.n_cells_retained:,} of {record.n_cells:,}",
             "values": _kind(record),
             "genes in a cell (median)": f"{record.median_genes_per_cell:,.0f}",
         }
@@ -142,7 +142,7 @@ class StatsStage(Stage[StatsRecord]):
 class NewStatsRecord(Record):
     """Which new cells have counts, and which of the run's genes they have."""
 
-    n_cells_kept: int
+    n_cells_retained: int
     already_log: bool
     n_genes_shared: int
     n_genes_selected: int
@@ -175,7 +175,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
 
     def run(self, context: Context, folder: Path) -> NewStatsRecord:
         """Stream the new cells."""
-        from scrcl.prep.first_pass import compute_stats
+        from scrcl.prep.compute_stats import compute_stats
 
         shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
         matrix = shared.matrix
@@ -187,19 +187,19 @@ class NewStatsStage(Stage[NewStatsRecord]):
             gene_name=lambda gene: str(matrix.var.index[gene]),
         )
         self._require_same_kind(already_log=stats.already_log)
-        n_kept = int(stats.kept.sum())
-        if not n_kept:
+        n_retained = int(stats.retained.sum())
+        if not n_retained:
             message = "new cells must have counts in genes of the run; got none. Check the input."
             raise InputError(message)
         stats.save(folder)
         notes = [missing_note(shared)] if shared.n_missing else []
-        if n_kept < matrix.n_obs:
+        if n_retained < matrix.n_obs:
             notes.append(
-                f"{matrix.n_obs - n_kept:,} cells without counts in the run's genes were left out."
+                f"{matrix.n_obs - n_retained:,} cells without counts in the run's genes were left out."
             )
         return NewStatsRecord(
             n_cells=matrix.n_obs,
-            n_cells_kept=n_kept,
+            n_cells_retained=n_retained,
             already_log=bool(stats.already_log),
             n_genes_shared=matrix.n_vars,
             n_genes_selected=len(shared.present),
@@ -227,7 +227,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
         """Return cells and missing genes for the overview."""
         record = run.record(NewStatsStage)
         facts = {
-            "cells": f"{record.n_cells_kept:,} of {record.n_cells:,}",
+            "cells": f"{record.n_cells_retained:,} of {record.n_cells:,}",
             "selected genes that are missing": (
                 f"{record.n_genes_missing:,} of {record.n_genes_selected:,} "
                 f"({record.share_missing:.1%})"
@@ -316,14 +316,14 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
             raise InputError(message)
 
 
-def _notes(stats: MatrixStats, n_kept: int) -> list[str]:
-    notes, n_cells = [], len(stats.kept)
+def _notes(stats: MatrixStats, n_retained: int) -> list[str]:
+    notes, n_cells = [], len(stats.retained)
     if stats.already_log:
         notes.append("The values are not counts. They are taken as log-normalised.")
-    if n_kept < n_cells:
+    if n_retained < n_cells:
         n_empty = int((stats.cell_counts == 0).sum())
         notes.append(
-            f"{n_cells - n_kept:,} cells were left out, {n_empty:,} of them without counts."
+            f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts."
         )
     return notes
 

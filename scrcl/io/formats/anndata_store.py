@@ -1,4 +1,4 @@
-"""AnnData on disk, HDF5 or zarr: the same tree of elements, read by anndata itself."""
+"""AnnData stores on disk, HDF5 or Zarr. Both hold the same tree of elements, which anndata reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import zarr
 from anndata.io import read_elem
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-__all__ = ["open_anndata", "read_obs", "read_var"]
+__all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
 _CHECK_ROWS = 65_536
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
 
-def open_anndata(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
+def recognizes(path: Path, file: h5py.File | None) -> bool:
+    """Return whether the path is a Zarr group or array, or an HDF5 file with groups ``obs`` or ``var``."""
+    if file is not None:
+        return any(isinstance(file.get(name), h5py.Group) for name in ("obs", "var"))
+    return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
     """Return the matrix of an ``.h5ad`` or AnnData ``.zarr``; see `scrcl.io.open.open_input`."""
     with _readable(path), store_root(path) as root:
         return _describe(path, root, layer, scratch)
@@ -51,14 +59,23 @@ def read_obs(path: Path) -> pd.DataFrame:
 
 
 def read_var(path: Path) -> pd.DataFrame:
-    """Return ``var`` of an AnnData store; raises as `read_obs`."""
+    """Return ``var`` of an AnnData store.
+
+    Raises
+    ------
+    StoreError
+        The store is missing or damaged.
+    """
     with _readable(path), store_root(path) as root:
         var: pd.DataFrame = read_elem(root["var"])
     return var
 
 
 def _check_obs(path: Path) -> None:
-    """Read all of ``obs``, but hold a piece of it only: names are what takes most memory of a cell."""
+    """Read all of ``obs`` a piece at a time, and raise StoreError if it is damaged.
+
+    It is never held whole, because the names of all cells can take more memory than anything else.
+    """
     with _readable(path), store_root(path) as root:
         for array in _arrays(root["obs"]):
             for start in range(0, array.shape[0] if array.ndim else 0, _CHECK_ROWS):
@@ -81,26 +98,26 @@ def _read_obsm(path: Path) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged store raises into StoreError."""
+    """Turn the errors of a damaged store into StoreError."""
     try:
         yield
     except ScrclError:
         raise
     except DAMAGE as error:
-        msg = (
-            f"{path} must be a whole AnnData store; got {type(error).__name__}: {error}. Copy or "
+        message = (
+            f"{path} must be a complete AnnData store; got {type(error).__name__}: {error}. Copy or "
             "download it again."
         )
-        raise StoreError(msg) from error
+        raise StoreError(message) from error
 
 
 def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
     if "obs" not in root or "var" not in root:
-        msg = (
-            f"{path} must be an AnnData store, with obs and var; it holds "
+        message = (
+            f"{path} must be an AnnData store with obs and var; it holds "
             f"{', '.join(sorted(root.keys())) or 'nothing'}. Convert it with anndata first."
         )
-        raise StoreError(msg)
+        raise StoreError(message)
     name = _element_name(path, root, layer)
     element = root[name]
     layout = _layout(path, name, element)
@@ -120,7 +137,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     def rows(block_rows: int) -> da.Array:
         if layout == "csc":
             source = partial(_columns, path, name)
-            return scratch.by_rows(source, label=path.name, identity=identity).x(block_rows)
+            return scratch.row_major(source, label=path.name, identity=identity).x(block_rows)
         return rows_from_reader(read, shape=shape, block_rows=block_rows)
 
     return CellMatrix(
@@ -141,25 +158,25 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
 
 
 def _require_chunks(path: Path, arrays: list[Any]) -> None:
-    """Raise StoreError where a chunk is missing: zarr would read it as zeros or empty names."""
+    """Raise StoreError if a chunk is missing. Zarr would read it as zeros or empty names."""
     for array in arrays:
         if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
-            msg = (
-                f"{path} must be whole; {array.nchunks - array.nchunks_initialized:,} of "
+            message = (
+                f"{path} must be complete; {array.nchunks - array.nchunks_initialized:,} of "
                 f"{array.nchunks:,} chunks of {array.path} are missing. Copy or download it again."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
 
 
 def _require_length(path: Path, names: Any, n_obs: int) -> None:
     n_names = names.shape[0] if hasattr(names, "shape") else n_obs
     if n_names != n_obs:
-        msg = f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values."
-        raise StoreError(msg)
+        message = f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values."
+        raise StoreError(message)
 
 
 def _element_name(path: Path, root: Any, layer: str | None) -> str:
-    """Return where the matrix lies in the tree."""
+    """Return the name of the matrix in the tree of elements."""
     names: dict[str | None, str] = {}
     if "X" in root:
         names[None] = "X"
@@ -169,27 +186,29 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
         names |= {key: f"layers/{key}" for key in sorted(root["layers"].keys())}
     if layer in names:
         return names[layer]
-    there = ", ".join(key for key in names if key is not None) or "none"
+    layers = ", ".join(key for key in names if key is not None) or "none"
     if layer is None:
-        msg = f"{path.name} must have X; it has none. Choose a layer by --layer; there is {there}."
+        message = (
+            f"{path.name} must have X; it has none. Choose a layer with --layer. Layers: {layers}."
+        )
     else:
-        msg = f"layer must be one that {path.name} has; got {layer!r}. There is {there}."
-    raise InputError(msg)
+        message = f"layer must exist in {path.name}; got {layer!r}. Layers: {layers}."
+    raise InputError(message)
 
 
 def _layout(path: Path, name: str, element: Any) -> Layout:
     layout = _LAYOUTS.get(element.attrs.get("encoding-type", ""))
     if layout is None:
-        msg = (
-            f"{name} of {path.name} must be a sparse or dense matrix written by anndata 0.7 or "
-            f"later; got {element.attrs.get('encoding-type', 'an older form')!r}. Read it with "
-            "anndata and write it again."
+        message = (
+            f"{name} of {path.name} must be a sparse or dense matrix from anndata 0.7 or later; got "
+            f"{element.attrs.get('encoding-type', 'an older form')!r}. Read it with anndata and write it again."
         )
-        raise StoreError(msg)
+        raise StoreError(message)
     return layout
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
+    """Return roughly how many rows the store reads at once; None if it has no chunks."""
     chunks = getattr(values, "shards", None) or values.chunks
     if chunks is None:
         return None

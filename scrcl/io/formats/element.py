@@ -1,7 +1,7 @@
-"""Rows of one matrix in a store, HDF5 or zarr, read by ranges; what is damaged is named.
+"""Readers for rows of one matrix in an HDF5 or Zarr store. They name the part that is damaged.
 
-A reader knows a path and the name of an element in it. It opens the store at its first read, in
-whatever process that is, so it can be sent to another one.
+A reader knows the path and the name of the element, and opens the store at its first read. So it can be pickled
+and sent to another process.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["CompressedRows", "DenseRows", "store_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
-"""Scans a converted store 2.7 times as fast as zarr's own codecs do (bench.storage)."""
+"""Reads a converted store 2.7 times as fast as the codecs of zarr itself (``bench.storage``)."""
 
 _setting = threading.Lock()
 
 
 @contextmanager
 def store_root(path: Path) -> Iterator[Any]:
-    """Open the root group of a store to read: zarr where it is a folder, else HDF5."""
+    """Open the root group of a store for reading: Zarr if it is a folder, else HDF5."""
     if path.is_dir():
         yield _open_zarr(path)
     else:
@@ -45,52 +45,52 @@ def store_root(path: Path) -> Iterator[Any]:
 
 
 def _open_zarr(path: Path) -> zarr.Group:
-    # Not the consolidated metadata: other tools may have changed the store since.
+    # Consolidated metadata may be out of date: another tool may have changed the store.
     return zarr.open_group(path, mode="r", use_consolidated=False)
 
 
 @contextmanager
 def _fast_codecs() -> Iterator[None]:
-    """Let the arrays that are opened inside decode by zarrs, where it is installed."""
+    """Make arrays that are opened inside the block use zarrs, if it is installed."""
     if find_spec("zarrs") is None:
         yield
         return
-    # The setting is that of the whole process: one at a time, or it would not go back to what it was.
+    # The setting is global. Without the lock, two threads could restore it in the wrong order.
     with _setting, zarr.config.set({"codec_pipeline.path": _PIPELINE}):
         yield
 
 
 class _Rows:
-    """What both layouts share: opening, and finding the chunk that cannot be read."""
+    """Common part of both layouts: opens the element, and finds the chunk that cannot be read."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, int]) -> None:
         self.path = path
         self.name = name
         self.shape = shape
-        self._opening = threading.RLock()  # row pointers are read out of the element
-        self._kept: dict[str, Any] = {}
+        self._opening = threading.RLock()  # reentrant: reading `indptr` opens the element
+        self._cache: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was opened stays behind: another process opens the store once, for all its blocks.
+        # Open files are not pickled. A process that unpickles readers opens the store once, for all blocks.
         return _shared, (type(self), self.path, self.name, self.shape, self.path.stat().st_mtime_ns)
 
-    def _once(self, what: str, make: Callable[[], Any]) -> Any:
-        """Return what ``make`` gives, made by the first thread that asks for it."""
+    def _cached(self, key: str, make: Callable[[], Any]) -> Any:
+        """Return ``make()``, computed only once."""
         with self._opening:
-            if what not in self._kept:
-                self._kept[what] = make()
-            return self._kept[what]
+            if key not in self._cache:
+                self._cache[key] = make()
+            return self._cache[key]
 
     @contextmanager
     def _element(self) -> Iterator[Any]:
         if self.path.is_dir():
-            yield self._once("element", self._open_element)
+            yield self._cached("element", self._open_element)
         else:
             with h5py.File(self.path, "r") as file:
                 yield file[self.name]
 
     def _open_element(self) -> Any:
-        """Return the arrays of the element, opened once: reading their metadata takes longer than a block."""
+        """Return the Zarr arrays of the element. Opening reads metadata, which takes longer than a block."""
         with _fast_codecs():
             element = _open_zarr(self.path)[self.name]
             if isinstance(element, zarr.Array):
@@ -98,31 +98,32 @@ class _Rows:
             return {name: element[name] for name in ("data", "indices", "indptr")}
 
     def _fail(self, broken: str, rows: tuple[int, int], why: object) -> StoreError:
-        return StoreError(
-            f"{self.path.name} must be readable; {broken}, which holds values of rows {rows[0]:,} "
-            f"to {rows[1]:,}, is not: {why}. Copy or download it again."
+        message = (
+            f"{self.path.name} must be readable; {broken}, with values of rows {rows[0]:,} to {rows[1]:,}, "
+            f"is not: {why}. Copy or download it again."
         )
+        return StoreError(message)
 
 
 @lru_cache(maxsize=8)
 def _shared(kind: type[_Rows], path: Path, name: str, shape: tuple[int, int], _: int) -> _Rows:
-    """Return the one reader of an element in this process; the last argument is when it changed."""
+    """Return the reader of an element, the same for each call. The last argument is the time of change."""
     return kind(path, name, shape)
 
 
 class CompressedRows(_Rows):
     """Reads rows of CSR arrays (``data``, ``indices``, ``indptr`` in one group).
 
-    The row pointers of all cells are kept in memory, 8 bytes a cell.
+    The row pointers of all cells stay in memory, 8 bytes for each cell.
 
     Raises
     ------
     StoreError
-        When called: a chunk is damaged. The message names it, and the rows that it holds.
+        When called: a chunk is damaged. The message names the chunk and its rows.
     """
 
     def __call__(self, start: int, stop: int) -> StoredRows:
-        """Return the rows ``start`` to ``stop``, of the dtypes that are stored."""
+        """Return the rows ``start`` to ``stop`` in the stored dtypes."""
         ends = self._indptr[start : stop + 1]
         first, last = int(ends[0]), int(ends[-1])
         with self._element() as arrays:
@@ -133,7 +134,7 @@ class CompressedRows(_Rows):
 
     @property
     def _indptr(self) -> IntArray:
-        indptr: IntArray = self._once("indptr", self._read_indptr)
+        indptr: IntArray = self._cached("indptr", self._read_indptr)
         return indptr
 
     def _read_indptr(self) -> IntArray:
@@ -143,13 +144,13 @@ class CompressedRows(_Rows):
                 indptr: IntArray = np.asarray(arrays["indptr"][...]).astype(np.int64, copy=False)
             except DAMAGE as error:
                 raise self._fail(f"{self.name}/indptr", (0, self.shape[0] - 1), error) from error
-        whole = len(indptr) == self.shape[0] + 1 and indptr[0] == 0 and indptr[-1] == n_values
-        if not (whole and (np.diff(indptr) >= 0).all()):
-            msg = (
-                f"{self.path.name} must be whole; {self.name}/indptr does not fit its "
+        fits = len(indptr) == self.shape[0] + 1 and indptr[0] == 0 and indptr[-1] == n_values
+        if not (fits and (np.diff(indptr) >= 0).all()):
+            message = (
+                f"{self.path.name} must be complete; {self.name}/indptr does not fit its "
                 f"{self.shape[0]:,} rows and {n_values:,} values. Copy or download it again."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
         return indptr
 
     def _read(self, arrays: Any, name: str, first: int, last: int) -> np.ndarray:
@@ -163,19 +164,19 @@ class CompressedRows(_Rows):
         return self._fail(chunk, self._rows_of(start, stop), _reason(error))
 
     def _rows_of(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the first and the last row that have values in a range of values."""
+        """Return the first and last row with values in the range ``start`` to ``stop`` of ``data``."""
         first = int(np.searchsorted(self._indptr, start, side="right")) - 1
         last = int(np.searchsorted(self._indptr, stop, side="left")) - 1
         return first, max(first, last)
 
     def _require_columns(self, arrays: Any, indices: np.ndarray, first: int) -> None:
-        """Raise StoreError at an index outside the genes: nothing after this could notice it."""
+        """Raise StoreError if an index is outside the genes. No later step would notice it."""
         n_vars = self.shape[1]
         if not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < n_vars):
             return
         at = first + int(np.argmax((indices < 0) | (indices >= n_vars)))
         chunk, start, stop = _chunk_at(arrays["indices"], f"{self.name}/indices", at)
-        why = f"it names gene {int(indices[at - first]):,} of {n_vars:,}"
+        why = f"it refers to gene {int(indices[at - first]):,} of {n_vars:,}"
         raise self._fail(chunk, self._rows_of(start, stop), why)
 
 
@@ -185,11 +186,11 @@ class DenseRows(_Rows):
     Raises
     ------
     StoreError
-        When called: a chunk is damaged. The message names it, and its rows.
+        When called: a chunk is damaged. The message names the chunk and its rows.
     """
 
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        """Return the rows ``start`` to ``stop``, of the dtype that is stored."""
+        """Return the rows ``start`` to ``stop`` in the stored dtype."""
         with self._element() as array:
             try:
                 return np.asarray(array[start:stop])
@@ -203,7 +204,7 @@ def _reason(error: Exception) -> str:
 
 
 def _first_broken(array: Any, name: str, start: int, stop: int) -> tuple[str, int, int]:
-    """Return the name and range of the first chunk in a range that cannot be read by itself."""
+    """Return the name and range of the first unreadable chunk between ``start`` and ``stop``."""
     length = array.chunks[0] if array.chunks else max(stop - start, 1)
     for at in range(start - start % length, stop, length):
         chunk, first, last = _chunk_at(array, name, at)
@@ -215,7 +216,7 @@ def _first_broken(array: Any, name: str, start: int, stop: int) -> tuple[str, in
 
 
 def _chunk_at(array: Any, name: str, position: int) -> tuple[str, int, int]:
-    """Return the name of the chunk at a position along the first axis, and its range there."""
+    """Return the name of the chunk at a position of the first axis, and its range on that axis."""
     if not array.chunks:
         return name, 0, len(array)
     length = array.chunks[0]

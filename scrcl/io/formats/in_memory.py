@@ -1,4 +1,4 @@
-"""An AnnData object as an input, in memory or backed by its file."""
+"""An AnnData object as input, in memory or backed by its file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
     Parameters
     ----------
     adata
-        In memory, or backed by an ``.h5ad``. CSC in memory is copied by rows, in memory.
+        In memory, or backed by an ``.h5ad``. A CSC matrix in memory is converted to CSR in memory.
     layer
-        None takes ``X``, ``"raw"`` takes ``raw.X`` with its own genes, else a layer's name.
+        None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, other names read that layer.
 
     Raises
     ------
     InputError
-        There is no such layer, or the matrix is of a kind that cannot be read by rows.
+        The layer does not exist, or the matrix is of a type that cannot be read by rows.
     """
     x, var = _element(adata, layer)
     label, layout = _LABEL, _layout(x)
@@ -65,18 +65,21 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
 
 
 def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
-    """Return the matrix and its genes."""
+    """Return the matrix and the table of its genes."""
     if adata.isbacked and adata.is_view:
-        raise InputError("adata must not be a view of a backed file. Use adata.to_memory() first.")
+        message = "adata must not be a view of a backed file. Use adata.to_memory() first."
+        raise InputError(message)
     if layer == "raw" and adata.raw is not None:
         return adata.raw.X, adata.raw.var
     if layer in adata.layers:
         return adata.layers[layer], adata.var
-    there = ", ".join([*(["raw"] if adata.raw is not None else []), *adata.layers]) or "none"
+    layers = ", ".join([*(["raw"] if adata.raw is not None else []), *adata.layers]) or "none"
     if layer is not None:
-        raise InputError(f"layer must be one that adata has; got {layer!r}. There is {there}.")
+        message = f"layer must exist in adata; got {layer!r}. Layers: {layers}."
+        raise InputError(message)
     if adata.X is None:
-        raise InputError(f"adata must have X; it has none. Choose a layer; there is {there}.")
+        message = f"adata must have X; it has none. Choose a layer. Layers: {layers}."
+        raise InputError(message)
     return adata.X, adata.var
 
 
@@ -88,9 +91,9 @@ def _layout(x: Any) -> Layout:
     if sparse.issparse(x) and x.format == "csc":
         return "csc"
     hint = (
-        "Give the file's path, which is copied by cells."
+        "Give the path of the file, which is then copied to row-major."
         if isinstance(x, CSCDataset)
         else "Convert it to scipy CSR."
     )
-    msg = f"The matrix must be CSR, CSC in memory, or dense; got {type(x).__name__}. {hint}"
-    raise InputError(msg)
+    message = f"The matrix must be CSR, CSC in memory, or dense; got {type(x).__name__}. {hint}"
+    raise InputError(message)

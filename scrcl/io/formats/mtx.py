@@ -1,7 +1,7 @@
-"""A folder with ``matrix.mtx``, as Cell Ranger writes it: entries as text, in any order.
+"""A folder with ``matrix.mtx`` as Cell Ranger writes it: entries as text, in any order.
 
-The first line that is no comment gives genes, cells and entries; the names lie beside, one a line,
-in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each file may be gzipped.
+The first line without comment gives the numbers of genes, cells and entries. Names are in the same folder, one
+on each line, in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each file may be gzipped.
 """
 
 from __future__ import annotations
@@ -26,44 +26,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
+    import h5py
 
-__all__ = ["matrix_file", "open_mtx"]
+__all__ = ["open_matrix", "recognizes"]
 
 _DTYPES = {"integer": np.dtype("int64"), "real": np.dtype("float64")}
 
 
-def matrix_file(folder: Path) -> Path | None:
-    """Return the matrix in ``folder``; None where there is none."""
-    return _either(folder, "matrix.mtx")
+def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
+    """Return whether the path is a folder with ``matrix.mtx`` or ``matrix.mtx.gz``."""
+    return _either(path, "matrix.mtx") is not None
 
 
-def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
+def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
     """Return the matrix of a folder with ``matrix.mtx``; see `scrcl.io.open.open_input`."""
+    folder = path
     if layer is not None:
-        msg = f"layer must be left out for {folder.name}; got {layer!r}. An mtx has one matrix."
-        raise InputError(msg)
-    path = matrix_file(folder)
-    assert path is not None
+        message = f"layer must be left out for {folder.name}; got {layer!r}. An mtx has one matrix."
+        raise InputError(message)
+    text = _either(folder, "matrix.mtx")
+    assert text is not None
     try:
-        header = _read_header(path)
+        header = _read_header(text)
         features = _table(folder, "features.tsv", "genes.tsv")
         barcodes = _table(folder, "barcodes.tsv")
     except (OSError, EOFError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
-        msg = f"{folder} must be readable; got {error}. Copy or download it again."
-        raise StoreError(msg) from error
-    by_cells = _is_by_cells(header, len(features), len(barcodes), path)
+        message = f"{folder} must be readable; got {error}. Copy or download it again."
+        raise StoreError(message) from error
+    rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)
     var = _genes(features)
     columns = expression_columns(var, label=folder.name)
     shape = (len(barcodes), len(columns))
-    beside = [p.name for p in sorted(folder.glob("*.tsv*"))]
-    identity = file_identity(path, shape=shape, layer=None)
-    identity["names"] = [file_identity(folder / name, shape=shape, layer=None) for name in beside]
-    source = partial(_entries, path, header, by_cells)
+    identity = file_identity(text, shape=shape, layer=None)
+    # Changed names make another input, even if the matrix is the same.
+    tables = sorted(folder.glob("*.tsv*"))
+    identity["names"] = [file_identity(table, shape=shape, layer=None) for table in tables]
+    source = partial(_entries, text, header, rows_are_cells)
 
     def rows(block_rows: int) -> da.Array:
-        x = scratch.by_rows(source, label=folder.name, identity=identity).x(block_rows)
+        x = scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
         return with_columns(x, columns)
 
     return CellMatrix(
@@ -84,7 +87,7 @@ def open_mtx(folder: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix
 
 @dataclass(frozen=True)
 class _Header:
-    """What precedes the entries: their type and number, the shape, the lines to skip."""
+    """Header of the text: type and number of entries, shape, and number of header lines."""
 
     field: str
     shape: tuple[int, int]
@@ -94,16 +97,16 @@ class _Header:
 
 @dataclass(frozen=True)
 class _TextEntries:
-    """Entries of an open mtx text; ``by_cells`` where its rows are cells, not genes."""
+    """Entries of an mtx text, whose rows are genes (as 10x writes it) or cells."""
 
     path: Path
     header: _Header
-    by_cells: bool
+    rows_are_cells: bool
     shape: tuple[int, int]
 
     def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
         """Yield the entries in the order of the text."""
-        first, second = ("row", "column") if self.by_cells else ("column", "row")
+        first, second = ("row", "column") if self.rows_are_cells else ("column", "row")
         n_read = 0
         for table in self._tables([first, second], n_entries) if self.header.nnz else ():
             entries = np.empty(len(table), dtype=ENTRY)
@@ -113,20 +116,20 @@ class _TextEntries:
             n_read += len(entries)
             yield entries
         if n_read != self.header.nnz:
-            msg = (
-                f"{self.path} must hold the {self.header.nnz:,} entries that its header gives; got "
-                f"{n_read:,}. Copy or download it again."
+            message = (
+                f"{self.path} must hold the {self.header.nnz:,} entries of its header; got {n_read:,}. Copy or "
+                "download it again."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
 
-    def _tables(self, places: list[str], n_rows: int) -> Iterator[pd.DataFrame]:
-        """Yield the lines of the text, parsed, a bounded number at a time."""
+    def _tables(self, axes: list[str], n_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the parsed lines of the text, at most ``n_rows`` at a time."""
         with pd.read_csv(
             self.path,
             sep=r"\s+",
             header=None,
-            names=[*places, "value"],
-            dtype=dict.fromkeys(places, np.int32) | {"value": np.float32},
+            names=[*axes, "value"],
+            dtype=dict.fromkeys(axes, np.int32) | {"value": np.float32},
             skiprows=self.header.n_lines,
             chunksize=n_rows,
         ) as reader:
@@ -135,49 +138,50 @@ class _TextEntries:
     def _check(self, entries: np.ndarray) -> None:
         for name, size in zip(("row", "column"), self.shape, strict=True):
             if entries[name].min() < 0 or entries[name].max() >= size:
-                msg = f"{self.path} must keep to its shape; got a {name} outside {size:,}."
-                raise StoreError(msg)
+                message = f"{self.path} must match its shape; got a {name} outside {size:,}."
+                raise StoreError(message)
 
 
 @contextmanager
-def _entries(path: Path, header: _Header, by_cells: bool) -> Iterator[_TextEntries]:
-    n_obs, n_vars = header.shape if by_cells else header.shape[::-1]
-    yield _TextEntries(path, header, by_cells, (n_obs, n_vars))
+def _entries(path: Path, header: _Header, rows_are_cells: bool) -> Iterator[_TextEntries]:
+    n_obs, n_vars = header.shape if rows_are_cells else header.shape[::-1]
+    yield _TextEntries(path, header, rows_are_cells, (n_obs, n_vars))
 
 
 def _read_header(path: Path) -> _Header:
-    """Read the banner, the comments and the size line."""
+    """Read the banner, the comments and the line with the sizes."""
     with _open_text(path) as lines:
         banner = lines.readline().lower().split()
         good = len(banner) == 5 and banner[:3] == ["%%matrixmarket", "matrix", "coordinate"]
         if not good or banner[3] not in _DTYPES or banner[4] != "general":
-            msg = (
+            message = (
                 f"{path} must begin with '%%MatrixMarket matrix coordinate integer general' (or "
                 f"real); got {' '.join(banner)!r}."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
         for number, line in enumerate(lines, start=2):
             if line.strip() and not line.startswith("%"):
                 n_rows, n_columns, nnz = map(int, line.split())
                 return _Header(banner[3], (n_rows, n_columns), nnz, number)
-    raise StoreError(f"{path} must give its size; got comments only.")
+    message = f"{path} must give its size; got only comments."
+    raise StoreError(message)
 
 
-def _is_by_cells(header: _Header, n_genes: int, n_cells: int, path: Path) -> bool:
-    """Tell whether the rows of the text are cells; a square matrix is taken as 10x writes it."""
+def _rows_are_cells(header: _Header, n_genes: int, n_cells: int, path: Path) -> bool:
+    """Return whether the rows of the text are cells. A square matrix is taken as 10x writes it: genes."""
     if header.shape == (n_genes, n_cells):
         return False
     if header.shape == (n_cells, n_genes):
         return True
-    msg = (
-        f"{path} must be of {n_genes:,} genes by {n_cells:,} cells, as its .tsv files name; "
-        f"got {header.shape[0]:,} by {header.shape[1]:,}. Take the three files of one matrix."
+    message = (
+        f"{path} must have {n_genes:,} genes by {n_cells:,} cells, as in the .tsv files; got "
+        f"{header.shape[0]:,} by {header.shape[1]:,}. Use the three files of one matrix."
     )
-    raise StoreError(msg)
+    raise StoreError(message)
 
 
 def _genes(features: pd.DataFrame) -> pd.DataFrame:
-    """Return ids and kinds by gene symbol (by id where there is one column only)."""
+    """Return ids and types of the genes, indexed by symbol (or by id if there is only one column)."""
     table = {"gene_ids": features[0].to_numpy()}
     if features.shape[1] > 2:
         table["feature_types"] = features[2].to_numpy()
@@ -191,8 +195,8 @@ def _table(folder: Path, *names: str) -> pd.DataFrame:
             return pd.read_csv(
                 path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3
             )
-    msg = f"{folder} must hold {' or '.join(names)} (or .gz) beside matrix.mtx; it does not."
-    raise StoreError(msg)
+    message = f"{folder} must hold {' or '.join(names)} (or .gz) next to matrix.mtx; it does not."
+    raise StoreError(message)
 
 
 def _either(folder: Path, name: str) -> Path | None:

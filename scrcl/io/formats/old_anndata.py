@@ -1,6 +1,7 @@
-"""AnnData files from before version 0.7, whose tables are HDF5 records: read whole by anndata.
+"""AnnData files from before version 0.7, whose tables are HDF5 compound records.
 
-They date from when data sets were small, and have no elements that could be read by ranges.
+anndata reads them into memory. They date from when data sets were small, and have no elements that could be
+read by ranges of rows.
 """
 
 from __future__ import annotations
@@ -22,35 +23,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl.io.matrix import CellMatrix
+    from scrcl.io.transpose import Scratch
 
-__all__ = ["is_old", "open_old"]
+__all__ = ["open_matrix", "recognizes"]
 
 _log = logging.getLogger(__name__)
 
 
-def is_old(file: h5py.File) -> bool:
-    """Whether ``obs`` is a table of HDF5 records."""
-    return isinstance(file.get("obs"), h5py.Dataset)
+def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
+    """Return whether ``obs`` is a table of HDF5 records."""
+    return file is not None and isinstance(file.get("obs"), h5py.Dataset)
 
 
-def open_old(path: Path, *, layer: str | None) -> CellMatrix:
+def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:  # noqa: ARG001
     """Return the matrix of an old ``.h5ad``, in memory.
 
     Raises
     ------
     InputError
-        There is no such layer.
+        The layer does not exist.
     StoreError
         anndata cannot read the file.
     """
-    _log.warning("%s is of the form before anndata 0.7: it is read whole, not streamed", path.name)
+    _log.warning(
+        "%s has a format from before anndata 0.7: it is read into memory, not streamed", path.name
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # each old element warns on its own
+            warnings.simplefilter("ignore")  # one warning for each old element
             adata = anndata.read_h5ad(path)
     except DAMAGE as error:
-        msg = f"{path} must be readable by anndata; got {type(error).__name__}: {error}."
-        raise StoreError(msg) from error
+        message = f"{path} must be readable by anndata; got {type(error).__name__}: {error}."
+        raise StoreError(message) from error
     matrix = from_anndata(adata, layer=layer)
     identity = file_identity(path, shape=(matrix.n_obs, matrix.n_vars), layer=layer)
     return replace(matrix, label=path.name, identity=identity)

@@ -1,7 +1,7 @@
-"""The ``.h5`` matrix of 10x Genomics: compressed by cell, so its rows stream as they lie.
+"""The ``.h5`` matrix of 10x Genomics. It is compressed by cell, so its rows can be streamed directly.
 
-Version 3 keeps one group ``matrix`` with ``features``; before, there was one group a genome with
-``genes``. Of several kinds of features (antibodies, guides) only gene expression is read.
+Version 3 has one group ``matrix`` with ``features``. Older files have one group for each genome, with
+``genes``. If there are several types of features (antibodies, guides), only gene expression is read.
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ if TYPE_CHECKING:
     from scrcl.io.transpose import Scratch
     from scrcl.typing import IntArray
 
-__all__ = ["EXPRESSION", "expression_columns", "is_tenx", "open_tenx"]
+__all__ = ["expression_columns", "open_matrix", "recognizes"]
 
-EXPRESSION = "Gene Expression"
+_EXPRESSION = "Gene Expression"
 
 _log = logging.getLogger(__name__)
 
 
-def is_tenx(file: h5py.File) -> bool:
-    """Tell whether an open HDF5 file holds 10x matrices."""
-    return _genomes(file) != []
+def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
+    """Return whether an HDF5 file holds 10x matrices."""
+    return file is not None and _genomes(file) != []
 
 
-def open_tenx(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:  # noqa: ARG001
+def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:  # noqa: ARG001
     """Return the matrix of a 10x ``.h5`` file; see `scrcl.io.open.open_input`."""
     if layer is not None:
-        msg = f"layer must be left out for {path.name}; got {layer!r}. A 10x file has one matrix."
-        raise InputError(msg)
+        message = (
+            f"layer must be left out for {path.name}; got {layer!r}. A 10x file has one matrix."
+        )
+        raise InputError(message)
     try:
         with h5py.File(path, "r") as file:
             return _describe(path, file)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
-        msg = f"{path} must be a whole 10x matrix; got {error}. Copy or download it again."
-        raise StoreError(msg) from error
+        message = f"{path} must be a complete 10x matrix; got {error}. Copy or download it again."
+        raise StoreError(message) from error
 
 
 def _genomes(file: h5py.File) -> list[str]:
@@ -66,11 +68,11 @@ def _genomes(file: h5py.File) -> list[str]:
 def _describe(path: Path, file: h5py.File) -> CellMatrix:
     genomes = _genomes(file)
     if len(genomes) > 1:
-        msg = (
+        message = (
             f"{path.name} must hold one genome; got {', '.join(genomes)}. Split it, or convert it "
             "to .h5ad."
         )
-        raise StoreError(msg)
+        raise StoreError(message)
     group = file[genomes[0]]
     n_stored, n_obs = (int(n) for n in group["shape"][...])
     var = _genes(group)
@@ -104,7 +106,7 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
 
 
 def _genes(group: h5py.Group) -> pd.DataFrame:
-    """Return ids and kinds of the features, by name."""
+    """Return ids and types of the features, indexed by name."""
     if "features" not in group:
         return pd.DataFrame({"gene_ids": _strings(group["genes"])}, _strings(group["gene_names"]))
     features = group["features"]
@@ -114,19 +116,19 @@ def _genes(group: h5py.Group) -> pd.DataFrame:
 
 
 def expression_columns(var: pd.DataFrame, *, label: str) -> IntArray:
-    """Return the positions of the genes among the features; all where kinds are not told."""
+    """Return the positions of the genes among the features; all if there are no feature types."""
     if "feature_types" not in var:
         return np.arange(len(var))
-    chosen = np.flatnonzero(var["feature_types"] == EXPRESSION)
-    if not chosen.size:
+    genes = np.flatnonzero(var["feature_types"] == _EXPRESSION)
+    if not genes.size:
         return np.arange(len(var))
-    if len(chosen) < len(var):
+    if len(genes) < len(var):
         _log.warning(
-            "%s: %d features of other kinds than gene expression are left out",
+            "%s: skipping %d features that are not gene expression",
             label,
-            len(var) - len(chosen),
+            len(var) - len(genes),
         )
-    return chosen
+    return genes
 
 
 def _strings(dataset: Any) -> np.ndarray:

@@ -218,7 +218,7 @@ def _gene_values(atlas: Opener, own: Opener) -> Callable[[int, int], FloatArray]
 
     def genes(start: int, stop: int) -> FloatArray:
         rows = np.zeros((stop - start, len(present)), np.float32)
-        rows[:, present] = store.rows_block(start, stop).toarray()
+        rows[:, present] = store.rows(start, stop).toarray()
         rows[:, absent] = np.maximum(scores[start:stop] @ directions + mean, 0)
         release(scores)
         return rows

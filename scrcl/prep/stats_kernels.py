@@ -1,7 +1,7 @@
-"""The loops of the statistics, for `scrcl._compiled`: NumPy could only do them in many passes.
+"""Compiled loops over the stored values that sum what `scrcl.prep.compute_stats` needs.
 
-A pass over an atlas has a few nanoseconds a value before it costs more than decoding does, so these
-work on the dtypes that are stored.
+Decoding an atlas takes a few nanoseconds for each value. The loops must not take longer, so they work on
+the stored dtypes and visit each value once or twice. NumPy would need many passes and large copies.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from numba.extending import register_jitable
 __all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_totals"]
 
 MOMENTS = 7
-"""Sums per gene: cells, linear and log values, each plain and squared; values, and their squares."""
+"""Number of sums for each gene, in this order: detected cells; linear values and their squares; log values
+and their squares; stored values and their squares."""
 
 WHOLE_NUMBERS = 32
-"""Counts below it have their logarithm looked up: a cell has a thousand values and few different ones."""
+"""Logarithms of whole numbers below this are looked up. A cell has a thousand values but few distinct ones."""
 
 
 def row_totals(
@@ -26,9 +27,21 @@ def row_totals(
     totals: np.ndarray,
     of_marked: np.ndarray,
 ) -> bool:
-    """Fill the sums of the rows, over all genes and over those ``marked``: float64.
+    """Fill in the sum of each row and the sum of its ``marked`` genes.
 
-    Returns whether the columns ascend in each row, as nothing but a duplicate or disorder prevents.
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows as CSR of any dtype.
+    marked
+        Bool, shape (n_vars,).
+    totals, of_marked
+        Outputs, float64, shape (n_rows,). ``of_marked`` must hold zeros.
+
+    Returns
+    -------
+    bool
+        Whether the columns of each row ascend strictly: the row is sorted and has no duplicates.
     """
     ascending = True
     for row in range(len(indptr) - 1):
@@ -40,6 +53,7 @@ def row_totals(
             before = gene
             total += data[at]
         totals[row] = total
+    # A loop of its own: most inputs have no marked genes, and the lookup would slow down the first loop.
     if marked.any():
         for row in range(len(indptr) - 1):
             total = 0.0
@@ -60,31 +74,35 @@ def gene_moments(
     with_squares: bool,
     out: np.ndarray,
 ) -> None:
-    """Add the sums of `MOMENTS` over the values of each gene to ``out``.
+    """Add the sums of `MOMENTS` for each group and gene to ``out``.
 
     Parameters
     ----------
+    data, indices, indptr
+        Rows as canonical CSR of any dtype, no value negative.
     group
-        Where the sums of each row go, integers, shape (n_rows,); a row below 0 is left out.
+        Group that each row is added to, integers, shape (n_rows,). Rows with -1 are skipped.
     known
-        Linear value and logarithm of each whole number from 0 in each row: float32, shape
-        (n_rows, n_known, 2).
+        Linear value and logarithm of the whole numbers from 0, for each row (its size factor differs):
+        float32, shape (n_rows, n_known, 2).
     others
-        The same of the values that are no such number, in their order: float32, shape (n_others, 2).
+        The same for all other values, in the order of ``data``: float32, shape (n_others, 2). It includes
+        those of skipped rows.
     with_squares
-        Sum the squares of the values as they are, too; a tenth of the time.
+        Whether to sum the squares of the stored values. This takes a tenth of the time.
     out
         float64, shape (n_groups, n_vars, MOMENTS).
 
     Notes
     -----
-    Squares are float32, as in scanpy; sums are float64.
+    Squares are computed in float32, as in scanpy. Sums are float64.
     """
-    # Elements are named one by one: an array of a gene's sums, however short-lived, halves the rate.
+    # The seven sums are addressed one by one. A temporary array with the sums of a gene halves the speed.
     n_known = known.shape[1]
     next_other = 0
     for row in range(len(indptr) - 1):
         if group[row] < 0:
+            # A skipped row still uses up its entries of `others`.
             for at in range(indptr[row], indptr[row + 1]):
                 next_other += not _is_known(data[at], n_known)
             continue
@@ -99,11 +117,13 @@ def gene_moments(
             gene = indices[at]
             sums[gene, 0] += 1.0
             sums[gene, 1] += linear
+            # float32 times float32: rounded before it is added, as scanpy rounds it.
             sums[gene, 2] += linear * linear
             sums[gene, 3] += log
             sums[gene, 4] += log * log
             sums[gene, 5] += value
         if with_squares:
+            # Counts of uint8 would overflow, so their squares are float64.
             for at in range(indptr[row], indptr[row + 1]):
                 sums[indices[at], 6] += np.float64(data[at]) * data[at]
 

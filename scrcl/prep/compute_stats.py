@@ -1,8 +1,14 @@
-"""The first read of a matrix: `scrcl.prep.stats.MatrixStats` from blocks of rows.
+"""Compute `scrcl.prep.stats.MatrixStats` from one read of a matrix.
 
-Whether values are counts or logarithms is known only at the end of the pass. A block that shows what
-it holds is summed as that; one that could be either (small whole numbers) as both. Should a matrix turn
-out to be neither (fractions below `MAX_LOG_VALUE` here, larger values there), it is read once more.
+Counts must be normalised before they are summed; log values must not. Which of the two a matrix holds is
+certain only after all blocks were read:
+
+- A block with a value above `MAX_LOG_VALUE` holds counts and is summed as counts.
+- A block with smaller fractional values looks like logarithms and is summed as such.
+- A block of small whole numbers may be either and is summed both ways.
+
+A matrix with both of the first two kinds of blocks holds counts after all (corrected counts, for example).
+Then some blocks were summed the wrong way, and the matrix is read a second time.
 """
 
 from __future__ import annotations
@@ -17,9 +23,9 @@ from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.io.matrix import StoredRows, canonical_rows, plain_rows
 from scrcl.io.stream import map_rows
-from scrcl.prep.kernels import MOMENTS, WHOLE_NUMBERS, gene_moments, row_totals
 from scrcl.prep.normalize import linear_values, size_factors
 from scrcl.prep.stats import MAX_LOG_VALUE, CellFilter, MatrixStats
+from scrcl.prep.stats_kernels import MOMENTS, WHOLE_NUMBERS, gene_moments, row_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compute_stats"]
 
-NameOf: TypeAlias = "Callable[[int], str]"
+_NameOf: TypeAlias = "Callable[[int], str]"
 
 
 def compute_stats(
@@ -44,35 +50,36 @@ def compute_stats(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
     client: Any = None,
-    cell_name: NameOf | None = None,
-    gene_name: NameOf | None = None,
+    cell_name: _NameOf | None = None,
+    gene_name: _NameOf | None = None,
 ) -> MatrixStats:
-    """Return the statistics of ``x`` from one read of it.
+    """Return the statistics of ``x`` from one read.
 
-    Memory grows with ``n_obs`` by 17 bytes a cell, and by 112 bytes a gene, batch and block in flight.
+    Memory: 17 bytes for each cell, and 112 bytes for each gene and batch in each loaded block.
 
     Parameters
     ----------
     x
-        Row blocks of any kind that a `CellMatrix` has, shape (n_obs, n_vars). Blocks as they are
-        stored (`CellMatrix.rows`) save the conversion.
+        Row blocks of a `CellMatrix`, shape (n_obs, n_vars). Blocks as stored (`CellMatrix.rows`) need no
+        conversion.
     keep
-        Cells to take for the genes' moments; all that have counts without it.
+        Limits for the cells that enter the moments of the genes. The default retains all with counts.
     mito
         Mitochondrial genes: ndarray of bool, shape (n_vars,).
     batches
-        CellLabels whose moments are wanted apart.
+        Batch of each cell. Moments are summed for each batch.
     with_raw
-        Sum what the moments of the values as they are need, too.
+        Also sum the squares of the stored values, which `MatrixStats.moments` needs for ``"raw"``.
     client
-        See `scrcl.io.stream.reduce_rows`.
+        See `scrcl.io.stream.map_rows`.
     cell_name, gene_name
-        Names for the error message, from a position; positions without.
+        Return the name of a cell or gene at a position, for the error message. Without them the message
+        gives positions.
 
     Raises
     ------
     InputError
-        A value is negative, infinite or not a number; the message names the first.
+        A value is negative, infinite or NaN. The message names the first.
     StoreError
         A block could not be read.
     """
@@ -96,8 +103,8 @@ def compute_stats(
         cell_counts=total.counts,
         cell_genes=total.genes,
         cell_mito=total.mito,
-        kept=total.kept,
-        batch_cells=total.batch_cells,
+        retained=total.retained,
+        cells_per_batch=total.cells_per_batch,
         sums=total.moments,
         batches=("",) if batches is None else batches.names,
         has_raw=with_raw,
@@ -111,16 +118,17 @@ def compute_stats(
 
 @dataclass
 class _BlockSums:
-    """What a block of rows tells: totals of its cells, and sums per batch and gene.
+    """Statistics of a block of rows.
 
-    Of the two kinds of moments, those are None that the values show to be out of the question.
+    ``as_counts`` and ``as_log`` are the sums for each batch and gene under the two assumptions. A sum is None
+    where the values of the block rule the assumption out.
     """
 
     counts: FloatArray
     genes: IntArray
     mito: FloatArray
-    kept: BoolArray
-    batch_cells: IntArray
+    retained: BoolArray
+    cells_per_batch: IntArray
     as_counts: FloatArray | None
     as_log: FloatArray | None
     is_integer: bool
@@ -129,24 +137,24 @@ class _BlockSums:
 
 
 class _Total:
-    """The blocks taken together, in their order."""
+    """Statistics of all blocks so far, in the order of the rows."""
 
     def __init__(self, n_obs: int) -> None:
         self.counts = np.zeros(n_obs)
         self.genes = np.zeros(n_obs, dtype=np.int32)
         self.mito = np.zeros(n_obs, dtype=np.float32)
-        self.kept = np.zeros(n_obs, dtype=bool)
-        self.batch_cells: IntArray = np.zeros(1, dtype=np.int64)
+        self.retained = np.zeros(n_obs, dtype=bool)
+        self.cells_per_batch: IntArray = np.zeros(1, dtype=np.int64)
         self.is_integer, self.is_canonical, self.max_value = True, True, 0.0
         self._sums: tuple[FloatArray | None, FloatArray | None] | None = None
 
     def add_all(self, blocks: Iterable[tuple[int, _BlockSums]]) -> _Total:
-        """Take in all blocks, each with the position of its first row; returns this."""
+        """Add all ``(first_row, block)`` and return this object."""
         for start, block in blocks:
             rows = slice(start, start + len(block.counts))
-            for name in ("counts", "genes", "mito", "kept"):
+            for name in ("counts", "genes", "mito", "retained"):
                 getattr(self, name)[rows] = getattr(block, name)
-            self.batch_cells = self.batch_cells + block.batch_cells
+            self.cells_per_batch = self.cells_per_batch + block.cells_per_batch
             self.is_integer &= block.is_integer
             self.is_canonical &= block.is_canonical
             self.max_value = max(self.max_value, block.max_value)
@@ -160,12 +168,12 @@ class _Total:
 
     @property
     def already_log(self) -> bool:
-        """Whether the values can only be logarithms."""
+        """Whether the values are logarithms: some are fractional, and all are small."""
         return not self.is_integer and self.max_value <= MAX_LOG_VALUE
 
     @property
     def moments(self) -> FloatArray | None:
-        """Sums of what the values turned out to be; None where a block was not summed as that."""
+        """Sums under the assumption that proved right; None if a block was not summed that way."""
         assert self._sums is not None
         return self._sums[self.already_log]
 
@@ -176,7 +184,7 @@ def _sum(total: FloatArray | None, more: FloatArray | None) -> FloatArray | None
 
 @dataclass(frozen=True)
 class _Summarize:
-    """Maps a block of rows to its `_BlockSums`; ``as_counts`` sums every block as counts, at least."""
+    """Maps a block of rows to its `_BlockSums`. ``as_counts`` sums every block as counts, whatever it holds."""
 
     keep: CellFilter
     mito: BoolArray
@@ -186,7 +194,7 @@ class _Summarize:
     as_counts: bool = False
 
     def of_rows(self, start: int, stop: int) -> _Summarize:
-        """Return what summarizes these rows."""
+        """Return the mapper of these rows, with only their batch codes."""
         return self if self.codes is None else replace(self, codes=self.codes[start:stop])
 
     def __call__(self, start: int, block: Any) -> _BlockSums:
@@ -197,21 +205,22 @@ class _Summarize:
         ascending = compiled(row_totals)(
             rows.data, rows.indices, rows.indptr, self.mito, counts, mito
         )
+        # Rare, and slow to repair: only then convert the block and start again.
         if not ascending or np.count_nonzero(rows.data) < rows.data.size:
             return replace(self(start, canonical_rows(block)), is_canonical=False)
         genes = np.diff(rows.indptr).astype(np.int32)
         share = (mito / np.maximum(counts, 1e-300)).astype(np.float32)
-        kept = self.keep.keeps(counts, genes, share)
+        retained = self.keep.passes(counts, genes, share)
         codes = 0 if self.codes is None else self.codes
-        group = np.where(kept, codes, -1)
+        group = np.where(retained, codes, -1)
         sums = partial(self._moments, rows, group, size_factors(counts))
         could_be_log = largest <= MAX_LOG_VALUE
         return _BlockSums(
             counts=counts,
             genes=genes,
             mito=share,
-            kept=kept,
-            batch_cells=np.bincount(group[kept], minlength=self.n_batches),
+            retained=retained,
+            cells_per_batch=np.bincount(group[retained], minlength=self.n_batches),
             as_counts=sums(False) if is_integer or not could_be_log or self.as_counts else None,
             as_log=sums(True) if could_be_log else None,
             is_integer=is_integer,
@@ -221,6 +230,11 @@ class _Summarize:
     def _moments(
         self, rows: StoredRows, group: IntArray, factors: FloatArray, already_log: bool
     ) -> FloatArray:
+        """Return the sums for each batch and gene: float64, shape (n_batches, n_vars, MOMENTS).
+
+        Logarithms cost more than all else. Those of small whole numbers, which are most counts, are computed
+        once for each row; only the other values are transformed one by one.
+        """
         n_rows = len(rows.indptr) - 1
         scales = partial(_scales, already_log=already_log)
         whole = np.broadcast_to(np.arange(WHOLE_NUMBERS, dtype=np.float32), (n_rows, WHOLE_NUMBERS))
@@ -244,37 +258,38 @@ class _Summarize:
 
 
 def _scales(values: FloatArray, factors: FloatArray, *, already_log: bool) -> FloatArray:
-    """Return linear values and logarithms, side by side, rounded as scanpy's are."""
+    """Return linear values and logarithms on a new last axis, in float32 as scanpy computes them."""
     logs = values if already_log else np.log1p(values / factors)
     return np.stack([linear_values(logs), logs], axis=-1)
 
 
 class _FaultyValueError(Exception):
-    """A value that is negative, infinite or not a number; arguments: value, row, gene."""
+    """A value is negative, infinite or NaN. Arguments: value, row, gene."""
 
-    def named(self, cell_name: NameOf | None, gene_name: NameOf | None) -> InputError:
-        """Return the error for people."""
+    def named(self, cell_name: _NameOf | None, gene_name: _NameOf | None) -> InputError:
+        """Return the error for the user."""
         value, row, gene = self.args
         where = f"{_name('cell', row, cell_name)}, {_name('gene', gene, gene_name)}"
         if value < 0 and np.isfinite(value):
-            return InputError(
+            message = (
                 f"Values must be counts or log values, not below 0; got {value:.4g} at {where}. "
-                "The matrix looks scaled: choose counts by --layer raw, or by the name of a layer "
-                "of counts."
+                "The matrix looks scaled: choose counts with --layer raw, or with the name of a layer."
             )
-        return InputError(
-            f"Values must be finite; got {value} at {where}. Repair the matrix, or choose another "
-            "by --layer."
-        )
+        else:
+            message = (
+                f"Values must be finite; got {value} at {where}. Repair the matrix, or choose another "
+                "with --layer."
+            )
+        return InputError(message)
 
 
 def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:
-    """Return whether all values are whole, and the largest; raises at the first faulty one."""
+    """Return whether all values are whole numbers, and the largest. Raises at the first faulty value."""
     values = rows.data
     largest = float(values.max(initial=0))
     if values.dtype.kind == "u":
         return True, largest
-    # A comparison with NaN is False: the two extremes show every kind of fault.
+    # Comparisons with NaN are False, so the two extremes reveal every kind of fault.
     if values.size and not (values.min() >= 0 and np.isfinite(largest)):
         at = int(np.flatnonzero(~((values >= 0) & np.isfinite(values)))[0])
         row = start + int(np.searchsorted(rows.indptr, at, side="right")) - 1
@@ -282,5 +297,5 @@ def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:
     return bool(np.array_equal(values, np.rint(values))), largest
 
 
-def _name(kind: str, position: int, name_of: NameOf | None) -> str:
+def _name(kind: str, position: int, name_of: _NameOf | None) -> str:
     return f"{kind} {position:,}" if name_of is None else f"{kind} {name_of(position)!r}"

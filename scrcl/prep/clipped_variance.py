@@ -1,8 +1,8 @@
-"""Variances of counts against those that genes of their mean have, large values cut off.
+"""Variance of clipped counts, relative to the variance expected at a gene's mean (``seurat_v3``).
 
-The flavour ``seurat_v3`` fits the variance that a gene's mean lets expect, and takes the variance in
-units of it; counts far above their gene's mean are cut. The cut is known only once the moments are, so
-the counts are read a second time.
+A regression over all genes gives the variance expected at each mean. The score of a gene is the variance of
+its standardised counts, after counts far above the mean are clipped. The clipping limits follow from mean
+and variance, so the counts must be read a second time.
 
 References
 ----------
@@ -27,24 +27,27 @@ if TYPE_CHECKING:
 __all__ = ["clip_sums", "clip_values", "expected_std", "normalized_variance"]
 
 _SPAN = 0.3
+"""Share of the genes that each local fit uses, as in Seurat and scanpy."""
+
 _FEWEST_GENES = 10
-"""With fewer no regression succeeds, and with fewer than four the library ends the process."""
+"""The regression fails on fewer genes. On fewer than four the library aborts the whole process."""
 
 _Sums: TypeAlias = dict[int, FloatArray]
-"""Sums and sums of squares of each gene, shape (n_genes, 2), by batch."""
+"""Sum and sum of squares of each gene, float64, shape (n_genes, 2), for each batch."""
 
 
 def expected_std(mean: FloatArray, var: FloatArray, *, name: str = "all cells") -> FloatArray:
-    """Return the standard deviation that a gene's mean lets expect; 1 for genes that do not vary.
+    """Return the standard deviation expected at each gene's mean: float64, shape (n_genes,).
 
-    A local regression of log variance on log mean over the genes that vary.
+    A local quadratic regression of log variance on log mean, over the genes that vary. Genes that do not
+    vary get 1.
 
     Parameters
     ----------
     mean, var
         Moments of the counts, float64, shape (n_genes,).
     name
-        The batch, in the error message.
+        Name of the batch, for the error message.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def expected_std(mean: FloatArray, var: FloatArray, *, name: str = "all cells") 
 
 
 def clip_values(mean: FloatArray, std: FloatArray, n_cells: int) -> FloatArray:
-    """Return the largest value that counts: ``sqrt(n_cells)`` expected deviations above the mean."""
+    """Return the clipping limit of each gene: ``sqrt(n_cells)`` expected deviations above the mean."""
     limits: FloatArray = std * np.sqrt(n_cells) + mean
     return limits
 
@@ -77,12 +80,14 @@ def clip_values(mean: FloatArray, std: FloatArray, n_cells: int) -> FloatArray:
 def normalized_variance(
     mean: FloatArray, std: FloatArray, n_cells: int, *, sums: FloatArray, squares: FloatArray
 ) -> FloatArray:
-    """Return the variance of the clipped values about ``mean``, in units of ``std`` squared.
+    """Return the variance of the clipped, standardised values: float64, shape (n_genes,).
 
     Parameters
     ----------
+    mean, std
+        Mean of the counts before clipping, and expected standard deviation, shape (n_genes,).
     sums, squares
-        Sums of the clipped values and of their squares, float64, shape (n_genes,).
+        Sum of the clipped values and of their squares, float64, shape (n_genes,).
     """
     return (1 / ((n_cells - 1) * np.square(std))) * (
         n_cells * np.square(mean) + squares - 2 * sums * mean
@@ -99,18 +104,18 @@ def clip_sums(
     on_rows: OnRows | None = None,
     client: Any = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return sums and sums of squares of the clipped values per batch and gene, from one read.
+    """Return sums and sums of squares of the clipped values, for each batch and gene, from one read.
 
-    Memory is that of the result twice, and 16 bytes for each gene and batch of a block and worker.
+    Memory: twice the result, and 16 bytes for each gene and batch in each loaded block.
 
     Parameters
     ----------
     x
         Row blocks of CSR float32, shape (n_obs, n_genes).
     clip
-        Largest value of each gene in each batch, float64, shape (n_batches, n_genes).
+        Clipping limit of each gene in each batch, float64, shape (n_batches, n_genes).
     batch_of_row
-        Batch of each cell, integers, shape (n_obs,); -1 leaves it out.
+        Batch of each cell, integers, shape (n_obs,). Cells with -1 are skipped.
 
     Returns
     -------
@@ -135,9 +140,9 @@ def clip_sums(
 
 
 def _sum_block(start: int, block: Csr, *, clip: FloatArray, batch_of_row: IntArray) -> _Sums:
-    """Return the sums of the batches that have rows in the block."""
+    """Return the sums of each batch that has rows in the block."""
     codes = batch_of_row[start : start + block.shape[0]]
-    # One batch after the other: the sums of all of them would not stay in the cache.
+    # One batch after another: the sums of one batch stay in the cache, those of all would not.
     order = np.argsort(codes, kind="stable")
     present, starts = np.unique(codes[order], return_index=True)
     sums = {}
@@ -167,10 +172,23 @@ def _add_clipped(
     limit: FloatArray,
     sums: FloatArray,
 ) -> None:
-    """Add the rows' clipped values and their squares to ``sums``."""
+    """Add the clipped values of some rows, and their squares, to ``sums``.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Canonical CSR.
+    rows
+        Rows of one batch.
+    limit
+        Clipping limit of each gene in this batch, float64.
+    sums
+        float64, shape (n_genes, 2).
+    """
     for row in rows:
         for at in range(indptr[row], indptr[row + 1]):
             gene = indices[at]
+            # float64: squares of large counts must not be rounded as float32.
             value = min(np.float64(data[at]), limit[gene])
             sums[gene, 0] += value
             sums[gene, 1] += value * value
@@ -178,8 +196,8 @@ def _add_clipped(
 
 def _no_regression(name: str, n_varying: int) -> InputError:
     message = (
-        "genes must be of means far enough apart for the regression of flavor seurat_v3; got "
-        f"{n_varying} that vary in {name}. Leave out genes that few cells have, join small batches, "
+        "genes must vary, at different means, for the regression of flavor seurat_v3; got "
+        f"{n_varying} that vary in {name}. Leave out genes that few cells have, merge small batches, "
         "or choose flavor seurat."
     )
     return InputError(message)

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl import RunConfig
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.cluster import ClusterRecord
     from scrcl.graph.csr import Graph
     from scrcl.prep.pca import Pca
-    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "log_values",
     "manifest",
     "micro_clusters",
+    "opened",
     "pca",
     "result",
     "retained",
@@ -72,7 +75,7 @@ def run(
     restart
         Start over where ``out`` has a run.
     """
-    from scrcl.engine.pipeline import run_matrix, run_pipeline
+    from scrcl.engine.run import run_files, run_matrix
 
     if hasattr(inputs, "obs"):
         from scrcl.io.open import from_anndata
@@ -82,7 +85,7 @@ def run(
         )
         return
     files = inputs if isinstance(inputs, list) else [inputs]
-    run_pipeline(files, out, config, until=until, start=start, restart=restart)
+    run_files(files, out, config, until=until, start=start, restart=restart)
 
 
 def cluster_again(path: Path, out: Path, *, n_clusters: int | str) -> IntArray:
@@ -98,67 +101,70 @@ def cluster_again(path: Path, out: Path, *, n_clusters: int | str) -> IntArray:
     return labels(out)
 
 
-def _array(out: Path, stage: str, name: str, *, mapped: bool = False) -> Any:
-    return np.load(out / "stages" / stage / f"{name}.npy", mmap_mode="r" if mapped else None)
+def opened(out: Path) -> OpenRun:
+    """Return the reader of a run, which may have ended before its last stage."""
+    from scrcl.engine.folder import RunFolder, read_manifest
+    from scrcl.engine.open_run import OpenRun, saved_config
+    from scrcl.engine.stages import STAGES
+
+    folder = RunFolder(out, read_manifest(out))
+    return OpenRun(folder, STAGES, saved_config(folder))
 
 
 def manifest(out: Path) -> dict[str, Any]:
     """Return ``run.json`` of a run."""
-    from scrcl.engine.run_folder import read_manifest
-
-    return read_manifest(out)
+    return opened(out).manifest
 
 
 def labels(out: Path) -> IntArray:
     """Return the cluster of each cell: int32, shape (n_cells,)."""
-    return np.asarray(_array(out, "cluster", "labels"))
+    return opened(out).labels
 
 
 def embedding(out: Path) -> FloatArray:
     """Return E of all cells: float32, shape (n_cells, 2 * dim)."""
-    return np.asarray(_array(out, "embed", "embedding"))
+    return np.load(out / "stages" / "embed" / "embedding.npy")  # type: ignore[no-any-return]
 
 
 def components(out: Path) -> FloatArray:
     """Return the principal component scores as a memory map: float32, shape (n_cells, n_comps)."""
-    found: FloatArray = _array(out, "reduce", "scores", mapped=True)
-    return found
+    return opened(out).components
 
 
 def pca(out: Path) -> Pca:
     """Return the principal components: loadings, singular values and variances."""
-    from scrcl.prep.pca import Pca
+    from scrcl.prep.artifacts import PCA
 
-    return Pca.load(out / "stages" / "reduce" / "pca.npz")
+    return opened(out).open(PCA)
 
 
 def selected_genes(out: Path) -> IntArray:
     """Return the positions of the selected genes in the input: shape (n_genes,)."""
-    return np.asarray(_array(out, "features", "genes"))
+    from scrcl.prep.artifacts import SELECTED_GENES
+
+    return np.asarray(opened(out).open(SELECTED_GENES))
 
 
 def retained(out: Path) -> BoolArray:
     """Return which cells of the input are in the run: bool, shape (n_cells_of_input,)."""
-    from scrcl.prep.stats import MatrixStats
+    from scrcl.prep.artifacts import STATS
 
-    return MatrixStats.load(out / "stages" / "stats").kept
+    return opened(out).open(STATS).retained
 
 
 def log_values(out: Path) -> Any:
     """Return the log values of the selected genes: CSR of float64, cells by genes."""
     from scipy import sparse
 
-    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.artifacts import FEATURES
 
-    store = FeatureStore.open(out / "stages" / "features")
-    return sparse.vstack([rows for _, rows in store], format="csr").astype(np.float64)
+    rows = [block for _, block in opened(out).open(FEATURES)]
+    return sparse.vstack(rows, format="csr").astype(np.float64)
 
 
 def graph(out: Path) -> Graph:
-    """Return the graph of cells, in memory."""
-    from scrcl.graph.csr import Graph
-
-    return Graph.load(out / "stages" / "graph" / "csr", mmap=False)
+    """Return the graph of cells; its edges stay on disk."""
+    return opened(out).graph
 
 
 class MicroClusters(NamedTuple):
@@ -172,42 +178,39 @@ class MicroClusters(NamedTuple):
 
 def micro_clusters(out: Path) -> MicroClusters:
     """Return the micro-clusters that the clusters were joined from."""
-    return MicroClusters(_array(out, "cluster", "centres"), _array(out, "cluster", "owners"))
+    from scrcl.engine.stages.cluster import MICRO_LABELS, MICRO_MEANS
+
+    run = opened(out)
+    return MicroClusters(run.open(MICRO_MEANS), run.open(MICRO_LABELS))
 
 
 def cluster_means(out: Path) -> FloatArray:
     """Return the mean of each cluster: float32, shape (n_clusters, n_dims)."""
-    return np.asarray(_array(out, "cluster", "centroids"))
+    from scrcl.engine.stages.cluster import CLUSTER_MEANS
+
+    return np.asarray(opened(out).open(CLUSTER_MEANS))
 
 
-def cluster_record(out: Path) -> dict[str, Any]:
-    """Return what ``run.json`` records of the stage ``cluster``."""
-    found: dict[str, Any] = next(
-        stage for stage in manifest(out)["stages"] if stage["name"] == "cluster"
-    )
-    return found
+def cluster_record(out: Path) -> ClusterRecord:
+    """Return the record of the stage ``cluster``."""
+    from scrcl.engine.stages.cluster import ClusterStage
+
+    return opened(out).record(ClusterStage)
 
 
 def result(out: Path) -> Any:
     """Return the result of a whole run: AnnData."""
-    import anndata
-
-    return anndata.read_h5ad(out / "result.h5ad")
+    return opened(out).to_anndata()
 
 
 def training_inputs(out: Path) -> Inputs:
-    """Return the inputs that a finished run was trained on, as memory maps."""
-    from scrcl.graph.csr import Graph
-    from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
+    """Return the inputs that a run was trained on, as memory maps."""
+    from scrcl.engine.learning import open_inputs
+    from scrcl.engine.stages.inputs import METHOD_INPUTS
 
-    sketch = _array(out, "genes", "sketch")
-    return Inputs(
-        x=_array(out, "views", "x", mapped=True),
-        ax=_array(out, "views", "ax", mapped=True),
-        genes=smooth_genes(sketch / sketch.std(), Graph.load(out / "stages" / "genes" / "csr")),
-        graph=Graph.load(out / "stages" / "views" / "csr"),
-        cells=_array(out, "views", "cells", mapped=True),
-    )
+    run = opened(out)
+    inputs: Inputs = open_inputs(run, run.open(METHOD_INPUTS), run.config)
+    return inputs
 
 
 def same_files(one: Path, other: Path, names: Iterable[str]) -> dict[str, bool]:

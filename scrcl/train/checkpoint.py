@@ -1,4 +1,4 @@
-"""Checkpoints, of which damaged ones are skipped.
+"""Checkpoints; damaged ones are skipped.
 
 A file holds the digest of its content, then the content. So a damaged file (a full disk, an incomplete
 copy) is recognised before anything reads it, and the previous one is used.

@@ -1,7 +1,7 @@
 """The seed cells of each mini-batch of an epoch, as rows.
 
-An epoch visits every row once, in mini-batches whose sizes differ by at most one. It depends on the seed
-and its number alone. Uniform mini-batches hold rows from everywhere: except for chance their means are
+An epoch visits every row once, in mini-batches whose sizes differ by at most one. It depends only
+on the seed and its number. Uniform mini-batches hold rows from everywhere: except for chance their means are
 those of all cells, and nearly all of their neighbours are rows outside of the mini-batch.
 
 Rows are in the order of a partition, so consecutive rows are similar cells. Mini-batches that join pieces

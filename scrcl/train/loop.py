@@ -131,7 +131,7 @@ def train(
 def _embed_sample(
     method: Method[Any, Any, Any, Any], inputs: Any, state: TrainState[Any], setup: Setup[Any]
 ) -> Callable[[], Tensor]:
-    """Return what embeds the sample of the stability checks, in evaluation mode and without gradient."""
+    """Return a function that embeds the sample of the stability checks, in evaluation mode."""
     sample = None
     if any(phase.stop is not None for phase in state.phases):
         sample = method.sample(inputs, setup)

@@ -27,5 +27,5 @@ def distinct_cells(n_cells: int, n_seeds: int, n_neighbors: float) -> float:
 
 
 def dense_block_rows(widest: int) -> int:
-    """Return the number of cells in a block of dense rows, of which the widest have that many columns."""
+    """Return the number of cells in a block, if the widest rows have ``widest`` columns."""
     return min(max(DENSE_BLOCK_VALUES // max(widest, 1), 256), 65_536)

@@ -171,8 +171,8 @@ class Step:
     number_in_phase
         Steps finished before it in this phase.
     generator
-        Draws all that is random in the step, on the learner's device. It depends on the seed, the step
-        and the rank alone, so checkpoints hold no generator.
+        Draws all that is random in the step, on the learner's device. It depends only on the seed,
+        the step and the rank, so checkpoints hold no generator.
     ranks
         Processes that train together.
     """
@@ -191,7 +191,7 @@ class Work:
     Attributes
     ----------
     block_rows
-        Cells in a block. It depends on the data alone.
+        Cells in a block. It depends only on the data.
     n_workers
         Number of threads that may each hold a block.
     device
@@ -286,7 +286,7 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
     # Inputs
 
     def write_inputs(self, opener: Opener, folder: Path, settings: SettingsT, work: Work) -> None:
-        """Write what training reads, where artifacts alone are not enough."""
+        """Write what training reads, if artifacts are not enough."""
 
     @abstractmethod
     def open_inputs(self, opener: Opener, folder: Path, settings: SettingsT) -> InputsT:
@@ -344,7 +344,7 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
     ) -> None:
         """Update what is computed from many cells between steps: prototypes, targets.
 
-        The result must depend on the learner, the inputs and the step alone: after an interruption it is
+        The result must depend only on the learner, the inputs and the step: after an interruption it is
         called again for the same step.
         """
 

@@ -45,7 +45,7 @@ class Ranks:
     Parameters
     ----------
     rank, size
-        Number of this process, and number of processes. Rank 0 alone does everything except training.
+        Number of this process, and number of processes. Only rank 0 does work other than training.
     local
         Number of this process on its machine, and so of its GPU.
     store

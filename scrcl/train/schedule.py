@@ -1,6 +1,6 @@
 """The largest number of steps, and the learning rate of each step.
 
-Both depend on the settings and the number of cells alone. So a resumed run, and every rank of a run on
+Both depend only on the settings and the number of cells. So a resumed run, and every rank of a run on
 several devices, has the same schedule.
 """
 

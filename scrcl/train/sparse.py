@@ -1,4 +1,4 @@
-"""Sparse products over the pairs of a mini-batch, differentiable in the dense operand alone.
+"""Sparse products over the pairs of a mini-batch, differentiable only in the dense operand.
 
 A mini-batch holds its pairs (seed cell, neighbour) in CSR, and a second time cut into blocks of anchors,
 each sorted by seed and by anchor. So the backward pass of a product is again a product. The sparse values

@@ -63,7 +63,7 @@ class TrainState(Generic[LearnerT]):
     def fresh(
         cls, method: Method[Any, Any, Any, LearnerT], inputs: Any, setup: Setup[Any]
     ) -> TrainState[LearnerT]:
-        """Return the state before the first step; initial weights depend on the seed alone."""
+        """Return the state before the first step; initial weights depend only on the seed."""
         phases = method.phases(setup, inputs.n_cells)
         learner = method.start(inputs, setup)
         return cls(

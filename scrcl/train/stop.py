@@ -106,7 +106,7 @@ def check(
 ) -> bool:
     """Check the sample after ``step`` steps; return whether the phase is over.
 
-    The result depends on ``checks`` alone, so a run that has stopped does not train further when it is
+    The result depends only on ``checks``, so a run that has stopped does not train further when it is
     resumed.
     """
     last = checks.kept[-1]["step"] if checks.kept else 0

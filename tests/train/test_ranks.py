@@ -272,7 +272,7 @@ def test_ranks_are_let_go_where_there_is_nothing_to_train():
 
 def test_more_ranks_than_cells_to_share_out_are_refused():
     inputs = make_inputs()
-    with pytest.raises(InputError, match=r"ranks ranks must be at most 45.* got 50"):
+    with pytest.raises(InputError, match=r"ranks must be at most 45.* got 50"):
         minibatches(inputs, minibatch_cells=45, ranks=Ranks(0, 50))
     few = {"minibatch_cells": 45, "negatives": "sampled", "n_negatives": 1}
     with pytest.raises(InputError, match=r"at most 1, .* got 2"):

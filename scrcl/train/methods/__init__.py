@@ -57,7 +57,7 @@ METHODS: dict[str, MethodEntry] = {
         ScrclSettings,
         _scrcl,
         spaces=("embedding", "graph_view", "refined"),
-        # The MLP view reads expression alone, so it knows nothing of the tissue.
+        # The MLP view reads only expression, so it knows nothing of the tissue.
         spatial_space="graph_view",
     ),
 }

@@ -4,8 +4,8 @@ Rows are in the order of the partition, and so are the nodes of the graph. A cel
 close to it in the files, and pieces of similar cells are consecutive rows. ``cells.npy`` names the cell of
 each row.
 
-The graph encoder's first propagation has no weights, so it is done once, here. Training then needs the
-direct neighbours of a mini-batch alone.
+The graph encoder's first propagation has no weights, so it is done once, here. Training then needs only
+the direct neighbours of a mini-batch.
 """
 
 from __future__ import annotations

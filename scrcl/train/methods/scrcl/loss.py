@@ -232,7 +232,7 @@ def _hea_global(
 def _ndc(visits: Visits, kappa_b: Tensor, edges: Edges, others: Others) -> Tensor:
     """Eq. 4: each visited pair, divided by its anchor's n_i + 1 and mean divergence from other cells."""
     n_here, mean_a = len(kappa_b), visits.mean_a
-    if others.own is not None:  # drawn negatives contain a seed by chance alone
+    if others.own is not None:  # drawn negatives contain a seed only by chance
         mean_a = mean_a + _without_itself(mean_a, kappa_b, edges, others)
     weight_a = 1 / ((edges.degrees_a + 1) * mean_a.clamp_min(_SMALLEST_MEAN))
     weight_p = weight_a.index_select(0, edges.pattern.columns_p)

@@ -2,7 +2,7 @@
 
 Each cell has two views: an MLP of its own input row (phi), and a GCN of its neighbours' rows (psi). The
 GCN's first propagation has no weights, so it is done once before training: ``ax`` holds the rows of A^X,
-and a mini-batch needs the direct neighbours of its seed cells alone. The same is true of the gene encoder
+and a mini-batch needs only the direct neighbours of its seed cells. The same is true of the gene encoder
 (varphi): its input ``genes`` is the smoothed sketch of the genes. Refinement multiplies E by the small
 matrix W U, and never forms the cells x genes product E W.
 
@@ -152,7 +152,7 @@ class ScRCL(nn.Module):
     ) -> Anchors:
         weights = (self.phi.weight, self.phi.bias, association_dc)
         if self.dropout == 0 or not self.training:
-            # Without dropout, an anchor's embedding depends on its row alone.
+            # Without dropout, an anchor's embedding depends only on its row.
             def encode(x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
                 em = unit_rows(self._layer(x, *weights[:2]))
                 return em, unit_rows(self.refine(em, weights[2]))

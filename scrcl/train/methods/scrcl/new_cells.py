@@ -1,7 +1,7 @@
 """Embedding of cells that scRCL was not trained on, from their neighbours in the run.
 
-The run's cells keep the neighbourhoods and inputs that they were trained with. So a new cell needs the rows
-of its direct neighbours alone, and its embedding does not depend on other new cells.
+The run's cells keep the neighbourhoods and inputs that they were trained with. So a new cell needs only
+the rows of its direct neighbours, and its embedding does not depend on other new cells.
 """
 
 # Shapes: B = new cells, N = their neighbours, F = input width, D = dim, C = refined_dim.

@@ -89,7 +89,7 @@ def test_the_stage_that_does_not_fit_is_named_and_those_before_it_can_be_run():
     names = [stage.name for stage in STAGES]
     assert estimate(named, atlas).least_bytes == least_memory(STAGES, atlas, PLAIN)
     kept = STAGES[: names.index(until) + 1]
-    assert PREPARED == kept[:4]
+    assert kept[:4] == PREPARED
     assert plan_budget(2 * 10**9, kept, atlas, PLAIN).n_workers >= 1
     with pytest.raises(BudgetError):
         plan_budget(2 * 10**9, STAGES[: len(kept) + 1], atlas, PLAIN)

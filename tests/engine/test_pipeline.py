@@ -23,7 +23,7 @@ def labels_of(out):
     return np.load(out / "stages" / "cluster" / "labels.npy")
 
 
-def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
+def test_a_run_leaves_a_result_a_record_of_each_stage_and_a_page(cells, tmp_path, config):
     before = cells.read_bytes()
     result = run_files([cells], tmp_path / "out", config)
 
@@ -63,7 +63,7 @@ def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
     assert load_config(tmp_path / "out" / "config.toml") == config
 
 
-def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_path, config):
+def test_a_run_leaves_its_tree_extra_cuts_confidence_and_mixing_of_batches(tmp_path, config):
     from scipy.cluster.hierarchy import is_valid_linkage
 
     adata = make_cells()
@@ -95,11 +95,11 @@ def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_pat
     medians = found.obs.groupby("scrcl", observed=True)["scrcl_confidence"].median()
     assert [row["confidence"] for row in result.clusters] == pytest.approx(medians.tolist())
     page = result.report_path.read_text()
-    for said in ("How clusters join", "Cells by confidence", "clusters against batches", "2, 7"):
-        assert said in page
+    for shown in ("How clusters join", "confidence", f"NMI {record['batches']['nmi']:.3f}", "2, 7"):
+        assert shown in page
 
 
-def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
+def test_a_run_that_stops_early_records_and_reports_when(cells, tmp_path):
     train = {**FAST["train"], "steps": 50, "lr": 1e-4, "stop_every": 2, "patience": 2}
     settings = {**FAST, "train": train, "n_clusters": 4, "device": "cpu"}
     result = run_files([cells], tmp_path / "out", load_config(overrides=settings))
@@ -108,10 +108,10 @@ def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
     assert record["n_steps"] == record["kept_neighbors"][-1]["step"] < record["most_steps"] == 50
     history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
     assert len(history) == record["n_steps"]
-    assert f"{record['n_steps']} of at most 50 steps" in result.report_path.read_text()
+    assert f"{record['n_steps']} of at most 50" in result.report_path.read_text()
 
 
-def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp_path):
+def test_a_mutual_graph_with_isolated_cells_is_trained_on_and_described(cells, tmp_path):
     graph = {"n_neighbors": 2, "symmetry": "mutual"}
     train = {**FAST["train"], "batch_cells": 64}
     settings = {**FAST, "graph": graph, "train": train, "n_clusters": 4, "device": "cpu"}
@@ -119,10 +119,10 @@ def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp
     ids = np.load(tmp_path / "out" / "stages" / "graph" / "ids.npy")
     found = anndata.read_h5ad(result.result_path).obsp["scrcl_connectivities"]
     assert np.array_equal(found.toarray() > 0, adjacency(ids, "mutual"))
-    lonely = int((np.diff(found.indptr) == 0).sum())
-    assert lonely > 0
+    isolated = int((np.diff(found.indptr) == 0).sum())
+    assert isolated > 0
     page = result.report_path.read_text()
-    assert f"{lonely} cells have no neighbour" in page
+    assert f"{isolated} cells have no neighbour" in page
     assert "graph.symmetry = union" in page
 
 
@@ -170,7 +170,7 @@ def test_the_command_killed_at_random_moments_ends_in_the_same_result(cells, tmp
     assert all(all(row["same"].values()) for row in rows)
 
 
-def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_goes_on(
+def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_resumes(
     cells, tmp_path, config, monkeypatch
 ):
     from scrcl._progress import Silent
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_goes_on(
                 monkeypatch.setattr("scrcl._atomic.os.fsync", full)
 
     run_files([cells], tmp_path / "unbroken", config)
-    with pytest.raises(StoreError, match=r"the disk of .*out must have room; it is full"):
+    with pytest.raises(StoreError, match=r"disk of .*out"):
         run_files([cells], tmp_path / "out", config, reporter=Fills())
     monkeypatch.undo()
     kept = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
@@ -211,7 +211,7 @@ def test_a_request_to_stop_ends_the_run_before_the_next_stage(cells, tmp_path, c
     assert {path.name for path in stages.iterdir()} == {"read", "stats", "features"}
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, config):
+def test_an_interrupted_training_resumes_at_its_checkpoint(cells, tmp_path, config):
     from scrcl._progress import Silent
 
     class Interrupts(Silent):
@@ -229,7 +229,8 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, co
     with pytest.raises(KeyboardInterrupt):
         run_files([cells], tmp_path / "out", config, reporter=Interrupts())
     run_files([cells], tmp_path / "out", config, reporter=Listens())
-    assert notes == ["training goes on from step 4 of 8."]
+    (note,) = notes
+    assert "step 4 of 8" in note
     for name in ("train/model.pt", "cluster/labels.npy"):
         parts = [tmp_path / out / "stages" / name for out in ("unbroken", "out")]
         assert parts[0].read_bytes() == parts[1].read_bytes()
@@ -257,14 +258,14 @@ def test_a_run_stays_within_its_memory(tmp_path):
 def test_an_input_inside_the_output_folder_is_refused_and_kept(cells, tmp_path, config, restart):
     kept = config.model_copy(update={"keep_x": True})
     result = run_files([cells], tmp_path / "out", kept)
-    with pytest.raises(InputError, match="apart from the input"):
+    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
         run_files([result.result_path], tmp_path / "out", kept, restart=restart)
     assert result.result_path.exists()
 
 
 def test_an_output_folder_inside_the_input_is_refused(tmp_path, config):
     path = write_zarr(make_cells(), tmp_path)
-    with pytest.raises(InputError, match="apart from the input"):
+    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
         run_files([path], path / "out", config)
     assert not (path / "out").exists()
 
@@ -279,7 +280,7 @@ def test_a_damaged_stage_file_is_named_with_the_way_out(cells, tmp_path, config)
     run_files([cells], tmp_path / "out", config)
     (tmp_path / "out" / "result.h5ad").unlink()
     (tmp_path / "out" / "stages" / "cluster" / "labels.npy").write_bytes(b"no array")
-    with pytest.raises(StoreError, match=r"labels\.npy whole; .* Delete that folder"):
+    with pytest.raises(StoreError, match=r"stages/cluster .*labels"):
         run_files([cells], tmp_path / "out", config)
 
 
@@ -303,7 +304,7 @@ def test_other_coordinates_are_another_run(tmp_path, config):
 def test_fewer_cells_than_neighbours_are_refused_before_anything_is_written(tmp_path, config):
     make_cells()[:8].copy().write_h5ad(tmp_path / "few.h5ad")
     settings = config.model_copy(update={"n_clusters": 2})
-    with pytest.raises(InputError, match=r"graph.n_neighbors must be less than .* \(8\); got 8"):
+    with pytest.raises(InputError, match=r"graph\.n_neighbors .*\(8\); got 8"):
         run_files([tmp_path / "few.h5ad"], tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
 
@@ -312,7 +313,7 @@ def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config
     adata = make_cells(spatial=True)
     adata.obsm["spatial"][7, 0] = np.nan
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match="the first is cell7"):
+    with pytest.raises(InputError, match=r"spatial.* cell7"):
         run_files(
             [tmp_path / "cells.h5ad"],
             tmp_path / "out",
@@ -331,7 +332,7 @@ def test_a_finished_run_is_not_run_again(cells, tmp_path, config):
 
 def test_other_settings_or_another_input_are_another_run(cells, tmp_path, config):
     run_files([cells], tmp_path / "out", config)
-    with pytest.raises(ResumeError, match="seed is 0 there and 1 here"):
+    with pytest.raises(ResumeError, match=r"seed is 0 .* 1"):
         run_files([cells], tmp_path / "out", config.model_copy(update={"seed": 1}))
     make_cells(seed=5).write_h5ad(cells)
     with pytest.raises(ResumeError, match="input"):
@@ -349,7 +350,10 @@ def test_cells_without_counts_are_left_out(tmp_path, config):
     found = anndata.read_h5ad(result.result_path)
     assert found.n_obs == 238
     assert "cell3" not in found.obs_names
-    assert "2 cells were left out, 2 of them without counts" in result.report_path.read_text()
+    stats = next(stage for stage in result.stages if stage["name"] == "stats")
+    assert (stats["n_cells_kept"], stats["n_cells_empty"]) == (238, 2)
+    assert "238 of 240" in result.report_path.read_text()
+    assert any(note.startswith("2 cells") for note in stats["notes"])
 
 
 def test_x_and_zarr_are_written_when_asked_for(cells, tmp_path, config):
@@ -394,7 +398,7 @@ def test_the_number_of_clusters_is_chosen_without_labels(cells, tmp_path):
     assert 3 <= len(result.clusters) <= 6
 
 
-def test_log_values_are_recognised_and_go_on(tmp_path, config):
+def test_log_values_are_recognised_and_used(tmp_path, config):
     import scanpy as sc
 
     adata = make_cells()
@@ -405,7 +409,8 @@ def test_log_values_are_recognised_and_go_on(tmp_path, config):
     stats = next(s for s in result.stages if s["name"] == "stats")
     assert stats["already_log"]
     assert not stats["is_counts"]
-    assert "not counts" in result.report_path.read_text()
+    assert "log values" in result.report_path.read_text()
+    assert any("not counts" in note for note in stats["notes"])
 
 
 def bad(adata, **changes):
@@ -417,26 +422,26 @@ def bad(adata, **changes):
 @pytest.mark.parametrize(
     ("make", "changes", "error", "message"),
     [
-        (make_cells, {"n_clusters": 241}, InputError, r"n_clusters must be .* \(240\); got 241"),
+        (make_cells, {"n_clusters": 241}, InputError, r"n_clusters .*\(240\); got 241"),
         (
             make_cells,
             {"cluster": ClusterConfig(also=(3, 999))},
             InputError,
-            r"cluster.also must be at most .* \(240\); got 999",
+            r"cluster\.also .*\(240\); got 999",
         ),
         (make_cells, {"spatial": True}, InputError, "obsm"),
         (make_cells, {"layer": "none"}, InputError, "layer"),
-        (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),
+        (make_cells, {"memory": 10**8}, BudgetError, "memory .*100 MB"),
         (
             lambda: bad(make_cells(), X=-make_cells().X),
             {},
             InputError,
-            "not below 0; got -",
+            "got -",
         ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
-        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells that have counts"),
-        (lambda: make_cells(n_cells=5), {}, InputError, "n_neighbors must be less"),
-        (make_cells, {"device": "cuda:7"}, InputError, "CUDA devices"),
+        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "10; got 0"),
+        (lambda: make_cells(n_cells=5), {}, InputError, r"n_neighbors .*\(5\); got 8"),
+        (make_cells, {"device": "cuda:7"}, InputError, "cuda:7"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_leaves_nothing(
@@ -453,17 +458,17 @@ def test_cells_that_are_all_equal_are_refused(tmp_path, config):
     equal = make_cells(60)
     equal.X = equal.X[np.zeros(60, np.int64)]
     equal.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match=r"cells must differ in the .* 60 cells all have"):
+    with pytest.raises(InputError, match=r"cells must differ.* 60 cells"):
         run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     assert not list((tmp_path / "out").glob("result*"))
 
 
-def test_what_the_user_should_know_of_clusters_is_in_the_result(tmp_path, config):
+def test_notes_on_clusters_are_in_the_result(tmp_path, config):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     asked = config.model_copy(update={"cluster": ClusterConfig(method="kmeans", also=(9,))})
     result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
     (note,) = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
-    assert "9 clusters of cluster.also are not parts of the others" in note
+    assert "9 clusters of cluster.also" in note
 
 
 def test_a_missing_file_and_one_that_is_no_anndata_are_named(tmp_path, config):

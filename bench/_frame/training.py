@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scrcl.engine.pipeline import STAGES, run_pipeline
+from scrcl.engine.run import STAGES, run_files
 from scrcl.engine.stage import Stage
 from scrcl.engine.views import training_inputs
 from scrcl.graph.renumber import renumbered
@@ -54,7 +54,7 @@ def prepared(path: Path, config: RunConfig) -> Prepared:
     before = [stage.name for stage in STAGES].index("train")
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         stages = [*STAGES[:before], Stage("inputs", fill)]
-        run_pipeline([path], Path(folder) / "out", config, stages=stages)
+        run_files([path], Path(folder) / "out", config, stages=stages)
     return found[0]
 
 

@@ -42,7 +42,7 @@ def block_sizes(start: int, block: Any) -> np.ndarray:
 def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[dict[str, Any]]:
     """Return a row for each number of threads, with and without cached files: medians of ``repeats``."""
     from scrcl.engine.budget import plan_budget
-    from scrcl.engine.pipeline import shape_of
+    from scrcl.engine.run import shape_of
     from scrcl.io.open import open_input
     from scrcl.io.stream import reduce_rows
     from scrcl.prep.compute_stats import compute_stats

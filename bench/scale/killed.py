@@ -43,7 +43,7 @@ COMPARED = (
 
 def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, bool]:
     """Return, for each file that results depend on, whether it has the same bytes."""
-    from scrcl.engine.pipeline import STAGES
+    from scrcl.engine.run import STAGES
 
     whole, killed, settings = folder / "whole", folder / "killed", folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
@@ -133,7 +133,7 @@ def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> 
                 os.kill(os.getpid(), signal.SIGKILL)
 
     stages = tuple(dying(stage) for stage in pipeline.STAGES)
-    pipeline.run_pipeline([cells], out, config, reporter=DiesInTraining(), stages=stages)
+    pipeline.run_files([cells], out, config, reporter=DiesInTraining(), stages=stages)
 
 
 def _stages_lines(same: dict[str, bool]) -> list[str]:

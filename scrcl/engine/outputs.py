@@ -62,7 +62,7 @@ class Outputs:
         except (OSError, ValueError, EOFError, KeyError) as error:
             message = (
                 f"{folder} must hold the {artifact.name}; got {type(error).__name__}: {error}. "
-                "Delete that folder and run the same command again."
+                f"Delete that folder, and repeat the command that made {self.folder.path}."
             )
             raise StoreError(message) from error
 

@@ -82,10 +82,11 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     run = OpenRun(
         opened.folder, opened.stages, saved_config(opened.folder, **{**defaults, **asked})
     )
+    new_cell_stages(run)
+    # New cells need what stages without a twin leave, too: the model, its inputs and the gene graph.
     for stage in run.stages:
-        if stage.for_new_cells(run) is not None:
-            for artifact in stage.gives:
-                run.open(artifact)
+        for artifact in stage.gives:
+            run.open(artifact)
     return run
 
 

@@ -3,10 +3,9 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from scrcl.cluster.confidence import confidence, shares_alike
+from scrcl.cluster.confidence import confidence, describe_confidence, shares_alike
 from scrcl.cluster.margin import margins
 from scrcl.cluster.mixing import batch_entropies, describe_mixing, neighbour_mixing
-from scrcl.engine.outcome import describe_confidence
 from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
 

@@ -1,14 +1,15 @@
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrcl.engine.budget import plan_budget
+from scrcl._contract import Shape
+from scrcl.engine.budget import least_memory, plan_budget
 from scrcl.engine.config import RunConfig
-from scrcl.engine.needs import stage_needs
-from scrcl.engine.pipeline import STAGES
-from scrcl.engine.shape import Learning, Shape
+from scrcl.engine.memory import block_rows, dense_block_rows
+from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError
 
 
@@ -20,138 +21,192 @@ def learning(**groups):
 
 ATLAS = Shape(
     n_cells=100_000,
+    n_vars=20_000,
     values_per_row=1_000,
     n_genes=2_000,
     n_comps=100,
     n_neighbors=15,
-    learning=learning(),
 )
-PREPARED = ("read", "stats", "features", "reduce")
+TRAIN = {"dim": 128, "refined_dim": 32, "batch_cells": 4_096, "stop": "never"}
+PREPARED = STAGES[:4]
+LOADED_MINIBATCHES = 4
+"""Mini-batches whose rows are in memory: in use, read ahead, and kept by the allocator."""
 
 
-def test_every_stage_has_its_needs():
-    assert list(stage_needs(ATLAS)) == [stage.name for stage in STAGES]
+def settings(*, train=None, **groups):
+    return RunConfig(train={**TRAIN, **(train or {})}, **groups)
+
+
+PLAIN = settings()
+
+
+def estimate(name, shape=ATLAS, config=PLAIN):
+    stage = next(stage for stage in STAGES if stage.name == name)
+    return stage.estimate(shape, config)
+
+
+def test_every_stage_has_a_name_of_its_own_and_an_estimate():
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
+    least = [stage.estimate(ATLAS, PLAIN).least_bytes for stage in STAGES]
+    assert min(least) > 400 * 10**6
+    assert least_memory(STAGES, ATLAS, PLAIN) == max(least)
 
 
 @given(st.integers(1, 10**6), st.floats(1, 20_000), st.integers(7 * 10**8, 64 * 10**9))
-def test_what_is_in_flight_fits_beside_what_is_fixed(n_cells, values_per_row, total):
+def test_loaded_blocks_fit_with_the_memory_that_is_held_all_along(n_cells, values_per_row, total):
     shape = replace(ATLAS, n_cells=n_cells, values_per_row=values_per_row)
     try:
-        budget = plan_budget(total, shape, n_workers=4)
+        budget = plan_budget(total, STAGES, shape, PLAIN, n_workers=4)
     except BudgetError:
         return
     assert budget.n_workers >= 1
-    for need in stage_needs(shape).values():
-        assert need.peak_bytes(budget.n_workers) <= total
+    for stage in STAGES:
+        assert stage.estimate(shape, PLAIN).peak_bytes(budget.n_workers) <= total
 
 
 def test_memory_and_cores_decide_workers_and_never_blocks():
     budgets = [
-        plan_budget(m * 10**8, ATLAS, n_workers=n)
+        plan_budget(m * 10**8, STAGES, ATLAS, PLAIN, n_workers=n)
         for m, n in ((15, 1), (20, 4), (40, 8), (300, 64))
     ]
-    assert len({(b.block_rows, b.dense_block_rows) for b in budgets}) == 1
+    assert {(b.block_rows, b.dense_block_rows) for b in budgets} == {
+        (block_rows(ATLAS), dense_block_rows(ATLAS, PLAIN))
+    }
     assert [b.n_workers for b in budgets] == sorted({b.n_workers for b in budgets})
 
 
 @pytest.mark.parametrize("n_cells", [1_000, 100_000, 10**7])
-@pytest.mark.parametrize("stages", [None, PREPARED])
-def test_too_little_memory_is_refused_with_the_smallest_that_would_do(n_cells, stages):
+@pytest.mark.parametrize("stages", [STAGES, PREPARED], ids=["all", "prepared"])
+def test_too_little_memory_is_refused_with_the_smallest_that_is_enough(n_cells, stages):
     shape = replace(ATLAS, n_cells=n_cells)
-    with pytest.raises(BudgetError, match=r"at least (\d+) MB") as raised:
-        plan_budget(10**8, shape, stages=stages)
-    smallest = int(str(raised.value).split("at least ")[1].split(" MB")[0]) * 10**6
-    plan_budget(smallest, shape, stages=stages)
+    with pytest.raises(BudgetError, match=r"at least \d+ MB") as raised:
+        plan_budget(10**8, stages, shape, PLAIN)
+    smallest = int(re.search(r"at least (\d+) MB", str(raised.value))[1]) * 10**6
+    plan_budget(smallest, stages, shape, PLAIN)
     with pytest.raises(BudgetError):
-        plan_budget(smallest - 2 * 10**7, shape, stages=stages)
+        plan_budget(smallest - 2 * 10**7, stages, shape, PLAIN)
 
 
 def test_the_stage_that_does_not_fit_is_named_and_those_before_it_can_be_run():
     atlas = replace(ATLAS, n_cells=10**6)
-    with pytest.raises(BudgetError, match=r"in the stage \w+; got 2000 MB.*--until"):
-        plan_budget(2 * 10**9, atlas)
-    assert plan_budget(2 * 10**9, atlas, stages=PREPARED).n_workers >= 1
+    with pytest.raises(BudgetError, match="2000 MB") as raised:
+        plan_budget(2 * 10**9, STAGES, atlas, PLAIN)
+    named, until = re.search(r"stage (\w+);.*--until (\w+)", str(raised.value)).groups()
+    names = [stage.name for stage in STAGES]
+    assert estimate(named, atlas).least_bytes == least_memory(STAGES, atlas, PLAIN)
+    kept = STAGES[: names.index(until) + 1]
+    assert kept[:4] == PREPARED
+    assert plan_budget(2 * 10**9, kept, atlas, PLAIN).n_workers >= 1
+    with pytest.raises(BudgetError):
+        plan_budget(2 * 10**9, STAGES[: len(kept) + 1], atlas, PLAIN)
 
 
 @given(st.integers(10**5, 10**7))
 def test_the_passes_over_the_input_hardly_grow_with_the_cells(n_cells):
-    small, large = stage_needs(ATLAS), stage_needs(replace(ATLAS, n_cells=n_cells))
+    large = replace(ATLAS, n_cells=n_cells)
     for name in ("stats", "features", "reduce"):
-        assert large[name].peak_bytes(2) - small[name].peak_bytes(2) <= 25 * n_cells
+        grown = estimate(name, large).peak_bytes(2) - estimate(name).peak_bytes(2)
+        assert grown <= 25 * n_cells
 
 
 def test_a_mini_batch_that_does_not_fit_is_refused_and_the_way_out_named():
-    large = learning(train={"minibatch_cells": 10**5})
-    with pytest.raises(BudgetError, match=r"train\.minibatch_cells"):
-        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, learning=large))
-    drawn = learning(scrcl={"negatives": "sampled", "n_negatives": 10**5})
-    with pytest.raises(BudgetError, match=r"scrcl\.n_negatives"):
-        plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6, learning=drawn))
-    plan_budget(4 * 10**9, replace(ATLAS, n_cells=10**6))
+    atlas = replace(ATLAS, n_cells=10**6)
+    with pytest.raises(BudgetError, match=r"train\.batch_cells"):
+        plan_budget(4 * 10**9, STAGES, atlas, settings(train={"batch_cells": 10**5}))
+    drawn = settings(train={"negatives": "sampled", "n_negatives": 10**5})
+    with pytest.raises(BudgetError, match=r"train\.n_negatives"):
+        plan_budget(4 * 10**9, STAGES, atlas, drawn)
+    plan_budget(4 * 10**9, STAGES, atlas, PLAIN)
+
+
+@given(st.integers(100, 10**7), st.integers(16, 10**5))
+def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
+    config = settings(train={"batch_cells": batch_cells})
+    step = estimate("train", replace(ATLAS, n_cells=n_cells), config).block_bytes
+    embedded = min(n_cells, CPU_BLOCK_ROWS) * 4 * 16 * 128
+    most = n_cells * (4 * 16 * 128 + LOADED_MINIBATCHES * (8 * 100 + 90 * 21)) + embedded
+    assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= step <= most
+
+
+def test_the_subset_that_decides_when_to_stop_is_counted():
+    atlas = replace(ATLAS, n_cells=10**6)
+    wide = {"features": "hvg", "batch_cells": 64}
+    stops = settings(train={**wide, "stop": "auto", "stop_cells": 2_000})
+    more = (
+        estimate("train", atlas, stops).block_bytes
+        - estimate("train", atlas, settings(train=wide)).block_bytes
+    )
+    assert 2_000 * 20 * 4 * 2_000 < more < 2_000 * 25 * 4 * 2_000
+
+
+def test_the_embeddings_of_a_step_are_seeds_and_a_block_of_anchors_as_training_cuts_them():
+    atlas = replace(ATLAS, n_cells=10**7)
+    narrow, wide = (
+        estimate("train", atlas, settings(train={"dim": dim})).block_bytes for dim in (128, 129)
+    )
+    assert (wide - narrow) / (4 * 16) == 4_096 + CPU_BLOCK_ROWS
 
 
 def test_what_training_holds_hardly_grows_with_the_cells_of_an_atlas():
-    few, many = (stage_needs(replace(ATLAS, n_cells=n)) for n in (2 * 10**6, 2 * 10**7))
+    few, many = (replace(ATLAS, n_cells=n) for n in (2 * 10**6, 2 * 10**7))
     for name in ("train", "embed"):
-        grown = many[name].least_bytes - few[name].least_bytes
+        grown = estimate(name, many).least_bytes - estimate(name, few).least_bytes
         assert grown <= 18 * 10**6 * 40 + (1 << 29), name
-    assert stage_needs(replace(ATLAS, n_cells=10**6))["train"].least_bytes < 2 << 30
+    assert estimate("train", replace(ATLAS, n_cells=10**6)).least_bytes < 2 << 30
 
 
-def test_edges_take_disk_and_no_memory_beside_the_lists_they_are_made_of():
+def test_edges_take_disk_and_no_memory_beyond_the_lists_they_are_made_of():
     n_cells = 10**6
-    few, many = (stage_needs(replace(ATLAS, n_cells=n_cells, n_neighbors=k)) for k in (15, 65))
-    assert many["graph"].least_bytes - few["graph"].least_bytes == n_cells * 8 * 50
-    assert many["report"].least_bytes == few["report"].least_bytes
-    assert many["report"].disk_bytes - few["report"].disk_bytes > n_cells * 12 * 100
+    few, many = (replace(ATLAS, n_cells=n_cells, n_neighbors=k) for k in (15, 65))
+    more = estimate("graph", many).least_bytes - estimate("graph", few).least_bytes
+    assert more == n_cells * 8 * 50
+    assert estimate("report", many).least_bytes == estimate("report", few).least_bytes
+    more = estimate("report", many).disk_bytes - estimate("report", few).disk_bytes
+    assert more > n_cells * 12 * 100
 
 
-def test_ids_and_distances_of_an_atlas_are_let_go_of_and_those_in_memory_count():
+def test_ids_and_distances_of_an_atlas_are_released_and_an_index_in_memory_counts():
     large = replace(ATLAS, n_cells=10**7)
-    graph = stage_needs(large)["graph"]
+    graph = estimate("graph", large)
     assert graph.least_bytes < 4 * 10**9 < graph.disk_bytes
-    held = stage_needs(replace(large, index_bytes=400))["graph"]
-    assert held.least_bytes - graph.least_bytes == 400 * 10**7
+    held = estimate("graph", large, settings(graph={"backend": "ivf"}))
+    assert held.least_bytes - graph.least_bytes == (4 * 100 + 8) * 10**7
 
 
 def test_wide_features_and_embeddings_count():
-    atlas = replace(ATLAS, n_cells=20_000)
-    of_genes = learning(scrcl={"features": "hvg"})
-    plain, wide = stage_needs(atlas), stage_needs(replace(atlas, learning=of_genes))
-    more = wide["train"].fixed_bytes - plain["train"].fixed_bytes
+    atlas, genes = replace(ATLAS, n_cells=20_000), settings(train={"features": "hvg"})
+    more = estimate("train", atlas, genes).fixed_bytes - estimate("train", atlas).fixed_bytes
     assert more > 20_000 * 8 * 1_500
-    assert replace(ATLAS, learning=of_genes).dense_block_rows * 2_000 * 4 <= 8_000_000
-    large = stage_needs(replace(atlas, learning=learning(scrcl={"dim": 1_500})))
-    assert large["embed"].fixed_bytes - plain["embed"].fixed_bytes > 20_000 * 8 * 1_300
+    assert dense_block_rows(ATLAS, genes) * 2_000 * 4 <= 8_000_000
+    large = estimate("embed", atlas, settings(train={"dim": 1_500}))
+    assert large.fixed_bytes - estimate("embed", atlas).fixed_bytes > 20_000 * 8 * 1_300
 
 
 def test_smoothing_of_labels_is_counted():
-    plain = stage_needs(ATLAS)
-    refining = stage_needs(replace(ATLAS, refining=True))["cluster"]
-    assert refining.least_bytes > plain["cluster"].least_bytes + 100 * ATLAS.n_cells
-    assert refining.disk_bytes == plain["cluster"].disk_bytes + 4 * ATLAS.n_cells
+    plain = estimate("cluster")
+    smoothing = estimate("cluster", config=settings(spatial=True))
+    assert smoothing.least_bytes > plain.least_bytes + 100 * ATLAS.n_cells
+    assert smoothing.disk_bytes == plain.disk_bytes + 4 * ATLAS.n_cells
 
 
-def test_the_graph_view_by_itself_is_counted():
-    more = stage_needs(replace(ATLAS, learning=learning(cluster={"on": "graph_view"})))[
-        "embed"
-    ].disk_bytes
-    assert more - stage_needs(ATLAS)["embed"].disk_bytes == 4 * 128 * ATLAS.n_cells
+def test_a_file_of_the_graph_view_alone_is_counted():
+    more = estimate("embed", config=settings(cluster={"on": "graph_view"})).disk_bytes
+    assert more - estimate("embed").disk_bytes == 4 * 128 * ATLAS.n_cells
 
 
-def test_further_clusterings_batches_and_communities_are_counted():
-    plain = stage_needs(ATLAS)["cluster"]
-    also = stage_needs(replace(ATLAS, n_also=3))["cluster"]
-    assert also.fixed_bytes - plain.fixed_bytes >= 3 * 4 * ATLAS.n_cells
-    assert also.disk_bytes - plain.disk_bytes == 3 * 4 * ATLAS.n_cells
-    assert stage_needs(replace(ATLAS, n_batches=2))["cluster"].fixed_bytes > plain.fixed_bytes
-    assert (
-        stage_needs(replace(ATLAS, graph_cells=90_000))["cluster"].flight_bytes > plain.flight_bytes
-    )
+def test_extra_cuts_batches_and_communities_are_counted():
+    plain = estimate("cluster")
+    cuts = estimate("cluster", config=settings(cluster={"also": (5, 6, 7)}))
+    assert cuts.fixed_bytes - plain.fixed_bytes >= 3 * 4 * ATLAS.n_cells
+    assert cuts.disk_bytes - plain.disk_bytes == 3 * 4 * ATLAS.n_cells
+    assert estimate("cluster", replace(ATLAS, n_batches=2)).fixed_bytes > plain.fixed_bytes
+    more = estimate("cluster", config=settings(cluster={"auto_cells": 90_000}))
+    assert more.block_bytes > plain.block_bytes
 
 
-def test_groups_are_merged_in_memory_that_grows_with_their_pairs():
+def test_micro_clusters_are_merged_in_memory_that_grows_with_their_pairs():
     plain, many = (
-        stage_needs(replace(ATLAS, n_groups=n))["cluster"].least_bytes for n in (300, 10_000)
+        estimate("cluster", config=settings(cluster={"n_micro": n})).least_bytes
+        for n in (300, 10_000)
     )
     assert many - plain > 2 * 10**9

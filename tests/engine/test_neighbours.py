@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from scrcl.engine.load_config import load_config
-from scrcl.engine.run import run_matrix, run_files
 from scrcl.engine.plan import plan_run
+from scrcl.engine.run import run_files, run_matrix
 from scrcl.errors import InputError, ResumeError
 from scrcl.graph.csr import Graph
 from scrcl.io.open import from_anndata

@@ -10,7 +10,7 @@ import pytest
 from bench.scale.killed import kill_at_random, kill_everywhere
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.load_config import load_config
-from scrcl.engine.pipeline import STAGES, run_matrix, run_pipeline
+from scrcl.engine.run import STAGES, run_matrix, run_files
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import from_anndata
 from tests.cells import FAST, FAST_SETTINGS, make_cells
@@ -22,9 +22,9 @@ def labels_of(out):
     return np.load(out / "stages" / "cluster" / "labels.npy")
 
 
-def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
+def test_a_run_leaves_a_result_a_record_of_each_stage_and_a_page(cells, tmp_path, config):
     before = cells.read_bytes()
-    result = run_pipeline([cells], tmp_path / "out", config)
+    result = run_files([cells], tmp_path / "out", config)
 
     assert cells.read_bytes() == before
     found = anndata.read_h5ad(result.result_path)
@@ -62,7 +62,7 @@ def test_a_run_leaves_what_it_promises(cells, tmp_path, config):
     assert load_config(tmp_path / "out" / "config.toml") == config
 
 
-def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_path, config):
+def test_a_run_leaves_its_tree_extra_cuts_confidence_and_mixing_of_batches(tmp_path, config):
     from scipy.cluster.hierarchy import is_valid_linkage
 
     adata = make_cells()
@@ -70,7 +70,7 @@ def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_pat
     adata.write_h5ad(tmp_path / "cells.h5ad")
     cluster = config.cluster.model_copy(update={"also": (2, 7)})
     asked = config.model_copy(update={"cluster": cluster, "batch_key": "donor"})
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
 
     found = anndata.read_h5ad(result.result_path)
     assert found.obs["scrcl_confidence"].between(0, 1).all()
@@ -94,34 +94,34 @@ def test_a_run_leaves_its_tree_further_cuts_how_sure_and_how_mixed_it_is(tmp_pat
     medians = found.obs.groupby("scrcl", observed=True)["scrcl_confidence"].median()
     assert [row["confidence"] for row in result.clusters] == pytest.approx(medians.tolist())
     page = result.report_path.read_text()
-    for said in ("How clusters join", "Cells by confidence", "clusters against batches", "2, 7"):
-        assert said in page
+    for shown in ("How clusters join", "confidence", f"NMI {record['batches']['nmi']:.3f}", "2, 7"):
+        assert shown in page
 
 
-def test_a_run_that_stops_early_says_so_and_when(cells, tmp_path):
+def test_a_run_that_stops_early_records_and_reports_when(cells, tmp_path):
     train = {**FAST["train"], "steps": 50, "lr": 1e-4, "stop_every": 2, "patience": 2}
     settings = {**FAST, "train": train, "n_clusters": 4, "device": "cpu"}
-    result = run_pipeline([cells], tmp_path / "out", load_config(overrides=settings))
+    result = run_files([cells], tmp_path / "out", load_config(overrides=settings))
     record = next(stage for stage in result.stages if stage["name"] == "train")
     assert record["stopped"]
     assert record["n_steps"] == record["kept_neighbors"][-1]["step"] < record["most_steps"] == 50
     history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
     assert len(history) == record["n_steps"]
-    assert f"{record['n_steps']} of at most 50 steps" in result.report_path.read_text()
+    assert f"{record['n_steps']} of at most 50" in result.report_path.read_text()
 
 
-def test_a_mutual_graph_with_lonely_cells_is_trained_on_and_described(cells, tmp_path):
+def test_a_mutual_graph_with_isolated_cells_is_trained_on_and_described(cells, tmp_path):
     graph = {"n_neighbors": 2, "symmetry": "mutual"}
     train = {**FAST["train"], "minibatch_cells": 64}
     settings = {**FAST, "graph": graph, "train": train, "n_clusters": 4, "device": "cpu"}
-    result = run_pipeline([cells], tmp_path / "out", load_config(overrides=settings))
+    result = run_files([cells], tmp_path / "out", load_config(overrides=settings))
     ids = np.load(tmp_path / "out" / "stages" / "graph" / "ids.npy")
     found = anndata.read_h5ad(result.result_path).obsp["scrcl_connectivities"]
     assert np.array_equal(found.toarray() > 0, adjacency(ids, "mutual"))
-    lonely = int((np.diff(found.indptr) == 0).sum())
-    assert lonely > 0
+    isolated = int((np.diff(found.indptr) == 0).sum())
+    assert isolated > 0
     page = result.report_path.read_text()
-    assert f"{lonely} cells have no neighbour" in page
+    assert f"{isolated} cells have no neighbour" in page
     assert "graph.symmetry = union" in page
 
 
@@ -130,13 +130,13 @@ def test_it_finds_types_that_are_far_apart(cells, tmp_path):
 
     train = {**FAST["train"], "steps": 40}
     config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": "cpu"})
-    run_pipeline([cells], tmp_path / "out", config)
+    run_files([cells], tmp_path / "out", config)
     assert evaluate_run(tmp_path / "out", "cell_type")["ari"] > 0.9
 
 
 def test_the_same_seed_gives_the_same_labels_and_embedding(cells, tmp_path, config):
     for name in ("a", "b"):
-        run_pipeline([cells], tmp_path / name, config)
+        run_files([cells], tmp_path / name, config)
     a, b = tmp_path / "a", tmp_path / "b"
     assert np.array_equal(labels_of(a), labels_of(b))
     for name in ("embedding.npy", "refined.npy"):
@@ -147,7 +147,7 @@ def test_labels_change_nothing(tmp_path, config):
     adata = make_cells()
     for name in ("true", "shuffled"):
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
-        run_pipeline([tmp_path / f"{name}.h5ad"], tmp_path / name, config)
+        run_files([tmp_path / f"{name}.h5ad"], tmp_path / name, config)
         adata.obs["cell_type"] = np.random.default_rng(0).permutation(adata.obs["cell_type"])
     assert np.array_equal(labels_of(tmp_path / "true"), labels_of(tmp_path / "shuffled"))
 
@@ -169,7 +169,7 @@ def test_the_command_killed_at_random_moments_ends_in_the_same_result(cells, tmp
     assert all(all(row["same"].values()) for row in rows)
 
 
-def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_goes_on(
+def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_resumes(
     cells, tmp_path, config, monkeypatch
 ):
     from scrcl._progress import Silent
@@ -182,13 +182,13 @@ def test_a_disk_that_fills_at_a_checkpoint_is_named_and_the_run_goes_on(
             if step == 4:
                 monkeypatch.setattr("scrcl._atomic.os.fsync", full)
 
-    run_pipeline([cells], tmp_path / "unbroken", config)
-    with pytest.raises(StoreError, match=r"the disk of .*out must have room; it is full"):
-        run_pipeline([cells], tmp_path / "out", config, reporter=Fills())
+    run_files([cells], tmp_path / "unbroken", config)
+    with pytest.raises(StoreError, match=r"disk of .*out"):
+        run_files([cells], tmp_path / "out", config, reporter=Fills())
     monkeypatch.undo()
     kept = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
     assert kept == ["step-00000002.ckpt"]
-    run_pipeline([cells], tmp_path / "out", config)
+    run_files([cells], tmp_path / "out", config)
     parts = [tmp_path / out / "stages" / "train" / "model.pt" for out in ("unbroken", "out")]
     assert parts[0].read_bytes() == parts[1].read_bytes()
 
@@ -205,12 +205,12 @@ def test_a_request_to_stop_ends_the_run_before_the_next_stage(cells, tmp_path, c
                 interruption.ask()
 
     with pytest.raises(Interrupted):
-        run_pipeline([cells], tmp_path / "out", config, reporter=Asks(), interruption=interruption)
+        run_files([cells], tmp_path / "out", config, reporter=Asks(), interruption=interruption)
     stages = tmp_path / "out" / "stages"
     assert {path.name for path in stages.iterdir()} == {"read", "stats", "features"}
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, config):
+def test_an_interrupted_training_resumes_at_its_checkpoint(cells, tmp_path, config):
     from scrcl._progress import Silent
 
     class Interrupts(Silent):
@@ -224,11 +224,12 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, co
         def note(self, message):
             notes.append(message)
 
-    run_pipeline([cells], tmp_path / "unbroken", config)
+    run_files([cells], tmp_path / "unbroken", config)
     with pytest.raises(KeyboardInterrupt):
-        run_pipeline([cells], tmp_path / "out", config, reporter=Interrupts())
-    run_pipeline([cells], tmp_path / "out", config, reporter=Listens())
-    assert notes == ["Resuming training at step 4 of 8."]
+        run_files([cells], tmp_path / "out", config, reporter=Interrupts())
+    run_files([cells], tmp_path / "out", config, reporter=Listens())
+    (note,) = notes
+    assert "step 4 of 8" in note
     for name in ("train/model.pt", "cluster/labels.npy"):
         parts = [tmp_path / out / "stages" / name for out in ("unbroken", "out")]
         assert parts[0].read_bytes() == parts[1].read_bytes()
@@ -236,7 +237,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(cells, tmp_path, co
 
 def test_memory_and_the_number_of_workers_change_no_bit(cells, tmp_path, config):
     for name, memory in (("little", 8 * 10**8), ("much", 9 * 10**9)):
-        run_pipeline([cells], tmp_path / name, config.model_copy(update={"memory": memory}))
+        run_files([cells], tmp_path / name, config.model_copy(update={"memory": memory}))
     for name in ("features/gram.npy", "reduce/scores.npy", "embed/embedding.npy"):
         parts = [tmp_path / out / "stages" / name for out in ("little", "much")]
         assert parts[0].read_bytes() == parts[1].read_bytes()
@@ -255,38 +256,38 @@ def test_a_run_stays_within_its_memory(tmp_path):
 @pytest.mark.parametrize("restart", [False, True])
 def test_an_input_inside_the_output_folder_is_refused_and_kept(cells, tmp_path, config, restart):
     kept = config.model_copy(update={"keep_x": True})
-    result = run_pipeline([cells], tmp_path / "out", kept)
-    with pytest.raises(InputError, match="apart from the input"):
-        run_pipeline([result.result_path], tmp_path / "out", kept, restart=restart)
+    result = run_files([cells], tmp_path / "out", kept)
+    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
+        run_files([result.result_path], tmp_path / "out", kept, restart=restart)
     assert result.result_path.exists()
 
 
 def test_an_output_folder_inside_the_input_is_refused(tmp_path, config):
     path = write_zarr(make_cells(), tmp_path)
-    with pytest.raises(InputError, match="apart from the input"):
-        run_pipeline([path], path / "out", config)
+    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
+        run_files([path], path / "out", config)
     assert not (path / "out").exists()
 
 
 def test_a_result_that_was_deleted_is_written_again(cells, tmp_path, config):
-    first = run_pipeline([cells], tmp_path / "out", config)
+    first = run_files([cells], tmp_path / "out", config)
     first.result_path.unlink()
-    assert run_pipeline([cells], tmp_path / "out", config).result_path.exists()
+    assert run_files([cells], tmp_path / "out", config).result_path.exists()
 
 
 def test_a_damaged_stage_file_is_named_with_the_way_out(cells, tmp_path, config):
-    run_pipeline([cells], tmp_path / "out", config)
+    run_files([cells], tmp_path / "out", config)
     (tmp_path / "out" / "result.h5ad").unlink()
     (tmp_path / "out" / "stages" / "cluster" / "labels.npy").write_bytes(b"no array")
-    with pytest.raises(StoreError, match=r"labels\.npy whole; .* Delete that folder"):
-        run_pipeline([cells], tmp_path / "out", config)
+    with pytest.raises(StoreError, match=r"stages/cluster .*labels"):
+        run_files([cells], tmp_path / "out", config)
 
 
 def test_genes_with_names_that_mean_missing_keep_their_statistics(tmp_path, config):
     adata = make_cells()
     adata.var_names = ["nan", "NA", "", *adata.var_names[3:]]
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     assert anndata.read_h5ad(result.result_path).var["means"].notna().all()
 
 
@@ -302,8 +303,8 @@ def test_other_coordinates_are_another_run(tmp_path, config):
 def test_fewer_cells_than_neighbours_are_refused_before_anything_is_written(tmp_path, config):
     make_cells()[:8].copy().write_h5ad(tmp_path / "few.h5ad")
     settings = config.model_copy(update={"n_clusters": 2})
-    with pytest.raises(InputError, match=r"graph.n_neighbors must be less than .* \(8\); got 8"):
-        run_pipeline([tmp_path / "few.h5ad"], tmp_path / "out", settings)
+    with pytest.raises(InputError, match=r"graph\.n_neighbors .*\(8\); got 8"):
+        run_files([tmp_path / "few.h5ad"], tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
 
 
@@ -311,8 +312,8 @@ def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config
     adata = make_cells(spatial=True)
     adata.obsm["spatial"][7, 0] = np.nan
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match="the first is cell7"):
-        run_pipeline(
+    with pytest.raises(InputError, match=r"spatial.* cell7"):
+        run_files(
             [tmp_path / "cells.h5ad"],
             tmp_path / "out",
             config.model_copy(update={"spatial": True}),
@@ -321,21 +322,21 @@ def test_coordinates_that_are_missing_or_not_finite_are_refused(tmp_path, config
 
 
 def test_a_finished_run_is_not_run_again(cells, tmp_path, config):
-    first = run_pipeline([cells], tmp_path / "out", config)
+    first = run_files([cells], tmp_path / "out", config)
     written = first.result_path.stat().st_mtime_ns
-    again = run_pipeline([cells], tmp_path / "out", config)
+    again = run_files([cells], tmp_path / "out", config)
     assert again == first
     assert first.result_path.stat().st_mtime_ns == written
 
 
 def test_other_settings_or_another_input_are_another_run(cells, tmp_path, config):
-    run_pipeline([cells], tmp_path / "out", config)
-    with pytest.raises(ResumeError, match="seed is 0 there and 1 here"):
-        run_pipeline([cells], tmp_path / "out", config.model_copy(update={"seed": 1}))
+    run_files([cells], tmp_path / "out", config)
+    with pytest.raises(ResumeError, match=r"seed is 0 .* 1"):
+        run_files([cells], tmp_path / "out", config.model_copy(update={"seed": 1}))
     make_cells(seed=5).write_h5ad(cells)
     with pytest.raises(ResumeError, match="input"):
-        run_pipeline([cells], tmp_path / "out", config)
-    run_pipeline([cells], tmp_path / "out", config, restart=True)
+        run_files([cells], tmp_path / "out", config)
+    run_files([cells], tmp_path / "out", config, restart=True)
 
 
 def test_cells_without_counts_are_left_out(tmp_path, config):
@@ -344,16 +345,19 @@ def test_cells_without_counts_are_left_out(tmp_path, config):
     keep[[3, 77]] = 0
     adata.X = adata.X.multiply(keep).tocsr()
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     found = anndata.read_h5ad(result.result_path)
     assert found.n_obs == 238
     assert "cell3" not in found.obs_names
-    assert "2 cells were left out, 2 of them without counts" in result.report_path.read_text()
+    stats = next(stage for stage in result.stages if stage["name"] == "stats")
+    assert (stats["n_cells_kept"], stats["n_cells_empty"]) == (238, 2)
+    assert "238 of 240" in result.report_path.read_text()
+    assert any(note.startswith("2 cells") for note in stats["notes"])
 
 
 def test_x_and_zarr_are_written_when_asked_for(cells, tmp_path, config):
     asked = config.model_copy(update={"keep_x": True, "format": "zarr"})
-    result = run_pipeline([cells], tmp_path / "out", asked)
+    result = run_files([cells], tmp_path / "out", asked)
     found = anndata.read_zarr(result.result_path)
     assert np.array_equal(found.X.toarray(), make_cells().X.toarray())
 
@@ -365,7 +369,7 @@ def test_a_spatial_run_takes_its_graph_from_the_coordinates(tmp_path, config):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     drawn = config.report.model_copy(update={"umap_cells": 3})
     spatial = config.model_copy(update={"spatial": True, "report": drawn})
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", spatial)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", spatial)
     found = anndata.read_h5ad(result.result_path)
     distances, _ = cKDTree(adata.obsm["spatial"]).query(adata.obsm["spatial"], k=9)
     stored = np.sort(found.obsp["scrcl_distances"].data.reshape(240, 8), axis=1)
@@ -385,7 +389,7 @@ def test_every_mode_trains_in_small_batches(cells, tmp_path, config, features, n
             "scrcl": {**config.method_settings.model_dump(), **scrcl},
         }
     )
-    result = run_pipeline([cells], tmp_path / "out", asked)
+    result = run_files([cells], tmp_path / "out", asked)
     assert next(s for s in result.stages if s["name"] == "train")["n_batches"] == 4
     history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
     assert np.mean([row["ndc"] for row in history[-2:]]) < history[0]["ndc"]
@@ -394,22 +398,23 @@ def test_every_mode_trains_in_small_batches(cells, tmp_path, config, features, n
 def test_the_number_of_clusters_is_chosen_without_labels(cells, tmp_path):
     train = {**FAST["train"], "steps": 40}
     asked = load_config(overrides={**FAST, "train": train, "n_clusters": "auto", "device": "cpu"})
-    result = run_pipeline([cells], tmp_path / "out", asked)
+    result = run_files([cells], tmp_path / "out", asked)
     assert 3 <= len(result.clusters) <= 6
 
 
-def test_log_values_are_recognised_and_go_on(tmp_path, config):
+def test_log_values_are_recognised_and_used(tmp_path, config):
     import scanpy as sc
 
     adata = make_cells()
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     stats = next(s for s in result.stages if s["name"] == "stats")
     assert stats["already_log"]
     assert not stats["is_counts"]
-    assert "not counts" in result.report_path.read_text()
+    assert "log values" in result.report_path.read_text()
+    assert any("not counts" in note for note in stats["notes"])
 
 
 def bad(adata, **changes):
@@ -421,26 +426,26 @@ def bad(adata, **changes):
 @pytest.mark.parametrize(
     ("make", "changes", "error", "message"),
     [
-        (make_cells, {"n_clusters": 241}, InputError, r"n_clusters must be .* \(240\); got 241"),
+        (make_cells, {"n_clusters": 241}, InputError, r"n_clusters .*\(240\); got 241"),
         (
             make_cells,
             {"cluster": ClusterConfig(also=(3, 999))},
             InputError,
-            r"cluster.also must be at most .* \(240\); got 999",
+            r"cluster\.also .*\(240\); got 999",
         ),
         (make_cells, {"spatial": True}, InputError, "obsm"),
         (make_cells, {"layer": "none"}, InputError, "layer"),
-        (make_cells, {"memory": 10**8}, BudgetError, "memory must be at least"),
+        (make_cells, {"memory": 10**8}, BudgetError, "memory .*100 MB"),
         (
             lambda: bad(make_cells(), X=-make_cells().X),
             {},
             InputError,
-            "not below 0; got -",
+            "got -",
         ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
-        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "cells that have counts"),
-        (lambda: make_cells(n_cells=5), {}, InputError, "n_neighbors must be less"),
-        (make_cells, {"device": "cuda:7"}, InputError, "CUDA devices"),
+        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "10; got 0"),
+        (lambda: make_cells(n_cells=5), {}, InputError, r"n_neighbors .*\(5\); got 8"),
+        (make_cells, {"device": "cuda:7"}, InputError, "cuda:7"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_leaves_nothing(
@@ -449,7 +454,7 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     make().write_h5ad(tmp_path / "cells.h5ad")
     asked = config.model_copy(update=changes)
     with pytest.raises(error, match=message):
-        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
     assert not (tmp_path / "out").exists()
 
 
@@ -457,23 +462,23 @@ def test_cells_that_are_all_equal_are_refused(tmp_path, config):
     equal = make_cells(60)
     equal.X = equal.X[np.zeros(60, np.int64)]
     equal.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match=r"cells must differ in the .* 60 cells all have"):
-        run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    with pytest.raises(InputError, match=r"cells must differ.* 60 cells"):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     assert not list((tmp_path / "out").glob("result*"))
 
 
-def test_what_the_user_should_know_of_clusters_is_in_the_result(tmp_path, config):
+def test_notes_on_clusters_are_in_the_result(tmp_path, config):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     asked = config.model_copy(update={"cluster": ClusterConfig(method="kmeans", also=(9,))})
-    result = run_pipeline([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
+    result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
     (note,) = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
-    assert "9 clusters of cluster.also are not parts of the others" in note
+    assert "9 clusters of cluster.also" in note
 
 
 def test_a_missing_file_and_one_that_is_no_anndata_are_named(tmp_path, config):
     with pytest.raises(StoreError, match=r"none\.h5ad"):
-        run_pipeline([tmp_path / "none.h5ad"], tmp_path / "out", config)
+        run_files([tmp_path / "none.h5ad"], tmp_path / "out", config)
     (tmp_path / "text.h5ad").write_text("hello")
     with pytest.raises(StoreError, match=r"text\.h5ad"):
-        run_pipeline([tmp_path / "text.h5ad"], tmp_path / "out", config)
+        run_files([tmp_path / "text.h5ad"], tmp_path / "out", config)
     assert not (tmp_path / "out").exists()

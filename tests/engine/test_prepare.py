@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from scrcl.engine.budget import plan_budget
 from scrcl.engine.convert import convert
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files, run_matrix
@@ -29,7 +30,7 @@ PREPARED = ("stats/sums", "stats/cell_counts", "features/genes", "features/gram"
 
 
 def prepared(inputs, out, **overrides):
-    """Run up to the components; returns their arrays, those that there are."""
+    """Run up to the components. Returns the arrays that were written."""
     how = {name: overrides.pop(name) for name in ("client",) if name in overrides}
     config = load_config(overrides={**FAST, "device": "cpu", **overrides})
     run_files(inputs, out, config, until="reduce", **how)
@@ -74,20 +75,17 @@ def test_the_order_of_samples_and_their_store_change_no_component(tmp_path):
 )
 @given(block_rows=st.integers(1, 300), n_workers=st.integers(1, 4))
 def test_blocks_and_workers_change_no_component(tmp_path, monkeypatch, block_rows, n_workers):
-    from scrcl.engine import pipeline
-
     (tmp_path / "runs").mkdir(exist_ok=True)
     cells = tmp_path / "cells.h5ad"
     if not cells.exists():
         make_cells().write_h5ad(cells)
         prepared([cells], tmp_path / "whole")
     expected = {n: np.load(tmp_path / "whole/stages" / f"{n}.npy") for n in PREPARED}
-    plan = pipeline.plan_budget
 
     def other(*args, **kwargs):
-        return replace(plan(*args, **kwargs), block_rows=block_rows, n_workers=n_workers)
+        return replace(plan_budget(*args, **kwargs), block_rows=block_rows, n_workers=n_workers)
 
-    monkeypatch.setattr(pipeline, "plan_budget", other)
+    monkeypatch.setattr("scrcl.engine.run.plan_budget", other)
     out = tmp_path / "runs" / f"{block_rows}-{n_workers}"
     shutil.rmtree(out, ignore_errors=True)
     assert_close(prepared([cells], out), expected)
@@ -118,7 +116,7 @@ def scanpy_genes(adata, kept, *, flavor, n_top, batch_key=None):
 
 @pytest.mark.parametrize("flavor", ["seurat", "cell_ranger", "seurat_v3"])
 @pytest.mark.parametrize("batch_key", [None, "donor"])
-def test_filters_flavours_and_batches_choose_the_genes_of_scanpy(tmp_path, flavor, batch_key):
+def test_filters_flavours_and_batches_select_the_genes_of_scanpy(tmp_path, flavor, batch_key):
     # Scores tie in bins of two genes; with these numbers none does where the last gene is taken.
     adata = make_cells(400, 600)
     adata.obs["donor"] = pd.Categorical(np.random.default_rng(0).choice(["x", "y", "z"], 400))
@@ -150,7 +148,7 @@ def test_filters_flavours_and_batches_choose_the_genes_of_scanpy(tmp_path, flavo
     assert set(adata.var_names[found["features/genes"]]) == expected
 
 
-def test_genes_in_too_few_cells_are_not_chosen(cells, tmp_path):
+def test_genes_in_too_few_cells_are_not_selected(cells, tmp_path):
     found = prepared([cells], tmp_path / "out", features={"min_cells": 100})
     n_cells = np.asarray((make_cells().X > 0).sum(axis=0)).ravel()
     assert (n_cells < 100).any()
@@ -167,7 +165,7 @@ def test_many_genes_and_half_precision_give_nearly_the_same_components(cells, tm
     np.testing.assert_allclose(a, b, atol=0.05 * np.abs(a).max())
 
 
-def test_a_run_that_ended_early_goes_on(cells, tmp_path, config):
+def test_a_run_that_ended_early_resumes(cells, tmp_path, config):
     out = tmp_path / "out"
     early = run_files([cells], out, config, until="reduce")
     assert [s["name"] for s in early.stages] == ["read", "stats", "features", "reduce"]
@@ -178,7 +176,7 @@ def test_a_run_that_ended_early_goes_on(cells, tmp_path, config):
     assert [s["name"] for s in manifest["stages"]] == [stage.name for stage in STAGES]
     assert manifest["stages"][:4] == early.stages
     assert done.result_path.exists()
-    with pytest.raises(InputError, match="until must name a stage; got 'nowhere'"):
+    with pytest.raises(InputError, match=r"until .*'nowhere'"):
         run_files([cells], out, config, until="nowhere")
 
 
@@ -199,24 +197,20 @@ def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
 @pytest.mark.parametrize(
     ("change", "overrides", "message"),
     [
-        (None, {"batch_key": "donor"}, r"batch_key must be a column of obs; got 'donor'"),
-        ("gap", {"batch_key": "donor"}, r"1 cells have none in obs\['donor'\], the first is cell7"),
-        (
-            "each",
-            {"batch_key": "donor"},
-            r"batch_key must name a column whose values cells share; got 'donor'",
-        ),
-        (None, {"features": {"max_mito": 0.1}}, r"no name begins with 'MT-'"),
-        ("log", {"features": {"flavor": "seurat_v3"}}, r"seurat_v3 must have counts"),
+        (None, {"batch_key": "donor"}, r"batch_key .*got 'donor'"),
+        ("gap", {"batch_key": "donor"}, r"batch_key .*1 cells .*donor.* cell7"),
+        ("each", {"batch_key": "donor"}, r"batch_key .*got 'donor'.* 240 cells"),
+        (None, {"features": {"max_mito": 0.1}}, r"max_mito .*'MT-'"),
+        ("log", {"features": {"flavor": "seurat_v3"}}, r"seurat_v3 .*log values"),
         (
             "log",
             {"features": {"max_mito": 0.1, "mito_prefix": "gene1"}},
-            r"max_mito must have counts",
+            r"max_mito .*log values",
         ),
-        (None, {"features": {"min_genes": 10**6}}, r"cells .* must be at least"),
+        (None, {"features": {"min_genes": 10**6}}, r"cells .*10; got 0"),
     ],
 )
-def test_what_cannot_be_filtered_or_chosen_is_refused(tmp_path, change, overrides, message):
+def test_filters_and_columns_that_cannot_be_used_are_refused(tmp_path, change, overrides, message):
     adata = make_cells()
     if change == "gap":
         adata.obs["donor"] = pd.Categorical(["x" if i != 7 else None for i in range(240)])
@@ -261,23 +255,23 @@ def test_a_damaged_sample_is_named_and_finished_stages_are_kept(cells, tmp_path)
     os.utime(
         chunk, ns=(before.st_atime_ns, before.st_mtime_ns)
     )  # the same file, as far as can be seen
-    with pytest.raises(StoreError, match=r"store\.zarr .*shard X/data/c/0.* rows 0 to 239"):
+    with pytest.raises(StoreError, match=r"store\.zarr .*X/data/c/0.* 0 to 239"):
         prepared([cells, tmp_path / "store.zarr"], tmp_path / "out")
     assert (tmp_path / "out/stages/stats").is_dir()
 
 
 @pytest.mark.slow
-def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
+def test_a_run_stopped_by_a_full_disk_in_any_stage_resumes_when_there_is_room(
     cells, tmp_path, small_disk, resize, config
 ):
     expected = run_files([cells], tmp_path / "whole", config)
-    out, size_kb, stopped_at, said = small_disk / "out", 64, set(), set()
+    out, size_kb, stopped_at, reasons = small_disk / "out", 64, set(), set()
     while size_kb < 10**5:
         try:
             result = run_files([cells], out, config)
             break
         except StoreError as error:
-            said.add(re.sub(r".* must have room", "", str(error))[:12])
+            reasons.add(re.sub(r".* must have room", "", str(error))[:12])
             done = json.loads((out / "run.json").read_text())["stages"] if out.exists() else []
             stopped_at.add(len(done))
             for stage in done:
@@ -285,14 +279,14 @@ def test_whichever_stage_the_disk_is_full_in_the_run_goes_on_when_there_is_room(
         size_kb = int(size_kb * 1.15) + 16
         resize(size_kb)
     assert len(stopped_at) >= 4
-    assert said <= {"; it is full", " for the res"}
+    assert reasons <= {"; it is full", " for the res"}
     ours, theirs = (anndata.read_h5ad(r.result_path) for r in (result, expected))
     assert ours.obs["scrcl"].tolist() == theirs.obs["scrcl"].tolist()
     np.testing.assert_array_equal(ours.obsm["X_scrcl"], theirs.obsm["X_scrcl"])
 
 
 def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path):
-    """Names are read at the end only: a matrix whose names cannot be had is reduced all the same."""
+    """Names are read at the end only: a matrix whose names cannot be read is reduced nevertheless."""
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
 
     def no_names():
@@ -306,7 +300,7 @@ def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path):
     assert done.stages[-1]["name"] == "reduce"
 
 
-def test_a_category_that_no_cell_has_is_no_batch(tmp_path):
+def test_a_category_without_cells_is_no_batch(tmp_path):
     adata = make_cells()
     adata.obs["donor"] = pd.Categorical(["x"] * 240, categories=["x", "gone"])
     adata.write_h5ad(tmp_path / "cells.h5ad")

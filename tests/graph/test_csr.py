@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scrcl.engine.needs import EDGE_BLOCK_BYTES, NODE_BYTES
+from scrcl.engine.stages.graph import EDGE_BLOCK_BYTES, NODE_BYTES
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.csr import (
     Graph,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.embed_new_cells import NewEmbedStage
 
 __all__ = ["EMBEDDING", "EmbedRecord", "EmbedStage", "mark_space"]
 
@@ -71,6 +72,12 @@ class EmbedStage(Stage[EmbedRecord]):
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the space that is clustered."""
         return AnnDataKeys(obsm={"X_scrcl": run.open(EMBEDDING)})
+
+    def for_new_cells(self, run: OpenRun) -> NewEmbedStage:
+        """Return the stage that embeds new cells with the model of the run."""
+        from scrcl.engine.stages.embed_new_cells import NewEmbedStage
+
+        return NewEmbedStage(run)
 
 
 def mark_space(folder: Path, space: str) -> None:

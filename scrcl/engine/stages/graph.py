@@ -50,15 +50,23 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import FloatArray
 
-__all__ = ["GraphRecord", "GraphSettings", "GraphStage", "Locality", "index_bytes"]
+__all__ = [
+    "EDGE_BLOCK_BYTES",
+    "NODE_BYTES",
+    "GraphRecord",
+    "GraphSettings",
+    "GraphStage",
+    "Locality",
+    "index_bytes",
+]
 
 READ_ROWS = 4_096
 """Rows of a read, for measuring how much of the graph it holds."""
 
-_NODE_BYTES = 28
+NODE_BYTES = 28
 """For each cell while its graph is joined and described: row starts, degrees, connected components."""
 
-_EDGE_BLOCK_BYTES = 64 * 10**6
+EDGE_BLOCK_BYTES = 64 * 10**6
 """Edges in memory while they are joined; measured."""
 
 
@@ -189,14 +197,14 @@ class GraphStage(Stage[GraphRecord]):
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index, maps of points and neighbours, and blocks of queries and edges."""
         n, k, n_comps = shape.n_cells, shape.n_neighbors, shape.n_comps
-        per_cell = _NODE_BYTES + POSITION_BYTES + index_bytes(config, n_comps, k)
+        per_cell = NODE_BYTES + POSITION_BYTES + index_bytes(config, n_comps, k)
         return Estimate(
             LIBRARIES_BYTES
             + int(n * per_cell)
             # Points and their copy in order, ids and distances: pages of larger maps are released.
             + 2 * min(4 * n * n_comps, SMALL_MAP_BYTES)
             + 2 * min(4 * n * k, SMALL_MAP_BYTES),
-            max(min(_EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
+            max(min(EDGE_BLOCK_BYTES, 60 * n * k), min(SEARCH_BYTES, 300 * n)),
             # The copy in order is gone when edges are written.
             disk_bytes=int(n * (8 * k + 16 + max(4 * MORE_NEIGHBORS * k, 4 * n_comps))),
             read_bytes=16 * n * n_comps,

@@ -10,7 +10,7 @@ import pytest
 from bench.scale.killed import kill_at_random, kill_everywhere
 from scrcl.cluster.settings import ClusterConfig
 from scrcl.engine.load_config import load_config
-from scrcl.engine.run import STAGES, run_matrix, run_files
+from scrcl.engine.run import STAGES, run_files, run_matrix
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import from_anndata
 from tests.cells import FAST, FAST_SETTINGS, make_cells

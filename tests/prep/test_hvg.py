@@ -43,7 +43,7 @@ def scanpy_choice(adata, flavor, n_top, *, is_log=False):
 
 
 def moments(values, codes, flavor):
-    """Moments of each batch from the whole matrix, squares in float32 as scanpy takes them."""
+    """Return the moments of each batch from the whole matrix, with float32 squares as in scanpy."""
     x = sparse.csr_matrix(values)
     x = x.expm1() if flavor == "seurat" else x
     batches = []
@@ -58,7 +58,7 @@ def moments(values, codes, flavor):
 
 
 def naive_clip_sums(values, codes):
-    """What the second read of the counts gives, one batch after the other."""
+    """Return a function that sums clipped values, one batch after another."""
 
     def clipped(limits):
         sums, squares = np.zeros(limits.shape), np.zeros(limits.shape)
@@ -76,10 +76,10 @@ def codes_of(adata):
     return adata.obs["batch"].astype("category").cat.codes.to_numpy().astype(int)
 
 
-def ours(adata, flavor, n_top, *, seen_as):
-    """The genes of all of ``adata`` from moments of the values ``seen_as`` scanpy's."""
+def ours(adata, flavor, n_top, *, scanpy_input):
+    """Return the genes that scrcl selects, from moments of the values that scanpy gets."""
     values, codes = sparse.lil_matrix(adata.shape, dtype=np.float32), codes_of(adata)
-    values[:, adata.var_names.get_indexer(seen_as.var_names)] = seen_as.X
+    values[:, adata.var_names.get_indexer(scanpy_input.var_names)] = scanpy_input.X
     values = values.tocsr()
     clipped = naive_clip_sums(values, codes)
     if flavor == "seurat_v3":
@@ -98,13 +98,13 @@ def ours(adata, flavor, n_top, *, seen_as):
 
 
 def assert_as_scanpy(adata, flavor, n_top, *, is_log=False):
-    seen_as, var = scanpy_choice(adata, flavor, n_top, is_log=is_log)
-    chosen, found = ours(adata, flavor, n_top, seen_as=seen_as)
-    assert set(adata.var_names[chosen]) == set(var.index[var["highly_variable"]])
-    assert (chosen == found["highly_variable"]).all()
+    scanpy_input, var = scanpy_choice(adata, flavor, n_top, is_log=is_log)
+    selected, found = ours(adata, flavor, n_top, scanpy_input=scanpy_input)
+    assert set(adata.var_names[selected]) == set(var.index[var["highly_variable"]])
+    assert (selected == found["highly_variable"]).all()
     seen = adata.var_names.isin(var.index)
     assert set(found) == set(var) - {"n_cells"}
-    assert not chosen[~seen].any()
+    assert not selected[~seen].any()
     for column in found:
         if column in FLOATS:
             assert found[column][~seen].isna().all()
@@ -120,8 +120,8 @@ def make_batches(adata, n_batches, *, seed=0, absent=0.2):
     shares = np.arange(1.0, n_batches + 1)
     codes = rng.choice(n_batches, size=adata.n_obs, p=shares / shares.sum())
     codes[:n_batches] = range(n_batches)
-    kept = rng.random((n_batches, adata.n_vars)) >= absent
-    adata = table(sparse.csr_matrix(adata.X.multiply(kept[codes])))
+    present = rng.random((n_batches, adata.n_vars)) >= absent
+    adata = table(sparse.csr_matrix(adata.X.multiply(present[codes])))
     filled = adata.X.getnnz(axis=1) > 0
     adata.obs["batch"] = pd.Categorical([f"b{code}" for code in codes])
     return adata[filled].copy()
@@ -241,7 +241,7 @@ def assert_as_scanpy_or_refused(adata, flavor, n_top):
         scanpy_choice(adata, flavor, n_top)
     except ValueError:
         with pytest.raises(InputError, match="seurat_v3"):
-            ours(adata, flavor, n_top, seen_as=adata)
+            ours(adata, flavor, n_top, scanpy_input=adata)
     else:
         assert_as_scanpy(adata, flavor, n_top)
 
@@ -274,8 +274,8 @@ def test_a_batch_without_cells_is_ignored(flavor):
 @pytest.mark.parametrize("flavor", ["seurat", "cell_ranger"])
 def test_a_batch_of_one_cell_selects_no_genes(flavor):
     alone, _ = highly_variable(flavor, [some_moments(), no_cells()], n_top=9)
-    chosen, found = highly_variable(flavor, [some_moments(), one_cell()], n_top=9)
-    assert (chosen == alone).all()
+    selected, found = highly_variable(flavor, [some_moments(), one_cell()], n_top=9)
+    assert (selected == alone).all()
     assert found["highly_variable_nbatches"].max() == 1
     assert not found["highly_variable_intersection"].any()
 
@@ -290,16 +290,16 @@ def test_constant_genes_are_refused(flavor, batches):
 def test_genes_without_dispersion_come_last():
     batch = some_moments(40)
     batch.var[7] = 0
-    chosen, _ = highly_variable("seurat", [batch], n_top=40)
-    assert not chosen[7]
-    assert chosen.sum() == 39
+    selected, _ = highly_variable("seurat", [batch], n_top=40)
+    assert not selected[7]
+    assert selected.sum() == 39
 
 
 def test_excluded_genes_are_never_selected():
     batch = some_moments()
     batch.gene_cells[::3] = 0
-    chosen, found = highly_variable("seurat", [batch], n_top=60)
-    assert not chosen[::3].any()
+    selected, found = highly_variable("seurat", [batch], n_top=60)
+    assert not selected[::3].any()
     assert found["means"].isna().sum() == 20
 
 

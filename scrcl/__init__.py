@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.convert import convert
     from scrcl.engine.describe import describe
+    from scrcl.engine.open_run import open_run
     from scrcl.engine.simulate import simulate
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer

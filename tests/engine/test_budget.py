@@ -11,13 +11,7 @@ from scrcl.engine.config import RunConfig
 from scrcl.engine.memory import block_rows, dense_block_rows
 from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError
-
-
-def learning(**groups):
-    """The method of a configuration without a sample of cells for the stability checks."""
-    train = {"stop": "never", **groups.pop("train", {})}
-    return Learning.of(RunConfig(train=train, **groups))
-
+from scrcl.train.methods.scrcl.memory import BLOCK_ANCHORS
 
 ATLAS = Shape(
     n_cells=100_000,
@@ -27,7 +21,7 @@ ATLAS = Shape(
     n_comps=100,
     n_neighbors=15,
 )
-TRAIN = {"dim": 128, "refined_dim": 32, "batch_cells": 4_096, "stop": "never"}
+TRAIN = {"minibatch_cells": 4_096, "stop": "never"}
 PREPARED = STAGES[:4]
 LOADED_MINIBATCHES = 4
 """Mini-batches whose rows are in memory: in use, read ahead, and kept by the allocator."""
@@ -111,30 +105,30 @@ def test_the_passes_over_the_input_hardly_grow_with_the_cells(n_cells):
 
 def test_a_mini_batch_that_does_not_fit_is_refused_and_the_way_out_named():
     atlas = replace(ATLAS, n_cells=10**6)
-    with pytest.raises(BudgetError, match=r"train\.batch_cells"):
-        plan_budget(4 * 10**9, STAGES, atlas, settings(train={"batch_cells": 10**5}))
-    drawn = settings(train={"negatives": "sampled", "n_negatives": 10**5})
-    with pytest.raises(BudgetError, match=r"train\.n_negatives"):
+    with pytest.raises(BudgetError, match=r"train\.minibatch_cells"):
+        plan_budget(4 * 10**9, STAGES, atlas, settings(train={"minibatch_cells": 10**5}))
+    drawn = settings(scrcl={"negatives": "sampled", "n_negatives": 10**5})
+    with pytest.raises(BudgetError, match=r"scrcl\.n_negatives"):
         plan_budget(4 * 10**9, STAGES, atlas, drawn)
     plan_budget(4 * 10**9, STAGES, atlas, PLAIN)
 
 
 @given(st.integers(100, 10**7), st.integers(16, 10**5))
 def test_a_step_never_holds_more_than_all_cells(n_cells, batch_cells):
-    config = settings(train={"batch_cells": batch_cells})
+    config = settings(train={"minibatch_cells": batch_cells})
     step = estimate("train", replace(ATLAS, n_cells=n_cells), config).block_bytes
-    embedded = min(n_cells, CPU_BLOCK_ROWS) * 4 * 16 * 128
+    embedded = min(n_cells, BLOCK_ANCHORS) * 4 * 16 * 128
     most = n_cells * (4 * 16 * 128 + LOADED_MINIBATCHES * (8 * 100 + 90 * 21)) + embedded
     assert min(batch_cells, n_cells) * 0.6 * 16 * 100 <= step <= most
 
 
 def test_the_subset_that_decides_when_to_stop_is_counted():
     atlas = replace(ATLAS, n_cells=10**6)
-    wide = {"features": "hvg", "batch_cells": 64}
-    stops = settings(train={**wide, "stop": "auto", "stop_cells": 2_000})
+    few, wide = {"minibatch_cells": 64}, {"features": "hvg"}
+    stops = settings(train={**few, "stop": "auto", "stop_cells": 2_000}, scrcl=wide)
     more = (
         estimate("train", atlas, stops).block_bytes
-        - estimate("train", atlas, settings(train=wide)).block_bytes
+        - estimate("train", atlas, settings(train=few, scrcl=wide)).block_bytes
     )
     assert 2_000 * 20 * 4 * 2_000 < more < 2_000 * 25 * 4 * 2_000
 
@@ -142,9 +136,9 @@ def test_the_subset_that_decides_when_to_stop_is_counted():
 def test_the_embeddings_of_a_step_are_seeds_and_a_block_of_anchors_as_training_cuts_them():
     atlas = replace(ATLAS, n_cells=10**7)
     narrow, wide = (
-        estimate("train", atlas, settings(train={"dim": dim})).block_bytes for dim in (128, 129)
+        estimate("train", atlas, settings(scrcl={"dim": dim})).block_bytes for dim in (128, 129)
     )
-    assert (wide - narrow) / (4 * 16) == 4_096 + CPU_BLOCK_ROWS
+    assert (wide - narrow) / (4 * 16) == 4_096 + BLOCK_ANCHORS
 
 
 def test_what_training_holds_hardly_grows_with_the_cells_of_an_atlas():
@@ -174,11 +168,11 @@ def test_ids_and_distances_of_an_atlas_are_released_and_an_index_in_memory_count
 
 
 def test_wide_features_and_embeddings_count():
-    atlas, genes = replace(ATLAS, n_cells=20_000), settings(train={"features": "hvg"})
+    atlas, genes = replace(ATLAS, n_cells=20_000), settings(scrcl={"features": "hvg"})
     more = estimate("train", atlas, genes).fixed_bytes - estimate("train", atlas).fixed_bytes
     assert more > 20_000 * 8 * 1_500
     assert dense_block_rows(ATLAS, genes) * 2_000 * 4 <= 8_000_000
-    large = estimate("embed", atlas, settings(train={"dim": 1_500}))
+    large = estimate("embed", atlas, settings(scrcl={"dim": 1_500}))
     assert large.fixed_bytes - estimate("embed", atlas).fixed_bytes > 20_000 * 8 * 1_300
 
 

@@ -42,10 +42,10 @@ def test_sizes_are_shown_with_two_decimals():
 def test_settings_win_over_options_and_options_over_the_file(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text("seed = 1\nn_clusters = 3\n[train]\nlr = 0.5\nsteps = 7\n")
-    overrides = {"seed": 2, "train.lr": 0.1, "train.dim": 9}
+    overrides = {"seed": 2, "train.lr": 0.1, "scrcl.dim": 9}
     config = load_config(file, settings=["train.lr=0.25"], overrides=overrides)
     assert (config.seed, config.n_clusters) == (2, 3)
-    assert (config.train.lr, config.train.steps, config.train.dim) == (0.25, 7, 9)
+    assert (config.train.lr, config.train.steps, config.method_settings.dim) == (0.25, 7, 9)
 
 
 def test_the_resolved_settings_can_be_read_back(tmp_path):

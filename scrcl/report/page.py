@@ -1,113 +1,186 @@
-"""Fill the page: numbers and pictures in, HTML out."""
+"""The report as an HTML page: sections, figures and tables in, one self-contained text out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Literal, TypeAlias
 
 from scrcl._sizes import format_bytes
+from scrcl.report.colours import PAGE_COLOURS
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+__all__ = ["Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
 
-__all__ = ["Page", "PredictionPage", "render_page", "render_prediction"]
+Cell: TypeAlias = str | float | Sequence[str] | None
 
 
 @dataclass(frozen=True)
-class Page:
-    """What the page shows.
+class Figure:
+    """A picture with its caption.
+
+    Attributes
+    ----------
+    content
+        SVG text, or a PNG in base64. SVG is put into the page as it is, so it must come from `figures`.
+    wide
+        Whether the picture gets a line of its own. Others share a line where there is space.
+    """
+
+    content: str
+    caption: str
+    kind: Literal["svg", "png"]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    kind
+        How the cells are shown:
+
+        - ``text``: as they are;
+        - ``number``: whole numbers with thousands separators, others with two decimals;
+        - ``share``: a fraction between 0 and 1, in percent;
+        - ``bar``: a fraction between 0 and 1, as a bar in the row's colour;
+        - ``markers``: gene names, in italics;
+        - ``label``: a name after a dot in the row's colour.
+    """
+
+    name: str
+    kind: Literal["text", "number", "share", "bar", "markers", "label"] = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, such as that of the clusters.
+
+    Attributes
+    ----------
+    rows
+        One sequence per row, in the order of ``columns``. None leaves a cell empty.
+    colours
+        One CSS colour per row, for labels and bars. Without colours there are no dots.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    colours: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row) == len(self.columns), "a row has one cell per column"
+        assert len(self.colours) in (0, len(self.rows)), "a colour per row, or none"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one stage contributes to the report.
+
+    A section without facts, figures or table has no heading on the page. Its overview and notes
+    still appear.
 
     Attributes
     ----------
     facts
-        Names and values of what went in and what was found.
-    clusters
-        A row a cluster: ``name``, ``n_cells``, ``share``, ``confidence`` (median), ``n_unsure``, ``markers``,
-        ``colour``, and ``batch_entropy`` where batches are known.
-    tree
-        SVG, or None where there is one cluster.
-    confidence
-        SVG.
-    batches
-        Names and values of how far clusters follow batches; empty where there are none.
-    umap, spatial
-        Base64 PNG, or None where there is none.
-    graph
-        Names and values of what is known of the cell graph.
-    degrees
-        SVG.
-    losses
-        SVG, or None.
-    stages
-        Records of the stages, as in ``run.json``.
+        Names and values, shown in the section.
+    overview
+        Names and values, shown at the top of the page.
     notes
-        Remarks that the reader should know.
-    config
-        The resolved settings as TOML.
-    versions
-        Versions of the libraries.
+        Remarks that every reader should see, shown in the box below the overview.
     """
 
     title: str
-    facts: Mapping[str, str]
-    clusters: Sequence[Mapping[str, Any]]
-    tree: str | None
-    confidence: str
-    batches: Mapping[str, str]
-    umap: str | None
-    spatial: str | None
-    graph: Mapping[str, str]
-    degrees: str
-    losses: str | None
-    stages: Sequence[Mapping[str, Any]]
-    notes: Sequence[str]
-    config: str
-    versions: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[Figure] = ()
+    table: Table | None = None
+    overview: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything to show below the heading."""
+        return bool(self.facts or self.figures or self.table)
 
 
 @dataclass(frozen=True)
-class PredictionPage:
-    """What the page of a prediction shows; fields that `Page` has too mean the same.
+class StageUsage:
+    """A row of the table of stages: time, memory and reading of one stage.
 
     Attributes
     ----------
-    clusters
-        A row a cluster of the run: ``name``, ``n_cells``, ``share``, ``share_atlas``, ``confidence`` (mean,
-        or None), ``markers``, ``colour``.
-    confidence
-        SVG.
+    cells_per_s
+        None where the stage does not count cells.
+    """
+
+    name: str
+    seconds: float
+    peak_rss_bytes: int
+    bytes_read: int
+    cells_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the page shows.
+
+    Attributes
+    ----------
+    sections
+        In the order of the page. Their overviews and notes keep this order too.
+    config
+        The resolved settings as TOML.
+    versions
+        Versions of the libraries, by name; ``scrcl`` is among them.
+    facts
+        Names and values at the top of the page, before the overviews of the sections.
     """
 
     title: str
-    facts: Mapping[str, str]
-    clusters: Sequence[Mapping[str, Any]]
-    confidence: str
-    stages: Sequence[Mapping[str, Any]]
-    notes: Sequence[str]
+    sections: Sequence[Section]
+    stages: Sequence[StageUsage]
     config: str
     versions: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_page(page: Page) -> str:
-    """Return the page as one self-contained HTML text (no script, no network)."""
-    return _rendered("page.html.jinja", page)
-
-
-def render_prediction(page: PredictionPage) -> str:
-    """Return the page of a prediction, self-contained too."""
-    return _rendered("prediction.html.jinja", page)
-
-
-def _rendered(template: str, page: Page | PredictionPage) -> str:
+    """Return the page as one HTML text that needs no network and has no script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
         loader=PackageLoader("scrcl.report", "templates"),
     )
-    environment.filters["bytes"] = format_bytes
-    longest = max((stage["seconds"] for stage in page.stages), default=1.0) or 1.0
-    largest = max((stage["peak_rss_bytes"] for stage in page.stages), default=1) or 1
-    return environment.get_template(template).render(page=page, longest=longest, largest=largest)
+    environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
+    return environment.get_template("page.html.jinja").render(
+        page=page,
+        # Pairs, not one mapping: two sections may use the same name, and both facts are shown.
+        overview=[
+            *page.facts.items(),
+            *(fact for section in page.sections for fact in section.overview.items()),
+        ],
+        notes=[note for section in page.sections for note in section.notes],
+        sections=[section for section in page.sections if section.has_content],
+        # Bars are relative to the largest value; never to 0, where no stage took measurable time.
+        most_seconds=max((stage.seconds for stage in page.stages), default=0) or 1,
+        most_bytes=max((stage.peak_rss_bytes for stage in page.stages), default=0) or 1,
+        colours=PAGE_COLOURS,
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, Integral) else f"{value:,.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"

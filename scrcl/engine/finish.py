@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +17,23 @@ from scrcl.engine.disk import require_room
 from scrcl.prep.stats import MatrixStats
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from scrcl.engine.annotate import Annotations
     from scrcl.engine.stage import Run
+    from scrcl.report.page import Figure, StageUsage, Table
     from scrcl.typing import IntArray
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "stage_usages"]
 
 _ENTRY_BYTES = 12
 """A value and its column, as anndata writes them in blocks."""
+
+_JOINS = "How clusters join. The height is the square root of the cost of a merge."
+_DEGREES = "Cells by number of neighbours. The last bar includes cells with more."
 
 _HDF5_BYTES = 2_000_000
 """What many small elements take, and the report beside them."""
@@ -136,50 +142,103 @@ def _write_page(
 ) -> None:
     from scrcl.engine.report_clusters import batch_facts
     from scrcl.engine.report_graph import graph_facts
-    from scrcl.report.figures import (
-        degree_bars,
-        loss_curves,
-        merge_lines,
-        palette,
-        scatter,
-        share_bars,
-    )
-    from scrcl.report.page import Page, render_page
-    from scrcl.report.umap import sample_cells, umap_layout
+    from scrcl.report.figures import degree_bars, merge_lines, share_bars
+    from scrcl.report.page import Figure, Page, Section, render_page
 
-    config, names = run.config, [row["name"] for row in clusters]
-    cells = sample_cells(len(labels), config.report.umap_cells, seed=config.seed)
-    umap = spatial = None
-    if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
-        points = np.asarray(found.obsm["X_scrcl"][cells])
-        umap = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
-    if len(cells) and "spatial" in run.matrix.obsm:
-        where = np.asarray(run.matrix.obsm["spatial"])[np.flatnonzero(found.kept)[cells]]
-        spatial = scatter(where[:, :2], labels[cells], names, equal=True)
+    config = run.config
+    cells, pictures = _pictures(run, found, labels, [row["name"] for row in clusters])
     history = json.loads((run.stage("train") / "history.json").read_text(encoding="utf-8"))
-    tree = run.array("cluster", "tree")  # refined labels may have fewer clusters than it has leaves
+    tree = run.array("cluster", "tree")  # smoothed labels may have fewer clusters than its leaves
+    joins = merge_lines(tree, [str(i) for i in range(len(tree) + 1)]) if len(tree) else None
+    confidence = share_bars(run.array("cluster", "confidence"), "confidence")
+    degrees = degree_bars(run.array("graph", "degrees"))
+    sections = [
+        Section("Cells", figures=pictures, notes=_notes(run, len(labels), len(cells))),
+        Section(
+            "Clusters",
+            table=_cluster_table(clusters),
+            figures=[
+                *([] if joins is None else [Figure(joins, _JOINS, "svg", wide=True)]),
+                Figure(confidence, "Cells by confidence", "svg", wide=True),
+            ],
+        ),
+        Section("Batches", batch_facts(run.record("cluster"))),
+        Section(
+            "Cell graph",
+            graph_facts(run.record("graph"), config.graph),
+            [Figure(degrees, _DEGREES, "svg", wide=True)],
+        ),
+        Section("Training", figures=_losses(history)),
+    ]
     page = Page(
         title=f"scrcl: {run.matrix.label}",
         facts=_facts(run),
-        clusters=[
-            {**row, "colour": colour}
-            for row, colour in zip(clusters, palette(len(clusters)), strict=True)
-        ],
-        tree=merge_lines(tree, [str(i) for i in range(len(tree) + 1)]) if len(tree) else None,
-        confidence=share_bars(run.array("cluster", "confidence"), "confidence"),
-        batches=batch_facts(run.record("cluster")),
-        umap=umap,
-        spatial=spatial,
-        graph=graph_facts(run.record("graph"), config.graph),
-        degrees=degree_bars(run.array("graph", "degrees")),
-        losses=loss_curves(history) if history else None,
-        stages=run.folder.manifest["stages"],
-        notes=_notes(run, len(labels), len(cells)),
+        sections=sections,
+        stages=stage_usages(run.folder.manifest["stages"]),
         config=config.to_toml(),
         versions=versions(),
     )
     with atomic_path(run.folder.path / "report.html") as partial:
         partial.write_text(render_page(page), encoding="utf-8", errors="replace")
+
+
+def stage_usages(records: Sequence[Mapping[str, Any]]) -> list[StageUsage]:
+    """Return the rows of the report's table of stages, from the records in ``run.json``."""
+    from scrcl.report.page import StageUsage
+
+    names = [field.name for field in fields(StageUsage)]
+    return [StageUsage(**{name: record[name] for name in names}) for record in records]
+
+
+def _losses(history: Sequence[Mapping[str, float]]) -> list[Figure]:
+    from scrcl.report.figures import loss_curves
+    from scrcl.report.page import Figure
+
+    return [Figure(loss_curves(history), "Loss terms by step", "svg", wide=True)] if history else []
+
+
+def _pictures(
+    run: Run, found: Annotations, labels: IntArray, names: list[str]
+) -> tuple[IntArray, list[Figure]]:
+    """Return the cells that are drawn and the scatter plots of them."""
+    from scrcl.report.figures import scatter
+    from scrcl.report.page import Figure
+    from scrcl.report.umap import subset_of_cells, umap_layout
+
+    config, pictures = run.config, []
+    cells = subset_of_cells(len(labels), config.report.umap_cells, seed=config.seed)
+    if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
+        points = np.asarray(found.obsm["X_scrcl"][cells])
+        umap = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
+        pictures.append(Figure(umap, "UMAP of the embedding, coloured by cluster", "png"))
+    if len(cells) and "spatial" in run.matrix.obsm:
+        xy = np.asarray(run.matrix.obsm["spatial"])[np.flatnonzero(found.kept)[cells]]
+        spatial = scatter(xy[:, :2], labels[cells], names, equal=True)
+        pictures.append(Figure(spatial, "Cells in space, coloured by cluster", "png"))
+    return cells, pictures
+
+
+def _cluster_table(clusters: list[dict[str, Any]]) -> Table:
+    from scrcl.report.colours import palette
+    from scrcl.report.page import Column, Table
+
+    columns = {
+        "name": Column("cluster", "label"),
+        "n_cells": Column("cells", "number"),
+        "share": Column("share", "share"),
+        "bar": Column("", "bar"),
+        "confidence": Column("confidence (median)", "number"),
+        "n_unsure": Column("low-confidence cells", "number"),
+        "batch_entropy": Column("batch entropy", "number"),
+        "markers": Column("markers", "markers"),
+    }
+    rows = [{**row, "bar": row["share"]} for row in clusters]
+    keys = [key for key in columns if all(key in row for row in rows)]
+    return Table(
+        columns=[columns[key] for key in keys],
+        rows=[[row[key] for key in keys] for row in rows],
+        colours=palette(len(rows)),
+    )
 
 
 def _facts(run: Run) -> dict[str, str]:

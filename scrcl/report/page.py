@@ -176,9 +176,10 @@ def render_page(page: Page) -> str:
     )
 
 
-def _number(value: float | None) -> str:
+def _number(value: object) -> str:
     if value is None:
         return ""
+    # Integral, not int: NumPy's integers are whole numbers too.
     return f"{value:,}" if isinstance(value, Integral) else f"{value:,.2f}"
 
 

@@ -11,6 +11,7 @@ from scrcl._sizes import format_bytes
 from scrcl.engine.annotate import COLOURS, CONFIDENCE, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
+from scrcl.engine.finish import stage_usages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 
     from scrcl.engine.predict.atlas import Atlas
     from scrcl.engine.stage import Run
+    from scrcl.report.page import Table
 
 __all__ = ["UNSURE", "build_report"]
 
 UNSURE = 0.2
 """Cells of less confidence are counted apart: of cells of a type held out, most had less."""
+
+_CONFIDENCE = (
+    "Cells by confidence. It is the geometric mean of two numbers: how much nearer a cell is to its "
+    "cluster than to the next, and how similar it is to its nearest cells of the run, as a share of "
+    "the run's own cells."
+)
 
 
 def build_report(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def _categorical(atlas: Atlas, run: Run) -> pd.Categorical:
 
 
 def _colours(atlas: Atlas) -> np.ndarray:
-    from scrcl.report.figures import palette
+    from scrcl.report.colours import palette
 
     return np.array(palette(atlas.n_clusters))
 
@@ -127,24 +135,43 @@ def _uns(atlas: Atlas, run: Run) -> dict[str, Any]:
 
 
 def _write_page(atlas: Atlas, run: Run, clusters: list[dict[str, Any]]) -> None:
-    from scrcl.report.figures import palette, share_bars
-    from scrcl.report.page import PredictionPage, render_prediction
+    from scrcl.report.figures import share_bars
+    from scrcl.report.page import Figure, Page, Section, render_page
 
-    page = PredictionPage(
-        title=f"scrcl: {run.matrix.label} beside {atlas.folder.path.name}",
+    confidence = share_bars(np.asarray(run.array("cluster", "confidence")), "confidence")
+    page = Page(
+        title=f"scrcl: {run.matrix.label} predicted from {atlas.folder.path.name}",
         facts=_facts(atlas, run),
-        clusters=[
-            {**row, "colour": colour}
-            for row, colour in zip(clusters, palette(len(clusters)), strict=True)
+        sections=[
+            Section("Clusters", table=_cluster_table(clusters), notes=_notes(atlas, run)),
+            Section("Confidence", figures=[Figure(confidence, _CONFIDENCE, "svg", wide=True)]),
         ],
-        confidence=share_bars(np.asarray(run.array("cluster", "confidence")), "confidence"),
-        stages=run.folder.manifest["stages"],
-        notes=_notes(atlas, run),
+        stages=stage_usages(run.folder.manifest["stages"]),
         config=run.config.to_toml(),
         versions=versions(),
     )
     with atomic_path(run.folder.path / "report.html") as partial:
-        partial.write_text(render_prediction(page), encoding="utf-8", errors="replace")
+        partial.write_text(render_page(page), encoding="utf-8", errors="replace")
+
+
+def _cluster_table(clusters: list[dict[str, Any]]) -> Table:
+    from scrcl.report.colours import palette
+    from scrcl.report.page import Column, Table
+
+    columns = {
+        "name": Column("cluster", "label"),
+        "n_cells": Column("cells", "number"),
+        "share": Column("share", "share"),
+        "bar": Column("", "bar"),
+        "share_atlas": Column("share in the run", "share"),
+        "confidence": Column("confidence (mean)", "number"),
+        "markers": Column("markers", "markers"),
+    }
+    return Table(
+        columns=list(columns.values()),
+        rows=[[{**row, "bar": row["share"]}[key] for key in columns] for row in clusters],
+        colours=palette(len(clusters)),
+    )
 
 
 def _facts(atlas: Atlas, run: Run) -> dict[str, str]:

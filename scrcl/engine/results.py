@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,9 @@ def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None
 
     sections = [section for stage in context.stages if (section := stage.section(run)) is not None]
     entries: list[dict[str, Any]] = context.folder.manifest["stages"]
-    facts = {name: value for section in sections for name, value in section.overview.items()}
+    facts = {
+        name: value for section in (*first, *sections) for name, value in section.overview.items()
+    }
     facts |= {
         "memory given": format_bytes(context.config.memory),
         "peak memory before the report": format_bytes(
@@ -95,7 +98,8 @@ def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None
     page = Page(
         title=f"scrcl: {context.matrix.label}",
         facts=facts,
-        sections=[*first, *reversed(sections)],
+        # The overview has the order of the stages; below it the results come first.
+        sections=[replace(each, overview={}) for each in (*first, *reversed(sections))],
         stages=[
             StageUsage(
                 entry["name"],

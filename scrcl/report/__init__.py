@@ -1,1 +1,1 @@
-"""From facts to an HTML page; knows nothing of the engine."""
+"""The report: marker genes, figures and the HTML page. It does not depend on the engine."""

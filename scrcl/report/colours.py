@@ -1,32 +1,45 @@
-"""Colours of the report: clusters, bars and lines."""
+"""The colours of the report: of clusters, of figures, and of the page itself."""
 
 from __future__ import annotations
 
 import colorsys
+from types import MappingProxyType
 
-__all__ = ["LINE", "MEMORY_BAR", "SHARE_BAR", "palette"]
+__all__ = ["FIGURE_COLOUR", "PAGE_COLOURS", "palette"]
 
-_TABLEAU = (
+_FIRST_CLUSTERS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
     "#ff9da7", "#3b9b8f", "#d37295", "#8cd17d", "#86bcb6", "#a0cbe8", "#b6992d", "#79706e",
 )  # fmt: skip
 
-LINE = _TABLEAU[0]
-"""Lines and bars of figures."""
+# The conjugate of the golden ratio: steps of this size around the hue circle never repeat a hue.
+_HUE_STEP = 0.61803398875
 
-SHARE_BAR = _TABLEAU[0]
-"""Bars of shares and seconds in tables."""
+FIGURE_COLOUR = _FIRST_CLUSTERS[0]
+"""Bars and lines of figures that have a single colour."""
 
-MEMORY_BAR = _TABLEAU[4]
-"""Bars of memory in tables."""
+PAGE_COLOURS = MappingProxyType(
+    {
+        "text": "#1d2733",
+        "muted": "#5d6875",
+        "line": "#dfe4ea",
+        "panel": "#f5f7f9",
+        "background": "#ffffff",
+        "bar": FIGURE_COLOUR,
+        "memory-bar": "#b07aa1",
+        "note": "#fff7e6",
+        "note-edge": "#edc948",
+    }
+)
+"""Colours of the HTML page, by the name of their CSS variable."""
 
 
 def palette(n: int) -> list[str]:
-    """Return ``n`` colours of which neighbours in the list differ clearly. The first 16 are fixed."""
-    more = []
-    for i in range(max(n - len(_TABLEAU), 0)):
-        # Steps of the golden ratio spread hues evenly, however many follow.
-        hue, value = (0.13 + i * 0.61803398875) % 1.0, (0.86, 0.62, 0.74)[i % 3]
+    """``n`` colours as ``#rrggbb``, one per cluster; the first 16 are fixed."""
+    extra = []
+    for i in range(max(n - len(_FIRST_CLUSTERS), 0)):
+        # Saturation and value alternate too, so that similar hues still differ in lightness.
+        hue, value = (0.13 + i * _HUE_STEP) % 1.0, (0.86, 0.62, 0.74)[i % 3]
         red, green, blue = colorsys.hsv_to_rgb(hue, (0.55, 0.75)[i % 2], value)
-        more.append(f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}")
-    return [*_TABLEAU, *more][:n]
+        extra.append(f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}")
+    return [*_FIRST_CLUSTERS, *extra][:n]

@@ -1,4 +1,4 @@
-"""Pictures of the report, as text for the page: SVG, or PNG in base64."""
+"""Figures of the report, as text for the page: PNG in base64, or SVG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.report.colours import LINE, palette
+from scrcl.report.colours import FIGURE_COLOUR, palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,26 +17,32 @@ if TYPE_CHECKING:
 
 __all__ = ["degree_bars", "loss_curves", "merge_lines", "scatter", "share_bars"]
 
-_MIDDLE_POINTS = 500
-_MOST_BARS = 60
+_LABEL_POINTS = 500
+"""Points of a cluster that are compared to find a position for its name."""
+
+_MAX_BARS = 60
+_MAX_LEAVES = 100
 _SHOWN_SHARE = 0.995
-_MOST_LEAVES = 100
+"""Share of the cells whose degrees have bars of their own. A long tail would squeeze the others."""
 
 
 def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False) -> str:
-    """Draw points coloured by cluster, each cluster with its name in its middle. Returns a PNG in base64.
+    """Points coloured by cluster, with the name at the centre of each cluster, as base64 PNG.
 
     Parameters
     ----------
     xy
-        ndarray, shape (n, 2).
+        ndarray, shape (n_cells, 2).
     labels
-        ndarray of integers, shape (n,): 0 .. len(names) - 1.
+        ndarray of integers, shape (n_cells,): position in ``names`` of the cluster of each cell.
+    names
+        Names of the clusters.
     equal
-        One scale for both axes, and y downwards, as in images of a tissue.
+        Whether both axes have one scale and y points down, as in an image of a tissue.
     """
     figure, axes = _canvas(7.2, 6.0)
     colours = np.array(palette(len(names)))
+    # Large clusters are drawn first, so that they do not cover small ones.
     order = np.argsort(np.bincount(labels, minlength=len(names))[labels], kind="stable")[::-1]
     size = float(np.clip(24_000 / max(len(xy), 1), 1.5, 28))
     axes.scatter(
@@ -45,7 +51,7 @@ def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bo
     for cluster, name in enumerate(names):
         inside = labels == cluster
         if inside.any():
-            x, y = _middle(xy[inside])
+            x, y = _label_position(xy[inside])
             _halo(axes.text(x, y, name, ha="center", va="center", fontsize=9, weight="bold"))
     axes.set_axis_off()
     if equal:
@@ -55,32 +61,39 @@ def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bo
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
-    """Draw one small panel for each loss term over the steps. Returns SVG."""
+    """One small panel for each loss term, over the training steps, as SVG.
+
+    Parameters
+    ----------
+    history
+        At least one record with ``step`` and the loss terms. ``lr`` is left out.
+    """
     terms = [name for name in history[0] if name not in ("step", "lr")]
-    figure, all_axes = _figures(len(terms), 2.35, 1.9)
+    figure, all_axes = _panels(len(terms), 2.35, 1.9)
     steps = [row["step"] for row in history]
     for axes, name in zip(all_axes, terms, strict=True):
-        axes.plot(steps, [row[name] for row in history], color=LINE, linewidth=1.4)
+        axes.plot(steps, [row[name] for row in history], color=FIGURE_COLOUR, linewidth=1.4)
         _plain(axes, name)
     return _svg(figure)
 
 
 def degree_bars(counts: IntArray) -> str:
-    """Draw how many cells have 0, 1, 2, ... neighbours. Returns SVG.
+    """Histogram of the number of neighbours of a cell, as SVG.
 
     Parameters
     ----------
     counts
-        ndarray of integers: cells with 0, 1, 2, ... neighbours. The last bar also holds the few cells with more.
+        ndarray of integers, shape (max_degree + 1,): cells with 0, 1, 2, ... neighbours. The few
+        cells beyond the last bar are added to it.
     """
-    figure, (axes,) = _figures(1, 7.2, 2.1)
+    figure, (axes,) = _panels(1, 7.2, 2.1)
     up_to = np.cumsum(counts)
     last = int(np.searchsorted(up_to, _SHOWN_SHARE * up_to[-1]))
     first = int(np.flatnonzero(counts)[0]) if up_to[-1] else 0
-    width = -(-(last + 1 - first) // _MOST_BARS)
+    width = -(-(last + 1 - first) // _MAX_BARS)
     starts = np.arange(first, last + 1, width)
     heights = np.add.reduceat(counts, starts)
-    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=LINE)
+    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=FIGURE_COLOUR)
     _plain(axes, "")
     axes.set_xlabel("neighbours of a cell", fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
@@ -90,9 +103,17 @@ def degree_bars(counts: IntArray) -> str:
 
 
 def share_bars(values: FloatArray, name: str) -> str:
-    """Draw how many cells have each value between 0 and 1. Returns SVG."""
-    figure, (axes,) = _figures(1, 7.2, 2.1)
-    axes.hist(values, bins=40, range=(0, 1), color=LINE, rwidth=0.86)
+    """Histogram of a value between 0 and 1, as SVG.
+
+    Parameters
+    ----------
+    values
+        ndarray of floats, shape (n_cells,).
+    name
+        Name of the value, below the axis.
+    """
+    figure, (axes,) = _panels(1, 7.2, 2.1)
+    axes.hist(values, bins=40, range=(0, 1), color=FIGURE_COLOUR, rwidth=0.86)
     _plain(axes, "")
     axes.set_xlabel(name, fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
@@ -101,58 +122,67 @@ def share_bars(values: FloatArray, name: str) -> str:
 
 
 def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
-    """Draw a merge tree with named leaves. Heights are square roots. Returns SVG.
+    """Dendrogram of a merge tree, as SVG; heights are square roots of the merge costs.
 
     Parameters
     ----------
     tree
-        ndarray of float64, shape (n_leaves - 1, 4), as scipy writes linkage. With more than 100 leaves only the upper
-        part is drawn; numbers of leaves below it are in brackets.
+        ndarray of float64, shape (n_leaves - 1, 4): a linkage matrix in the format of scipy. With
+        more than 100 leaves only the upper part is drawn. Numbers in brackets count the leaves below.
+    names
+        Names of the leaves.
     """
     from scipy.cluster.hierarchy import dendrogram
 
     rows = np.array(tree, np.float64)
-    rows[:, 2] = np.sqrt(rows[:, 2])
+    rows[:, 2] = np.sqrt(rows[:, 2])  # costs are squared distances; roots keep low merges visible
     drawn = dendrogram(
-        rows, p=_MOST_LEAVES, truncate_mode="lastp", labels=np.array(names), no_plot=True
+        rows, p=_MAX_LEAVES, truncate_mode="lastp", labels=np.array(names), no_plot=True
     )
-    figure, (axes,) = _figures(1, 7.2, 2.3)
+    figure, (axes,) = _panels(1, 7.2, 2.3)
     for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        axes.plot(x, y, color=LINE, linewidth=1.2)
-    places = 5.0 + 10.0 * np.arange(len(drawn["ivl"]))
-    many = len(places) > _MOST_BARS // 2
-    axes.set_xticks(places, drawn["ivl"], rotation=90 if many else 0)
+        axes.plot(x, y, color=FIGURE_COLOUR, linewidth=1.2)
+    # scipy puts leaves at 5, 15, 25, ...
+    ticks = 5.0 + 10.0 * np.arange(len(drawn["ivl"]))
+    axes.set_xticks(ticks, drawn["ivl"], rotation=90 if len(ticks) > _MAX_BARS // 2 else 0)
     _plain(axes, "")
     axes.set_ylim(bottom=0)
     return _svg(figure)
 
 
 def _plain(axes: Any, title: str) -> None:
-    """Give axes small numbers, a title on the left, and only two sides."""
+    """Give axes small numbers, a title on the left, and no frame at the top and right."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _middle(points: FloatArray) -> FloatArray:
-    """Return the point with the smallest median distance to the others: a name stands among its cells."""
+def _label_position(points: FloatArray) -> FloatArray:
+    """Return the point with the smallest median distance to the others.
+
+    Unlike the mean, it lies inside the larger part of a cluster that is split in two.
+    """
     from scipy.spatial.distance import cdist
 
-    some = points[:: max(len(points) // _MIDDLE_POINTS, 1)]
-    middle: FloatArray = some[np.median(cdist(some, some), axis=1).argmin()]
-    return middle
+    subset = points[:: max(len(points) // _LABEL_POINTS, 1)]
+    position: FloatArray = subset[np.median(cdist(subset, subset), axis=1).argmin()]
+    return position
 
 
 def _canvas(width: float, height: float) -> tuple[Any, Any]:
-    """Return a figure and axes that fill it."""
+    """Return a figure and axes that fill it.
+
+    Figures are made without pyplot, which would keep them alive and choose a window system.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
     return figure, figure.add_axes((0.01, 0.01, 0.98, 0.98))
 
 
-def _figures(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
+def _panels(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Return a figure with ``n`` axes side by side, each of this size in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * n, height), layout="constrained")
@@ -160,6 +190,7 @@ def _figures(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
 
 
 def _halo(text: Any) -> None:
+    """Outline a text in white, so that it can be read on points of any colour."""
     from matplotlib.patheffects import withStroke
 
     text.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
@@ -175,4 +206,4 @@ def _svg(figure: Any) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :]  # HTML allows no XML declaration inside

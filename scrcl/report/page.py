@@ -1,74 +1,97 @@
-"""From facts to one HTML page. Stages hand over sections; this file knows none of them."""
+"""The report as an HTML page: sections, figures and tables in, one self-contained text out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from numbers import Integral
+from typing import Literal, TypeAlias
 
 from scrcl._sizes import format_bytes
-from scrcl.report.colours import MEMORY_BAR, SHARE_BAR, palette
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from scrcl.report.colours import PAGE_COLOURS
 
 __all__ = ["Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
+
+Cell: TypeAlias = str | float | Sequence[str] | None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with a caption.
+    """A picture with its caption.
 
     Attributes
     ----------
     content
-        SVG text, or a PNG in base64.
-    caption
-        What it shows.
-    kind
-        Which of both ``content`` is.
+        SVG text, or a PNG in base64. SVG is put into the page as it is, so it must come from `figures`.
+    wide
+        Whether the picture gets a line of its own. Others share a line where there is space.
     """
 
     content: str
     caption: str
     kind: Literal["svg", "png"]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its name, and how its values are shown.
+    """A column of a table.
 
-    ``label`` has a dot in the colour of its row, ``bar`` draws a share from 0 to 1, and ``list`` joins texts. A value
-    of None is left empty.
+    Attributes
+    ----------
+    kind
+        How the cells are shown:
+
+        - ``text``: as they are;
+        - ``number``: whole numbers with thousands separators, others with two decimals;
+        - ``share``: a fraction between 0 and 1, in percent;
+        - ``bar``: a fraction between 0 and 1, as a bar in the row's colour;
+        - ``markers``: gene names, in italics;
+        - ``label``: a name after a dot in the row's colour.
     """
 
     name: str
-    kind: Literal["label", "number", "share", "bar", "list"]
+    kind: Literal["text", "number", "share", "bar", "markers", "label"] = "text"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, and rows with one value for each column."""
+    """A table, such as that of the clusters.
+
+    Attributes
+    ----------
+    rows
+        One sequence per row, in the order of ``columns``. None leaves a cell empty.
+    colours
+        One CSS colour per row, for labels and bars. Without colours there are no dots.
+    """
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    colours: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row) == len(self.columns), "a row has one cell per column"
+        assert len(self.colours) in (0, len(self.rows)), "a colour per row, or none"
 
 
 @dataclass(frozen=True)
 class Section:
-    """What one stage adds to the page.
+    """What one stage contributes to the report.
+
+    A section without facts, figures or table has no heading on the page. Its overview and notes
+    still appear.
 
     Attributes
     ----------
-    title
-        Heading. A section without facts, figures and table is left out.
     facts
-        Names and values.
-    figures, table
-        Shown below the facts.
+        Names and values, shown in the section.
     overview
-        Names and values for the top of the page.
+        Names and values, shown at the top of the page.
     notes
-        What the reader should know.
+        Remarks that every reader should see, shown in the box below the overview.
     """
 
     title: str
@@ -79,72 +102,86 @@ class Section:
     notes: Sequence[str] = ()
 
     @property
-    def is_shown(self) -> bool:
-        """Whether there is anything below the heading."""
+    def has_content(self) -> bool:
+        """Whether there is anything to show below the heading."""
         return bool(self.facts or self.figures or self.table)
 
 
 @dataclass(frozen=True)
 class StageUsage:
-    """What a stage took."""
+    """A row of the table of stages: time, memory and reading of one stage.
+
+    Attributes
+    ----------
+    cells_per_s
+        None where the stage does not count cells.
+    """
 
     name: str
     seconds: float
     peak_rss_bytes: int
     bytes_read: int
-    cells_per_s: float | None
+    cells_per_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page.
+    """Everything the page shows.
 
     Attributes
     ----------
-    title
-        Heading.
-    facts
-        Names and values at the top: those of the overview in the order of the reader, not of the sections.
     sections
-        In the order in which they are shown.
-    stages
-        Rows of the table of time and memory.
+        In the order of the page. Their overviews and notes keep this order too.
     config
-        The settings as TOML.
+        The resolved settings as TOML.
     versions
-        Versions of the libraries.
+        Versions of the libraries, by name; ``scrcl`` is among them.
+    facts
+        Names and values at the top of the page, before the overviews of the sections.
     """
 
     title: str
-    facts: Mapping[str, str]
     sections: Sequence[Section]
     stages: Sequence[StageUsage]
     config: str
     versions: Mapping[str, str]
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes of all sections, each once."""
-        return list(dict.fromkeys(note for section in self.sections for note in section.notes))
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_page(page: Page) -> str:
-    """Return the page as one self-contained HTML text: no script, no network."""
+    """Return the page as one HTML text that needs no network and has no script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
         loader=PackageLoader("scrcl.report", "templates"),
     )
-    environment.filters["bytes"] = format_bytes
-    rows = max((len(s.table.rows) for s in page.sections if s.table is not None), default=0)
+    environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
     return environment.get_template("page.html.jinja").render(
         page=page,
-        colours=palette(rows),
-        share_bar=SHARE_BAR,
-        memory_bar=MEMORY_BAR,
-        longest=max((stage.seconds for stage in page.stages), default=1.0) or 1.0,
-        largest=max((stage.peak_rss_bytes for stage in page.stages), default=1) or 1,
+        # Pairs, not one mapping: two sections may use the same name, and both facts are shown.
+        overview=[
+            *page.facts.items(),
+            *(fact for section in page.sections for fact in section.overview.items()),
+        ],
+        notes=[note for section in page.sections for note in section.notes],
+        sections=[section for section in page.sections if section.has_content],
+        # Bars are relative to the largest value; never to 0, where no stage took measurable time.
+        most_seconds=max((stage.seconds for stage in page.stages), default=0) or 1,
+        most_bytes=max((stage.peak_rss_bytes for stage in page.stages), default=0) or 1,
+        colours=PAGE_COLOURS,
     )
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    # Integral, not int: NumPy's integers are whole numbers too.
+    return f"{value:,}" if isinstance(value, Integral) else f"{value:,.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"

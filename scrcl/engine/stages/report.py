@@ -26,6 +26,7 @@ from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:
         Column("confidence (median)", "number"),
         Column("low-confidence cells", "number"),
         *([Column("batch entropy", "number")] if has_batches else []),
-        Column("markers", "list"),
+        Column("markers", "markers"),
     ]
     table = Table(
         columns,
@@ -199,5 +200,6 @@ def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:
             ]
             for row in rows
         ],
+        colours=palette(len(rows)),
     )  # fmt: skip
     return Section("Clusters", table=table)

@@ -15,6 +15,7 @@ from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
+from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
         Column("share", "share"),
         Column("share in the run", "share"),
         Column("confidence (mean)", "number"),
-        Column("markers in the run", "list"),
+        Column("markers in the run", "markers"),
     ]
     table = Table(
         columns,
@@ -130,5 +131,6 @@ def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
             [row.name, row.n_cells, row.share, row.share_run, row.confidence, row.markers]
             for row in rows
         ],
+        colours=palette(len(rows)),
     )
     return Section("Clusters", table=table)

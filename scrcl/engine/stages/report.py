@@ -158,11 +158,11 @@ def _cells_section(
 ) -> tuple[Section, tuple[str, ...]]:
     """Return maps of the cells, and a note where they show only some of them."""
     from scrcl.report.figures import scatter
-    from scrcl.report.umap import sample_cells, umap_layout
+    from scrcl.report.umap import subset_of_cells, umap_layout
 
     config, n_clusters = context.config, int(labels.max()) + 1
     names, figures = [str(i) for i in range(n_clusters)], []
-    cells = sample_cells(len(labels), config.report.umap_cells, seed=config.seed)
+    cells = subset_of_cells(len(labels), config.report.umap_cells, seed=config.seed)
     if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
         points = np.asarray(run.open(EMBEDDING)[cells])
         drawn = scatter(umap_layout(points, seed=config.seed), labels[cells], names)

@@ -130,7 +130,7 @@ class OpenRun(Outputs):
         """The trained model, a ``torch.nn.Module`` on the CPU in evaluation mode."""
         from scrcl.engine.stages.train import trained_model
 
-        return trained_model(self, self.config)
+        return trained_model(self, self.config).eval()
 
     @property
     def history(self) -> list[dict[str, float]]:

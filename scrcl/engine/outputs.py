@@ -34,6 +34,11 @@ class Outputs:
         self.folder = folder
         self.stages = tuple(stages)
 
+    @property
+    def finished(self) -> tuple[Stage[Any], ...]:
+        """The stages that are finished, in order."""
+        return tuple(stage for stage in self.stages if self.folder.finished(stage.name) is not None)
+
     def has(self, artifact: Artifact[Any]) -> bool:
         """Return whether a finished stage gives ``artifact``."""
         return self._giver(artifact) is not None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from scrcl._contract import Artifact
     from scrcl._progress import Reporter
     from scrcl.engine.stage import Stage
     from scrcl.io.matrix import CellMatrix
@@ -48,8 +49,22 @@ def new_cell_stages(run: OpenRun) -> tuple[Stage[Any], ...]:
     InputError
         New cells cannot be compared with such a run.
     """
-    twins = [stage.for_new_cells(run) for stage in run.stages]
-    return tuple(stage for stage in twins if stage is not None)
+    twins: list[Stage[Any]] = []
+    given: set[Artifact[Any]] = set()
+    for stage in run.stages:
+        twin = stage.for_new_cells(run)
+        if twin is not None:
+            twins.append(twin)
+            given.update(stage.gives)
+        elif not given.isdisjoint(stage.gives):
+            # The run has corrected values, new cells would have those before correction.
+            names = ", ".join(artifact.name for artifact in stage.gives if artifact in given)
+            message = (
+                f"OUT must be a run whose stages can do the same for new cells; got the stage {stage.name}, which "
+                f"changes the {names} and cannot. Run without that stage."
+            )
+            raise InputError(message)
+    return tuple(twins)
 
 
 def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:

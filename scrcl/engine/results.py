@@ -34,7 +34,7 @@ _HDF5_BYTES = 2_000_000
 
 
 def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
-    """Write the result: annotations of the input, and the keys of all stages and ``more``.
+    """Write the result: annotations of the input, and the keys of all finished stages and ``more``.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
 
     config, matrix = context.config, context.matrix
     name = f"result.{config.format}"
-    stats, keys = context.open(STATS), merged_keys(run, context.stages)
+    stats, keys = context.open(STATS), merged_keys(run, run.finished)
     rows = np.flatnonzero(stats.retained)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
@@ -80,10 +80,10 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
 
 
 def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None:
-    """Write ``report.html``: the sections ``first``, then those of the stages, the last stage's first."""
+    """Write ``report.html``: the sections ``first``, then those of the finished stages, the last one's first."""
     from scrcl.report.page import Page, StageUsage, render_page
 
-    sections = [section for stage in context.stages if (section := stage.section(run)) is not None]
+    sections = [section for stage in run.finished if (section := stage.section(run)) is not None]
     entries: list[dict[str, Any]] = context.folder.manifest["stages"]
     facts = {
         name: value for section in (*first, *sections) for name, value in section.overview.items()

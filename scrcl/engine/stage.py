@@ -156,11 +156,11 @@ class Stage(ABC, Generic[RecordT]):
         return {}
 
     def keys(self, run: OpenRun) -> AnnDataKeys:  # noqa: ARG002
-        """Return what the stage adds to the result."""
+        """Return what the stage adds to the result. Asked of the stages that are finished before the report."""
         return AnnDataKeys()
 
     def section(self, run: OpenRun) -> Section | None:  # noqa: ARG002
-        """Return the stage's part of the report."""
+        """Return the stage's part of the report. Asked of the stages that are finished before it."""
         return None
 
     def for_new_cells(self, run: OpenRun) -> Stage[Any] | None:  # noqa: ARG002

@@ -38,7 +38,7 @@ def test_macro_f1_is_scikit_learns_under_the_matching():
     )
 
 
-def test_a_label_without_a_cluster_counts_nought():
+def test_a_label_without_a_cluster_counts_zero():
     assert score([0, 0, 0, 0], ["a", "a", "b", "b"])["macro_f1"] == pytest.approx((2 / 3) / 2)
 
 
@@ -59,13 +59,13 @@ def test_labels_with_another_index_are_compared_cell_by_cell():
 
 
 @pytest.mark.parametrize("labels", ["abc", np.zeros((3, 2)), 5])
-def test_what_is_not_one_value_a_cell_is_refused(labels):
-    with pytest.raises(InputError, match="labels must be one value a cell"):
+def test_labels_that_are_not_one_value_for_each_cell_are_refused(labels):
+    with pytest.raises(InputError, match=r"labels .*one value"):
         score([0, 1, 1], labels)
 
 
 def test_lengths_that_differ_and_labels_that_are_all_missing_are_refused():
-    with pytest.raises(InputError, match="as many as clusters"):
+    with pytest.raises(InputError, match=r"\(2\); got 1"):
         score([0, 1], ["a"])
-    with pytest.raises(InputError, match="at least one cell"):
+    with pytest.raises(InputError, match=r"labels .*got none"):
         score([0, 1], [None, None])

@@ -1,4 +1,4 @@
-"""The stage `graph` under the settings that shape it: slices, radius, batches."""
+"""The stage `graph` under the settings that shape it: samples, radius, batches."""
 
 import json
 
@@ -18,7 +18,7 @@ from tests.stores import write_zarr
 
 
 class Heard:
-    """A reporter that keeps what it is told."""
+    """A reporter that keeps the notes."""
 
     def __init__(self):
         self.notes = []
@@ -59,7 +59,7 @@ def slices(sizes=(150, 84, 5, 1), *, seed=0):
     return adata, codes
 
 
-def test_no_neighbour_is_of_another_slice_and_what_is_small_is_noted(tmp_path):
+def test_no_neighbour_is_in_another_sample_and_small_samples_are_noted(tmp_path):
     adata, codes = slices()
     heard = Heard()
     result, record, ids = run(
@@ -71,10 +71,8 @@ def test_no_neighbour_is_of_another_slice_and_what_is_small_is_noted(tmp_path):
     assert (there.sum(axis=1)[codes == 2] == 4).all()
     assert (there.sum(axis=1)[codes == 3] == 0).all()
     assert record["n_alone"] == 1
-    assert any("2 samples have 8 cells or fewer" in note for note in heard.notes)
-    assert any(
-        "1 of 240 cells (0.4%) have no other cell of their sample." in note for note in heard.notes
-    )
+    assert any(note.startswith("2 samples have 8 cells") for note in heard.notes)
+    assert any(note.startswith("1 of 240 cells (0.4%)") for note in heard.notes)
     page = result.report_path.read_text()
     assert all(note in page for note in record["notes"])
     found = anndata.read_h5ad(result.result_path)
@@ -82,7 +80,7 @@ def test_no_neighbour_is_of_another_slice_and_what_is_small_is_noted(tmp_path):
     assert found.obsp["scrcl_distances"].nnz == there.sum()
 
 
-def test_the_column_sample_tells_joined_inputs_apart(tmp_path):
+def test_the_column_sample_keeps_joined_inputs_apart(tmp_path):
     paths = [tmp_path / f"{name}.h5ad" for name in "ab"]
     for seed, path in enumerate(paths):
         make_cells(120, spatial=True, seed=seed).write_h5ad(path)
@@ -96,7 +94,7 @@ def test_the_column_sample_tells_joined_inputs_apart(tmp_path):
         ids = np.load(tmp_path / f"out-{key}" / "stages" / "graph" / "ids.npy")
         apart = ((ids < 120) == (np.arange(240)[:, None] < 120)).all()
         assert apart == (key is not None)
-        notes[key] = [note for note in heard.notes if "laid over each other" in note]
+        notes[key] = [note for note in heard.notes if "--sample-key" in note]
     assert (len(notes[None]), len(notes["sample"])) == (1, 0)
 
 
@@ -112,20 +110,19 @@ def test_a_radius_bounds_every_neighbour(tmp_path):
         graph=graph,
         reporter=heard,
     )
-    places = adata.obsm["spatial"]
-    away = np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=2))
+    coordinates = adata.obsm["spatial"]
+    away = np.sqrt(((coordinates[:, None] - coordinates[None]) ** 2).sum(axis=2))
     near = (away <= 0.5) & (codes[:, None] == codes[None]) & ~np.eye(240, dtype=bool)
     assert np.array_equal((ids >= 0).sum(axis=1), np.minimum(near.sum(axis=1), 8))
     assert record["n_alone"] == (~near.any(axis=1)).sum() > 0
-    assert any(
-        "have no other cell of their sample within graph.radius" in note for note in heard.notes
-    )
+    alone = f"{record['n_alone']} of 240 cells"
+    assert any(note.startswith(alone) and "graph.radius" in note for note in heard.notes)
     assert len(result.clusters) > 1
 
 
 def test_a_radius_that_is_too_small_leaves_nothing_behind(tmp_path):
     adata, _ = slices()
-    with pytest.raises(InputError, match="in the median"):
+    with pytest.raises(InputError, match=r"radius .*1e-06"):
         run(adata, tmp_path / "out", spatial=True, graph={"radius": 1e-6})
     assert not (tmp_path / "out").exists()
 
@@ -145,10 +142,10 @@ def test_coordinates_may_be_a_table_on_disk_and_in_memory(tmp_path):
         assert np.array_equal(np.load(out / "stages" / "graph" / "ids.npy"), expected)
 
 
-def test_one_place_for_all_cells_is_refused(tmp_path):
+def test_one_position_for_all_cells_is_refused(tmp_path):
     adata = make_cells()
     adata.obsm["spatial"] = np.full((240, 2), 3.0)
-    with pytest.raises(InputError, match="one place for all 240"):
+    with pytest.raises(InputError, match=r"spatial.* 240"):
         run(adata, tmp_path / "out", spatial=True)
 
 
@@ -166,10 +163,10 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_
     if isinstance(coordinates, pd.DataFrame):
         coordinates.index = adata.obs_names
     adata.obsm["spatial"] = coordinates
-    with pytest.raises(InputError, match="two or three numeric coordinates"):
+    with pytest.raises(InputError, match=r"spatial .*coordinates"):
         run(adata, tmp_path / "out", spatial=True)
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match="two or three numeric coordinates"):
+    with pytest.raises(InputError, match=r"spatial .*coordinates"):
         plan_run([tmp_path / "cells.h5ad"], load_config(overrides={"spatial": True}))
     assert not (tmp_path / "out").exists()
 
@@ -177,39 +174,41 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (None, {"spatial": True, "sample_key": "no"}, "sample_key must be a column of obs"),
+        (None, {"spatial": True, "sample_key": "no"}, "sample_key .*'no'"),
         (
             "gap",
             {"spatial": True, "sample_key": "slice"},
-            r"1 cells have none in obs\['slice'\], the first is cell7",
+            r"sample_key .*1 cells .*slice.* cell7",
         ),
         (
             "alone",
             {"spatial": True, "sample_key": "slice"},
-            "240 samples of one spot, the first is cell0",
+            "240 samples .*cell0",
         ),
         (
             "many",
             {"batch_key": "slice", "graph": {"balanced": True}},
-            "at most 200 batches .* got 220",
+            "200 batches .*got 220",
         ),
-        (None, {"sample_key": "slice"}, "sample_key must go with spatial"),
-        (None, {"graph": {"radius": 2.0}}, "radius must go with spatial"),
-        (None, {"spatial": True, "graph": {"radius": 0.0}}, "graph.radius must be greater than 0"),
+        (None, {"sample_key": "slice"}, "sample_key .*spatial"),
+        (None, {"graph": {"radius": 2.0}}, "radius .*spatial"),
+        (None, {"spatial": True, "graph": {"radius": 0.0}}, "graph.radius .*0"),
         (
             None,
             {"spatial": True, "graph": {"backend": "exact"}},
-            "backend must be auto with spatial",
+            "backend .*spatial; got 'exact'",
         ),
-        (None, {"graph": {"balanced": True}}, "balanced must go with batch_key"),
+        (None, {"graph": {"balanced": True}}, "balanced .*batch_key"),
         (
             None,
             {"spatial": True, "batch_key": "slice", "graph": {"balanced": True}},
-            "balanced must go without spatial",
+            "balanced .*spatial",
         ),
     ],
 )
-def test_what_cannot_tell_slices_or_batches_is_refused(tmp_path, change, settings, message):
+def test_columns_that_cannot_name_samples_or_batches_are_refused(
+    tmp_path, change, settings, message
+):
     adata, _ = slices()
     if change == "gap":
         adata.obs["slice"] = [None if i == 7 else "a" for i in range(240)]
@@ -226,7 +225,7 @@ def test_what_cannot_tell_slices_or_batches_is_refused(tmp_path, change, setting
     ("settings", "what"),
     [({"spatial": True, "sample_key": "slice"}, "samples"), ({"batch_key": "slice"}, "batches")],
 )
-def test_another_column_of_slices_or_batches_is_another_run(tmp_path, settings, what):
+def test_another_column_of_samples_or_batches_is_another_run(tmp_path, settings, what):
     adata, _ = slices()
     run(adata, tmp_path / "out", until="graph", **settings)
     run(adata, tmp_path / "out", until="graph", **settings)
@@ -284,7 +283,7 @@ def test_more_batches_than_neighbours_give_one_each_and_a_note(tmp_path):
     _, record, ids = run(adata, tmp_path / "out", until="graph", reporter=heard, **settings)
     assert (np.sort(codes[ids], axis=1) == np.arange(11)).all()
     assert record["n_neighbors"] == 11
-    assert any("There are 11 batches, more than graph.n_neighbors (8)" in n for n in heard.notes)
+    assert any("11 batches" in note and "n_neighbors (8)" in note for note in heard.notes)
 
 
 def test_a_batch_smaller_than_its_share_gives_all_it_has(tmp_path):

@@ -257,14 +257,14 @@ def test_a_run_stays_within_its_memory(tmp_path):
 def test_an_input_inside_the_output_folder_is_refused_and_kept(cells, tmp_path, config, restart):
     kept = config.model_copy(update={"keep_x": True})
     result = run_files([cells], tmp_path / "out", kept)
-    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
+    with pytest.raises(InputError, match=rf"OUT .*{tmp_path}"):
         run_files([result.result_path], tmp_path / "out", kept, restart=restart)
     assert result.result_path.exists()
 
 
 def test_an_output_folder_inside_the_input_is_refused(tmp_path, config):
     path = write_zarr(make_cells(), tmp_path)
-    with pytest.raises(InputError, match=f"OUT .*{tmp_path}"):
+    with pytest.raises(InputError, match=rf"OUT .*{tmp_path}"):
         run_files([path], path / "out", config)
     assert not (path / "out").exists()
 
@@ -443,7 +443,7 @@ def bad(adata, **changes):
             "got -",
         ),
         (lambda: bad(make_cells(), X=make_cells().X * np.nan), {}, InputError, "NaN|nan"),
-        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, "10; got 0"),
+        (lambda: bad(make_cells(), X=make_cells().X * 0), {}, InputError, r"10 .*got 0"),
         (lambda: make_cells(n_cells=5), {}, InputError, r"n_neighbors .*\(5\); got 8"),
         (make_cells, {"device": "cuda:7"}, InputError, "cuda:7"),
     ],

@@ -265,7 +265,7 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path):
 
 def test_a_prediction_is_no_run(run, tmp_path):
     predicted(run, new_cells(), tmp_path)
-    with pytest.raises(StoreError, match=f"prediction.*{run}"):
+    with pytest.raises(StoreError, match=rf"prediction.*{run}"):
         predict(tmp_path / "predicted", [tmp_path / "new.h5ad"], tmp_path / "again")
 
 

@@ -32,13 +32,13 @@ def test_the_folder_of_another_run_is_refused_and_the_difference_named(tmp_path)
     with claim(tmp_path / "out", "a") as folder:
         folder.save()
     with (
-        pytest.raises(ResumeError, match=r"input\.path is 'a' there and 'b' here"),
+        pytest.raises(ResumeError, match=r"input\.path is 'a' .*'b'"),
         claim(tmp_path / "out", "b"),
     ):
         pass
 
 
-def test_restart_starts_over_and_leaves_what_is_not_ours(tmp_path):
+def test_restart_starts_over_and_keeps_other_files(tmp_path):
     out = tmp_path / "out"
     with claim(out, "a") as folder:
         folder.stage("read").mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_restart_starts_over_and_leaves_what_is_not_ours(tmp_path):
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_folder_of_somebody_else_is_refused(tmp_path, restart):
+def test_a_folder_with_other_files_is_refused(tmp_path, restart):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(ResumeError, match=r"thesis\.tex"), claim(tmp_path, restart=restart):
         pass
@@ -60,14 +60,14 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, restart):
 
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(StoreError, match="must be a folder"), claim(tmp_path / "out"):
+    with pytest.raises(StoreError, match=r"OUT .*out"), claim(tmp_path / "out"):
         pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="can be written"), claim(tmp_path / "out"):
+    with pytest.raises(StoreError, match=r"OUT .*out"), claim(tmp_path / "out"):
         pass
 
 
@@ -114,11 +114,11 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path):
     )
     with RunFolder.claim(tmp_path / "out", "f", {}) as folder:
         folder.save()
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "out")],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-    assert "one process at a time" in said
+    assert str(tmp_path / "out") in output
 
 
 def test_a_folder_without_a_run_has_no_manifest(tmp_path):
@@ -144,7 +144,7 @@ def test_a_stage_whose_files_elsewhere_are_gone_is_not_finished(tmp_path):
         assert folder.finished("report") is not None
 
 
-def test_what_a_kill_in_the_first_moment_leaves_is_ours(tmp_path):
+def test_files_left_by_a_kill_in_the_first_moment_are_ours(tmp_path):
     for name in (".lock", "config.toml", ".run.json.partial"):
         (tmp_path / name).touch()
     with claim(tmp_path) as folder:
@@ -154,7 +154,7 @@ def test_what_a_kill_in_the_first_moment_leaves_is_ours(tmp_path):
 
 @pytest.mark.parametrize("text", ['{"mine": 1}', "[]", "5", '{"fing'])
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_run_json_of_somebody_else_is_left_alone(tmp_path, text, restart):
+def test_a_run_json_of_another_program_is_left_alone(tmp_path, text, restart):
     (tmp_path / "run.json").write_text(text)
     (tmp_path / "stages").mkdir()
     with pytest.raises(StoreError, match=r"run\.json"), claim(tmp_path, restart=restart):

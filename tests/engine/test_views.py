@@ -40,11 +40,11 @@ def some_order(seed):
 
 
 @pytest.mark.parametrize("features", ["pca", "hvg"])
-def test_views_are_in_the_order_of_the_partition_and_say_so(cells, tmp_path, features):
+def test_views_are_in_the_order_of_the_partition_and_name_their_cells(cells, tmp_path, features):
     order = some_order(0)
     run_with(cells, tmp_path / "out", f"scrcl.features={features}", order=order)
     stages = tmp_path / "out" / "stages"
-    x, ax, of_row = (np.load(stages / "views" / f"{name}.npy") for name in ("x", "ax", "cells"))
+    x, ax, of_row = (np.load(stages / "inputs" / f"{name}.npy") for name in ("x", "ax", "cells"))
     assert np.array_equal(of_row, order)
     if features == "pca":
         read = np.load(stages / "reduce" / "scores.npy")[order]
@@ -54,10 +54,10 @@ def test_views_are_in_the_order_of_the_partition_and_say_so(cells, tmp_path, fea
     assert np.allclose(x, read / np.sqrt(np.square(read).mean()), rtol=1e-4, atol=1e-6)
     full = normalized_adjacency(Graph.load(stages / "graph" / "csr")).toarray()
     assert np.allclose(ax, full[np.ix_(order, order)] @ x, atol=1e-4)
-    graph = Graph.load(stages / "views" / "csr")
+    graph = Graph.load(stages / "inputs" / "csr")
     graph.validate()
     assert np.allclose(normalized_adjacency(graph).toarray(), full[np.ix_(order, order)])
-    assert {path.name for path in (stages / "views").iterdir()} == {
+    assert {path.name for path in (stages / "inputs").iterdir()} == {
         "x.npy", "ax.npy", "cells.npy", "csr"
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_embeddings_of_a_full_batch_do_not_depend_on_the_order_of_rows(cells, tm
     assert np.allclose(one, other, atol=1e-3)
 
 
-def test_batches_of_partitions_follow_the_order_that_the_stage_graph_keeps(cells, tmp_path):
+def test_mini_batches_of_partitions_follow_the_order_of_the_stage_graph(cells, tmp_path):
     settings = ("train.minibatches=partitions", "train.piece_cells=20")
     first, again, other = (
         run_with(cells, tmp_path / name, *settings, order=some_order(which))
@@ -81,5 +81,5 @@ def test_batches_of_partitions_follow_the_order_that_the_stage_graph_keeps(cells
 
 
 def test_without_a_partition_there_are_no_views(cells, tmp_path):
-    with pytest.raises(StoreError, match="must hold a partition"):
+    with pytest.raises(StoreError, match="partition"):
         run_with(cells, tmp_path / "out")

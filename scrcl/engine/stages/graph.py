@@ -155,7 +155,7 @@ class GraphRecord(Record):
     n_neighbors: int
     backend: str
     recall: float
-    search: dict[str, float]
+    search: dict[str, int | float]
     n_nodes: int
     n_edges: int
     mean_degree: float

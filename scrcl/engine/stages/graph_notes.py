@@ -124,7 +124,7 @@ def search_notes(
             )
 
 
-def _effort(search: Mapping[str, float]) -> str:
+def _effort(search: Mapping[str, int | float]) -> str:
     text = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in search.items())
     return f" ({text})" if text else ""
 

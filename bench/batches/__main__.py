@@ -88,7 +88,8 @@ def _run_case(
         out = Path(folder) / "out"
         runs.run(cells, out, config, until="cluster")
         labels = runs.labels(out)
-        found: dict[str, Any] = runs.cluster_record(out)["batches"]
+        found = runs.cluster_record(out).batches
+    assert found is not None, "a run with batches records how they mix"
     graph, near = found["graph"], found["embedding"]
     return _Case(
         shift=shift,

@@ -25,7 +25,7 @@ __all__ = ["Plan", "agreement", "agreement_table"]
 class Plan(NamedTuple):
     """The mini-batches to compare."""
 
-    batch_cells: int
+    minibatch_cells: int
     pieces: list[int]
     """Cells of a piece; mini-batches of pieces of one cell are uniform"""
     list_cells: int
@@ -42,7 +42,7 @@ def agreement(path: Path, plan: Plan, seeds: list[int]) -> list[dict[str, Any]]:
             n_clusters=known.k,
             seed=seed,
             device="cpu",
-            train={"batch_cells": plan.batch_cells, "steps": plan.steps},
+            train={"minibatch_cells": plan.minibatch_cells, "steps": plan.steps},
         )
         data = prepared(path, config)
         order = partition(data.inputs.x, seed=0, list_rows=plan.list_cells).order

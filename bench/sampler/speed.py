@@ -60,7 +60,7 @@ SIDES: dict[str, Relabel] = {
 
 
 def sampling(
-    points: Points, *, batch_cells: int, pieces: list[int], repeats: int
+    points: Points, *, minibatch_cells: int, pieces: list[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Return seeds a second and the size of the halo for each composition, fanout and side.
 
@@ -76,7 +76,7 @@ def sampling(
         }
         for piece, fanout in product(pieces, FANOUTS)
     }
-    composed = {piece: _epochs(points, batch_cells, piece) for piece in pieces}
+    composed = {piece: _epochs(points, minibatch_cells, piece) for piece in pieces}
     for step in range(repeats + 1):
         for (piece, fanout), row in rows.items():
             seeds = composed[piece](step)
@@ -97,14 +97,14 @@ def sampling(
     return [_medians(row) for row in rows.values()]
 
 
-def _epochs(points: Points, batch_cells: int, piece: int) -> Callable[[int], NDArray[np.int64]]:
-    config = _config(batch_cells, piece)
+def _epochs(points: Points, minibatch_cells: int, piece: int) -> Callable[[int], NDArray[np.int64]]:
+    config = _config(minibatch_cells, piece)
     return epochs_of(config, points.graph.n, seed=0).seeds
 
 
-def _config(batch_cells: int, piece: int, **changes: Any) -> TrainConfig:
+def _config(minibatch_cells: int, piece: int, **changes: Any) -> TrainConfig:
     return TrainConfig(
-        batch_cells=batch_cells,
+        minibatch_cells=minibatch_cells,
         batches="uniform" if piece == 1 else "partitions",
         piece_cells=piece,
         **changes,
@@ -144,12 +144,12 @@ def sampling_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def stepping(
-    inputs: Inputs, *, batch_cells: int, pieces: list[int], repeats: int
+    inputs: Inputs, *, minibatch_cells: int, pieces: list[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Return seconds of making a mini-batch and of a training step on it, for each composition."""
     sides: dict[int, tuple[Any, ...]] = {}
     for piece in pieces:
-        config = _config(batch_cells, piece)
+        config = _config(minibatch_cells, piece)
         source, state = (
             BatchSource(inputs, config, seed=0),
             TrainState.fresh(inputs, config, seed=0),

@@ -60,7 +60,7 @@ class Study:
         """Train on uniform mini-batches, then embed every cell with all its neighbours."""
         state = TrainState.fresh(inputs, config, seed=0)
         train(state, BatchSource(inputs, config, seed=0), config)
-        everyone = config.model_copy(update={"batch_cells": inputs.graph.n})
+        everyone = config.model_copy(update={"minibatch_cells": inputs.graph.n})
         whole = BatchSource(inputs, everyone, seed=0).batch(0)
         with torch.no_grad():
             views = state.model(whole.cells, state.model.association(whole.genes))
@@ -99,7 +99,7 @@ def _of(view: Views, seeds: Tensor, nodes: Tensor) -> Views:
 
 
 def composition(
-    study: Study, *, batch_cells: int, piece_cells: int, n_batches: int, skipped: int
+    study: Study, *, minibatch_cells: int, piece_cells: int, n_batches: int, skipped: int
 ) -> dict[str, Any]:
     """Return halos, means and loss terms of mini-batches of one composition.
 
@@ -107,7 +107,7 @@ def composition(
     ----------
     study
         Embeddings.
-    batch_cells, piece_cells
+    minibatch_cells, piece_cells
         Sizes; pieces of one cell make uniform mini-batches.
     n_batches
         Least number of mini-batches studied; whole epochs are taken.
@@ -115,9 +115,9 @@ def composition(
         Mini-batches before them, which only fill the running means.
     """
     changes = {
-        "batch_cells": batch_cells,
+        "minibatch_cells": minibatch_cells,
         "batches": "uniform" if piece_cells == 1 else "partitions",
-        "piece_cells": min(piece_cells, batch_cells),
+        "piece_cells": min(piece_cells, minibatch_cells),
     }
     config = study.config.model_copy(update=changes)
     inputs = study.inputs
@@ -150,7 +150,7 @@ def composition(
                 for term in TERMS:
                     terms[f"{kind} {term}"].append(float(values[term]))
     return {
-        "batch_cells": batch_cells,
+        "minibatch_cells": minibatch_cells,
         "piece_cells": piece_cells,
         "n_batches": in_all,
         "halo_rows_per_seed": float(np.mean(halo_rows)),
@@ -205,7 +205,7 @@ def composition_table(rows: list[dict[str, Any]]) -> list[str]:
             if group == "terms":
                 spreads = (row["terms"][f"batches {term}"]["spread"] for term in TERMS)
                 last = ", ".join(f"{100 * spread:.1f}" for spread in spreads)
-            lines += line(f"{row['batch_cells']:,}", piece, *errors, last)
+            lines += line(f"{row['minibatch_cells']:,}", piece, *errors, last)
     return lines
 
 

@@ -39,7 +39,7 @@ def ratio(
     x = np.asarray(rows[drawn], np.float32)
     graph = symmetric_graph(knn(x, min(N_NEIGHBORS, n_cells - 1), seed=0, backend="exact").ids)
     ax = (normalized_adjacency(graph) @ x).astype(np.float32)
-    config = TrainConfig(batch_cells=max(n_cells, 16))
+    config = TrainConfig(minibatch_cells=max(n_cells, 16))
     inputs = Inputs(x, ax, genes, graph)
     state = TrainState.fresh(inputs, config, seed=0, device=device)
     batch = BatchSource(inputs, config, seed=0, device=device).batch(0)

@@ -109,7 +109,7 @@ def test_every_variation_differs_from_the_default_and_from_the_others():
 
 
 def test_two_mlps_mix_no_cell_with_another_and_lose_no_pair(data):
-    config = config_of([*FAST_SETTINGS, "train.batch_cells=100"])
+    config = config_of([*FAST_SETTINGS, "train.minibatch_cells=100"])
     inputs = prepared(data / "plain.h5ad", config).inputs
     model = TrainState.fresh(inputs, config.train, seed=0).model.eval()
     single, mixed = (

@@ -34,7 +34,7 @@ class Atlas(NamedTuple):
     """Keeps what is drawn"""
 
 
-def copies(atlas: Atlas, *, batch_cells: int, steps: int, seeds: list[int]) -> list[dict[str, Any]]:
+def copies(atlas: Atlas, *, minibatch_cells: int, steps: int, seeds: list[int]) -> list[dict[str, Any]]:
     """Draw the atlas at each size, and train on it."""
     rows = []
     for size in atlas.sizes:
@@ -47,7 +47,7 @@ def copies(atlas: Atlas, *, batch_cells: int, steps: int, seeds: list[int]) -> l
             subprocess.run(command, check=True)
         data = training_set(path)
         for seed in seeds:
-            config = TrainConfig(steps=steps, batch_cells=batch_cells)
+            config = TrainConfig(steps=steps, minibatch_cells=minibatch_cells)
             # More patience than steps: stability is checked, and training never stops.
             patient = config.model_copy(update={"patience": steps + 1})
             stop = Stop(data.inputs, patient, seed=seed)
@@ -56,7 +56,7 @@ def copies(atlas: Atlas, *, batch_cells: int, steps: int, seeds: list[int]) -> l
                 {
                     "n_cells": data.n_cells,
                     "seed": seed,
-                    "batch_cells": batch_cells,
+                    "minibatch_cells": minibatch_cells,
                     **scored(state.model, data, seed),
                     "losses": whole_loss(state, data.inputs, config),
                     "kept": state.looks.kept,

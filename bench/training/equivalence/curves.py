@@ -20,14 +20,14 @@ __all__ = ["curves", "curves_table"]
 
 
 def curves(
-    data: TrainingSet, seed: int, *, batch_cells: int, steps: int, every: int, modes: list[str]
+    data: TrainingSet, seed: int, *, minibatch_cells: int, steps: int, every: int, modes: list[str]
 ) -> list[dict[str, Any]]:
     """Return the exact loss every ``every`` steps, in a row for each mode."""
     found = []
     for mode in ["full", *modes]:
-        changes: dict[str, Any] = {"batch_cells": EVERY_CELL}
+        changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
         if mode != "full":
-            changes = {"batch_cells": min(batch_cells, -(-data.n_cells // 2)), "negatives": mode}
+            changes = {"minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)), "negatives": mode}
         config = TrainConfig(steps=steps, stop="never", **changes)
         state = TrainState.fresh(data.inputs, config, seed=seed)
         batches = BatchSource(data.inputs, config, seed=seed)

@@ -40,7 +40,7 @@ def gradients(
     """
     rows = []
     for steps in points:
-        start = trained(data.inputs, TrainConfig(steps=steps, batch_cells=EVERY_CELL), 0).model
+        start = trained(data.inputs, TrainConfig(steps=steps, minibatch_cells=EVERY_CELL), 0).model
         full = _full(start, data.inputs)
         shapes = [(size, 1) for size in batch_sizes] + [(batch_sizes[0], piece) for piece in pieces]
         for size, piece in shapes:
@@ -48,7 +48,7 @@ def gradients(
                 continue
             for mode in modes:
                 config = TrainConfig(
-                    batch_cells=size,
+                    minibatch_cells=size,
                     negatives=mode,
                     batches="uniform" if piece == 1 else "partitions",
                     piece_cells=piece,
@@ -60,7 +60,7 @@ def gradients(
                     {
                         "dataset": data.name,
                         "after_steps": steps,
-                        "batch_cells": size,
+                        "minibatch_cells": size,
                         "piece_cells": piece,
                         "negatives": mode,
                         "n_batches": len(found),
@@ -74,7 +74,7 @@ def gradients(
 
 
 def _full(model: ScRCL, inputs: Inputs) -> Any:
-    config = TrainConfig(batch_cells=EVERY_CELL)
+    config = TrainConfig(minibatch_cells=EVERY_CELL)
     return _gradient(model, BatchSource(inputs, config, seed=0).batch(0), Moments(0.0), config)
 
 
@@ -107,14 +107,14 @@ def gradients_table(rows: list[dict[str, Any]]) -> list[str]:
     modes = list(dict.fromkeys(row["negatives"] for row in rows))
     columns = [f"{mode}, after {steps} steps" for steps in points for mode in modes]
     lines = []
-    for size, piece in dict.fromkeys((row["batch_cells"], row["piece_cells"]) for row in rows):
+    for size, piece in dict.fromkeys((row["minibatch_cells"], row["piece_cells"]) for row in rows):
         cells = []
         for steps in points:
             for mode in modes:
                 own = [
                     row
                     for row in rows
-                    if (row["batch_cells"], row["piece_cells"]) == (size, piece)
+                    if (row["minibatch_cells"], row["piece_cells"]) == (size, piece)
                     and (row["after_steps"], row["negatives"]) == (steps, mode)
                 ]
                 mean = {

@@ -70,7 +70,7 @@ def scored(model: ScRCL, data: TrainingSet, seed: int) -> dict[str, float]:
 def whole_loss(state: TrainState, inputs: Inputs, config: TrainConfig) -> dict[str, float]:
     """Return the loss terms over all cells, exactly."""
     exact = config.model_copy(
-        update={"batch_cells": EVERY_CELL, "negatives": "batch", "fanout": None}
+        update={"minibatch_cells": EVERY_CELL, "negatives": "batch", "fanout": None}
     )
     batch = BatchSource(inputs, exact, seed=0).batch(0)
     terms = objective(state.model, batch, state.moments, exact)

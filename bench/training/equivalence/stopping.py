@@ -42,14 +42,14 @@ class _Watch(Stop):
 
 
 def stopping(
-    data: TrainingSet, seed: int, *, batch_cells: list[int], first: int, steps: int
+    data: TrainingSet, seed: int, *, minibatch_cells: list[int], first: int, steps: int
 ) -> list[dict[str, Any]]:
     """Return ARI during training from step ``first`` on, and the step at which the rule would have stopped."""
     rows = []
-    for cells in batch_cells:
-        config = TrainConfig(steps=steps, batch_cells=min(cells, -(-data.n_cells // 2)))
+    for cells in minibatch_cells:
+        config = TrainConfig(steps=steps, minibatch_cells=min(cells, -(-data.n_cells // 2)))
         if cells >= EVERY_CELL:
-            config = TrainConfig(steps=steps, batch_cells=EVERY_CELL)
+            config = TrainConfig(steps=steps, minibatch_cells=EVERY_CELL)
         watch = _Watch(data, config, seed, first)
         state = trained(data.inputs, config, seed, stop=watch)
         kept = state.looks.kept
@@ -63,7 +63,7 @@ def stopping(
                 "dataset": data.name,
                 "spatial": data.spatial,
                 "seed": seed,
-                "batch_cells": min(config.batch_cells, data.n_cells),
+                "minibatch_cells": min(config.minibatch_cells, data.n_cells),
                 "full": cells >= EVERY_CELL,
                 "stopped_at": max(min(stable, default=steps), first),
                 "ari": watch.ari,
@@ -94,7 +94,7 @@ def stopping_table(rows: list[dict[str, Any]], fixed: int) -> list[str]:
             steps = "-".join(
                 str(step) for step in sorted({min(s for _, s in at), max(s for _, s in at)})
             )
-            kind = "full" if full else f"{own[0]['batch_cells']:,}"
+            kind = "full" if full else f"{own[0]['minibatch_cells']:,}"
             aris = [float(np.mean(values)) for values in found]
             means[own[0]["spatial"], full].append(aris)
             lines.append([name, kind, len(own), steps, *(f"{value:.3f}" for value in aris)])

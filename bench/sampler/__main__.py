@@ -28,6 +28,7 @@ from bench._frame.arguments import (
 )
 from bench._frame.labelled import labelled_files
 from bench._frame.sections import Section, Sections, measure_sections
+from bench._frame.training import setup
 from bench.sampler.accuracy import Plan, agreement, agreement_table
 from bench.sampler.data import Points, clustered_points, prepared_points
 from bench.sampler.speed import sampling, sampling_table, stepping, stepping_table
@@ -36,8 +37,7 @@ from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
 from scrcl.prep.pca import gene_sketch
-from scrcl.train.config import TrainConfig
-from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
+from scrcl.train.methods.scrcl.inputs import Inputs, smooth_genes
 
 if TYPE_CHECKING:
     import argparse
@@ -127,7 +127,7 @@ def _speed(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
 def _moments(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
     study = Study.after_training(
-        bench.inputs(), TrainConfig(steps=args.steps, minibatch_cells=args.batch)
+        bench.inputs(), setup(steps=args.steps, minibatch_cells=args.batch)
     )
     found = [
         composition(

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.page import head, line
-from bench._frame.training import trained
+from bench._frame.training import setup, trained
 from bench.training.equivalence.runs import EVERY_CELL, scored, whole_loss
-from scrcl.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
@@ -27,9 +26,12 @@ def accuracy(
         changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
         if mode != "full":
             # At least two mini-batches: one would be a full batch.
-            changes = {"minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)), "negatives": mode}
-        config = TrainConfig(steps=steps, **changes)
-        state = trained(data.inputs, config, seed)
+            changes = {
+                "minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)),
+                "negatives": mode,
+            }
+        how = setup(seed, steps=steps, **changes)
+        learner = trained(data.inputs, how).learner
         rows.append(
             {
                 "dataset": data.name,
@@ -37,10 +39,10 @@ def accuracy(
                 "n_cells": data.n_cells,
                 "seed": seed,
                 "mode": mode,
-                "minibatch_cells": min(config.minibatch_cells, data.n_cells),
+                "minibatch_cells": min(how.train.minibatch_cells, data.n_cells),
                 "steps": steps,
-                **scored(state.model, data, seed),
-                "losses": whole_loss(state, data.inputs, config),
+                **scored(learner, data, seed),
+                "losses": whole_loss(learner, data.inputs, how),
             }
         )
     return rows

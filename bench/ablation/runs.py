@@ -13,8 +13,8 @@ from bench._frame.conditions import commit
 from bench._frame.labelled import read_labelled
 from bench._frame.training import SCRCL, embedded, prepared, setup_of, trained
 from bench.ablation.encoders import TwoMlps
-from scrcl import score
 from scrcl.cluster.find import cluster
+from scrcl.engine.evaluate import score
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -15,8 +15,8 @@ import numpy as np
 from bench._frame.labelled import read_labelled
 from bench._frame.runs import config_of
 from bench._frame.training import embedded, prepared, setup_of, trained_in_parts
-from scrcl import score
 from scrcl.cluster.find import cluster
+from scrcl.engine.evaluate import score
 from scrcl.train.schedule import schedule_of
 
 if TYPE_CHECKING:

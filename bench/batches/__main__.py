@@ -76,7 +76,7 @@ def _run_case(
     cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
 ) -> _Case:
     """Run up to the clusters and read the record."""
-    from scrcl import score
+    from scrcl.engine.evaluate import score
 
     config = runs.config_of(
         [*settings, f"graph.balanced={str(balanced).lower()}"],

@@ -9,8 +9,9 @@ import numpy as np
 from bench._frame.labelled import read_labelled
 from bench._frame.page import table
 from bench._frame.training import changed, embedded, prepared, reordered, setup_of, trained
-from scrcl import RunConfig, score
+from scrcl import RunConfig
 from scrcl.cluster.find import cluster
+from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
 
 if TYPE_CHECKING:

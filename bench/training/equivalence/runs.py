@@ -9,9 +9,10 @@ import torch
 
 from bench._frame.labelled import read_labelled
 from bench._frame.training import SCRCL, changed, embedded, prepared, reordered
-from scrcl import RunConfig, score
+from scrcl import RunConfig
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
 from scrcl.train.methods.scrcl.objective import objective
 

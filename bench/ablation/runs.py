@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench._frame.conditions import commit
 from bench._frame.labelled import read_labelled
-from bench._frame.training import embedded, prepared
-from bench.ablation.encoders import SingleCells, without_edges
-from scrcl import score
+from bench._frame.training import SCRCL, embedded, prepared, setup_of, trained
+from bench.ablation.encoders import TwoMlps
 from scrcl.cluster.find import cluster
-from scrcl.train.loop import train
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-from scrcl.train.state import TrainState
-from scrcl.train.stop import Stop
+from scrcl.engine.evaluate import score
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -27,12 +23,12 @@ if TYPE_CHECKING:
     from bench._frame.training import Prepared
     from bench.ablation.variations import Variation
     from scrcl import RunConfig
-    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.methods.scrcl.inputs import Inputs
 
 __all__ = ["runs"]
 
 _OF_INPUTS = ("features", "smoothing_mlp", "smoothing_gcn", "row_normalize")
-"""Settings of training that its inputs depend on."""
+"""Settings of scRCL that its inputs depend on."""
 
 
 class _Embedded(NamedTuple):
@@ -61,7 +57,7 @@ class _Made:
 
     def embedded(self, config: RunConfig, *, two_mlps: bool) -> _Embedded:
         """Return the embeddings after training; those of one seed are kept."""
-        key = (_input_key(config), config.train, two_mlps)
+        key = (_input_key(config), config.train, config.method_settings, two_mlps)
         if key not in self._embedded:
             self._embedded[key] = _embed(self.prepared(config).inputs, config, two_mlps=two_mlps)
         return self._embedded[key]
@@ -120,17 +116,15 @@ def runs(
 def _input_key(config: RunConfig) -> str:
     """Return the settings that the inputs of training depend on, as text."""
     read = config.model_copy(update={"seed": 0}).model_dump_json(
-        exclude={"train", "cluster", "report"}
+        exclude={"train", "scrcl", "cluster", "report"}
     )
-    return read + config.train.model_dump_json(include=set(_OF_INPUTS))
+    own: str = config.method_settings.model_dump_json(include=set(_OF_INPUTS))
+    return read + own
 
 
 def _embed(inputs: Inputs, config: RunConfig, *, two_mlps: bool) -> _Embedded:
     """Train as the stage ``train`` does, and embed all cells."""
-    start, seed = time.perf_counter(), config.seed
-    source = SingleCells if two_mlps else BatchSource
-    viewed = without_edges(inputs) if two_mlps else inputs
-    state = TrainState.fresh(inputs, config.train, seed=seed)
-    stop = Stop(viewed, config.train, seed=seed) if config.train.stop == "auto" else None
-    train(state, source(inputs, config.train, seed=seed), config.train, stop=stop)
-    return _Embedded(embedded(state.model, viewed), state.step, time.perf_counter() - start)
+    start, method = time.perf_counter(), TwoMlps() if two_mlps else SCRCL
+    state = trained(inputs, setup_of(config), method=method)
+    points = embedded(state.learner, inputs, method=method)
+    return _Embedded(points, state.step, time.perf_counter() - start)

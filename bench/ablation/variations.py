@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench._frame.runs import config_of
-from scrcl.train.config import TrainConfig
+from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 if TYPE_CHECKING:
     from scrcl import RunConfig
@@ -40,27 +40,27 @@ loss, but the clipping of gradients does, so its bound grows too."""
 
 
 def _losses() -> dict[str, tuple[str, ...]]:
-    default = TrainConfig()
+    default = ScrclSettings()
     return {
         "without L_HEA": (
-            "train.hea_cell_weight=0",
-            f"train.alpha={_LARGE * default.alpha}",
-            f"train.beta={_LARGE * default.beta}",
+            "scrcl.hea_cell_weight=0",
+            f"scrcl.alpha={_LARGE * default.alpha}",
+            f"scrcl.beta={_LARGE * default.beta}",
             f"train.max_grad_norm={_LARGE**2}",
         ),
-        "without L_HEA's cell term": ("train.hea_cell_weight=0",),
-        "without L_NDC": ("train.alpha=0",),
-        "without L_CVC": ("train.beta=0",),
-        "L_HEA alone": ("train.alpha=0", "train.beta=0"),
+        "without L_HEA's cell term": ("scrcl.hea_cell_weight=0",),
+        "without L_NDC": ("scrcl.alpha=0",),
+        "without L_CVC": ("scrcl.beta=0",),
+        "L_HEA alone": ("scrcl.alpha=0", "scrcl.beta=0"),
     }
 
 
 def _refinement() -> dict[str, tuple[str, ...]]:
     betas: dict[str, tuple[str, ...]] = {
-        f"beta {beta:g}": (f"train.beta={beta}",) for beta in (1e-2, 1e-1, 1.0, 10.0)
+        f"beta {beta:g}": (f"scrcl.beta={beta}",) for beta in (1e-2, 1e-1, 1.0, 10.0)
     }
     fewer = {
-        f"beta {beta:g}, {far} negatives": (f"train.beta={beta}", f"train.cvc_negatives={far}")
+        f"beta {beta:g}, {far} negatives": (f"scrcl.beta={beta}", f"scrcl.cvc_negatives={far}")
         for beta in (1e-2, 1e-1)
         for far in (64, 256)
     }
@@ -68,7 +68,7 @@ def _refinement() -> dict[str, tuple[str, ...]]:
     of_z = {f"Z, {name}": ("cluster.on=refined", *beta) for name, beta in betas.items()}
     return {
         "Z": ("cluster.on=refined",),
-        "Z, beta 0": ("cluster.on=refined", "train.beta=0"),
+        "Z, beta 0": ("cluster.on=refined", "scrcl.beta=0"),
         **betas,
         **of_z,
     }
@@ -77,29 +77,29 @@ def _refinement() -> dict[str, tuple[str, ...]]:
 def _inputs() -> dict[str, tuple[str, ...]]:
     smoothed = {
         f"views smoothed {mlp}, {gcn} times": (
-            f"train.smoothing_mlp={mlp}",
-            f"train.smoothing_gcn={gcn}",
+            f"scrcl.smoothing_mlp={mlp}",
+            f"scrcl.smoothing_gcn={gcn}",
         )
         for mlp, gcn in ((1, 0), (2, 1), (5, 1))
     }
     return {
         **_each("genes", "features.n_top_genes", (500, 1000, 2000, 3000)),
         **_each("components", "reduce.n_comps", (50, 100)),
-        "log values of the genes": ("train.features=hvg",),
-        "rows of one length": ("train.row_normalize=true",),
+        "log values of the genes": ("scrcl.features=hvg",),
+        "rows of one length": ("scrcl.row_normalize=true",),
         **smoothed,
     }
 
 
 def _model() -> dict[str, tuple[str, ...]]:
     return {
-        **_each("dim", "train.dim", (64, 128, 256)),
-        **_each("refined dim", "train.refined_dim", (10, 32, 100)),
-        **_each("temperature", "train.temperature", (0.1, 0.5, 1.0)),
-        **_each("dropout", "train.dropout", (0.0, 0.1, 0.3)),
+        **_each("dim", "scrcl.dim", (64, 128, 256)),
+        **_each("refined dim", "scrcl.refined_dim", (10, 32, 100)),
+        **_each("temperature", "scrcl.temperature", (0.1, 0.5, 1.0)),
+        **_each("dropout", "scrcl.dropout", (0.0, 0.1, 0.3)),
         **_each("weight decay", "train.weight_decay", (0.0, 1e-3)),
         **_each("learning rate", "train.lr", (1e-3, 3e-3, 1e-2)),
-        **_each("alpha", "train.alpha", (1.0, 10.0, 100.0)),
+        **_each("alpha", "scrcl.alpha", (1.0, 10.0, 100.0)),
         **{
             f"{steps} steps": (f"train.steps={steps}", "train.stop=never")
             for steps in (50, 60, 80, 100, 200)
@@ -130,8 +130,8 @@ _SETTINGS = {
     "clustering": _clustering(),
     "encoders": {
         "two MLPs": (),
-        "two GCNs, the first of one layer": ("train.smoothing_mlp=1",),
-        "two GCNs, the first of two linear layers": ("train.smoothing_mlp=2",),
+        "two GCNs, the first of one layer": ("scrcl.smoothing_mlp=1",),
+        "two GCNs, the first of two linear layers": ("scrcl.smoothing_mlp=2",),
     },
 }
 

@@ -67,7 +67,7 @@ class Case:
 
 def measured(clusters: Any, labels: Any) -> dict[str, Any]:
     """Return the fields of a `Case` that depend on clusters and labels, both of shape (n_cells,)."""
-    from scrcl import score
+    from scrcl.engine.evaluate import score
 
     scores = score(clusters, labels)
     sizes, best = _best_f1(clusters, labels)

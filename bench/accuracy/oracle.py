@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bench._frame.labelled import read_labelled
 from bench._frame.runs import config_of
-from bench._frame.training import embedded, prepared, trained
-from scrcl import score
+from bench._frame.training import embedded, prepared, setup_of, trained_in_parts
 from scrcl.cluster.find import cluster
+from scrcl.engine.evaluate import score
 from scrcl.train.schedule import schedule_of
-from scrcl.train.stop import Looks, Stop
 
 if TYPE_CHECKING:
     from bench._frame.training import Prepared
     from scrcl import RunConfig
-    from scrcl.train.methods.scrcl.model import ScRCL
+    from scrcl.train.methods.scrcl.method import ScrclLearner
 
 __all__ = ["main"]
 
@@ -31,54 +30,43 @@ LONGER = 2
 """The oracle trains for so many times the steps that a run takes at most."""
 
 
-class _Best(Stop):
-    """Checks when training does and at the run's last step, never stops it, and keeps the best clusters."""
-
-    def __init__(self, data: Prepared, config: RunConfig, labels: Any, last: int) -> None:
-        super().__init__(data.inputs, config.train, seed=config.seed)
-        self._data, self._config, self._labels, self._last = data, config, labels, last
-        self.ari, self.step, self.clusters = -np.inf, 0, np.empty(0, np.int32)
-
-    def is_due(self, step: int) -> bool:
-        """Check at the run's own last step too."""
-        return super().is_due(step) or step == self._last
-
-    def look(self, model: ScRCL, looks: Looks, step: int) -> bool:
-        """Score, keep the best, and let training continue."""
-        del looks
-        clusters = _clusters(model, self._data, self._config)
-        ari = score(clusters, self._labels)["ari"]
-        if ari > self.ari:
-            self.ari, self.step, self.clusters = ari, step, clusters
-        return False
-
-    def ended(self, looks: Looks) -> bool:
-        """Let training continue."""
-        del looks
-        return False
+class _Best(NamedTuple):
+    step: int
+    clusters: Any
+    retained: Any
+    """Which cells of the input are in the run"""
 
 
-def _clusters(model: ScRCL, data: Prepared, config: RunConfig) -> Any:
+def _best_step(path: Path, *, seed: int, settings: list[str]) -> _Best:
+    """Return the step after which labels agree best, and the clusters there.
+
+    Steps are scored where a run checks stability, and at the last step that a run takes.
+    """
+    known = read_labelled(path)
+    config = config_of(settings, n_clusters=known.k, seed=seed, spatial=known.spatial, device="cpu")
+    data = prepared(path, config)
+    labels = known.labels[data.retained]
+    last, every = schedule_of(config.train, data.inputs.n_cells).n_steps, config.train.stop_every
+    scored = sorted({*range(every, LONGER * last + 1, every), last})
+    endless = setup_of(config).with_train(stop="never")
+    best, best_ari = _Best(0, np.empty(0, np.int32), data.retained), -np.inf
+    for state in trained_in_parts(data.inputs, endless, scored):
+        clusters = _clusters(state.learner, data, config)
+        ari = score(clusters, labels)["ari"]
+        if ari > best_ari:
+            best, best_ari = _Best(state.step, clusters, data.retained), ari
+    return best
+
+
+def _clusters(learner: ScrclLearner, data: Prepared, config: RunConfig) -> Any:
     assert isinstance(config.n_clusters, int)
     return cluster(
-        embedded(model, data.inputs)[config.clustered_on],
+        embedded(learner, data.inputs)[config.clustered_on],
         config.n_clusters,
         config=config.cluster,
         seed=config.seed,
         scores=data.scores,
     )
-
-
-def _best_step(path: Path, *, seed: int, settings: list[str]) -> tuple[int, Any, Any]:
-    """Return the step after which labels agree best, the clusters there, and which cells are in the run."""
-    known = read_labelled(path)
-    config = config_of(settings, n_clusters=known.k, seed=seed, spatial=known.spatial, device="cpu")
-    data = prepared(path, config)
-    last = schedule_of(config.train, data.inputs.graph.n).n_steps
-    longer = config.train.model_copy(update={"steps": LONGER * last})
-    best = _Best(data, config, known.labels[data.retained], last)
-    trained(data.inputs, longer, seed, stop=best)
-    return best.step, best.clusters, data.retained
 
 
 def main() -> None:
@@ -89,8 +77,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting of scrcl")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    step, clusters, retained = _best_step(args.input, seed=args.seed, settings=args.set)
-    np.savez(args.out, step=step, clusters=clusters, retained=retained)
+    best = _best_step(args.input, seed=args.seed, settings=args.set)
+    np.savez(args.out, **best._asdict())
 
 
 if __name__ == "__main__":

@@ -42,15 +42,17 @@ def block_sizes(start: int, block: Any) -> np.ndarray:
 def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list[dict[str, Any]]:
     """Return a row for each number of threads, with and without cached files: medians of ``repeats``."""
     from scrcl.engine.budget import plan_budget
-    from scrcl.engine.run import shape_of
+    from scrcl.engine.run import stages_until
+    from scrcl.engine.shape import shape_of
+    from scrcl.engine.stages import STAGES
     from scrcl.io.open import open_input
     from scrcl.io.stream import reduce_rows
     from scrcl.prep.compute_stats import compute_stats
 
     matrix = open_input([path])
     config = config_of(settings_for(path), memory=memory)
-    stages = ["read", "stats", "features", "reduce"]
-    block_rows = plan_budget(config.memory, shape_of(matrix, config), stages=stages).block_rows
+    stages, shape = stages_until(STAGES, "reduce"), shape_of(matrix, config)
+    block_rows = plan_budget(config.memory, stages, shape, config).block_rows
     sizes = reduce_rows(matrix.rows(block_rows), block_sizes, np.add)  # also fills the page cache
     compute_stats(matrix.rows(block_rows))  # compiles
 

@@ -28,6 +28,7 @@ from bench._frame.arguments import (
 )
 from bench._frame.labelled import labelled_files
 from bench._frame.sections import Section, Sections, measure_sections
+from bench._frame.training import setup
 from bench.sampler.accuracy import Plan, agreement, agreement_table
 from bench.sampler.data import Points, clustered_points, prepared_points
 from bench.sampler.speed import sampling, sampling_table, stepping, stepping_table
@@ -36,8 +37,7 @@ from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
 from scrcl.prep.pca import gene_sketch
-from scrcl.train.config import TrainConfig
-from scrcl.train.methods.scrcl.minibatch import Inputs, smooth_genes
+from scrcl.train.methods.scrcl.inputs import Inputs, smooth_genes
 
 if TYPE_CHECKING:
     import argparse
@@ -107,7 +107,7 @@ class _Bench:
 
 def _speed(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
-    sizes = {"batch_cells": args.batch, "pieces": [1, *args.pieces]}
+    sizes = {"minibatch_cells": args.batch, "pieces": [1, *args.pieces]}
     found: dict[str, list[dict[str, Any]]] = {"sampling": [], "stepping": []}
     for large in (False, True):
         found["sampling"] += sampling(bench.points(large=large), repeats=args.repeats, **sizes)
@@ -127,12 +127,12 @@ def _speed(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
 def _moments(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
     study = Study.after_training(
-        bench.inputs(), TrainConfig(steps=args.steps, batch_cells=args.batch)
+        bench.inputs(), setup(steps=args.steps, minibatch_cells=args.batch)
     )
     found = [
         composition(
             study,
-            batch_cells=cells,
+            minibatch_cells=cells,
             piece_cells=piece,
             n_batches=args.batches,
             skipped=SKIPPED,
@@ -147,7 +147,7 @@ def _moments(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
 def _accuracy(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     args = bench.args
     plan = Plan(
-        batch_cells=args.accuracy_batch,
+        minibatch_cells=args.accuracy_batch,
         pieces=[1, *args.accuracy_pieces],
         list_cells=args.accuracy_lists,
         negatives=args.negatives,
@@ -159,7 +159,7 @@ def _accuracy(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
         for row in agreement(path, plan, args.seeds)
     ]
     notes = ACCURACY.format(
-        batch=plan.batch_cells, lists=plan.list_cells, steps=plan.steps, seeds=args.seeds
+        batch=plan.minibatch_cells, lists=plan.list_cells, steps=plan.steps, seeds=args.seeds
     )
     yield found, [*notes.splitlines(), "", *agreement_table(found)]
 

@@ -8,16 +8,18 @@ import numpy as np
 
 from bench._frame.labelled import read_labelled
 from bench._frame.page import table
-from bench._frame.training import embedded, prepared, reordered, trained
-from scrcl import RunConfig, score
+from bench._frame.training import changed, embedded, prepared, reordered, setup_of, trained
+from scrcl import RunConfig
 from scrcl.cluster.find import cluster
+from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench._frame.training import Prepared
-    from scrcl.train.config import TrainConfig
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 __all__ = ["Plan", "agreement", "agreement_table"]
 
@@ -25,7 +27,7 @@ __all__ = ["Plan", "agreement", "agreement_table"]
 class Plan(NamedTuple):
     """The mini-batches to compare."""
 
-    batch_cells: int
+    minibatch_cells: int
     pieces: list[int]
     """Cells of a piece; mini-batches of pieces of one cell are uniform"""
     list_cells: int
@@ -42,15 +44,19 @@ def agreement(path: Path, plan: Plan, seeds: list[int]) -> list[dict[str, Any]]:
             n_clusters=known.k,
             seed=seed,
             device="cpu",
-            train={"batch_cells": plan.batch_cells, "steps": plan.steps},
+            train={
+                "minibatch_cells": plan.minibatch_cells,
+                "steps": plan.steps,
+                "stop": "never",
+            },
         )
         data = prepared(path, config)
         order = partition(data.inputs.x, seed=0, list_rows=plan.list_cells).order
         data = data._replace(inputs=reordered(data.inputs, order))
         for piece in plan.pieces:
             for means in plan.negatives:
-                changed = _with_pieces(config.train, piece, negatives=means)
-                scores = score(_clusters(data, config, changed), known.labels[data.retained])
+                how = _with_pieces(setup_of(config), piece, negatives=means)
+                scores = score(_clusters(data, config, how), known.labels[data.retained])
                 rows.append(
                     {
                         "dataset": path.stem,
@@ -64,17 +70,16 @@ def agreement(path: Path, plan: Plan, seeds: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _with_pieces(config: TrainConfig, piece: int, **changes: Any) -> TrainConfig:
+def _with_pieces(how: Setup[ScrclSettings], piece: int, **changes: Any) -> Setup[ScrclSettings]:
     """Return the settings with mini-batches of pieces; uniform ones where a piece is one cell."""
     kind = "uniform" if piece == 1 else "partitions"
-    return config.model_copy(update={"batches": kind, "piece_cells": piece, **changes})
+    return changed(how, minibatches=kind, piece_cells=piece, **changes)
 
 
-def _clusters(data: Prepared, config: RunConfig, changed: TrainConfig) -> Any:
+def _clusters(data: Prepared, config: RunConfig, how: Setup[ScrclSettings]) -> Any:
     assert isinstance(config.n_clusters, int)
-    state = trained(data.inputs, changed, config.seed)
     return cluster(
-        embedded(state.model, data.inputs)["embedding"],
+        embedded(trained(data.inputs, how).learner, data.inputs)["embedding"],
         config.n_clusters,
         config=config.cluster,
         seed=config.seed,

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 
 from bench._frame.page import table
+from bench._frame.training import SCRCL, fresh, setup
 from scrcl._random import stream
 from scrcl.graph.relabel import Relabel, relabel_compiled, relabel_torch_sparse
 from scrcl.graph.sample import sample_halo
-from scrcl.train.config import TrainConfig
 from scrcl.train.epoch import epochs_of
 from scrcl.train.methods.scrcl.blocks import propagated
-from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.methods.scrcl.objective import objective
-from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.sampler.data import Points
-    from scrcl.train.methods.scrcl.minibatch import Inputs
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.inputs import Inputs
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.typing import IntArray
 
 __all__ = ["relabel_numpy", "sampling", "sampling_table", "stepping", "stepping_table"]
@@ -60,7 +60,7 @@ SIDES: dict[str, Relabel] = {
 
 
 def sampling(
-    points: Points, *, batch_cells: int, pieces: list[int], repeats: int
+    points: Points, *, minibatch_cells: int, pieces: list[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Return seeds a second and the size of the halo for each composition, fanout and side.
 
@@ -76,7 +76,7 @@ def sampling(
         }
         for piece, fanout in product(pieces, FANOUTS)
     }
-    composed = {piece: _epochs(points, batch_cells, piece) for piece in pieces}
+    composed = {piece: _epochs(points, minibatch_cells, piece) for piece in pieces}
     for step in range(repeats + 1):
         for (piece, fanout), row in rows.items():
             seeds = composed[piece](step)
@@ -97,17 +97,16 @@ def sampling(
     return [_medians(row) for row in rows.values()]
 
 
-def _epochs(points: Points, batch_cells: int, piece: int) -> Callable[[int], NDArray[np.int64]]:
-    config = _config(batch_cells, piece)
-    return epochs_of(config, points.graph.n, seed=0).seeds
+def _epochs(points: Points, minibatch_cells: int, piece: int) -> Callable[[int], NDArray[np.int64]]:
+    how = _with_pieces(minibatch_cells, piece)
+    return epochs_of(how.train, points.graph.n, seed=0).seeds
 
 
-def _config(batch_cells: int, piece: int, **changes: Any) -> TrainConfig:
-    return TrainConfig(
-        batch_cells=batch_cells,
-        batches="uniform" if piece == 1 else "partitions",
+def _with_pieces(minibatch_cells: int, piece: int) -> Setup[ScrclSettings]:
+    return setup(
+        minibatch_cells=minibatch_cells,
+        minibatches="uniform" if piece == 1 else "partitions",
         piece_cells=piece,
-        **changes,
     )
 
 
@@ -144,23 +143,20 @@ def sampling_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def stepping(
-    inputs: Inputs, *, batch_cells: int, pieces: list[int], repeats: int
+    inputs: Inputs, *, minibatch_cells: int, pieces: list[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Return seconds of making a mini-batch and of a training step on it, for each composition."""
     sides: dict[int, tuple[Any, ...]] = {}
     for piece in pieces:
-        config = _config(batch_cells, piece)
-        source, state = (
-            BatchSource(inputs, config, seed=0),
-            TrainState.fresh(inputs, config, seed=0),
-        )
-        sides[piece] = (config, source, state, {"batch": [], "step": [], "product": []})
+        how = _with_pieces(minibatch_cells, piece)
+        batches, state = SCRCL.batches(inputs, how), fresh(inputs, how)
+        sides[piece] = (how.settings, batches, state, {"batch": [], "step": [], "product": []})
     for step in range(repeats + 1):
-        for config, source, state, seconds in sides.values():
+        for settings, batches, state, seconds in sides.values():
             marks = [time.perf_counter()]
-            batch = source.batch(step)
+            batch = batches.batch(step)
             marks.append(time.perf_counter())
-            terms = objective(state.model, batch, state.moments, config)
+            terms = objective(state.learner.model, batch, state.learner.moments, settings)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
@@ -169,7 +165,7 @@ def stepping(
                 for name, took in zip(("batch", "step"), np.diff(marks), strict=True):
                     seconds[name].append(took)
                 if HAS_TORCH_SPARSE:
-                    seconds["product"].append(_product_ratio(batch.cells.adjacency, config.dim))
+                    seconds["product"].append(_product_ratio(batch.cells.adjacency, settings.dim))
     whole = {piece: np.add(s["batch"], s["step"]) for piece, (*_, s) in sides.items()}
     return [
         {

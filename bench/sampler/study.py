@@ -14,23 +14,23 @@ import numpy as np
 import torch
 
 from bench._frame.page import head, line
+from bench._frame.training import SCRCL, changed, trained
 from scrcl._random import stream
 from scrcl.graph.sample import sample_halo
 from scrcl.train.epoch import epochs_of
-from scrcl.train.loop import train
 from scrcl.train.methods.scrcl.blocks import Anchors
 from scrcl.train.methods.scrcl.loss import Edges, Others, Population, losses, population, softened
-from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs
 from scrcl.train.methods.scrcl.model import Views
 from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.pairs import pattern_of
-from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl.graph.sample import Halo
-    from scrcl.train.config import TrainConfig
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.inputs import Inputs
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.typing import FloatArray
 
 __all__ = ["Study", "composition", "composition_table"]
@@ -51,21 +51,19 @@ class Study:
     """The embeddings of all cells, and the means over them."""
 
     inputs: Inputs
-    config: TrainConfig
+    how: Setup[ScrclSettings]
     views: Views
     truth: Population
 
     @classmethod
-    def after_training(cls, inputs: Inputs, config: TrainConfig) -> Study:
+    def after_training(cls, inputs: Inputs, how: Setup[ScrclSettings]) -> Study:
         """Train on uniform mini-batches, then embed every cell with all its neighbours."""
-        state = TrainState.fresh(inputs, config, seed=0)
-        train(state, BatchSource(inputs, config, seed=0), config)
-        everyone = config.model_copy(update={"batch_cells": inputs.graph.n})
-        whole = BatchSource(inputs, everyone, seed=0).batch(0)
+        model = trained(inputs, how).learner.model
+        whole = SCRCL.batches(inputs, changed(how, minibatch_cells=inputs.n_cells)).batch(0)
         with torch.no_grad():
-            views = state.model(whole.cells, state.model.association(whole.genes))
-        keys, targets = softened(views, config.temperature)
-        return cls(inputs, config, views, population(keys, targets, views.zg_bc))
+            views = model(whole.cells, model.association(whole.genes))
+        keys, targets = softened(views, how.settings.temperature)
+        return cls(inputs, how, views, population(keys, targets, views.zg_bc))
 
     def halo(self, seeds: Any) -> Halo:
         """Return the seeds' neighbours, all of them."""
@@ -77,7 +75,7 @@ class Study:
         rng = stream(0, "bench.drawn", step)
         cells = torch.from_numpy(rng.choice(n_cells, min(N_DRAWN, n_cells), replace=False))
         few = _of(view, cells, cells)
-        return population(*softened(few, self.config.temperature), few.zg_bc)
+        return population(*softened(few, self.how.settings.temperature), few.zg_bc)
 
     def batch(self, halo: Halo) -> tuple[Views, Edges]:
         """Return the embeddings of a mini-batch as training makes them, and its pairs."""
@@ -99,7 +97,7 @@ def _of(view: Views, seeds: Tensor, nodes: Tensor) -> Views:
 
 
 def composition(
-    study: Study, *, batch_cells: int, piece_cells: int, n_batches: int, skipped: int
+    study: Study, *, minibatch_cells: int, piece_cells: int, n_batches: int, skipped: int
 ) -> dict[str, Any]:
     """Return halos, means and loss terms of mini-batches of one composition.
 
@@ -107,22 +105,22 @@ def composition(
     ----------
     study
         Embeddings.
-    batch_cells, piece_cells
+    minibatch_cells, piece_cells
         Sizes; pieces of one cell make uniform mini-batches.
     n_batches
         Least number of mini-batches studied; whole epochs are taken.
     skipped
         Mini-batches before them, which only fill the running means.
     """
-    changes = {
-        "batch_cells": batch_cells,
-        "batches": "uniform" if piece_cells == 1 else "partitions",
-        "piece_cells": min(piece_cells, batch_cells),
-    }
-    config = study.config.model_copy(update=changes)
-    inputs = study.inputs
-    epochs = epochs_of(config, inputs.graph.n, seed=0)
-    moments = Moments(config.moments_decay)
+    train = changed(
+        study.how,
+        minibatch_cells=minibatch_cells,
+        minibatches="uniform" if piece_cells == 1 else "partitions",
+        piece_cells=min(piece_cells, minibatch_cells),
+    ).train
+    settings = study.how.settings
+    epochs = epochs_of(train, study.inputs.n_cells, seed=0)
+    moments = Moments(settings.moments_decay)
     in_all = -(-n_batches // epochs.n_batches) * epochs.n_batches
     halo_rows: list[float] = []
     found: dict[str, list[FloatArray]] = defaultdict(list)
@@ -131,7 +129,7 @@ def composition(
         for step in range(-skipped, in_all):
             halo = study.halo(epochs.seeds(step + FIRST_EPOCH * epochs.n_batches))
             views, edges = study.batch(halo)
-            keys, targets = softened(views, config.temperature)
+            keys, targets = softened(views, settings.temperature)
             own = population(keys, targets, views.zg_bc)
             running = moments.observe(own)
             if step < 0:
@@ -146,11 +144,11 @@ def composition(
             for kind, means in others.items():
                 for part in PARTS:
                     found[f"{kind} {part}"].append(_flat(getattr(means.whole, part)))
-                values = losses(views, keys, targets, edges, means, config)
+                values = losses(views, keys, targets, edges, means, settings)
                 for term in TERMS:
                     terms[f"{kind} {term}"].append(float(values[term]))
     return {
-        "batch_cells": batch_cells,
+        "minibatch_cells": minibatch_cells,
         "piece_cells": piece_cells,
         "n_batches": in_all,
         "halo_rows_per_seed": float(np.mean(halo_rows)),
@@ -205,7 +203,7 @@ def composition_table(rows: list[dict[str, Any]]) -> list[str]:
             if group == "terms":
                 spreads = (row["terms"][f"batches {term}"]["spread"] for term in TERMS)
                 last = ", ".join(f"{100 * spread:.1f}" for spread in spreads)
-            lines += line(f"{row['batch_cells']:,}", piece, *errors, last)
+            lines += line(f"{row['minibatch_cells']:,}", piece, *errors, last)
     return lines
 
 

@@ -30,7 +30,8 @@ from bench._frame.rows import Row, write_rows
 
 if TYPE_CHECKING:
     from scrcl import RunConfig
-    from scrcl.engine.stage import Run
+    from scrcl.engine.context import Context
+    from scrcl.engine.stage import Record, Stage
 
 __all__ = ["kill_at_random", "kill_everywhere", "main"]
 
@@ -43,7 +44,7 @@ COMPARED = (
 
 def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, bool]:
     """Return, for each file that results depend on, whether it has the same bytes."""
-    from scrcl.engine.run import STAGES
+    from scrcl.engine.stages import STAGES
 
     whole, killed, settings = folder / "whole", folder / "killed", folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
@@ -109,22 +110,14 @@ def _progress(out: Path) -> str:
     stages = runs.manifest(out)["stages"] if (out / "run.json").exists() else []
     last = stages[-1]["name"] if stages else "the start"
     saved = sorted(path.stem for path in (out / "checkpoints").glob("step-*.ckpt"))
-    in_training = last == "genes" and saved
+    in_training = last == "inputs" and saved
     return f"{last}, step {int(saved[-1].removeprefix('step-'))}" if in_training else last
 
 
 def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> None:
     from scrcl._progress import Silent
-    from scrcl.engine import pipeline
-    from scrcl.engine.stage import Stage
-
-    def dying(stage: Stage) -> Stage:
-        def fill(run: Run, folder: Path) -> dict[str, Any]:
-            stage.fill(run, folder)
-            os.kill(os.getpid(), signal.SIGKILL)
-            raise AssertionError
-
-        return Stage(stage.name, fill) if stage.name == where else stage
+    from scrcl.engine.run import run_files
+    from scrcl.engine.stages import STAGES
 
     class DiesInTraining(Silent):
         def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -132,8 +125,20 @@ def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> 
             if where == IN_TRAINING and step > config.train.checkpoint_every:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    stages = tuple(dying(stage) for stage in pipeline.STAGES)
-    pipeline.run_files([cells], out, config, reporter=DiesInTraining(), stages=stages)
+    stages = tuple(_dying(stage) if stage.name == where else stage for stage in STAGES)
+    run_files([cells], out, config, reporter=DiesInTraining(), stages=stages)
+
+
+def _dying(stage: Stage[Any]) -> Stage[Any]:
+    """Return the same stage, which kills its process once its work is done."""
+
+    def run(_: Stage[Any], context: Context, folder: Path) -> Record:
+        stage.run(context, folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    kind: type[Stage[Any]] = type("Dying", (type(stage),), {"run": run})
+    return kind()
 
 
 def _stages_lines(same: dict[str, bool]) -> list[str]:

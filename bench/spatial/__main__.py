@@ -37,9 +37,9 @@ from bench._frame.rows import write_rows
 from bench._frame.runs import config_of
 from bench.accuracy.peers import by_kmeans, by_leiden, components
 from bench.spatial.layers import LAYERED, layered
-from scrcl import score
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.evaluate import score
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import spatial_knn
 

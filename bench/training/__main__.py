@@ -40,8 +40,8 @@ __all__ = ["main"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},
     "uniform, bfloat16": {"precision": "bfloat16"},
-    "pieces of 128": {"batches": "partitions", "piece_cells": 128},
-    "pieces of 512": {"batches": "partitions", "piece_cells": 512},
+    "pieces of 128": {"minibatches": "partitions", "piece_cells": 128},
+    "pieces of 512": {"minibatches": "partitions", "piece_cells": 512},
 }
 
 STEPS = """\
@@ -210,7 +210,11 @@ def _parser() -> argparse.ArgumentParser:
         default=list(VARIANTS),
         help="some of the variants, as a;b;c",
     )
-    parser.add_argument("--settings", default="{}", help="of training, as JSON, in all variants")
+    parser.add_argument(
+        "--settings",
+        default="{}",
+        help="of training and of scRCL by name, as JSON, in all variants",
+    )
     return parser
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench._frame.training import SCRCL, fresh, setup
 from scrcl._random import stream
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
 from scrcl.graph.knn import knn
-from scrcl.train.config import TrainConfig
-from scrcl.train.methods.scrcl.minibatch import BatchSource, Inputs
+from scrcl.train.methods.scrcl.inputs import Inputs
 from scrcl.train.methods.scrcl.objective import objective
-from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl.train.methods.scrcl.model import ScRCL
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.typing import FloatArray
 
 __all__ = ["ratio"]
@@ -39,15 +39,15 @@ def ratio(
     x = np.asarray(rows[drawn], np.float32)
     graph = symmetric_graph(knn(x, min(N_NEIGHBORS, n_cells - 1), seed=0, backend="exact").ids)
     ax = (normalized_adjacency(graph) @ x).astype(np.float32)
-    config = TrainConfig(batch_cells=max(n_cells, 16))
+    how = setup(device=device, minibatch_cells=max(n_cells, 16))
     inputs = Inputs(x, ax, genes, graph)
-    state = TrainState.fresh(inputs, config, seed=0, device=device)
-    batch = BatchSource(inputs, config, seed=0, device=device).batch(0)
+    learner = fresh(inputs, how).learner
+    model, batch = learner.model, SCRCL.batches(inputs, how).batch(0)
     adjacency = torch.from_numpy(connectivities(graph).toarray()).to(device)
     cells = (batch.cells.x, batch.cells.ax, batch.genes, adjacency)
     sides: dict[str, Callable[[], dict[str, Tensor]]] = {
-        "linear": partial(objective, state.model, batch, state.moments, config),
-        "dense": partial(_dense_terms, state.model, *cells, config),
+        "linear": partial(objective, model, batch, learner.moments, how.settings),
+        "dense": partial(_dense_terms, model, *cells, how.settings),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     values = {}
@@ -61,7 +61,7 @@ def ratio(
             if repeat:  # the first round warms up
                 seconds[name].append(time.perf_counter() - began)
             values[name] = loss.item()
-            state.model.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
     pairs = zip(seconds["linear"], seconds["dense"], strict=True)
     return {
         "n_cells": n_cells,
@@ -73,7 +73,7 @@ def ratio(
 
 
 def _dense_terms(
-    model: ScRCL, x: Tensor, ax: Tensor, genes: Tensor, adjacency: Tensor, config: TrainConfig
+    model: ScRCL, x: Tensor, ax: Tensor, genes: Tensor, adjacency: Tensor, settings: ScrclSettings
 ) -> dict[str, Tensor]:
     """Return the loss terms with every divergence and similarity as an entry of an N x N matrix.
 
@@ -92,7 +92,7 @@ def _dense_terms(
     eg = model.encode_gcn_output(hidden)
     association = model.association(genes)
     zm, zg = (torch.nn.functional.normalize(model.refine(e, association), dim=1) for e in (em, eg))
-    log_m, log_g = em / config.temperature, eg / config.temperature
+    log_m, log_g = em / settings.temperature, eg / settings.temperature
     p, q = torch.softmax(log_m, 1), torch.softmax(log_g, 1)
     own_m, own_g = (p * log_m).sum(1), (q * log_g).sum(1)
     kappa = own_m[:, None] + own_g[None, :] - p @ log_g.T - log_m @ q.T
@@ -100,13 +100,13 @@ def _dense_terms(
     ndc = ((kappa * near).sum(1) / near.sum(1) / mean).mean()
     similarity = zm @ zg.T
     n_far = n_cells - near.sum(1)
-    weight = n_far.clamp_max(config.cvc_negatives) / n_far.clamp_min(1)
+    weight = n_far.clamp_max(settings.cvc_negatives) / n_far.clamp_min(1)
     squares = near * (1 - similarity).square() + (1 - near) * weight[:, None] * similarity.square()
     return {
         "hea_global": _global_divergence(log_m, log_g),
-        "hea_cell": config.hea_cell_weight * kappa.diagonal().mean(),
-        "ndc": config.alpha * ndc,
-        "cvc": config.beta * squares.sum() / n_cells,
+        "hea_cell": settings.hea_cell_weight * kappa.diagonal().mean(),
+        "ndc": settings.alpha * ndc,
+        "cvc": settings.beta * squares.sum() / n_cells,
     }
 
 

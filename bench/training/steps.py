@@ -13,16 +13,19 @@ import torch
 
 from bench._frame.process import peak_rss_bytes
 from bench._frame.runs import training_inputs
+from bench._frame.training import fresh, setup, train_until
 from bench.training.work import ceilings, step_bytes, step_flops
-from scrcl.train.config import TrainConfig
-from scrcl.train.loop import train
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-from scrcl.train.state import TrainState
+from scrcl.train.methods.scrcl.minibatch import ScrclMinibatches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrcl.train.methods.scrcl.minibatch import Batch, Inputs
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.inputs import Inputs
+    from scrcl.train.methods.scrcl.method import ScrclLearner
+    from scrcl.train.methods.scrcl.minibatch import Minibatch
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.state import TrainState
 
 __all__ = ["main"]
 
@@ -30,21 +33,21 @@ WARM_STEPS = 2
 OPERATORS = 14
 
 
-class _Watched(BatchSource):
+class _Watched(ScrclMinibatches):
     """Mini-batches, and the seconds that the loop waited for each."""
 
-    def __init__(self, inputs: Inputs, config: TrainConfig, device: torch.device) -> None:
-        super().__init__(inputs, config, seed=0, device=device)
+    def __init__(self, inputs: Inputs, setup: Setup[ScrclSettings]) -> None:
+        super().__init__(inputs, setup)
         self.waited: list[float] = []
         self.asked: list[float] = []
         self.sizes: list[tuple[int, int, int]] = []
 
-    def starting_at(self, step: int) -> Iterator[Batch]:
+    def starting_at(self, step: int) -> Iterator[Minibatch]:
         """Yield them; a GPU finishes its work before each, so that all waiting is idle time."""
         batches = super().starting_at(step)
         while True:
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             self.asked.append(time.perf_counter())
             batch = next(batches)
             self.waited.append(time.perf_counter() - self.asked[-1])
@@ -58,19 +61,18 @@ def _measured(
 ) -> dict[str, Any]:
     """Train for some steps, profile as many, then measure the best rates of the machine."""
     inputs, where = training_inputs(run), torch.device(device)
-    config = TrainConfig(**settings, steps=WARM_STEPS + steps, report_every=10**6)
-    state = TrainState.fresh(inputs, config, seed=0, device=where)
-    watched = _Watched(inputs, config, where)
-    train(state, watched, config.model_copy(update={"steps": WARM_STEPS}))
-    source = watched = _Watched(inputs, config, where)
+    how = setup(**settings, device=where, report_every=10**6)
+    state = fresh(inputs, how)
+    train_until(state, inputs, how, WARM_STEPS, batches=_Watched(inputs, how))
+    watched = _Watched(inputs, how)
     cpu = time.process_time()
-    train(state, watched, config)
+    train_until(state, inputs, how, WARM_STEPS + steps, batches=watched)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
     took = np.diff([*watched.asked, ended])
     anchors, seeds, pairs = (round(float(n)) for n in np.mean(watched.sizes, axis=0))
-    shape = {"f": inputs.x.shape[1], "d": config.dim}
-    flops = step_flops(anchors, seeds, pairs, **shape, c=config.refined_dim)
+    shape = {"f": inputs.x.shape[1], "d": how.settings.dim}
+    flops = step_flops(anchors, seeds, pairs, **shape, c=how.settings.refined_dim)
     found = {
         "n_cells": inputs.graph.n,
         "settings": settings,
@@ -93,24 +95,24 @@ def _measured(
     batches = []
     for step in range(min(steps, 5)):
         began = time.perf_counter()
-        source.batch(step)
+        watched.batch(step)
         batches.append(time.perf_counter() - began)
     found["batch_ms"] = 1e3 * float(np.median(batches))
-    found["operators"] = _operators(state, source, config, steps)
+    found["operators"] = _operators(state, watched, steps)
     found["ceilings"] = ceilings(**shape, device=where, repeats=rate_repeats)
     return found
 
 
 def _operators(
-    state: TrainState, source: BatchSource, config: TrainConfig, steps: int
+    state: TrainState[ScrclLearner], batches: ScrclMinibatches, steps: int
 ) -> list[dict[str, Any]]:
     """Return milliseconds a step of the operators that take longest themselves, and of all others."""
     on_gpu = state.device.type == "cuda"
     kinds = [torch.profiler.ProfilerActivity.CPU]
     kinds += [torch.profiler.ProfilerActivity.CUDA] if on_gpu else []
-    longer = config.model_copy(update={"steps": state.step + steps})
+    inputs, how = batches.inputs, batches.setup
     with torch.profiler.profile(activities=kinds) as profile:
-        train(state, source, longer)
+        train_until(state, inputs, how, state.step + steps, batches=batches)
     rows = [
         {
             "name": row.key,

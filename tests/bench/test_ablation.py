@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from bench._frame.runs import config_of
-from bench._frame.training import prepared
+from bench._frame.training import fresh, prepared, setup_of
 from bench.ablation.__main__ import main
 from bench.ablation.choice import choices
 from bench.ablation.encoders import SingleCells
 from bench.ablation.tables import tables
 from bench.ablation.variations import GROUPS, variations
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-from scrcl.train.state import TrainState
+from scrcl.train.methods.scrcl.minibatch import ScrclMinibatches
 from tests.cells import FAST_SETTINGS
 
 
@@ -109,12 +108,11 @@ def test_every_variation_differs_from_the_default_and_from_the_others():
 
 
 def test_two_mlps_mix_no_cell_with_another_and_lose_no_pair(data):
-    config = config_of([*FAST_SETTINGS, "train.batch_cells=100"])
+    config = config_of([*FAST_SETTINGS, "train.minibatch_cells=100"])
     inputs = prepared(data / "plain.h5ad", config).inputs
-    model = TrainState.fresh(inputs, config.train, seed=0).model.eval()
-    single, mixed = (
-        source(inputs, config.train, seed=0).batch(0) for source in (SingleCells, BatchSource)
-    )
+    how = setup_of(config)
+    model = fresh(inputs, how).learner.model.eval()
+    single, mixed = (kind(inputs, how).batch(0) for kind in (SingleCells, ScrclMinibatches))
     n_seeds = single.n_seeds
     expected = model.encode_gcn_output(model.encode_gcn_hidden(single.cells.x[:n_seeds]))
     assert torch.allclose(model.encode_gcn(single.cells), expected, atol=1e-6)

@@ -23,7 +23,7 @@ def test_steps_are_compared_with_the_best_rates_and_with_the_dense_form(
     page, variants = tmp_path / "table.md", ["uniform, bfloat16", "pieces of 128"]
     main(
         options(
-            runs=trained_run, steps=3, rate_repeats=1, settings='{"batch_cells": 60}', variants=";".join(variants),
+            runs=trained_run, steps=3, rate_repeats=1, settings='{"minibatch_cells": 60}', variants=";".join(variants),
             sizes="50,200,9000", out=page,
         )
     )  # fmt: skip
@@ -69,7 +69,7 @@ def test_clusters_of_mini_batches_are_compared_with_those_of_full_batches(compar
     text, found = compared
     rows = found["accuracy"]
     assert [row["mode"] for row in rows] == ["full", "moments", "sampled"] * 2
-    assert [row["batch_cells"] for row in rows[:3]] == [240, 100, 100]
+    assert [row["minibatch_cells"] for row in rows[:3]] == [240, 100, 100]
     assert all(row["ari"] > 0.9 and sum(row["losses"].values()) > 0 for row in rows)
     assert "| plain | 240 | 100 |" in text
     assert "## Clusters after equal steps" in text
@@ -107,7 +107,7 @@ def test_gradients_of_larger_mini_batches_are_nearer_to_the_full_one_and_sampled
 ):
     rows = compared[1]["gradients"]
     cosine = {
-        (row["after_steps"], row["batch_cells"], row["piece_cells"], row["negatives"]): row[
+        (row["after_steps"], row["minibatch_cells"], row["piece_cells"], row["negatives"]): row[
             "cosine"
         ]
         for row in rows

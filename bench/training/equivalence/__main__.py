@@ -79,7 +79,7 @@ def _accuracy(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     for seed in args.seeds:
         for data in bench.sets():
             found += accuracy(
-                data, seed, batch_cells=args.batch, steps=args.steps, modes=args.negatives
+                data, seed, minibatch_cells=args.batch, steps=args.steps, modes=args.negatives
             )
         done = sorted({row["seed"] for row in found})
         notes = ACCURACY.format(seeds=done, steps=args.steps, batch=args.batch)
@@ -93,7 +93,7 @@ def _stopping(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
             found += stopping(
                 data,
                 seed,
-                batch_cells=[EVERY_CELL, args.batch],
+                minibatch_cells=[EVERY_CELL, args.batch],
                 first=args.first,
                 steps=args.long_steps,
             )
@@ -109,7 +109,7 @@ def _curves(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
             found += curves(
                 data,
                 seed,
-                batch_cells=args.batch,
+                minibatch_cells=args.batch,
                 steps=args.steps,
                 every=args.curve_every,
                 modes=args.negatives,
@@ -140,7 +140,7 @@ def _copies(bench: _Bench) -> Iterator[tuple[Any, list[str]]]:
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         found = copies(
             Atlas(source, args.copies_cells, args.copies, Path(folder)),
-            batch_cells=args.copies_batch,
+            minibatch_cells=args.copies_batch,
             steps=args.steps,
             seeds=args.copies_seeds,
         )

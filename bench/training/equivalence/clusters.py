@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.page import head, line
-from bench._frame.training import trained
+from bench._frame.training import setup, trained
 from bench.training.equivalence.runs import EVERY_CELL, scored, whole_loss
-from scrcl.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
@@ -19,17 +18,20 @@ __all__ = ["accuracy", "accuracy_table"]
 
 
 def accuracy(
-    data: TrainingSet, seed: int, *, batch_cells: int, steps: int, modes: list[str]
+    data: TrainingSet, seed: int, *, minibatch_cells: int, steps: int, modes: list[str]
 ) -> list[dict[str, Any]]:
     """Return scores and exact loss after ``steps`` steps, full-batch and for each estimator of the means."""
     rows = []
     for mode in ["full", *modes]:
-        changes: dict[str, Any] = {"batch_cells": EVERY_CELL}
+        changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
         if mode != "full":
             # At least two mini-batches: one would be a full batch.
-            changes = {"batch_cells": min(batch_cells, -(-data.n_cells // 2)), "negatives": mode}
-        config = TrainConfig(steps=steps, **changes)
-        state = trained(data.inputs, config, seed)
+            changes = {
+                "minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)),
+                "negatives": mode,
+            }
+        how = setup(seed, steps=steps, **changes)
+        learner = trained(data.inputs, how).learner
         rows.append(
             {
                 "dataset": data.name,
@@ -37,10 +39,10 @@ def accuracy(
                 "n_cells": data.n_cells,
                 "seed": seed,
                 "mode": mode,
-                "batch_cells": min(config.batch_cells, data.n_cells),
+                "minibatch_cells": min(how.train.minibatch_cells, data.n_cells),
                 "steps": steps,
-                **scored(state.model, data, seed),
-                "losses": whole_loss(state, data.inputs, config),
+                **scored(learner, data, seed),
+                "losses": whole_loss(learner, data.inputs, how),
             }
         )
     return rows
@@ -58,7 +60,7 @@ def accuracy_table(rows: list[dict[str, Any]]) -> list[str]:
         lines += head("set", "cells", "mini-batch", *(f"{mode}: ARI" for mode in modes))
         for name in sorted({row["dataset"] for row in own}):
             of_set = [row for row in own if row["dataset"] == name]
-            batch = min(row["batch_cells"] for row in of_set)
+            batch = min(row["minibatch_cells"] for row in of_set)
             cells = []
             for mode in modes:
                 found = [row["ari"] for row in of_set if row["mode"] == mode]

@@ -9,10 +9,8 @@ import numpy as np
 
 from bench._frame.page import table
 from bench._frame.process import scrcl_command
-from bench._frame.training import trained
+from bench._frame.training import setup, trained
 from bench.training.equivalence.runs import scored, training_set, whole_loss
-from scrcl.train.config import TrainConfig
-from scrcl.train.stop import Stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +32,9 @@ class Atlas(NamedTuple):
     """Keeps what is drawn"""
 
 
-def copies(atlas: Atlas, *, batch_cells: int, steps: int, seeds: list[int]) -> list[dict[str, Any]]:
+def copies(
+    atlas: Atlas, *, minibatch_cells: int, steps: int, seeds: list[int]
+) -> list[dict[str, Any]]:
     """Draw the atlas at each size, and train on it."""
     rows = []
     for size in atlas.sizes:
@@ -47,19 +47,23 @@ def copies(atlas: Atlas, *, batch_cells: int, steps: int, seeds: list[int]) -> l
             subprocess.run(command, check=True)
         data = training_set(path)
         for seed in seeds:
-            config = TrainConfig(steps=steps, batch_cells=batch_cells)
             # More patience than steps: stability is checked, and training never stops.
-            patient = config.model_copy(update={"patience": steps + 1})
-            stop = Stop(data.inputs, patient, seed=seed)
-            state = trained(data.inputs, config, seed, stop=stop)
+            how = setup(
+                seed,
+                steps=steps,
+                minibatch_cells=minibatch_cells,
+                stop="auto",
+                patience=steps + 1,
+            )
+            state = trained(data.inputs, how)
             rows.append(
                 {
                     "n_cells": data.n_cells,
                     "seed": seed,
-                    "batch_cells": batch_cells,
-                    **scored(state.model, data, seed),
-                    "losses": whole_loss(state, data.inputs, config),
-                    "kept": state.looks.kept,
+                    "minibatch_cells": minibatch_cells,
+                    **scored(state.learner, data, seed),
+                    "losses": whole_loss(state.learner, data.inputs, how),
+                    "kept": state.checks.kept,
                 }
             )
     return rows

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.page import table
+from bench._frame.training import setup, trained_in_parts
 from bench.training.equivalence.runs import EVERY_CELL, whole_loss
-from scrcl.train.config import TrainConfig
-from scrcl.train.loop import train
-from scrcl.train.methods.scrcl.minibatch import BatchSource
-from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
@@ -20,29 +17,26 @@ __all__ = ["curves", "curves_table"]
 
 
 def curves(
-    data: TrainingSet, seed: int, *, batch_cells: int, steps: int, every: int, modes: list[str]
+    data: TrainingSet, seed: int, *, minibatch_cells: int, steps: int, every: int, modes: list[str]
 ) -> list[dict[str, Any]]:
     """Return the exact loss every ``every`` steps, in a row for each mode."""
     found = []
     for mode in ["full", *modes]:
-        changes: dict[str, Any] = {"batch_cells": EVERY_CELL}
+        changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
         if mode != "full":
-            changes = {"batch_cells": min(batch_cells, -(-data.n_cells // 2)), "negatives": mode}
-        config = TrainConfig(steps=steps, stop="never", **changes)
-        state = TrainState.fresh(data.inputs, config, seed=seed)
-        batches = BatchSource(data.inputs, config, seed=seed)
-        losses = [_total(state, data, config)]
-        for step in range(every, steps + 1, every):
-            train(state, batches, config.model_copy(update={"steps": step}))
-            losses.append(_total(state, data, config))
+            changes = {
+                "minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)),
+                "negatives": mode,
+            }
+        how = setup(seed, **changes)
+        losses = [
+            sum(whole_loss(state.learner, data.inputs, how).values())
+            for state in trained_in_parts(data.inputs, how, range(0, steps + 1, every))
+        ]
         found.append(
             {"dataset": data.name, "seed": seed, "mode": mode, "every": every, "losses": losses}
         )
     return found
-
-
-def _total(state: TrainState, data: TrainingSet, config: TrainConfig) -> float:
-    return sum(whole_loss(state, data.inputs, config).values())
 
 
 def curves_table(rows: list[dict[str, Any]]) -> list[str]:

@@ -8,17 +8,18 @@ import numpy as np
 import torch
 
 from bench._frame.page import table
-from bench._frame.training import trained
+from bench._frame.training import SCRCL, setup, trained
 from bench.training.equivalence.runs import EVERY_CELL
-from scrcl.train.config import TrainConfig
-from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.methods.scrcl.objective import objective
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
-    from scrcl.train.methods.scrcl.minibatch import Batch, Inputs
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.inputs import Inputs
+    from scrcl.train.methods.scrcl.minibatch import Minibatch
     from scrcl.train.methods.scrcl.model import ScRCL
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 __all__ = ["gradients", "gradients_table"]
 
@@ -40,27 +41,28 @@ def gradients(
     """
     rows = []
     for steps in points:
-        start = trained(data.inputs, TrainConfig(steps=steps, batch_cells=EVERY_CELL), 0).model
+        how = setup(steps=steps, minibatch_cells=EVERY_CELL)
+        start = trained(data.inputs, how).learner.model
         full = _full(start, data.inputs)
         shapes = [(size, 1) for size in batch_sizes] + [(batch_sizes[0], piece) for piece in pieces]
         for size, piece in shapes:
             if size >= data.n_cells:
                 continue
             for mode in modes:
-                config = TrainConfig(
-                    batch_cells=size,
+                how = setup(
+                    minibatch_cells=size,
                     negatives=mode,
-                    batches="uniform" if piece == 1 else "partitions",
+                    minibatches="uniform" if piece == 1 else "partitions",
                     piece_cells=piece,
                 )
-                found = _epochs(start, data.inputs, config)
+                found = _epochs(start, data.inputs, how)
                 cosines = found @ full / (np.linalg.norm(found, axis=1) * np.linalg.norm(full))
                 mean = found.mean(axis=0)
                 rows.append(
                     {
                         "dataset": data.name,
                         "after_steps": steps,
-                        "batch_cells": size,
+                        "minibatch_cells": size,
                         "piece_cells": piece,
                         "negatives": mode,
                         "n_batches": len(found),
@@ -74,28 +76,29 @@ def gradients(
 
 
 def _full(model: ScRCL, inputs: Inputs) -> Any:
-    config = TrainConfig(batch_cells=EVERY_CELL)
-    return _gradient(model, BatchSource(inputs, config, seed=0).batch(0), Moments(0.0), config)
+    how = setup(minibatch_cells=EVERY_CELL)
+    return _gradient(model, SCRCL.batches(inputs, how).batch(0), Moments(0.0), how.settings)
 
 
-def _epochs(model: ScRCL, inputs: Inputs, config: TrainConfig) -> Any:
+def _epochs(model: ScRCL, inputs: Inputs, how: Setup[ScrclSettings]) -> Any:
     """Return the gradients of all mini-batches of some epochs: shape (n_batches, n_weights).
 
     The running means are filled by as many epochs before them.
     """
-    source, moments = BatchSource(inputs, config, seed=0), Moments(config.moments_decay)
-    n_steps = EPOCHS * source.n_batches
+    settings = how.settings
+    batches, moments = SCRCL.batches(inputs, how), Moments(settings.moments_decay)
+    n_steps = EPOCHS * batches.n_batches
     found = [
-        _gradient(model, source.batch(step), moments, config)
+        _gradient(model, batches.batch(step), moments, settings)
         for step in range(2 * n_steps)
-        if config.negatives == "moments" or step >= n_steps
+        if settings.negatives == "moments" or step >= n_steps
     ]
     return np.stack(found[-n_steps:])
 
 
-def _gradient(model: ScRCL, batch: Batch, moments: Moments, config: TrainConfig) -> Any:
+def _gradient(model: ScRCL, batch: Minibatch, moments: Moments, settings: ScrclSettings) -> Any:
     model.zero_grad()
-    terms = objective(model, batch, moments, config)
+    terms = objective(model, batch, moments, settings)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     flat = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return torch.cat(flat).double().numpy()
@@ -107,14 +110,14 @@ def gradients_table(rows: list[dict[str, Any]]) -> list[str]:
     modes = list(dict.fromkeys(row["negatives"] for row in rows))
     columns = [f"{mode}, after {steps} steps" for steps in points for mode in modes]
     lines = []
-    for size, piece in dict.fromkeys((row["batch_cells"], row["piece_cells"]) for row in rows):
+    for size, piece in dict.fromkeys((row["minibatch_cells"], row["piece_cells"]) for row in rows):
         cells = []
         for steps in points:
             for mode in modes:
                 own = [
                     row
                     for row in rows
-                    if (row["batch_cells"], row["piece_cells"]) == (size, piece)
+                    if (row["minibatch_cells"], row["piece_cells"]) == (size, piece)
                     and (row["after_steps"], row["negatives"]) == (steps, mode)
                 ]
                 mean = {

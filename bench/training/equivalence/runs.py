@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench._frame.labelled import read_labelled
-from bench._frame.training import embedded, prepared, reordered
-from scrcl import RunConfig, score
+from bench._frame.training import SCRCL, changed, embedded, prepared, reordered
+from scrcl import RunConfig
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterConfig
+from scrcl.engine.evaluate import score
 from scrcl.graph.partition import partition
-from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.methods.scrcl.objective import objective
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.train.config import TrainConfig
-    from scrcl.train.methods.scrcl.minibatch import Inputs
-    from scrcl.train.methods.scrcl.model import ScRCL
-    from scrcl.train.state import TrainState
+    from scrcl.train.method import Setup
+    from scrcl.train.methods.scrcl.inputs import Inputs
+    from scrcl.train.methods.scrcl.method import ScrclLearner
+    from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 __all__ = ["EVERY_CELL", "TrainingSet", "scored", "training_set", "whole_loss"]
 
@@ -58,20 +58,20 @@ def training_set(path: Path) -> TrainingSet:
     return TrainingSet(path.stem, known.spatial, inputs, scores, known.labels[retained], known.k)
 
 
-def scored(model: ScRCL, data: TrainingSet, seed: int) -> dict[str, float]:
-    """Return the agreement with labels of the clusters that the model gives at this step."""
-    points = embedded(model, data.inputs)["embedding"]
+def scored(learner: ScrclLearner, data: TrainingSet, seed: int) -> dict[str, float]:
+    """Return the agreement with labels of the clusters that the learner gives at this step."""
+    points = embedded(learner, data.inputs)["embedding"]
     found = cluster(points, data.k, config=ClusterConfig(), seed=seed, scores=data.scores)
     scores = score(found, data.labels)
     return {name: float(scores[name]) for name in SCORES}
 
 
 @torch.no_grad()
-def whole_loss(state: TrainState, inputs: Inputs, config: TrainConfig) -> dict[str, float]:
+def whole_loss(
+    learner: ScrclLearner, inputs: Inputs, how: Setup[ScrclSettings]
+) -> dict[str, float]:
     """Return the loss terms over all cells, exactly."""
-    exact = config.model_copy(
-        update={"batch_cells": EVERY_CELL, "negatives": "batch", "fanout": None}
-    )
-    batch = BatchSource(inputs, exact, seed=0).batch(0)
-    terms = objective(state.model, batch, state.moments, exact)
+    exact = changed(how, minibatch_cells=EVERY_CELL, negatives="batch", fanout=None)
+    batch = SCRCL.batches(inputs, exact).batch(0)
+    terms = objective(learner.model, batch, learner.moments, exact.settings)
     return {name: float(value) for name, value in terms.items()}

@@ -8,69 +8,58 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.page import table
-from bench._frame.training import trained
+from bench._frame.training import setup, trained_in_parts
 from bench.training.equivalence.runs import EVERY_CELL, scored
-from scrcl.train.config import TrainConfig
-from scrcl.train.stop import Looks, Stop, stands_still
+from scrcl.train.settings import TrainSettings
+from scrcl.train.stop import NeighborsStable
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
-    from scrcl.train.methods.scrcl.model import ScRCL
 
 __all__ = ["stopping", "stopping_table"]
 
 
-class _Watch(Stop):
-    """Checks stability as training does, never stops it, and scores the clusters against labels."""
-
-    def __init__(self, data: TrainingSet, config: TrainConfig, seed: int, first: int) -> None:
-        super().__init__(data.inputs, config, seed=seed)
-        self._data, self._seed, self._first = data, seed, first
-        self.ari: dict[int, float] = {}
-
-    def look(self, model: ScRCL, looks: Looks, step: int) -> bool:
-        """Check, score, and let training continue."""
-        super().look(model, looks, step)
-        if step % self._every == 0 and step >= self._first:
-            self.ari[step] = scored(model, self._data, self._seed)["ari"]
-        return False
-
-    def ended(self, looks: Looks) -> bool:
-        """Let training continue."""
-        del looks
-        return False
-
-
 def stopping(
-    data: TrainingSet, seed: int, *, batch_cells: list[int], first: int, steps: int
+    data: TrainingSet, seed: int, *, minibatch_cells: list[int], first: int, steps: int
 ) -> list[dict[str, Any]]:
     """Return ARI during training from step ``first`` on, and the step at which the rule would have stopped."""
     rows = []
-    for cells in batch_cells:
-        config = TrainConfig(steps=steps, batch_cells=min(cells, -(-data.n_cells // 2)))
-        if cells >= EVERY_CELL:
-            config = TrainConfig(steps=steps, batch_cells=EVERY_CELL)
-        watch = _Watch(data, config, seed, first)
-        state = trained(data.inputs, config, seed, stop=watch)
-        kept = state.looks.kept
-        stable = [
-            int(kept[n - 1]["step"])
-            for n in range(1, len(kept) + 1)
-            if stands_still([look["kept"] for look in kept[:n]], config.patience)
-        ]
+    for cells in minibatch_cells:
+        full = cells >= EVERY_CELL
+        # More patience than steps: stability is checked, and training never stops.
+        how = setup(
+            seed,
+            steps=steps,
+            minibatch_cells=EVERY_CELL if full else min(cells, -(-data.n_cells // 2)),
+            stop="auto",
+            patience=steps + 1,
+        )
+        every = how.train.stop_every
+        ends = range(-(-first // every) * every, steps + 1, every)
+        ari: dict[int, float] = {}
+        kept: list[dict[str, float]] = []
+        for state in trained_in_parts(data.inputs, how, ends):
+            ari[state.step] = scored(state.learner, data, seed)["ari"]
+            kept = state.checks.kept
         rows.append(
             {
                 "dataset": data.name,
                 "spatial": data.spatial,
                 "seed": seed,
-                "batch_cells": min(config.batch_cells, data.n_cells),
-                "full": cells >= EVERY_CELL,
-                "stopped_at": max(min(stable, default=steps), first),
-                "ari": watch.ari,
+                "minibatch_cells": min(how.train.minibatch_cells, data.n_cells),
+                "full": full,
+                "stopped_at": max(min(_stable(kept), default=steps), first),
+                "ari": ari,
                 "kept": kept,
             }
         )
     return rows
+
+
+def _stable(kept: list[dict[str, float]]) -> list[int]:
+    """Return the steps of the checks at which the default rule would have stopped training."""
+    rule, shares = NeighborsStable(TrainSettings().patience), [one["kept"] for one in kept]
+    return [int(one["step"]) for n, one in enumerate(kept, 1) if rule.is_over(shares[:n])]
 
 
 def stopping_table(rows: list[dict[str, Any]], fixed: int) -> list[str]:
@@ -94,7 +83,7 @@ def stopping_table(rows: list[dict[str, Any]], fixed: int) -> list[str]:
             steps = "-".join(
                 str(step) for step in sorted({min(s for _, s in at), max(s for _, s in at)})
             )
-            kind = "full" if full else f"{own[0]['batch_cells']:,}"
+            kind = "full" if full else f"{own[0]['minibatch_cells']:,}"
             aris = [float(np.mean(values)) for values in found]
             means[own[0]["spatial"], full].append(aris)
             lines.append([name, kind, len(own), steps, *(f"{value:.3f}" for value in aris)])

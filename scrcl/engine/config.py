@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from scrcl._settings import Settings, auto_or_whole
 from scrcl._sizes import parse_bytes
 from scrcl.cluster.settings import REFINED_BY, ClusterConfig
-from scrcl.graph.names import APPROXIMATE, Backend, no_proof
+from scrcl.graph.names import APPROXIMATE, BACKENDS_HELP, Backend, recall_of_one_message
 from scrcl.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ class GraphConfig(Settings):
     """The cell graph."""
 
     n_neighbors: int = Field(15, ge=1, description="Nearest neighbours of a cell.")
-    backend: Backend = Field(
-        "auto",
-        description="Search: exact, partitioned, ivf, hnsw or pynndescent (the last two differ from run to "
-        "run); auto: exact below 20,000 cells, partitioned above, ivf on a GPU.",
-    )
+    backend: Backend = Field("auto", description=BACKENDS_HELP)
     recall: float = Field(
         0.95, gt=0, le=1, description="Recall that an approximate search must reach on a sample."
     )
@@ -198,7 +194,7 @@ class RunConfig(Settings):
             raise ValueError(message)
         self._fit_spatial()
         if self.graph.backend in APPROXIMATE and self.graph.recall == 1:
-            raise ValueError(no_proof(self.graph.backend))
+            raise ValueError(recall_of_one_message(self.graph.backend))
         if self.graph.balanced and self.spatial:
             message = (
                 "graph.balanced must go without spatial; got both. Cells of different slices lie in "

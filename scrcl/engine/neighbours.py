@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.covariates import Named
     from scrcl.engine.stage import Run
+    from scrcl.graph.backends import Search
     from scrcl.graph.csr import Graph
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
@@ -164,47 +165,44 @@ def _by_expression(run: Run, folder: Path, lists: Partition) -> KnnResult:
         scores,
         run.config.graph.n_neighbors,
         seed=run.config.seed,
-        backend=run.config.graph.backend,
-        recall_target=run.config.graph.recall,
-        device=resolve_device(run.config.device),
-        lists=lists,
+        search=_search(run),
+        partition=lists,
         folder=folder,
-        memory=run.config.memory,
         n_workers=_n_workers(run),
         on_rows=run.count("graph", len(scores)),
     )
 
 
+def _search(run: Run) -> Search:
+    """Return how the settings ask to search."""
+    from scrcl.graph.backends import Search
+
+    config = run.config.graph
+    return Search(config.backend, config.recall, resolve_device(run.config.device))
+
+
 def _balanced(run: Run, scores: FloatArray, batches: CellLabels) -> KnnResult:
-    from scrcl.graph.backends import Searcher, choose, searcher_of
+    from scrcl.graph.backends import Searcher, SearchTask, choose, make_searcher
     from scrcl.graph.balanced import balanced_knn
     from scrcl.graph.exact import ExactSearcher
 
-    config, seed = run.config.graph, run.config.seed
-    device = resolve_device(run.config.device)
+    search, k, seed = _search(run), run.config.graph.n_neighbors, run.config.seed
 
     def searcher(points: FloatArray) -> Searcher:
-        name = choose(
-            config.backend,
-            *points.shape,
-            n_queries=len(scores),
-            recall=config.recall,
-            device=device,
-            memory=run.config.memory,
-        )
-        # A batch of few cells is no graph for others to walk.
-        name = "exact" if len(points) < 2 * config.n_neighbors + 32 else name
-        return searcher_of(name, points, config.n_neighbors, seed=seed, device=device)
+        backend = choose(search, *points.shape, n_queries=len(scores))
+        # Searches that walk along a graph of the batch need more cells than that.
+        backend = "exact" if len(points) < 2 * k + 32 else backend
+        return make_searcher(backend, points, SearchTask(k=k, seed=seed, device=search.device))
 
     n_batches = len(np.unique(batches.codes))
     return balanced_knn(
         scores,
         batches.codes,
-        config.n_neighbors,
+        k,
         seed=seed,
-        searcher_of=searcher,
-        exact_of=ExactSearcher,
-        recall_target=config.recall,
+        make_searcher=searcher,
+        make_exact=ExactSearcher,
+        recall=search.recall,
         on_rows=run.count("graph", len(scores) * n_batches, "searches"),
     )
 

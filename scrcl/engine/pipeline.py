@@ -24,6 +24,7 @@ from scrcl.engine.run_folder import Again, RunFolder, fingerprint_of, keep_apart
 from scrcl.engine.shape import Shape
 from scrcl.engine.stage import Run, Stage, run_stage
 from scrcl.errors import InputError
+from scrcl.graph.names import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -339,8 +340,8 @@ def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
         return found + TREE_BYTES
     if config.graph.balanced:
         return found + 2 * copy
-    held = {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}
-    return held.get(config.graph.backend, 0)
+    entry = BACKENDS.get(config.graph.backend)
+    return 0 if entry is None else entry.bytes_per_point(n_comps)
 
 
 _TOLD = {

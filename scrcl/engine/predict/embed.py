@@ -31,7 +31,7 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
     """Write E and Z of the new cells; the neighbours' rows are read from the views of the atlas."""
     from scrcl.engine.learn import trained_model
     from scrcl.engine.views import input_scale, scaled, training_inputs
-    from scrcl.graph.links import joined, normalized_links
+    from scrcl.graph.links import are_neighbours, normalized_links
     from scrcl.io.arrays import RowWriter, release, row_blocks
     from scrcl.train.methods.scrcl.embed import EMBEDDING, REFINED
     from scrcl.train.methods.scrcl.new_cells import UnseenEncoder
@@ -60,7 +60,7 @@ def embed_cells(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
         rows_of = _atlas_rows(inputs, _levels(there, inputs, encoder, Path(scratch)))
         for start, stop in blocks:
             near = np.array(ids[start:stop])
-            neighbours = joined(near, np.array(squared[start:stop]), reach, k, mode=mode)
+            neighbours = are_neighbours(near, np.array(squared[start:stop]), reach, k, mode=mode)
             links = normalized_links(near, neighbours, graph)
             found = encoder.embed(scaled(features(start, stop), scale), *rows_of(links), links)
             embedding.write(start, found.embedding)
@@ -89,11 +89,11 @@ def _atlas_rows(
     inputs: Inputs, levels: list[FloatArray]
 ) -> Callable[[Links], tuple[list[FloatArray], FloatArray]]:
     """Return what reads the neighbours' rows: those of each level of smoothing, and of the GCN view."""
-    from scrcl.graph.renumber import places
+    from scrcl.graph.renumber import positions_in
     from scrcl.io.arrays import gathered
 
     assert inputs.cells is not None, "views of a run say which cell a row is"
-    row_of = places(inputs.cells)
+    row_of = positions_in(inputs.cells)
 
     def rows(links: Links) -> tuple[list[FloatArray], FloatArray]:
         at = row_of[links.nodes]

@@ -72,7 +72,7 @@ def find_neighbours(atlas: Atlas, run: Run, folder: Path) -> dict[str, Any]:
 def _reach_recall(
     run: Run, searcher: Searcher, exact: Searcher, queries: FloatArray, n_found: int, n_workers: int
 ) -> float:
-    """Let ``searcher`` look further until it finds what the run asks for, on a sample of the new cells."""
+    """Widen ``searcher`` until it reaches the recall of the settings on a sample of the new cells."""
     from scrcl.graph.recall import reach_recall
 
     def distances_of(by: Searcher, rows: IntArray) -> FloatArray:
@@ -91,24 +91,16 @@ def _reach_recall(
 
 def _searcher(atlas: Atlas, run: Run, points: FloatArray, n_queries: int, folder: Path) -> Searcher:
     from scrcl.engine.stage import PARTITION
-    from scrcl.graph.backends import choose, searcher_of
+    from scrcl.graph.backends import Search, SearchTask, choose, make_searcher
     from scrcl.graph.partition import Partition
 
     config, device = run.config, resolve_device(run.config.device)
-    name = choose(
-        config.graph.backend,
-        *points.shape,
-        n_queries=n_queries,
-        recall=config.graph.recall,
-        device=device,
-        memory=config.memory,
-    )
-    return searcher_of(
-        name,
-        points,
-        config.graph.n_neighbors,
+    search = Search(config.graph.backend, config.graph.recall, device)
+    task = SearchTask(
+        k=config.graph.n_neighbors,
         seed=config.seed,
         device=device,
-        lists=Partition.load(atlas.folder.stage("graph") / PARTITION),
+        partition=Partition.load(atlas.folder.stage("graph") / PARTITION),
         folder=folder,
     )
+    return make_searcher(choose(search, *points.shape, n_queries=n_queries), points, task)

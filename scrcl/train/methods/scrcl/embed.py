@@ -9,7 +9,7 @@ import torch
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.graph.propagate import propagate
-from scrcl.graph.renumber import places
+from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import RowWriter, gathered, release, row_blocks
 from scrcl.train.sparse import to_device
 
@@ -94,7 +94,7 @@ def _write_outputs(
 ) -> None:
     """Take rows as the cells come, at random, and write in one go: a full disk is then an error."""
     n_cells, dim = inputs.graph.n, model.psi_out.out_features
-    place = np.arange(n_cells) if inputs.cells is None else places(inputs.cells)
+    place = np.arange(n_cells) if inputs.cells is None else positions_in(inputs.cells)
     association = model.association(to_device(np.array(inputs.genes), device))
     source = np.load(propagated, mmap_mode="r")
     with (

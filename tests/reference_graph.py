@@ -1,6 +1,8 @@
-"""Naive twins of the graph layer: dense matrices and plain loops, slow and plain to see through."""
+"""Naive twins of the graph layer: dense matrices and plain loops, slow and easy to check."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +20,7 @@ def nearest_others(points, k):
 
 
 def nearest_within(points, k, groups, radius=np.inf):
-    """As `nearest_others`, of the same group and within a radius; -1 and infinity where there are fewer."""
+    """As `nearest_others`, from the same group and within a radius; -1 and infinity if there are fewer."""
     points = np.asarray(points, np.float64)
     ids, distances = np.full((len(points), k), -1), np.full((len(points), k), np.inf)
     for i, point in enumerate(points):
@@ -48,13 +50,29 @@ def balanced_neighbours(points, codes, share):
 
 
 def adjacency(ids, mode="union"):
-    """Dense symmetric union (or intersection) of a neighbour relation; -1 is nobody."""
+    """Dense symmetric union (or intersection) of a neighbour relation; -1 is no neighbour."""
     dense = np.zeros((len(ids), len(ids)), bool)
     for i, row in enumerate(ids):
         for j in row:
             if j not in (i, -1):
                 dense[i, j] = True
     return dense | dense.T if mode == "union" else dense & dense.T
+
+
+def assert_valid(graph):
+    """Assert all that a graph promises, edge by edge."""
+    indptr, indices = graph.indptr, graph.indices
+    assert indptr.dtype == np.int64, "indptr must be int64"
+    assert indices.dtype in (np.int32, np.int64), "ids must be int32 or int64"
+    assert indptr[0] == 0, "indptr must start at 0"
+    assert indptr[-1] == len(indices), "indptr must end at the number of ids"
+    assert (np.diff(indptr) >= 0).all(), "indptr must not fall"
+    rows = [indices[a:b].tolist() for a, b in pairwise(indptr)]
+    assert all(0 <= other < len(rows) for row in rows for other in row), "ids must be nodes"
+    for node, row in enumerate(rows):
+        assert node not in row, "self loops must not occur"
+        assert row == sorted(set(row)), "rows must be ascending and without repeats"
+        assert all(node in rows[other] for other in row), "edges must be symmetric"
 
 
 def normalized(dense):
@@ -100,7 +118,7 @@ def gene_distances(x, metric):
 
 
 def majority_around(labels, points, n, groups):
-    """The most frequent label of the n nearest of the same group; of equals the own one, or the lowest."""
+    """The most frequent label of the n nearest in the same group; in a tie the own one, or the lowest."""
     ids, _ = nearest_within(points, n, groups)
     refined = []
     for own, near in zip(labels, ids, strict=True):
@@ -112,7 +130,7 @@ def majority_around(labels, points, n, groups):
 
 
 def coherence_of_pairs(labels, ids):
-    """Share of neighbours of one label, and of all pairs of spots; -1 is no label and no neighbour."""
+    """Share of equal labels among neighbours, and among all pairs of cells; -1 is no label and no neighbour."""
     pairs = [(i, j) for i, near in enumerate(ids) for j in near if j >= 0]
     known = [labels[i] == labels[j] for i, j in pairs if labels[i] >= 0 and labels[j] >= 0]
     there = [label for label in labels if label >= 0]

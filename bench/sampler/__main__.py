@@ -33,6 +33,7 @@ from bench.sampler.accuracy import Plan, agreement, agreement_table
 from bench.sampler.data import Points, clustered_points, prepared_points
 from bench.sampler.speed import sampling, sampling_table, stepping, stepping_table
 from bench.sampler.study import Study, composition, composition_table
+from scrcl.graph.backends import Search
 from scrcl.graph.csr import normalized_adjacency
 from scrcl.graph.genes import gene_graph
 from scrcl.graph.knn import knn
@@ -100,7 +101,7 @@ class _Bench:
             sketch = np.random.default_rng(0).normal(size=(200, x.shape[1])).astype(np.float32)
         else:
             sketch = gene_sketch(runs.pca(self.args.run))
-        near = knn(sketch, N_GENE_NEIGHBORS, seed=0, backend="exact").ids
+        near = knn(sketch, N_GENE_NEIGHBORS, seed=0, search=Search("exact")).ids
         genes = smooth_genes(sketch / sketch.std(), gene_graph(near))
         return Inputs(x, normalized_adjacency(points.graph) @ x, genes, points.graph, points.cells)
 

@@ -81,6 +81,7 @@ def _search(
 def _scrcl(
     points: Any, k: int, backend: str, setting: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
+    from scrcl.graph.backends import Search
     from scrcl.graph.knn import knn
 
     with TemporaryDirectory(prefix="scrcl-knn-") as folder:  # as in a run, results are files
@@ -88,8 +89,7 @@ def _scrcl(
             points,
             k,
             seed=setting["seed"],
-            backend=backend,
-            recall_target=setting["recall"],
+            search=Search(backend, setting["recall"]),
             folder=Path(folder),
         )
         reported = {"backend": found.backend, "own_recall": found.recall, "effort": found.effort}

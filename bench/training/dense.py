@@ -12,6 +12,7 @@ import torch
 
 from bench._frame.training import SCRCL, fresh, setup
 from scrcl._random import stream
+from scrcl.graph.backends import Search
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
 from scrcl.graph.knn import knn
 from scrcl.train.methods.scrcl.inputs import Inputs
@@ -37,7 +38,9 @@ def ratio(
     """Return the seconds of both, in turn, on cells drawn from ``rows`` with their own neighbour graph."""
     drawn = np.sort(stream(0, "bench.dense", n_cells).choice(len(rows), n_cells, replace=False))
     x = np.asarray(rows[drawn], np.float32)
-    graph = symmetric_graph(knn(x, min(N_NEIGHBORS, n_cells - 1), seed=0, backend="exact").ids)
+    graph = symmetric_graph(
+        knn(x, min(N_NEIGHBORS, n_cells - 1), seed=0, search=Search("exact")).ids
+    )
     ax = (normalized_adjacency(graph) @ x).astype(np.float32)
     how = setup(device=device, minibatch_cells=max(n_cells, 16))
     inputs = Inputs(x, ax, genes, graph)

@@ -95,10 +95,10 @@ def _require_neighbours(
     coordinates: FloatArray, samples: CellLabels | None, radius: float | None
 ) -> None:
     """Refuse coordinates where no cell can have a neighbour, before X is read."""
-    from scrcl.graph.spatial import require_shared, spatial_knn
+    from scrcl.graph.spatial import require_shared_samples, spatial_knn
 
     if samples is not None:
-        require_shared(samples)
+        require_shared_samples(samples)
     if radius is not None:
         spatial_knn(coordinates, 1, samples=samples, radius=radius)
 

@@ -1,1 +1,1 @@
-"""Rows to neighbours: projection, nearest neighbours, graphs, propagation and halo sampling."""
+"""From rows to neighbours: nearest neighbour search, graphs, smoothing over graphs, and neighbourhood sampling."""

@@ -1,17 +1,14 @@
-"""The search backends by name: what each must do, which one suits, how each is made."""
+"""Choose a search backend and make its searcher. The backends themselves are listed in `scrcl.graph.names`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, get_args
-
-import numpy as np
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol
 
 from scrcl.errors import InputError
-from scrcl.graph.exact import ExactSearcher
-from scrcl.graph.index import HnswSearcher, IvfSearcher, on_gpu
-from scrcl.graph.names import APPROXIMATE, Backend, no_proof
-from scrcl.graph.partition import coarse_centroids, partition
-from scrcl.graph.partitioned import PartitionedSearcher
+from scrcl.graph.faiss_library import on_gpu
+from scrcl.graph.names import APPROXIMATE, BACKENDS, EXACT_BELOW, recall_of_one_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,114 +17,143 @@ if TYPE_CHECKING:
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Searcher", "choose", "searcher_of"]
+__all__ = ["Search", "SearchTask", "Searcher", "choose", "make_searcher"]
 
-EXACT_BELOW = 20_000
-IVF_LEAST_ROWS = 40
+_MOST_GPU_BYTES = 16 * 10**9
+"""Largest points, as float32, that "auto" puts on a GPU. A fixed bound, and not the memory of the machine: the
+choice changes results, so it may depend only on the data, the settings and the kind of device."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How neighbours are searched.
+
+    Attributes
+    ----------
+    backend
+        A name of `scrcl.graph.names.BACKENDS`, or "auto"; see `choose`.
+    recall
+        Share of true neighbours that an approximate search must find on a sample.
+    device
+        Where "ivf" searches: ``cpu``, ``cuda`` or ``cuda:N`` (with a GPU build of FAISS).
+    """
+
+    backend: str = "auto"
+    recall: float = 0.95
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTask:
+    """What a searcher may need to know when it is made.
+
+    Attributes
+    ----------
+    k
+        Number of neighbours that searches will ask for.
+    seed
+        Root of the random streams.
+    device
+        See `Search`.
+    partition
+        Partition of the points, for "partitioned"; made if None.
+    folder
+        Where "partitioned" writes its copy of the points; in memory if None.
+    n_workers
+        Threads that make a partition; one per core if None.
+    """
+
+    k: int
+    seed: int
+    device: str = "cpu"
+    partition: Partition | None = None
+    folder: Path | None = None
+    n_workers: int | None = None
 
 
 class Searcher(Protocol):
-    """Finds near points."""
+    """Finds the points nearest to queries."""
 
     name: str
     has_threads: bool
-    """Whether a search uses all cores by itself; else several may run at once."""
+    """Whether one search uses all cores. If not, callers may run several at once."""
 
     @property
     def order(self) -> IntArray | None:
-        """The points in an order in which those that are searched together lie together."""
+        """Order of the points in which searches are cheapest; None if any order is."""
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return ids (int64, -1 where missing) and squared distances, (n_queries, k), ascending."""
+        """Return ids (int64, -1 if missing) and squared distances, (n_queries, k), ascending."""
 
-    def look_further(self) -> bool:
-        """Trade speed for recall from now on; False where there is nothing more to look at."""
+    def widen(self) -> bool:
+        """Search more widely from now on, which is slower and finds more. False if that is impossible."""
 
     def effort(self) -> Mapping[str, float]:
-        """Return the numbers that say how far it looks, for people to read."""
+        """Return how widely it searches, as named numbers for the report."""
 
 
-def choose(
-    backend: str,
-    n_points: int,
-    n_dims: int,
-    *,
-    n_queries: int | None = None,
-    recall: float,
-    device: str,
-    memory: int | None,
-) -> str:
-    """Return the backend that a search will use.
+def choose(search: Search, n_points: int, n_dims: int, *, n_queries: int | None = None) -> str:
+    """Return the name of the backend to use.
 
-    "auto" is exact where that is soon done (20,000 points, each a query) and where a recall of 1 is asked
-    for; the GPU's inverted file where FAISS has a GPU and the index fits into half of ``memory``
-    (bytes) on its way there; else the partition, which needs hardly any.
+    "auto" means "exact" if the recall must be 1, or if points times queries are fewer than 20,000 squared. Otherwise
+    it means "ivf" if the device is a GPU that FAISS can use and the points take at most 16 GB as float32, else
+    "partitioned". The choice depends on sizes, settings and device, never on free memory.
+
+    Parameters
+    ----------
+    search
+        The settings.
+    n_points, n_dims
+        Shape of the points that are searched.
+    n_queries
+        Number of points to find neighbours for; ``n_points`` if None.
 
     Raises
     ------
     InputError
-        For an unknown name, a recall that is no share, or a recall of 1 of an approximate search.
+        The backend is unknown, the recall is not in (0, 1], or it is 1 for an approximate search.
     """
-    if backend not in get_args(Backend):
-        names = ", ".join(get_args(Backend))
-        msg = f"backend must be one of {names}; got {backend!r}. Choose one of these."
-        raise InputError(msg)
+    backend, recall = search.backend, search.recall
+    if backend != "auto" and backend not in BACKENDS:
+        message = (
+            f"backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}. "
+            "Choose one of them."
+        )
+        raise InputError(message)
     if not 0 < recall <= 1:
-        msg = f"recall must lie above 0 and at most at 1; got {recall}. Give a share such as 0.95."
-        raise InputError(msg)
+        message = (
+            f"recall must be above 0 and at most 1; got {recall}. Choose a share such as 0.95."
+        )
+        raise InputError(message)
     if recall == 1 and backend in APPROXIMATE:
-        raise InputError(no_proof(backend))
+        raise InputError(recall_of_one_message(backend))
     if backend != "auto":
         return backend
     few = n_points * (n_points if n_queries is None else n_queries) < EXACT_BELOW**2
     if few or recall == 1:
         return "exact"
-    fits = memory is None or n_points * (4 * n_dims + 8) <= memory // 2
-    return "ivf" if on_gpu(device) and fits else "partitioned"
+    fits_gpu = 4 * n_points * n_dims <= _MOST_GPU_BYTES
+    return "ivf" if fits_gpu and on_gpu(search.device) else "partitioned"
 
 
-def searcher_of(
-    backend: str,
-    points: FloatArray,
-    k: int,
-    *,
-    seed: int,
-    device: str = "cpu",
-    lists: Partition | None = None,
-    folder: Path | None = None,
-    n_workers: int | None = None,
-) -> Searcher:
-    """Make the searcher of a backend that was chosen.
+def make_searcher(backend: str, points: FloatArray, task: SearchTask) -> Searcher:
+    """Return a searcher over points.
 
     Parameters
     ----------
+    backend
+        A name that `choose` returned.
     points
         ndarray or memory map of float32, shape (n_points, n_dims).
-    k
-        Number of neighbours that will be asked for.
-    lists
-        A partition of the points for "partitioned"; made where None.
-    folder
-        Where "partitioned" may keep a copy of the points; in memory where None.
-    n_workers
-        Threads that make a partition; one for each core where None.
-    """
-    if backend == "partitioned":
-        lists = lists or partition(points, seed=seed, n_workers=n_workers)
-        if len(lists.order) != len(points):
-            msg = (
-                f"lists must be a partition of the {len(points)} points; got one of "
-                f"{len(lists.order)}. Make it of the same points."
-            )
-            raise InputError(msg)
-        return PartitionedSearcher(points, lists, folder=folder)
-    if backend == "ivf":
-        n_lists = max(1, min(round(2 * np.sqrt(len(points))), len(points) // IVF_LEAST_ROWS))
-        return IvfSearcher(points, coarse_centroids(points, n_lists, seed=seed), device=device)
-    if backend == "hnsw":
-        return HnswSearcher(points)
-    if backend == "pynndescent":
-        from scrcl.graph.descent import DescentSearcher
+    task
+        What the searcher may need.
 
-        return DescentSearcher(points, k, seed=seed)
-    return ExactSearcher(points)
+    Raises
+    ------
+    InputError
+        The partition of the task is of other points.
+    """
+    searcher: Searcher = resolve_name(f"scrcl.graph.{BACKENDS[backend].searcher}").make(
+        points, task
+    )
+    return searcher

@@ -1,13 +1,12 @@
-"""Neighbours in equal numbers from every batch, so that a graph of many donors holds together.
+"""Balanced neighbours: equal numbers from every batch, so that the graph connects the batches.
 
-Where cells of two batches lie apart for reasons that are none of biology, the nearest neighbours of
-a cell are all of its own batch. Here each batch gives every cell its nearest ones, as many as any
-other batch does, its own among them.
+If batches differ for technical reasons, all nearest neighbours of a cell are from its own batch. Here each batch gives
+every cell its nearest cells, and each batch gives equally many. The cell's own batch is one of them.
 
 References
 ----------
-Polański et al., BBKNN: fast batch alignment of single cell transcriptomes, Bioinformatics 36 (2020):
-the neighbourhood. Weights and trimming there are of a weighted graph; this one is binary.
+Polański et al., BBKNN: fast batch alignment of single cell transcriptomes, Bioinformatics 36 (2020): the
+neighbourhoods. Its weights and trimming are for weighted graphs; this graph is binary.
 """
 
 from __future__ import annotations
@@ -36,23 +35,16 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import FloatArray, IntArray, OnRows
 
-__all__ = [
-    "SearcherOf",
-    "balanced_knn",
-    "cross_share",
-    "neighbors_per_batch",
-    "require_few_batches",
-]
+__all__ = ["balanced_knn", "cross_share", "neighbors_per_batch", "require_few_batches"]
 
-SearcherOf: TypeAlias = Callable[["FloatArray"], Searcher]
-"""Makes a searcher over the points it is given."""
+_MakeSearcher: TypeAlias = Callable[["FloatArray"], Searcher]
 
-MOST_BATCHES = 200
-BLOCK_ROWS = 16_384
+_MOST_BATCHES = 200
+_BLOCK_ROWS = 16_384
 
 
 def neighbors_per_batch(k: int, n_batches: int) -> int:
-    """Return how many of ``k`` neighbours come from each batch: ``k / n_batches`` rounded, halves up, 1 at least."""
+    """Return how many of ``k`` neighbours each batch gives: ``k / n_batches``, rounded half up, at least 1."""
     return max(1, (2 * k + n_batches) // (2 * n_batches))
 
 
@@ -62,10 +54,10 @@ def balanced_knn(
     k: int,
     *,
     seed: int,
-    searcher_of: SearcherOf,
-    exact_of: SearcherOf,
-    recall_target: float = 0.95,
-    block_rows: int = BLOCK_ROWS,
+    make_searcher: _MakeSearcher,
+    make_exact: _MakeSearcher,
+    recall: float = 0.95,
+    block_rows: int = _BLOCK_ROWS,
     on_rows: OnRows | None = None,
 ) -> KnnResult:
     """Find the nearest other points of every point in each batch.
@@ -73,37 +65,33 @@ def balanced_knn(
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n_points, n_dims). Batches are searched one after
-        the other; the points of one are copied, ``4 * n_dims`` bytes each, and what its searcher
-        holds comes on top.
+        ndarray or memory map of float32, shape (n_points, n_dims). Batches are searched one after the other. The
+        points of one are copied, ``4 * n_dims`` bytes each, and its searcher needs memory beyond that.
     codes
-        ndarray of int, shape (n_points,): the batch of each point. A number that no point has is no
-        batch.
+        ndarray of int, shape (n_points,): the batch of each point. Codes without a point are no batches.
     k
-        Number of neighbours, of which each batch gives `neighbors_per_batch`.
+        Number of neighbours; each batch gives `neighbors_per_batch` of them.
     seed
         Root of the random stream of the recall sample.
-    searcher_of, exact_of
-        Make the searcher of a batch, and the one that its recall is measured against.
-    recall_target
-        Share of true neighbours in each batch that is found on the sample; searchers look further
-        until it is.
+    make_searcher, make_exact
+        Make the searcher of a batch from its points, and the exact searcher to measure its recall with.
+    recall
+        Share of true neighbours in each batch to find on the sample; searches are widened until they do.
     block_rows
-        Points searched at a time; changes no result.
+        Points searched at a time. It changes no result.
     on_rows
-        Called with the points searched: every point once for each batch.
+        Called with the number of searched points: every point once for each batch.
 
     Returns
     -------
     KnnResult
-        ``n_batches * neighbors_per_batch(k, n_batches)`` columns, by (distance, id); a batch that has
-        too few points gives all it has, and -1 and infinity stand at the end. The recall is that of
-        the worst batch.
+        ``n_batches * neighbors_per_batch(k, n_batches)`` columns, ordered by (distance, id). A batch with too few
+        points gives all it has; -1 and infinity fill the end of the row. The recall is that of the worst batch.
 
     Raises
     ------
     InputError
-        When there are more than 200 batches, fewer than two points, or points are not finite.
+        There are more than 200 batches or fewer than two points, or a value is not finite.
     """
     points = as_points(points)
     require_finite(points)
@@ -113,21 +101,21 @@ def balanced_knn(
     share = neighbors_per_batch(k, len(batches))
     ids = np.full((len(points), share * len(batches)), -1, np.int32)
     squared = np.full(ids.shape, np.inf, np.float32)
-    recalls, names = [], set()
+    recalls, backends = [], set()
     for number, rows in enumerate(batches):
-        batch = _Batch.make(points, rows, searcher_of, exact_of)
+        batch = _Batch.make(points, rows, make_searcher, make_exact)
         recalls.append(
             reach_recall(
                 batch.searcher,
                 batch.exact,
                 partial(batch.distances, points=points, k=share),
                 len(points),
-                target=recall_target,
+                target=recall,
                 seed=seed,
                 n_workers=cores(),
             )
         )
-        names.add(batch.searcher.name)
+        backends.add(batch.searcher.name)
         for_each_block(
             partial(batch.fill, points, ids, squared, slice(number * share, (number + 1) * share)),
             row_blocks(len(points), block_rows),
@@ -139,11 +127,11 @@ def balanced_knn(
             ids[start:stop], squared[start:stop]
         )
     np.sqrt(squared, out=squared)
-    return KnnResult(ids, squared, min(recalls), f"balanced {'+'.join(sorted(names))}")
+    return KnnResult(ids, squared, min(recalls), f"balanced {'+'.join(sorted(backends))}")
 
 
 def cross_share(graph: Graph, codes: IntArray) -> float:
-    """Return the share of edges whose ends have different ``codes``; 0 where there is no edge."""
+    """Return the share of edges between nodes with different ``codes``; 0 without edges."""
     n_across = 0
     for start, stop, neighbours in graph.blocks():
         own = np.repeat(codes[start:stop], graph.degrees[start:stop])
@@ -152,21 +140,22 @@ def cross_share(graph: Graph, codes: IntArray) -> float:
 
 
 def _check(n_points: int, k: int) -> None:
+    """Raise InputError if there are too few points or neighbours."""
     require_neighbors(k)
     if n_points < 2:
-        msg = f"points must be two or more to have neighbours; got {n_points}. Give more points."
-        raise InputError(msg)
+        message = f"points must be two or more; got {n_points}. Give more points."
+        raise InputError(message)
 
 
 def require_few_batches(n_batches: int) -> None:
-    """Raise InputError where there are too many batches for a neighbour of each."""
-    if n_batches > MOST_BATCHES:
-        msg = (
-            f"batch_key must tell at most {MOST_BATCHES} batches for balanced neighbours; got "
-            f"{n_batches:,}, and each would give every cell a neighbour. Name a coarser column, or "
-            "leave out graph.balanced."
+    """Raise InputError if there are too many batches to take a neighbour from each."""
+    if n_batches > _MOST_BATCHES:
+        message = (
+            f"batch_key must name a column with at most {_MOST_BATCHES} batches for graph.balanced; got "
+            f"{n_batches:,}. Each batch gives every cell a neighbour: name a coarser column, or leave out "
+            "graph.balanced."
         )
-        raise InputError(msg)
+        raise InputError(message)
 
 
 class _Batch(NamedTuple):
@@ -178,15 +167,22 @@ class _Batch(NamedTuple):
 
     @classmethod
     def make(
-        cls, points: FloatArray, rows: IntArray, searcher_of: SearcherOf, exact_of: SearcherOf
+        cls,
+        points: FloatArray,
+        rows: IntArray,
+        make_searcher: _MakeSearcher,
+        make_exact: _MakeSearcher,
     ) -> _Batch:
-        mine = points if len(rows) == len(points) else points[rows]
-        return cls(rows, searcher_of(mine), exact_of(mine))
+        own = points if len(rows) == len(points) else points[rows]
+        return cls(rows, make_searcher(own), make_exact(own))
 
     def neighbours(
         self, searcher: Searcher, queries: FloatArray, numbers: IntArray, k: int
     ) -> tuple[IntArray, FloatArray]:
-        """Return ``k`` points of the batch near each query, without the query (by its number) itself."""
+        """Return ``k`` points of the batch near each query, without the query itself.
+
+        ``numbers`` are the positions of the queries among all points.
+        """
         n_found = min(k + 1, len(self.rows))
         ids = np.full((len(queries), k + 1), -1, np.int64)
         squared = np.full(ids.shape, np.inf, np.float32)
@@ -209,20 +205,20 @@ class _Batch(NamedTuple):
         start: int,
         stop: int,
     ) -> None:
-        """Write what this batch gives to points ``start`` to ``stop`` into its columns."""
-        found = self.whole_neighbours(
+        """Write the neighbours that this batch gives to points ``start`` to ``stop`` into its columns."""
+        found = self.complete_neighbours(
             points[start:stop], np.arange(start, stop), columns.stop - columns.start
         )
         ids[start:stop, columns], squared[start:stop, columns] = found
 
-    def whole_neighbours(
+    def complete_neighbours(
         self, queries: FloatArray, numbers: IntArray, k: int
     ) -> tuple[IntArray, FloatArray]:
-        """Return neighbours, searched exactly where the searcher found fewer than there are."""
+        """Return neighbours; rows where the search found too few are searched again exactly."""
         ids, squared = self.neighbours(self.searcher, queries, numbers, k)
-        lacking = np.flatnonzero(ids[:, -1] < 0)
-        if len(lacking) and self.searcher.name != self.exact.name:
-            ids[lacking], squared[lacking] = self.neighbours(
-                self.exact, queries[lacking], numbers[lacking], k
+        incomplete = np.flatnonzero(ids[:, -1] < 0)
+        if len(incomplete) and self.searcher.name != self.exact.name:
+            ids[incomplete], squared[incomplete] = self.neighbours(
+                self.exact, queries[incomplete], numbers[incomplete], k
             )
         return ids, squared

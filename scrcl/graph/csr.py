@@ -1,8 +1,7 @@
 """The graph type of the whole program: binary, symmetric, without self loops, as two CSR arrays.
 
-``indptr`` is int64 (a hundred million cells of fifteen neighbours have more than 2^31 stored edges);
-``indices`` is int32 (int64 where there are more than 2^31 nodes) and ascending in each row. Both may
-be memory maps.
+``indptr`` is int64, because a hundred million cells with 15 neighbours have more than 2^31 stored edges. ``indices``
+is int32 (int64 if there are more than 2^31 nodes) and ascending in each row. Both may be memory maps.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ Symmetry: TypeAlias = Literal["union", "mutual"]
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """An undirected graph on ``n`` nodes; every edge is stored from both ends."""
+    """An undirected graph on ``n`` nodes. Every edge is stored twice, once in the row of each end."""
 
     indptr: NDArray[np.int64]
     """shape (n + 1,)"""
     indices: IntArray
-    """shape (indptr[-1],): of node i, ascending, those from ``indptr[i]`` to ``indptr[i + 1]``"""
+    """shape (indptr[-1],): the neighbours of node i, ascending, are ``indices[indptr[i]:indptr[i + 1]]``"""
 
     @property
     def n(self) -> int:
@@ -61,45 +60,45 @@ class Graph:
 
     @cached_property
     def inverse_sqrt_degrees(self) -> NDArray[np.float64]:
-        """``1 / sqrt(degree + 1)`` of each node, shape (n,): a self loop counts as a neighbour."""
+        """``1 / sqrt(degree + 1)`` of each node, shape (n,). The 1 is a self loop."""
         return np.asarray(1 / np.sqrt(self.degrees + 1.0))
 
     def save(self, folder: Path) -> None:
-        """Write ``indptr.npy`` and ``indices.npy`` into a folder, whole or absent."""
+        """Write ``indptr.npy`` and ``indices.npy`` into a folder, which is complete or absent."""
         with atomic_folder(folder) as partial:
             np.save(partial / "indptr.npy", self.indptr)
             np.save(partial / "indices.npy", self.indices)
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool = True) -> Graph:
-        """Open a saved graph; with ``mmap`` its edges stay on disk.
+        """Open a saved graph; with ``mmap``, its edges stay on disk.
 
         Raises
         ------
         StoreError
-            When a file is missing, damaged, or does not fit the other.
+            A file is missing or damaged, or the files do not fit each other.
         """
         try:
             indptr = np.load(folder / "indptr.npy")
             indices = np.load(folder / "indices.npy", mmap_mode="r" if mmap else None)
         except (OSError, ValueError) as error:
-            msg = (
+            message = (
                 "graph must be a folder with indptr.npy and indices.npy; "
                 f"got {folder}: {error}. Build the graph again."
             )
-            raise StoreError(msg) from error
+            raise StoreError(message) from error
         if not _fits(indptr, indices):
-            msg = (
+            message = (
                 "graph must have int64 indptr that ends at the length of int32 or int64 indices; "
                 f"got {folder}. Build the graph again."
             )
-            raise StoreError(msg)
+            raise StoreError(message)
         return cls(indptr, indices)
 
     def blocks(self) -> Iterator[tuple[int, int, IntArray]]:
-        """Yield first row, last row and neighbours of blocks of rows; pages are let go after each.
+        """Yield (first row, end row, neighbours) for consecutive blocks of rows.
 
-        A block has some 2 million neighbours, or is one row.
+        A block has about 2 million neighbours, or is one row. Pages of a memory map are released after each block.
         """
         start = 0
         while start < self.n:
@@ -109,41 +108,12 @@ class Graph:
             release(self.indices)
             start = stop
 
-    def validate(self) -> None:
-        """Check every edge; takes a few times the graph's memory.
-
-        Raises
-        ------
-        InputError
-            When an id is out of range, a row is not ascending, a node is its own neighbour, or an
-            edge is missing from its other end.
-        """
-        if not _fits(self.indptr, self.indices) or (self.degrees < 0).any():
-            _refuse("have an int64 indptr that rises from 0 to the length of its indices")
-        if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < self.n:
-            _refuse(f"hold ids from 0 to {self.n - 1}")
-        rows = np.repeat(np.arange(self.n), self.degrees)
-        if (rows == self.indices).any():
-            _refuse("have no self loops")
-        if ((np.diff(self.indices) <= 0) & (np.diff(rows) == 0)).any():
-            _refuse("have ascending neighbours without repeats in every row")
-        matrix = connectivities(self)
-        if (matrix != matrix.T).nnz:
-            _refuse("be symmetric")
-
 
 def _fits(indptr: Any, indices: Any) -> bool:
-    """Whether the two arrays can be a graph, by type and length."""
+    """Return whether the two arrays can be a graph, by type and length."""
     typed = indptr.dtype == np.int64 and indices.dtype in (np.int32, np.int64)
     shaped = indptr.ndim == indices.ndim == 1 and len(indptr) > 0
     return bool(typed and shaped and indptr[0] == 0 and indptr[-1] == len(indices))
-
-
-def _refuse(rule: str) -> None:
-    msg = (
-        f"graph must {rule}; got one that does not. Build it with scrcl.graph.csr.symmetric_graph."
-    )
-    raise InputError(msg)
 
 
 def symmetric_graph(
@@ -153,36 +123,36 @@ def symmetric_graph(
     mode: Symmetry = "union",
     block_entries: int = BLOCK_ENTRIES,
 ) -> Graph:
-    """Join each row to the rows it names, in both directions.
+    """Return the graph that joins each row to its neighbours, in both directions.
 
     Parameters
     ----------
     ids
-        ndarray or memory map of int, shape (n, k): neighbours of each of n nodes, -1 for none. Self
-        loops and repeats are dropped. It is read twice and a half, in blocks.
+        ndarray or memory map of int, shape (n, k): neighbours of each of n nodes, -1 for none. Self loops and repeats
+        are dropped. It is read in blocks, two and a half times.
     folder
-        Where to write the graph, whole or absent, and with it for a while twice the bytes of
-        ``ids``; None keeps all in memory.
+        Where to write the graph, which is complete or absent. While it is built, the folder also holds twice the
+        bytes of ``ids``. If None, all is in memory.
     mode
-        "union" joins two nodes where either names the other, "mutual" where both do.
+        "union" joins two nodes if either has the other as a neighbour, "mutual" if both do.
     block_entries
-        Entries at work at once; changes no result.
+        Entries held in memory at once. It changes no result.
 
     Returns
     -------
     Graph
-        Its edges a memory map where there is a folder. Peak memory then is 30 bytes for each of
-        ``block_entries``, and 12 bytes a node.
+        With a folder, its edges are a memory map, and peak memory is 30 bytes for each of ``block_entries`` and 12
+        bytes per node.
 
     Raises
     ------
     InputError
-        When an id is out of range, or the mode unknown.
+        An id is out of range, or the mode is unknown.
     """
     require_row_numbers(ids)
     if mode not in ("union", "mutual"):
-        msg = f'mode must be "union" or "mutual"; got {mode!r}. Choose one of these.'
-        raise InputError(msg)
+        message = f'mode must be "union" or "mutual"; got {mode!r}. Choose one of them.'
+        raise InputError(message)
     mutual, dtype = mode == "mutual", index_dtype(len(ids))
     if folder is None:
         edges = io.BytesIO()
@@ -191,6 +161,7 @@ def symmetric_graph(
     with atomic_folder(folder) as partial:
         pairs = partial / "pairs.bin"
         with pairs.open("w+b") as scratch, (partial / "indices.npy").open("wb") as out:
+            # The length is known only at the end, so the header is written twice.
             _write_header(out, 0, dtype)
             indptr = write_edges(ids, scratch, out, mutual=mutual, block_entries=block_entries)
             _write_header(out, int(indptr[-1]), dtype)
@@ -200,30 +171,28 @@ def symmetric_graph(
 
 
 def _write_header(file: io.BufferedWriter, length: int, dtype: np.dtype) -> None:
-    """Write the head of a ``.npy`` file of one axis; NumPy leaves room for any length."""
+    """Write the header of a one-dimensional ``.npy`` file. NumPy pads it to one size for any length."""
     file.seek(0)
-    head = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, head)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def distances_matrix(
     ids: IntArray, distances: FloatArray, start: int = 0, stop: int | None = None
 ) -> Csr:
-    """Return neighbours' distances as a matrix, with a stored value for every neighbour.
+    """Return the distances of neighbours as a matrix that stores a value for every neighbour.
 
     Parameters
     ----------
     ids, distances
-        ndarrays or memory maps of int and float32, shape (n, k), from a neighbour search; where the
-        id is -1 there is none.
+        ndarrays or memory maps of int and float32, shape (n, k), from a neighbour search; an id of -1 is no neighbour.
     start, stop
-        The rows wanted; all where not given.
+        Range of rows; all by default.
 
     Returns
     -------
     csr_matrix of float32, shape (stop - start, n)
-        As many stored values in a row as it has neighbours (0 among them where points are equal),
-        columns ascending.
+        One stored value per neighbour, 0 for equal points; columns ascending.
     """
     columns: IntArray = np.array(ids[start:stop], index_dtype(len(ids)))
     order = np.argsort(columns, axis=1)
@@ -236,7 +205,7 @@ def distances_matrix(
 
 
 def connectivities(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:
-    """Return rows ``start`` to ``stop`` (all) of the adjacency matrix: float32 CSR of ones."""
+    """Return rows ``start`` to ``stop`` (default: all) of the adjacency matrix: float32 CSR of ones."""
     indptr = graph.indptr[start : None if stop is None else stop + 1]
     neighbours = graph.indices[indptr[0] : indptr[-1]]
     return _matrix(indptr - indptr[0], neighbours, graph.n, np.ones(len(neighbours), np.float32))
@@ -250,25 +219,29 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
     graph
         Adjacency A; D holds the row sums of A + I.
     start, stop
-        The rows wanted; all where not given.
+        Range of rows; all by default.
 
     Returns
     -------
     csr_matrix of float32, shape (stop - start, n)
-        Columns ascending, the node itself among them.
+        Columns ascending, with the node itself among them.
+
+    References
+    ----------
+    Kipf, Welling: Semi-supervised classification with graph convolutional networks. ICLR 2017, equation 2.
     """
     stop = graph.n if stop is None else stop
     first, last = graph.indptr[start], graph.indptr[stop]
     nodes = np.arange(start, stop)
     rows = np.repeat(nodes, graph.degrees[start:stop])
     neighbours = np.asarray(graph.indices[first:last])
-    before = neighbours < rows
-    n_before = np.bincount(rows[before] - start, minlength=stop - start)
+    # Each node goes behind its lower neighbours, so that columns stay ascending without a sort.
+    is_lower = neighbours < rows
+    n_lower = np.bincount(rows[is_lower] - start, minlength=stop - start)
     indptr = _offsets(graph.degrees[start:stop] + 1)
     columns = np.empty(last - first + stop - start, graph.indices.dtype)
-    self_at = indptr[:-1] + n_before
     is_self = np.zeros(len(columns), np.bool_)
-    is_self[self_at] = True
+    is_self[indptr[:-1] + n_lower] = True
     columns[is_self], columns[~is_self] = nodes, neighbours
     scale = graph.inverse_sqrt_degrees
     values = np.repeat(scale[start:stop], np.diff(indptr)) * scale[columns]
@@ -276,19 +249,20 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
 
 
 def _offsets(counts: IntArray) -> NDArray[np.int64]:
-    """Return CSR row offsets for rows of ``counts`` entries."""
+    """Return CSR row offsets of rows with ``counts`` entries."""
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
 
 
 def _matrix(indptr: IntArray, indices: IntArray, n_columns: int, values: FloatArray) -> Csr:
-    """Wrap CSR arrays into a scipy matrix, with 32-bit offsets where they suffice."""
+    """Return CSR arrays as a scipy matrix. scipy wants both index arrays of one type: the smaller that suffices."""
     if len(indices) <= np.iinfo(np.int32).max:
         indptr = indptr.astype(indices.dtype)
     else:
         indices = indices.astype(np.int64)
     matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, n_columns))
+    # Set here, because scipy would find out by reading every index.
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True
     return matrix

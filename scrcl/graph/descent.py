@@ -1,4 +1,4 @@
-"""pynndescent: neighbours of neighbours, until they change no more."""
+"""Search by pynndescent, which improves a random graph through neighbours of neighbours."""
 
 from __future__ import annotations
 
@@ -10,24 +10,35 @@ from scrcl._random import derive_seed
 from scrcl.graph.ranked import sort_by_distance
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    from scrcl.graph.backends import SearchTask
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["DescentSearcher"]
 
-FIRST_EPSILON = 0.1
-MOST_EPSILON = 1.0
+_FIRST_EPSILON = 0.1
+_MOST_EPSILON = 1.0
 
 
 class DescentSearcher:
-    """Searches the graph that pynndescent builds; the first search compiles for up to a minute.
+    """Searches the graph that pynndescent builds. The first search compiles for up to a minute.
 
-    Its threads share their candidates, so results differ from run to run where there are several.
-    Memory: about ten times the points.
+    Its threads share their candidates, so results differ between runs unless there is one thread. Memory: about ten
+    times the points.
 
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n_points, n_dims), which is copied.
+        ndarray or memory map of float32, shape (n_points, n_dims); copied.
+    k
+        Number of neighbours that searches will ask for.
+    seed
+        Root of the random stream.
+
+    References
+    ----------
+    Dong, Moses, Li: Efficient k-nearest neighbor graph construction for generic similarity measures. WWW 2011.
     """
 
     name = "pynndescent"
@@ -44,21 +55,26 @@ class DescentSearcher:
             random_state=derive_seed(seed, "graph.knn.descent") % (1 << 31),
         )
         self._index.prepare()
-        self._epsilon = FIRST_EPSILON
+        self._epsilon = _FIRST_EPSILON
+
+    @classmethod
+    def make(cls, points: FloatArray, task: SearchTask) -> Self:
+        """Return a searcher for the task's number of neighbours."""
+        return cls(points, task.k, seed=task.seed)
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return up to ``k`` near points of each query; see `scrcl.graph.index.IvfSearcher.search`."""
+        """Return up to ``k`` near points of each query; see `scrcl.graph.ivf.IvfSearcher.search`."""
         ids, squared = self._index.query(queries, k=k, epsilon=self._epsilon)
         squared[ids < 0] = np.inf
         return sort_by_distance(ids, squared)
 
-    def look_further(self) -> bool:
-        """Search a wider fringe from now on; False where it is as wide as makes sense."""
-        if self._epsilon >= MOST_EPSILON:
+    def widen(self) -> bool:
+        """Follow candidates at larger distances from now on. False at the largest useful distance."""
+        if self._epsilon >= _MOST_EPSILON:
             return False
-        self._epsilon = min(MOST_EPSILON, round(self._epsilon + 0.1, 1))
+        self._epsilon = min(_MOST_EPSILON, round(self._epsilon + 0.1, 1))
         return True
 
     def effort(self) -> dict[str, float]:
-        """Return by how much the fringe is wider than the best found."""
+        """Return epsilon: candidates are followed up to ``1 + epsilon`` times the k-th best distance."""
         return {"epsilon": self._epsilon}

@@ -1,9 +1,9 @@
-"""k-means over points on disk: k-means++ seeds, then Lloyd's iterations over all points.
+"""k-means over points on disk: k-means++ starts, then Lloyd iterations over all points.
 
-FAISS's own k-means starts from random points and keeps a subsample, which leaves the objective a
-fifth above scikit-learn's. Here the start is k-means++ on a sample, every point is used, and sums
-are float64. Assignment is exact search (`scrcl.graph.exact`) and sums are taken in the order of the points, in
-fixed blocks: the result is a function of the points and the seed, whatever the number of threads.
+The k-means of FAISS starts from random points and keeps a subset, which leaves its objective a fifth above that of
+scikit-learn. Here the start is k-means++ on a sample, all points are used, and sums are float64. Points are assigned
+by exact search (`scrcl.graph.exact`), and sums are taken in the order of the points, in fixed blocks. So the result is
+a function of the points and the seed, for any number of threads.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["KMeans", "assign", "kmeans"]
 
-BLOCK_ROWS = 65_536
-SEARCH_ROWS = 16_384
-SEEDING_ROWS = 32_768
-MOST_SEEDING_ROWS = 131_072
-LEAST_GAIN = 1e-5
+_BLOCK_ROWS = 65_536
+_SEARCH_ROWS = 16_384
+_SEEDING_ROWS = 32_768
+_MOST_SEEDING_ROWS = 131_072
+_LEAST_GAIN = 1e-5
 
 
 class KMeans(NamedTuple):
@@ -48,9 +48,9 @@ class KMeans(NamedTuple):
     labels: NDArray[np.int32]
     """shape (n_points,)"""
     centroids: NDArray[np.float32]
-    """shape (k, n_dims); of unit length where spherical"""
+    """shape (k, n_dims); of unit length if spherical"""
     objective: float
-    """Sum of squared distances of points (of unit length where spherical) to their centroids"""
+    """Sum of squared distances of points (scaled to unit length if spherical) to their centroids"""
 
 
 def kmeans(
@@ -64,30 +64,37 @@ def kmeans(
     init: FloatArray | None = None,
     max_points_per_centroid: int | None = None,
 ) -> KMeans:
-    """Cluster points into ``k`` groups: the best of ``n_init`` runs by objective.
+    """Return the best clustering into ``k`` clusters out of ``n_init`` runs, by objective.
 
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks twice in each
-        iteration and never copied. Memory is ``8 * n_points`` bytes and a few blocks.
-    k, seed
-        Number of clusters; root of the random streams.
+        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks twice per iteration and never
+        copied. Memory is ``8 * n_points`` bytes and a few blocks.
+    k
+        Number of clusters.
+    seed
+        Root of the random streams.
     n_init
-        Runs, each from its own k-means++ seeds; one where ``init`` is given.
+        Number of runs, each from k-means++ centroids of its own; 1 if ``init`` is given.
     n_iter
-        Most iterations of a run; it ends once the objective falls by less than 1 in 100,000.
+        Most iterations of a run. It ends when the objective falls by less than 1 in 100,000.
     spherical
-        Cluster directions: rows are scaled to unit length (a block at a time), centroids too.
+        Cluster directions: rows are scaled to unit length, a block at a time, and so are centroids.
     init
         ndarray of float32, shape (k, n_dims): centroids to start from.
     max_points_per_centroid
-        Learn from a random sample of ``k`` times as many points, which is copied. None uses all.
+        Learn from a random sample of ``k`` times so many points, which is copied. None uses all points.
 
     Raises
     ------
     InputError
-        When there are fewer points than clusters, or an argument breaks its rule.
+        There are fewer points than clusters, or an argument breaks its rule.
+
+    References
+    ----------
+    Arthur, Vassilvitskii: k-means++: the advantages of careful seeding. SODA 2007.
+    Lloyd: Least squares quantization in PCM. IEEE Transactions on Information Theory 28 (1982).
     """
     points = as_points(points)
     require_finite(points)
@@ -106,33 +113,38 @@ def kmeans(
 def _starts(
     points: FloatArray, k: int, seed: int, n_init: int, spherical: bool
 ) -> Iterator[FloatArray]:
-    """Yield the centroids that each run starts from."""
+    """Yield the start centroids of each run."""
     for run in range(n_init):
         yield _plus_plus(points, k, seed, run, spherical)
 
 
 def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
-    """Return the nearest centroid of each point (the first of equally near ones), read in blocks.
+    """Return the nearest centroid of each point; of equally near ones, the first.
 
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n_points, n_dims).
+        ndarray or memory map of float32, shape (n_points, n_dims), read in blocks.
     centroids
-        ndarray of float32, shape (k, n_dims). Centroids of unit length (spherical k-means) need no
-        scaling of the points: the nearest is also the nearest in direction.
+        ndarray of float32, shape (k, n_dims). If they have unit length (spherical k-means), points need no scaling:
+        the nearest centroid is also the nearest in direction.
 
     Returns
     -------
     ndarray of int32, shape (n_points,)
+
+    Raises
+    ------
+    InputError
+        Points and centroids differ in dimensions, or are not matrices.
     """
     points, centroids = as_points(points), as_points(centroids, "centroids")
     if points.shape[1] != centroids.shape[1]:
-        msg = (
+        message = (
             f"centroids must have the {points.shape[1]} dimensions of the points; "
-            f"got {centroids.shape[1]}. Use centroids found on the same kind of points."
+            f"got {centroids.shape[1]}. Use centroids of points of the same kind."
         )
-        raise InputError(msg)
+        raise InputError(message)
     return _nearest_centroids(points, centroids, spherical=False)[0]
 
 
@@ -144,10 +156,10 @@ def _check(
     max_points_per_centroid: int | None,
     init: FloatArray | None,
 ) -> None:
-    """Raise InputError where an argument of `kmeans` breaks its rule."""
+    """Raise InputError if an argument of `kmeans` breaks its rule."""
     if not 1 <= k <= len(points):
-        msg = f"k must lie between 1 and the {len(points)} points; got {k}. Ask for fewer clusters."
-        raise InputError(msg)
+        message = f"k must be from 1 to {len(points)}, the number of points; got {k}. Ask for fewer clusters."
+        raise InputError(message)
     counts = {
         "n_init": n_init,
         "n_iter": n_iter,
@@ -155,27 +167,27 @@ def _check(
     }
     for name, value in counts.items():
         if value is not None and value < 1:
-            msg = f"{name} must be at least 1; got {value}. Give a positive number."
-            raise InputError(msg)
+            message = f"{name} must be at least 1; got {value}. Choose a larger number."
+            raise InputError(message)
     if init is not None:
         require_finite(as_points(init, "init"), "init")
     if init is not None and np.shape(init) != (k, points.shape[1]):
-        msg = (
+        message = (
             f"init must have shape {(k, points.shape[1])}; got {np.shape(init)}. "
-            "Give one row for each cluster."
+            "Give one row per cluster."
         )
-        raise InputError(msg)
+        raise InputError(message)
 
 
 def _lloyd(points: FloatArray, centroids: FloatArray, n_iter: int, spherical: bool) -> KMeans:
-    """Alternate assignment and means until the objective stops falling."""
+    """Alternate between assignment and means until the objective falls no more."""
     if spherical:
         centroids = _unit(centroids)
     before = np.inf
     for _ in range(n_iter):
         labels, squared = _nearest_centroids(points, centroids, spherical)
         objective = float(squared.sum(dtype=np.float64))
-        if before - objective <= LEAST_GAIN * objective:
+        if before - objective <= _LEAST_GAIN * objective:
             return KMeans(labels, centroids, objective)
         before = objective
         centroids = _means(points, labels, squared, centroids, spherical)
@@ -186,7 +198,7 @@ def _lloyd(points: FloatArray, centroids: FloatArray, n_iter: int, spherical: bo
 def _nearest_centroids(
     points: FloatArray, centroids: FloatArray, spherical: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return each point's nearest centroid and its squared distance."""
+    """Return the nearest centroid of each point, and its squared distance."""
     labels = np.empty(len(points), np.int32)
     squared = np.empty(len(points), np.float32)
 
@@ -195,7 +207,7 @@ def _nearest_centroids(
         labels[start:stop], squared[start:stop] = nearest(block, centroids)
         release(points)
 
-    for_each_block(search, row_blocks(len(points), SEARCH_ROWS), n_workers=cores())
+    for_each_block(search, row_blocks(len(points), _SEARCH_ROWS), n_workers=cores())
     return labels, squared
 
 
@@ -206,27 +218,31 @@ def _means(
     centroids: FloatArray,
     spherical: bool,
 ) -> FloatArray:
-    """Return the mean of each cluster; an empty one moves to a point far from its centroid."""
+    """Return the mean of each cluster. An empty cluster moves to a point far from its centroid.
+
+    ``squared`` holds the squared distance of each point to its centroid in ``centroids``.
+    """
     k = len(centroids)
     sums = np.zeros(centroids.shape, np.float64)
-    for start, stop in row_blocks(len(points), BLOCK_ROWS):
+    for start, stop in row_blocks(len(points), _BLOCK_ROWS):
         block = _unit(points[start:stop]) if spherical else points[start:stop]
         ones = np.ones(stop - start, np.float64)
         members = sparse.csc_matrix(
             (ones, labels[start:stop], np.arange(stop - start + 1)), shape=(k, stop - start)
         )
+        # A sparse product adds rows in the order of the points, so sums do not depend on threads.
         sums += members @ block.astype(np.float64)
     sizes = np.bincount(labels, minlength=k)
     means = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
     empty = np.flatnonzero(sizes == 0)
     means[empty] = centroids[empty]
-    far = _furthest(squared, len(empty))
+    far = _farthest(squared, len(empty))
     means[empty[: len(far)]] = points[far]
     return _unit(means) if spherical else means
 
 
-def _furthest(squared: FloatArray, n: int) -> IntArray:
-    """Return up to ``n`` rows of the largest distances above 0, equal ones by row."""
+def _farthest(squared: FloatArray, n: int) -> IntArray:
+    """Return up to ``n`` rows with the largest distances above 0; equal distances are ordered by row."""
     if n == 0:
         return np.empty(0, np.int64)
     bound = np.partition(squared, len(squared) - n)[len(squared) - n]
@@ -235,10 +251,10 @@ def _furthest(squared: FloatArray, n: int) -> IntArray:
 
 
 def _plus_plus(points: FloatArray, k: int, seed: int, run: int, spherical: bool) -> FloatArray:
-    """Draw k-means++ centroids from a sample of the points."""
+    """Return k-means++ centroids of a sample of the points."""
     from sklearn.cluster import kmeans_plusplus
 
-    n_rows = max(SEEDING_ROWS, min(256 * k, MOST_SEEDING_ROWS), k)
+    n_rows = max(_SEEDING_ROWS, min(256 * k, _MOST_SEEDING_ROWS), k)
     sample = _sample(points, n_rows, seed, "graph.kmeans.sample", run)
     draws = derive_seed(seed, "graph.kmeans.plusplus", run) % (1 << 32)
     with one_blas_thread():
@@ -249,7 +265,7 @@ def _plus_plus(points: FloatArray, k: int, seed: int, run: int, spherical: bool)
 
 
 def _sample(points: FloatArray, n_rows: int, seed: int, name: str, run: int) -> FloatArray:
-    """Copy at most ``n_rows`` random rows, in their order."""
+    """Return a copy of at most ``n_rows`` random rows, ascending; all rows, not copied, if there are no more."""
     if n_rows >= len(points):
         return points
     chosen = stream(seed, name, run).choice(len(points), n_rows, replace=False, shuffle=False)
@@ -257,7 +273,7 @@ def _sample(points: FloatArray, n_rows: int, seed: int, name: str, run: int) -> 
 
 
 def _unit(rows: FloatArray) -> FloatArray:
-    """Return rows scaled to unit length; rows of zeros stay."""
+    """Return rows scaled to unit length; rows of zeros stay zeros."""
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     norms[norms == 0] = 1
     return np.asarray(rows / norms[:, None], dtype=np.float32)

@@ -1,7 +1,7 @@
-"""k nearest neighbours of every point, with the recall measured wherever the search is approximate.
+"""The k nearest neighbours of every point, with a measured recall if the search is approximate.
 
-A search (`scrcl.graph.backends`) is told to look further until, on a sample of points that are also
-searched exactly, the wanted share of true neighbours is found.
+An approximate search is widened until it reaches the wanted recall on a sample of points, which are also searched
+exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.errors import InputError
-from scrcl.graph.backends import choose, searcher_of
+from scrcl.graph.backends import Search, SearchTask, choose, make_searcher
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.ranked import without_self
 from scrcl.graph.recall import reach_recall
@@ -43,25 +43,27 @@ if TYPE_CHECKING:
 
 __all__ = ["KnnResult", "knn", "require_enough_points"]
 
-BLOCK_ROWS = 16_384
-SAMPLE_ROWS = 500
-"""Sample points searched at a time; fewer where the lists they touch would take gigabytes."""
+_BLOCK_ROWS = 16_384
+_SAMPLE_ROWS = 500
+"""Points of the recall sample searched at a time."""
+
+_DEFAULT_SEARCH = Search()
 
 
 @dataclass(frozen=True)
 class KnnResult:
-    """Neighbours of every point, nearest first, itself left out."""
+    """Neighbours of every point, nearest first, without the point itself."""
 
     ids: NDArray[np.int32]
-    """shape (n_points, k); int64 where point numbers need it"""
+    """shape (n_points, k); int64 if there are more points than int32 can number"""
     distances: NDArray[np.float32]
     """shape (n_points, k), Euclidean, ascending in each row"""
     recall: float
-    """Share of true neighbours found: 1.0 where exact, measured on a sample where approximate."""
+    """Share of true neighbours found: 1.0 if exact, else measured on a sample"""
     backend: str
-    """Name of the search, or "kdtree"."""
+    """Name of the search, or "kdtree" """
     effort: Mapping[str, float] = field(default_factory=dict)
-    """How far the search looks."""
+    """How widely it searched, as named numbers"""
 
 
 def knn(
@@ -69,13 +71,10 @@ def knn(
     k: int,
     *,
     seed: int,
-    backend: str = "auto",
-    recall_target: float = 0.95,
-    device: str = "cpu",
-    lists: Partition | None = None,
+    search: Search = _DEFAULT_SEARCH,
+    partition: Partition | None = None,
     folder: Path | None = None,
-    memory: int | None = None,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int = _BLOCK_ROWS,
     n_workers: int | None = None,
     on_rows: OnRows | None = None,
 ) -> KnnResult:
@@ -88,26 +87,21 @@ def knn(
     k
         Number of neighbours.
     seed
-        Root of the random streams (lists and recall sample). The result is a function of the points
-        and the seed, whatever the number of threads, but for "hnsw" and "pynndescent".
-    backend
-        "exact", "partitioned", "ivf", "hnsw", "pynndescent", or "auto"; see
-        `scrcl.graph.backends.choose`.
-    recall_target
-        Share of true neighbours that an approximate search must find on the sample.
-    device
-        Where "ivf" searches: ``cpu``, ``cuda`` or ``cuda:N`` (with a GPU build of FAISS).
-    lists
-        A `partition` of the points for "partitioned"; made where None.
+        Root of the random streams (partition and recall sample). The result is a function of the points, the settings
+        and the seed, for any number of threads. The exceptions are "hnsw" and "pynndescent".
+    search
+        Backend, recall to reach, and device.
+    partition
+        A partition of the points, for "partitioned"; made if None.
     folder
-        Where ``ids.npy`` and ``distances.npy`` are written, and opened as memory maps, and where
-        "partitioned" keeps a copy of the points while it works; in memory, both, where None.
-    memory
-        Bytes that "auto" may let an index take.
+        Where ``ids.npy`` and ``distances.npy`` are written and opened as memory maps. "partitioned" also keeps a copy
+        of the points there while it works. If None, all of these are in memory.
     block_rows
-        Points searched at a time.
+        Points searched at a time. It changes no result.
     n_workers
-        Threads; one for each core where None.
+        Threads; one per core if None.
+    on_rows
+        Called with the number of points of each finished block.
 
     Returns
     -------
@@ -117,28 +111,27 @@ def knn(
     Raises
     ------
     InputError
-        When there are not more than ``k`` points, or an argument breaks its rule.
+        There are not more than ``k`` points, a value is not finite, or a setting breaks its rule.
     """
     points = as_points(points)
     n_points, n_dims = points.shape
-    name = choose(backend, n_points, n_dims, recall=recall_target, device=device, memory=memory)
+    backend = choose(search, n_points, n_dims)
     require_enough_points(n_points, k)
     require_finite(points)
     workers = n_workers or cores()
     exact = ExactSearcher(points)
-    ids = _array(folder, "ids", (n_points, k), index_dtype(n_points))
-    distances = _array(folder, "distances", (n_points, k), np.dtype(np.float32))
+    ids = _new_array(folder, "ids", (n_points, k), index_dtype(n_points))
+    distances = _new_array(folder, "distances", (n_points, k), np.dtype(np.float32))
     with _scratch(folder) as scratch:
-        searcher = searcher_of(
-            name,
-            points,
-            k,
+        task = SearchTask(
+            k=k,
             seed=seed,
-            device=device,
-            lists=lists,
+            device=search.device,
+            partition=partition,
             folder=scratch,
             n_workers=workers,
         )
+        searcher = make_searcher(backend, points, task)
 
         def find(searcher: Searcher, rows: IntArray) -> tuple[IntArray, FloatArray]:
             return without_self(*searcher.search(points[rows], k + 1), rows)
@@ -148,40 +141,44 @@ def knn(
             exact,
             lambda searcher, rows: find(searcher, rows)[1],
             n_points,
-            target=recall_target,
+            target=search.recall,
             seed=seed,
             n_workers=workers,
-            block_rows=SAMPLE_ROWS if points.nbytes < 4 * SMALL_MAP_BYTES else SAMPLE_ROWS // 5,
+            # Sample points are everywhere, so a block of them touches many lists: gigabytes if points are large.
+            block_rows=_SAMPLE_ROWS if points.nbytes < 4 * SMALL_MAP_BYTES else _SAMPLE_ROWS // 5,
         )
 
-        def keep(start: int, stop: int) -> None:
+        def store(start: int, stop: int) -> None:
             rows = np.arange(start, stop) if searcher.order is None else searcher.order[start:stop]
             found, squared = find(searcher, rows)
-            lacking = np.flatnonzero(found[:, -1] < 0)
-            if len(lacking):
-                found[lacking], squared[lacking] = find(exact, rows[lacking])
+            # The searched lists may hold fewer than k points; an exact search fills such rows.
+            incomplete = np.flatnonzero(found[:, -1] < 0)
+            if len(incomplete):
+                found[incomplete], squared[incomplete] = find(exact, rows[incomplete])
             ids[rows], distances[rows] = found, np.sqrt(squared)
             for array in (points, ids, distances):
                 release(array, above=SMALL_MAP_BYTES)
 
         n_threads = 1 if searcher.has_threads else workers
-        for_each_block(keep, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows)
-    return KnnResult(ids, distances, recall, name, searcher.effort())
+        for_each_block(
+            store, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows
+        )
+    return KnnResult(ids, distances, recall, backend, searcher.effort())
 
 
 def require_enough_points(n_points: int, k: int) -> None:
-    """Raise InputError unless every point can have ``k`` others."""
+    """Raise InputError unless every point can have ``k`` others as neighbours."""
     require_neighbors(k)
     if n_points <= k:
-        msg = (
+        message = (
             f"k must be less than the number of points, {n_points}; got {k}. "
             "Ask for fewer neighbours or give more points."
         )
-        raise InputError(msg)
+        raise InputError(message)
 
 
-def _array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> Any:
-    """Return an empty array, as a file of the folder where there is one."""
+def _new_array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> Any:
+    """Return an empty array, as a file of the folder if there is one."""
     if folder is None:
         return np.empty(shape, dtype)
     return new_map(folder / f"{name}.npy", dtype, shape)
@@ -189,7 +186,7 @@ def _array(folder: Path | None, name: str, shape: tuple[int, int], dtype: np.dty
 
 @contextmanager
 def _scratch(folder: Path | None) -> Iterator[Path | None]:
-    """Give a folder inside ``folder`` for the time of the block."""
+    """Make a folder inside ``folder`` that is removed after the block."""
     if folder is None:
         yield None
         return

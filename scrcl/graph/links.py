@@ -1,8 +1,9 @@
-"""Neighbourhoods of points that a graph does not have: as the graph would be, had it had them.
+"""Links of new points to a graph: the rows they would have in its normalised adjacency.
 
-A graph of nearest neighbours joins two points where either names the other (or where both do). A new point
-names its own nearest. Whether a point of the graph would have named it shows in the distances: it is
-nearer than the farthest that the point names. Edges and degrees of the graph stay as they are.
+A graph of nearest neighbours joins two points if either has the other among its k nearest (or if both do). The
+nearest points of a new point are searched for. Whether it would be among the k nearest of a point of the graph is
+known from distances: it is, if it is nearer than the k-th neighbour of that point. Edges and degrees of the graph
+stay as they are.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph, Symmetry
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
-__all__ = ["Links", "joined", "normalized_links"]
+__all__ = ["Links", "are_neighbours", "normalized_links"]
 
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """Rows of the normalised adjacency ``D^-1/2 (A + I) D^-1/2`` of new points.
+    """Rows of new points in the normalised adjacency ``D^-1/2 (A + I) D^-1/2``.
 
     Attributes
     ----------
     nodes
-        ndarray of int64, shape (n_nodes,), ascending: the points of the graph that are neighbours.
+        ndarray of int64, shape (n_nodes,), ascending: the points of the graph that are neighbours of new points.
     weights
         CSR of float32, shape (n_new, n_nodes).
     own
-        ndarray of float32, shape (n_new,): the weight of a new point itself.
+        ndarray of float32, shape (n_new,): the weight of each new point itself.
     """
 
     nodes: NDArray[np.int64]
@@ -41,51 +42,57 @@ class Links:
     own: NDArray[np.float32]
 
     def smooth(self, rows: FloatArray, of_nodes: FloatArray) -> NDArray[np.float32]:
-        """Return the new points' rows, averaged with those of their neighbours.
+        """Return the rows of the new points, averaged with those of their neighbours.
 
         Parameters
         ----------
-        rows, of_nodes
-            ndarrays of float32, shapes (n_new, n_columns) and (n_nodes, n_columns).
+        rows
+            ndarray of float32, shape (n_new, n_columns).
+        of_nodes
+            ndarray of float32, shape (n_nodes, n_columns).
         """
         return np.asarray(self.weights @ of_nodes + self.own[:, None] * rows, np.float32)
 
 
-def joined(
+def are_neighbours(
     ids: IntArray, squared: FloatArray, reach: FloatArray, k: int, *, mode: Symmetry
 ) -> BoolArray:
-    """Return which of the points found near new ones are their neighbours.
+    """Return which candidates of new points are their neighbours.
 
     Parameters
     ----------
     ids, squared
-        ndarrays of int and float, shape (n_new, n_found), ascending in each row, -1 where there is none:
-        more than ``k`` near points, and their squared distances.
+        ndarrays of int and float, shape (n_new, n_found), ascending in each row: more than ``k`` near points, and
+        their squared distances. An id of -1 is no candidate.
     reach
-        ndarray of float, shape (n_points,): distance of the farthest neighbour that a point of the graph
-        names.
+        ndarray of float, shape (n_points,): distance of each point of the graph to its k-th neighbour.
     k
-        Neighbours that a point names.
+        Number of nearest neighbours of a point.
     mode
-        As the graph was joined (`scrcl.graph.csr.symmetric_graph`).
+        The mode of the graph; see `scrcl.graph.csr.symmetric_graph`.
 
     Returns
     -------
     ndarray of bool, shape (n_new, n_found)
     """
-    named = np.broadcast_to(np.arange(ids.shape[1]) < k, ids.shape)
-    naming = np.sqrt(squared) < reach[np.maximum(ids, 0)]
-    both: BoolArray = named & naming if mode == "mutual" else named | naming
-    return both & (ids >= 0)
+    is_nearest = np.broadcast_to(np.arange(ids.shape[1]) < k, ids.shape)
+    # An id of -1 looks up point 0 here; it is dropped at the end.
+    within_reach = np.sqrt(squared) < reach[np.maximum(ids, 0)]
+    found: BoolArray = is_nearest & within_reach if mode == "mutual" else is_nearest | within_reach
+    return found & (ids >= 0)
 
 
 def normalized_links(ids: IntArray, neighbours: BoolArray, graph: Graph) -> Links:
-    """Return the weights of new points' neighbours; a neighbour has the degree that it has in the graph.
+    """Return the weights of the neighbours of new points. A neighbour has its degree in the graph.
 
     Parameters
     ----------
-    ids, neighbours
-        What was found, and which of it counts: shape (n_new, n_found).
+    ids
+        ndarray of int, shape (n_new, n_found): candidates.
+    neighbours
+        ndarray of bool, of that shape: which candidates are neighbours.
+    graph
+        The graph that the candidates are nodes of.
     """
     counts = neighbours.sum(axis=1)
     nodes, columns = np.unique(ids[neighbours], return_inverse=True)

@@ -1,7 +1,7 @@
 """Search inside the lists of a partition, by matrix products.
 
-Each query visits the lists of the nearest centroids. Queries come in groups that lie together, so that a
-list is compared with hundreds of them at once, which runs at the arithmetic rate of the machine.
+Each query visits the lists whose centroids are nearest to it. Queries come in groups that are near each other, so one
+list is compared with hundreds of queries at once. Such a product runs at the full arithmetic rate of the machine.
 """
 
 from __future__ import annotations
@@ -11,32 +11,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._threads import one_blas_thread
+from scrcl.errors import InputError
 from scrcl.graph.centroids import CentroidSearch
-from scrcl.graph.partition import write_in_order
-from scrcl.graph.products import half_norms, least_products, measured, visits_of
+from scrcl.graph.partition import partition, write_in_order
+from scrcl.graph.products import half_norms, least_products, squared_distances, visits_of
 from scrcl.graph.ranked import sort_by_distance
 from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
+    from scrcl.graph.backends import SearchTask
     from scrcl.graph.partition import Partition
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["PartitionedSearcher"]
 
-FIRST_VISITS = 4
-PHASES = (1, 4)
-"""Visits before the second round of lists, and before the third."""
-SPARE = 3
-"""Candidates beyond ``k``: as many may be misplaced by the rounding of products."""
-NORM_ROWS = 65_536
+_FIRST_VISITS = 4
+_PHASES = (1, 4)
+"""Lists visited before the second round, and before the third."""
+_SPARE = 3
+"""Candidates beyond ``k``: rounding of products may misplace as many."""
+_NORM_ROWS = 65_536
 
 
 class PartitionedSearcher:
     """Compares each query with the points of the few lists nearest to it.
 
-    Points are read from a copy in the order of the partition, a neighbourhood at a time.
+    It reads the points from a copy in the order of the partition, where the points of a list are contiguous.
 
     Parameters
     ----------
@@ -45,68 +48,81 @@ class PartitionedSearcher:
     lists
         A partition of the points.
     folder
-        Where the copy is written, ``ordered.npy``, and read through a memory map: memory is then 12
-        bytes a point and what is in flight. Without it the copy is in memory.
+        Where the copy is written, as ``ordered.npy``, and read as a memory map. Memory is then 12 bytes per point and
+        the loaded blocks. If None, the copy is in memory.
     """
 
     name = "partitioned"
     has_threads = False
 
     def __init__(self, points: FloatArray, lists: Partition, *, folder: Path | None = None) -> None:
-        self._near = CentroidSearch(lists.centroids, lists.groups)
+        self._centroids = CentroidSearch(lists.centroids, lists.groups)
         self.order = np.asarray(lists.order)
         self._points = (
-            points[self.order] - self._near.centre
+            points[self.order] - self._centroids.centre
             if folder is None
-            else write_in_order(points, self.order, self._near.centre, folder / "ordered.npy")
+            else write_in_order(points, self.order, self._centroids.centre, folder / "ordered.npy")
         )
         self._starts = np.asarray(lists.starts, np.int64)
         self._halves = np.empty(len(points), np.float32)
-        for start, stop in row_blocks(len(points), NORM_ROWS):
+        for start, stop in row_blocks(len(points), _NORM_ROWS):
             self._halves[start:stop] = half_norms(self._points[start:stop])
             release(self._points)
-        self._n_visits = min(FIRST_VISITS, lists.n_lists)
+        self._n_visits = min(_FIRST_VISITS, lists.n_lists)
+
+    @classmethod
+    def make(cls, points: FloatArray, task: SearchTask) -> Self:
+        """Return a searcher by the task's partition, or by a new one."""
+        lists = task.partition or partition(points, seed=task.seed, n_workers=task.n_workers)
+        if len(lists.order) != len(points):
+            message = (
+                f"partition must be of the {len(points)} points; got one of {len(lists.order)}. "
+                "Make it from the same points."
+            )
+            raise InputError(message)
+        return cls(points, lists, folder=task.folder)
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return up to ``k`` near points of each query; where lists hold fewer, -1 and infinity.
+        """Return up to ``k`` near points of each query; -1 and infinity if the lists hold fewer.
 
         Returns
         -------
         ids, squared
-            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k),
-            ascending.
+            ndarrays of int64 and float32 (squared Euclidean distances), shape (n_queries, k), ascending.
         """
-        moved = queries - self._near.centre
+        centred = queries - self._centroids.centre
         with one_blas_thread():
-            lists = self._near.lists(moved, self._n_visits)
+            lists = self._centroids.nearest_lists(centred, self._n_visits)
             found = None
-            # The nearest lists first: what they leave to the others is little, and soon scanned.
-            for visited in np.split(lists, PHASES, axis=1):
-                visitors, visits = visits_of(visited, self._near.n_lists)
+            # The nearest lists come first. They set a low bound, which few points of the later lists pass, and the
+            # scan of a product that nothing passes is short.
+            for visited in np.split(lists, _PHASES, axis=1):
+                visitors, visits = visits_of(visited, self._centroids.n_lists)
                 found = least_products(
-                    moved,
+                    centred,
                     self._points,
                     self._halves,
-                    k + SPARE,
+                    k + _SPARE,
                     starts=self._starts,
                     visitors=visitors,
                     visits=visits,
                     known=found,
                 )
         assert found is not None
-        places = found.rows
-        squared = measured(moved, self._points, places)
+        positions = found.rows
+        squared = squared_distances(centred, self._points, positions)
         release(self._points, above=SMALL_MAP_BYTES)
-        ids, squared = sort_by_distance(np.where(places < 0, -1, self.order[places]), squared)
+        ids, squared = sort_by_distance(np.where(positions < 0, -1, self.order[positions]), squared)
         return ids[:, :k], squared[:, :k]
 
-    def look_further(self) -> bool:
-        """Visit a tenth more lists from now on; False where all are visited."""
-        if self._n_visits == self._near.n_lists:
+    def widen(self) -> bool:
+        """Visit a tenth more lists from now on. False if all are visited."""
+        if self._n_visits == self._centroids.n_lists:
             return False
-        self._n_visits = min(self._near.n_lists, self._n_visits + max(1, self._n_visits // 10))
+        more = max(1, self._n_visits // 10)
+        self._n_visits = min(self._centroids.n_lists, self._n_visits + more)
         return True
 
     def effort(self) -> dict[str, float]:
-        """Return the number of lists, and of those that are searched."""
-        return {"lists": self._near.n_lists, "lists_searched": self._n_visits}
+        """Return the number of lists, and how many are searched for a query."""
+        return {"lists": self._centroids.n_lists, "lists_searched": self._n_visits}

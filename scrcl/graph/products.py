@@ -1,8 +1,8 @@
-"""Nearest rows by matrix products: a BLAS call makes a tile of products, a compiled scan keeps the least.
+"""Nearest rows by matrix products: BLAS computes a tile of products, and a compiled scan keeps the least.
 
-``|x - y|^2 / 2 = |x|^2 / 2 + (|y|^2 / 2 - x . y)``: for one query the bracket alone decides, and products
-run at the arithmetic rate of the machine. They round, so what is kept is a few candidates more than
-wanted, which are then measured pair by pair. Tiles have fixed shapes and one thread each: no result
+``|x - y|^2 / 2 = |x|^2 / 2 + (|y|^2 / 2 - x . y)``. For one query x, the bracket alone decides which rows are nearest,
+and products run at the full arithmetic rate of the machine. Products round, so a few more candidates than wanted are
+kept, and their distances are then computed pair by pair. Tiles have fixed shapes and one thread each: no result
 depends on the number of threads.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401 - the BLAS of compiled code: only when loaded it can be held
+import scipy.linalg.cython_blas  # noqa: F401 - BLAS of compiled code: its threads can be limited only once it is loaded
 from numba.extending import register_jitable
 
 from scrcl._compiled import compiled
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Candidates", "half_norms", "least_products", "measured", "visits_of"]
+__all__ = ["half_norms", "least_products", "squared_distances", "visits_of"]
 
-TILE_QUERIES = 256
-TILE_ROWS = 1_024
-"""A tile of products in float32 takes 1 MiB at most: it is scanned while it is in the cache."""
-SCAN = 128
-"""Products compared at once; only where one of them is small enough are they looked at again, ..."""
-FINE_SCAN = 16
-"""... so many at once, and then singly."""
+_TILE_QUERIES = 256
+_TILE_ROWS = 1_024
+"""A tile of products in float32 takes at most 1 MiB: it is scanned while it is in the cache."""
+_SCAN = 128
+"""Products compared at once. Nearly always none is small enough, and all are passed over, ..."""
+_FINE_SCAN = 16
+"""... else they are compared so many at once, and then one by one."""
 
 
-class Candidates(NamedTuple):
-    """Rows of the least ``|y|^2 / 2 - x . y`` for each query."""
+class _Candidates(NamedTuple):
+    """For each query, rows with the least ``|y|^2 / 2 - x . y``."""
 
     rows: NDArray[np.int64]
-    """shape (n_queries, k), ascending by value; -1 where fewer rows were visited"""
+    """shape (n_queries, k), ascending by value; -1 if fewer rows were visited"""
     values: NDArray[np.float32]
-    """shape (n_queries, k), infinity where there is no row"""
+    """shape (n_queries, k); infinity if there is no row"""
 
 
 def half_norms(points: FloatArray) -> NDArray[np.float32]:
-    """Return half the squared length of each row, float32, shape (n_points,)."""
+    """Return half the squared length of each row: float32, shape (n_points,)."""
     return np.asarray(np.einsum("ij,ij->i", points, points) / 2, dtype=np.float32)
 
 
@@ -55,9 +55,9 @@ def least_products(
     starts: IntArray | None = None,
     visitors: IntArray | None = None,
     visits: IntArray | None = None,
-    known: Candidates | None = None,
-) -> Candidates:
-    """Keep the ``k`` least of each query among the rows of the lists that it visits.
+    known: _Candidates | None = None,
+) -> _Candidates:
+    """Return the ``k`` best candidates of each query among the rows of the lists that it visits.
 
     Parameters
     ----------
@@ -65,24 +65,26 @@ def least_products(
         ndarrays of float32, C order, shapes (n_queries, n_dims) and (n_base, n_dims).
     halves
         `half_norms` of ``base``.
+    k
+        Number of candidates.
     starts
         ndarray of int64, shape (n_lists + 1,): list i is rows ``starts[i]`` to ``starts[i + 1]``.
     visitors, visits
-        From `visits_of`: the queries that visit each list. Where these three are None, all queries
-        visit all rows.
+        From `visits_of`: the queries that visit each list. If these three are None, all queries visit all rows.
     known
-        Candidates of other lists, ``k`` of each query, which are added to and returned.
+        ``k`` candidates of each query from other lists. They are updated in place and returned.
 
     Returns
     -------
     Candidates
-        Of equal values the lowest rows. The caller holds BLAS to one thread.
+        Their ``rows`` (int64, -1 if there are fewer) and ``values`` (float32), both (n_queries, k), ascending. Of
+        equal values the lowest rows. The caller keeps BLAS to one thread.
     """
     if starts is None or visitors is None or visits is None:
         starts = np.array([0, len(base)], np.int64)
         visitors, visits = np.arange(len(queries)), np.array([0, len(queries)], np.int64)
     if known is None:
-        known = Candidates(
+        known = _Candidates(
             np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         )
     compiled(_visit)(queries, base, halves, starts, visitors, visits, *known)
@@ -96,21 +98,26 @@ def visits_of(lists: IntArray, n_lists: int) -> tuple[NDArray[np.int64], NDArray
     ----------
     lists
         ndarray of int64, shape (n_queries, n_visits); -1 for none.
+    n_lists
+        Number of lists.
 
     Returns
     -------
-    visitors, visits
-        Queries of the first list, ascending, then of the second, ...; and where each list's begin,
-        shape (n_lists + 1,).
+    visitors
+        ndarray of int64: the queries that visit the first list, ascending, then those of the second, and so on.
+    visits
+        ndarray of int64, shape (n_lists + 1,): where the visitors of each list begin, and the end.
     """
     visits = np.zeros(n_lists + 1, np.int64)
     visits[1:] = np.cumsum(np.bincount(lists[lists >= 0], minlength=n_lists))
     visitors = np.empty(visits[-1], np.int64)
-    compiled(_by_list)(lists, visits[:-1].copy(), visitors)
+    compiled(_sort_by_list)(lists, visits[:-1].copy(), visitors)
     return visitors, visits
 
 
-def measured(queries: FloatArray, points: FloatArray, rows: IntArray) -> NDArray[np.float32]:
+def squared_distances(
+    queries: FloatArray, points: FloatArray, rows: IntArray
+) -> NDArray[np.float32]:
     """Return squared distances of each query to its rows, pair by pair; infinity for row -1."""
     squared = np.empty(rows.shape, np.float32)
     compiled(_measure, contract=True)(queries, points, rows, squared)
@@ -118,11 +125,13 @@ def measured(queries: FloatArray, points: FloatArray, rows: IntArray) -> NDArray
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def _any_below(part: FloatArray, half: FloatArray, limit: float) -> bool:
-    near = False
-    for j in range(len(part)):  # without a branch, so that it is done 16 at a time
-        near |= half[j] - part[j] < limit
-    return near
+def _any_below(products: FloatArray, halves: FloatArray, limit: float) -> bool:
+    """Return whether any ``halves - products`` is below ``limit``."""
+    found = False
+    # No early return: without a branch in the loop, the compiler compares 16 values at a time.
+    for j in range(len(products)):
+        found |= halves[j] - products[j] < limit
+    return found
 
 
 @register_jitable  # type: ignore[untyped-decorator]
@@ -130,29 +139,38 @@ def _scan(
     tile: FloatArray,
     halves: FloatArray,
     first: int,
-    asking: IntArray,
+    queries: IntArray,
     rows: IntArray,
     values: FloatArray,
 ) -> None:
-    last_place, n_rows = values.shape[1] - 1, tile.shape[1]
+    """Insert the products of a tile into the candidates of its queries.
+
+    Row ``at`` of the tile is query ``queries[at]``, and its column j is row ``first + j`` of the base.
+    """
+    last, n_rows = values.shape[1] - 1, tile.shape[1]
     for at in range(tile.shape[0]):
-        kept, kept_rows = values[asking[at]], rows[asking[at]]
-        for start in range(0, n_rows, SCAN):
-            end = min(start + SCAN, n_rows)
-            if not _any_below(tile[at, start:end], halves[start:end], kept[last_place]):
+        kept, kept_rows = values[queries[at]], rows[queries[at]]
+        # ``kept`` is ascending, so its last value is the bound to pass. It only falls, and after the first rows few
+        # products pass it: coarse tests skip nearly all of the tile.
+        for start in range(0, n_rows, _SCAN):
+            end = min(start + _SCAN, n_rows)
+            if not _any_below(tile[at, start:end], halves[start:end], kept[last]):
                 continue
-            for inner in range(start, end, FINE_SCAN):
-                part, half = tile[at, inner : min(inner + FINE_SCAN, end)], halves[inner:end]
-                if not _any_below(part, half, kept[last_place]):
+            for inner in range(start, end, _FINE_SCAN):
+                products = tile[at, inner : min(inner + _FINE_SCAN, end)]
+                half = halves[inner:end]
+                if not _any_below(products, half, kept[last]):
                     continue
-                for j in range(len(part)):
-                    value = half[j] - part[j]
-                    if value < kept[last_place]:
-                        place = last_place
-                        while place > 0 and kept[place - 1] > value:
-                            kept[place], kept_rows[place] = kept[place - 1], kept_rows[place - 1]
-                            place -= 1
-                        kept[place], kept_rows[place] = value, first + inner + j
+                for j in range(len(products)):
+                    value = half[j] - products[j]
+                    # Strictly below: of equal values the first row stays, and rows come in ascending order.
+                    if value < kept[last]:
+                        position = last
+                        while position > 0 and kept[position - 1] > value:
+                            kept[position] = kept[position - 1]
+                            kept_rows[position] = kept_rows[position - 1]
+                            position -= 1
+                        kept[position], kept_rows[position] = value, first + inner + j
 
 
 def _visit(
@@ -165,16 +183,20 @@ def _visit(
     rows: IntArray,
     values: FloatArray,
 ) -> None:
-    gathered = np.empty((TILE_QUERIES, queries.shape[1]), np.float32)
-    room = np.empty(TILE_QUERIES * TILE_ROWS, np.float32)
+    """Update the candidates (``rows``, ``values``) of all queries, list by list."""
+    # Both are reused by all tiles: memory does not depend on the number of queries.
+    gathered = np.empty((_TILE_QUERIES, queries.shape[1]), np.float32)
+    room = np.empty(_TILE_QUERIES * _TILE_ROWS, np.float32)
     for i in range(len(starts) - 1):
-        n_tiles = -(-(starts[i + 1] - starts[i]) // TILE_ROWS)
+        n_tiles = -(-(starts[i + 1] - starts[i]) // _TILE_ROWS)
         for number in range(n_tiles):
-            # Tiles of about one size: a narrow rest would be multiplied far below the full rate.
+            # Tiles of about equal size: a narrow last tile would be multiplied far below the full rate.
             first = starts[i] + (starts[i + 1] - starts[i]) * number // n_tiles
             last = starts[i] + (starts[i + 1] - starts[i]) * (number + 1) // n_tiles
-            for begin in range(visits[i], visits[i + 1], TILE_QUERIES):
-                asking = visitors[begin : min(begin + TILE_QUERIES, visits[i + 1])]
+            # Queries inside rows: the rows of the tile stay in the cache for all queries that visit them.
+            for begin in range(visits[i], visits[i + 1], _TILE_QUERIES):
+                asking = visitors[begin : min(begin + _TILE_QUERIES, visits[i + 1])]
+                # The visitors of a list are scattered, and BLAS needs contiguous rows.
                 for at in range(len(asking)):
                     gathered[at] = queries[asking[at]]
                 tile = room[: len(asking) * (last - first)].reshape(len(asking), last - first)
@@ -182,23 +204,26 @@ def _visit(
                 _scan(tile, halves[first:last], first, asking, rows, values)
 
 
-def _by_list(lists: IntArray, ends: IntArray, visitors: IntArray) -> None:
+def _sort_by_list(lists: IntArray, ends: IntArray, visitors: IntArray) -> None:
+    """Sort queries by list, by counting; ``ends`` begins as the starts of the lists."""
+    # Queries are taken in order, so the visitors of each list are ascending.
     for query in range(lists.shape[0]):
         for visit in range(lists.shape[1]):
-            at = lists[query, visit]
-            if at >= 0:
-                visitors[ends[at]] = query
-                ends[at] += 1
+            number = lists[query, visit]
+            if number >= 0:
+                visitors[ends[number]] = query
+                ends[number] += 1
 
 
 def _measure(queries: FloatArray, points: FloatArray, rows: IntArray, squared: FloatArray) -> None:
+    """Fill in squared distances. Differences are squared, so no digits are lost to common offsets."""
     for query in range(rows.shape[0]):
-        for place in range(rows.shape[1]):
-            row = rows[query, place]
+        for position in range(rows.shape[1]):
+            row = rows[query, position]
             total = np.float32(np.inf)
             if row >= 0:
                 total = np.float32(0)
                 for j in range(queries.shape[1]):
-                    apart = queries[query, j] - points[row, j]
-                    total += apart * apart
-            squared[query, place] = total
+                    gap = queries[query, j] - points[row, j]
+                    total += gap * gap
+            squared[query, position] = total

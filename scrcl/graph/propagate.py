@@ -1,7 +1,7 @@
-"""Smoothing over the graph: the normalised adjacency applied n times, streamed by blocks of rows.
+"""Smoothing over the graph: the normalised adjacency applied n times, in blocks of rows.
 
-Layer 1 of the graph encoder is ``act((A X) W)``: the product with A needs no weights, so it is made
-once, before training, on disk.
+The product of the adjacency with the inputs of a graph encoder needs no weights. So it is computed once, before
+training, and stays on disk.
 """
 
 from __future__ import annotations
@@ -41,26 +41,31 @@ def propagate(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> None:
-    """Write ``(D^-1/2 (A + I) D^-1/2)^n_times`` times the points, whole or absent.
+    """Write ``(D^-1/2 (A + I) D^-1/2)^n_times @ points`` to a file, which is complete or absent.
 
     Parameters
     ----------
     points
-        ndarray or memory map of float32, shape (n, r). Rows are taken straight from it: a memory
-        map is never copied, but pages that neighbours lie on are visited at random.
+        ndarray or memory map of float32, shape (n, r). A memory map is never copied, but the pages of neighbours are
+        read at random.
     graph
         Graph on the n points.
     out
         ``.npy`` file of float32, shape (n, r).
     n_times
-        Number of applications; 0 copies. Between two, a file of the same size lies beside ``out``.
+        Number of applications; 0 copies. With 2 or more, a scratch file of the same size is written next to ``out``,
+        and with 3 or more, two.
     block_rows
-        Rows made at a time; changes no bit. Memory is ``n_workers`` blocks of rows and their edges.
+        Rows computed at a time. It changes no bit. Memory is ``n_workers`` blocks of rows and their edges.
+    n_workers
+        Threads.
+    on_rows
+        Called with the number of rows of each finished block, in every application.
 
     Raises
     ------
     InputError
-        When the graph is of another number of points, or ``n_times`` is negative.
+        The graph is of another number of points, or ``n_times`` is negative.
     """
     source = as_points(points)
     _check(len(source), graph, n_times)
@@ -77,16 +82,16 @@ def propagate(
 
 
 def _check(n_points: int, graph: Graph, n_times: int) -> None:
-    """Raise InputError where an argument of `propagate` breaks its rule."""
+    """Raise InputError if an argument of `propagate` breaks its rule."""
     if graph.n != n_points:
-        msg = (
+        message = (
             f"graph must have the {n_points} points as nodes; got {graph.n}. "
-            "Build it on these points."
+            "Build it from these points."
         )
-        raise InputError(msg)
+        raise InputError(message)
     if n_times < 0:
-        msg = f"n_times must be 0 or more; got {n_times}. Say how often to smooth."
-        raise InputError(msg)
+        message = f"n_times must be 0 or more; got {n_times}. Choose how often to smooth."
+        raise InputError(message)
 
 
 def _apply(
@@ -97,7 +102,7 @@ def _apply(
     n_workers: int,
     on_rows: OnRows | None,
 ) -> None:
-    """Write one product (without a graph: a copy)."""
+    """Write one product, or a copy if there is no graph."""
     with atomic_path(out) as partial, RowWriter(partial, *source.shape) as writer:
 
         def multiply(start: int, stop: int) -> None:

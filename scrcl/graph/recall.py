@@ -14,65 +14,78 @@ from scrcl.io.arrays import for_each_block, row_blocks
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["DistancesOf", "reach_recall"]
+__all__ = ["reach_recall"]
 
-DistancesOf: TypeAlias = Callable[[Searcher, "IntArray"], "FloatArray"]
+_DistancesOf: TypeAlias = Callable[[Searcher, "IntArray"], "FloatArray"]
 """Squared distances, (n_rows, k), ascending, of the neighbours that a searcher finds for some points."""
 
-SAMPLE_ROWS = 1_000
-BLOCK_ROWS = 500
+_SAMPLE_ROWS = 1_000
+_BLOCK_ROWS = 500
 
 
 def reach_recall(
     searcher: Searcher,
     exact: Searcher,
-    distances_of: DistancesOf,
+    distances_of: _DistancesOf,
     n_points: int,
     *,
     target: float,
     seed: int,
     n_workers: int = 1,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int = _BLOCK_ROWS,
 ) -> float:
-    """Let ``searcher`` look further until a sample of 1,000 points reaches the target.
+    """Widen a search until it reaches a recall on a sample of 1,000 points; return that recall.
 
     Parameters
     ----------
+    searcher, exact
+        The search to widen, and the exact search of the same points.
+    distances_of
+        Squared distances of the neighbours that a searcher finds for points of the sample.
+    n_points
+        Number of points that the sample is drawn from.
+    target
+        Recall to reach.
+    seed
+        Root of the random stream of the sample.
+    n_workers
+        Threads, for searchers without threads of their own.
     block_rows
-        Points of the sample that the searcher is given at a time. They lie everywhere, so each comes with lists
-        of its own.
+        Points of the sample that are searched at a time. They are not near each other, so each visits other lists.
 
     Returns
     -------
     float
-        The recall it has on the sample, under the target only where it can look no further. A
-        neighbour counts that is as near as the k-th true one.
+        Share of neighbours that are as near as the k-th true one. It is below the target only if the search cannot be
+        widened further.
     """
     if searcher.name == exact.name:
         return 1.0
     random = stream(seed, "graph.knn.recall")
-    n_rows = min(SAMPLE_ROWS, n_points)
+    n_rows = min(_SAMPLE_ROWS, n_points)
     rows = np.sort(random.choice(n_points, n_rows, replace=False, shuffle=False))
-    furthest = _distances(exact, distances_of, rows, n_workers)[:, -1:]
+    farthest = _distances(exact, distances_of, rows, n_workers)[:, -1:]
     while True:
         n_threads = 1 if searcher.has_threads else n_workers
         found = _distances(searcher, distances_of, rows, n_threads, block_rows)
-        recall = float(np.mean(found <= furthest * (1 + 1e-5)))
-        if recall >= target or not searcher.look_further():
+        # Distances and not ids are compared: of equally near points, any is a true neighbour.
+        recall = float(np.mean(found <= farthest * (1 + 1e-5)))
+        if recall >= target or not searcher.widen():
             return recall
 
 
 def _distances(
     searcher: Searcher,
-    distances_of: DistancesOf,
+    distances_of: _DistancesOf,
     rows: IntArray,
     n_workers: int,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int = _BLOCK_ROWS,
 ) -> FloatArray:
-    parts: dict[int, FloatArray] = {}
+    """Return the distances of all rows, searched in blocks."""
+    blocks: dict[int, FloatArray] = {}
 
     def search(start: int, stop: int) -> None:
-        parts[start] = distances_of(searcher, rows[start:stop])
+        blocks[start] = distances_of(searcher, rows[start:stop])
 
     for_each_block(search, row_blocks(len(rows), block_rows), n_workers=n_workers)
-    return np.concatenate([parts[start] for start in sorted(parts)])
+    return np.concatenate([blocks[start] for start in sorted(blocks)])

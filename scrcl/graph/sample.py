@@ -1,4 +1,4 @@
-"""From seed cells to the cells a batch needs: the seeds, then the neighbours they lack."""
+"""From seed cells to all cells that a mini-batch needs: the seeds and their neighbours, called the halo."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Halo", "sample_halo"]
 
-KEY_BITS = 32
+_KEY_BITS = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Halo:
-    """Seeds with their neighbours, in local numbers."""
+    """Seeds and their neighbours, numbered within the mini-batch."""
 
     nodes: NDArray[np.int64]
-    """shape (n_local,): cells of the batch; seeds as given, then the other neighbours, ascending"""
+    """shape (n_local,): cells of the mini-batch: the seeds in their order, then other neighbours, ascending"""
     n_seeds: int
+    """Number of seeds"""
     indptr: NDArray[np.int64]
     """shape (n_seeds + 1,)"""
     indices: NDArray[np.int64]
-    """shape (indptr[-1],): places in ``nodes`` of each seed's neighbours (itself not among them)"""
+    """shape (indptr[-1],): positions in ``nodes`` of each seed's neighbours, without the seed itself"""
 
 
 def sample_halo(
@@ -44,30 +45,34 @@ def sample_halo(
     rng: np.random.Generator,
     relabel: Relabel = relabel_compiled,
 ) -> Halo:
-    """Collect the neighbours of ``seeds``.
+    """Return the seeds with their neighbours.
 
     Parameters
     ----------
     graph
-        The whole graph; only the seeds' rows are read.
+        The whole graph; only the rows of the seeds are read.
     seeds
-        ndarray of int, shape (n_seeds,), none twice.
+        ndarray of int, shape (n_seeds,), without repeats.
     fanout
-        Most neighbours kept of each seed, drawn uniformly without repeats; None keeps all.
+        Most neighbours of a seed, drawn uniformly without replacement; None keeps all.
     rng
-        Source of the draws. It is left alone where no seed has more than ``fanout`` neighbours.
+        Source of the draws. Nothing is drawn if no seed has more than ``fanout`` neighbours.
     relabel
-        What numbers the cells (`scrcl.graph.relabel`); the result does not depend on it.
+        Numbers the cells (`scrcl.graph.relabel`). It does not change the result.
 
     Returns
     -------
     Halo
-        Neighbours of a seed stay in ascending order of their global ids.
+        Neighbours of a seed are in ascending order of their ids in the graph.
 
     Raises
     ------
     InputError
-        When a seed is repeated or out of range, or ``fanout`` is below 1.
+        A seed is repeated or out of range, or ``fanout`` is below 1.
+
+    References
+    ----------
+    Hamilton, Ying, Leskovec: Inductive representation learning on large graphs. NeurIPS 2017: sampled neighbourhoods.
     """
     cells: NDArray[np.int64] = np.ascontiguousarray(seeds, np.int64)
     _check(graph, cells, fanout)
@@ -77,59 +82,66 @@ def sample_halo(
     compiled(_gather)(np.asarray(graph.indices), starts, counts, neighbours)
     if fanout is not None and (counts > fanout).any():
         rows = np.repeat(np.arange(len(counts)), counts)
-        # Row and key in one integer: sorting that is vectorised.
-        keys = (rows << KEY_BITS) | rng.integers(0, 1 << KEY_BITS, len(rows))
+        # One sort for all seeds: row and random key in one integer. NumPy sorts integers with vector instructions.
+        keys = (rows << _KEY_BITS) | rng.integers(0, 1 << _KEY_BITS, len(rows))
         n_kept = compiled(_keep)(neighbours, keys, np.sort(keys), counts, fanout)
         neighbours, counts = neighbours[:n_kept], np.minimum(counts, fanout)
-    nodes, places = relabel(cells, neighbours)
+    nodes, positions = relabel(cells, neighbours)
     indptr = np.zeros(len(cells) + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
-    return Halo(nodes, len(cells), indptr, places)
+    return Halo(nodes, len(cells), indptr, positions)
 
 
 def _check(graph: Graph, seeds: IntArray, fanout: int | None) -> None:
-    """Raise InputError where an argument of `sample_halo` breaks its rule."""
+    """Raise InputError if an argument of `sample_halo` breaks its rule."""
     if fanout is not None and fanout < 1:
-        msg = f"fanout must be at least 1, or None for all neighbours; got {fanout}. Choose one."
-        raise InputError(msg)
+        message = (
+            f"fanout must be at least 1, or None for all neighbours; got {fanout}. Choose one."
+        )
+        raise InputError(message)
     if len(seeds) and not 0 <= seeds.min() <= seeds.max() < graph.n:
         bad = seeds.min() if seeds.min() < 0 else seeds.max()
-        msg = f"seeds must be cells from 0 to {graph.n - 1}; got {bad}. Give ids of this graph."
-        raise InputError(msg)
+        message = f"seeds must be cells from 0 to {graph.n - 1}; got {bad}. Give ids of this graph."
+        raise InputError(message)
 
 
 def _gather(
     indices: np.ndarray, starts: np.ndarray, counts: np.ndarray, neighbours: np.ndarray
 ) -> None:
-    """Copy the rows that begin at ``starts``, one after the other."""
-    to = 0
+    """Copy rows, given by their starts and lengths, one after the other."""
+    # A loop, and not fancy indexing: that would need an index array of 8 bytes per neighbour first.
+    filled = 0
     for row in range(len(starts)):
-        for at in range(starts[row], starts[row] + counts[row]):
-            neighbours[to] = indices[at]
-            to += 1
+        for edge in range(starts[row], starts[row] + counts[row]):
+            neighbours[filled] = indices[edge]
+            filled += 1
 
 
 def _keep(
     neighbours: np.ndarray, keys: np.ndarray, ascending: np.ndarray, counts: np.ndarray, fanout: int
 ) -> int:
-    """Move the neighbours kept to the front, in order; return their number.
+    """Move the kept neighbours to the front, in order; return their number.
 
-    Of each row those of the ``fanout`` smallest keys; of equal keys, the first.
+    Of each row, those with the ``fanout`` smallest keys are kept; of equal keys, the first. ``ascending`` is ``keys``
+    sorted: the row is the upper half of a key, so both arrays hold a row at the same positions.
     """
-    first, to = 0, 0
+    first, filled = 0, 0
     for row in range(len(counts)):
         count = counts[row]
+        # Keys up to this bound are kept. That is one look-up, where an argsort would cost a second array.
         largest = ascending[first + min(count, fanout) - 1]
         room = min(count, fanout)
+        # What is left of ``room`` is how many keys equal to the bound may be kept.
         for at in range(first, first + room):
             room -= ascending[at] < largest
+        # In place: ``filled`` never passes ``at``, so no neighbour is overwritten before it was read.
         for at in range(first, first + count):
             kept = keys[at] < largest
             if keys[at] == largest and room > 0:
                 room -= 1
                 kept = True
             if kept:
-                neighbours[to] = neighbours[at]
-                to += 1
+                neighbours[filled] = neighbours[at]
+                filled += 1
         first += count
-    return to
+    return filled

@@ -1,4 +1,4 @@
-"""The numbers that tell a healthy graph: degrees, components, hubs."""
+"""Statistics of a graph: degrees, connected components and hubs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._compiled import compiled
-from scrcl.graph.symmetry import named_counts
+from scrcl.graph.symmetry import in_degrees
 from scrcl.io.arrays import index_dtype
 
 if TYPE_CHECKING:
@@ -16,27 +16,30 @@ if TYPE_CHECKING:
 
 __all__ = ["component_sizes", "degree_counts", "describe", "hubness"]
 
-HUB_SHARE = 0.001
+_HUB_SHARE = 0.001
 
 
 def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
-    """Return what a reader should know of a graph, as plain numbers.
+    """Return the facts about a graph that a report shows, as plain numbers.
 
     Parameters
     ----------
     graph
-        Its edges are read once, in blocks; some 20 bytes a node are held.
+        Its edges are read once, in blocks. Memory is about 20 bytes per node.
     ids
-        Neighbours of each node, shape (n, k), where the graph was made of such lists.
+        Neighbours of each node, shape (n, k), if the graph was built from them.
 
     Returns
     -------
     dict
-        ``n_nodes``; ``n_edges``, each counted once; ``mean_degree``, ``median_degree``,
-        ``low_degree``, ``high_degree`` (quantiles of 1 % and 99 %, the lower of two), ``max_degree``;
-        ``n_isolated`` nodes without a neighbour; ``n_hubs``, the 0.1 % of nodes of highest degree (at
-        least one), and ``hub_share`` of all ends of edges that they hold; ``n_components`` and
-        ``largest_component``, the share of nodes in it; ``hubness``, where there are ``ids``.
+        - ``n_nodes``, and ``n_edges``, each edge counted once.
+        - ``mean_degree``, ``median_degree``, ``low_degree`` and ``high_degree`` (quantiles of 1 % and 99 %; a quantile
+          between two degrees is the lower one), ``max_degree``.
+        - ``n_isolated``: isolated nodes, which have no edges.
+        - ``n_hubs``: the 0.1 % of nodes with the highest degrees, at least one; ``hub_share``: their share of all ends
+          of edges.
+        - ``n_components``; ``largest_component``: the share of nodes in the largest connected component.
+        - ``hubness``, if there are ``ids``.
     """
     sizes = component_sizes(graph)
     return {
@@ -50,33 +53,37 @@ def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
 
 
 def degree_counts(graph: Graph) -> IntArray:
-    """Return how many nodes have 0, 1, 2, ... neighbours, up to the highest degree."""
+    """Return the numbers of nodes with 0, 1, 2, ... neighbours, up to the highest degree."""
     return np.bincount(graph.degrees, minlength=1)
 
 
 def hubness(ids: IntArray) -> float:
-    """Return the skewness of how often a node is named: the more it has of hubs, the higher.
+    """Return the skewness of in-degrees: the more nodes are neighbours of very many others, the higher.
 
     Notes
     -----
-    ``E[(N_k - mean)^3] / std^3`` of the k-occurrences N_k; 0 where all are equal.
+    ``E[(N_k - mean)^3] / std^3`` of the in-degrees N_k; 0 if all are equal.
 
     References
     ----------
     Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11 (2010), 2487-2531.
     """
-    counts = np.bincount(named_counts(ids))
+    counts = np.bincount(in_degrees(ids))
     if not len(counts):
         return 0.0
-    away = np.arange(len(counts)) - np.average(np.arange(len(counts)), weights=counts)
-    spread = np.average(away**2, weights=counts)
-    return float(np.average(away**3, weights=counts) / spread**1.5) if spread else 0.0
+    deviations = np.arange(len(counts)) - np.average(np.arange(len(counts)), weights=counts)
+    variance = np.average(deviations**2, weights=counts)
+    return float(np.average(deviations**3, weights=counts) / variance**1.5) if variance else 0.0
 
 
 def component_sizes(graph: Graph) -> IntArray:
-    """Return the number of nodes of each connected component, in the order of their first nodes.
+    """Return the number of nodes in each connected component, ordered by their first nodes.
 
-    Union-find over blocks of the edges: two indices a node are held.
+    Union-find over blocks of edges; memory is two indices per node.
+
+    References
+    ----------
+    Tarjan: Efficiency of a good but not linear set union algorithm. Journal of the ACM 22 (1975).
     """
     parents: IntArray = np.arange(graph.n).astype(index_dtype(graph.n))
     for start, stop, neighbours in graph.blocks():
@@ -87,43 +94,51 @@ def component_sizes(graph: Graph) -> IntArray:
 
 
 def _degree_facts(counts: IntArray) -> dict[str, Any]:
-    """Return the facts of the degrees whose histogram is ``counts``."""
+    """Return facts about degrees whose histogram is ``counts``."""
     n_nodes, up_to = int(counts.sum()), np.cumsum(counts)
-    ends = int(counts @ np.arange(len(counts)))
+    n_ends = int(counts @ np.arange(len(counts)))
 
     def quantile(share: float) -> int:
         return int(np.searchsorted(up_to, max(int(np.floor(share * (n_nodes - 1))), 0) + 1))
 
-    n_hubs = min(max(round(HUB_SHARE * n_nodes), 1), n_nodes)
+    n_hubs = min(max(round(_HUB_SHARE * n_nodes), 1), n_nodes)
     return {
-        "mean_degree": ends / max(n_nodes, 1),
+        "mean_degree": n_ends / max(n_nodes, 1),
         "median_degree": quantile(0.5) if n_nodes else 0,
         "low_degree": quantile(0.01) if n_nodes else 0,
         "high_degree": quantile(0.99) if n_nodes else 0,
         "max_degree": len(counts) - 1,
         "n_isolated": int(counts[0]),
         "n_hubs": n_hubs,
-        "hub_share": _highest(counts, n_hubs) / max(ends, 1),
+        "hub_share": _sum_of_highest(counts, n_hubs) / max(n_ends, 1),
     }
 
 
-def _highest(counts: IntArray, n_nodes: int) -> int:
+def _sum_of_highest(counts: IntArray, n_nodes: int) -> int:
     """Return the sum of the ``n_nodes`` highest degrees."""
     taken = np.minimum(np.cumsum(counts[::-1]), n_nodes)
     return int(np.diff(taken, prepend=0) @ np.arange(len(counts))[::-1])
 
 
 def _join(parents: np.ndarray, indptr: np.ndarray, neighbours: np.ndarray, start: int) -> None:
-    """Join nodes to those before them; a root is the first node of its tree."""
+    """Join the nodes of a block with their lower neighbours.
+
+    Invariant: ``parents[node] <= node``, so the root of a tree is its first node.
+    """
     for at in range(len(indptr) - 1):
-        root = start + at
+        root = (
+            start + at
+        )  # a node joins its row here first, so it is still the root of its own tree
         for edge in range(indptr[at] - indptr[0], indptr[at + 1] - indptr[0]):
             node = neighbours[edge]
+            # Neighbours are ascending, and the edges to higher nodes are also in the rows of those nodes.
             if node >= start + at:
                 break
             while parents[node] != node:
+                # Path halving: each node on the way points to its grandparent, which keeps trees flat.
                 parents[node] = parents[parents[node]]
                 node = parents[node]
+            # The lower of the two roots becomes the parent, which keeps the invariant.
             if node < root:
                 parents[root] = node
                 root = node
@@ -132,7 +147,8 @@ def _join(parents: np.ndarray, indptr: np.ndarray, neighbours: np.ndarray, start
 
 
 def _count_members(parents: np.ndarray, sizes: np.ndarray) -> None:
-    """Count the nodes of each tree at its root; a parent comes before its children."""
+    """Count the nodes of each tree at its root."""
     for node in range(len(parents)):
+        # A parent is lower than its children, so it points to its root already.
         parents[node] = parents[parents[node]]
         sizes[parents[node]] += 1

@@ -1,8 +1,8 @@
-"""The neighbour search as a scikit-learn transformer: what ``scanpy.pp.neighbors`` takes as its own.
+"""The neighbour search as a scikit-learn transformer, which `scanpy.pp.neighbors` accepts.
 
-Points become a sparse matrix of their distances to their neighbours, by the rules of
-`sklearn.neighbors.KNeighborsTransformer`: ``n_neighbors + 1`` stored values in each row, nearest
-first, of which the first is the point itself at distance 0.
+It turns points into a sparse matrix of distances to their neighbours, by the rules of
+`sklearn.neighbors.KNeighborsTransformer`: each row has ``n_neighbors + 1`` stored values, nearest first. The first is
+the point itself at distance 0.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from scrcl.errors import InputError
+from scrcl.graph.backends import Search
 from scrcl.graph.exact import ExactSearcher
-from scrcl.graph.index import load_faiss
+from scrcl.graph.faiss_library import load_faiss
 from scrcl.graph.knn import knn
 from scrcl.io.arrays import cores, for_each_block, row_blocks
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KNNTransformer"]
 
-METRICS = ("euclidean", "sqeuclidean", "cosine")
-QUERY_ROWS = 4_096
+_METRICS = ("euclidean", "sqeuclidean", "cosine")
+_QUERY_ROWS = 4_096
 
 
 class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -43,37 +44,38 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Parameters
     ----------
     n_neighbors
-        Neighbours of a point, itself not counted. (``scanpy.pp.neighbors`` counts a cell itself: of
-        15 it keeps the cell and the 14 nearest others for its connectivities.)
+        Neighbours of a point, not counting itself. (``scanpy.pp.neighbors`` counts the cell itself: with 15, its
+        connectivities use the cell and its 14 nearest others.)
     metric
-        "euclidean", "sqeuclidean", or "cosine": one minus the cosine of the angle.
+        "euclidean", "sqeuclidean", or "cosine", which is one minus the cosine of the angle.
     backend
-        See `scrcl.graph.knn.knn`; "auto" chooses by the number of points.
+        "exact", "partitioned", "ivf", "hnsw" or "pynndescent". "auto" is "exact" below 20,000 points, else
+        "partitioned".
     recall
         Share of true neighbours that an approximate search must find on a sample.
     random_state
-        Seed of the search: a whole number, or a ``RandomState`` or None to draw one from.
+        Seed of the search: an integer, or a ``RandomState`` or None to draw one from.
     n_jobs
-        Threads at most; None or -1: all cores. Changes no result but of "hnsw" and "pynndescent".
+        Most threads; None or -1 uses all cores. It changes results only with "hnsw" and "pynndescent".
 
     Attributes
     ----------
     recall_ : float
-        Share of true neighbours found: 1.0 where exact, measured on a sample where approximate.
+        Share of true neighbours found: 1.0 if exact, else measured on a sample.
     backend_ : str
         The search that was used.
     n_samples_fit_ : int
         Number of fitted points.
     n_features_in_ : int
-        Their dimensions.
+        Number of dimensions of the fitted points.
     feature_names_in_ : ndarray of str
-        Names of the dimensions, where the fitted points had names.
+        Names of the dimensions, if the fitted points had names.
 
     Notes
     -----
-    Distances are computed in float32. Holds the points, as float32 (no copy of a float32 array or
-    memory map in C order, but for "cosine"), and ``8 * n * (n_neighbors + 1)`` bytes of neighbours, of
-    which a copy is returned. Runs on the CPU.
+    Distances are computed in float32, on the CPU. The transformer holds the points as float32, and
+    ``8 * n * (n_neighbors + 1)`` bytes of neighbours, and returns a copy of these. A float32 array or memory map in C
+    order is not copied, unless the metric is "cosine".
 
     Examples
     --------
@@ -116,25 +118,24 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Raises
         ------
         InputError
-            When a parameter or ``X`` breaks a rule: finite, dense, more than ``n_neighbors`` points,
-            and no row of zeros where the metric is "cosine".
+            A parameter or ``X`` breaks its rule. ``X`` must be dense and finite, with more than ``n_neighbors`` rows,
+            and without rows of zeros if the metric is "cosine".
         """
         del y
         self._check_parameters()
         points = self._as_points(X, fitting=True)
         if len(points) <= self.n_neighbors:
-            msg = (
+            message = (
                 f"X must have more than n_neighbors={self.n_neighbors} rows; got n_samples = "
                 f"{len(points)}. Ask for fewer neighbours or give more points."
             )
-            raise InputError(msg)
+            raise InputError(message)
         with _at_most_threads(self.n_jobs):
             found = knn(
                 points,
                 int(self.n_neighbors),
                 seed=_seed(self.random_state),
-                backend=self.backend,
-                recall_target=self.recall,
+                search=Search(self.backend, self.recall),
                 n_workers=self._n_threads(),
             )
         self._points = points
@@ -145,10 +146,10 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> Csr:
-        """Return distances of points to their nearest fitted points.
+        """Return the distances of points to their nearest fitted points.
 
-        Fitted points are searched exactly, but for ``X`` equal to all of them, which gets what `fit`
-        found: ``fit(X).transform(X)`` is ``fit_transform(X)`` whatever the search.
+        The search is exact. Only if ``X`` equals all fitted points, the neighbours are those that `fit` found. So
+        ``fit(X).transform(X)`` equals ``fit_transform(X)`` with every backend.
 
         Parameters
         ----------
@@ -163,9 +164,9 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Raises
         ------
         InputError
-            When ``X`` breaks a rule.
+            ``X`` is not dense and finite, or has other dimensions.
         sklearn.exceptions.NotFittedError
-            Before `fit`.
+            `fit` was not called.
         """
         check_is_fitted(self, "recall_")  # a fit that failed may have left n_features_in_
         queries = self._as_points(X, fitting=False)
@@ -180,18 +181,18 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             np.sqrt(squared, out=distances[start:stop])
 
         with _at_most_threads(self.n_jobs):
-            blocks = row_blocks(len(queries), QUERY_ROWS)
+            blocks = row_blocks(len(queries), _QUERY_ROWS)
             for_each_block(search, blocks, n_workers=self._n_threads())
         return self._matrix(ids, distances)
 
     def fit_transform(self, X: Any, y: None = None, **_fit_parameters: Any) -> Csr:
-        """Fit the points and return their distances to their neighbours: see `fit`, `transform`.
+        """Fit the points and return their distances to their neighbours; see `fit`.
 
         Returns
         -------
         csr_matrix of float32, shape (n_samples, n_samples)
-            In each row the point itself, at distance 0, then its neighbours by distance; zeros are
-            stored where points are equal.
+            Each row holds the point itself at distance 0, then its neighbours by distance. Distances of 0 between
+            equal points are stored.
         """
         self.fit(X, y)
         return self._graph.copy()
@@ -205,28 +206,30 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return cores() if self.n_jobs in (None, -1) else min(int(self.n_jobs or 1), cores())
 
     def _check_parameters(self) -> None:
-        _require_count("n_neighbors", self.n_neighbors, "Ask for one neighbour or more.")
-        if self.metric not in METRICS:
-            msg = f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}. Choose one."
-            raise InputError(msg)
+        _require_count("n_neighbors", self.n_neighbors, "Ask for at least one neighbour.")
+        if self.metric not in _METRICS:
+            message = (
+                f"metric must be one of {', '.join(_METRICS)}; got {self.metric!r}. Choose one."
+            )
+            raise InputError(message)
 
     def _as_points(self, X: Any, *, fitting: bool) -> FloatArray:
-        """Return the rows as finite float32, of unit length where the metric is "cosine"."""
+        """Return rows as finite float32, scaled to unit length if the metric is "cosine"."""
         if sparse.issparse(X):
-            msg = (
+            message = (
                 f"X must be dense; got a sparse matrix of shape {X.shape}. Give principal components "
-                '(scanpy: use_rep="X_pca"), or X.toarray() where it has few columns.'
+                '(scanpy: use_rep="X_pca"), or X.toarray() if it has few columns.'
             )
-            raise InputError(msg)
+            raise InputError(message)
         try:
             points: FloatArray = validate_data(self, X, reset=fitting, dtype=np.float32, order="C")
         except ValueError as error:
-            msg = f"X must be a matrix of finite numbers; got one that is not. {error}"
-            raise InputError(msg) from error
+            message = f"X must be a matrix of finite numbers; got one that is not. {error}"
+            raise InputError(message) from error
         return _of_unit_length(points) if self.metric == "cosine" else points
 
     def _matrix(self, ids: IntArray, distances: NDArray[np.float32]) -> Csr:
-        """Return the rows of neighbours as a matrix, Euclidean distances turned into the metric's."""
+        """Return neighbours as a matrix, with Euclidean distances converted to the metric in place."""
         if self.metric != "euclidean":
             distances *= distances
         if self.metric == "cosine":
@@ -242,36 +245,36 @@ class KNNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
 
 def _with_self(ids: IntArray, distances: FloatArray) -> tuple[IntArray, NDArray[np.float32]]:
-    """Put each point before its neighbours, at distance 0."""
+    """Return neighbours with each point itself before them, at distance 0."""
     n, k = ids.shape
-    wider = np.empty((n, k + 1), np.int32)
-    wider[:, 0] = np.arange(n)
-    wider[:, 1:] = ids
-    further = np.zeros((n, k + 1), np.float32)
-    further[:, 1:] = distances
-    return wider, further
+    with_own = np.empty((n, k + 1), np.int32)
+    with_own[:, 0] = np.arange(n)
+    with_own[:, 1:] = ids
+    with_zero = np.zeros((n, k + 1), np.float32)
+    with_zero[:, 1:] = distances
+    return with_own, with_zero
 
 
 def _of_unit_length(points: FloatArray) -> NDArray[np.float32]:
-    """Return a copy with rows of length 1."""
+    """Return a copy with rows scaled to unit length."""
     scaled = np.empty(points.shape, np.float32)
-    for start, stop in row_blocks(len(points), QUERY_ROWS):
+    for start, stop in row_blocks(len(points), _QUERY_ROWS):
         rows = points[start:stop].astype(np.float64)  # squares may leave the range of float32
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         if not lengths.all():
-            msg = (
-                f'X must have no row of zeros where metric is "cosine"; got one in row '
-                f'{start + int(np.argmin(lengths))}. Remove it, or take metric "euclidean".'
+            message = (
+                f'X must have no row of zeros with metric "cosine"; got one in row '
+                f'{start + int(np.argmin(lengths))}. Remove it, or use metric "euclidean".'
             )
-            raise InputError(msg)
+            raise InputError(message)
         scaled[start:stop] = rows / lengths
     return scaled
 
 
 def _require_count(name: str, value: Any, advice: str) -> None:
     if not isinstance(value, Integral) or value < 1:
-        msg = f"{name} must be a whole number of at least 1; got {value!r}. {advice}"
-        raise InputError(msg)
+        message = f"{name} must be an integer of at least 1; got {value!r}. {advice}"
+        raise InputError(message)
 
 
 def _seed(random_state: Any) -> int:
@@ -282,7 +285,7 @@ def _seed(random_state: Any) -> int:
 
 @contextmanager
 def _at_most_threads(n_jobs: int | None) -> Iterator[None]:
-    """Hold searches inside the block to so many threads."""
+    """Limit searches inside the block to ``n_jobs`` threads."""
     if n_jobs is None or n_jobs == -1:
         yield
         return
@@ -290,7 +293,7 @@ def _at_most_threads(n_jobs: int | None) -> Iterator[None]:
     import numba
     from threadpoolctl import threadpool_limits
 
-    load_faiss()  # only libraries that are loaded can be held
+    load_faiss()  # only loaded libraries can be limited
     before = numba.get_num_threads()
     numba.set_num_threads(min(int(n_jobs), numba.config.NUMBA_NUM_THREADS))
     try:

@@ -1,9 +1,8 @@
-"""A simulated atlas: its annotations whole, its counts by any range of rows.
+"""A simulated atlas: annotations of all cells in memory, counts drawn for any range of rows.
 
-Counts are drawn in groups of cells, each from a stream of its own, so that a row is the same
-whichever range it is asked for in. All that the groups share (profiles of types and samples, the
-types of the cells) is made when the atlas is and never changes: rows may be asked for by several
-threads, or by processes that an atlas was sent to.
+Counts are drawn in groups of cells, each group from its own random stream. So a row is the same in every range that
+contains it. What the groups share (profiles of types and samples, types of the cells) is made with the atlas and never
+changes. So several threads may draw rows, and so may processes that received a pickled atlas.
 """
 
 from __future__ import annotations
@@ -29,20 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedAtlas", "template_atlas", "tree_atlas"]
 
-GROUP_ROWS = 256
-MEDIAN_GENES = 1_000
-AMBIENT_SHARE = 0.03
-AMBIENT_SD = 0.5
-MAX_AMBIENT = 0.3
-GENE_EFFECT_SD = 0.15
-SAMPLE_DEPTH_SD = 0.15
-VERSION = 1
-"""To be raised when the same parameters give other cells."""
+_GROUP_ROWS = 256
+"""Cells of a group. Another number gives other cells, because a group is one random stream."""
+_MEDIAN_GENES = 1_000
+_AMBIENT_SHARE = 0.03
+"""Median share of a cell's counts that come from ambient RNA."""
+_AMBIENT_SD = 0.5
+_MAX_AMBIENT = 0.3
+_GENE_EFFECT_SD = 0.15
+_SAMPLE_DEPTH_SD = 0.15
+_VERSION = 1
+"""Raise it when the same parameters give other cells."""
 
 
 @dataclass(frozen=True)
 class SimulatedAtlas:
-    """Cells of known types that are drawn when they are asked for; see `tree_atlas`.
+    """Cells of known types whose counts are drawn on demand; made by `tree_atlas` or `template_atlas`.
 
     Parameters
     ----------
@@ -51,14 +52,15 @@ class SimulatedAtlas:
     types
         What the cells of each type are drawn from.
     cells
-        Type, sample and place of each cell.
-    effects, ambient
-        Factor of each gene, and shares of the ambient counts, by sample: float32, shape
-        (n_samples, n_genes).
+        Type, sample and coordinates of each cell.
+    effects
+        Factor of each gene in each sample: float32, shape (n_samples, n_genes).
+    ambient
+        Share of each gene in the ambient counts of each sample: float32, shape (n_samples, n_genes).
     sample_depth
-        Factor of the depth of each sample, float32, shape (n_samples,).
+        Factor of the depth in each sample: float32, shape (n_samples,).
     identity
-        All parameters: atlases of equal identity are equal. Fit for JSON.
+        All parameters, as JSON values. Atlases with equal identities are equal.
     """
 
     seed: int
@@ -81,11 +83,11 @@ class SimulatedAtlas:
 
     @property
     def var(self) -> pd.DataFrame:
-        """Table of the genes: their names alone."""
+        """Table of genes, with their names as index and no columns."""
         return pd.DataFrame(index=self.types.genes)
 
     def obs(self) -> pd.DataFrame:
-        """Return the table of all cells, about 80 bytes a cell: names, types, samples, domains."""
+        """Return the table of all cells (types, branches, samples, domains): about 80 bytes per cell."""
         kinds, plan = self.types, self.cells
         table = {"cell_type": _categorical(plan.types, list(kinds.names))}
         if kinds.branches:
@@ -101,35 +103,36 @@ class SimulatedAtlas:
         return pd.DataFrame(table, index=pd.Index([f"cell{i}" for i in range(1, self.n_obs + 1)]))
 
     def obsm(self) -> dict[str, FloatArray]:
-        """Return ``spatial``, float32, shape (n_obs, 2), in micrometres; nothing without a layout."""
-        return {} if self.cells.positions is None else {"spatial": self.cells.positions}
+        """Return ``spatial``, float32, shape (n_obs, 2), in micrometres; nothing if the atlas is not spatial."""
+        return {} if self.cells.coordinates is None else {"spatial": self.cells.coordinates}
 
     def rows(self, start: int, stop: int) -> Csr:
         """Return the counts of cells ``start`` to ``stop``.
 
-        Costs least at multiples of `GROUP_ROWS`. May be called by several threads at once.
+        Whole groups of 256 cells are drawn, so ranges cost least if they begin and end at multiples of 256. Several
+        threads may call it at once.
 
         Returns
         -------
         csr_matrix of float32, shape (stop - start, n_vars)
-            Canonical; values are integers.
+            Values are integers; column indices are ascending, without repeats.
 
         Raises
         ------
         InputError
-            The range is not within the atlas.
+            The range is not within the cells of the atlas.
         """
         if not 0 <= start <= stop <= self.n_obs:
-            msg = (
+            message = (
                 f"start and stop must be within the {self.n_obs:,} cells; got {start} and {stop}. "
-                "Ask for a range of rows that there are."
+                "Choose a range of existing rows."
             )
-            raise InputError(msg)
+            raise InputError(message)
         if start == stop:
             return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
         blocks = []
-        for group in range(start // GROUP_ROWS, -(-stop // GROUP_ROWS)):
-            first = group * GROUP_ROWS
+        for group in range(start // _GROUP_ROWS, -(-stop // _GROUP_ROWS)):
+            first = group * _GROUP_ROWS
             block = self._group(group)
             if first < start or first + block.shape[0] > stop:
                 block = block[max(start - first, 0) : stop - first]
@@ -141,23 +144,25 @@ class SimulatedAtlas:
         from scrcl.simulation.kernel import draw_counts
 
         rng = stream(self.seed, "io.simulate.rows", group)
-        cells = np.arange(group * GROUP_ROWS, min((group + 1) * GROUP_ROWS, self.n_obs))
+        cells = np.arange(group * _GROUP_ROWS, min((group + 1) * _GROUP_ROWS, self.n_obs))
         types = self.cells.types[cells].astype(np.int64)
         samples = np.searchsorted(self.cells.starts, cells, side="right") - 1
         depths = self.types.draw_depths(types, rng) * self.sample_depth[samples]
         states = self.types.draw_states(types, rng)
-        ambient = np.minimum(AMBIENT_SHARE * rng.lognormal(0, AMBIENT_SD, len(cells)), MAX_AMBIENT)
+        ambient = np.minimum(
+            _AMBIENT_SHARE * rng.lognormal(0, _AMBIENT_SD, len(cells)), _MAX_AMBIENT
+        )
+        # A cell mixes two neighbouring states of its type; the first has the larger share.
         second = rng.uniform(0, 0.5, len(cells))
         shares = np.stack([(1 - ambient) * (1 - second), (1 - ambient) * second, ambient], axis=1)
-        # Room for every gene of every cell, of which the system gives memory to the part in use.
+        # Room for every gene of every cell. The system provides memory only for the pages that are written.
         genes = np.empty(len(cells) * self.n_vars, dtype=np.int32)
         counts = np.empty(len(genes), dtype=np.float32)
         ends = draw_counts(
             rng,
             self.types.profiles,
             states,
-            self.effects,
-            self.ambient,
+            (self.effects, self.ambient),
             samples,
             (depths[:, None] * shares).astype(np.float32),
             self.types.dispersion,
@@ -179,14 +184,18 @@ def tree_atlas(
     seed: int,
     spatial: bool = False,
 ) -> SimulatedAtlas:
-    """Return an atlas of invented types that descend from each other in a tree.
+    """Return an atlas of invented cell types, which are the leaves of a tree.
 
-    The median cell has about 1,000 genes, or a fifth of ``n_genes`` where that is less.
+    The median cell has about 1,000 detected genes, or a fifth of ``n_genes`` if that is less.
 
     Parameters
     ----------
+    n_cells, n_genes, n_types, n_samples
+        Numbers of cells, genes, types and samples.
+    seed
+        Seed of all random streams.
     spatial
-        Lay the cells of each sample out in the domains of a slice.
+        Place the cells of each sample in a tissue slice with spatial domains.
 
     Raises
     ------
@@ -199,7 +208,7 @@ def tree_atlas(
         n_genes,
         sizes / n_cells,
         stream(seed, "io.simulate.tree"),
-        median_genes=max(1, min(MEDIAN_GENES, n_genes // 5)),
+        median_genes=max(1, min(_MEDIAN_GENES, n_genes // 5)),
     )
     identity = {"kind": "tree", "n_genes": n_genes, "n_types": n_types}
     return _assemble(types, sizes, n_samples, seed=seed, spatial=spatial, identity=identity)
@@ -215,24 +224,28 @@ def template_atlas(
     seed: int,
     spatial: bool = False,
 ) -> SimulatedAtlas:
-    """Return an atlas whose types, their shares, depths and dispersions are those of real cells.
+    """Return an atlas with the types of real cells, and their shares, depths and dispersions.
 
     Parameters
     ----------
     counts
         Real cells, shape (n_cells, n_genes).
     labels
-        Type of each of them; cells whose label is missing or empty are left out.
+        Type of each real cell. Cells without a label, or with an empty one, are left out.
     genes
         Names of the genes.
-    n_cells
-        Cells of the atlas.
+    n_cells, n_samples
+        Numbers of cells and samples of the atlas.
+    seed
+        Seed of all random streams.
+    spatial
+        Place the cells of each sample in a tissue slice with spatial domains.
 
     Raises
     ------
     InputError
-        A number is below 1, there are more types or samples than cells, values are no counts, or
-        no cell has a label and counts.
+        A number is below 1, there are more types or samples than cells, values are not counts, or no cell has both a
+        label and counts.
     """
     types, real = template_profiles(counts, labels, genes)
     _check_sizes(n_cells, n_types=len(real), n_samples=n_samples)
@@ -250,7 +263,7 @@ def _assemble(
     spatial: bool,
     identity: dict[str, Any],
 ) -> SimulatedAtlas:
-    """Return the atlas of these types, with the effects of its samples."""
+    """Return the atlas of these types, with effects of its samples."""
     plan = plan_cells(sizes, n_samples, seed=seed, spatial=spatial)
     rng = stream(seed, "io.simulate.effects")
     of_sample = plan.counts.sum(axis=1) / plan.counts.sum()
@@ -259,12 +272,12 @@ def _assemble(
         seed=seed,
         types=types,
         cells=plan,
-        effects=_factors(GENE_EFFECT_SD, (n_samples, len(types.genes)), of_sample, rng),
+        effects=_factors(_GENE_EFFECT_SD, (n_samples, len(types.genes)), of_sample, rng),
         ambient=ambient.astype(np.float32),
-        sample_depth=_factors(SAMPLE_DEPTH_SD, (n_samples, 1), of_sample, rng).ravel(),
+        sample_depth=_factors(_SAMPLE_DEPTH_SD, (n_samples, 1), of_sample, rng).ravel(),
         identity={
             **identity,
-            "version": VERSION,
+            "version": _VERSION,
             "seed": seed,
             "n_cells": int(sizes.sum()),
             "n_samples": n_samples,
@@ -276,9 +289,9 @@ def _assemble(
 def _factors(
     sd: float, shape: tuple[int, int], shares: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
-    """Return log-normal factors by sample, float32, whose logs have mean 0 over the cells.
+    """Return log-normal factors of each sample, float32, whose logs have a mean of 0 over the cells.
 
-    A single sample thus has no effects.
+    So a single sample has factors of 1.
     """
     logs = sd * rng.standard_normal(shape, dtype=np.float32)
     logs -= shares.astype(np.float32) @ logs
@@ -287,18 +300,18 @@ def _factors(
 
 
 def _check_sizes(n_cells: int, **sizes: int) -> None:
-    """Raise InputError where a number is below 1 or there are too few cells."""
+    """Raise InputError if a number is below 1, or if there are too few cells."""
     for name, value in {"n_cells": n_cells, **sizes}.items():
         if value < 1:
-            msg = f"{name} must be 1 or more; got {value}. Ask for at least one."
-            raise InputError(msg)
+            message = f"{name} must be 1 or more; got {value}. Choose at least one."
+            raise InputError(message)
     for name in ("n_types", "n_samples"):
         if sizes[name] > n_cells:
-            msg = (
-                f"{name} must be {n_cells:,} or fewer, the number of cells; got {sizes[name]:,}. "
-                "Ask for more cells."
+            message = (
+                f"{name} must be at most {n_cells:,}, the number of cells; got {sizes[name]:,}. "
+                "Choose more cells."
             )
-            raise InputError(msg)
+            raise InputError(message)
 
 
 def _categorical(codes: Any, names: Any) -> pd.Categorical:

@@ -1,9 +1,9 @@
-"""Negative binomial counts of one cell after the other, at one pass over the genes of each.
+"""Negative binomial counts, cell by cell, in one pass over the genes.
 
-A negative binomial of mean mu and dispersion phi is a Poisson number of clusters, of mean
-log(1 + phi mu) / phi, whose sizes follow the logarithmic distribution. The clusters are a thinned
-Poisson process of rate mu, and such a process is drawn along the genes by exponential gaps: there
-is no random number for a gene without counts, and genes come in order.
+A negative binomial count of mean mu and dispersion phi is the sum of a Poisson number of clusters. That number has
+mean log(1 + phi mu) / phi, and the sizes of clusters follow the logarithmic distribution. The clusters are a thinned
+Poisson process of rate mu. Such a process is drawn along the genes by exponential gaps. So a gene without counts costs
+no random number, and genes come in ascending order.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ def draw_counts(
     rng: np.random.Generator,
     profiles: FloatArray,
     states: IntArray,
-    effects: FloatArray,
-    ambient: FloatArray,
+    of_samples: tuple[FloatArray, FloatArray],
     samples: IntArray,
     depths: FloatArray,
     dispersion: FloatArray,
     genes: IntArray,
     counts: FloatArray,
 ) -> IntArray:
-    """Fill ``genes`` and ``counts`` with the values of the cells and return where each cell ends.
+    """Fill ``genes`` and ``counts`` with the stored values of cells; return the row pointer.
 
     Parameters
     ----------
     rng
-        Generator of these cells alone.
+        Generator of these cells only.
     profiles
         Shares of the genes, float32, shape (n_profiles, n_genes).
     states
-        Two rows of ``profiles`` that each cell mixes, shape (n_cells, 2).
-    effects, ambient
-        Factor of each gene, and shares of the ambient counts: float32, shape (n_samples, n_genes).
+        The two rows of ``profiles`` that each cell mixes, shape (n_cells, 2).
+    of_samples
+        Factor of each gene, and its share of the ambient counts: each float32, shape (n_samples, n_genes).
     samples
         Sample of each cell, shape (n_cells,).
     depths
-        Mean counts from the first state, the second, and the surroundings, shape (n_cells, 3).
+        Mean counts from the first state, the second state, and ambient RNA, shape (n_cells, 3).
     dispersion
-        Of each gene, float32, shape (n_genes,).
+        Dispersion of each gene, float32, shape (n_genes,).
     genes, counts
         Outputs, int32 and float32, shape (n_cells * n_genes,); filled from the left.
 
     Returns
     -------
     ndarray of int64, shape (n_cells + 1,)
-        Row pointer of the CSR matrix.
+        Row pointer of the CSR matrix: where each cell begins, and the end.
 
     References
     ----------
     Quenouille (1949), Biometrics 5:162: the negative binomial as a Poisson sum of logarithmic
     variables.
     """
+    effects, ambient = of_samples
     n_cells, n_genes = depths.shape[0], profiles.shape[1]
     ends = np.zeros(n_cells + 1, dtype=np.int64)
     means = np.empty(n_genes, dtype=np.float32)
@@ -73,6 +73,8 @@ def draw_counts(
         a, b, c = depths[cell, 0], depths[cell, 1], depths[cell, 2]
         for gene in range(n_genes):
             means[gene] = effect[gene] * (a * first[gene] + b * second[gene] + c * around[gene])
+        # ``gap`` is the distance to the next cluster, along an axis on which each gene is as long as its mean. A gene
+        # subtracts its length: clusters at a gap of 0 or less are in the gene.
         gap = rng.standard_exponential()
         for gene in range(n_genes):
             gap -= means[gene]
@@ -82,6 +84,7 @@ def draw_counts(
             while gap <= 0:
                 count += _cluster_size(rng.random(), means[gene] * dispersion[gene])
                 gap += rng.standard_exponential()
+            # Thinning may drop all clusters of a gene, and zeros are not stored.
             if count:
                 genes[filled] = gene
                 counts[filled] = count
@@ -92,12 +95,13 @@ def draw_counts(
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _cluster_size(u: float, x: float) -> int:
-    """Return the size of a cluster; 0, with probability 1 - log(1 + x) / x, where there is none.
+    """Return the size of a cluster, or 0 if thinning drops it, which has probability 1 - log(1 + x) / x.
 
-    The number ``u`` is uniform on [0, 1) and ``x`` is mean times dispersion. Size k has
-    probability p^k / (k x) with p = x / (1 + x), so that no logarithm is needed for most clusters.
+    ``u`` is uniform on [0, 1), and ``x`` is mean times dispersion. Size k has probability p^k / (k x), with
+    p = x / (1 + x).
     """
     power = 1.0 / (1.0 + x)
+    # p / x = 1 / (1 + x) is the probability of size 1. Most clusters end here, before any logarithm.
     if u < power:
         return 1
     if u >= np.log1p(x) / x:
@@ -105,6 +109,8 @@ def _cluster_size(u: float, x: float) -> int:
     p = x * power
     size = 1
     term = power
+    # Inversion: subtract the probabilities of sizes 1, 2, ... until ``u`` is used up. The lower bound ends the loop if
+    # rounding leaves a rest of ``u`` in the far tail.
     while u >= term and term > 1e-12:
         u -= term
         size += 1

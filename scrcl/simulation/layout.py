@@ -1,4 +1,4 @@
-"""Which cells there are: the sizes of types and samples, and the order of the cells."""
+"""The cells of a simulated atlas: sizes of types and samples, and the order of the cells."""
 
 from __future__ import annotations
 
@@ -15,54 +15,55 @@ if TYPE_CHECKING:
 
 __all__ = ["CellPlan", "apportion", "plan_cells", "type_sizes"]
 
-SIZE_ORDERS = 3.0
-MIN_TYPE_CELLS = 10
-SAMPLE_SIZE_SD = 0.4
-SAMPLE_MIX_SD = 0.4
+_SIZE_ORDERS = 3.0
+"""Orders of magnitude between the smallest and the largest type."""
+_MIN_TYPE_CELLS = 10
+_SAMPLE_SIZE_SD = 0.4
+_SAMPLE_MIX_SD = 0.4
 
 
 @dataclass(frozen=True)
 class CellPlan:
-    """Type, sample and place of every cell; a sample is a run of cells.
+    """Type, sample and coordinates of every cell. The cells of a sample are consecutive.
 
     Parameters
     ----------
     types
-        Type of each cell, the smallest unsigned integers that hold it, shape (n_cells,).
+        Type of each cell, in the smallest unsigned integers that suffice, shape (n_cells,).
     starts
-        First cell of each sample, and the end, int64, shape (n_samples + 1,).
+        First cell of each sample, and the end: int64, shape (n_samples + 1,).
     counts
-        Cells of each sample and type, int64, shape (n_samples, n_types).
+        Number of cells of each sample and type: int64, shape (n_samples, n_types).
     domains
-        Tissue domain of each cell, uint8, shape (n_cells,); None without a layout.
-    positions
-        Place of each cell in micrometres, float32, shape (n_cells, 2); None without a layout.
+        Spatial domain of each cell, uint8, shape (n_cells,); None if the atlas is not spatial.
+    coordinates
+        Coordinates of each cell in micrometres, float32, shape (n_cells, 2); None if the atlas is not spatial.
     """
 
     types: IntArray
     starts: IntArray
     counts: IntArray
     domains: IntArray | None
-    positions: FloatArray | None
+    coordinates: FloatArray | None
 
 
 def type_sizes(n_cells: int, n_types: int, rng: np.random.Generator) -> IntArray:
-    """Return the cells of each type, int64, over three orders of magnitude where cells suffice."""
-    weights = 10 ** -np.linspace(0, SIZE_ORDERS, n_types)
-    return apportion(rng.permutation(weights), n_cells, least=MIN_TYPE_CELLS)
+    """Return the number of cells of each type, int64: over three orders of magnitude, if there are enough cells."""
+    weights = 10 ** -np.linspace(0, _SIZE_ORDERS, n_types)
+    return apportion(rng.permutation(weights), n_cells, least=_MIN_TYPE_CELLS)
 
 
 def apportion(weights: FloatArray | IntArray, total: int, *, least: int = 1) -> IntArray:
-    """Return integers near the proportions of ``weights`` that sum to ``total``, int64.
+    """Return integers, int64, that sum to ``total`` and are nearly proportional to ``weights``.
 
-    Each is ``least`` or more where the total allows it, and never 0 where the total is as large
-    as the number of weights.
+    Each is at least ``least``, or ``total // len(weights)`` if that is less.
     """
     least = min(least, total // len(weights))
     exact: FloatArray = weights / weights.sum() * (total - least * len(weights))
     whole = np.floor(exact).astype(np.int64)
-    short = total - least * len(weights) - int(whole.sum())
-    whole[np.argsort(whole - exact, kind="stable")[:short]] += 1
+    # The largest remainders are rounded up, as many as are missing from the total.
+    missing = total - least * len(weights) - int(whole.sum())
+    whole[np.argsort(whole - exact, kind="stable")[:missing]] += 1
     whole += least
     return whole
 
@@ -73,37 +74,37 @@ def plan_cells(sizes: IntArray, n_samples: int, *, seed: int, spatial: bool) -> 
     n_types = len(sizes)
     types: list[IntArray] = []
     domains: list[IntArray] = []
-    positions: list[FloatArray] = []
+    coordinates: list[FloatArray] = []
     tissue = Tissue.make(counts, stream(seed, "io.simulate.tissue")) if spatial else None
     for sample, row in enumerate(counts):
         rng = stream(seed, "io.simulate.order", sample)
         if tissue is None:
             order = rng.permutation(np.repeat(np.arange(n_types), row))
         else:
-            order, where, places = tissue.slice(sample, row, rng)
-            domains.append(where)
-            positions.append(places)
+            order, sample_domains, sample_coordinates = tissue.slice(sample, row, rng)
+            domains.append(sample_domains)
+            coordinates.append(sample_coordinates)
         types.append(order.astype(np.min_scalar_type(n_types)))
     return CellPlan(
         types=np.concatenate(types),
         starts=np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64),
         counts=counts,
         domains=np.concatenate(domains) if tissue else None,
-        positions=np.concatenate(positions) if tissue else None,
+        coordinates=np.concatenate(coordinates) if tissue else None,
     )
 
 
 def _sample_counts(sizes: IntArray, n_samples: int, rng: np.random.Generator) -> IntArray:
-    """Return cells by sample and type, whose sums over samples are ``sizes``; no sample is empty."""
-    shares = rng.lognormal(0, SAMPLE_SIZE_SD, (n_samples, 1))
-    mix = shares * rng.lognormal(0, SAMPLE_MIX_SD, (n_samples, len(sizes)))
+    """Return numbers of cells by sample and type. They sum to ``sizes`` over samples, and no sample is empty."""
+    shares = rng.lognormal(0, _SAMPLE_SIZE_SD, (n_samples, 1))
+    mix = shares * rng.lognormal(0, _SAMPLE_MIX_SD, (n_samples, len(sizes)))
     counts = np.stack(
         [apportion(column, size, least=0) for column, size in zip(mix.T, sizes, strict=True)],
         axis=1,
     )
     for sample in np.flatnonzero(counts.sum(axis=1) == 0):
-        giver = int(np.argmax(counts.sum(axis=1)))
-        kind = int(np.argmax(counts[giver]))
-        counts[giver, kind] -= 1
+        largest = int(np.argmax(counts.sum(axis=1)))
+        kind = int(np.argmax(counts[largest]))
+        counts[largest, kind] -= 1
         counts[sample, kind] += 1
     return counts

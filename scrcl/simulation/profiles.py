@@ -1,4 +1,4 @@
-"""What the cells of each type are drawn from, whether invented or taken from real cells."""
+"""Profiles of cell types, invented or from real cells, and how cells are drawn from them."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["TypeProfiles"]
 
 @dataclass(frozen=True)
 class TypeProfiles:
-    """Expression of the types, each with a few states that its cells mix.
+    """Expression of cell types. Each type has a few states, and each of its cells mixes two of them.
 
     Parameters
     ----------
     genes
-        Names, unique.
+        Unique names of the genes.
     names
         Name of each type.
     branches
-        Branch of the tree that each type is on; empty where no tree is known.
+        Branch of the tree for each type; empty without a tree.
     profiles
-        Shares of the genes in the counts of a state, float32, shape (n_states, n_genes); the
-        states of a type follow each other, like by like: a cell mixes neighbours.
+        Share of each gene in the counts of a state, float32, shape (n_states, n_genes). The states of a type are
+        consecutive, and similar ones are neighbours: a cell mixes neighbouring states.
     starts
-        First state of each type, and the end, int64, shape (n_types + 1,).
+        First state of each type, and the end: int64, shape (n_types + 1,).
     weights
         Share of each state in its type, float64, shape (n_states,).
     dispersion
         Negative binomial dispersion of each gene, float32, shape (n_genes,).
     log_depth
-        Quantiles of the log of the counts of a cell, at evenly spaced probabilities from 0 to 1,
-        float64, shape (n_types, n_quantiles).
+        Quantiles of the log of a cell's total counts, at evenly spaced probabilities from 0 to 1: float64, shape
+        (n_types, n_quantiles).
     """
 
     genes: pd.Index
@@ -59,13 +59,15 @@ class TypeProfiles:
         )
 
     def draw_states(self, types: IntArray, rng: np.random.Generator) -> IntArray:
-        """Return two states of its type for each cell, next to each other or the same.
+        """Return, for each cell, two states of its type: neighbours, or the same state twice.
 
         Returns
         -------
         ndarray of int32, shape (n_cells, 2)
         """
-        ends = np.cumsum(self.weights)  # type t has the weights between t and t + 1
+        ends = np.cumsum(
+            self.weights
+        )  # weights sum to 1 within a type, so type t is from t to t + 1
         first = np.searchsorted(ends, types + rng.random(len(types)), side="right")
         both = np.stack([first, first + rng.choice([-1, 1], len(types))], axis=1)
         least, most = self.starts[types], self.starts[types + 1] - 1
@@ -74,14 +76,15 @@ class TypeProfiles:
 
     def draw_depths(self, types: IntArray, rng: np.random.Generator) -> FloatArray:
         """Return the expected counts of each cell: float64, shape (n_cells,)."""
-        at = rng.random(len(types)) * (self.log_depth.shape[1] - 1)
-        left = at.astype(np.int64)
+        # Inverse transform: a uniform number is a position among the quantiles, with linear interpolation between them.
+        position = rng.random(len(types)) * (self.log_depth.shape[1] - 1)
+        left = position.astype(np.int64)
         low, high = self.log_depth[types, left], self.log_depth[types, left + 1]
-        depths: FloatArray = np.exp(low + (at - left) * (high - low))
+        depths: FloatArray = np.exp(low + (position - left) * (high - low))
         return depths
 
     def digest(self) -> str:
-        """Return a hash of all that the cells are drawn from."""
+        """Return a hash of everything that determines the cells of a type."""
         digest = hashlib.blake2b("\n".join([*self.genes, "", *self.names]).encode(), digest_size=16)
         for array in (self.profiles, self.starts, self.weights, self.dispersion, self.log_depth):
             digest.update(np.ascontiguousarray(array).tobytes())

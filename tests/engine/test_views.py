@@ -10,6 +10,7 @@ from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import Partition
 from scrcl.prep.feature_store import FeatureStore
 from tests.cells import FAST
+from tests.reference_graph import assert_valid
 
 SETTINGS = [
     f"{group}.{name}={value}" for group, inner in FAST.items() for name, value in inner.items()
@@ -55,7 +56,7 @@ def test_views_are_in_the_order_of_the_partition_and_name_their_cells(cells, tmp
     full = normalized_adjacency(Graph.load(stages / "graph" / "csr")).toarray()
     assert np.allclose(ax, full[np.ix_(order, order)] @ x, atol=1e-4)
     graph = Graph.load(stages / "inputs" / "csr")
-    graph.validate()
+    assert_valid(graph)
     assert np.allclose(normalized_adjacency(graph).toarray(), full[np.ix_(order, order)])
     assert {path.name for path in (stages / "inputs").iterdir()} == {
         "x.npy", "ax.npy", "cells.npy", "csr"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scrcl.graph import exact
 from scrcl.graph.exact import ExactSearcher, nearest
-from scrcl.graph.products import half_norms, least_products, measured, visits_of
+from scrcl.graph.products import half_norms, least_products, squared_distances, visits_of
 from scrcl.graph.ranked import sort_by_distance
 
 
@@ -24,7 +24,7 @@ def all_pairs(queries, base):
     far=st.sampled_from([0, 1_000]),
     levels=st.integers(1, 4),
 )
-def test_the_nearest_points_are_those_of_all_pairs_ties_by_id(n, n_dims, k, seed, far, levels):
+def test_exact_neighbours_equal_those_of_all_pairs_with_ties_by_id(n, n_dims, k, seed, far, levels):
     rng = np.random.default_rng(seed)
     base = (rng.integers(0, levels, size=(n, n_dims)) + far).astype(np.float32)
     queries = (rng.integers(0, levels, size=(7, n_dims)) + far).astype(np.float32)
@@ -35,7 +35,7 @@ def test_the_nearest_points_are_those_of_all_pairs_ties_by_id(n, n_dims, k, seed
     assert np.allclose(squared, np.take_along_axis(away, wanted, axis=1))
 
 
-def test_only_queries_that_rounding_leaves_in_doubt_are_searched_pair_by_pair(monkeypatch):
+def test_only_doubtful_queries_are_searched_pair_by_pair(monkeypatch):
     asked = []
 
     def pairwise(queries, points, k):
@@ -48,18 +48,18 @@ def test_only_queries_that_rounding_leaves_in_doubt_are_searched_pair_by_pair(mo
     points = rng.normal(size=(3_000, 20)).astype(np.float32)
     ExactSearcher(points).search(points[:500], 10)
     assert asked == []
-    points[-1] = 1e4  # one far away says nothing of the others
+    points[-1] = 1e4  # one distant point must not make the others doubtful
     ExactSearcher(points).search(points[:500], 10)
     assert asked == []
-    points[:40] = points[0]  # more equal points than there are spare candidates
+    points[:40] = points[0]  # more equal points than spare candidates
     ids, squared = ExactSearcher(points).search(points[:500], 10)
     (n_asked,) = asked
-    assert 40 <= n_asked < 100  # the equal ones, and those that are near to them
+    assert 40 <= n_asked < 100  # the equal ones, and those near to them
     assert np.array_equal(ids[:40], np.tile(np.arange(10), (40, 1)))
     assert (squared[:40] == 0).all()
 
 
-def test_nearly_equal_points_far_from_the_origin_are_told_apart():
+def test_nearly_equal_points_far_from_the_origin_are_distinguished():
     rng = np.random.default_rng(0)
     base = (1e4 + rng.normal(size=(2_000, 10))).astype(np.float32)
     away = all_pairs(base[:100], base)
@@ -67,7 +67,7 @@ def test_nearly_equal_points_far_from_the_origin_are_told_apart():
     assert np.array_equal(ids, np.argsort(away, axis=1, kind="stable")[:, :5])
 
 
-def test_the_nearest_centroid_is_the_first_of_equal_ones():
+def test_of_equally_near_centroids_the_first_is_returned():
     base = np.array([[0.0], [2.0], [2.0]], np.float32)
     ids, squared = nearest(np.array([[1.0], [3.0]], np.float32), base)
     assert ids.tolist() == [0, 1]
@@ -76,7 +76,7 @@ def test_the_nearest_centroid_is_the_first_of_equal_ones():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 4), st.integers(1, 9), st.integers(0, 1_000))
-def test_each_query_sees_the_lists_that_it_visits_and_no_other(n, n_visits, k, seed):
+def test_each_query_searches_only_the_lists_that_it_visits(n, n_visits, k, seed):
     rng = np.random.default_rng(seed)
     base = rng.normal(size=(n, 5)).astype(np.float32)
     queries = rng.normal(size=(40, 5)).astype(np.float32)
@@ -94,7 +94,7 @@ def test_each_query_sees_the_lists_that_it_visits_and_no_other(n, n_visits, k, s
         assert rows[rows >= 0].tolist() == wanted.tolist()
         assert np.isinf(found.values[query, len(wanted) :]).all()
         assert np.allclose(
-            measured(queries[[query]], base, found.rows[[query]])[0, : len(wanted)],
+            squared_distances(queries[[query]], base, found.rows[[query]])[0, : len(wanted)],
             away[query, wanted],
             rtol=1e-4,
         )

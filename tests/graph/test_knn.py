@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrcl.errors import InputError
+from scrcl.graph.backends import Search
 from scrcl.graph.knn import knn
 from scrcl.graph.partition import partition
 from tests.reference_graph import nearest_others
@@ -37,7 +38,7 @@ def test_exact_search_equals_all_pairs_with_ties_by_id(n, n_dims, k, seed):
 
 @pytest.fixture
 def eager_blas():
-    """FAISS as in releases that turn to BLAS from 20 queries on."""
+    """FAISS as in releases that use BLAS from 20 queries."""
     before = faiss.cvar.distance_compute_blas_threshold
     faiss.cvar.distance_compute_blas_threshold = 20
     yield
@@ -51,11 +52,11 @@ def test_exact_search_far_from_the_origin_keeps_its_digits():
     assert np.array_equal(knn(points, 5, seed=0).ids, nearest_others(points, 5)[0])
 
 
-def test_exact_search_is_whole_over_several_blocks_of_points_and_queries(monkeypatch):
+def test_block_size_changes_no_exact_neighbour(monkeypatch):
     points = RNG.integers(0, 4, size=(500, 3)).astype(np.float32)
     whole = knn(points, 7, seed=0)
-    monkeypatch.setattr("scrcl.graph.exact.BASE_ROWS", 3)
-    monkeypatch.setattr("scrcl.graph.index.BASE_ROWS", 3)
+    monkeypatch.setattr("scrcl.graph.exact._BASE_ROWS", 3)
+    monkeypatch.setattr("scrcl.graph.faiss_library._BASE_ROWS", 3)
     rows = []
     parts = knn(points, 7, seed=0, block_rows=11, on_rows=rows.append)
     assert np.array_equal(whole.ids, parts.ids)
@@ -66,7 +67,7 @@ def test_exact_search_is_whole_over_several_blocks_of_points_and_queries(monkeyp
 @pytest.mark.parametrize("backend", ["exact", "ivf", "partitioned", "hnsw"])
 def test_a_point_among_thousands_of_equal_ones_is_never_its_own_neighbour(backend):
     points = np.concatenate([np.ones((3_000, 4)), RNG.normal(size=(500, 4))]).astype(np.float32)
-    found = knn(points, 15, seed=0, backend=backend)
+    found = knn(points, 15, seed=0, search=Search(backend))
     assert (found.ids != np.arange(3_500)[:, None]).all()
     assert (found.ids[:3_000] < 3_000).all()
     assert (found.distances[:3_000] == 0).all()
@@ -80,8 +81,8 @@ def many():
 
 
 @pytest.mark.parametrize("backend", ["auto", "ivf", "hnsw"])
-def test_many_points_are_searched_with_the_recall_asked_for(many, backend):
-    found = knn(many, 15, seed=0, recall_target=0.97, backend=backend)
+def test_approximate_searches_reach_the_recall(many, backend):
+    found = knn(many, 15, seed=0, search=Search(backend, 0.97))
     assert found.backend == {"auto": "partitioned"}.get(backend, backend)
     assert found.effort
     rows = np.random.default_rng(5).choice(25_000, 200, replace=False)
@@ -96,22 +97,27 @@ def test_many_points_are_searched_with_the_recall_asked_for(many, backend):
 
 
 @pytest.mark.parametrize("backend", ["ivf", "partitioned"])
-def test_a_higher_target_is_met_by_looking_further(many, backend):
+def test_a_search_is_widened_to_reach_a_higher_recall(many, backend):
     points = many[:12_000] + np.random.default_rng(0).normal(scale=3, size=(12_000, 20)).astype(
         "f4"
     )
-    low = knn(points, 10, seed=0, backend=backend, recall_target=0.3)
-    high = knn(points, 10, seed=0, backend=backend, recall_target=0.999)
+    low = knn(points, 10, seed=0, search=Search(backend, 0.3))
+    high = knn(points, 10, seed=0, search=Search(backend, 0.999))
     assert low.recall < 0.99
     assert high.recall >= 0.999
     assert list(high.effort.values()) > list(low.effort.values())
 
 
 @pytest.mark.parametrize("backend", ["ivf", "partitioned"])
-def test_lists_that_are_too_small_are_made_up_for_exactly(backend, monkeypatch):
-    monkeypatch.setattr("scrcl.graph.partition.LIST_ROWS", 40)
+def test_rows_without_enough_neighbours_in_their_lists_are_searched_exactly(backend):
     points = clustered(400, 3, n_clusters=8)
-    found = knn(points, 150, seed=0, backend=backend, recall_target=0.01)
+    found = knn(
+        points,
+        150,
+        seed=0,
+        search=Search(backend, 0.01),
+        partition=partition(points, seed=0, list_rows=20),
+    )
     assert found.ids.min() >= 0
     assert np.isfinite(found.distances).all()
     assert all(len(set(row)) == 150 for row in found.ids.tolist())
@@ -120,13 +126,14 @@ def test_lists_that_are_too_small_are_made_up_for_exactly(backend, monkeypatch):
 SCRIPT = """
 import sys
 import faiss, numpy as np
+from scrcl.graph.backends import Search
 from scrcl.graph.kmeans import kmeans
 from scrcl.graph.knn import knn
 from scrcl.graph.partition import partition
 faiss.omp_set_num_threads(int(sys.argv[2]))
 points = np.load(sys.argv[1], mmap_mode="r")
-found = knn(points, 10, seed=3, backend="ivf")
-parted = knn(points, 10, seed=3, backend="partitioned", n_workers=int(sys.argv[2]))
+found = knn(points, 10, seed=3, search=Search("ivf"))
+parted = knn(points, 10, seed=3, search=Search("partitioned"), n_workers=int(sys.argv[2]))
 groups = kmeans(points, 12, seed=3, n_init=2)
 np.savez(sys.argv[3], parted=parted.ids, apart=parted.distances, ids=found.ids,
          distances=found.distances, recall=found.recall,
@@ -150,7 +157,7 @@ def test_the_number_of_threads_changes_no_bit_of_neighbours_or_clusters(many, tm
         assert all(np.array_equal(results[0][name], other[name]) for name in other)
 
 
-def test_a_memory_map_is_searched_like_the_array(tmp_path):
+def test_a_memory_map_has_the_neighbours_of_the_array(tmp_path):
     points = clustered(300, 4)
     np.save(tmp_path / "points.npy", points)
     mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
@@ -158,61 +165,61 @@ def test_a_memory_map_is_searched_like_the_array(tmp_path):
 
 
 @pytest.mark.parametrize("k", [0, 10, 11])
-def test_fewer_points_than_neighbours_are_refused(k):
-    with pytest.raises(InputError, match="k must be"):
+def test_k_must_be_below_the_number_of_points(k):
+    with pytest.raises(InputError, match=f"k must .*{k}"):
         knn(np.zeros((10, 2), np.float32), k, seed=0)
 
 
-def test_bad_options_and_values_are_refused():
+def test_settings_and_values_that_break_a_rule_are_refused():
     points = np.zeros((10, 2), np.float32)
-    with pytest.raises(InputError, match="backend"):
-        knn(points, 2, seed=0, backend="annoy")
-    with pytest.raises(InputError, match="recall must"):
-        knn(points, 2, seed=0, recall_target=1.5)
+    with pytest.raises(InputError, match=r"backend must .*annoy"):
+        knn(points, 2, seed=0, search=Search("annoy"))
+    with pytest.raises(InputError, match=r"recall must .*1.5"):
+        knn(points, 2, seed=0, search=Search(recall=1.5))
     points[3, 1] = np.inf
     with pytest.raises(InputError, match="row 3"):
         knn(points, 2, seed=0)
 
 
 @pytest.mark.parametrize("backend", ["partitioned", "ivf", "hnsw", "pynndescent"])
-def test_a_recall_of_one_is_not_promised_by_an_approximate_search(backend):
-    with pytest.raises(InputError, match="recall must be below 1"):
-        knn(np.zeros((10, 2), np.float32), 2, seed=0, backend=backend, recall_target=1.0)
+def test_an_approximate_search_refuses_a_recall_of_one(backend):
+    with pytest.raises(InputError, match=f"recall must .*{backend}"):
+        knn(np.zeros((10, 2), np.float32), 2, seed=0, search=Search(backend, 1.0))
 
 
-def test_a_recall_of_one_is_searched_exactly(many):
-    found = knn(many[:21_000], 3, seed=0, recall_target=1.0)
+def test_a_recall_of_one_means_an_exact_search(many):
+    found = knn(many[:21_000], 3, seed=0, search=Search(recall=1.0))
     assert (found.recall, found.backend) == (1.0, "exact")
 
 
 @pytest.mark.slow
-def test_pynndescent_finds_what_is_asked_of_it(many):
+def test_pynndescent_reaches_the_recall(many):
     points = many[:6_000]
-    found = knn(points, 10, seed=0, backend="pynndescent", recall_target=0.9)
-    exact = knn(points, 10, seed=0, backend="exact")
+    found = knn(points, 10, seed=0, search=Search("pynndescent", 0.9))
+    exact = knn(points, 10, seed=0, search=Search("exact"))
     shared = [len(set(a) & set(b)) / 10 for a, b in zip(found.ids, exact.ids, strict=True)]
     assert found.recall >= 0.9
     assert np.mean(shared) > 0.85
 
 
 @pytest.mark.parametrize("backend", ["exact", "partitioned"])
-def test_results_are_left_as_files_of_a_folder_and_nothing_else(tmp_path, backend):
+def test_the_folder_holds_the_results_and_nothing_else(tmp_path, backend):
     points = clustered(3_000, 5)
-    found = knn(points, 4, seed=0, backend=backend, folder=tmp_path)
-    in_memory = knn(points, 4, seed=0, backend=backend)
+    found = knn(points, 4, seed=0, search=Search(backend), folder=tmp_path)
+    in_memory = knn(points, 4, seed=0, search=Search(backend))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["distances.npy", "ids.npy"]
     assert np.array_equal(np.load(tmp_path / "ids.npy"), in_memory.ids)
     assert np.array_equal(np.load(tmp_path / "distances.npy"), in_memory.distances)
     assert np.array_equal(found.ids, in_memory.ids)
 
 
-def test_points_that_are_all_one_are_neighbours_of_each_other():
-    found = knn(np.full((3_000, 3), 2.5, np.float32), 5, seed=0, backend="partitioned")
+def test_equal_points_are_neighbours_of_each_other():
+    found = knn(np.full((3_000, 3), 2.5, np.float32), 5, seed=0, search=Search("partitioned"))
     assert (found.distances == 0).all()
     assert found.recall == 1.0
 
 
-def test_points_far_from_the_origin_are_searched_as_well_as_near_it(many):
+def test_points_far_from_the_origin_need_no_wider_search(many):
     near = knn(many, 10, seed=0)
     far = knn(many + np.float32(1_000), 10, seed=0)
     assert far.backend == "partitioned"
@@ -220,7 +227,7 @@ def test_points_far_from_the_origin_are_searched_as_well_as_near_it(many):
     assert far.effort["lists_searched"] < 2 * near.effort["lists_searched"]
 
 
-def test_lists_of_other_points_are_refused(many):
-    lists = partition(many[:500], seed=0)
-    with pytest.raises(InputError, match="lists must be"):
-        knn(many[:600], 5, seed=0, backend="partitioned", lists=lists)
+def test_a_partition_of_other_points_is_refused(many):
+    other = partition(many[:500], seed=0)
+    with pytest.raises(InputError, match=r"partition must .* 600 .* 500"):
+        knn(many[:600], 5, seed=0, search=Search("partitioned"), partition=other)

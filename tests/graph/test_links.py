@@ -4,18 +4,18 @@ from scipy.spatial.distance import cdist
 
 from scrcl.graph.csr import connectivities, symmetric_graph
 from scrcl.graph.knn import knn
-from scrcl.graph.links import joined, normalized_links
+from scrcl.graph.links import are_neighbours, normalized_links
 
 
 def near(points, new):
-    """All points by squared distance of new ones."""
+    """Ids of all points by their distance to new ones, and the squared distances."""
     squared = cdist(new, points, "sqeuclidean").astype(np.float32)
     ids = squared.argsort(axis=1, kind="stable")
     return ids, np.take_along_axis(squared, ids, axis=1)
 
 
 @pytest.mark.parametrize("mode", ["union", "mutual"])
-def test_a_point_left_out_is_linked_as_the_graph_of_all_points_has_it(mode):
+def test_a_point_left_out_gets_the_neighbours_it_has_in_the_graph_of_all_points(mode):
     points = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
     k = 5
     whole = symmetric_graph(knn(points, k, seed=0).ids, mode=mode)
@@ -23,20 +23,20 @@ def test_a_point_left_out_is_linked_as_the_graph_of_all_points_has_it(mode):
         others = np.delete(np.arange(80), left_out)
         found = knn(points[others], k, seed=0)
         ids, squared = near(points[others], points[[left_out]])
-        is_neighbour = joined(ids, squared, found.distances[:, -1], k, mode=mode)
+        is_neighbour = are_neighbours(ids, squared, found.distances[:, -1], k, mode=mode)
         theirs = whole.indices[whole.indptr[left_out] : whole.indptr[left_out + 1]]
         assert sorted(others[ids[is_neighbour]]) == sorted(theirs)
 
 
-def test_a_point_that_was_not_found_is_no_neighbour():
+def test_a_missing_candidate_is_no_neighbour():
     ids, squared = np.array([[2, 0, -1]]), np.array([[1.0, 4.0, np.inf]], np.float32)
     reach = np.array([3.0, 0.0, 0.0])
-    assert joined(ids, squared, reach, 3, mode="union").tolist() == [[True, True, False]]
-    assert joined(ids, squared, reach, 1, mode="union").tolist() == [[True, True, False]]
-    assert joined(ids, squared, reach, 3, mode="mutual").tolist() == [[False, True, False]]
+    assert are_neighbours(ids, squared, reach, 3, mode="union").tolist() == [[True, True, False]]
+    assert are_neighbours(ids, squared, reach, 1, mode="union").tolist() == [[True, True, False]]
+    assert are_neighbours(ids, squared, reach, 3, mode="mutual").tolist() == [[False, True, False]]
 
 
-def test_weights_are_those_of_the_normalised_adjacency_with_the_degrees_of_the_graph():
+def test_weights_use_the_degrees_of_the_graph():
     rng = np.random.default_rng(1)
     graph = symmetric_graph(rng.integers(0, 30, (30, 3)))
     ids = np.array([[4, 9, 2, 0], [9, 8, 7, 1]])

@@ -25,13 +25,15 @@ def hexagons(n_rows, n_columns, pitch=1.0):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 3), st.integers(1, 8), st.integers(0, 1_000), st.booleans())
-def test_nearest_spots_on_shuffled_grids_equal_all_pairs_with_ties_by_id(n_dims, k, seed, piled):
+def test_nearest_cells_on_shuffled_grids_equal_those_of_all_pairs_with_ties_by_id(
+    n_dims, k, seed, stacked
+):
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(4)] * n_dims), axis=-1).reshape(-1, n_dims)
-    spots = np.concatenate([grid, np.repeat(grid[:1], 40, axis=0)]) if piled else grid
-    spots = spots[rng.permutation(len(spots))].astype(float)
-    found = spatial_knn(spots, k)
-    ids, distances = nearest_others(spots, k)
+    cells = np.concatenate([grid, np.repeat(grid[:1], 40, axis=0)]) if stacked else grid
+    cells = cells[rng.permutation(len(cells))].astype(float)
+    found = spatial_knn(cells, k)
+    ids, distances = nearest_others(cells, k)
     assert np.array_equal(found.ids, ids)
     assert np.allclose(found.distances, distances)
     assert (found.recall, found.backend) == (1.0, "kdtree")
@@ -44,29 +46,29 @@ def test_nearest_spots_on_shuffled_grids_equal_all_pairs_with_ties_by_id(n_dims,
     n_dims=st.integers(2, 3),
     k=st.integers(1, 9),
     n_samples=st.integers(1, 6),
-    places=st.integers(1, 4),
+    n_levels=st.integers(1, 4),
     radius=st.sampled_from([None, 1.0, 2**0.5, 2.5]),
     seed=st.integers(0, 10_000),
 )
-def test_neighbours_lie_in_the_sample_and_the_radius_as_all_pairs_say(
-    n, n_dims, k, n_samples, places, radius, seed
+def test_neighbours_are_in_the_sample_and_within_the_radius(
+    n, n_dims, k, n_samples, n_levels, radius, seed
 ):
     rng = np.random.default_rng(seed)
-    spots = rng.integers(0, places, size=(n, n_dims)).astype(float)
+    cells = rng.integers(0, n_levels, size=(n, n_dims)).astype(float)
     codes = rng.integers(0, n_samples, size=n)
     codes[:2] = 0
-    spots[:2] = 0
-    found = spatial_knn(spots, k, samples=samples_of(codes), radius=radius)
-    ids, distances = nearest_within(spots, k, codes, np.inf if radius is None else radius)
+    cells[:2] = 0
+    found = spatial_knn(cells, k, samples=samples_of(codes), radius=radius)
+    ids, distances = nearest_within(cells, k, codes, np.inf if radius is None else radius)
     assert np.array_equal(found.ids, ids)
     assert np.allclose(found.distances, distances)
 
 
-def test_candidates_in_small_blocks_change_nothing(monkeypatch):
-    spots = np.random.default_rng(0).integers(0, 9, size=(700, 2)).astype(float)
-    whole = spatial_knn(spots, 7)
-    monkeypatch.setattr("scrcl.graph.spatial.CANDIDATES", 20)
-    parts = spatial_knn(spots, 7)
+def test_block_size_changes_nothing(monkeypatch):
+    cells = np.random.default_rng(0).integers(0, 9, size=(700, 2)).astype(float)
+    whole = spatial_knn(cells, 7)
+    monkeypatch.setattr("scrcl.graph.spatial._CANDIDATES", 20)
+    parts = spatial_knn(cells, 7)
     assert np.array_equal(whole.ids, parts.ids)
     assert np.array_equal(whole.distances, parts.distances)
 
@@ -74,39 +76,39 @@ def test_candidates_in_small_blocks_change_nothing(monkeypatch):
 def test_the_number_of_threads_changes_no_neighbour(monkeypatch):
     import scipy.spatial
 
-    spots = np.random.default_rng(0).integers(0, 300, size=(30_000, 2)).astype(float)
-    many = spatial_knn(spots, 15)
+    cells = np.random.default_rng(0).integers(0, 300, size=(30_000, 2)).astype(float)
+    many = spatial_knn(cells, 15)
 
     class OneThread(cKDTree):
         def query(self, *args, workers, **how):
             return super().query(*args, workers=1, **how)
 
     monkeypatch.setattr(scipy.spatial, "cKDTree", OneThread)
-    one = spatial_knn(spots, 15)
+    one = spatial_knn(cells, 15)
     assert np.array_equal(many.ids, one.ids)
     assert np.array_equal(many.distances, one.distances)
 
 
 @pytest.mark.parametrize("pitch", [1.0, 100.0, 0.1, 1e-7])
-def test_spots_on_a_hexagonal_lattice_find_their_six_neighbours(pitch):
-    spots, inner = hexagons(20, 20, pitch)
-    found = spatial_knn(spots, 6)
+def test_cells_on_a_hexagonal_lattice_find_their_six_neighbours(pitch):
+    cells, inner = hexagons(20, 20, pitch)
+    found = spatial_knn(cells, 6)
     assert np.allclose(found.distances[inner] / pitch, 1)
     assert found.distances.max() < 3 * pitch
     graph = adjacency(found.ids)
-    ring = cKDTree(spots).sparse_distance_matrix(cKDTree(spots), 1.5 * pitch).toarray() > 0
+    ring = cKDTree(cells).sparse_distance_matrix(cKDTree(cells), 1.5 * pitch).toarray() > 0
     rows, columns = np.divmod(np.arange(400), 20)
     deep = (
         (rows > 2) & (rows < 17) & (columns > 2) & (columns < 17)
-    )  # no border spot reaches so far
+    )  # no neighbour of a border cell
     assert np.array_equal(graph[deep], ring[deep])
 
 
 @pytest.mark.parametrize("k", [6, 15])
-def test_a_radius_keeps_border_spots_to_their_own_ring(k):
-    spots, _ = hexagons(15, 15, 0.1)
-    found = spatial_knn(spots, k, radius=0.1)
-    ring = cKDTree(spots).sparse_distance_matrix(cKDTree(spots), 0.15).toarray() > 0
+def test_a_radius_limits_border_cells_to_their_own_ring(k):
+    cells, _ = hexagons(15, 15, 0.1)
+    found = spatial_knn(cells, k, radius=0.1)
+    ring = cKDTree(cells).sparse_distance_matrix(cKDTree(cells), 0.15).toarray() > 0
     rows, columns = np.nonzero(found.ids >= 0)
     graph = np.zeros_like(ring)
     graph[rows, found.ids[rows, columns]] = True
@@ -117,53 +119,53 @@ def test_a_radius_keeps_border_spots_to_their_own_ring(k):
 @pytest.mark.parametrize(
     ("n_dims", "k", "reach"), [(2, 4, 1), (2, 8, 2), (3, 6, 1), (3, 18, 2), (3, 26, 3)]
 )
-def test_inner_spots_of_a_square_lattice_find_their_whole_rings(n_dims, k, reach):
-    spots = np.stack(np.meshgrid(*[np.arange(6.0)] * n_dims), axis=-1).reshape(-1, n_dims)
-    inner = ((spots > 0) & (spots < 5)).all(axis=1)
-    found = spatial_knn(spots, k)
+def test_inner_cells_of_a_square_lattice_find_whole_rings(n_dims, k, reach):
+    cells = np.stack(np.meshgrid(*[np.arange(6.0)] * n_dims), axis=-1).reshape(-1, n_dims)
+    inner = ((cells > 0) & (cells < 5)).all(axis=1)
+    found = spatial_knn(cells, k)
     assert np.allclose(found.distances[inner, -1] ** 2, reach)
     assert np.allclose(found.distances[inner, 0], 1)
 
 
-def test_half_a_ring_at_the_end_leaves_an_inner_spot_the_same_neighbours_on_all_sides():
-    spots, _ = hexagons(20, 20)
-    graph = adjacency(spatial_knn(spots, 15).ids)
+def test_if_k_ends_inside_a_ring_an_inner_cell_has_symmetric_neighbours():
+    cells, _ = hexagons(20, 20)
+    graph = adjacency(spatial_knn(cells, 15).ids)
     rows, columns = np.divmod(np.arange(400), 20)
     deep = np.flatnonzero((rows > 4) & (rows < 15) & (columns > 4) & (columns < 15))
     for i in deep:
-        offsets = spots[graph[i]] - spots[i]
+        offsets = cells[graph[i]] - cells[i]
         assert np.allclose(offsets.sum(axis=0), 0)
 
 
-def test_piles_of_thousands_are_settled_by_id():
-    spots = np.repeat(np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]]), 4_000, axis=0)
-    spots = spots[np.random.default_rng(0).permutation(len(spots))]
-    found = spatial_knn(spots, 6)
+def test_thousands_of_cells_with_equal_coordinates_are_ordered_by_id():
+    cells = np.repeat(np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]]), 4_000, axis=0)
+    cells = cells[np.random.default_rng(0).permutation(len(cells))]
+    found = spatial_knn(cells, 6)
     assert (found.distances == 0).all()
-    for place in np.unique(spots, axis=0):
-        pile = np.flatnonzero((spots == place).all(axis=1))
-        assert np.array_equal(found.ids[pile[7:]], np.tile(pile[:6], (len(pile) - 7, 1)))
-        for i, spot in enumerate(pile[:7]):
-            assert np.array_equal(found.ids[spot], np.delete(pile[:7], i))
+    for point in np.unique(cells, axis=0):
+        stack = np.flatnonzero((cells == point).all(axis=1))
+        assert np.array_equal(found.ids[stack[7:]], np.tile(stack[:6], (len(stack) - 7, 1)))
+        for i, cell in enumerate(stack[:7]):
+            assert np.array_equal(found.ids[cell], np.delete(stack[:7], i))
 
 
-def test_spots_that_are_all_at_one_place_have_the_first_as_neighbours():
+def test_if_all_coordinates_are_equal_the_first_cells_are_neighbours():
     found = spatial_knn(np.full((20_000, 3), 7.0), 15)
     assert np.array_equal(found.ids[16:], np.tile(np.arange(15), (19_984, 1)))
     assert np.array_equal(found.ids[3], np.delete(np.arange(16), 3))
 
 
-def test_a_tie_of_thousands_around_a_spot_is_settled_by_id():
+def test_a_tie_of_thousands_is_ordered_by_id():
     angles = np.random.default_rng(0).permutation(np.linspace(0, 2 * np.pi, 3_000, endpoint=False))
-    spots = np.concatenate([np.c_[np.cos(angles), np.sin(angles)], np.zeros((1, 2))])
-    assert np.array_equal(spatial_knn(spots, 5).ids[-1], np.arange(5))
+    cells = np.concatenate([np.c_[np.cos(angles), np.sin(angles)], np.zeros((1, 2))])
+    assert np.array_equal(spatial_knn(cells, 5).ids[-1], np.arange(5))
 
 
-def test_samples_may_overlap_and_small_ones_give_all_they_have():
+def test_samples_may_overlap_and_may_be_smaller_than_k():
     slices = np.random.default_rng(0).normal(size=(50, 2))
-    spots = np.concatenate([slices, slices, slices[:4], slices[:1]])
+    cells = np.concatenate([slices, slices, slices[:4], slices[:1]])
     codes = np.repeat([2, 0, 1, 3], [50, 50, 4, 1])
-    found = spatial_knn(spots, 6, samples=samples_of(codes))
+    found = spatial_knn(cells, 6, samples=samples_of(codes))
     alone = spatial_knn(slices, 6)
     assert np.array_equal(found.ids[:50], alone.ids)
     assert np.array_equal(found.ids[50:100], alone.ids + 50)
@@ -174,25 +176,25 @@ def test_samples_may_overlap_and_small_ones_give_all_they_have():
 
 
 def test_bad_coordinates_are_refused():
-    spots = np.zeros((10, 2))
-    with pytest.raises(InputError, match="k must be less"):
-        spatial_knn(spots, 10)
+    cells = np.zeros((10, 2))
+    with pytest.raises(InputError, match=r"k must .* 10"):
+        spatial_knn(cells, 10)
     for n_columns in (1, 4):
-        with pytest.raises(InputError, match="two or three columns"):
+        with pytest.raises(InputError, match=r"coordinates must .*columns"):
             spatial_knn(np.zeros((10, n_columns)), 2)
-    with pytest.raises(InputError, match="another unit"):
-        spatial_knn(np.r_[spots, [[1e300, -1e308]]], 2)
-    spots[4, 0] = np.nan
+    with pytest.raises(InputError, match=r"coordinates must .*span"):
+        spatial_knn(np.r_[cells, [[1e300, -1e308]]], 2)
+    cells[4, 0] = np.nan
     with pytest.raises(InputError, match="row 4"):
-        spatial_knn(spots, 2)
+        spatial_knn(cells, 2)
 
 
-def test_samples_of_one_spot_each_are_refused_by_name():
-    with pytest.raises(InputError, match="3 samples of one spot, the first is slice 0"):
+def test_samples_of_one_cell_each_are_refused():
+    with pytest.raises(InputError, match=r"sample_key must .*3 .*slice 0"):
         spatial_knn(np.zeros((3, 2)), 2, samples=samples_of([2, 0, 1]))
 
 
-def test_a_radius_that_reaches_nobody_is_refused_with_one_that_would():
-    spots, _ = hexagons(9, 9, 40.0)
-    with pytest.raises(InputError, match=r"got 30, .* 40 away in the median.*above that, as 60"):
-        spatial_knn(spots, 6, radius=30.0)
+def test_a_radius_without_neighbours_is_refused_and_a_larger_one_suggested():
+    cells, _ = hexagons(9, 9, 40.0)
+    with pytest.raises(InputError, match=r"graph.radius must .* 30.* 40.* 60"):
+        spatial_knn(cells, 6, radius=30.0)

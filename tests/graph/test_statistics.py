@@ -21,7 +21,7 @@ def neighbour_ids(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(neighbour_ids())
-def test_the_description_counts_edges_degrees_components_and_hubs(ids):
+def test_a_description_counts_edges_degrees_components_and_hubs(ids):
     dense = adjacency(ids)
     degrees = dense.sum(axis=1)
     n_components, labels = connected_components(dense, directed=False)
@@ -44,7 +44,7 @@ def test_the_description_counts_edges_degrees_components_and_hubs(ids):
 
 @settings(max_examples=100, deadline=None)
 @given(neighbour_ids(), st.integers(1, 30))
-def test_components_are_those_of_scipy_whatever_the_block(ids, block_entries):
+def test_components_equal_those_of_scipy_for_any_block_size(ids, block_entries):
     graph = symmetric_graph(ids)
     _, labels = connected_components(adjacency(ids), directed=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def test_components_are_those_of_scipy_whatever_the_block(ids, block_entries):
         assert component_sizes(graph).tolist() == np.bincount(labels).tolist()
 
 
-def test_a_path_in_disorder_is_one_component_and_its_middle_is_found_twice():
+def test_a_shuffled_path_with_a_gap_has_two_components():
     order = np.random.default_rng(1).permutation(3_000)
     ids = np.full((3_000, 1), -1)
     ids[order[:-1], 0] = order[1:]
@@ -60,7 +60,7 @@ def test_a_path_in_disorder_is_one_component_and_its_middle_is_found_twice():
     assert sorted(component_sizes(symmetric_graph(ids))) == [1_499, 1_501]
 
 
-def test_hubs_are_the_thousandth_of_highest_degree():
+def test_hubs_are_the_thousandth_of_nodes_with_the_highest_degrees():
     ids = np.full((3_000, 2), -1)
     ids[3:, 0], ids[1_000:, 1] = 0, 1
     found = describe(symmetric_graph(ids))
@@ -68,13 +68,13 @@ def test_hubs_are_the_thousandth_of_highest_degree():
     assert found["hub_share"] == pytest.approx((2_997 + 2_000 + 2) / (2 * 4_997))
 
 
-def test_degrees_are_counted_by_their_size():
+def test_degree_counts_are_a_histogram():
     graph = symmetric_graph(np.array([[1], [2], [-1], [-1]]))
     assert degree_counts(graph).tolist() == [1, 2, 1]
     assert degree_counts(Graph(np.zeros(1, np.int64), np.empty(0, np.int32))).tolist() == [0]
 
 
-def test_hubness_is_the_skewness_of_how_often_a_node_is_named():
+def test_hubness_is_the_skewness_of_in_degrees():
     rng = np.random.default_rng(0)
     ids = (100 * rng.random((100, 5)) ** 3).astype(np.int32)
     ids[ids == np.arange(100)[:, None]] = -1
@@ -82,6 +82,6 @@ def test_hubness_is_the_skewness_of_how_often_a_node_is_named():
     assert hubness(np.roll(np.arange(10), 1)[:, None]) == 0.0
 
 
-def test_nothing_is_said_of_no_nodes_but_zeros():
+def test_all_statistics_of_an_empty_graph_are_zero():
     found = describe(Graph(np.zeros(1, np.int64), np.empty(0, np.int32)), np.empty((0, 3), int))
     assert set(found.values()) == {0}

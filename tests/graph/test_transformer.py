@@ -27,15 +27,14 @@ def some_points(n=200, n_dims=8, seed=0):
 
 
 def rows_of(matrix):
-    """Ids and values as they are stored, a row each."""
+    """Stored ids and values, one row per point."""
     shape = (matrix.shape[0], -1)
     return matrix.indices.reshape(shape), matrix.data.reshape(shape)
 
 
-# Every check of scikit-learn passes; none is expected to fail. Sparse points are refused, which
-# scikit-learn's checks allow where the message says so.
+# No check is expected to fail. Sparse points are refused, which the checks allow if the message mentions it.
 @parametrize_with_checks([KNNTransformer(n_neighbors=3)])
-def test_what_scikit_learn_asks_of_a_transformer_holds(estimator, check):
+def test_the_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
 
 
@@ -55,7 +54,7 @@ def test_rows_hold_the_point_itself_and_its_neighbours_by_distance(metric):
     assert np.allclose(values, np.take_along_axis(away, ids, axis=1), atol=1e-5)
 
 
-def test_the_matrix_is_that_of_scikit_learn():
+def test_the_matrix_equals_that_of_scikit_learn():
     from sklearn.neighbors import KNeighborsTransformer
 
     points = some_points(300, 5)
@@ -66,7 +65,7 @@ def test_the_matrix_is_that_of_scikit_learn():
     assert np.allclose(ours.data, theirs.data, atol=1e-5)
 
 
-def test_of_equal_points_each_has_itself_and_the_zeros_are_stored():
+def test_each_of_equal_points_has_itself_first_and_zeros_are_stored():
     points = np.repeat(some_points(10), 6, axis=0)
     transformer = KNNTransformer(n_neighbors=5)
     graph = transformer.fit_transform(points)
@@ -88,7 +87,7 @@ def test_other_points_are_searched_among_the_fitted_ones(metric):
     assert np.allclose(values, np.sort(away, axis=1)[:, :5], atol=1e-5)
 
 
-def test_fitted_points_get_what_was_found_for_them_whatever_the_search():
+def test_fitted_points_get_the_neighbours_that_fit_found():
     points = some_points(3_000, 16)
     transformer = KNNTransformer(n_neighbors=10, backend="ivf", recall=0.6)
     found = transformer.fit_transform(points)
@@ -100,7 +99,7 @@ def test_fitted_points_get_what_was_found_for_them_whatever_the_search():
     assert transformer.n_samples_fit_ == 3_000
 
 
-def test_what_is_returned_can_be_changed_and_the_transformer_pickled():
+def test_the_result_is_a_copy_and_the_transformer_can_be_pickled():
     points = some_points(50)
     transformer = KNNTransformer(n_neighbors=3)
     graph = transformer.fit_transform(points)
@@ -110,7 +109,7 @@ def test_what_is_returned_can_be_changed_and_the_transformer_pickled():
     assert (again.transform(points) != kept).nnz == 0
 
 
-def test_the_seed_decides_and_the_number_of_threads_does_not():
+def test_the_seed_changes_the_result_and_threads_do_not():
     points = some_points(4_000, 12)
     settings = {"backend": "ivf", "recall": 0.5, "n_neighbors": 5}
     base = KNNTransformer(**settings, random_state=3, n_jobs=1).fit_transform(points)
@@ -125,7 +124,7 @@ def test_the_seed_decides_and_the_number_of_threads_does_not():
     assert (drawn[0] != base).nnz > 0
 
 
-def test_threads_are_held_to_the_number_asked_for_and_given_back():
+def test_threads_are_limited_inside_the_block_only():
     import faiss
     import numba
 
@@ -148,12 +147,12 @@ def test_settings_are_read_set_and_cloned():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_neighbors": 0}, "n_neighbors must be"),
-        ({"n_neighbors": 2.5}, "n_neighbors must be"),
-        ({"metric": "manhattan"}, "metric must be one of"),
-        ({"backend": "psychic"}, "backend must be"),
+        ({"n_neighbors": 0}, "n_neighbors must"),
+        ({"n_neighbors": 2.5}, "n_neighbors must"),
+        ({"metric": "manhattan"}, "manhattan"),
+        ({"backend": "psychic"}, "psychic"),
         ({"recall": 1.5}, "recall"),
-        ({"n_jobs": 0}, "n_jobs must be"),
+        ({"n_jobs": 0}, "n_jobs must"),
     ],
 )
 def test_settings_that_break_a_rule_are_refused_when_fitting(settings, message):
@@ -163,15 +162,15 @@ def test_settings_that_break_a_rule_are_refused_when_fitting(settings, message):
 
 def test_points_that_break_a_rule_are_refused():
     transformer = KNNTransformer(n_neighbors=3)
-    with pytest.raises(InputError, match="X must be dense; got a sparse matrix"):
+    with pytest.raises(InputError, match="X must be dense"):
         transformer.fit(sparse.csr_matrix(some_points()))
-    with pytest.raises(InputError, match="more than n_neighbors=3 rows; got n_samples = 3"):
+    with pytest.raises(InputError, match=r"n_neighbors=3.* 3[.]"):
         transformer.fit(some_points(3))
     with pytest.raises(InputError, match="finite"):
         transformer.fit(np.full((9, 2), np.nan))
     zeros = some_points(9)
     zeros[4] = 0
-    with pytest.raises(InputError, match=r"no row of zeros .* row 4"):
+    with pytest.raises(InputError, match=r"X must .* row 4"):
         KNNTransformer(n_neighbors=3, metric="cosine").fit(zeros)
     with pytest.raises(NotFittedError):
         transformer.transform(zeros)
@@ -179,7 +178,7 @@ def test_points_that_break_a_rule_are_refused():
         transformer.fit(zeros).transform(zeros[:, :3])
 
 
-def test_pipelines_go_on_from_the_matrix():
+def test_pipelines_accept_the_matrix():
     rng = np.random.default_rng(4)
     groups = np.repeat([0, 1], 60)
     points = rng.normal(size=(120, 3)) + 9 * groups[:, None]
@@ -200,12 +199,12 @@ def test_pipelines_go_on_from_the_matrix():
 
 
 @pytest.mark.slow
-def test_scanpy_gets_the_neighbours_of_its_exact_search():
+def test_scanpy_gets_the_neighbours_of_its_own_exact_search():
     exact = sc.datasets.pbmc68k_reduced()
     ours = exact.copy()
     sc.pp.neighbors(exact, n_neighbors=15, use_rep="X_pca")
     sc.pp.neighbors(ours, n_neighbors=15, transformer=KNNTransformer(), use_rep="X_pca")
-    # As with scikit-learn's transformer and pynndescent's: itself and 15 others.
+    # Itself and 15 others, as with the transformers of scikit-learn and pynndescent.
     assert ours.obsp["distances"].nnz == 700 * 16
     apart = abs(exact.obsp["connectivities"] - ours.obsp["connectivities"])
     assert apart.max() < 1e-4
@@ -217,7 +216,7 @@ def test_scanpy_gets_the_neighbours_of_its_exact_search():
 
 
 @pytest.mark.slow
-def test_scanpy_gets_the_same_above_the_size_where_its_own_search_is_approximate():
+def test_scanpy_gets_exact_neighbours_of_many_cells():
     import anndata
     from sklearn.neighbors import KNeighborsTransformer
 
@@ -233,7 +232,7 @@ def test_scanpy_gets_the_same_above_the_size_where_its_own_search_is_approximate
     assert abs(ours["connectivities"] - theirs["connectivities"]).max() < 1e-3
 
 
-def test_without_faiss_the_message_says_what_to_install(monkeypatch):
+def test_without_faiss_the_message_names_the_package_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingDependencyError, match="pip install"):
         KNNTransformer(n_neighbors=3, backend="hnsw").fit(some_points(20))

@@ -43,7 +43,7 @@ def means_by(rows, labels):
 
 
 def draw(mean, dispersion, n_cells, seed=0):
-    """Counts of genes of these means and dispersions, all in one state without effects."""
+    """Counts of genes with these means and dispersions, from one state without effects."""
     n_genes = len(mean)
     genes = np.empty(n_cells * n_genes, dtype=np.int32)
     counts = np.empty(n_cells * n_genes, dtype=np.float32)
@@ -51,8 +51,7 @@ def draw(mean, dispersion, n_cells, seed=0):
         np.random.default_rng(seed),
         mean[None].astype(np.float32),
         np.zeros((n_cells, 2), dtype=np.int32),
-        np.ones((1, n_genes), dtype=np.float32),
-        np.zeros((1, n_genes), dtype=np.float32),
+        (np.ones((1, n_genes), dtype=np.float32), np.zeros((1, n_genes), dtype=np.float32)),
         np.zeros(n_cells, dtype=np.int64),
         np.tile(np.float32([1, 0, 0]), (n_cells, 1)),
         dispersion.astype(np.float32),
@@ -67,7 +66,7 @@ def draw(mean, dispersion, n_cells, seed=0):
 
 @given(st.integers(0, 700), st.integers(0, 700))
 @settings(max_examples=30, deadline=None)
-def test_rows_are_the_same_however_the_range_is_cut(a, b):
+def test_rows_do_not_depend_on_the_range(a, b):
     start, stop = sorted((a, b))
     whole = SMALL.rows(0, 700)
     assert same(SMALL.rows(start, stop), whole[start:stop])
@@ -90,7 +89,7 @@ def test_threads_and_pickled_copies_draw_the_same_rows():
     assert same(sparse.vstack(parts).tocsr(), SMALL.rows(0, 700))
 
 
-def test_the_seed_alone_makes_the_difference():
+def test_only_the_seed_changes_the_cells():
     again, other = tree_atlas(700, 60, 5, 3, seed=0), tree_atlas(700, 60, 5, 3, seed=1)
     assert same(again.rows(0, 700), SMALL.rows(0, 700))
     pd.testing.assert_frame_equal(again.obs(), SMALL.obs())
@@ -124,7 +123,7 @@ def test_the_median_cell_has_about_a_thousand_genes_and_depths_are_log_normal():
     assert abs(stats.skew(logs)) < 0.5
 
 
-def test_sizes_of_types_spread_over_three_orders_and_every_type_occurs():
+def test_type_sizes_span_three_orders_of_magnitude_and_every_type_occurs():
     sizes = tree_atlas(200_000, 10, 40, 8, seed=3).obs()["cell_type"].value_counts()
     assert len(sizes) == 40
     assert 500 < sizes.max() / sizes.min() < 1_500
@@ -143,7 +142,7 @@ def test_apportioned_numbers_sum_to_the_total(weights, total, least):
     assert whole.min() >= min(least, total // len(weights))
 
 
-def test_samples_are_runs_of_cells_with_a_mix_depth_and_profile_of_their_own():
+def test_samples_are_consecutive_and_differ_in_mix_and_profile():
     obs = SMALL.obs()
     assert obs["sample"].is_monotonic_increasing
     assert obs.index.is_unique
@@ -157,7 +156,7 @@ def test_samples_are_runs_of_cells_with_a_mix_depth_and_profile_of_their_own():
     assert 0.1 < np.std(np.log(np.expm1(one[common]) / np.expm1(other[common]))) < 0.5
 
 
-def test_siblings_resemble_each_other_more_than_strangers():
+def test_types_of_one_branch_are_more_similar_than_others():
     atlas = tree_atlas(3_000, 2_000, 12, 1, seed=2)
     obs = atlas.obs()
     means = means_by(atlas.rows(0, 3_000), obs["cell_type"].to_numpy())
@@ -168,7 +167,7 @@ def test_siblings_resemble_each_other_more_than_strangers():
     assert per_type[kin & pairs].mean() > per_type[~kin].mean() + 0.2
 
 
-def test_large_types_are_found_by_k_means_but_not_all_of_them():
+def test_k_means_finds_large_types_but_not_all_types():
     atlas = tree_atlas(2_000, 3_000, 8, 2, seed=0)
     labels = atlas.obs()["cell_type"]
     logs = log_normalize(atlas.rows(0, 2_000), already_log=False).toarray()
@@ -180,17 +179,17 @@ def test_large_types_are_found_by_k_means_but_not_all_of_them():
     assert adjusted_rand_score(labels, everything) < 0.95
 
 
-def test_tissue_domains_hold_types_together_in_slices_apart():
+def test_spatial_domains_differ_in_types_and_slices_do_not_touch():
     atlas = tree_atlas(4_000, 20, 12, 2, seed=0, spatial=True)
-    obs, places = atlas.obs(), atlas.obsm()["spatial"]
-    assert places.dtype == np.float32
-    assert places.shape == (4_000, 2)
+    obs, coordinates = atlas.obs(), atlas.obsm()["spatial"]
+    assert coordinates.dtype == np.float32
+    assert coordinates.shape == (4_000, 2)
     tables = [pd.crosstab(obs["domain"], obs["cell_type"])]
     assert stats.chi2_contingency(tables[0].to_numpy()).pvalue < 1e-10
     first = (obs["sample"] == obs["sample"].iloc[0]).to_numpy()
-    assert places[first, 0].max() < places[~first, 0].min()
-    slice_places = places[first]
-    gaps = np.linalg.norm(slice_places[:200, None] - slice_places[None], axis=2)
+    assert coordinates[first, 0].max() < coordinates[~first, 0].min()
+    slice_coordinates = coordinates[first]
+    gaps = np.linalg.norm(slice_coordinates[:200, None] - slice_coordinates[None], axis=2)
     nearest = np.argsort(gaps, axis=1)[:, 1]
     domains = obs["domain"].to_numpy()[first]
     assert (domains[:200] == domains[nearest]).mean() > 0.85
@@ -201,7 +200,7 @@ def test_tissue_domains_hold_types_together_in_slices_apart():
     )
 
 
-def test_templates_give_the_means_depths_and_shares_of_the_real_types():
+def test_templates_reproduce_means_depths_and_shares_of_real_types():
     real = make_cells(600, 150, 4)
     atlas = template_atlas(real.X, real.obs["cell_type"], real.var_names, 3_000, 1, seed=0)
     obs, rows = atlas.obs(), atlas.rows(0, 3_000)
@@ -227,7 +226,7 @@ def test_templates_recover_the_dispersion():
     np.testing.assert_allclose(np.median(types.dispersion[50:]), 1.0, rtol=0.3)
 
 
-def test_templates_keep_what_cells_of_a_type_differ_by():
+def test_templates_keep_differences_within_a_type():
     real = make_cells(400, 150, 2)
     atlas = template_atlas(real.X, ["one"] * 400, real.var_names, 600, 1, seed=0)
     logs = log_normalize(atlas.rows(0, 600), already_log=False).toarray()
@@ -250,15 +249,15 @@ def test_cells_without_a_label_are_left_out():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((0, 10, 1, 1), "n_cells must be 1 or more; got 0"),
-        ((10, 0, 1, 1), "n_genes must be 1 or more; got 0"),
-        ((10, 10, -1, 1), "n_types must be 1 or more; got -1"),
-        ((10, 10, 1, 0), "n_samples must be 1 or more; got 0"),
-        ((10, 10, 11, 1), "n_types must be 10 or fewer"),
-        ((10, 10, 1, 11), "n_samples must be 10 or fewer"),
+        ((0, 10, 1, 1), "n_cells must .*0"),
+        ((10, 0, 1, 1), "n_genes must .*0"),
+        ((10, 10, -1, 1), "n_types must .*-1"),
+        ((10, 10, 1, 0), "n_samples must .*0"),
+        ((10, 10, 11, 1), "n_types must .*10"),
+        ((10, 10, 1, 11), "n_samples must .*10"),
     ],
 )
-def test_sizes_that_make_no_atlas_are_refused(sizes, message):
+def test_sizes_that_break_a_rule_are_refused(sizes, message):
     with pytest.raises(InputError, match=message):
         tree_atlas(*sizes, seed=0)
 
@@ -269,31 +268,31 @@ def test_the_smallest_atlases_can_be_drawn(spatial):
         atlas = tree_atlas(*sizes, seed=0, spatial=spatial)
         assert atlas.rows(0, atlas.n_obs).shape == sizes[:2]
         assert atlas.obs()["sample"].nunique() == sizes[3]
-    with pytest.raises(InputError, match="must be within the 300 cells; got 0 and 301"):
+    with pytest.raises(InputError, match=r"stop must .*300.*301"):
         atlas.rows(0, 301)
 
 
-def test_templates_that_are_no_labelled_counts_are_refused():
+def test_templates_must_be_labelled_counts():
     real = make_cells(50, 20, 2)
     labels = real.obs["cell_type"]
     for matrix in (real.X * 0.5, -real.X, real.X * np.inf):
-        with pytest.raises(InputError, match="must be counts, integers of 0 or more; got"):
+        with pytest.raises(InputError, match="counts must be integers"):
             template_atlas(matrix, labels, real.var_names, 10, seed=0)
-    with pytest.raises(InputError, match="one entry for each of the 50 cells; got 49"):
+    with pytest.raises(InputError, match=r"labels must .*50.*49"):
         template_atlas(real.X, labels[1:], real.var_names, 10, seed=0)
-    with pytest.raises(InputError, match="at least one cell with counts; got none among 50"):
+    with pytest.raises(InputError, match=r"labels must .*none among 50"):
         template_atlas(real.X, [np.nan] * 50, real.var_names, 10, seed=0)
-    with pytest.raises(InputError, match="n_types must be 1 or fewer"):
+    with pytest.raises(InputError, match=r"n_types must .*1"):
         template_atlas(real.X, labels, real.var_names, 1, seed=0)
 
 
-def test_a_thousand_cells_of_all_genes_take_a_second_at_most():
+def test_a_thousand_cells_of_20_000_genes_take_less_than_two_seconds():
     start = time.perf_counter()
     WIDE.rows(0, 1_024)
     assert time.perf_counter() - start < 2
 
 
-def test_no_two_groups_of_cells_are_drawn_alike():
+def test_groups_of_cells_differ():
     atlas = tree_atlas(768, 50, 1, 1, seed=0)
     blocks = [atlas.rows(start, start + 256) for start in (0, 256, 512)]
     assert not same(blocks[0], blocks[1])

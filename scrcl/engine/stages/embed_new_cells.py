@@ -61,7 +61,7 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
 
     def run(self, context: Context, folder: Path) -> NewEmbedRecord:
         """Join each new cell to cells of the run, and write its embeddings."""
-        from scrcl.graph.links import joined, normalized_links
+        from scrcl.graph.links import are_neighbours, normalized_links
         from scrcl.io.arrays import RowWriter, release, row_blocks
         from scrcl.train.method import NewCells
 
@@ -86,7 +86,7 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
             block_rows = min(max(_LINK_VALUES // values, 64), 65_536)
             for start, stop in row_blocks(n_cells, block_rows):
                 near = np.array(ids[start:stop])
-                neighbours = joined(
+                neighbours = are_neighbours(
                     near,
                     np.array(squared[start:stop]),
                     reach,

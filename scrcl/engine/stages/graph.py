@@ -29,7 +29,13 @@ from scrcl.graph.artifacts import (
     NEIGHBOR_IDS,
     PARTITION,
 )
-from scrcl.graph.names import APPROXIMATE, Backend, no_proof
+from scrcl.graph.names import (
+    APPROXIMATE,
+    BACKENDS,
+    BACKENDS_HELP,
+    Backend,
+    recall_of_one_message,
+)
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from scrcl.engine.covariates import Covariates
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.graph_new_cells import NewGraphStage
+    from scrcl.graph.backends import Search
     from scrcl.graph.csr import Graph
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
@@ -58,6 +65,7 @@ __all__ = [
     "GraphStage",
     "Locality",
     "index_bytes",
+    "search_of",
 ]
 
 READ_ROWS = 4_096
@@ -84,8 +92,7 @@ class GraphSettings(Settings):
         "auto",
         "--knn",
         panel="Graph",
-        description="Neighbour search; hnsw and pynndescent differ from run to run; auto: exact below 20,000 cells, "
-        "else partitioned, or ivf on a GPU.",
+        description=BACKENDS_HELP,
     )
     recall: float = option(
         0.95,
@@ -124,7 +131,7 @@ class GraphSettings(Settings):
             )
             raise ValueError(message)
         if self.backend in APPROXIMATE and self.recall == 1:
-            raise ValueError(no_proof(self.backend))
+            raise ValueError(recall_of_one_message(self.backend))
         if self.balanced and run.spatial:
             message = (
                 "graph.balanced must go without spatial; got both. Slices have separate coordinates: "
@@ -325,8 +332,15 @@ def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
         return found + TREE_BYTES
     if config.graph.balanced:
         return found + 2 * copy
-    held = {"ivf": copy + 8, "hnsw": copy + 160, "pynndescent": 10 * copy}
-    return held.get(config.graph.backend, 0)
+    entry = BACKENDS.get(config.graph.backend)
+    return 0 if entry is None else entry.bytes_per_point(n_comps)
+
+
+def search_of(config: RunConfig) -> Search:
+    """Return how the settings ask to search."""
+    from scrcl.graph.backends import Search
+
+    return Search(config.graph.backend, config.graph.recall, resolve_device(config.device))
 
 
 def _partition(context: Context, covariates: Covariates) -> Partition:
@@ -400,12 +414,9 @@ def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResul
         scores,
         config.graph.n_neighbors,
         seed=config.seed,
-        backend=config.graph.backend,
-        recall_target=config.graph.recall,
-        device=resolve_device(config.device),
-        lists=lists,
+        search=search_of(config),
+        partition=lists,
         folder=folder,
-        memory=config.memory,
         n_workers=_n_workers(context),
         on_rows=context.count("graph", len(scores)),
     )
@@ -413,34 +424,27 @@ def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResul
 
 def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
     """Search in each batch by itself."""
-    from scrcl.graph.backends import Searcher, choose, searcher_of
+    from scrcl.graph.backends import Searcher, SearchTask, choose, make_searcher
     from scrcl.graph.balanced import balanced_knn
     from scrcl.graph.exact import ExactSearcher
 
-    config, seed = context.config.graph, context.config.seed
-    device = resolve_device(context.config.device)
+    search, seed = search_of(context.config), context.config.seed
+    k = context.config.graph.n_neighbors
 
     def searcher(points: FloatArray) -> Searcher:
-        name = choose(
-            config.backend,
-            *points.shape,
-            n_queries=len(scores),
-            recall=config.recall,
-            device=device,
-            memory=context.config.memory,
-        )
-        # A batch of few cells is too small for a graph search.
-        name = "exact" if len(points) < 2 * config.n_neighbors + 32 else name
-        return searcher_of(name, points, config.n_neighbors, seed=seed, device=device)
+        backend = choose(search, *points.shape, n_queries=len(scores))
+        # Searches that walk along a graph need more cells than a small batch has.
+        backend = "exact" if len(points) < 2 * k + 32 else backend
+        return make_searcher(backend, points, SearchTask(k=k, seed=seed, device=search.device))
 
     n_batches = len(np.unique(batches.codes))
     return balanced_knn(
         scores,
         batches.codes,
-        config.n_neighbors,
+        k,
         seed=seed,
-        searcher_of=searcher,
-        exact_of=ExactSearcher,
-        recall_target=config.recall,
+        make_searcher=searcher,
+        make_exact=ExactSearcher,
+        recall=search.recall,
         on_rows=context.count("graph", len(scores) * n_batches, "searches"),
     )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._contract import Estimate
-from scrcl.engine.device import resolve_device
 from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES, SEARCH_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.graph_notes import recall_text
@@ -138,26 +137,18 @@ class NewGraphStage(Stage[NewGraphRecord]):
     def _searcher(
         self, context: Context, points: FloatArray, n_queries: int, folder: Path
     ) -> Searcher:
-        from scrcl.graph.backends import choose, searcher_of
+        from scrcl.engine.stages.graph import search_of
+        from scrcl.graph.backends import SearchTask, choose, make_searcher
 
-        config, device = context.config, resolve_device(context.config.device)
-        name = choose(
-            config.graph.backend,
-            *points.shape,
-            n_queries=n_queries,
-            recall=config.graph.recall,
-            device=device,
-            memory=config.memory,
-        )
-        return searcher_of(
-            name,
-            points,
-            config.graph.n_neighbors,
+        config, search = context.config, search_of(context.config)
+        task = SearchTask(
+            k=config.graph.n_neighbors,
             seed=config.seed,
-            device=device,
-            lists=self._run.open(PARTITION),
+            device=search.device,
+            partition=self._run.open(PARTITION),
             folder=folder,
         )
+        return make_searcher(choose(search, *points.shape, n_queries=n_queries), points, task)
 
 
 def _reach_recall(

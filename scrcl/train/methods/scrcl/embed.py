@@ -9,7 +9,7 @@ import torch
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.graph.propagate import propagate
-from scrcl.graph.renumber import places
+from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import RowWriter, gathered, release, row_blocks
 from scrcl.train.sparse import to_device
 
@@ -95,7 +95,7 @@ def _write_outputs(
     Random reads of maps are cheaper than random writes, and a full disk then raises an error.
     """
     n_cells, dim = inputs.graph.n, model.psi_out.out_features
-    row_of = np.arange(n_cells) if inputs.cells is None else places(inputs.cells)
+    row_of = np.arange(n_cells) if inputs.cells is None else positions_in(inputs.cells)
     association = model.association(to_device(np.array(inputs.genes), device))
     source = np.load(propagated, mmap_mode="r")
     with (

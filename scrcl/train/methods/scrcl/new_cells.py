@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from scrcl.graph.propagate import propagate
-from scrcl.graph.renumber import places
+from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import gathered, release
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA, PRESENT_GENES
 from scrcl.train.methods.scrcl.inputs import input_scale, scaled, write_base
@@ -75,7 +75,7 @@ class ScrclNewCells:
         self._features = _features(new, settings)
         self._levels = _levels(new, inputs, settings, self._encoder.n_levels, work)
         assert inputs.cells is not None, "inputs of a run name the cell of each row"
-        self._row_of = places(inputs.cells)
+        self._row_of = positions_in(inputs.cells)
         self.widths: Mapping[str, int] = {
             "embedding": 2 * settings.dim,
             "refined": 2 * settings.refined_dim,

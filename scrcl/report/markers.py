@@ -41,7 +41,7 @@ class ClusterSums:
 
 
 def cluster_sums(store: FeatureStore, labels: IntArray) -> ClusterSums:
-    """Sums over the cells of each cluster, from one pass over the feature store.
+    """Return sums over the cells of each cluster, from one pass over the feature store.
 
     Parameters
     ----------

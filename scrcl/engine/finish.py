@@ -194,7 +194,15 @@ def _losses(history: Sequence[Mapping[str, float]]) -> list[Figure]:
     from scrcl.report.figures import loss_curves
     from scrcl.report.page import Figure
 
-    return [Figure(loss_curves(history), "Loss terms by step", "svg", wide=True)] if history else []
+    return (
+        [
+            Figure(
+                loss_curves(history), "Losses and gradient norm by training step", "svg", wide=True
+            )
+        ]
+        if history
+        else []
+    )
 
 
 def _pictures(

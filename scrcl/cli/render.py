@@ -187,7 +187,7 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
             str(row["name"]),
             f"{row['n_cells']:,}",
             f"{row['share']:.1%}",
-            f"{row['share_atlas']:.1%}",
+            f"{row['share_run']:.1%}",
             "" if row["confidence"] is None else f"{row['confidence']:.2f}",
             escape(", ".join(row["markers"][:6])),
         )

@@ -1,1 +1,1 @@
-"""From points to clusters, their tree and confidence; knows nothing of the engine."""
+"""From points to clusters, their tree and confidence. Does not depend on the engine."""

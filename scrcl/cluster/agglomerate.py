@@ -1,19 +1,15 @@
-"""Merge micro-clusters to K clusters, between average linkage and Ward.
+"""Merge micro-clusters to K clusters, at a cost between average linkage and Ward.
 
-k-means and Ward cut large types into pieces: their cost of joining two groups grows with the
-number of cells in them. Average linkage has no such term and leaves outliers as clusters of
-their own. The cost here is the mean squared distance between the cells of two groups times
-``(n_i n_j / (n_i + n_j)) ** size_power``: 0 is average linkage (UPGMA on squared distances), 1 has
-Ward's size term, and one half stands between. Without the spreads of the groups, so between their centroids
-alone, 1 is Ward's cost: the squares that the merge adds.
-
-Cells enter as micro-clusters (centroid, size, spread), so the work is that of a few hundred points,
-whatever the number of cells.
+k-means and Ward divide large types: their cost of joining two groups grows with the number of cells in them.
+Average linkage has no size term, and leaves outliers as clusters of their own. The cost here is the mean squared
+distance between the cells of two groups, times ``(n_i n_j / (n_i + n_j)) ** size_power``. A power of 0 is average
+linkage (UPGMA on squared distances), and 1 has Ward's size term. The default of one half is between them. If spreads
+are left out, distances are those between the means, and a power of 1 is exactly Ward's cost: the increase of the sum
+of squares.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,75 +19,37 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scrcl.cluster.micro import MicroClusters
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Merges", "MicroClusters", "agglomerate", "cut", "fair_cut", "merge_tree", "summarise"]
+__all__ = ["Merges", "agglomerate", "cut", "fair_cut", "merge_tree"]
 
 
 class Merges(NamedTuple):
-    """A merge tree: what is joined, in order; the pair (i, j), i < j, goes on as i."""
+    """A merge tree: which groups are joined, in order. The pair (i, j), i < j, keeps the number i."""
 
     pairs: NDArray[np.int64]
-    """shape (n_groups - 1, 2)"""
+    """shape (n_micro - 1, 2)"""
     costs: NDArray[np.float64]
-    """shape (n_groups - 1,)"""
-
-
-@dataclass(frozen=True)
-class MicroClusters:
-    """Groups of near cells.
-
-    Attributes
-    ----------
-    centroids
-        ndarray of float64, shape (n_groups, n_dims).
-    sizes
-        ndarray of float64, shape (n_groups,): cells in each, at least one.
-    spreads
-        ndarray of float64, shape (n_groups,): mean squared distance of the cells to their centroid.
-    """
-
-    centroids: FloatArray
-    sizes: FloatArray
-    spreads: FloatArray
-
-
-def summarise(points: FloatArray, labels: IntArray, *, block_rows: int = 65_536) -> MicroClusters:
-    """Sum up the groups of cells; ``points`` (n_cells, n_dims) is read in blocks."""
-    from scipy.sparse import csr_matrix
-
-    n_groups = int(labels.max()) + 1
-    sums, squares = np.zeros((n_groups, points.shape[1])), np.zeros(n_groups)
-    for start in range(0, len(points), block_rows):
-        rows = np.asarray(points[start : start + block_rows], dtype=np.float64)
-        inside = labels[start : start + len(rows)]
-        member = csr_matrix(
-            (np.ones(len(rows)), (inside, np.arange(len(rows)))), shape=(n_groups, len(rows))
-        )
-        sums += member @ rows
-        squares += np.bincount(inside, np.einsum("ij,ij->i", rows, rows), minlength=n_groups)
-    sizes = np.bincount(labels, minlength=n_groups).astype(np.float64)
-    centroids = sums / sizes[:, None]
-    spreads = squares / sizes - np.einsum("ij,ij->i", centroids, centroids)
-    return MicroClusters(centroids, sizes, np.maximum(spreads, 0))
+    """shape (n_micro - 1,)"""
 
 
 def agglomerate(
-    groups: MicroClusters,
+    micro: MicroClusters,
     n_clusters: int,
     *,
     size_power: float,
     spreads: bool = True,
     smallest: int = 1,
 ) -> NDArray[np.int32]:
-    """Cut the merge tree so that ``n_clusters`` clusters of at least ``smallest`` cells are there.
+    """Return ``n_clusters`` clusters of at least ``smallest`` cells each, cut from the merge tree.
 
-    What the cut leaves smaller than that joins the nearest cluster. Where no cut has enough
-    clusters of that size, the tree is cut to ``n_clusters`` of any size.
+    Smaller clusters join the nearest of the others. If no cut has enough clusters of that size, the tree is cut to
+    ``n_clusters`` of any size.
 
     Returns
     -------
-    ndarray of int32, shape (n_groups,)
+    ndarray of int32, shape (n_micro,)
         Cluster of each micro-cluster, 0 .. n_clusters - 1.
 
     Raises
@@ -99,168 +57,192 @@ def agglomerate(
     InputError
         There are fewer micro-clusters than clusters.
     """
-    n_groups = len(groups.sizes)
-    if n_clusters > n_groups:
-        message = f"n_clusters must be at most the {n_groups} micro-clusters; got {n_clusters}."
+    n_micro = len(micro.sizes)
+    if n_clusters > n_micro:
+        message = (
+            f"n_clusters must be at most the number of micro-clusters ({n_micro}); got {n_clusters}. "
+            "Ask for fewer clusters."
+        )
         raise InputError(message)
-    tree = merge_tree(groups, size_power=size_power, spreads=spreads)
-    return fair_cut(tree, groups, n_clusters, smallest=smallest)
+    tree = merge_tree(micro, size_power=size_power, spreads=spreads)
+    return fair_cut(tree, micro, n_clusters, smallest=smallest)
 
 
 def fair_cut(
     tree: Merges,
-    groups: MicroClusters,
+    micro: MicroClusters,
     n_clusters: int,
     *,
     smallest: int,
-    owners: IntArray | None = None,
+    cluster_of_micro: IntArray | None = None,
 ) -> NDArray[np.int32]:
-    """Cut a tree as `agglomerate` does; with ``owners``, into parts of these.
+    """Return a cut of the tree into ``n_clusters`` parts of at least ``smallest`` cells each.
 
     Parameters
     ----------
     tree
-        Where there are owners, one that merges the groups of each before any of two.
-    owners
-        ndarray of int, shape (n_groups,): 0 .. n_owners - 1, fewer than ``n_clusters``. What is too small joins
-        another part of its owner, and no owner is lost.
+        If ``cluster_of_micro`` is given, the tree must merge the micro-clusters of a cluster before any two clusters.
+    cluster_of_micro
+        ndarray of int, shape (n_micro,): divide these clusters, which are fewer than ``n_clusters``. A part that
+        is too small joins another part of its cluster, and every cluster keeps at least one part.
 
     Returns
     -------
-    ndarray of int32, shape (n_groups,)
+    ndarray of int32, shape (n_micro,)
     """
-    n_groups = len(groups.sizes)
-    whole = np.zeros(n_groups, np.int64) if owners is None else owners
-    for n_pieces in range(n_clusters, n_groups + 1):
-        pieces = cut(tree, n_pieces)
-        fair = _fair(pieces, groups.sizes, whole, smallest)
-        if fair.sum() >= n_clusters:
-            return _absorb(groups, pieces, fair, whole)
+    n_micro = len(micro.sizes)
+    parent = np.zeros(n_micro, np.int64) if cluster_of_micro is None else cluster_of_micro
+    # Outliers take up parts of a cut. So cut finer until enough parts are large, then give the outliers away.
+    for n_parts in range(n_clusters, n_micro + 1):
+        parts = cut(tree, n_parts)
+        is_large = _large_parts(parts, micro.sizes, parent, smallest)
+        if is_large.sum() >= n_clusters:
+            return _absorb(micro, parts, is_large, parent)
     return cut(tree, n_clusters)
 
 
+def cut(tree: Merges, n_parts: int) -> NDArray[np.int32]:
+    """Return the part of each micro-cluster, 0 .. n_parts - 1, when ``n_parts`` are left."""
+    n_micro = len(tree.pairs) + 1
+    part = np.arange(n_micro)
+    for i, j in tree.pairs[: n_micro - n_parts]:
+        part[part == j] = i
+    return np.unique(part, return_inverse=True)[1].astype(np.int32)
+
+
 def merge_tree(
-    groups: MicroClusters,
+    micro: MicroClusters,
     *,
     size_power: float,
     spreads: bool = True,
-    owners: IntArray | None = None,
+    cluster_of_micro: IntArray | None = None,
 ) -> Merges:
-    """Merge the cheapest pair until one group is left; equal costs go to the lowest pair.
+    """Merge the pair of lowest cost until one group is left. Among equal costs, the lowest pair is merged.
+
+    Each step scans all pairs: n_micro ** 3 comparisons in all, which is fast enough for some thousand micro-clusters.
 
     Parameters
     ----------
+    size_power
+        0 for average linkage, 1 for Ward's size term.
     spreads
-        Count the spread of both groups in their distance; without, that of their centroids.
-    owners
-        ndarray of int, shape (n_groups,): groups of one owner are merged before any of two.
+        Add the spreads of both groups to the squared distance between their means.
+    cluster_of_micro
+        ndarray of int, shape (n_micro,): merge the micro-clusters of each cluster before any two clusters.
     """
-    n_groups = len(groups.sizes)
-    state = _Merging(groups, size_power, spreads)
-    apart = np.zeros((n_groups, n_groups), bool)
-    n_inside = n_groups - 1
-    if owners is not None:
-        apart = owners[:, None] != owners[None, :]
-        n_inside = n_groups - len(np.unique(owners))
-    costs = np.where(apart, np.inf, state.costs())
-    pairs, paid = np.empty((n_groups - 1, 2), np.int64), np.empty(n_groups - 1)
-    for step in range(n_groups - 1):
-        if step == n_inside:
-            apart[:] = False
+    n_micro = len(micro.sizes)
+    state = _Merging(micro, size_power, spreads)
+    is_forbidden = np.zeros((n_micro, n_micro), bool)
+    n_inside = n_micro - 1
+    if cluster_of_micro is not None:
+        is_forbidden = cluster_of_micro[:, None] != cluster_of_micro[None, :]
+        n_inside = n_micro - len(np.unique(cluster_of_micro))
+    costs = np.where(is_forbidden, np.inf, state.costs())
+    pairs, paid = np.empty((n_micro - 1, 2), np.int64), np.empty(n_micro - 1)
+    for step in range(n_micro - 1):
+        if step == n_inside:  # every cluster is one group now, so clusters may be merged
+            is_forbidden[:] = False
             costs = state.costs()
-        i, j = sorted(divmod(int(np.argmin(costs)), n_groups))
+        # argmin takes the first of equal costs, so ties are always decided in the same way.
+        i, j = sorted(divmod(int(np.argmin(costs)), n_micro))
         pairs[step], paid[step] = (i, j), costs[i, j]
         state.merge(i, j)
+        # Only costs with group i change: j is gone, and other pairs are as before.
         costs[j] = costs[:, j] = np.inf
-        near = state.alive & ~apart[i]
+        near = state.alive & ~is_forbidden[i]
         near[i] = False
         costs[i, near] = costs[near, i] = state.costs_of(i)[near]
     return Merges(pairs, paid)
 
 
 class _Merging:
-    """Distances, sizes and spreads of the groups that are left, updated exactly at each merge."""
+    """Distances, sizes and spreads of the groups that are left.
 
-    def __init__(self, groups: MicroClusters, size_power: float, spreads: bool) -> None:
-        self.alive = np.ones(len(groups.sizes), bool)
-        self._distances = _mean_square_distances(groups)
-        self._sizes = groups.sizes.astype(np.float64).copy()
-        self._inner = None if spreads else groups.spreads.astype(np.float64).copy()
+    Each merge updates them exactly, so they are those of the cells, without another look at the cells.
+    """
+
+    def __init__(self, micro: MicroClusters, size_power: float, spreads: bool) -> None:
+        self.alive = np.ones(len(micro.sizes), bool)
+        self._distances = _mean_square_distances(micro)
+        self._sizes = micro.sizes.astype(np.float64).copy()
+        # Distances always include both spreads, because their update is a plain weighted mean then. Without
+        # spreads in the cost, they are subtracted again, and so must be tracked.
+        self._spreads = None if spreads else micro.spreads.astype(np.float64).copy()
         self._power = size_power
 
     def costs(self) -> FloatArray:
-        """Of all pairs, shape (n_groups, n_groups); infinite of a group and itself, or one that is gone."""
-        apart = self._distances
-        if self._inner is not None:
-            apart = apart - self._inner[:, None] - self._inner[None, :]
-        costs = apart * _size_term(self._sizes[:, None], self._sizes[None, :], self._power)
+        """Return costs of all pairs, shape (n_micro, n_micro); infinite on the diagonal and for merged groups."""
+        distances = self._distances
+        if self._spreads is not None:
+            distances = distances - self._spreads[:, None] - self._spreads[None, :]
+        costs = distances * _size_term(self._sizes[:, None], self._sizes[None, :], self._power)
         np.fill_diagonal(costs, np.inf)
         costs[~self.alive] = costs[:, ~self.alive] = np.inf
         return costs
 
     def costs_of(self, i: int) -> FloatArray:
-        apart = self._distances[i]
-        if self._inner is not None:
-            apart = apart - self._inner[i] - self._inner
-        return np.asarray(apart * _size_term(self._sizes[i], self._sizes, self._power))
+        """Return costs of merging group ``i`` with each other, shape (n_micro,)."""
+        distances = self._distances[i]
+        if self._spreads is not None:
+            distances = distances - self._spreads[i] - self._spreads
+        return np.asarray(distances * _size_term(self._sizes[i], self._sizes, self._power))
 
     def merge(self, i: int, j: int) -> None:
+        """Merge group ``j`` into group ``i``."""
         distances, sizes = self._distances, self._sizes
         share = sizes[i] / (sizes[i] + sizes[j])
-        if self._inner is not None:
-            between = distances[i, j] - self._inner[i] - self._inner[j]
-            self._inner[i] = share * self._inner[i] + (1 - share) * self._inner[j]
-            self._inner[i] += share * (1 - share) * between
+        if self._spreads is not None:
+            # Spread of the union: the mean of both spreads, and the variance between the two means.
+            between = distances[i, j] - self._spreads[i] - self._spreads[j]
+            self._spreads[i] = share * self._spreads[i] + (1 - share) * self._spreads[j]
+            self._spreads[i] += share * (1 - share) * between
+        # Lance-Williams update of average linkage: cells of i and j count by their numbers.
         distances[i] = share * distances[i] + (1 - share) * distances[j]
         distances[:, i] = distances[i]
         sizes[i] += sizes[j]
         self.alive[j] = False
 
 
-def cut(tree: Merges, n_pieces: int) -> NDArray[np.int32]:
-    """Return the piece of each group, 0 .. n_pieces - 1, where ``n_pieces`` are left."""
-    n_groups = len(tree.pairs) + 1
-    piece = np.arange(n_groups)
-    for i, j in tree.pairs[: n_groups - n_pieces]:
-        piece[piece == j] = i
-    return np.unique(piece, return_inverse=True)[1].astype(np.int32)
-
-
-def _fair(pieces: IntArray, sizes: FloatArray, whole: IntArray, smallest: int) -> BoolArray:
-    """Return which pieces have enough cells; the largest of an owner stands for it where none has."""
-    of_piece = np.bincount(pieces, sizes)
-    fair = of_piece >= smallest
-    owner = np.empty(len(of_piece), np.int64)
-    owner[pieces] = whole
-    for lost in np.setdiff1d(owner, owner[fair]):
-        inside = np.flatnonzero(owner == lost)
-        fair[inside[np.argmax(of_piece[inside])]] = True
-    return np.asarray(fair)
+def _large_parts(
+    parts: IntArray, sizes: FloatArray, parent: IntArray, smallest: int
+) -> BoolArray:
+    """Return which parts have enough cells. If a parent has no such part, its largest counts as one."""
+    n_cells = np.bincount(parts, sizes)
+    is_large = n_cells >= smallest
+    parent_of_part = np.empty(len(n_cells), np.int64)
+    parent_of_part[parts] = parent
+    for lost in np.setdiff1d(parent_of_part, parent_of_part[is_large]):
+        inside = np.flatnonzero(parent_of_part == lost)
+        is_large[inside[np.argmax(n_cells[inside])]] = True
+    return np.asarray(is_large)
 
 
 def _absorb(
-    groups: MicroClusters, labels: IntArray, fair: BoolArray, whole: IntArray
+    micro: MicroClusters, parts: IntArray, is_large: BoolArray, parent: IntArray
 ) -> NDArray[np.int32]:
-    """Give the groups of pieces that are not ``fair`` to the nearest centroid of those that are, of their owner."""
+    """Move the micro-clusters of small parts to the nearest large part of the same parent.
+
+    The means of the large parts stay as they are, so the result does not depend on an order.
+    """
     from scipy.spatial.distance import cdist
 
-    weights = np.zeros((len(fair), len(labels)))
-    weights[labels, np.arange(len(labels))] = groups.sizes
-    centroids = weights @ groups.centroids / weights.sum(axis=1, keepdims=True)
-    owner = np.empty(len(fair), np.int64)
-    owner[labels] = whole
-    apart = cdist(groups.centroids, centroids[fair], "sqeuclidean")
-    nearest = np.where(whole[:, None] == owner[fair], apart, np.inf).argmin(axis=1)
-    renamed = np.cumsum(fair) - 1
-    return np.where(fair[labels], renamed[labels], nearest).astype(np.int32)
+    weights = np.zeros((len(is_large), len(parts)))
+    weights[parts, np.arange(len(parts))] = micro.sizes
+    means = weights @ micro.means / weights.sum(axis=1, keepdims=True)
+    parent_of_part = np.empty(len(is_large), np.int64)
+    parent_of_part[parts] = parent
+    squared = cdist(micro.means, means[is_large], "sqeuclidean")
+    nearest = np.where(parent[:, None] == parent_of_part[is_large], squared, np.inf).argmin(axis=1)
+    renamed = np.cumsum(is_large) - 1
+    return np.where(is_large[parts], renamed[parts], nearest).astype(np.int32)
 
 
-def _mean_square_distances(groups: MicroClusters) -> FloatArray:
-    """Mean squared distance between the cells of two groups: of their centroids, and both spreads."""
+def _mean_square_distances(micro: MicroClusters) -> FloatArray:
+    """Return mean squared distances between the cells of two groups: that of the means, plus both spreads."""
     from scipy.spatial.distance import cdist
 
-    between = cdist(groups.centroids, groups.centroids, "sqeuclidean")
-    return np.asarray(between + groups.spreads[:, None] + groups.spreads[None, :])
+    between = cdist(micro.means, micro.means, "sqeuclidean")
+    return np.asarray(between + micro.spreads[:, None] + micro.spreads[None, :])
 
 
 def _size_term(a: FloatArray, b: FloatArray, power: float) -> FloatArray:

@@ -1,4 +1,16 @@
-"""Assign new cells to the clusters of a run."""
+"""Assign new cells to the clusters of a run, with two measures of how well they fit.
+
+A new cell gets the cluster of the nearest micro-cluster mean. The two measures are from 0 to 1 and use no labels.
+
+margin
+    ``1 - a / b``: ``a`` is the distance to the mean of its cluster, ``b`` to the nearest mean of another cluster
+    (`scrcl.cluster.margin`). 0 on the border of two clusters. It finds cells between clusters.
+familiarity
+    The mean cosine between component scores of the cell and of its nearest cells in the run, as a rank: the
+    share of the run's own cells that are at most as similar to their neighbours. Near 0 for cells unlike any in the
+    run, one half for the median cell of the run. It finds cells of a new type, which may be well inside one cluster by
+    the margin, but far from its cells.
+"""
 
 from __future__ import annotations
 
@@ -13,84 +25,120 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["LOW_CONFIDENCE", "Assigned", "assign", "assign_blocks", "familiarity", "likeness"]
-
-LOW_CONFIDENCE = 0.2
+__all__ = ["Assigned", "assign", "assign_blocks", "familiarity", "mean_cosines"]
 
 
 class Assigned(NamedTuple):
-    """The cluster of each cell, and its margin."""
+    """The cluster of each new cell, and its margin."""
 
     labels: NDArray[np.int32]
+    """shape (n_points,)"""
     margin: NDArray[np.float32]
+    """shape (n_points,): 0 to 1"""
 
 
 def assign_blocks(
-    points: FloatArray, centres: FloatArray, owners: IntArray, centroids: FloatArray
+    points: FloatArray,
+    micro_means: FloatArray,
+    cluster_of_micro: IntArray,
+    cluster_means: FloatArray,
 ) -> Assigned:
+    """Return what `assign` returns, for points that are a memory map; they are read in blocks."""
     from scrcl.io.arrays import release, row_blocks
 
-    block_rows = max(BLOCK_VALUES // max(len(centres), points.shape[1]), 1)
+    block_rows = max(BLOCK_VALUES // max(len(micro_means), points.shape[1]), 1)
     parts = []
     for start, stop in row_blocks(len(points), block_rows):
-        parts.append(assign(np.array(points[start:stop]), centres, owners, centroids))
+        block = np.array(points[start:stop])
+        parts.append(assign(block, micro_means, cluster_of_micro, cluster_means))
         release(points)
     labels, margin = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Assigned(labels, margin)
 
 
-def familiarity(
-    scores: FloatArray, near: IntArray, points: FloatArray, ids: IntArray, drawn: IntArray
-) -> NDArray[np.float32]:
-    usual = np.sort(likeness(points[drawn], points, ids[drawn]))
-    alike = likeness(scores, points, near)
-    return (np.searchsorted(usual, alike, side="right") / len(usual)).astype(np.float32)
-
-
 def assign(
-    points: FloatArray, centres: FloatArray, owners: IntArray, centroids: FloatArray
+    points: FloatArray,
+    micro_means: FloatArray,
+    cluster_of_micro: IntArray,
+    cluster_means: FloatArray,
 ) -> Assigned:
-    """Assign points to the cluster of the nearest centre; of equally near ones the first.
+    """Assign points to the cluster of the nearest micro-cluster mean. If several are equally near, the first counts.
 
     Parameters
     ----------
-    points, centres, centroids
-        ndarrays of float32, shapes (n_points, n_dims), (n_centres, n_dims) and (n_clusters, n_dims).
-    owners
-        ndarray of int, shape (n_centres,): the cluster of each centre.
+    points, micro_means, cluster_means
+        ndarrays of float32, shapes (n_points, n_dims), (n_micro, n_dims) and (n_clusters, n_dims).
+    cluster_of_micro
+        ndarray of int, shape (n_micro,): the cluster of each micro-cluster.
 
     Returns
     -------
     Assigned
-        The margin is that between the centroids of the clusters: `margins`.
+        The margin is between cluster means (`margins`). Between micro-cluster means it would be no measure of
+        confidence, but near chance: `bench/results/prediction/2026-11-21-2cpu-confidence.md`.
     """
     from scipy.spatial.distance import cdist
 
-    labels = owners[cdist(points, centres).argmin(axis=1)].astype(np.int32)
-    return Assigned(labels, margins(points, labels, centroids))
+    labels = cluster_of_micro[cdist(points, micro_means).argmin(axis=1)].astype(np.int32)
+    return Assigned(labels, margins(points, labels, cluster_means))
 
 
-def likeness(scores: FloatArray, points: FloatArray, ids: IntArray) -> NDArray[np.float32]:
-    """Return the mean cosine of each row of ``scores`` and its neighbours, rows ``ids`` of ``points``.
+def familiarity(
+    scores: FloatArray,
+    near: IntArray,
+    run_scores: FloatArray,
+    run_ids: IntArray,
+    subset: IntArray,
+) -> NDArray[np.float32]:
+    """Return how similar new cells are to their neighbours, as a rank among cells of the run.
 
     Parameters
     ----------
-    scores, points
-        ndarrays or memory maps of float32, shapes (n, n_dims) and (n_points, n_dims).
+    scores
+        ndarray or memory map of float32, shape (n_new, n_comps): component scores of the new cells.
+    near
+        ndarray or memory map of int, shape (n_new, k): their nearest cells in the run.
+    run_scores, run_ids
+        Component scores of the run's cells, shape (n_cells, n_comps), and their neighbours, shape (n_cells, k).
+    subset
+        ndarray of int: cells of the run to compare with. A subset bounds the work.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_new,)
+        Share of the subset with a mean cosine that is at most as large: 0 to 1.
+    """
+    usual = np.sort(mean_cosines(run_scores[subset], run_scores, run_ids[subset]))
+    found = mean_cosines(scores, run_scores, near)
+    return (np.searchsorted(usual, found, side="right") / len(usual)).astype(np.float32)
+
+
+def mean_cosines(scores: FloatArray, run_scores: FloatArray, ids: IntArray) -> NDArray[np.float32]:
+    """Return the mean cosine between each row of ``scores`` and its neighbours, rows ``ids`` of ``run_scores``.
+
+    Parameters
+    ----------
+    scores, run_scores
+        ndarrays or memory maps of float32, shapes (n, n_comps) and (n_cells, n_comps).
     ids
         ndarray or memory map of int, shape (n, k).
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        0 for a row of zeros.
     """
     from scrcl.io.arrays import release, row_blocks
 
-    alike = np.empty(len(scores), np.float32)
-    for start, stop in row_blocks(
-        len(scores), max(BLOCK_VALUES // (ids.shape[1] * scores.shape[1]), 1)
-    ):
-        near = _unit(np.asarray(points[np.asarray(ids[start:stop])])).mean(axis=1)
-        alike[start:stop] = np.einsum("ij,ij->i", _unit(np.asarray(scores[start:stop])), near)
-        release(points)
+    found = np.empty(len(scores), np.float32)
+    block_rows = max(BLOCK_VALUES // (ids.shape[1] * scores.shape[1]), 1)
+    for start, stop in row_blocks(len(scores), block_rows):
+        # The mean of cosines is the product with the mean of the unit vectors.
+        near = _unit(np.asarray(run_scores[np.asarray(ids[start:stop])])).mean(axis=1)
+        found[start:stop] = np.einsum("ij,ij->i", _unit(np.asarray(scores[start:stop])), near)
+        release(run_scores)
         release(scores)
-    return alike
+    return found
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Communities of a neighbour graph by Leiden (modularity), as igraph finds them."""
+"""Communities of a neighbour graph: Leiden with modularity, computed by igraph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["leiden_of", "neighbour_graph"]
 
 
 def neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
-    """Return the binary symmetric graph of the nearest neighbours; fewer where there are fewer points."""
+    """Return the binary symmetric graph of nearest neighbours; fewer neighbours if there are too few points."""
     from scrcl.graph.csr import connectivities, symmetric_graph
     from scrcl.graph.knn import knn
 
@@ -30,16 +30,26 @@ def neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
 def leiden_of(
     graph: Csr, *, seed: int, name: str, n_iterations: int = -1
 ) -> Callable[[float], NDArray[np.int64]]:
-    """Return what finds the community of each node at a resolution; values of ``graph`` are weights.
+    """Return a function from a resolution to the community of each node.
 
-    The same resolution gives the same communities; ``name`` is that of the random stream. Negative ``n_iterations``:
-    until nothing moves.
+    It can be called for many resolutions, and builds the igraph object only once. The same resolution always gives
+    the same communities.
+
+    Parameters
+    ----------
+    graph
+        Symmetric; its values are the weights of edges.
+    name
+        Name of the random stream.
+    n_iterations
+        Passes of Leiden; a negative number repeats them until nothing changes.
     """
     import random
 
     import igraph
     from scipy.sparse import triu
 
+    # igraph takes each undirected edge once.
     upper = triu(graph, k=1, format="coo")
     network = igraph.Graph(
         n=graph.shape[0], edges=np.column_stack([upper.row, upper.col]), directed=False
@@ -47,7 +57,7 @@ def leiden_of(
     weights: list[Any] = upper.data.tolist()
 
     def communities(resolution: float) -> NDArray[np.int64]:
-        # igraph draws from the generator it is handed; its own default is not seeded.
+        # igraph has one generator for the whole process, by default Python's unseeded one. Set it for this call only.
         igraph.set_random_number_generator(random.Random(derive_seed(seed, name)))  # noqa: S311
         try:
             found = network.community_leiden(

@@ -1,9 +1,13 @@
-"""One clustering out of several: cells belong together that most of the clusterings put together.
+"""The consensus of several clusterings: cells are joined if most clusterings join them.
 
-Where micro-clusters begin is chance, and merges high in a tree may hang on it. Each clustering is a view: a cell is
-a one-hot vector there, and over all views the mean squared distance between the cells of two groups is the share of
-views that part them. Average linkage of that is evidence accumulation (Fred and Jain, IEEE TPAMI 27(6), 2005), on
-groups of cells and not on pairs of cells, so in linear time.
+Where micro-clusters begin is chance, and high merges of a tree may depend on it. Each clustering is therefore seen as
+a view, in which a cell is a one-hot vector. Over all views, the mean squared distance between the cells of two groups
+is the share of views that separate them. Average linkage of that distance is evidence accumulation, here on
+micro-clusters instead of pairs of cells. So the time is linear in the number of cells.
+
+References
+----------
+Fred and Jain: Combining multiple clusterings using evidence accumulation, IEEE TPAMI 27(6), 2005, 835-850.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.cluster.agglomerate import MicroClusters, agglomerate
+from scrcl.cluster.agglomerate import agglomerate
+from scrcl.cluster.micro import MicroClusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,54 +27,60 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["agreed", "parted"]
+__all__ = ["consensus", "separations"]
 
 
-def agreed(
-    groups: IntArray,
+def consensus(
+    micro_labels: IntArray,
     views: Iterable[IntArray],
     n_clusters: int,
     *,
     smallest: int,
     sizes: FloatArray | None = None,
 ) -> NDArray[np.int32]:
-    """Merge groups of cells to ``n_clusters``, first those that the fewest views part.
+    """Merge micro-clusters to ``n_clusters``, first those that the fewest views separate.
 
     Parameters
     ----------
-    groups
-        ndarray of int, shape (n_cells,): 0 .. n_groups - 1, none empty.
+    micro_labels
+        ndarray of int, shape (n_cells,): 0 .. n_micro - 1, none empty.
     views
-        Clusterings of the same cells, shape (n_cells,) each; read one at a time.
+        Clusterings of the same cells, shape (n_cells,) each. They are read one at a time.
     smallest
-        Cells of the smallest cluster, where the tree allows it.
+        Cells of the smallest cluster, if the tree allows it.
     sizes
-        Shape (n_groups,): cells of each group, where those that are given are a sample with cells of every group.
+        Shape (n_micro,): number of cells of each micro-cluster, if the given cells are only a subset of them.
 
     Returns
     -------
-    ndarray of int32, shape (n_groups,)
+    ndarray of int32, shape (n_micro,)
         0 .. n_clusters - 1.
     """
-    found = parted(groups, views)
+    micro = separations(micro_labels, views)
     if sizes is not None:
-        found = replace(found, sizes=np.asarray(sizes, np.float64))
-    return agglomerate(found, n_clusters, size_power=0, smallest=smallest)
+        micro = replace(micro, sizes=np.asarray(sizes, np.float64))
+    # No size term: evidence accumulation is plain average linkage.
+    return agglomerate(micro, n_clusters, size_power=0, smallest=smallest)
 
 
-def parted(groups: IntArray, views: Iterable[IntArray]) -> MicroClusters:
-    """Sum up groups in the space of all views, where squared distance is the share of views that part two cells."""
-    sizes = np.bincount(groups).astype(np.float64)
-    shares = [_shares(groups, labels, sizes) for labels in views]
+def separations(micro_labels: IntArray, views: Iterable[IntArray]) -> MicroClusters:
+    """Return micro-clusters in the space of all views.
+
+    The mean squared distance between cells of two micro-clusters is the share of views that separate them.
+    """
+    sizes = np.bincount(micro_labels).astype(np.float64)
+    shares = [_shares(micro_labels, labels, sizes) for labels in views]
+    # Two different one-hot vectors have a squared distance of 2, and there are len(shares) views: so the factor
+    # scales distances to shares. The spread of one-hot vectors around their mean is 1 minus its squared length.
     spreads = sum(1 - (share**2).sum(axis=1) for share in shares) / (2 * len(shares))
     return MicroClusters(
         np.concatenate(shares, axis=1) / np.sqrt(2 * len(shares)), sizes, np.maximum(spreads, 0)
     )
 
 
-def _shares(groups: IntArray, labels: IntArray, sizes: FloatArray) -> FloatArray:
-    """Return the share of each group's cells in each cluster: shape (n_groups, n_clusters)."""
-    n_groups, n_labels = len(sizes), int(labels.max()) + 1
-    flat = groups.astype(np.int64) * n_labels + labels
-    counts = np.bincount(flat, minlength=n_groups * n_labels).reshape(n_groups, n_labels)
+def _shares(micro_labels: IntArray, labels: IntArray, sizes: FloatArray) -> FloatArray:
+    """Return the share of each micro-cluster's cells in each cluster: shape (n_micro, n_clusters)."""
+    n_micro, n_labels = len(sizes), int(labels.max()) + 1
+    flat = micro_labels.astype(np.int64) * n_labels + labels
+    counts = np.bincount(flat, minlength=n_micro * n_labels).reshape(n_micro, n_labels)
     return np.asarray(counts / sizes[:, None])

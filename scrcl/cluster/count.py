@@ -1,10 +1,9 @@
-"""How many clusters there are, from the cells alone.
+"""The number of clusters, counted from the cells.
 
-Communities (Leiden, modularity) of two neighbour graphs laid over each other: one that training has
-not touched, of the principal components or, for domains, of the places in the tissue, and that of the
-embedding. Communities too small to be told from noise are not counted: those below a
-share of the cells, or, where communities are many, of their mean size. Graphs are built on a
-sample, so the work has a bound.
+It is the number of communities (Leiden, modularity) of two neighbour graphs added together: the graph of the embedding,
+and one that training has not changed, of the component scores or, for spatial domains, of the coordinates. Small
+communities may be noise, and are not counted: those below a share of the cells, or, if there are many communities,
+below a share of their mean size. Graphs are built on a subset of the cells, which bounds the work.
 """
 
 from __future__ import annotations
@@ -19,23 +18,24 @@ from scrcl.cluster.communities import leiden_of, neighbour_graph
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Counted", "count_clusters"]
 
-_SMALLEST_CELLS = 10
+_MIN_CELLS = 10
+"""Communities below this size are noise for any number of cells."""
 
-_SMALLEST_OF_MEAN = 0.3
-"""Share of the mean community; below ``smallest_share`` from some 15 communities on, so K has no bound."""
+_MIN_SHARE_OF_MEAN = 0.3
+"""Smallest counted community, as a share of the mean size. With more than some 15 communities, this is below the
+default of ``cluster.smallest_share``. A fixed share of all cells alone would bound the number of clusters."""
 
-
-_MOST_CELLS = 0.5
-"""Share of the cells in counted communities under which the count is doubtful."""
+_MIN_COUNTED_SHARE = 0.5
+"""If counted communities hold fewer cells than this share, the count is doubtful, and a note reports it."""
 
 
 class Counted(NamedTuple):
-    """A number of clusters, and what the user should know of it."""
+    """A number of clusters, and what the user should know about it."""
 
     n_clusters: int
     """at least 2"""
@@ -46,47 +46,48 @@ def count_clusters(
     spaces: Sequence[FloatArray],
     *,
     n_neighbors: int,
-    config: ClusterConfig,
+    settings: ClusterSettings,
     seed: int,
     tissue: Callable[[IntArray], Csr] | None = None,
 ) -> Counted:
-    """Return the number of communities that hold a fair share of the cells.
+    """Return the number of communities that are large enough.
 
     Parameters
     ----------
     spaces
-        Arrays or memory maps of float32, shape (n_cells, n_dims), one row a cell in each.
+        Arrays or memory maps of float32, shape (n_cells, n_dims), with one row for each cell.
     n_neighbors
         Neighbours of a cell in each graph.
-    config
+    settings
         ``resolution``, ``smallest_share`` and ``auto_cells`` are read.
     tissue
-        From cells, ascending, to the graph of those of them that are near each other in the tissue.
+        A function from cells, in ascending order, to the graph of those that are near each other in the tissue.
     """
-    cells = drawn_rows(len(spaces[0]), config.auto_cells, seed, "count.sample")
+    cells = drawn_rows(len(spaces[0]), settings.auto_cells, seed, "count.sample")
+    # An edge that is in several graphs counts as often, so what all graphs agree on weighs most.
     graph = sum(neighbour_graph(space[cells], n_neighbors, seed) for space in spaces)
     if tissue is not None:
         graph = graph + tissue(cells)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
-    sizes = np.bincount(communities(config.resolution))
-    counted = _fair(sizes, config.smallest_share)
-    return Counted(max(len(counted), 2), _note(counted, sizes, config))
+    sizes = np.bincount(communities(settings.resolution))
+    counted = _large_enough(sizes, settings.smallest_share)
+    return Counted(max(len(counted), 2), _note(counted, sizes, settings))
 
 
-def _fair(sizes: IntArray, smallest_share: float) -> IntArray:
+def _large_enough(sizes: IntArray, smallest_share: float) -> IntArray:
     """Return the sizes of communities that are large enough to count."""
-    n_cells, seen = int(sizes.sum()), sizes[sizes >= _SMALLEST_CELLS]
-    share = min(smallest_share, _SMALLEST_OF_MEAN / max(len(seen), 1))
-    return seen[seen >= share * n_cells]
+    n_cells, candidates = int(sizes.sum()), sizes[sizes >= _MIN_CELLS]
+    share = min(smallest_share, _MIN_SHARE_OF_MEAN / max(len(candidates), 1))
+    return candidates[candidates >= share * n_cells]
 
 
-def _note(counted: IntArray, sizes: IntArray, config: ClusterConfig) -> str | None:
-    """Return what tells a count of few cells, as at a resolution that leaves crumbs."""
+def _note(counted: IntArray, sizes: IntArray, settings: ClusterSettings) -> str | None:
+    """Return a note if counted communities hold few of the cells, as at a resolution that is too high."""
     share = counted.sum() / sizes.sum()
-    if share >= _MOST_CELLS:
+    if share >= _MIN_COUNTED_SHARE:
         return None
     return (
-        f"The number of clusters was counted from {share:.0%} of the cells: the other {len(sizes) - len(counted)} of "
-        f"{len(sizes)} communities at cluster.resolution {config.resolution:g} are too small. Lower it, or give "
+        f"The number of clusters was counted from {share:.0%} of the cells: {len(sizes) - len(counted)} of "
+        f"{len(sizes)} communities at cluster.resolution {settings.resolution:g} are too small. Lower it, or give "
         "--n-clusters."
     )

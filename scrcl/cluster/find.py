@@ -1,7 +1,4 @@
-"""From an embedding to K clusters, their tree, and further clusterings cut from it.
-
-A further algorithm is a file in `scrcl.cluster.algorithms`, and its line in `scrcl.cluster.table`.
-"""
+"""From an embedding to K clusters, their tree, and extra cuts of it."""
 
 from __future__ import annotations
 
@@ -9,130 +6,134 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.cluster.agglomerate import summarise
+from scrcl.cluster.micro import summarise, summarise_clusters
 from scrcl.cluster.protocol import Spaces
-from scrcl.cluster.table import WAYS
-from scrcl.cluster.tree import Hierarchy, united
+from scrcl.cluster.table import ALGORITHMS
+from scrcl.cluster.tree import Hierarchy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.protocol import Choice, Grouping
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["Clusters", "cluster", "find_clusters", "rank_by_size"]
 
 
 class Clusters(NamedTuple):
-    """A clustering, what a further point is assigned by (the cluster of the nearest centre), and its tree."""
+    """A clustering, its trees, and the means by which new cells are assigned."""
 
     labels: NDArray[np.int32]
     """shape (n_cells,)"""
-    centres: NDArray[np.float32]
-    """shape (n_centres, n_dims): those of groups of cells, or of the clusters themselves"""
-    owners: NDArray[np.int32]
-    """shape (n_centres,): the cluster of each"""
-    sizes: NDArray[np.int64]
-    """shape (n_centres,): cells of each group"""
-    centroids: NDArray[np.float32]
-    """shape (n_clusters, n_dims): the mean of each cluster"""
-    tree: NDArray[np.float64]
+    micro_means: NDArray[np.float32]
+    """shape (n_micro, n_dims); the clusters themselves if the algorithm has no micro-clusters"""
+    cluster_of_micro: NDArray[np.int32]
+    """shape (n_micro,)"""
+    micro_sizes: NDArray[np.int64]
+    """shape (n_micro,): number of cells"""
+    cluster_means: NDArray[np.float32]
+    """shape (n_clusters, n_dims)"""
+    cluster_tree: NDArray[np.float64]
     """shape (n_clusters - 1, 4): see `linkage_matrix`; leaves are the clusters"""
-    group_tree: NDArray[np.float64]
-    """shape (n_centres - 1, 4): the same of the groups; those of one cluster are joined first"""
-    also: dict[int, NDArray[np.int32]]
-    """Labels of the clusterings into other numbers, each largest cluster first"""
+    micro_tree: NDArray[np.float64]
+    """shape (n_micro - 1, 4); leaves are the micro-clusters, those of one cluster are joined first"""
+    extra_cuts: dict[int, NDArray[np.int32]]
+    """labels of each extra cut, by its number of clusters; largest cluster first"""
     nested: dict[int, bool]
-    """Whether these are cuts of the tree"""
+    """whether each extra cut joins or divides the clusters"""
     notes: list[str]
-    """What the user should know"""
+    """what the user should know"""
     choice: Choice | None
-    """What `cluster.method` took, where it chose"""
+    """what ``auto`` chose; None for other algorithms"""
 
 
 def cluster(
     points: FloatArray,
     n_clusters: int,
     *,
-    config: ClusterConfig,
+    settings: ClusterSettings,
     seed: int,
     scores: FloatArray | None = None,
 ) -> IntArray:
-    """Return the labels alone of `find_clusters` on points and, where given, components of the same cells."""
-    return find_clusters(Spaces(points, scores), n_clusters, config=config, seed=seed).labels
+    """Return only the labels of `find_clusters`, for points and, if given, component scores of the same cells."""
+    return find_clusters(Spaces(points, scores), n_clusters, settings=settings, seed=seed).labels
 
 
-def find_clusters(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Clusters:
+def find_clusters(
+    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+) -> Clusters:
     """Cluster the cells into ``n_clusters``, and into each number of ``cluster.also``.
 
     Returns
     -------
     Clusters
-        0 .. n_clusters - 1, largest cluster first. Memory grows by that of `kmeans`, and by four bytes a cell for
-        each further clustering.
+        Labels 0 .. n_clusters - 1, largest cluster first. Memory grows by that of `kmeans`, and by four bytes a cell
+        for each extra cut.
 
     Raises
     ------
     InputError
         There are fewer cells than clusters.
     """
-    found = WAYS[config.method](spaces, n_clusters, config=config, seed=seed)
-    owners = _by_size(found.owners, found.groups)
-    summary = found.summary or summarise(spaces.points, found.groups)
-    tree = Hierarchy(summary, owners, size_power=found.size_power, spreads=found.spreads)
-    also: dict[int, NDArray[np.int32]] = {}
+    algorithm = ALGORITHMS[settings.algorithm]
+    found = algorithm(spaces, n_clusters, settings=settings, seed=seed)
+    cluster_of_micro = _by_size(found.cluster_of_micro, found.micro_labels)
+    summary = found.summary or summarise(spaces.points, found.micro_labels)
+    tree = Hierarchy(summary, cluster_of_micro, size_power=found.size_power, spreads=found.spreads)
+    extra_cuts: dict[int, NDArray[np.int32]] = {}
     nested: dict[int, bool] = {}
-    notes = [found.note] if found.note else _too_few(owners, n_clusters)
-    for k in config.also:
-        nested[k] = k <= tree.n_groups
+    notes = [found.note] if found.note else _too_few(cluster_of_micro, n_clusters)
+    for k in settings.also:
+        nested[k] = k <= tree.n_micro
         if nested[k]:
-            cut, groups = tree.cut(k, smallest=config.smallest_cells), found.groups
+            extra, micro_labels = tree.cut(k, smallest=settings.smallest_cells), found.micro_labels
         else:
-            anew = WAYS[config.method](spaces, k, config=config, seed=seed)
-            cut, groups = anew.owners, anew.groups
-            notes.append(_not_nested(k, config.method, anew))
-            if anew.note is not None:
-                notes.append(anew.note)
-        also[k] = _by_size(cut, groups)[groups]
+            other = algorithm(spaces, k, settings=settings, seed=seed)
+            extra, micro_labels = other.cluster_of_micro, other.micro_labels
+            notes.append(_not_nested(k, settings.algorithm, tree.n_micro, other))
+            if other.note is not None:
+                notes.append(other.note)
+        extra_cuts[k] = _by_size(extra, micro_labels)[micro_labels]
     return Clusters(
-        owners[found.groups],
-        found.centres,
-        owners,
-        np.bincount(found.groups, minlength=len(owners)),
-        united(summary, owners).centroids.astype(np.float32),
-        tree.of_clusters(),
-        tree.of_groups(),
-        also,
-        nested,
-        notes,
-        found.choice,
+        labels=cluster_of_micro[found.micro_labels],
+        micro_means=found.micro_means,
+        cluster_of_micro=cluster_of_micro,
+        micro_sizes=np.bincount(found.micro_labels, minlength=len(cluster_of_micro)),
+        cluster_means=summarise_clusters(summary, cluster_of_micro).means.astype(np.float32),
+        cluster_tree=tree.cluster_tree(),
+        micro_tree=tree.micro_tree(),
+        extra_cuts=extra_cuts,
+        nested=nested,
+        notes=notes,
+        choice=found.choice,
     )
 
 
-def _by_size(owners: IntArray, groups: IntArray) -> NDArray[np.int32]:
-    """Rename clusters by their number of cells, largest first."""
-    return rank_by_size(np.bincount(owners, np.bincount(groups, minlength=len(owners))))[owners]
-
-
 def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
-    """Return the new name of each cluster: the largest first, ties in their order."""
+    """Return the new label of each cluster: the largest is 0, clusters of equal size keep their order."""
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
     return rank
 
 
-def _too_few(owners: IntArray, n_clusters: int) -> list[str]:
-    n_found = int(owners.max()) + 1
+def _by_size(cluster_of_micro: IntArray, micro_labels: IntArray) -> NDArray[np.int32]:
+    """Number clusters by their number of cells, largest first."""
+    micro_sizes = np.bincount(micro_labels, minlength=len(cluster_of_micro))
+    return rank_by_size(np.bincount(cluster_of_micro, micro_sizes))[cluster_of_micro]
+
+
+def _too_few(cluster_of_micro: IntArray, n_clusters: int) -> list[str]:
+    n_found = int(cluster_of_micro.max()) + 1
     if n_found == n_clusters:
         return []
-    return [f"{n_found} clusters were found and not {n_clusters}: too few cells differ."]
+    return [f"Found {n_found} clusters instead of {n_clusters}, because too few cells differ."]
 
 
-def _not_nested(k: int, method: str, anew: Grouping) -> str:
-    n_found = int(anew.owners.max()) + 1
-    found = "" if n_found == k else f" {n_found} were found."
+def _not_nested(k: int, algorithm: str, n_micro: int, other: Grouping) -> str:
+    n_found = int(other.cluster_of_micro.max()) + 1
+    fewer = "" if n_found == k else f" It found {n_found}."
     return (
-        f"The {k} clusters of cluster.also are not parts of the others: {method} has too few groups "
-        f"to cut into so many, and was run anew.{found}"
+        f"The {k} clusters of cluster.also do not nest in the others: {algorithm} has only {n_micro} parts to cut, so "
+        f"it ran again for {k} clusters.{fewer}"
     )

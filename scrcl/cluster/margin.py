@@ -1,4 +1,4 @@
-"""How much nearer a cell is to its own cluster than to any other."""
+"""How much nearer a cell is to its own cluster mean than to any other."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK_VALUES", "margins"]
 
 BLOCK_VALUES = 4_000_000
-"""Distances, or values of points, at a time."""
+"""Distances, or values of points, in a block: 32 MB in float64."""
 
 
-def margins(points: FloatArray, labels: IntArray, centroids: FloatArray) -> NDArray[np.float32]:
-    """Return ``1 - a / b`` of each point: ``a`` is the distance to its own centroid, ``b`` to the nearest other.
+def margins(
+    points: FloatArray, labels: IntArray, cluster_means: FloatArray
+) -> NDArray[np.float32]:
+    """Return ``1 - a / b`` of each point: ``a`` is the distance to its own cluster mean, ``b`` to the nearest other.
 
     Parameters
     ----------
-    points, centroids
+    points, cluster_means
         ndarrays of float, shapes (n_points, n_dims) and (n_clusters, n_dims).
     labels
-        ndarray of int, shape (n_points,): the cluster of each.
+        ndarray of int, shape (n_points,): the cluster of each point.
 
     Returns
     -------
     ndarray of float32, shape (n_points,)
-        From 0 (as near to another, or nearer) to 1 (at its centroid, or there is no other). Memory is that of the
-        distances, 8 bytes each.
+        0 if another mean is as near or nearer, 1 at the own mean or if there is only one cluster. Takes the memory
+        of all distances, 8 bytes each.
     """
     from scipy.spatial.distance import cdist
 
-    apart = cdist(points, centroids)
+    distances = cdist(points, cluster_means)
     at = np.arange(len(points))
-    own = apart[at, labels]
-    apart[at, labels] = np.inf
-    other = apart.min(axis=1)
+    own = distances[at, labels]
+    distances[at, labels] = np.inf
+    other = distances.min(axis=1)
+    # Where two means are equal and the point is on them, both distances are 0: the margin is 0, not NaN.
     ratio = np.divide(own, other, out=np.ones(len(own)), where=other > 0)
     return np.asarray(np.maximum(1 - ratio, 0), np.float32)

@@ -1,12 +1,13 @@
-"""How far clusters and neighbours follow the batch that cells are of.
+"""How far clusters and neighbours follow the batches.
 
-Clusters that differ by batch may be due to how cells were measured, or to types that a donor alone has: the
-figures say that they differ, and not why.
+Clusters that differ by batch may be due to how cells were measured, or to cell types that only one donor has. These
+numbers show that they differ, but not why.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +19,71 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["batch_entropies", "describe_mixing", "neighbour_mixing"]
+__all__ = [
+    "BatchMixing",
+    "NeighbourMixing",
+    "SubsetMixing",
+    "batch_entropies",
+    "describe_mixing",
+    "neighbour_mixing",
+]
 
 _BLOCK_PAIRS = 4_000_000
+"""Pairs of neighbours of the same cell in a block; each takes some bytes."""
+
+
+@dataclass(frozen=True)
+class NeighbourMixing:
+    """Batches of the neighbours of cells.
+
+    Attributes
+    ----------
+    across
+        Share of neighbours from another batch.
+    across_expected
+        The same share for cells that are paired at random.
+    effective_batches
+        Inverse Simpson index of the batches around a cell, as a mean over cells: 1 to the number of batches.
+    effective_expected
+        The index of all cells.
+    """
+
+    across: float
+    across_expected: float
+    effective_batches: float
+    effective_expected: float
+
+
+@dataclass(frozen=True)
+class SubsetMixing(NeighbourMixing):
+    """Batches of the neighbours of a subset of ``n_cells`` cells."""
+
+    n_cells: int
+
+
+@dataclass(frozen=True)
+class BatchMixing:
+    """How far a clustering follows the batches.
+
+    Attributes
+    ----------
+    nmi, ari
+        Normalised mutual information (arithmetic mean) and adjusted Rand index of clusters against batches.
+    entropy
+        Entropy of the batches in each cluster: see `batch_entropies`.
+    entropy_of_all
+        The same for all cells.
+    graph, embedding
+        Batches of neighbours in the cell graph, and in the embedding.
+    """
+
+    n_batches: int
+    nmi: float
+    ari: float
+    entropy: list[float]
+    entropy_of_all: float
+    graph: NeighbourMixing
+    embedding: SubsetMixing
 
 
 def describe_mixing(
@@ -32,51 +95,47 @@ def describe_mixing(
     n_neighbors: int,
     n_cells: int,
     seed: int,
-) -> dict[str, Any]:
-    """Return the figures of a clustering, as JSON values.
+) -> BatchMixing:
+    """Return how far a clustering follows the batches.
 
     Parameters
     ----------
     labels, codes
         ndarrays of int, shape (n_cells,): cluster and batch of each cell.
     ids
-        Neighbours of each cell in the cell graph, as `neighbour_mixing` takes them.
+        Neighbours of each cell in the cell graph, as in `neighbour_mixing`.
     points
-        What was clustered, shape (n_cells, n_dims): neighbours are searched in it among ``n_cells`` cells drawn
-        uniformly.
-
-    Returns
-    -------
-    dict
-        ``n_batches``; ``nmi`` (arithmetic mean) and ``ari`` of clusters against batches; ``entropy`` of each cluster
-        and ``entropy_of_all``; ``graph`` and ``embedding``, what `neighbour_mixing` says of the neighbours in
-        either.
+        The embedding that is clustered, shape (n_cells, n_dims).
+    n_neighbors, n_cells
+        Neighbours in the embedding, searched among a random subset of this many cells.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     from scrcl.graph.knn import knn
 
+    # Codes may skip batches that have no cells left.
     _, batch = np.unique(codes, return_inverse=True)
     cells = drawn_rows(len(points), n_cells, seed, "cluster.mixing")
     near = knn(np.asarray(points[cells]), min(n_neighbors, len(cells) - 1), seed=seed).ids
-    return {
-        "n_batches": int(batch.max()) + 1,
-        "nmi": float(normalized_mutual_info_score(batch, labels)),
-        "ari": float(adjusted_rand_score(batch, labels)),
-        "entropy": batch_entropies(labels, batch).tolist(),
-        "entropy_of_all": float(batch_entropies(np.zeros_like(batch), batch)[0]),
-        "graph": neighbour_mixing(ids, batch),
-        "embedding": {**neighbour_mixing(near, batch[cells]), "n_cells": len(cells)},
-    }
+    return BatchMixing(
+        n_batches=int(batch.max()) + 1,
+        nmi=float(normalized_mutual_info_score(batch, labels)),
+        ari=float(adjusted_rand_score(batch, labels)),
+        entropy=batch_entropies(labels, batch).tolist(),
+        entropy_of_all=float(batch_entropies(np.zeros_like(batch), batch)[0]),
+        graph=neighbour_mixing(ids, batch),
+        embedding=SubsetMixing(**vars(neighbour_mixing(near, batch[cells])), n_cells=len(cells)),
+    )
 
 
 def batch_entropies(labels: IntArray, codes: IntArray) -> NDArray[np.float64]:
-    """Return the entropy of the batches in each cluster, as a share of that of equal numbers of every batch.
+    """Return the entropy of the batches in each cluster, as a share of the largest possible entropy.
 
     Returns
     -------
     ndarray of float64, shape (n_clusters,)
-        0 of a cluster of one batch, 1 where all have as many cells in it; 1 too where there is one batch alone.
+        0 for a cluster with cells of one batch, 1 if all batches have equal numbers in it. All 1 if there is only one
+        batch.
     """
     n_clusters, n_batches = int(labels.max()) + 1, int(codes.max()) + 1
     if n_batches == 1:
@@ -85,30 +144,24 @@ def batch_entropies(labels: IntArray, codes: IntArray) -> NDArray[np.float64]:
         labels.astype(np.int64) * n_batches + codes, minlength=n_clusters * n_batches
     ).reshape(n_clusters, n_batches)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    # 0 log 0 is 0: a batch without cells in the cluster adds nothing.
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return np.asarray(np.abs((shares * logs).sum(axis=1)) / np.log(n_batches))
 
 
-def neighbour_mixing(ids: IntArray, codes: IntArray) -> dict[str, float]:
-    """Return of which batches the neighbours of cells are; ids are read once, in blocks.
+def neighbour_mixing(ids: IntArray, codes: IntArray) -> NeighbourMixing:
+    """Return how often neighbours are from another batch. Reads ``ids`` once, in blocks.
 
     Parameters
     ----------
     ids
-        ndarray or memory map of int, shape (n_cells, k); -1 where a cell has fewer.
+        ndarray or memory map of int, shape (n_cells, k): neighbours of each cell; -1 where there are fewer.
     codes
         ndarray of int, shape (n_cells,): 0 .. n_batches - 1.
 
-    Returns
-    -------
-    dict
-        ``across``: share of neighbours of another batch; ``across_expected``: that of cells paired at random;
-        ``effective_batches``: mean over cells of the inverse Simpson index of their neighbours' batches, from 1
-        to the number of batches; ``effective_expected``: the index of all cells.
-
     Notes
     -----
-    LISI weighs neighbours by distance, at a perplexity; here the k neighbours count alike.
+    ``effective_batches`` differs from LISI, which weights neighbours by distance: here all k neighbours count equally.
 
     References
     ----------
@@ -121,20 +174,21 @@ def neighbour_mixing(ids: IntArray, codes: IntArray) -> dict[str, float]:
     effective, n_with = 0.0, 0
     for start, stop in row_blocks(len(ids), max(_BLOCK_PAIRS // ids.shape[1] ** 2, 1)):
         block = np.asarray(ids[start:stop])
-        there = block >= 0
-        near = np.where(there, codes[block], -1)
-        across += int(((near != codes[start:stop, None]) & there).sum())
-        counts = there.sum(axis=1)
+        exists = block >= 0
+        near = np.where(exists, codes[block], -1)
+        across += int(((near != codes[start:stop, None]) & exists).sum())
+        counts = exists.sum(axis=1)
         pairs += int(counts.sum())
-        # Ordered pairs of neighbours of one batch, out of all: the Simpson index of their shares.
-        same = ((near[:, :, None] == near[:, None, :]) & there[:, :, None]).sum(axis=(1, 2))
+        # The Simpson index of the neighbours is the share of their ordered pairs with both of one batch. Pairs of
+        # absent neighbours are equal too (-1), so they are masked.
+        same = ((near[:, :, None] == near[:, None, :]) & exists[:, :, None]).sum(axis=(1, 2))
         known = counts > 0
         effective += float((counts[known] ** 2 / same[known]).sum())
         n_with += int(known.sum())
         release(ids)
-    return {
-        "across": across / max(pairs, 1),
-        "across_expected": 1 - simpson,
-        "effective_batches": effective / max(n_with, 1),
-        "effective_expected": 1 / simpson,
-    }
+    return NeighbourMixing(
+        across=across / max(pairs, 1),
+        across_expected=1 - simpson,
+        effective_batches=effective / max(n_with, 1),
+        effective_expected=1 / simpson,
+    )

@@ -1,9 +1,9 @@
-"""Names of the ways to the final clusters, apart from the code: settings are read without loading it."""
+"""Names of the clustering algorithms, without their code: reading settings imports nothing else."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["Method"]
+__all__ = ["Algorithm"]
 
-Method: TypeAlias = Literal["auto", "linkage", "ward", "kmeans", "leiden"]
+Algorithm: TypeAlias = Literal["auto", "linkage", "ward", "kmeans", "leiden"]

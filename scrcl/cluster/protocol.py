@@ -1,4 +1,4 @@
-"""What a way to the final clusters is given, and what it gives back."""
+"""What a clustering algorithm reads, and what it returns."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from scrcl.cluster.agglomerate import MicroClusters
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.micro import MicroClusters
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import FloatArray
 
-__all__ = ["Choice", "Grouping", "Spaces", "Way"]
+__all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Spaces"]
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """What a way may read; no labels, no batches.
+    """What an algorithm may read. It sees no labels and no batches.
 
     Attributes
     ----------
     points
-        ndarray or memory map of float32, shape (n_cells, n_dims): what is clustered, E or Z.
+        ndarray or memory map of float32, shape (n_cells, n_dims): the embedding that is clustered.
     scores
-        Principal components of the same cells, shape (n_cells, n_comps); None where there are none.
+        Principal component scores of the same cells, shape (n_cells, n_comps); None if the algorithm should not
+        use them.
     n_neighbors
-        Neighbours of a cell in a graph that a way makes for itself.
+        Neighbours of a cell in a graph that the algorithm builds.
     """
 
     points: FloatArray
@@ -35,47 +36,56 @@ class Spaces:
     n_neighbors: int = 15
 
 
-class Choice(NamedTuple):
-    """What a way that has several to choose from took."""
+@dataclass(frozen=True)
+class Choice:
+    """What an algorithm chose that tries several.
 
-    taken: str
-    agreement: float | None
-    """The figure that decided, -1 to 1; None where there was nothing to compare"""
-    unless: str | None = None
-    """What decided instead"""
+    Attributes
+    ----------
+    algorithm
+        What made the clusters, for example ``linkage``.
+    agreement
+        Agreement of the clusterings that were compared, -1 to 1; None if nothing was compared.
+    reason
+        Why the agreement did not decide; None if it did.
+    """
+
+    algorithm: str
+    agreement: float | None = None
+    reason: str | None = None
 
 
 class Grouping(NamedTuple):
-    """Groups of near cells, and the cluster that each group is of.
+    """Micro-clusters, and the cluster of each.
 
-    The label of a cell is ``owners[groups]``; a new point goes to the cluster of the nearest centre.
-    Where groups are finer than clusters, their merge tree can be cut above K too.
+    The label of a cell is ``cluster_of_micro[micro_labels]``. A new point gets the cluster of the nearest
+    micro-cluster mean. If there are more micro-clusters than clusters, their tree can be cut above K too.
     """
 
-    groups: NDArray[np.int32]
-    """shape (n_cells,): 0 .. n_groups - 1, none empty"""
-    centres: NDArray[np.float32]
-    """shape (n_groups, n_dims)"""
-    owners: NDArray[np.int32]
-    """shape (n_groups,): 0 .. n_found - 1, none without a group"""
+    micro_labels: NDArray[np.int32]
+    """shape (n_cells,): 0 .. n_micro - 1, none empty"""
+    micro_means: NDArray[np.float32]
+    """shape (n_micro, n_dims)"""
+    cluster_of_micro: NDArray[np.int32]
+    """shape (n_micro,): 0 .. n_found - 1, none without a micro-cluster"""
     size_power: float
+    """with `spreads`, the cost of a merge in the tree of the micro-clusters: `scrcl.cluster.agglomerate`"""
     spreads: bool
-    """Both say what a merge costs in the tree of the groups: `scrcl.cluster.agglomerate`"""
     summary: MicroClusters | None = None
-    """The groups summed up, where the way has done so"""
+    """sizes and spreads of the micro-clusters, if the algorithm has computed them"""
     note: str | None = None
-    """What the user should know, as a sentence"""
+    """what the user should know, as a sentence"""
     choice: Choice | None = None
 
 
-class Way(Protocol):
+class ClusteringAlgorithm(Protocol):
     """From spaces to K clusters."""
 
     def __call__(
-        self, spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int
+        self, spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
     ) -> Grouping:
-        """Return ``n_clusters`` clusters, fewer where cells differ too little.
+        """Return ``n_clusters`` clusters, or fewer if too few cells differ.
 
-        A way that cannot meet K, from either side, says so in ``note``.
+        An algorithm that finds more or fewer for another reason explains it in ``note``.
         """
         ...

@@ -1,4 +1,4 @@
-"""Settings of the final clustering, checked when made."""
+"""Settings of the stage ``cluster``, checked when made."""
 
 from __future__ import annotations
 
@@ -6,91 +6,97 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from scrcl._settings import Settings, auto_or_whole
-from scrcl.cluster.names import Method
+from scrcl._settings import Settings, auto_or_whole, option
+from scrcl.cluster.names import Algorithm
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["REFINED_BY", "ClusterConfig"]
+__all__ = ["SMOOTHING_CELLS", "ClusterSettings"]
 
-REFINED_BY = 12
-"""Spots that labels are refined by: whole rings on a hexagonal lattice (6 + 6) and on a square one (4 + 4 + 4).
-A layer two spots wide outlives it, and not 20 or 50 (bench/results/spatial/2026-11-21-2cpu-embedding.md)."""
+# Whole rings around a cell, on a hexagonal lattice (6 + 6) and on a square one (4 + 4 + 4). A layer of a tissue that is
+# two cells wide survives it; with 20 or 50 cells it does not: bench/results/spatial/2026-11-21-2cpu-embedding.md.
+SMOOTHING_CELLS = 12
+"""Nearest cells that smooth labels, unless the number is given."""
+
+Smoothing = Annotated[int | Literal["auto"], auto_or_whole("cluster.refine_labels", least=0)]
 
 
-Refining = Annotated[int | Literal["auto"], auto_or_whole("cluster.refine_labels", least=0)]
+class ClusterSettings(Settings):
+    """How cells are clustered."""
 
-
-class ClusterConfig(Settings):
-    """How cells are clustered; frozen, and an unknown name is an error."""
-
-    method: Method = Field(
+    algorithm: Algorithm = option(
         "auto",
-        description="Merge micro-clusters by damped average linkage or by Ward's cost (ward), k-means with K "
-        "centroids (kmeans), communities at the resolution that gives K (leiden); auto: micro-clusters joined by "
-        "communities where these agree, else, and with spatial, by linkage.",
+        "--algorithm",
+        panel="Clusters",
+        description="Clustering algorithm. linkage and ward merge micro-clusters, by damped average linkage or Ward's "
+        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K. auto joins micro-clusters "
+        "by communities if these agree, otherwise, and with spatial, by linkage.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (), description="Further numbers of clusters, cut from the same tree where it has so many."
+        (), description="Other numbers of clusters, cut from the same tree if it has as many parts."
     )
     on: str = Field(
         "auto",
-        description="Embedding that is clustered: one of those that the method writes (scrcl: embedding, graph_view, "
-        "refined), or auto: the method's choice.",
+        description="Embedding that is clustered: one that the method writes (scrcl: embedding, graph_view, refined), "
+        "or auto: the method's choice.",
+    )
+    n_neighbors: int | None = Field(
+        None,
+        ge=1,
+        description="Neighbours in the graphs that count and join clusters; unset: graph.n_neighbors.",
     )
     agreement: float = Field(
         2 / 3,
         ge=0,
         le=1,
-        description="With auto: how far linkage, communities of the embedding and those of the components must agree "
-        "(mean adjusted Rand index) for communities to be taken.",
+        description="auto: smallest agreement (mean adjusted Rand index) of linkage, communities of the embedding and "
+        "communities of the components at which communities join the micro-clusters.",
     )
     n_micro: int = Field(
         300,
         ge=2,
-        description="Micro-clusters that auto, linkage and ward merge; three a cluster where that is more, and a "
-        "quarter of the cells at most.",
+        description="Micro-clusters of auto, linkage and ward. At least three for each cluster, and at most one for "
+        "every four cells.",
     )
     restarts: int = Field(
         8,
         ge=1,
-        description="Clusterings by linkage or ward, each from micro-clusters of its own, of which the labels are "
-        "the consensus; half as many by communities of either graph in auto; 1: the first.",
+        description="linkage, ward: clusterings from different micro-clusters, whose consensus the labels are. auto: "
+        "half as many by communities of each graph. 1: no consensus.",
     )
-    n_init: int = Field(10, ge=1, description="Runs of kmeans, of which the best is kept.")
-    spherical: bool = Field(
-        False, description="With kmeans: cluster directions, whatever the length of rows."
-    )
+    n_init: int = Field(10, ge=1, description="kmeans: runs, of which the best is kept.")
+    spherical: bool = Field(False, description="kmeans: cluster directions; lengths are ignored.")
     size_power: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Weight of sizes in linkage: 0 average linkage, 1 the size term of Ward.",
+        description="linkage: weight of sizes; 0 for average linkage, 1 for the size term of Ward.",
     )
     smallest_cells: int = Field(
         5,
         ge=1,
-        description="Smallest cluster that is left, but by kmeans, where the tree allows it.",
+        description="Smallest cluster, if the tree allows it; kmeans ignores it.",
     )
     resolution: float = Field(
-        0.5, gt=0, description="Leiden resolution behind `n_clusters = auto`."
+        0.5, gt=0, description="Leiden resolution that counts the clusters if n_clusters is auto."
     )
     smallest_share: float = Field(
         0.02,
         ge=0,
         lt=1,
-        description="Smallest share of cells that counts as a cluster in `auto`; less where clusters are many.",
+        description="Smallest share of cells that counts as a cluster if n_clusters is auto; less if there are many "
+        "clusters.",
     )
     auto_cells: int = Field(
         20_000,
         ge=100,
-        description="Cells, drawn uniformly, whose communities `auto` counts, and auto and leiden take.",
+        description="Size of the random subset of cells in which communities are found.",
     )
-    refine_labels: Refining = Field(
+    refine_labels: Smoothing = Field(
         "auto",
-        description="With spatial: nearest spots of the slice whose most frequent cluster a spot takes in the "
-        f"end; 0: spots keep theirs; auto: {REFINED_BY} with spatial.",
+        description="With spatial: number of nearest cells in the sample whose most frequent cluster a cell takes in "
+        f"the end. 0: labels are not smoothed. auto: {SMOOTHING_CELLS} with spatial.",
     )
 
     def check_with(self, run: Any) -> None:
@@ -102,29 +108,35 @@ class ClusterConfig(Settings):
             )
             raise ValueError(message)
 
-    def n_groups(self, n_cells: int, n_clusters: int) -> int:
-        """Micro-clusters of so many cells: a quarter of these at most; smaller ones say nothing of their spread."""
+    def n_micro_clusters(self, n_cells: int, n_clusters: int) -> int:
+        """Return the number of micro-clusters for a number of cells.
+
+        At most a quarter of the cells: the spread of fewer than four cells is no estimate.
+        """
         asked = max(self.n_micro, 3 * n_clusters)
         return max(min(asked, n_cells // 4), n_clusters)
 
-    def most_groups(self, n_cells: int, n_clusters: int) -> int:
-        """Micro-clusters of the largest of all clusterings: a cut of more than there are is made anew."""
-        groups = self.n_groups(n_cells, n_clusters)
-        return max([groups, *(self.n_groups(n_cells, k) for k in self.also if k > groups)])
+    def most_micro_clusters(self, n_cells: int, n_clusters: int) -> int:
+        """Return the largest number of micro-clusters of any clustering, with those that extra cuts need."""
+        n_micro = self.n_micro_clusters(n_cells, n_clusters)
+        # An extra cut into more parts than there are micro-clusters is a clustering of its own.
+        return max([n_micro, *(self.n_micro_clusters(n_cells, k) for k in self.also if k > n_micro)])
 
-    def smallest_of(self, n_sample: int, n_cells: int) -> int:
-        """Cells of the smallest cluster in a sample of so many, one at least."""
-        return max(self.smallest_cells * n_sample // n_cells, 1)
+    def smallest_in_subset(self, n_subset: int, n_cells: int) -> int:
+        """Return the size of the smallest cluster in a random subset of the cells; at least 1."""
+        return max(self.smallest_cells * n_subset // n_cells, 1)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.spherical and self.method != "kmeans":
+        if self.spherical and self.algorithm != "kmeans":
             message = (
-                f"cluster.spherical must go with cluster.method = kmeans; got {self.method}. "
-                "Leave it out, or take kmeans."
+                f"cluster.spherical must go with cluster.algorithm = kmeans; got {self.algorithm}. "
+                "Leave it out, or set cluster.algorithm = kmeans."
             )
             raise ValueError(message)
         if len(set(self.also)) < len(self.also):
-            message = f"cluster.also must name each number once; got {list(self.also)}. Leave repeats out."
+            message = (
+                f"cluster.also must have each number once; got {list(self.also)}. Remove repeats."
+            )
             raise ValueError(message)
         return self

@@ -1,4 +1,9 @@
-"""Smooth the labels of a tissue: every cell gets the cluster of most cells around it."""
+"""Smooth the labels of a tissue: every cell gets the cluster of most cells around it.
+
+A spatial domain is a region, but clusters of single cells are speckled. Smoothing removes single cells of other
+clusters inside a region. The trees, the micro-clusters and the cluster means stay those before smoothing, so new cells
+and cuts still follow the embedding.
+"""
 
 from __future__ import annotations
 
@@ -21,74 +26,97 @@ __all__ = ["Smoothed", "smooth_clusters"]
 
 
 class Smoothed(NamedTuple):
-    """Clusters after smoothing, and the labels before it under the same names."""
+    """Clusters after smoothing, and the labels before it."""
 
     clusters: Clusters
     before: NDArray[np.int32]
+    """shape (n_cells,): numbered as the smoothed clusters are"""
 
 
 def smooth_clusters(
     found: Clusters, coordinates: FloatArray, n_nearest: int, *, samples: CellLabels | None = None
 ) -> Smoothed:
+    """Give every cell the most frequent cluster of the cells around it.
+
+    Clusters are numbered again, largest first. Clusters without cells get the last numbers, and a note counts
+    them. Extra cuts that nest and are coarser join the smoothed clusters. Finer ones are smoothed separately, and do not
+    nest any more.
+
+    Parameters
+    ----------
+    coordinates
+        ndarray of float, shape (n_cells, 2 or 3).
+    n_nearest
+        Number of nearest cells that decide, without the cell itself.
+    samples
+        If given, only cells of the same sample are near each other.
+    """
     from scrcl.graph.domains import majority_labels
 
-    def voted(labels: IntArray) -> NDArray[np.int32]:
+    def smoothed(labels: IntArray) -> NDArray[np.int32]:
         return majority_labels(labels, coordinates, n_nearest, samples=samples)
 
-    labels, n_before = voted(found.labels), len(found.centroids)
+    labels, n_before = smoothed(found.labels), len(found.cluster_means)
     rank = rank_by_size(np.bincount(labels, minlength=n_before))
-    before, lost = rank[found.labels], n_before - len(np.unique(labels))
-    coarser = {k: cut for k, cut in found.also.items() if found.nested[k] and k <= n_before}
-    also = {
-        k: _joined(labels, found.labels, cut) if k in coarser else voted(cut)
-        for k, cut in found.also.items()
+    before, n_lost = rank[found.labels], n_before - len(np.unique(labels))
+    coarser = {k for k in found.extra_cuts if found.nested[k] and k <= n_before}
+    extra_cuts = {
+        k: _joined(labels, found.labels, cut) if k in coarser else smoothed(cut)
+        for k, cut in found.extra_cuts.items()
     }
-    renamed = _renamed(found, rank)._replace(
+    renumbered = _renumbered(found, rank)._replace(
         labels=rank[labels],
-        also={k: rank_by_size(np.bincount(cut))[cut] for k, cut in also.items()},
-        nested={k: k in coarser for k in found.also},
-        notes=[*found.notes, *([_lost(lost)] if lost else []), *_of_cuts(also, coarser)],
+        extra_cuts={k: rank_by_size(np.bincount(cut))[cut] for k, cut in extra_cuts.items()},
+        nested={k: k in coarser for k in found.extra_cuts},
+        notes=[
+            *found.notes,
+            *([_lost_note(n_lost)] if n_lost else []),
+            *_cut_notes(extra_cuts, coarser),
+        ],
     )
-    return Smoothed(renamed, before)
+    return Smoothed(renumbered, before)
 
 
 def _joined(labels: IntArray, before: IntArray, cut: IntArray) -> NDArray[np.int32]:
-    """Join refined labels as ``cut`` joins the clusters before."""
-    owners = np.zeros(int(before.max()) + 1, np.int32)
-    owners[before] = cut
-    return np.asarray(owners[labels])
+    """Join smoothed labels in the way that ``cut`` joins the labels before smoothing."""
+    cut_of_cluster = np.zeros(int(before.max()) + 1, np.int32)
+    cut_of_cluster[before] = cut
+    return np.asarray(cut_of_cluster[labels])
 
 
-def _renamed(found: Clusters, rank: NDArray[np.int32]) -> Clusters:
-    """Give cluster i the name ``rank[i]`` in all but the further clusterings, which have names of their own."""
-    tree = found.tree.copy()
-    leaves = tree[:, :2] < len(rank)
-    tree[:, :2][leaves] = rank[tree[:, :2][leaves].astype(np.int64)]
+def _renumbered(found: Clusters, rank: NDArray[np.int32]) -> Clusters:
+    """Give cluster i the number ``rank[i]`` everywhere except in the extra cuts, which have their own numbers."""
+    tree = found.cluster_tree.copy()
+    # Numbers from len(rank) on are merges, not clusters.
+    is_leaf = tree[:, :2] < len(rank)
+    tree[:, :2][is_leaf] = rank[tree[:, :2][is_leaf].astype(np.int64)]
     return found._replace(
         labels=rank[found.labels],
-        owners=rank[found.owners],
-        centroids=found.centroids[np.argsort(rank)],
-        tree=tree,
+        cluster_of_micro=rank[found.cluster_of_micro],
+        cluster_means=found.cluster_means[np.argsort(rank)],
+        cluster_tree=tree,
     )
 
 
-def _lost(n_lost: int) -> str:
+def _lost_note(n_lost: int) -> str:
     return (
-        f"{n_lost} clusters went into those around when labels were refined (obs scrcl_unrefined has them; a "
-        "lower cluster.refine_labels keeps more)."
+        f'Smoothing removed {n_lost} clusters. obs["scrcl_unrefined"] has the earlier labels; a lower '
+        "cluster.refine_labels keeps more clusters."
     )
 
 
-def _of_cuts(also: Mapping[int, IntArray], coarser: Collection[int]) -> list[str]:
-    """Return what the user should know of refined clusterings into other numbers."""
+def _cut_notes(extra_cuts: Mapping[int, IntArray], coarser: Collection[int]) -> list[str]:
+    """Return notes on extra cuts that do not nest after smoothing, or that have lost clusters."""
     notes = []
-    for k, cut in also.items():
+    for k, cut in extra_cuts.items():
         n_found = len(np.unique(cut))
-        fewer = "" if n_found == k else f"; {n_found} are left"
+        fewer = "" if n_found == k else f" {n_found} of them are left."
         if k not in coarser:
             notes.append(
-                f"The {k} clusters of cluster.also were refined by themselves and are no parts of the others{fewer}."
+                f"The {k} clusters of cluster.also were smoothed separately, so they do not nest in the others.{fewer}"
             )
         elif fewer:
-            notes.append(f"Of the {k} clusters of cluster.also some have no spot any more{fewer}.")
+            notes.append(
+                f"Smoothing removed clusters from the {k} clusters of cluster.also.{fewer}"
+            )
     return notes

@@ -1,4 +1,7 @@
-"""The ways to the final clusters by name. A further one is a file beside, its line here, and its name in `names`."""
+"""The clustering algorithms by name.
+
+A new algorithm is a file in `scrcl.cluster.algorithms`, a line here, and its name in `scrcl.cluster.names`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.algorithms.ward import by_ward
 
 if TYPE_CHECKING:
-    from scrcl.cluster.names import Method
-    from scrcl.cluster.protocol import Way
+    from scrcl.cluster.names import Algorithm
+    from scrcl.cluster.protocol import ClusteringAlgorithm
 
-__all__ = ["WAYS"]
+__all__ = ["ALGORITHMS"]
 
-WAYS: dict[Method, Way] = {
+ALGORITHMS: dict[Algorithm, ClusteringAlgorithm] = {
     "auto": by_auto,
     "linkage": by_linkage,
     "ward": by_ward,

@@ -1,4 +1,4 @@
-"""Merge trees as scipy writes them, and clusterings that nest in one tree."""
+"""Merge trees in scipy's form, and cuts of one tree into other numbers of clusters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.cluster.agglomerate import MicroClusters, fair_cut, merge_tree
 from scrcl.cluster.agglomerate import cut as cut_merges
+from scrcl.cluster.agglomerate import fair_cut, merge_tree
+from scrcl.cluster.micro import MicroClusters, summarise_clusters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,82 +16,88 @@ if TYPE_CHECKING:
     from scrcl.cluster.agglomerate import Merges
     from scrcl.typing import IntArray
 
-__all__ = ["Hierarchy", "linkage_matrix", "united"]
+__all__ = ["Hierarchy", "linkage_matrix"]
 
 
 class Hierarchy:
-    """The tree of the clusters, and below each that of its groups, merged at one cost.
+    """The tree of the clusters, and the tree of their micro-clusters.
 
-    Every cut is nested in every other, and the cut at K is the clustering itself: groups of one cluster are
-    merged before any of two.
+    Micro-clusters of one cluster are merged before any two clusters. So the cut at K gives the clusters themselves,
+    and every cut nests in every other, whichever algorithm found the clusters.
 
     Parameters
     ----------
-    groups
-        The groups, summed up.
-    owners
-        ndarray of int, shape (n_groups,): the cluster of each, 0 .. K - 1, none empty.
+    micro
+        Means, sizes and spreads of the micro-clusters.
+    cluster_of_micro
+        ndarray of int, shape (n_micro,): 0 .. K - 1, none empty.
     size_power, spreads
-        What a merge costs, as in `merge_tree`.
+        The cost of a merge, as in `merge_tree`.
     """
 
     def __init__(
-        self, groups: MicroClusters, owners: IntArray, *, size_power: float, spreads: bool
+        self,
+        micro: MicroClusters,
+        cluster_of_micro: IntArray,
+        *,
+        size_power: float,
+        spreads: bool,
     ) -> None:
-        self.groups, self.owners = groups, owners
-        cost = {"size_power": size_power, "spreads": spreads}
-        self._below = merge_tree(groups, owners=owners, **cost)  # type: ignore[arg-type]
-        self._above = merge_tree(united(groups, owners), **cost)  # type: ignore[arg-type]
+        self.micro, self.cluster_of_micro = micro, cluster_of_micro
+        self._micro_merges = merge_tree(
+            micro, size_power=size_power, spreads=spreads, cluster_of_micro=cluster_of_micro
+        )
+        # Merging clusters by their own means, sizes and spreads numbers the leaves by cluster.
+        self._cluster_merges = merge_tree(
+            summarise_clusters(micro, cluster_of_micro), size_power=size_power, spreads=spreads
+        )
 
     @property
-    def n_groups(self) -> int:
-        """The most clusters that a cut gives."""
-        return len(self.owners)
+    def n_micro(self) -> int:
+        """Number of micro-clusters: the most clusters that a cut can give."""
+        return len(self.cluster_of_micro)
 
-    def of_clusters(self) -> NDArray[np.float64]:
+    def cluster_tree(self) -> NDArray[np.float64]:
         """Return the tree of the clusters, shape (K - 1, 4); leaves are the clusters."""
-        return linkage_matrix(self._above)
+        return linkage_matrix(self._cluster_merges)
 
-    def of_groups(self) -> NDArray[np.float64]:
-        """Return the tree of the groups, shape (n_groups - 1, 4); leaves are the groups."""
-        return linkage_matrix(self._below)
+    def micro_tree(self) -> NDArray[np.float64]:
+        """Return the tree of the micro-clusters, shape (n_micro - 1, 4); leaves are the micro-clusters."""
+        return linkage_matrix(self._micro_merges)
 
     def cut(self, n_clusters: int, *, smallest: int) -> NDArray[np.int32]:
-        """Return the cluster of each group in a clustering into ``n_clusters``, 0 .. n_clusters - 1.
+        """Return the cluster of each micro-cluster in a cut into ``n_clusters``: 0 .. n_clusters - 1.
 
-        Parts of a cluster have at least ``smallest`` cells where the tree allows it.
+        Parts of a cluster have at least ``smallest`` cells if the tree allows it.
         """
-        n_owners = int(self.owners.max()) + 1
-        if n_clusters <= n_owners:
-            return cut_merges(self._above, n_clusters)[self.owners]
-        return fair_cut(self._below, self.groups, n_clusters, smallest=smallest, owners=self.owners)
-
-
-def united(groups: MicroClusters, owners: IntArray) -> MicroClusters:
-    """Sum up the clusters that groups make: exact, as if from the cells."""
-    n = int(owners.max()) + 1
-    sizes = np.bincount(owners, groups.sizes, minlength=n).astype(np.float64)
-    member = np.zeros((n, len(owners)))
-    member[owners, np.arange(len(owners))] = groups.sizes / sizes[owners]
-    centroids = member @ groups.centroids
-    away = ((groups.centroids - centroids[owners]) ** 2).sum(axis=1) + groups.spreads
-    return MicroClusters(centroids, sizes, member @ away)
+        n_whole = int(self.cluster_of_micro.max()) + 1
+        if n_clusters <= n_whole:
+            return cut_merges(self._cluster_merges, n_clusters)[self.cluster_of_micro]
+        return fair_cut(
+            self._micro_merges,
+            self.micro,
+            n_clusters,
+            smallest=smallest,
+            cluster_of_micro=self.cluster_of_micro,
+        )
 
 
 def linkage_matrix(merges: Merges) -> NDArray[np.float64]:
-    """Return a tree as `scipy.cluster.hierarchy` reads it.
+    """Return a tree in the form that `scipy.cluster.hierarchy` reads.
 
     Returns
     -------
     ndarray of float64, shape (n_leaves - 1, 4)
-        A row a merge, in order: the two that are joined (a leaf by its number, the result of row i by
-        n_leaves + i), the height, and the leaves below. The height is the cost of the merge, or that of a
-        merge before it where that was higher: heights never fall.
+        One row for each merge, in order: the two parts (a leaf by its number, the result of row i by n_leaves + i),
+        the height, and the number of leaves below. The height is the cost of the merge, or that of an earlier merge
+        if that was higher.
     """
     n = len(merges.pairs) + 1
     name, leaves = np.arange(n), np.ones(n)
     rows = np.empty((n - 1, 4))
-    heights = np.maximum.accumulate(np.maximum(merges.costs, 0))  # rounding may take a cost below 0
+    # Damped costs may fall from one merge to the next, but scipy wants heights that never fall. Rounding may
+    # also take a cost below 0, which scipy refuses.
+    heights = np.maximum.accumulate(np.maximum(merges.costs, 0))
     for step, (i, j) in enumerate(merges.pairs):
         leaves[i] += leaves[j]
         rows[step] = *sorted((name[i], name[j])), heights[step], leaves[i]

@@ -1,4 +1,4 @@
-"""K centroids, by squared distance or, where ``cluster.spherical``, by direction."""
+"""k-means with K means, by squared distance or, with ``cluster.spherical``, by direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrcl.io.arrays import row_blocks
 
 if TYPE_CHECKING:
     from scrcl.cluster.protocol import Spaces
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray
 
@@ -20,28 +20,35 @@ __all__ = ["by_kmeans", "without_empty"]
 _BLOCK_ROWS = 65_536
 
 
-def by_kmeans(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Grouping:
-    """Take the best of ``cluster.n_init`` runs, each from k-means++ seeds of its own; the tree is Ward's.
+def by_kmeans(
+    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+) -> Grouping:
+    """Return the best of ``cluster.n_init`` runs of k-means, each with its own k-means++ start.
 
-    Centres of spherical k-means are directions; they are given the mean length of the points, so that the
-    nearest centre in distance is the nearest in direction.
+    The clusters are their own micro-clusters, and their tree is Ward's.
     """
     from scrcl.graph.kmeans import kmeans
 
     found = without_empty(
         kmeans(
-            spaces.points, n_clusters, seed=seed, n_init=config.n_init, spherical=config.spherical
+            spaces.points,
+            n_clusters,
+            seed=seed,
+            n_init=settings.n_init,
+            spherical=settings.spherical,
         )
     )
-    centres = found.centroids
-    if config.spherical:
-        centres = (centres * _mean_length(spaces.points)).astype(np.float32)
-    owners = np.arange(len(centres), dtype=np.int32)
-    return Grouping(found.labels, centres, owners, size_power=1.0, spreads=False)
+    means = found.centroids
+    if settings.spherical:
+        # Means of spherical k-means have length 1. At the mean length of the points, the mean nearest in
+        # distance is the one nearest in direction, so new cells are assigned correctly.
+        means = (means * _mean_length(spaces.points)).astype(np.float32)
+    cluster_of_micro = np.arange(len(means), dtype=np.int32)
+    return Grouping(found.labels, means, cluster_of_micro, size_power=1.0, spreads=False)
 
 
 def without_empty(found: KMeans) -> KMeans:
-    """Return the clustering without the centroids that have no points."""
+    """Return the clustering without means that have no points."""
     names, labels = np.unique(found.labels, return_inverse=True)
     return found._replace(labels=labels.astype(np.int32), centroids=found.centroids[names])
 

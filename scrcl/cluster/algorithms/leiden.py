@@ -1,12 +1,13 @@
 """Communities of the neighbour graph of the points, at the resolution that gives K of them.
 
-The number of communities grows with the resolution, but not at every step, so the resolution is bracketed,
-then bisected on a log scale until K is met or there is nothing left between both ends. Communities smaller than
-``cluster.smallest_cells`` are not counted; their cells go to the nearest centroid of the others.
+The number of communities grows with the resolution, but not at every step. So the resolution is bracketed, then
+bisected on a log scale until there are K communities or the bracket is too narrow. Communities smaller than
+``cluster.smallest_cells`` do not count; their cells get the nearest cluster mean of the others.
 
 References
 ----------
-Traag, Waltman, van Eck: From Louvain to Leiden, Scientific Reports 9 (2019), 5233.
+Traag, Waltman, van Eck: From Louvain to Leiden: guaranteeing well-connected communities, Scientific Reports 9 (2019),
+5233.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from scrcl._random import drawn_rows
 from scrcl.cluster.communities import leiden_of, neighbour_graph
-from scrcl.cluster.inside import groups_inside
+from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping
 
 if TYPE_CHECKING:
@@ -26,42 +27,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.protocol import Spaces
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_leiden", "resolve"]
+__all__ = ["Resolved", "by_leiden", "resolve"]
 
-MOST_STEPS = 24
-"""Resolutions tried in all."""
+_MOST_STEPS = 24
+"""Resolutions that are tried at most."""
 
-LOWEST, HIGHEST, NEAREST = 1e-4, 1e4, 1.001
-"""Ends of the search, and the ratio of both sides at which it ends."""
+_LOWEST, _HIGHEST = 1e-4, 1e4
+"""Bounds of the search."""
+
+_NARROWEST = 1.001
+"""Ratio of the bracket's ends at which the search stops."""
 
 
 class Resolved(NamedTuple):
-    """The communities nearest in number to what was asked for, and their resolution."""
+    """The communities whose number is nearest to the one asked for."""
 
     labels: NDArray[np.int64]
+    """shape (n_points,)"""
     n_found: int
+    """number of communities that are large enough"""
     resolution: float
 
 
-def by_leiden(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Grouping:
-    """Find communities of at most ``cluster.auto_cells`` cells; others go to the nearest micro-cluster of these."""
+def by_leiden(
+    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+) -> Grouping:
+    """Find communities of at most ``cluster.auto_cells`` cells. Other cells get their nearest micro-cluster."""
     points = spaces.points
-    cells = drawn_rows(len(points), config.auto_cells, seed, "cluster.leiden.cells")
-    sample = np.ascontiguousarray(points[cells], np.float32)
-    graph = neighbour_graph(sample, spaces.n_neighbors, seed)
-    smallest = config.smallest_of(len(cells), len(points))
+    cells = drawn_rows(len(points), settings.auto_cells, seed, "cluster.leiden.cells")
+    subset = np.ascontiguousarray(points[cells], np.float32)
+    graph = neighbour_graph(subset, spaces.n_neighbors, seed)
+    smallest = settings.smallest_in_subset(len(cells), len(points))
+    # K clusters cannot all be larger than the mean.
     smallest = min(smallest, max(len(cells) // n_clusters, 1))
     found = resolve(leiden_of(graph, seed=seed, name="cluster.leiden"), n_clusters, smallest)
-    labels = _without_small(sample, found.labels, smallest)
-    groups, centres, owners = groups_inside(sample, labels, config.n_micro, seed=seed)
+    labels = _without_small(subset, found.labels, smallest)
+    micro_labels, micro_means, cluster_of_micro = micro_clusters_inside(
+        subset, labels, settings.n_micro, seed=seed
+    )
     return Grouping(
-        _of_all(points, cells, groups, centres),
-        centres,
-        owners,
-        config.size_power,
+        _of_all_cells(points, cells, micro_labels, micro_means),
+        micro_means,
+        cluster_of_micro,
+        settings.size_power,
         spreads=True,
         note=_note(n_clusters, int(labels.max()) + 1, found.resolution),
     )
@@ -72,19 +83,19 @@ def resolve(
 ) -> Resolved:
     """Search the resolution that gives ``n_clusters`` communities of at least ``smallest`` nodes.
 
-    Of two numbers that miss it by as much the larger is taken.
+    If no resolution does, the nearest number is taken, and the larger of two that are equally near.
     """
     low, high, resolution = 0.0, np.inf, 1.0
     tried: list[Resolved] = []
-    while len(tried) < MOST_STEPS and LOWEST <= resolution <= HIGHEST:
+    while len(tried) < _MOST_STEPS and _LOWEST <= resolution <= _HIGHEST:
         labels = communities(resolution)
         n_found = int((np.bincount(labels) >= smallest).sum())
         tried.append(Resolved(labels, n_found, resolution))
-        if n_found == n_clusters or high <= NEAREST * low:
+        if n_found == n_clusters or high <= _NARROWEST * low:
             break
         if 0 < n_found < n_clusters:
             low = resolution
-        else:  # none at all: every community is too small
+        else:  # zero means that every community is too small, so the resolution is too high as well
             high = resolution
         resolution = _between(low, high)
     return min(tried, key=lambda one: (abs(one.n_found - n_clusters), -one.n_found))
@@ -97,32 +108,34 @@ def _between(low: float, high: float) -> float:
 
 
 def _without_small(points: FloatArray, labels: IntArray, smallest: int) -> NDArray[np.int64]:
-    """Give the points of communities smaller than ``smallest`` (or than all) to the nearest centroid of the others."""
-    from scrcl.cluster.agglomerate import summarise
+    """Move the points of communities below ``smallest`` to the nearest mean of the others.
+
+    If all communities are below it, the largest ones stay.
+    """
     from scrcl.graph.kmeans import assign
 
     sizes = np.bincount(labels)
-    fair = np.flatnonzero(sizes >= min(smallest, sizes.max()))
+    large = np.flatnonzero(sizes >= min(smallest, sizes.max()))
     renamed = np.full(int(labels.max()) + 1, -1)
-    renamed[fair] = np.arange(len(fair))
+    renamed[large] = np.arange(len(large))
     kept = renamed[labels]
     strays = np.flatnonzero(kept < 0)
     if len(strays):
-        centroids = summarise(points, labels).centroids[fair].astype(np.float32)
-        kept[strays] = assign(points[strays], centroids)
+        means = summarise(points, labels).means[large].astype(np.float32)
+        kept[strays] = assign(points[strays], means)
     return kept
 
 
-def _of_all(
-    points: FloatArray, cells: IntArray, groups: NDArray[np.int32], centres: FloatArray
+def _of_all_cells(
+    points: FloatArray, cells: IntArray, micro_labels: NDArray[np.int32], micro_means: FloatArray
 ) -> NDArray[np.int32]:
-    """Return the group of every cell: its own where it was looked at, or that of the nearest centre."""
+    """Return the micro-cluster of every cell: its own in the subset, the nearest mean for others."""
     from scrcl.graph.kmeans import assign
 
     if len(cells) == len(points):
-        return groups
-    nearest = assign(points, centres)
-    nearest[cells] = groups
+        return micro_labels
+    nearest = assign(points, micro_means)
+    nearest[cells] = micro_labels
     return nearest
 
 
@@ -130,6 +143,6 @@ def _note(n_clusters: int, n_found: int, resolution: float) -> str | None:
     if n_found == n_clusters:
         return None
     return (
-        f"Leiden found no resolution with {n_clusters} communities; {n_found} are there at "
-        f"{resolution:.3g}. Ask for another number, or take cluster.method = linkage."
+        f"Leiden found no resolution with {n_clusters} communities; it found {n_found} at resolution "
+        f"{resolution:.3g}. Ask for another number, or set cluster.algorithm = linkage."
     )

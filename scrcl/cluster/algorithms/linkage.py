@@ -1,7 +1,7 @@
 """k-means to micro-clusters, merged to K by average linkage damped by size, or by Ward's cost.
 
-Both depend on where k-means began, so it begins several times (``cluster.restarts``), and cells end together that were
-so most often (`scrcl.cluster.consensus`).
+The result depends on where k-means starts, which is chance. So it is repeated from several starts
+(``cluster.restarts``), and the labels are the consensus of these clusterings (`scrcl.cluster.consensus`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._random import derive_seed, drawn_rows
-from scrcl.cluster.agglomerate import agglomerate, summarise
+from scrcl.cluster.agglomerate import agglomerate
 from scrcl.cluster.algorithms.kmeans import without_empty
-from scrcl.cluster.consensus import agreed
+from scrcl.cluster.consensus import consensus
+from scrcl.cluster.micro import summarise
 from scrcl.cluster.protocol import Grouping
 from scrcl.graph.kmeans import kmeans
 
@@ -22,86 +23,105 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scrcl.cluster.agglomerate import MicroClusters
+    from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.protocol import Spaces
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
     from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_linkage", "merged", "viewed"]
+__all__ = ["by_linkage", "merge_micro_clusters", "view_cells"]
 
 VIEW_CELLS = 100_000
-"""Cells of each further clustering: some hundreds for a group, whose share in each cluster is all that is asked."""
-VIEW_CELLS_OF_GROUP = 64
-"""Cells that a centroid of theirs is trained by, at most; training takes longer than all else at a million cells."""
+"""Cells of each further clustering. That is some hundred cells for each micro-cluster, enough to estimate its share
+in each cluster, which is all that the consensus reads."""
+
+VIEW_CELLS_PER_MEAN = 64
+"""Most cells that train a micro-cluster mean of a further clustering. Training takes most of the time at a million
+cells, and these means are used only once."""
+
+FIRST_CELLS_PER_MEAN = 256
+"""Most cells that train a mean of the first clustering, whose micro-clusters are kept."""
 
 
-def by_linkage(spaces: Spaces, n_clusters: int, *, config: ClusterConfig, seed: int) -> Grouping:
-    """Merge at least ``cluster.n_micro`` micro-clusters at the cost that ``cluster.size_power`` says."""
-    return merged(
-        spaces, n_clusters, config=config, seed=seed, size_power=config.size_power, spreads=True
+def by_linkage(
+    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+) -> Grouping:
+    """Merge at least ``cluster.n_micro`` micro-clusters, at a cost damped by ``cluster.size_power``."""
+    return merge_micro_clusters(
+        spaces,
+        n_clusters,
+        settings=settings,
+        seed=seed,
+        size_power=settings.size_power,
+        spreads=True,
     )
 
 
-def merged(
+def merge_micro_clusters(
     spaces: Spaces,
     n_clusters: int,
     *,
-    config: ClusterConfig,
+    settings: ClusterSettings,
     seed: int,
     size_power: float,
     spreads: bool,
 ) -> Grouping:
-    """Cut the points into micro-clusters, and the tree of these into clusters; reconcile several such clusterings.
+    """Return the consensus of several clusterings, each by k-means to micro-clusters and a merge tree of them.
 
-    The micro-clusters of the first clustering are the groups that are returned.
+    The micro-clusters in the result are those of the first clustering.
     """
     points, n_cells = spaces.points, len(spaces.points)
-    n_micro = config.n_groups(n_cells, n_clusters)
+    n_micro = settings.n_micro_clusters(n_cells, n_clusters)
 
     def once(
-        points: FloatArray, seed: int, trained_by: int
+        points: FloatArray, seed: int, cells_per_mean: int
     ) -> tuple[KMeans, MicroClusters, NDArray[np.int32]]:
         found = without_empty(
             kmeans(
-                points, n_micro, seed=seed, n_init=1, n_iter=15, max_points_per_centroid=trained_by
+                points,
+                n_micro,
+                seed=seed,
+                n_init=1,
+                n_iter=15,
+                max_points_per_centroid=cells_per_mean,
             )
         )
         summary = summarise(points, found.labels)
-        owners = agglomerate(
+        cluster_of_micro = agglomerate(
             summary,
             min(n_clusters, len(found.centroids)),
             size_power=size_power,
             spreads=spreads,
-            smallest=config.smallest_of(len(points), n_cells),
+            smallest=settings.smallest_in_subset(len(points), n_cells),
         )
-        return found, summary, owners
+        return found, summary, cluster_of_micro
 
-    first, summary, owners = once(points, seed, 256)
-    if config.restarts > 1:
-        cells = viewed(first.labels, VIEW_CELLS, seed, "cluster.views")
-        some = points if len(cells) == len(points) else np.asarray(points[cells])
-        groups = first.labels[cells]
+    first, summary, cluster_of_micro = once(points, seed, FIRST_CELLS_PER_MEAN)
+    if settings.restarts > 1:
+        cells = view_cells(first.labels, VIEW_CELLS, seed, "cluster.views")
+        subset = points if len(cells) == len(points) else np.asarray(points[cells])
+        micro_labels = first.labels[cells]
 
+        # A generator, so that only one further clustering is in memory at a time.
         def views() -> Iterator[IntArray]:
-            yield owners[groups]
-            for restart in range(1, config.restarts):
-                again, _, merged = once(
-                    some, derive_seed(seed, "cluster.restart", restart), VIEW_CELLS_OF_GROUP
+            yield cluster_of_micro[micro_labels]
+            for restart in range(1, settings.restarts):
+                again, _, clusters = once(
+                    subset, derive_seed(seed, "cluster.restart", restart), VIEW_CELLS_PER_MEAN
                 )
-                yield merged[again.labels]
+                yield clusters[again.labels]
 
-        owners = agreed(
-            groups,
+        cluster_of_micro = consensus(
+            micro_labels,
             views(),
             min(n_clusters, len(first.centroids)),
-            smallest=config.smallest_cells,
+            smallest=settings.smallest_cells,
             sizes=summary.sizes,
         )
-    return Grouping(first.labels, first.centroids, owners, size_power, spreads, summary)
+    return Grouping(first.labels, first.centroids, cluster_of_micro, size_power, spreads, summary)
 
 
-def viewed(groups: IntArray, n_most: int, seed: int, name: str) -> IntArray:
-    """Return the cells that further clusterings are of, ascending: a sample, and a cell of each group."""
-    drawn = drawn_rows(len(groups), n_most, seed, name)
-    return np.union1d(drawn, np.unique(groups, return_index=True)[1])
+def view_cells(micro_labels: IntArray, n_most: int, seed: int, name: str) -> IntArray:
+    """Return cells for further clusterings, in ascending order: a random subset, and a cell of each micro-cluster."""
+    drawn = drawn_rows(len(micro_labels), n_most, seed, name)
+    return np.union1d(drawn, np.unique(micro_labels, return_index=True)[1])

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from scrcl import __version__
+from scrcl.io.formats import FORMATS_HELP
 
 __all__ = [
     "Config",
@@ -36,9 +37,7 @@ app = typer.Typer(
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(
-        help="AnnData (.h5ad or .zarr), 10x .h5 or a matrix.mtx folder; several inputs are samples."
-    ),
+    typer.Argument(help=f"Each {FORMATS_HELP}; several inputs are samples."),
 ]
 FinishedOut = Annotated[Path, typer.Argument(help="Output folder of a finished run.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder.", rich_help_panel="Output")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 from typer.models import OptionInfo
 
-from scrcl._settings import allowed, choices, option_of, settings_of
+from scrcl._settings import Rule, allowed, choices, option_of, settings_of
 from scrcl.cli.app import Config, Set
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
@@ -140,12 +140,14 @@ def _parameter(name: str, setting: Setting, default: str | None) -> Parameter:
     option = option_of(setting.field)
     assert option is not None
     is_flag = setting.field.annotation is bool
+    # A rule reads text such as 4GB, whatever the type of the setting is.
+    has_rule = any(isinstance(each, Rule) for each in setting.field.metadata)
     words = choices(setting.field)
     info = typer.Option(
         *option.names,
         help=" ".join([setting.field.description or "", *_notes(setting, default)]),
         rich_help_panel=option.panel,
-        metavar=_METAVARS.get(setting.field.annotation),
+        metavar=None if has_rule else _METAVARS.get(setting.field.annotation),
         autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],
     )
     kind = bool if is_flag else str

@@ -90,23 +90,23 @@ def _run_case(
         labels = runs.labels(out)
         found = runs.cluster_record(out).batches
     assert found is not None, "a run with batches records how they mix"
-    graph, near = found["graph"], found["embedding"]
+    graph, near = found.graph, found.embedding
     return _Case(
         shift=shift,
         balanced=balanced,
         seed=seed,
         n_cells=len(labels),
         ari_types=score(labels, cells.obs["cell_type"])["ari"],
-        nmi=found["nmi"],
-        ari=found["ari"],
-        entropy=float(np.average(found["entropy"], weights=np.bincount(labels))),
-        entropy_of_all=found["entropy_of_all"],
-        across_graph=graph["across"],
-        across_embedding=near["across"],
-        across_expected=graph["across_expected"],
-        effective_graph=graph["effective_batches"],
-        effective_embedding=near["effective_batches"],
-        effective_expected=graph["effective_expected"],
+        nmi=found.nmi,
+        ari=found.ari,
+        entropy=float(np.average(found.entropy, weights=np.bincount(labels))),
+        entropy_of_all=found.entropy_of_all,
+        across_graph=graph.across,
+        across_embedding=near.across,
+        across_expected=graph.across_expected,
+        effective_graph=graph.effective_batches,
+        effective_embedding=near.effective_batches,
+        effective_expected=graph.effective_expected,
     )
 
 

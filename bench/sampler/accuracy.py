@@ -81,7 +81,7 @@ def _clusters(data: Prepared, config: RunConfig, how: Setup[ScrclSettings]) -> A
     return cluster(
         embedded(trained(data.inputs, how).learner, data.inputs)["embedding"],
         config.n_clusters,
-        config=config.cluster,
+        settings=config.cluster,
         seed=config.seed,
         scores=data.scores,
     )

@@ -38,7 +38,7 @@ from bench._frame.runs import config_of
 from bench.accuracy.peers import by_kmeans, by_leiden, components
 from bench.spatial.layers import LAYERED, layered
 from scrcl.cluster.find import cluster
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import spatial_knn
@@ -141,7 +141,7 @@ def _restarts(path: Path, scratch: Path, *, seeds: list[int], graph: str) -> Ite
         for view, points in views.items():
             found = [
                 cluster(
-                    np.ascontiguousarray(points), len(set(true)), config=ClusterConfig(), seed=s
+                    np.ascontiguousarray(points), len(set(true)), settings=ClusterSettings(), seed=s
                 )
                 for s in range(RESTARTS)
             ]

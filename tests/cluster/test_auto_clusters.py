@@ -6,7 +6,7 @@ from scrcl.cluster.algorithms.auto import by_auto
 from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.protocol import Spaces
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 
 
 def bridged(*, n_dims=8, seed=0):
@@ -27,7 +27,7 @@ def unrelated(points, *, seed=1):
 
 
 def chosen(spaces, k=4, **options):
-    return by_auto(spaces, k, config=ClusterConfig(n_micro=60, **options), seed=0)
+    return by_auto(spaces, k, config=ClusterSettings(n_micro=60, **options), seed=0)
 
 
 def test_communities_are_taken_where_linkage_and_both_graphs_agree():
@@ -35,7 +35,7 @@ def test_communities_are_taken_where_linkage_and_both_graphs_agree():
     found = chosen(Spaces(points, points))
     assert found.choice.taken == "communities"
     assert 2 / 3 <= found.choice.agreement <= 1
-    linked = by_linkage(Spaces(points), 4, config=ClusterConfig(n_micro=60), seed=0)
+    linked = by_linkage(Spaces(points), 4, config=ClusterSettings(n_micro=60), seed=0)
     agreement = [adjusted_rand_score(truth, one.owners[one.groups]) for one in (found, linked)]
     assert agreement[0] > agreement[1] + 0.1  # linkage takes the strays for a type
 
@@ -45,7 +45,7 @@ def test_linkage_is_taken_where_the_graphs_disagree():
     found = chosen(Spaces(points, unrelated(points)))
     assert found.choice.taken == "linkage"
     assert found.choice.agreement < 2 / 3
-    linked = by_linkage(Spaces(points), 4, config=ClusterConfig(n_micro=60), seed=0)
+    linked = by_linkage(Spaces(points), 4, config=ClusterSettings(n_micro=60), seed=0)
     np.testing.assert_array_equal(found.owners, linked.owners)
     np.testing.assert_array_equal(found.groups, linked.groups)
 
@@ -92,7 +92,7 @@ def test_without_components_there_is_nothing_to_agree_with():
 def test_of_many_cells_a_sample_is_looked_at_and_every_cell_has_a_cluster():
     points, truth = bridged()
     found = find_clusters(
-        Spaces(points, points), 4, config=ClusterConfig(n_micro=60, auto_cells=200), seed=0
+        Spaces(points, points), 4, config=ClusterSettings(n_micro=60, auto_cells=200), seed=0
     )
     assert found.choice.taken == "communities"
     assert adjusted_rand_score(truth, found.labels) > 0.9

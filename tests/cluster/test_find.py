@@ -13,7 +13,7 @@ from scrcl.cluster.find import cluster, find_clusters
 from scrcl.cluster.inside import groups_inside
 from scrcl.cluster.names import Method
 from scrcl.cluster.protocol import Spaces
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.cluster.table import WAYS
 from scrcl.cluster.tree import Hierarchy, linkage_matrix, united
 from scrcl.engine.load_config import load_config
@@ -32,7 +32,7 @@ def blobs(sizes=(160, 90, 60, 30), *, n_dims=5, seed=0):
 
 
 def found_by(method, points, k, **options):
-    config = ClusterConfig(method=method, n_micro=40, **options)
+    config = ClusterSettings(algorithm=method, n_micro=40, **options)
     return find_clusters(Spaces(points), k, config=config, seed=0)
 
 
@@ -209,7 +209,7 @@ def test_groups_lie_inside_clusters():
 
 def test_labels_alone_are_those_of_the_clustering():
     points, _ = blobs()
-    config = ClusterConfig(n_micro=40)
+    config = ClusterSettings(n_micro=40)
     np.testing.assert_array_equal(
         cluster(points, 4, config=config, seed=0), found_by("linkage", points, 4).labels
     )
@@ -218,10 +218,10 @@ def test_labels_alone_are_those_of_the_clustering():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("cluster.spherical=true", r"spherical must go with cluster.method = kmeans; got auto"),
+        ("cluster.spherical=true", r"spherical must go with cluster.algorithm = kmeans; got auto"),
         ("cluster.also=[3,3]", r"each number once; got \[3, 3\]"),
         ("cluster.also=[1]", "cluster.also"),
-        ("cluster.method=magic", "cluster.method must be"),
+        ("cluster.algorithm=magic", "cluster.algorithm must be"),
     ],
 )
 def test_settings_without_meaning_are_refused(setting, message):
@@ -259,7 +259,7 @@ def test_restarts_make_labels_hang_less_on_the_seed():
     points = rng.normal(size=(600, 4)).astype(np.float32)  # no clusters: any cut is chance
 
     def agreement(restarts):
-        config = ClusterConfig(n_micro=40, restarts=restarts)
+        config = ClusterSettings(n_micro=40, restarts=restarts)
         found = [cluster(points, 4, config=config, seed=seed) for seed in range(4)]
         return np.mean([adjusted_rand_score(a, b) for i, a in enumerate(found) for b in found[:i]])
 
@@ -270,14 +270,14 @@ def test_restarts_make_labels_hang_less_on_the_seed():
 def test_auto_counts_types_however_many_and_not_strays(n_types, n_strays):
     sizes = [60 * 40 // n_types] * n_types + [4] * n_strays
     points, _ = blobs(sizes, n_dims=12)
-    counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(), seed=0)
+    counted = count_clusters([points], n_neighbors=15, config=ClusterSettings(), seed=0)
     assert counted.n_clusters == pytest.approx(n_types, abs=n_types // 10)
     assert counted.note is None
 
 
 def test_a_count_of_few_cells_says_so():
     points, _ = blobs((300, 200, 100), n_dims=12)
-    counted = count_clusters([points], n_neighbors=15, config=ClusterConfig(resolution=1e3), seed=0)
+    counted = count_clusters([points], n_neighbors=15, config=ClusterSettings(resolution=1e3), seed=0)
     assert counted.n_clusters == 2
     assert "counted from 0% of the cells" in counted.note
     assert "cluster.resolution 1000" in counted.note
@@ -304,14 +304,14 @@ def test_further_clusterings_of_a_sample_agree_with_those_of_all_cells(monkeypat
 
 
 def whole_groups(points):
-    config = ClusterConfig(n_micro=40, restarts=1)
+    config = ClusterSettings(n_micro=40, restarts=1)
     return WAYS["linkage"](Spaces(points), 4, config=config, seed=0).groups
 
 
 def test_leiden_has_clusters_where_every_community_is_small():
     profiles = np.random.default_rng(0).normal(scale=9, size=(20, 4))
     pairs = np.repeat(profiles, 2, axis=0).astype(np.float32)
-    config = ClusterConfig(method="leiden")
+    config = ClusterSettings(algorithm="leiden")
     found = find_clusters(Spaces(pairs, n_neighbors=1), 2, config=config, seed=0)
     assert found.labels.max() + 1 > 2
     assert f"{found.labels.max() + 1} are there" in found.notes[0]
@@ -319,7 +319,7 @@ def test_leiden_has_clusters_where_every_community_is_small():
 
 def test_leiden_keeps_a_type_that_only_its_sample_makes_small():
     points, truth = blobs((500, 300, 200))
-    config = ClusterConfig(method="leiden", auto_cells=100, smallest_cells=100, n_micro=40)
+    config = ClusterSettings(algorithm="leiden", auto_cells=100, smallest_cells=100, n_micro=40)
     found = find_clusters(Spaces(points, n_neighbors=10), 3, config=config, seed=0)
     assert adjusted_rand_score(truth, found.labels) > 0.95
 

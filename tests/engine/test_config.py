@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from scrcl._sizes import format_bytes, parse_bytes
-from scrcl.cluster.settings import REFINED_BY, ClusterConfig
+from scrcl.cluster.settings import REFINED_BY, ClusterSettings
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
@@ -111,7 +111,7 @@ def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
 
 
 def test_an_extra_cut_with_more_clusters_has_more_micro_clusters():
-    groups = [ClusterConfig(also=also).most_groups(20_000, 8) for also in ((), (20,), (20, 2000))]
+    groups = [ClusterSettings(also=also).most_groups(20_000, 8) for also in ((), (20,), (20, 2000))]
     assert groups == [300, 300, 5000]
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 import scrcl
 from bench.spatial.layers import layered
 from scrcl.cluster.find import cluster
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
@@ -179,7 +179,7 @@ def test_domains_are_those_of_the_graph_view_unless_all_of_e_is_asked_for(
     written = anndata.read_h5ad(result.result_path)
     np.testing.assert_array_equal(written.obsm["X_scrcl"], embedding[:, first:last])
     points = np.ascontiguousarray(embedding[:, first:last])
-    own = cluster(points, 4, config=ClusterConfig(), seed=0)
+    own = cluster(points, 4, config=ClusterSettings(), seed=0)
     np.testing.assert_array_equal(written.obs["scrcl"].cat.codes, own)
 
 

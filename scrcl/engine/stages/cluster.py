@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from scrcl._contract import Estimate
-from scrcl.cluster.artifacts import CLUSTER_TREE, CONFIDENCE, LABELS
-from scrcl.cluster.confidence import UNSURE
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.artifacts import (
+    CLUSTER_MEANS,
+    CLUSTER_OF_MICRO,
+    CLUSTER_TREE,
+    CONFIDENCE,
+    LABELS,
+    MICRO_MEANS,
+)
+from scrcl.cluster.confidence import LOW_CONFIDENCE, ConfidenceSummary
+from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
+from scrcl.cluster.protocol import Choice
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
@@ -21,17 +30,16 @@ from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
-from scrcl.io.arrays import stored_array
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
 
-    from scrcl._contract import Artifact, Shape
+    from scrcl._contract import Shape
     from scrcl.cluster.count import Counted
     from scrcl.cluster.find import Clusters
     from scrcl.engine.config import RunConfig
@@ -42,22 +50,18 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = [
-    "CLUSTER_MEANS",
-    "CONFIDENCE",
-    "LABELS",
-    "MICRO_LABELS",
-    "MICRO_MEANS",
-    "ClusterRecord",
-    "ClusterStage",
-    "categorical",
-]
+__all__ = ["ClusterRecord", "ClusterStage", "categorical"]
 
-MICRO_MEANS: Artifact[Any] = stored_array("means of the micro-clusters", "centres.npy")
-MICRO_LABELS: Artifact[Any] = stored_array("clusters of the micro-clusters", "owners.npy")
-CLUSTER_MEANS: Artifact[Any] = stored_array("means of the clusters", "centroids.npy")
-
-_ARRAYS = ("labels", "centres", "owners", "sizes", "centroids", "tree", "group_tree")
+_ARRAYS = (
+    "labels",
+    "micro_means",
+    "cluster_of_micro",
+    "micro_sizes",
+    "cluster_means",
+    "cluster_tree",
+    "micro_tree",
+)
+"""Fields of `Clusters` that are written, each as a file of its name."""
 
 _COMMUNITY_BYTES = 150
 """For each neighbour of a cell whose communities are found, in two graphs at once; 50 measured for one."""
@@ -90,28 +94,28 @@ class ClusterRecord(Record):
     n_clusters: int
     n_clusters_wanted: int
     chosen_by: str
-    method: str
-    choice: dict[str, Any] | None = None
+    algorithm: str
+    choice: Choice | None = None
     also: tuple[Cut, ...] = ()
-    confidence: dict[str, Any]
+    confidence: ConfidenceSummary
     coherence: dict[str, float] | None = None
-    n_clusters_unrefined: int | None = None
-    n_refined: int | None = None
-    batches: dict[str, Any] | None = None
+    n_clusters_before_smoothing: int | None = None
+    n_smoothed: int | None = None
+    batches: BatchMixing | None = None
 
 
 class ClusterStage(Stage[ClusterRecord]):
     """Counts the clusters unless their number is given, finds them, and smooths domains of a tissue."""
 
     name = "cluster"
-    settings = ClusterConfig
+    settings = ClusterSettings
     record = ClusterRecord
     takes = (STATS, COMPONENTS, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING)
-    gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, MICRO_LABELS, CLUSTER_MEANS)
+    gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # All but what is clustered, which the stage `embed` writes.
     redo_settings: ClassVar[tuple[str, ...]] = (
         "n_clusters",
-        *(f"cluster.{name}" for name in ClusterConfig.model_fields if name != "on"),
+        *(f"cluster.{name}" for name in ClusterSettings.model_fields if name != "on"),
     )
     owned_obs: ClassVar[tuple[str, ...]] = (
         "scrcl",
@@ -143,7 +147,7 @@ class ClusterStage(Stage[ClusterRecord]):
         edges = MORE_NEIGHBORS * shape.n_neighbors
         width = embedding_width(config)
         smooths = config.refined_by > 0 or (config.spatial and config.n_clusters == "auto")
-        n_micro = settings.most_groups(n, 2 if config.n_clusters == "auto" else config.n_clusters)
+        n_micro = settings.most_micro_clusters(n, 2 if config.n_clusters == "auto" else config.n_clusters)
         # A block of dense rows and its product.
         dense = estimates_of(shape, config).embed.block_bytes
         per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
@@ -173,29 +177,29 @@ class ClusterStage(Stage[ClusterRecord]):
         covariates = context.covariates.of(context.open(STATS).retained)
         counted = _count(config, points, scores, covariates)
         found = find_clusters(
-            Spaces(points, scores, config.graph.n_neighbors),
+            Spaces(points, scores, _n_neighbors(config)),
             counted.n_clusters,
-            config=config.cluster,
+            settings=config.cluster,
             seed=config.seed,
         )
         found = found._replace(notes=[*filter(None, [counted.note]), *found.notes])
         found, smoothing = _smoothed(context, found, covariates, folder)
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(found, name))
-        for k, labels in found.also.items():
+        for k, labels in found.extra_cuts.items():
             np.save(folder / f"k{k}.npy", labels)
-        sure = confidence(points, found.labels, found.centroids, context.open(CELL_GRAPH))
+        sure = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", sure)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
             n_clusters_wanted=counted.n_clusters,
             chosen_by="auto" if config.n_clusters == "auto" else "given",
-            method=config.cluster.method,
-            choice=None if found.choice is None else found.choice._asdict(),
+            algorithm=config.cluster.algorithm,
+            choice=found.choice,
             also=tuple(
                 Cut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
-                for k, labels in found.also.items()
+                for k, labels in found.extra_cuts.items()
             ),
             notes=tuple(found.notes),
             confidence=describe_confidence(sure, found.labels),
@@ -215,21 +219,25 @@ class ClusterStage(Stage[ClusterRecord]):
             return np.load(folder / f"{name}.npy")
 
         obs: dict[str, Any] = {"scrcl": categorical(array("labels"))}
-        if record.n_refined is not None:
-            obs["scrcl_unrefined"] = categorical(array("unrefined"))
+        if record.n_smoothed is not None:
+            obs["scrcl_unrefined"] = categorical(array("before_smoothing"))
         obs["scrcl_confidence"] = array("confidence")
         obs |= {f"scrcl_k{cut.asked}": categorical(array(f"k{cut.asked}")) for cut in record.also}
-        owners = array("owners")
+        cluster_of_micro = array("cluster_of_micro")
         tree = {
-            "clusters": array("tree"),
-            "cluster_sizes": np.bincount(array("labels"), minlength=int(owners.max()) + 1),
-            "groups": array("group_tree"),
-            "group_sizes": array("sizes"),
-            "group_clusters": owners,
+            "clusters": array("cluster_tree"),
+            "cluster_sizes": np.bincount(
+                array("labels"), minlength=int(cluster_of_micro.max()) + 1
+            ),
+            "groups": array("micro_tree"),
+            "group_sizes": array("micro_sizes"),
+            "group_clusters": cluster_of_micro,
         }
         uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
         if record.choice is not None:
-            uns["clusters_by"] = {k: v for k, v in record.choice.items() if v is not None}
+            uns["clusters_by"] = {
+                name: value for name, value in vars(record.choice).items() if value is not None
+            }
         if record.notes:
             uns["notes"] = list(record.notes)
         return AnnDataKeys(obs=obs, uns=uns)
@@ -275,6 +283,11 @@ def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categoric
     )
 
 
+def _n_neighbors(config: RunConfig) -> int:
+    """Return the neighbours in graphs that count and join clusters."""
+    return config.cluster.n_neighbors or config.graph.n_neighbors
+
+
 def _count(
     config: RunConfig, points: FloatArray, scores: FloatArray | None, covariates: Covariates
 ) -> Counted:
@@ -285,8 +298,8 @@ def _count(
         return count.Counted(config.n_clusters, None)
     return count.count_clusters(
         [points] if scores is None else [scores, points],
-        n_neighbors=config.graph.n_neighbors,
-        config=config.cluster,
+        n_neighbors=_n_neighbors(config),
+        settings=config.cluster,
         seed=config.seed,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )
@@ -301,7 +314,7 @@ def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[Int
     assert coordinates is not None, "a spatial run without coordinates is refused"
 
     def graph_of(cells: IntArray) -> Csr:
-        k = min(config.graph.n_neighbors, len(cells) - 1)
+        k = min(_n_neighbors(config), len(cells) - 1)
         theirs = None if samples is None else samples.of(cells)
         found = spatial_knn(coordinates[cells], k, samples=theirs)
         return connectivities(symmetric_graph(found.ids))
@@ -314,7 +327,7 @@ def _smoothed(
 ) -> tuple[Clusters, dict[str, Any]]:
     """Give every cell the cluster of most cells around it in the tissue, where the settings ask for it.
 
-    Writes ``unrefined.npy``: the clusters before smoothing, under the new names.
+    Writes ``before_smoothing.npy``: the clusters before smoothing, under the new names.
     """
     from scrcl.cluster.smoothing import smooth_clusters
     from scrcl.graph.domains import coherence
@@ -329,20 +342,20 @@ def _smoothed(
     smoothed = smooth_clusters(
         found, covariates.coordinates, config.refined_by, samples=covariates.samples
     )
-    np.save(folder / "unrefined.npy", smoothed.before)
+    np.save(folder / "before_smoothing.npy", smoothed.before)
     after, before = (
         coherence(labels, ids) for labels in (smoothed.clusters.labels, smoothed.before)
     )
     return smoothed.clusters, {
-        "coherence": {**after._asdict(), "unrefined": before.share},
-        "n_clusters_unrefined": len(found.centroids),
-        "n_refined": int(np.count_nonzero(smoothed.clusters.labels != smoothed.before)),
+        "coherence": {**after._asdict(), "before_smoothing": before.share},
+        "n_clusters_before_smoothing": len(found.cluster_means),
+        "n_smoothed": int(np.count_nonzero(smoothed.clusters.labels != smoothed.before)),
     }
 
 
 def _mixing(
     context: Context, covariates: Covariates, labels: IntArray, points: FloatArray
-) -> dict[str, Any] | None:
+) -> BatchMixing | None:
     """Return how far the clusters follow the batches; None where no batches are named."""
     from scrcl.cluster.mixing import describe_mixing
 
@@ -354,7 +367,7 @@ def _mixing(
         covariates.batches.codes,
         context.open(NEIGHBOR_IDS),
         points,
-        n_neighbors=config.graph.n_neighbors,
+        n_neighbors=_n_neighbors(config),
         n_cells=config.cluster.auto_cells,
         seed=config.seed,
     )
@@ -365,28 +378,28 @@ def _overview(record: ClusterRecord) -> dict[str, str]:
     facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
     if record.also:
         facts["clusters of other cuts"] = ", ".join(map(_cut, record.also))
-    facts["confidence (median)"] = f"{sure['p50']:.2f}"
-    facts[f"cells of low confidence (below {UNSURE})"] = (
-        f"{sure['n_unsure']:,} ({sure['n_unsure'] / n:.1%})"
+    facts["confidence (median)"] = f"{sure.p50:.2f}"
+    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = (
+        f"{sure.n_low:,} ({sure.n_low / n:.1%})"
     )
     if record.coherence is not None:
         share, chance = record.coherence["share"], record.coherence["by_chance"]
         facts["coherence"] = (
             f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
         )
-    if record.n_refined is not None and record.coherence is not None:
+    if record.n_smoothed is not None and record.coherence is not None:
         facts["smoothed labels"] = (
-            f"{record.n_refined / n:.1%} of the cells; before, {record.coherence['unrefined']:.1%} of neighbours"
+            f"{record.n_smoothed / n:.1%} of the cells; before, {record.coherence['before_smoothing']:.1%} of neighbours"
         )
     return facts
 
 
-def _batch_facts(found: Mapping[str, Any]) -> dict[str, str]:
-    graph, near = found["graph"], found["embedding"]
+def _batch_facts(found: BatchMixing) -> dict[str, str]:
+    graph, near = found.graph, found.embedding
     return {
-        "batches": f"{found['n_batches']:,}",
-        "clusters against batches": f"NMI {found['nmi']:.3f}, ARI {found['ari']:.3f}",
-        "entropy of batches (1: equal numbers)": f"{found['entropy_of_all']:.2f} for all cells",
+        "batches": f"{found.n_batches:,}",
+        "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
+        "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
         "neighbours from another batch, in the graph": _across(graph),
         "neighbours from another batch, in the embedding": _across(near),
         "effective batches around a cell, in the graph": _effective(graph),
@@ -402,18 +415,18 @@ def _cut(cut: Cut) -> str:
 def _algorithm(record: ClusterRecord) -> str:
     choice = record.choice
     if choice is None:
-        return record.method
-    if choice["agreement"] is None:
-        return str(choice["taken"])
-    why = f"agreement {choice['agreement']:.2f}"
-    if choice.get("unless") is not None:
-        why += f", but {choice['unless']}"
-    return f"{choice['taken']}, {why}"
+        return record.algorithm
+    if choice.agreement is None:
+        return choice.algorithm
+    why = f"agreement {choice.agreement:.2f}"
+    if choice.reason is not None:
+        why += f", but {choice.reason}"
+    return f"{choice.algorithm}, {why}"
 
 
-def _across(found: Mapping[str, float]) -> str:
-    return f"{found['across']:.1%} ({found['across_expected']:.1%} at random)"
+def _across(found: NeighbourMixing) -> str:
+    return f"{found.across:.1%} ({found.across_expected:.1%} at random)"
 
 
-def _effective(found: Mapping[str, float]) -> str:
-    return f"{found['effective_batches']:.2f} ({found['effective_expected']:.2f} for all cells)"
+def _effective(found: NeighbourMixing) -> str:
+    return f"{found.effective_batches:.2f} ({found.effective_expected:.2f} for all cells)"

@@ -12,19 +12,20 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl._random import stream
-from scrcl.cluster.artifacts import CONFIDENCE, LABELS
-from scrcl.cluster.assign import LOW_CONFIDENCE, assign_blocks, familiarity
+from scrcl.cluster.artifacts import (
+    CLUSTER_MEANS,
+    CLUSTER_OF_MICRO,
+    CONFIDENCE,
+    LABELS,
+    MICRO_MEANS,
+)
+from scrcl.cluster.assign import assign_blocks, familiarity
+from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE, Quantiles, quantiles_of
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.cluster import (
-    CLUSTER_MEANS,
-    MICRO_LABELS,
-    MICRO_MEANS,
-    ClusterStage,
-    categorical,
-)
+from scrcl.engine.stages.cluster import ClusterStage, categorical
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
 from scrcl.graph.artifacts import NEIGHBOR_IDS
@@ -58,7 +59,7 @@ class NewClusterRecord(Record):
     n_clusters: int
     n_clusters_run: int
     n_low_confidence: int
-    confidence: dict[str, float]
+    confidence: Quantiles
 
 
 class NewClusterStage(Stage[NewClusterRecord]):
@@ -90,11 +91,11 @@ class NewClusterStage(Stage[NewClusterRecord]):
     def run(self, context: Context, folder: Path) -> NewClusterRecord:
         """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
         there, config = self._run, context.config
-        means, owners, cluster_means = (
+        means, cluster_of_micro, cluster_means = (
             np.array(there.open(artifact))
-            for artifact in (MICRO_MEANS, MICRO_LABELS, CLUSTER_MEANS)
+            for artifact in (MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
         )
-        assigned = assign_blocks(context.open(EMBEDDING), means, owners, cluster_means)
+        assigned = assign_blocks(context.open(EMBEDDING), means, cluster_of_micro, cluster_means)
         points, k = there.open(COMPONENTS), config.graph.n_neighbors
         drawn = stream(config.seed, "predict.atlas").choice(
             len(points), min(_COMPARED_CELLS, len(points)), replace=False, shuffle=False
@@ -115,22 +116,17 @@ class NewClusterStage(Stage[NewClusterRecord]):
             ("confidence", confidence),
         ):
             np.save(folder / f"{name}.npy", values)
-        shares = (5, 25, 50, 75, 95)
-        quantiles = np.quantile(confidence, [share / 100 for share in shares])
         return NewClusterRecord(
             n_cells=len(assigned.labels),
             n_clusters=len(np.unique(assigned.labels)),
             n_clusters_run=there.record(ClusterStage).n_clusters,
-            n_low_confidence=int(np.count_nonzero(confidence < LOW_CONFIDENCE)),
-            confidence={
-                "mean": float(confidence.mean()),
-                **{f"p{share}": float(v) for share, v in zip(shares, quantiles, strict=True)},
-            },
+            n_low_confidence=int(np.count_nonzero(confidence < LOW_PREDICTION_CONFIDENCE)),
+            confidence=quantiles_of(confidence),
         )
 
     def headline(self, record: NewClusterRecord) -> dict[str, Any]:
         """Return the number of clusters and the confidence."""
-        return {"n_clusters": record.n_clusters, "confidence": record.confidence}
+        return {"n_clusters": record.n_clusters, "confidence": vars(record.confidence)}
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return labels and confidence; colours are those of the run."""
@@ -158,7 +154,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
             "Confidence",
             figures=(Figure(bars, "New cells by confidence", "svg"),),
             overview={
-                "confidence (median)": f"{record.confidence['p50']:.2f}",
-                f"cells of low confidence (below {LOW_CONFIDENCE})": f"{share:.1%}",
+                "confidence (median)": f"{record.confidence.p50:.2f}",
+                f"cells of low confidence (below {LOW_PREDICTION_CONFIDENCE})": f"{share:.1%}",
             },
         )

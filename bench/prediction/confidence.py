@@ -180,7 +180,10 @@ def _write(args: argparse.Namespace, rows: list[Row]) -> None:
     ]
     columns = ["set", "seed", "cells", "right", f"below {LOW_CONFIDENCE}", "right of these"]
     body = [notes, "", *_auc_table(rows), ""]
-    body += [f"Cells of a confidence below {LOW_CONFIDENCE}, and the share of them that is right:", ""]
+    body += [
+        f"Cells of a confidence below {LOW_CONFIDENCE}, and the share of them that is right:",
+        "",
+    ]
     body += table(columns, low)
     write_page(args.out, "Confidence of clusters", args.command, conditions(), body)
 

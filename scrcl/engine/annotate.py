@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.engine.stage import AnnDataKeys
+from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +61,17 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
     beside: dict[str, Any] = {}
     n_pairs = 0
     for stage in stages:
-        keys = stage.keys(run)
+        try:
+            keys = stage.keys(run)
+        except ScrclError:
+            raise
+        except (OSError, ValueError, EOFError) as error:
+            folder = run.folder.stage(stage.name)
+            message = (
+                f"{folder} must be whole; got {type(error).__name__}: {error}. "
+                "Delete that folder and run the same command again."
+            )
+            raise StoreError(message) from error
         n_pairs += keys.n_pairs
         for merged, of_stage in (
             (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),

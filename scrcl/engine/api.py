@@ -154,7 +154,7 @@ def predict(
     -------
     AnnData
         With ``obs["scrcl"]`` (the clusters of the run), ``obs["scrcl_confidence"]`` (0 to 1; see
-        `scrcl.engine.predict.assign`), its two parts ``obs["scrcl_margin"]`` and
+        `scrcl.cluster.assign`), its two parts ``obs["scrcl_margin"]`` and
         ``obs["scrcl_familiarity"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``uns["scrcl_colors"]`` and
         ``uns["scrcl"]``. Cells without counts in the run's genes have no cluster, and NaN.
 

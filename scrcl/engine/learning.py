@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.device import resolve_device
+from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +49,23 @@ def embedding_width(config: RunConfig) -> int:
 
 
 def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
-    """Open the method's inputs, written into ``folder``."""
-    return method_of(config).open_inputs(opener, folder, config.method_settings)
+    """Open the method's inputs, written into ``folder``.
+
+    Raises
+    ------
+    StoreError
+        They are missing or damaged.
+    """
+    try:
+        return method_of(config).open_inputs(opener, folder, config.method_settings)
+    except ScrclError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        message = (
+            f"{folder} must hold the method inputs whole; got {type(error).__name__}: {error}. "
+            "Delete that folder and repeat the command that made it."
+        )
+        raise StoreError(message) from error
 
 
 def setup_of(config: RunConfig, *, device: str, ranks: Ranks) -> Setup[Any]:

@@ -242,11 +242,11 @@ def run_stages(context: Context) -> RunResult:
     }
     folder.save()
     files = {name for entry in entries for name in entry["files"]}
-    result = next((name for name in sorted(files) if name.startswith("result.")), None)
+    result = str(folder.manifest.get("result"))
     return RunResult(
         out=folder.path,
         stages=entries,
-        result_path=None if result is None else folder.path / result,
+        result_path=folder.path / result if result in files else None,
         report_path=folder.path / "report.html" if "report.html" in files else None,
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
     )

@@ -277,7 +277,9 @@ def test_auto_counts_types_however_many_and_not_strays(n_types, n_strays):
 
 def test_a_count_of_few_cells_says_so():
     points, _ = blobs((300, 200, 100), n_dims=12)
-    counted = count_clusters([points], n_neighbors=15, config=ClusterSettings(resolution=1e3), seed=0)
+    counted = count_clusters(
+        [points], n_neighbors=15, config=ClusterSettings(resolution=1e3), seed=0
+    )
     assert counted.n_clusters == 2
     assert "counted from 0% of the cells" in counted.note
     assert "cluster.resolution 1000" in counted.note

@@ -147,7 +147,9 @@ class ClusterStage(Stage[ClusterRecord]):
         edges = MORE_NEIGHBORS * shape.n_neighbors
         width = embedding_width(config)
         smooths = config.refined_by > 0 or (config.spatial and config.n_clusters == "auto")
-        n_micro = settings.most_micro_clusters(n, 2 if config.n_clusters == "auto" else config.n_clusters)
+        n_micro = settings.most_micro_clusters(
+            n, 2 if config.n_clusters == "auto" else config.n_clusters
+        )
         # A block of dense rows and its product.
         dense = estimates_of(shape, config).embed.block_bytes
         per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)

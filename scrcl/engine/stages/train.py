@@ -67,7 +67,7 @@ class TrainRecord(Record):
     n_steps: int
     most_steps: int
     stopped: bool
-    kept_neighbors: tuple[dict[str, float], ...]
+    kept_neighbors: tuple[dict[str, int | float], ...]
     n_batches: int
     minibatch_cells: int
     halvings: tuple[dict[str, int], ...]

@@ -126,7 +126,7 @@ def test_a_radius_bounds_every_neighbour(tmp_path):
 
 def test_a_radius_that_is_too_small_leaves_nothing_behind(tmp_path):
     adata, _ = slices()
-    with pytest.raises(InputError, match="in the median"):
+    with pytest.raises(InputError, match=r"radius .*1e-06"):
         run(adata, tmp_path / "out", spatial=True, graph={"radius": 1e-6})
     assert not (tmp_path / "out").exists()
 
@@ -187,7 +187,7 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_
         (
             "alone",
             {"spatial": True, "sample_key": "slice"},
-            "240 samples of one spot, the first is cell0",
+            "240 samples .*cell0",
         ),
         (
             "many",

@@ -178,15 +178,15 @@ class MicroClusters(NamedTuple):
 
 def micro_clusters(out: Path) -> MicroClusters:
     """Return the micro-clusters that the clusters were joined from."""
-    from scrcl.engine.stages.cluster import MICRO_LABELS, MICRO_MEANS
+    from scrcl.cluster.artifacts import CLUSTER_OF_MICRO, MICRO_MEANS
 
     run = opened(out)
-    return MicroClusters(run.open(MICRO_MEANS), run.open(MICRO_LABELS))
+    return MicroClusters(run.open(MICRO_MEANS), run.open(CLUSTER_OF_MICRO))
 
 
 def cluster_means(out: Path) -> FloatArray:
     """Return the mean of each cluster: float32, shape (n_clusters, n_dims)."""
-    from scrcl.engine.stages.cluster import CLUSTER_MEANS
+    from scrcl.cluster.artifacts import CLUSTER_MEANS
 
     return np.asarray(opened(out).open(CLUSTER_MEANS))
 

@@ -69,9 +69,9 @@ def _by_leiden_1(points: Any, k: int, *, seed: int) -> Any:
 def _by_linkage(points: Any, k: int, *, seed: int) -> Any:
     """Return the clusters that scrcl finds in the space with its default settings."""
     from scrcl.cluster.find import cluster
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
 
-    return cluster(np.asarray(points, np.float32), k, config=ClusterConfig(), seed=seed)
+    return cluster(np.asarray(points, np.float32), k, settings=ClusterSettings(), seed=seed)
 
 
 def _leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:

@@ -22,7 +22,7 @@ from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
 from bench._frame.rows import Row, RowLog
-from scrcl.cluster.confidence import UNSURE, confidence, shares_alike
+from scrcl.cluster.confidence import LOW_CONFIDENCE, confidence, shares_alike
 
 if TYPE_CHECKING:
     import argparse
@@ -72,11 +72,11 @@ def _measures(out: Path) -> dict[str, FloatArray]:
 def _agreement(points: FloatArray, labels: IntArray, scores: FloatArray) -> FloatArray:
     """Return how often a cell keeps its cluster when the cells are clustered again from other seeds."""
     from scrcl.cluster.find import cluster
-    from scrcl.cluster.settings import ClusterConfig
+    from scrcl.cluster.settings import ClusterSettings
 
     k = int(labels.max()) + 1
     again = [
-        matched(cluster(points, k, config=ClusterConfig(), seed=100 + i, scores=scores), labels)
+        matched(cluster(points, k, settings=ClusterSettings(), seed=100 + i, scores=scores), labels)
         for i in range(N_AGAIN)
     ]
     return np.asarray(np.mean(again, axis=0))
@@ -103,7 +103,7 @@ def _run_case(path: Path, seed: int, settings: list[str]) -> dict[str, Any]:
         runs.run(path, out, config, until="cluster")
         found = _measures(out)
         right = matched(runs.labels(out), true[runs.retained(out)])
-    low = next(iter(found.values())) < UNSURE
+    low = next(iter(found.values())) < LOW_CONFIDENCE
     return {
         "dataset": path.stem,
         "seed": seed,
@@ -178,9 +178,12 @@ def _write(args: argparse.Namespace, rows: list[Row]) -> None:
         ]
         for row in rows
     ]
-    columns = ["set", "seed", "cells", "right", f"below {UNSURE}", "right of these"]
+    columns = ["set", "seed", "cells", "right", f"below {LOW_CONFIDENCE}", "right of these"]
     body = [notes, "", *_auc_table(rows), ""]
-    body += [f"Cells of a confidence below {UNSURE}, and the share of them that is right:", ""]
+    body += [
+        f"Cells of a confidence below {LOW_CONFIDENCE}, and the share of them that is right:",
+        "",
+    ]
     body += table(columns, low)
     write_page(args.out, "Confidence of clusters", args.command, conditions(), body)
 

@@ -39,7 +39,7 @@ from bench.accuracy.peers import by_kmeans, by_leiden, components
 from bench.spatial.layers import LAYERED, layered
 from scrcl import score
 from scrcl.cluster.find import cluster
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.graph.spatial import spatial_knn
 
@@ -141,7 +141,7 @@ def _restarts(path: Path, scratch: Path, *, seeds: list[int], graph: str) -> Ite
         for view, points in views.items():
             found = [
                 cluster(
-                    np.ascontiguousarray(points), len(set(true)), config=ClusterConfig(), seed=s
+                    np.ascontiguousarray(points), len(set(true)), settings=ClusterSettings(), seed=s
                 )
                 for s in range(RESTARTS)
             ]

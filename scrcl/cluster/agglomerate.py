@@ -203,9 +203,7 @@ class _Merging:
         self.alive[j] = False
 
 
-def _large_parts(
-    parts: IntArray, sizes: FloatArray, parent: IntArray, smallest: int
-) -> BoolArray:
+def _large_parts(parts: IntArray, sizes: FloatArray, parent: IntArray, smallest: int) -> BoolArray:
     """Return which parts have enough cells. If a parent has no such part, its largest counts as one."""
     n_cells = np.bincount(parts, sizes)
     is_large = n_cells >= smallest

@@ -17,9 +17,7 @@ BLOCK_VALUES = 4_000_000
 """Distances, or values of points, in a block: 32 MB in float64."""
 
 
-def margins(
-    points: FloatArray, labels: IntArray, cluster_means: FloatArray
-) -> NDArray[np.float32]:
+def margins(points: FloatArray, labels: IntArray, cluster_means: FloatArray) -> NDArray[np.float32]:
     """Return ``1 - a / b`` of each point: ``a`` is the distance to its own cluster mean, ``b`` to the nearest other.
 
     Parameters

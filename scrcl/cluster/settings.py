@@ -120,7 +120,9 @@ class ClusterSettings(Settings):
         """Return the largest number of micro-clusters of any clustering, with those that extra cuts need."""
         n_micro = self.n_micro_clusters(n_cells, n_clusters)
         # An extra cut into more parts than there are micro-clusters is a clustering of its own.
-        return max([n_micro, *(self.n_micro_clusters(n_cells, k) for k in self.also if k > n_micro)])
+        return max(
+            [n_micro, *(self.n_micro_clusters(n_cells, k) for k in self.also if k > n_micro)]
+        )
 
     def smallest_in_subset(self, n_subset: int, n_cells: int) -> int:
         """Return the size of the smallest cluster in a random subset of the cells; at least 1."""

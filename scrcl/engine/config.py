@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
 from scrcl._settings import Rule, Settings, auto_or_whole, option
 from scrcl._sizes import parse_bytes
-from scrcl.cluster.settings import REFINED_BY, ClusterConfig
+from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
@@ -138,7 +138,7 @@ class RunConfig(Settings):
     graph: GraphSettings = GraphSettings()
     genes: GenesSettings = GenesSettings()
     train: TrainSettings = TrainSettings()
-    cluster: ClusterConfig = ClusterConfig()
+    cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
@@ -216,11 +216,11 @@ class RunConfig(Settings):
         return self.cluster.on
 
     @property
-    def refined_by(self) -> int:
+    def smoothing_cells(self) -> int:
         """Number of nearest cells that smooth the labels; 0 if labels are not smoothed."""
         n_cells = self.cluster.refine_labels
         if n_cells == "auto":
-            return REFINED_BY if self.spatial else 0
+            return SMOOTHING_CELLS if self.spatial else 0
         return n_cells
 
     def fingerprinted(self) -> dict[str, Any]:

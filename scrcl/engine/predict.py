@@ -169,7 +169,7 @@ def predict_matrix(
 
 def _what_was_learned(run: OpenRun) -> str:
     """Return a hash of the cluster means: the same run on another device has others."""
-    from scrcl.engine.stages.cluster import MICRO_MEANS
+    from scrcl.cluster.artifacts import MICRO_MEANS
 
     return fingerprint_of_array(run.open(MICRO_MEANS))
 

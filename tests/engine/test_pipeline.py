@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.scale.killed import kill_at_random, kill_everywhere
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import STAGES, run_files, run_matrix
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
@@ -429,7 +429,7 @@ def bad(adata, **changes):
         (make_cells, {"n_clusters": 241}, InputError, r"n_clusters .*\(240\); got 241"),
         (
             make_cells,
-            {"cluster": ClusterConfig(also=(3, 999))},
+            {"cluster": ClusterSettings(also=(3, 999))},
             InputError,
             r"cluster\.also .*\(240\); got 999",
         ),
@@ -469,7 +469,7 @@ def test_cells_that_are_all_equal_are_refused(tmp_path, config):
 
 def test_notes_on_clusters_are_in_the_result(tmp_path, config):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
-    asked = config.model_copy(update={"cluster": ClusterConfig(method="kmeans", also=(9,))})
+    asked = config.model_copy(update={"cluster": ClusterSettings(algorithm="kmeans", also=(9,))})
     result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
     (note,) = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
     assert "9 clusters of cluster.also" in note

@@ -11,7 +11,7 @@ from bench._frame.labelled import read_labelled
 from bench._frame.training import embedded, prepared, reordered
 from scrcl import RunConfig, score
 from scrcl.cluster.find import cluster
-from scrcl.cluster.settings import ClusterConfig
+from scrcl.cluster.settings import ClusterSettings
 from scrcl.graph.partition import partition
 from scrcl.train.methods.scrcl.minibatch import BatchSource
 from scrcl.train.methods.scrcl.objective import objective
@@ -61,7 +61,7 @@ def training_set(path: Path) -> TrainingSet:
 def scored(model: ScRCL, data: TrainingSet, seed: int) -> dict[str, float]:
     """Return the agreement with labels of the clusters that the model gives at this step."""
     points = embedded(model, data.inputs)["embedding"]
-    found = cluster(points, data.k, config=ClusterConfig(), seed=seed, scores=data.scores)
+    found = cluster(points, data.k, settings=ClusterSettings(), seed=seed, scores=data.scores)
     scores = score(found, data.labels)
     return {name: float(scores[name]) for name in SCORES}
 

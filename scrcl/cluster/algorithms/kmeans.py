@@ -20,9 +20,7 @@ __all__ = ["by_kmeans", "without_empty"]
 _BLOCK_ROWS = 65_536
 
 
-def by_kmeans(
-    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
-) -> Grouping:
+def by_kmeans(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int) -> Grouping:
     """Return the best of ``cluster.n_init`` runs of k-means, each with its own k-means++ start.
 
     The clusters are their own micro-clusters, and their tree is Ward's.

@@ -52,9 +52,7 @@ class Resolved(NamedTuple):
     resolution: float
 
 
-def by_leiden(
-    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
-) -> Grouping:
+def by_leiden(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int) -> Grouping:
     """Find communities of at most ``cluster.auto_cells`` cells. Other cells get their nearest micro-cluster."""
     points = spaces.points
     cells = drawn_rows(len(points), settings.auto_cells, seed, "cluster.leiden.cells")

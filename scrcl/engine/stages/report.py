@@ -63,7 +63,7 @@ class ClusterRow(Fields):
     name: str
     share: float
     confidence: float
-    n_unsure: int
+    n_low_confidence: int
     batch_entropy: float | None = None
     markers: tuple[str, ...]
 
@@ -136,15 +136,14 @@ def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[Cluste
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
     by_cluster = markers.groupby("cluster")["gene"].agg(list)
-    sure = record.confidence
-    entropy = None if record.batches is None else record.batches["entropy"]
+    entropy = None if record.batches is None else record.batches.entropy
     return tuple(
         ClusterRow(
             name=str(i),
             n_cells=int(size),
             share=float(size / len(labels)),
-            confidence=sure["median_by_cluster"][i],
-            n_unsure=sure["unsure_by_cluster"][i],
+            confidence=record.confidence.median_by_cluster[i],
+            n_low_confidence=record.confidence.low_by_cluster[i],
             batch_entropy=None if entropy is None else entropy[i],
             markers=tuple(str(gene) for gene in by_cluster[i]),
         )
@@ -194,7 +193,7 @@ def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:
         columns,
         [
             [
-                row.name, row.n_cells, row.share, row.share, row.confidence, row.n_unsure,
+                row.name, row.n_cells, row.share, row.share, row.confidence, row.n_low_confidence,
                 *([row.batch_entropy] if has_batches else []), row.markers,
             ]
             for row in rows

@@ -216,7 +216,7 @@ class RunConfig(Settings):
         return self.cluster.on
 
     @property
-    def refined_by(self) -> int:
+    def smoothing_cells(self) -> int:
         """Number of nearest cells that smooth the labels; 0 if labels are not smoothed."""
         n_cells = self.cluster.refine_labels
         if n_cells == "auto":

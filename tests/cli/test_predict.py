@@ -75,8 +75,7 @@ def test_genes_of_another_species_are_refused(scrcl, finished, tmp_path):
 
 
 def test_the_options_are_the_settings_that_a_prediction_accepts():
-    from scrcl.engine.predict import GIVEN
-
     from scrcl.cli.predict import SETTINGS
+    from scrcl.engine.predict import GIVEN
 
     assert set(SETTINGS) == set(GIVEN)

@@ -6,7 +6,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.agglomerate import agglomerate, cut, merge_tree, summarise
+from scrcl.cluster.agglomerate import agglomerate, cut, merge_tree
+from scrcl.cluster.micro import summarise
 from scrcl.errors import InputError
 
 
@@ -47,12 +48,12 @@ def test_single_cells_without_a_size_term_are_average_linkage():
     assert adjusted_rand_score(theirs, mine) == 1
 
 
-def test_a_large_type_stays_whole_beside_small_ones():
+def test_a_large_type_stays_whole_next_to_small_ones():
     rng = np.random.default_rng(1)
     sizes = [2_000, 60, 60, 60]
     truth = np.repeat(np.arange(4), sizes)
-    centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
-    points = centres[truth] + rng.normal(size=(len(truth), 2))
+    means = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    points = means[truth] + rng.normal(size=(len(truth), 2))
     micro = np.unique(np.floor(points), axis=0, return_inverse=True)[1].ravel()
     merged = agglomerate(summarise(points, micro), 4, size_power=0.5)[micro]
     assert adjusted_rand_score(truth, merged) > 0.99
@@ -62,37 +63,37 @@ def test_summaries_do_not_depend_on_the_block_size():
     rng = np.random.default_rng(2)
     points, labels = rng.normal(size=(100, 5)).astype(np.float32), rng.integers(7, size=100)
     whole, pieces = summarise(points, labels), summarise(points, labels, block_rows=13)
-    for name in ("centroids", "sizes", "spreads"):
+    for name in ("means", "sizes", "spreads"):
         assert getattr(whole, name) == pytest.approx(getattr(pieces, name))
 
 
-def test_more_clusters_than_groups_are_refused():
-    with pytest.raises(InputError, match="at most the 2 micro-clusters"):
+def test_more_clusters_than_micro_clusters_are_refused():
+    with pytest.raises(InputError, match=r"n_clusters .*\(2\); got 3"):
         agglomerate(summarise(np.eye(2), np.arange(2)), 3, size_power=0.5)
 
 
-def test_a_few_stray_cells_are_no_cluster():
+def test_a_few_outliers_are_not_a_cluster():
     rng = np.random.default_rng(3)
     truth = np.repeat([0, 1, 2], [50, 50, 2])
     points = np.array([[0.0, 0], [8, 0], [60, 60]])[truth] + rng.normal(size=(102, 2))
-    groups = summarise(points, np.arange(102))
-    stray = agglomerate(groups, 2, size_power=0)
+    micro = summarise(points, np.arange(102))
+    stray = agglomerate(micro, 2, size_power=0)
     assert sorted(np.bincount(stray)) == [2, 100]
-    kept = agglomerate(groups, 2, size_power=0, smallest=5)
+    kept = agglomerate(micro, 2, size_power=0, smallest=5)
     assert adjusted_rand_score(truth[:100], kept[:100]) == 1
     assert kept[100] == kept[101] == kept[50]
 
 
-def test_where_every_group_is_small_the_number_of_clusters_still_holds():
-    groups = summarise(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9))
-    assert len(set(agglomerate(groups, 6, size_power=0.5, smallest=5))) == 6
+def test_the_number_of_clusters_holds_if_all_micro_clusters_are_small():
+    micro = summarise(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9))
+    assert len(set(agglomerate(micro, 6, size_power=0.5, smallest=5))) == 6
 
 
 @given(seed=st.integers(0, 50), k=st.integers(1, 12))
-def test_a_cut_refines_every_coarser_one(seed, k):
+def test_a_cut_nests_in_every_coarser_one(seed, k):
     rng = np.random.default_rng(seed)
-    groups = summarise(rng.normal(size=(12, 3)), np.arange(12))
-    tree = merge_tree(groups, size_power=0.5)
+    micro = summarise(rng.normal(size=(12, 3)), np.arange(12))
+    tree = merge_tree(micro, size_power=0.5)
     fine, coarse = cut(tree, k), cut(tree, max(k - 1, 1))
     assert len(set(fine)) == k
     assert len(set(zip(fine, coarse, strict=True))) == k

@@ -62,7 +62,7 @@ def test_a_report_alone_is_redone_and_keeps_the_clusters(tmp_path, cells, config
 @pytest.mark.parametrize(
     ("changes", "start", "message"),
     [
-        ({"seed": 5}, "cluster", r"n_clusters, cluster\.method, .* \(seed is 0 .* 5"),
+        ({"seed": 5}, "cluster", r"n_clusters, cluster\.algorithm, .* \(seed is 0 .* 5"),
         ({"n_clusters": 3}, "report", r"report, format, keep_x; .* \(n_clusters is 4 .* 3"),
     ],
 )

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from scrcl._sizes import format_bytes, parse_bytes
-from scrcl.cluster.settings import REFINED_BY, ClusterSettings
+from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
@@ -111,13 +111,19 @@ def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
 
 
 def test_an_extra_cut_with_more_clusters_has_more_micro_clusters():
-    groups = [ClusterSettings(also=also).most_groups(20_000, 8) for also in ((), (20,), (20, 2000))]
+    groups = [
+        ClusterSettings(also=also).most_micro_clusters(20_000, 8)
+        for also in ((), (20,), (20, 2000))
+    ]
     assert groups == [300, 300, 5000]
 
 
 def test_labels_are_smoothed_by_default_in_spatial_runs():
-    assert [RunConfig(spatial=spatial).refined_by for spatial in (False, True)] == [0, REFINED_BY]
-    given = [RunConfig(spatial=True, cluster={"refine_labels": n}).refined_by for n in (0, 7)]
+    assert [RunConfig(spatial=spatial).smoothing_cells for spatial in (False, True)] == [
+        0,
+        SMOOTHING_CELLS,
+    ]
+    given = [RunConfig(spatial=True, cluster={"refine_labels": n}).smoothing_cells for n in (0, 7)]
     assert given == [0, 7]
     for wrong in (-1, 1.5, True, "many"):
         with pytest.raises(InputError, match="refine_labels must be auto or a whole number"):

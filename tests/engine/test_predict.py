@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import scrcl
-from scrcl.cluster.assign import assign, likeness
+from scrcl.cluster.assign import assign, mean_cosines
 from scrcl.engine.budget import least_memory
 from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import new_cell_stages, predict_files, run_for_prediction
@@ -272,7 +272,7 @@ def test_a_prediction_is_no_run(run, tmp_path):
 @pytest.mark.parametrize(
     ("lost", "named"),
     [
-        ("cluster/centres.npy", "stages/cluster .*means of the micro-clusters"),
+        ("cluster/micro_means.npy", "stages/cluster .*means of the micro-clusters"),
         ("train/model.pt", r"stages/train .*model\.pt"),
         ("inputs", "inputs of training"),
         ("genes", "gene graph"),
@@ -358,20 +358,20 @@ def test_settings_that_a_prediction_cannot_have_are_refused(run, tmp_path):
 
 
 def test_a_cell_is_assigned_by_the_nearest_mean_and_its_margin_is_between_cluster_means():
-    centres = np.array([[0, 0], [1, 0], [10, 0]], np.float32)
+    micro_means = np.array([[0, 0], [1, 0], [10, 0]], np.float32)
     means = np.array([[10, 0], [0.5, 0]], np.float32)
     points = np.array([[0, 0], [2, 0], [5.4, 0]], np.float32)
-    found = assign(points, centres, np.array([1, 1, 0]), means)
+    found = assign(points, micro_means, np.array([1, 1, 0]), means)
     assert found.labels.tolist() == [1, 1, 1]
     np.testing.assert_allclose(found.margin, [1 - 0.5 / 10, 1 - 1.5 / 8, 0], atol=1e-6)
 
 
-def test_likeness_is_the_mean_cosine_with_the_neighbours():
+def test_mean_cosines_are_those_with_the_neighbours():
     rng = np.random.default_rng(0)
     scores, points = rng.normal(size=(5, 3)), rng.normal(size=(9, 3))
     scores[1] = 0
     ids = rng.integers(0, 9, (5, 4))
-    alike = likeness(scores, points, ids)
+    alike = mean_cosines(scores, points, ids)
     for i in (0, 2, 3, 4):
         near = points[ids[i]]
         each = near @ scores[i] / np.linalg.norm(near, axis=1) / np.linalg.norm(scores[i])

@@ -120,7 +120,7 @@ def _communities(
 
 
 def _directions(rows: FloatArray) -> FloatArray:
-    """Scale rows to length 1: the length of component scores depends mostly on the depth of a cell."""
+    """Scale rows to length 1, so that nearest neighbours are those of the largest cosine."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, np.finfo(np.float32).tiny))
 

@@ -1,4 +1,4 @@
-"""Stage ``cluster``: the clusters of the cells, their tree, confidence and mixing of batches."""
+"""Stage ``cluster``: clusters of the cells, their trees and confidence, and how far they follow batches."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ _ARRAYS = (
     "cluster_tree",
     "micro_tree",
 )
-"""Fields of `Clusters` that are written, each as a file of its name."""
+"""Arrays of `scrcl.cluster.find.Clusters` that are written, each to a file of its name."""
 
 _COMMUNITY_BYTES = 150
-"""For each neighbour of a cell whose communities are found, in two graphs at once; 50 measured for one."""
+"""Bytes for each edge while communities are found, in two graphs at once. 50 were measured for one graph."""
 
 _CLUSTERED_BYTES = 56
-"""For each cell while it is clustered: its micro-cluster and distance, from k-means and renamed, its cluster and
-confidence; as much again for the clustering that it is compared with."""
+"""Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
+cluster and its confidence. Twice, for the clustering that it is compared with."""
 
 _MERGE_BYTES = 25
-"""For each pair of micro-clusters while merges are searched; measured."""
+"""Bytes for each pair of micro-clusters while merges are searched; measured."""
 
 _MIXED_BYTES = 48
-"""For each cell while clusters are compared with batches."""
+"""Bytes for each cell while clusters are compared with batches."""
 
 _SMOOTHING_BYTES = 90 * 10**6
-"""Cells and their near cells while labels are smoothed, a block of a million pairs; measured."""
+"""Bytes of a block of a million pairs of near cells while labels are smoothed; measured."""
 
 
-class Cut(Fields):
+class ExtraCut(Fields):
     """A clustering into another number of clusters (``cluster.also``)."""
 
     asked: int
@@ -89,14 +89,26 @@ class Cut(Fields):
 
 
 class ClusterRecord(Record):
-    """How clusters were found, and how sure and how mixed they are."""
+    """How clusters were found, their confidence, and how far they follow batches.
+
+    Attributes
+    ----------
+    n_clusters_wanted
+        The number that was given or counted; the algorithm may find fewer.
+    chosen_by
+        ``given`` or ``auto``.
+    coherence
+        Share of neighbours in the tissue with the same label, and the share by chance.
+    n_clusters_before_smoothing, n_smoothed
+        Clusters before smoothing, and cells that got another label; None if labels are not smoothed.
+    """
 
     n_clusters: int
     n_clusters_wanted: int
     chosen_by: str
     algorithm: str
     choice: Choice | None = None
-    also: tuple[Cut, ...] = ()
+    extra_cuts: tuple[ExtraCut, ...] = ()
     confidence: ConfidenceSummary
     coherence: dict[str, float] | None = None
     n_clusters_before_smoothing: int | None = None
@@ -105,14 +117,14 @@ class ClusterRecord(Record):
 
 
 class ClusterStage(Stage[ClusterRecord]):
-    """Counts the clusters unless their number is given, finds them, and smooths domains of a tissue."""
+    """Counts the clusters unless their number is given, finds them, and smooths spatial domains."""
 
     name = "cluster"
     settings = ClusterSettings
     record = ClusterRecord
     takes = (STATS, COMPONENTS, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
-    # All but what is clustered, which the stage `embed` writes.
+    # `cluster.on` is missing: the stage `embed` reads it too.
     redo_settings: ClassVar[tuple[str, ...]] = (
         "n_clusters",
         *(f"cluster.{name}" for name in ClusterSettings.model_fields if name != "on"),
@@ -144,9 +156,9 @@ class ClusterStage(Stage[ClusterRecord]):
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of a subset, pairs of micro-clusters, and smoothing."""
         n, settings = shape.n_cells, config.cluster
-        edges = MORE_NEIGHBORS * shape.n_neighbors
+        edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
         width = embedding_width(config)
-        smooths = config.refined_by > 0 or (config.spatial and config.n_clusters == "auto")
+        smooths = config.smoothing_cells > 0 or (config.spatial and config.n_clusters == "auto")
         n_micro = settings.most_micro_clusters(
             n, 2 if config.n_clusters == "auto" else config.n_clusters
         )
@@ -168,13 +180,13 @@ class ClusterStage(Stage[ClusterRecord]):
         )
 
     def run(self, context: Context, folder: Path) -> ClusterRecord:
-        """Write labels, confidence, the tree, and the means that new cells are assigned by."""
+        """Write labels, confidence, the trees, and the means by which new cells are assigned."""
         from scrcl.cluster.confidence import confidence, describe_confidence
         from scrcl.cluster.find import find_clusters
         from scrcl.cluster.protocol import Spaces
 
         config, points = context.config, context.open(EMBEDDING)
-        # Components describe types. Domains join types, so components do not help there.
+        # Component scores describe cell types. Spatial domains join types, so scores do not help there.
         scores = None if config.spatial else context.open(COMPONENTS)
         covariates = context.covariates.of(context.open(STATS).retained)
         counted = _count(config, points, scores, covariates)
@@ -190,8 +202,8 @@ class ClusterStage(Stage[ClusterRecord]):
             np.save(folder / f"{name}.npy", getattr(found, name))
         for k, labels in found.extra_cuts.items():
             np.save(folder / f"k{k}.npy", labels)
-        sure = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
-        np.save(folder / "confidence.npy", sure)
+        values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
+        np.save(folder / "confidence.npy", values)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
@@ -199,12 +211,12 @@ class ClusterStage(Stage[ClusterRecord]):
             chosen_by="auto" if config.n_clusters == "auto" else "given",
             algorithm=config.cluster.algorithm,
             choice=found.choice,
-            also=tuple(
-                Cut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
+            extra_cuts=tuple(
+                ExtraCut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
                 for k, labels in found.extra_cuts.items()
             ),
             notes=tuple(found.notes),
-            confidence=describe_confidence(sure, found.labels),
+            confidence=describe_confidence(values, found.labels),
             batches=_mixing(context, covariates, found.labels, points),
             **smoothing,
         )
@@ -214,7 +226,7 @@ class ClusterStage(Stage[ClusterRecord]):
         return {"n_clusters": record.n_clusters}
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return labels of all cuts, confidence, and the trees."""
+        """Return clusters, extra cuts, confidence, and the trees."""
         record, folder = run.record(ClusterStage), run.folder.stage(self.name)
 
         def array(name: str) -> Any:
@@ -224,28 +236,28 @@ class ClusterStage(Stage[ClusterRecord]):
         if record.n_smoothed is not None:
             obs["scrcl_unrefined"] = categorical(array("before_smoothing"))
         obs["scrcl_confidence"] = array("confidence")
-        obs |= {f"scrcl_k{cut.asked}": categorical(array(f"k{cut.asked}")) for cut in record.also}
+        obs |= {
+            f"scrcl_k{cut.asked}": categorical(array(f"k{cut.asked}")) for cut in record.extra_cuts
+        }
         cluster_of_micro = array("cluster_of_micro")
+        n_leaves = int(cluster_of_micro.max()) + 1
         tree = {
             "clusters": array("cluster_tree"),
-            "cluster_sizes": np.bincount(
-                array("labels"), minlength=int(cluster_of_micro.max()) + 1
-            ),
+            # Smoothing may leave clusters without cells, but they stay leaves of the tree.
+            "cluster_sizes": np.bincount(array("labels"), minlength=n_leaves),
             "groups": array("micro_tree"),
             "group_sizes": array("micro_sizes"),
             "group_clusters": cluster_of_micro,
         }
         uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
         if record.choice is not None:
-            uns["clusters_by"] = {
-                name: value for name, value in vars(record.choice).items() if value is not None
-            }
+            uns["clusters_by"] = {k: v for k, v in vars(record.choice).items() if v is not None}
         if record.notes:
             uns["notes"] = list(record.notes)
         return AnnDataKeys(obs=obs, uns=uns)
 
     def section(self, run: OpenRun) -> Section:
-        """Return how clusters join, their confidence, and how far they follow batches."""
+        """Return how clusters join, their confidence, and how far they follow the batches."""
         from scrcl.report.figures import merge_lines, share_bars
         from scrcl.report.page import Figure
 
@@ -269,7 +281,7 @@ class ClusterStage(Stage[ClusterRecord]):
         )
 
     def for_new_cells(self, run: OpenRun) -> NewClusterStage:
-        """Return the stage that assigns new cells to the clusters of the run."""
+        """Return the stage that assigns new cells to the clusters of the finished run."""
         from scrcl.engine.stages.cluster_new_cells import NewClusterStage
 
         return NewClusterStage(run)
@@ -286,14 +298,13 @@ def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categoric
 
 
 def _n_neighbors(config: RunConfig) -> int:
-    """Return the neighbours in graphs that count and join clusters."""
     return config.cluster.n_neighbors or config.graph.n_neighbors
 
 
 def _count(
     config: RunConfig, points: FloatArray, scores: FloatArray | None, covariates: Covariates
 ) -> Counted:
-    """Return K: as given, or the number of communities."""
+    """Return the number of clusters: as given, or counted."""
     from scrcl.cluster import count
 
     if config.n_clusters != "auto":
@@ -308,7 +319,7 @@ def _count(
 
 
 def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:
-    """Return what makes a graph of some cells: each is joined to the nearest of them in its sample."""
+    """Return a function from cells to their graph: each is joined to the nearest of them in its sample."""
     from scrcl.graph.csr import connectivities, symmetric_graph
     from scrcl.graph.spatial import spatial_knn
 
@@ -317,8 +328,8 @@ def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[Int
 
     def graph_of(cells: IntArray) -> Csr:
         k = min(_n_neighbors(config), len(cells) - 1)
-        theirs = None if samples is None else samples.of(cells)
-        found = spatial_knn(coordinates[cells], k, samples=theirs)
+        samples_of_cells = None if samples is None else samples.of(cells)
+        found = spatial_knn(coordinates[cells], k, samples=samples_of_cells)
         return connectivities(symmetric_graph(found.ids))
 
     return graph_of
@@ -327,9 +338,9 @@ def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[Int
 def _smoothed(
     context: Context, found: Clusters, covariates: Covariates, folder: Path
 ) -> tuple[Clusters, dict[str, Any]]:
-    """Give every cell the cluster of most cells around it in the tissue, where the settings ask for it.
+    """Smooth the labels of a spatial run if its settings say so; return the fields of the record about it.
 
-    Writes ``before_smoothing.npy``: the clusters before smoothing, under the new names.
+    Writes ``before_smoothing.npy``: the labels before smoothing, numbered as the smoothed clusters are.
     """
     from scrcl.cluster.smoothing import smooth_clusters
     from scrcl.graph.domains import coherence
@@ -338,11 +349,11 @@ def _smoothed(
     if not config.spatial:
         return found, {}
     ids = context.open(NEIGHBOR_IDS)
-    if not config.refined_by:
+    if not config.smoothing_cells:
         return found, {"coherence": coherence(found.labels, ids)._asdict()}
     assert covariates.coordinates is not None, "a spatial run without coordinates is refused"
     smoothed = smooth_clusters(
-        found, covariates.coordinates, config.refined_by, samples=covariates.samples
+        found, covariates.coordinates, config.smoothing_cells, samples=covariates.samples
     )
     np.save(folder / "before_smoothing.npy", smoothed.before)
     after, before = (
@@ -358,7 +369,7 @@ def _smoothed(
 def _mixing(
     context: Context, covariates: Covariates, labels: IntArray, points: FloatArray
 ) -> BatchMixing | None:
-    """Return how far the clusters follow the batches; None where no batches are named."""
+    """Return how far the clusters follow the batches; None without batches."""
     from scrcl.cluster.mixing import describe_mixing
 
     config = context.config
@@ -376,40 +387,39 @@ def _mixing(
 
 
 def _overview(record: ClusterRecord) -> dict[str, str]:
-    sure, n = record.confidence, max(record.n_cells or 0, 1)
+    n, coherence = max(record.n_cells or 0, 1), record.coherence
+    n_low = record.confidence.n_low
     facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
-    if record.also:
-        facts["clusters of other cuts"] = ", ".join(map(_cut, record.also))
-    facts["confidence (median)"] = f"{sure.p50:.2f}"
-    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = (
-        f"{sure.n_low:,} ({sure.n_low / n:.1%})"
-    )
-    if record.coherence is not None:
-        share, chance = record.coherence["share"], record.coherence["by_chance"]
+    if record.extra_cuts:
+        facts["extra cuts"] = ", ".join(map(_cut, record.extra_cuts))
+    facts["confidence (median)"] = f"{record.confidence.p50:.2f}"
+    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = f"{n_low:,} ({n_low / n:.1%})"
+    if coherence is not None:
+        share, chance = coherence["share"], coherence["by_chance"]
         facts["coherence"] = (
             f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
         )
-    if record.n_smoothed is not None and record.coherence is not None:
+    if record.n_smoothed is not None and coherence is not None:
         facts["smoothed labels"] = (
-            f"{record.n_smoothed / n:.1%} of the cells; before, {record.coherence['before_smoothing']:.1%} of neighbours"
+            f"{record.n_smoothed / n:.1%} of the cells changed their cluster; before, "
+            f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
         )
     return facts
 
 
 def _batch_facts(found: BatchMixing) -> dict[str, str]:
-    graph, near = found.graph, found.embedding
     return {
         "batches": f"{found.n_batches:,}",
         "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
         "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
-        "neighbours from another batch, in the graph": _across(graph),
-        "neighbours from another batch, in the embedding": _across(near),
-        "effective batches around a cell, in the graph": _effective(graph),
-        "effective batches around a cell, in the embedding": _effective(near),
+        "neighbours from another batch, in the graph": _across(found.graph),
+        "neighbours from another batch, in the embedding": _across(found.embedding),
+        "effective batches around a cell, in the graph": _effective(found.graph),
+        "effective batches around a cell, in the embedding": _effective(found.embedding),
     }
 
 
-def _cut(cut: Cut) -> str:
+def _cut(cut: ExtraCut) -> str:
     asked = "" if cut.found == cut.asked else f" of {cut.asked} asked for"
     return f"{cut.found}{asked}{'' if cut.nested else ' (not nested)'}"
 

@@ -1,11 +1,12 @@
-"""Stage ``cluster`` of a prediction: the cluster of each new cell, and how sure it is.
+"""Stage ``cluster`` of a prediction: the cluster of each new cell, and its confidence.
 
-A cell gets the cluster of the nearest micro-cluster mean of the run. Its confidence is the geometric mean of margin
+A new cell gets the cluster of the nearest micro-cluster mean of the run. Its confidence is the geometric mean of margin
 and familiarity (`scrcl.cluster.assign`).
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -43,18 +44,18 @@ if TYPE_CHECKING:
 __all__ = ["NewClusterRecord", "NewClusterStage"]
 
 _COMPARED_CELLS = 20_000
-"""Cells of the run, drawn uniformly, that familiarity is measured against."""
+"""Size of the random subset of the run's cells to which familiarity compares."""
 
 _COLUMNS = {
     "scrcl_confidence": "confidence",
     "scrcl_margin": "margin",
     "scrcl_familiarity": "familiarity",
 }
-"""Columns of ``obs``, and the arrays that they come from."""
+"""Columns of ``obs``, and the files they are read from."""
 
 
 class NewClusterRecord(Record):
-    """Clusters that new cells fell into, and their confidence."""
+    """Clusters of the new cells, and their confidence."""
 
     n_clusters: int
     n_clusters_run: int
@@ -81,7 +82,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return a few numbers for each cell, and blocks of distances."""
-        # The allocator keeps what the neighbours' rows took.
+        # The allocator keeps the memory of the neighbours' rows.
         return Estimate(
             LIBRARIES_BYTES + 40 * shape.n_cells,
             estimates_of(shape, config).new_cells.block_bytes + 8 * BLOCK_VALUES,
@@ -90,43 +91,44 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def run(self, context: Context, folder: Path) -> NewClusterRecord:
         """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
-        there, config = self._run, context.config
-        means, cluster_of_micro, cluster_means = (
-            np.array(there.open(artifact))
+        finished, config = self._run, context.config
+        means = (
+            np.array(finished.open(artifact))
             for artifact in (MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
         )
-        assigned = assign_blocks(context.open(EMBEDDING), means, cluster_of_micro, cluster_means)
-        points, k = there.open(COMPONENTS), config.graph.n_neighbors
-        drawn = stream(config.seed, "predict.atlas").choice(
-            len(points), min(_COMPARED_CELLS, len(points)), replace=False, shuffle=False
+        assigned = assign_blocks(context.open(EMBEDDING), *means)
+        run_scores, k = finished.open(COMPONENTS), config.graph.n_neighbors
+        subset = stream(config.seed, "predict.atlas").choice(
+            len(run_scores), min(_COMPARED_CELLS, len(run_scores)), replace=False, shuffle=False
         )
-        drawn.sort()
-        alike = familiarity(
+        subset.sort()
+        familiar = familiarity(
             context.open(COMPONENTS),
             context.open(NEAR_IDS)[:, :k],
-            points,
-            there.open(NEIGHBOR_IDS),
-            drawn,
+            run_scores,
+            finished.open(NEIGHBOR_IDS),
+            subset,
         )
-        confidence = np.sqrt(assigned.margin * alike)
+        # A geometric mean, because either number alone can show that a label is doubtful.
+        confidence = np.sqrt(assigned.margin * familiar)
         for name, values in (
             ("labels", assigned.labels),
             ("margin", assigned.margin),
-            ("familiarity", alike),
+            ("familiarity", familiar),
             ("confidence", confidence),
         ):
             np.save(folder / f"{name}.npy", values)
         return NewClusterRecord(
             n_cells=len(assigned.labels),
             n_clusters=len(np.unique(assigned.labels)),
-            n_clusters_run=there.record(ClusterStage).n_clusters,
+            n_clusters_run=finished.record(ClusterStage).n_clusters,
             n_low_confidence=int(np.count_nonzero(confidence < LOW_PREDICTION_CONFIDENCE)),
             confidence=quantiles_of(confidence),
         )
 
     def headline(self, record: NewClusterRecord) -> dict[str, Any]:
         """Return the number of clusters and the confidence."""
-        return {"n_clusters": record.n_clusters, "confidence": vars(record.confidence)}
+        return {"n_clusters": record.n_clusters, "confidence": asdict(record.confidence)}
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return labels and confidence; colours are those of the run."""

@@ -235,7 +235,7 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
     nodes = np.arange(start, stop)
     rows = np.repeat(nodes, graph.degrees[start:stop])
     neighbours = np.asarray(graph.indices[first:last])
-    # Each node goes behind its lower neighbours, so that columns stay ascending without a sort.
+    # Each node is put after its lower neighbours, so that columns stay ascending without a sort.
     is_lower = neighbours < rows
     n_lower = np.bincount(rows[is_lower] - start, minlength=stop - start)
     indptr = _offsets(graph.degrees[start:stop] + 1)

@@ -58,7 +58,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
     obsp: dict[str, Any] = {}
     var: dict[str, Any] = {}
     uns: dict[str, Any] = {}
-    beside: dict[str, Any] = {}
+    other_uns: dict[str, Any] = {}
     n_pairs = 0
     for stage in stages:
         try:
@@ -75,10 +75,10 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
         n_pairs += keys.n_pairs
         for merged, of_stage in (
             (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),
-            (beside, keys.uns_beside),
+            (other_uns, keys.uns_other),
         ):  # fmt: skip
             merged.update(of_stage)
-    return AnnDataKeys(obs, obsm, obsp, var, uns, beside, n_pairs)
+    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs)
 
 
 def without_ours(obs: pd.DataFrame, stages: Iterable[Stage[Any]]) -> pd.DataFrame:

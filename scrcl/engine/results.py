@@ -73,7 +73,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         var=var,
         obsm=obsm,
         obsp=dict(keys.obsp),
-        uns={"scrcl": ours, **keys.uns_beside},
+        uns={"scrcl": ours, **keys.uns_other},
         x=matrix.x(context.budget.block_rows)[rows] if config.keep_x else None,
     )
     return name

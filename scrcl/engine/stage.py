@@ -48,7 +48,7 @@ class Fields(BaseModel):
 
 
 class Record(Fields):
-    """What a stage records in ``run.json``, beside its seconds, memory and bytes read. Frozen and typed.
+    """What a stage records in ``run.json`` next to its seconds, memory and bytes read. Frozen and typed.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class AnnDataKeys:
         Columns and matrices by their AnnData keys.
     uns
         Entries of ``uns["scrcl"]``.
-    uns_beside
+    uns_other
         Other entries of ``uns``.
     n_pairs
         Stored values of all matrices in ``obsp``, for the room that they need.
@@ -89,7 +89,7 @@ class AnnDataKeys:
     obsp: Mapping[str, Csr | da.Array] = field(default_factory=dict)
     var: Mapping[str, np.ndarray] = field(default_factory=dict)
     uns: Mapping[str, Any] = field(default_factory=dict)
-    uns_beside: Mapping[str, Any] = field(default_factory=dict)
+    uns_other: Mapping[str, Any] = field(default_factory=dict)
     n_pairs: int = 0
 
 

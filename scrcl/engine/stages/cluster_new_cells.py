@@ -141,7 +141,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
         return AnnDataKeys(
             obs={"scrcl": labels, **columns},
             uns={"n_clusters": n_clusters},
-            uns_beside={"scrcl_colors": np.array(palette(n_clusters))},
+            uns_other={"scrcl_colors": np.array(palette(n_clusters))},
         )
 
     def section(self, run: OpenRun) -> Section:

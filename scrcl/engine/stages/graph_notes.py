@@ -1,4 +1,4 @@
-"""What the report says about the cell graph, and what a user should know about it."""
+"""Facts about the cell graph for the report, and notes for the user."""
 
 from __future__ import annotations
 

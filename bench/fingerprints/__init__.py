@@ -1,0 +1,1 @@
+"""Fingerprints of runs: whether a change of the code changed a result."""

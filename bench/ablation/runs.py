@@ -94,7 +94,7 @@ def runs(
             clusters = cluster(
                 found.points[config.clustered_on],
                 known.k,
-                config=config.cluster,
+                settings=config.cluster,
                 seed=seed,
                 scores=data.scores,
             )

@@ -63,7 +63,7 @@ def _clusters(model: ScRCL, data: Prepared, config: RunConfig) -> Any:
     return cluster(
         embedded(model, data.inputs)[config.clustered_on],
         config.n_clusters,
-        config=config.cluster,
+        settings=config.cluster,
         seed=config.seed,
         scores=data.scores,
     )

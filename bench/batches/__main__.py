@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _run_case(
     cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
 ) -> _Case:
     """Run up to the clusters and read the record."""
-    from scrcl import score
+    from scrcl.engine.evaluate import score
 
     config = runs.config_of(
         [*settings, f"graph.balanced={str(balanced).lower()}"],
@@ -88,24 +88,25 @@ def _run_case(
         out = Path(folder) / "out"
         runs.run(cells, out, config, until="cluster")
         labels = runs.labels(out)
-        found: dict[str, Any] = runs.cluster_record(out)["batches"]
-    graph, near = found["graph"], found["embedding"]
+        found = runs.cluster_record(out).batches
+    assert found is not None, "a run with batches records how they mix"
+    graph, near = found.graph, found.embedding
     return _Case(
         shift=shift,
         balanced=balanced,
         seed=seed,
         n_cells=len(labels),
         ari_types=score(labels, cells.obs["cell_type"])["ari"],
-        nmi=found["nmi"],
-        ari=found["ari"],
-        entropy=float(np.average(found["entropy"], weights=np.bincount(labels))),
-        entropy_of_all=found["entropy_of_all"],
-        across_graph=graph["across"],
-        across_embedding=near["across"],
-        across_expected=graph["across_expected"],
-        effective_graph=graph["effective_batches"],
-        effective_embedding=near["effective_batches"],
-        effective_expected=graph["effective_expected"],
+        nmi=found.nmi,
+        ari=found.ari,
+        entropy=float(np.average(found.entropy, weights=np.bincount(labels))),
+        entropy_of_all=found.entropy_of_all,
+        across_graph=graph.across,
+        across_embedding=near.across,
+        across_expected=graph.across_expected,
+        effective_graph=graph.effective_batches,
+        effective_embedding=near.effective_batches,
+        effective_expected=graph.effective_expected,
     )
 
 

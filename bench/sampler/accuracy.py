@@ -76,7 +76,7 @@ def _clusters(data: Prepared, config: RunConfig, changed: TrainConfig) -> Any:
     return cluster(
         embedded(state.model, data.inputs)["embedding"],
         config.n_clusters,
-        config=config.cluster,
+        settings=config.cluster,
         seed=config.seed,
         scores=data.scores,
     )

@@ -118,7 +118,7 @@ def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
 
 
 def _by_size(cluster_of_micro: IntArray, micro_labels: IntArray) -> NDArray[np.int32]:
-    """Number clusters by their number of cells, largest first."""
+    """Return the cluster of each micro-cluster, numbered by size: the one with the most cells is 0."""
     micro_sizes = np.bincount(micro_labels, minlength=len(cluster_of_micro))
     return rank_by_size(np.bincount(cluster_of_micro, micro_sizes))[cluster_of_micro]
 

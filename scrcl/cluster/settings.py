@@ -30,8 +30,8 @@ class ClusterSettings(Settings):
         "--algorithm",
         panel="Clusters",
         description="Clustering algorithm. linkage and ward merge micro-clusters, by damped average linkage or Ward's "
-        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K. auto joins micro-clusters "
-        "by communities if these agree, otherwise, and with spatial, by linkage.",
+        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K. auto joins "
+        "micro-clusters by communities if these agree, otherwise, and with spatial, by linkage.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."

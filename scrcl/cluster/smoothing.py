@@ -39,8 +39,8 @@ def smooth_clusters(
     """Give every cell the most frequent cluster of the cells around it.
 
     Clusters are numbered again, largest first. Clusters without cells get the last numbers, and a note counts
-    them. Extra cuts that nest and are coarser join the smoothed clusters. Finer ones are smoothed separately, and do not
-    nest any more.
+    them. Extra cuts that nest and are coarser join the smoothed clusters. Finer ones are smoothed separately, and
+    no longer nest.
 
     Parameters
     ----------

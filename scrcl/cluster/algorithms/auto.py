@@ -9,8 +9,8 @@ linkage and the two agree, communities join the micro-clusters; otherwise linkag
 and has one threshold, ``cluster.agreement``. It was measured in
 `bench/results/ablation/2026-11-21-2cpu-choices.md`.
 
-The micro-clusters are those of linkage in both cases. So trees and new cells are handled alike. Communities are found on at
-most ``cluster.auto_cells`` cells, which bounds the work.
+The micro-clusters are those of linkage in both cases, so trees and new cells need no distinction. Communities are found
+on at most ``cluster.auto_cells`` cells, which bounds the work.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def test_domains_are_those_of_the_graph_view_unless_all_of_e_is_asked_for(
     written = anndata.read_h5ad(result.result_path)
     np.testing.assert_array_equal(written.obsm["X_scrcl"], embedding[:, first:last])
     points = np.ascontiguousarray(embedding[:, first:last])
-    own = cluster(points, 4, config=ClusterSettings(), seed=0)
+    own = cluster(points, 4, settings=ClusterSettings(), seed=0)
     np.testing.assert_array_equal(written.obs["scrcl"].cat.codes, own)
 
 

@@ -1,7 +1,7 @@
 """Join micro-clusters by graph communities if three clusterings agree, otherwise by linkage.
 
 Modularity favours even sizes. At the resolution that gives K, communities divide a dominant type, and where they divide
-it depends on the graph. Linkage goes by distance: it keeps the dominant type whole, but joins small types that are
+it depends on the graph. Linkage uses distances: it keeps the dominant type whole, but joins small types that are
 similar. So both err on different cells, and their disagreement shows it.
 
 Communities are found in two graphs: of the embedding, and of the component scores that training started from. If

@@ -15,8 +15,8 @@ from scrcl.cluster.artifacts import (
     LABELS,
     MICRO_MEANS,
 )
-from scrcl.cluster.confidence import LOW_CONFIDENCE, ConfidenceSummary
-from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
+from scrcl.cluster.confidence import ConfidenceSummary
+from scrcl.cluster.mixing import BatchMixing
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.learning import embedding_width, estimates_of
@@ -27,6 +27,7 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.cluster_facts import batch_facts, cluster_overview
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
@@ -274,9 +275,9 @@ class ClusterStage(Stage[ClusterRecord]):
             "Cluster tree, confidence and batches"
             if record.batches
             else "Cluster tree and confidence",
-            facts={} if record.batches is None else _batch_facts(record.batches),
+            facts={} if record.batches is None else batch_facts(record.batches),
             figures=figures,
-            overview=_overview(record),
+            overview=cluster_overview(record),
             notes=record.notes,
         )
 
@@ -384,61 +385,3 @@ def _mixing(
         n_cells=config.cluster.auto_cells,
         seed=config.seed,
     )
-
-
-def _overview(record: ClusterRecord) -> dict[str, str]:
-    n, coherence = max(record.n_cells or 0, 1), record.coherence
-    n_low = record.confidence.n_low
-    facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
-    if record.extra_cuts:
-        facts["extra cuts"] = ", ".join(map(_cut, record.extra_cuts))
-    facts["confidence (median)"] = f"{record.confidence.p50:.2f}"
-    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = f"{n_low:,} ({n_low / n:.1%})"
-    if coherence is not None:
-        share, chance = coherence["share"], coherence["by_chance"]
-        facts["coherence"] = (
-            f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
-        )
-    if record.n_smoothed is not None and coherence is not None:
-        facts["smoothed labels"] = (
-            f"{record.n_smoothed / n:.1%} of the cells changed their cluster; before, "
-            f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
-        )
-    return facts
-
-
-def _batch_facts(found: BatchMixing) -> dict[str, str]:
-    return {
-        "batches": f"{found.n_batches:,}",
-        "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
-        "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
-        "neighbours from another batch, in the graph": _across(found.graph),
-        "neighbours from another batch, in the embedding": _across(found.embedding),
-        "effective batches around a cell, in the graph": _effective(found.graph),
-        "effective batches around a cell, in the embedding": _effective(found.embedding),
-    }
-
-
-def _cut(cut: ExtraCut) -> str:
-    asked = "" if cut.found == cut.asked else f" of {cut.asked} asked for"
-    return f"{cut.found}{asked}{'' if cut.nested else ' (not nested)'}"
-
-
-def _algorithm(record: ClusterRecord) -> str:
-    choice = record.choice
-    if choice is None:
-        return record.algorithm
-    if choice.agreement is None:
-        return choice.algorithm
-    why = f"agreement {choice.agreement:.2f}"
-    if choice.reason is not None:
-        why += f", but {choice.reason}"
-    return f"{choice.algorithm}, {why}"
-
-
-def _across(found: NeighbourMixing) -> str:
-    return f"{found.across:.1%} ({found.across_expected:.1%} at random)"
-
-
-def _effective(found: NeighbourMixing) -> str:
-    return f"{found.effective_batches:.2f} ({found.effective_expected:.2f} for all cells)"

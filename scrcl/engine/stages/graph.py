@@ -10,16 +10,15 @@ from pydantic import Field
 
 from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
-from scrcl.engine.device import resolve_device
 from scrcl.engine.memory import (
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
     POSITION_BYTES,
     SEARCH_BYTES,
-    TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview, search_notes
+from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import (
     CELL_GRAPH,
@@ -31,7 +30,6 @@ from scrcl.graph.artifacts import (
 )
 from scrcl.graph.names import (
     APPROXIMATE,
-    BACKENDS,
     BACKENDS_HELP,
     Backend,
     recall_of_one_message,
@@ -46,16 +44,11 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.engine.covariates import Covariates
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.graph_new_cells import NewGraphStage
-    from scrcl.graph.backends import Search
     from scrcl.graph.csr import Graph
-    from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
-    from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
-    from scrcl.typing import FloatArray
 
 __all__ = [
     "EDGE_BLOCK_BYTES",
@@ -64,8 +57,6 @@ __all__ = [
     "GraphSettings",
     "GraphStage",
     "Locality",
-    "index_bytes",
-    "search_of",
 ]
 
 READ_ROWS = 4_096
@@ -227,9 +218,9 @@ class GraphStage(Stage[GraphRecord]):
 
         config = context.config.graph
         covariates = context.covariates.of(context.open(STATS).retained)
-        lists = _partition(context, covariates)
+        lists = partition_of(context, covariates)
         lists.save(folder / "partition")
-        found = _neighbours(context, covariates, lists, folder)
+        found = find_neighbours(context, covariates, lists, folder)
         graph = symmetric_graph(found.ids, folder / CSR, mode=config.symmetry)
         np.save(folder / "degrees.npy", degree_counts(graph))
         n_alone = int(np.count_nonzero(found.ids[:, 0] < 0))
@@ -325,50 +316,6 @@ class GraphStage(Stage[GraphRecord]):
         return NewGraphStage(run)
 
 
-def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
-    """Return what a search that keeps points or neighbours in memory holds for each cell."""
-    found, copy = 8 * n_neighbors, 4 * n_comps
-    if config.spatial:
-        return found + TREE_BYTES
-    if config.graph.balanced:
-        return found + 2 * copy
-    entry = BACKENDS.get(config.graph.backend)
-    return 0 if entry is None else entry.bytes_per_point(n_comps)
-
-
-def search_of(config: RunConfig) -> Search:
-    """Return how the settings ask to search."""
-    from scrcl.graph.backends import Search
-
-    return Search(config.graph.backend, config.graph.recall, resolve_device(config.device))
-
-
-def _partition(context: Context, covariates: Covariates) -> Partition:
-    """Cut the cells into lists, in the space in which their neighbours are searched."""
-    from scrcl.graph.partition import partition
-
-    points: FloatArray
-    if covariates.coordinates is not None:
-        points = _apart(covariates.coordinates, covariates.samples)
-    else:
-        points = context.open(COMPONENTS)
-    return partition(points, seed=context.config.seed, n_workers=_n_workers(context))
-
-
-def _n_workers(context: Context) -> int:
-    """Return as many threads as there are cores, and memory for."""
-    from scrcl.io.arrays import cores
-
-    return min(cores(), context.budget.n_workers)
-
-
-def _apart(coordinates: FloatArray, samples: CellLabels | None) -> FloatArray:
-    """Shift samples so that they lie further apart than they are wide."""
-    points: FloatArray = coordinates - coordinates.min(axis=0)
-    points = points / max(float(points.max()), 1e-30)
-    return points if samples is None else np.column_stack([points, 2.0 * samples.codes])
-
-
 def _locality(graph: Graph, lists: Partition) -> Locality:
     from scrcl.graph.locality import locality
 
@@ -379,72 +326,4 @@ def _locality(graph: Graph, lists: Partition) -> Locality:
         halo_rows=as_read.halo,
         edges_inside_ordered=ordered.inside,
         halo_rows_ordered=ordered.halo,
-    )
-
-
-def _neighbours(
-    context: Context, covariates: Covariates, lists: Partition, folder: Path
-) -> KnnResult:
-    """Search, and leave ``ids.npy`` and ``distances.npy`` in the folder."""
-    from scrcl.graph.spatial import spatial_knn
-
-    config = context.config.graph
-    if covariates.coordinates is not None:
-        found = spatial_knn(
-            covariates.coordinates,
-            config.n_neighbors,
-            samples=covariates.samples,
-            radius=config.radius,
-        )
-    elif config.balanced and covariates.batches is not None:
-        found = _balanced(context, context.open(COMPONENTS), covariates.batches)
-    else:
-        return _by_expression(context, folder, lists)
-    np.save(folder / "ids.npy", found.ids)
-    np.save(folder / "distances.npy", found.distances)
-    return found
-
-
-def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResult:
-    """Search by component scores. Ids and distances are files of the folder."""
-    from scrcl.graph.knn import knn
-
-    scores, config = context.open(COMPONENTS), context.config
-    return knn(
-        scores,
-        config.graph.n_neighbors,
-        seed=config.seed,
-        search=search_of(config),
-        partition=lists,
-        folder=folder,
-        n_workers=_n_workers(context),
-        on_rows=context.count("graph", len(scores)),
-    )
-
-
-def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
-    """Search in each batch by itself."""
-    from scrcl.graph.backends import Searcher, SearchTask, choose, make_searcher
-    from scrcl.graph.balanced import balanced_knn
-    from scrcl.graph.exact import ExactSearcher
-
-    search, seed = search_of(context.config), context.config.seed
-    k = context.config.graph.n_neighbors
-
-    def searcher(points: FloatArray) -> Searcher:
-        backend = choose(search, *points.shape, n_queries=len(scores))
-        # Searches that walk along a graph need more cells than a small batch has.
-        backend = "exact" if len(points) < 2 * k + 32 else backend
-        return make_searcher(backend, points, SearchTask(k=k, seed=seed, device=search.device))
-
-    n_batches = len(np.unique(batches.codes))
-    return balanced_knn(
-        scores,
-        batches.codes,
-        k,
-        seed=seed,
-        make_searcher=searcher,
-        make_exact=ExactSearcher,
-        recall=search.recall,
-        on_rows=context.count("graph", len(scores) * n_batches, "searches"),
     )

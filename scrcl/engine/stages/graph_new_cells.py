@@ -64,7 +64,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index over the run's cells, and what is found."""
-        from scrcl.engine.stages.graph import index_bytes
+        from scrcl.engine.stages.graph_search import index_bytes
 
         n, there, n_comps = shape.n_cells, self._run.n_cells, shape.n_comps
         n_found = SEARCHED_PER_NEIGHBOR * shape.n_neighbors
@@ -137,7 +137,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
     def _searcher(
         self, context: Context, points: FloatArray, n_queries: int, folder: Path
     ) -> Searcher:
-        from scrcl.engine.stages.graph import search_of
+        from scrcl.engine.stages.graph_search import search_of
         from scrcl.graph.backends import SearchTask, choose, make_searcher
 
         config, search = context.config, search_of(context.config)

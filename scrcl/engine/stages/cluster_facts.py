@@ -1,0 +1,71 @@
+"""Facts about the clusters for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrcl.cluster.confidence import LOW_CONFIDENCE
+
+if TYPE_CHECKING:
+    from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
+    from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut
+
+__all__ = ["batch_facts", "cluster_overview"]
+
+
+def cluster_overview(record: ClusterRecord) -> dict[str, str]:
+    n, coherence = max(record.n_cells or 0, 1), record.coherence
+    n_low = record.confidence.n_low
+    facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
+    if record.extra_cuts:
+        facts["extra cuts"] = ", ".join(map(_cut, record.extra_cuts))
+    facts["confidence (median)"] = f"{record.confidence.p50:.2f}"
+    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = f"{n_low:,} ({n_low / n:.1%})"
+    if coherence is not None:
+        share, chance = coherence["share"], coherence["by_chance"]
+        facts["coherence"] = (
+            f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
+        )
+    if record.n_smoothed is not None and coherence is not None:
+        facts["smoothed labels"] = (
+            f"{record.n_smoothed / n:.1%} of the cells changed their cluster; before, "
+            f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
+        )
+    return facts
+
+
+def batch_facts(found: BatchMixing) -> dict[str, str]:
+    return {
+        "batches": f"{found.n_batches:,}",
+        "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
+        "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
+        "neighbours from another batch, in the graph": _across(found.graph),
+        "neighbours from another batch, in the embedding": _across(found.embedding),
+        "effective batches around a cell, in the graph": _effective(found.graph),
+        "effective batches around a cell, in the embedding": _effective(found.embedding),
+    }
+
+
+def _cut(cut: ExtraCut) -> str:
+    asked = "" if cut.found == cut.asked else f" of {cut.asked} asked for"
+    return f"{cut.found}{asked}{'' if cut.nested else ' (not nested)'}"
+
+
+def _algorithm(record: ClusterRecord) -> str:
+    choice = record.choice
+    if choice is None:
+        return record.algorithm
+    if choice.agreement is None:
+        return choice.algorithm
+    why = f"agreement {choice.agreement:.2f}"
+    if choice.reason is not None:
+        why += f", but {choice.reason}"
+    return f"{choice.algorithm}, {why}"
+
+
+def _across(found: NeighbourMixing) -> str:
+    return f"{found.across:.1%} ({found.across_expected:.1%} at random)"
+
+
+def _effective(found: NeighbourMixing) -> str:
+    return f"{found.effective_batches:.2f} ({found.effective_expected:.2f} for all cells)"

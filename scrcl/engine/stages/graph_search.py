@@ -1,0 +1,138 @@
+"""Search the neighbours of the cells: in the tissue, batch by batch, or by component scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl.engine.device import resolve_device
+from scrcl.engine.memory import TREE_BYTES
+from scrcl.graph.names import BACKENDS
+from scrcl.prep.artifacts import COMPONENTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.graph.backends import Search
+    from scrcl.graph.knn import KnnResult
+    from scrcl.graph.partition import Partition
+    from scrcl.io.labels import CellLabels
+    from scrcl.typing import FloatArray
+
+__all__ = ["find_neighbours", "index_bytes", "partition_of", "search_of"]
+
+
+def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
+    """Return what a search that keeps points or neighbours in memory holds for each cell."""
+    found, copy = 8 * n_neighbors, 4 * n_comps
+    if config.spatial:
+        return found + TREE_BYTES
+    if config.graph.balanced:
+        return found + 2 * copy
+    entry = BACKENDS.get(config.graph.backend)
+    return 0 if entry is None else entry.bytes_per_point(n_comps)
+
+
+def search_of(config: RunConfig) -> Search:
+    """Return how the settings ask to search."""
+    from scrcl.graph.backends import Search
+
+    return Search(config.graph.backend, config.graph.recall, resolve_device(config.device))
+
+
+def partition_of(context: Context, covariates: Covariates) -> Partition:
+    """Cut the cells into lists, in the space in which their neighbours are searched."""
+    from scrcl.graph.partition import partition
+
+    points: FloatArray
+    if covariates.coordinates is not None:
+        points = _apart(covariates.coordinates, covariates.samples)
+    else:
+        points = context.open(COMPONENTS)
+    return partition(points, seed=context.config.seed, n_workers=_n_workers(context))
+
+
+def _n_workers(context: Context) -> int:
+    """Return as many threads as there are cores, and memory for."""
+    from scrcl.io.arrays import cores
+
+    return min(cores(), context.budget.n_workers)
+
+
+def _apart(coordinates: FloatArray, samples: CellLabels | None) -> FloatArray:
+    """Shift samples so that they lie further apart than they are wide."""
+    points: FloatArray = coordinates - coordinates.min(axis=0)
+    points = points / max(float(points.max()), 1e-30)
+    return points if samples is None else np.column_stack([points, 2.0 * samples.codes])
+
+
+def find_neighbours(
+    context: Context, covariates: Covariates, lists: Partition, folder: Path
+) -> KnnResult:
+    """Search, and leave ``ids.npy`` and ``distances.npy`` in the folder."""
+    from scrcl.graph.spatial import spatial_knn
+
+    config = context.config.graph
+    if covariates.coordinates is not None:
+        found = spatial_knn(
+            covariates.coordinates,
+            config.n_neighbors,
+            samples=covariates.samples,
+            radius=config.radius,
+        )
+    elif config.balanced and covariates.batches is not None:
+        found = _balanced(context, context.open(COMPONENTS), covariates.batches)
+    else:
+        return _by_expression(context, folder, lists)
+    np.save(folder / "ids.npy", found.ids)
+    np.save(folder / "distances.npy", found.distances)
+    return found
+
+
+def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResult:
+    """Search by component scores. Ids and distances are files of the folder."""
+    from scrcl.graph.knn import knn
+
+    scores, config = context.open(COMPONENTS), context.config
+    return knn(
+        scores,
+        config.graph.n_neighbors,
+        seed=config.seed,
+        search=search_of(config),
+        partition=lists,
+        folder=folder,
+        n_workers=_n_workers(context),
+        on_rows=context.count("graph", len(scores)),
+    )
+
+
+def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
+    """Search in each batch by itself."""
+    from scrcl.graph.backends import Searcher, SearchTask, choose, make_searcher
+    from scrcl.graph.balanced import balanced_knn
+    from scrcl.graph.exact import ExactSearcher
+
+    search, seed = search_of(context.config), context.config.seed
+    k = context.config.graph.n_neighbors
+
+    def searcher(points: FloatArray) -> Searcher:
+        backend = choose(search, *points.shape, n_queries=len(scores))
+        # Searches that walk along a graph need more cells than a small batch has.
+        backend = "exact" if len(points) < 2 * k + 32 else backend
+        return make_searcher(backend, points, SearchTask(k=k, seed=seed, device=search.device))
+
+    n_batches = len(np.unique(batches.codes))
+    return balanced_knn(
+        scores,
+        batches.codes,
+        k,
+        seed=seed,
+        make_searcher=searcher,
+        make_exact=ExactSearcher,
+        recall=search.recall,
+        on_rows=context.count("graph", len(scores) * n_batches, "searches"),
+    )

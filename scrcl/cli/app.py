@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from scrcl import __version__
+from scrcl.engine.stages import STAGES
 from scrcl.io.formats import FORMATS_HELP
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Until",
     "app",
 ]
+
+_REDOABLE = tuple(stage.name for stage in STAGES if stage.redo_settings)
 
 app = typer.Typer(
     name="scrcl",
@@ -57,8 +60,9 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Redo `cluster` or `report`, and later stages, with new settings. Keeps the trained model.",
-        autocompletion=lambda: ["cluster", "report"],
+        help=f"Redo {' or '.join(f'`{name}`' for name in _REDOABLE)}, and later stages, with new settings. "
+        "Keeps the trained model.",
+        autocompletion=lambda: list(_REDOABLE),
         rich_help_panel="Run",
     ),
 ]
@@ -72,7 +76,7 @@ Restart = Annotated[
     bool,
     typer.Option(
         "--restart",
-        help="Delete the run in the output folder and start over.",
+        help="Delete what an earlier call left in the output folder, and start over.",
         rich_help_panel="Run",
     ),
 ]

@@ -62,8 +62,8 @@ class ClusterSettings(Settings):
     restarts: int = Field(
         8,
         ge=1,
-        description="linkage, ward: clusterings from different micro-clusters, whose consensus the labels are. auto: "
-        "half as many by communities of each graph. 1: no consensus.",
+        description="linkage and ward: number of clusterings, each from other micro-clusters, that form a consensus. "
+        "1: only the first. auto also uses half as many for the communities of each graph.",
     )
     n_init: int = Field(10, ge=1, description="kmeans: runs, of which the best is kept.")
     spherical: bool = Field(False, description="kmeans: cluster directions; lengths are ignored.")

@@ -83,19 +83,17 @@ class RunConfig(Settings):
     n_clusters: Clusters = option(
         "auto", "--n-clusters", panel="Clusters", description="Number of clusters."
     )
-    seed: int = option(
-        0, "--seed", panel="Run", ge=0, lt=2**63, description="Seed of all random numbers."
-    )
+    seed: int = option(0, "--seed", panel="Run", ge=0, lt=2**63, description="Random seed.")
     memory: Bytes = option(
         "4GB",
         "--memory",
         panel="Resources",
         gt=0,
         validate_default=True,
-        description="Peak memory that the run may use.",
+        description="Limit for the peak memory.",
     )
     device: Device = option(
-        "auto", "--device", panel="Resources", description="Device that computes."
+        "auto", "--device", panel="Resources", description="Device to compute on."
     )
     layer: str | None = option(
         None, "--layer", panel="Input", description="Layer to read instead of X; `raw` for raw.X."

@@ -51,9 +51,7 @@ class SimulateConfig(Settings):
         ge=1,
         description="Number of samples; each one shifts its cells in its own way.",
     )
-    seed: int = option(
-        0, "--seed", panel="Atlas", ge=0, lt=2**63, description="Seed of all random numbers."
-    )
+    seed: int = option(0, "--seed", panel="Atlas", ge=0, lt=2**63, description="Random seed.")
     spatial: bool = option(
         False,
         "--spatial",

@@ -57,8 +57,12 @@ BACKENDS = {
     "exact": _Entry("compares all pairs", "exact:ExactSearcher", approximate=False),
     "partitioned": _Entry("compares nearby cells", "partitioned:PartitionedSearcher"),
     "ivf": _Entry("FAISS, also on a GPU", "ivf:IvfSearcher", copies=1, extra_bytes=8),
-    "hnsw": _Entry("varies between runs", "hnsw:HnswSearcher", copies=1, extra_bytes=160),
-    "pynndescent": _Entry("varies between runs", "descent:DescentSearcher", copies=10),
+    "hnsw": _Entry(
+        "graph search of FAISS, varies between runs", "hnsw:HnswSearcher", copies=1, extra_bytes=160
+    ),
+    "pynndescent": _Entry(
+        "nearest-neighbour descent, varies between runs", "descent:DescentSearcher", copies=10
+    ),
 }
 
 APPROXIMATE = frozenset(name for name, entry in BACKENDS.items() if entry.approximate)

@@ -45,7 +45,7 @@ class TrainSettings(Settings):
         default=None,
         ge=1,
         description="Largest number of neighbours drawn for a seed cell, with weights that keep sums "
-        "unbiased; none: all neighbours.",
+        "unbiased; unset: all neighbours.",
     )
     sampler: Literal["auto", "native", "torch-sparse"] = Field(
         default="auto",

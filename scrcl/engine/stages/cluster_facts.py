@@ -14,6 +14,7 @@ __all__ = ["batch_facts", "cluster_overview"]
 
 
 def cluster_overview(record: ClusterRecord) -> dict[str, str]:
+    """Return names and values for the top of the report."""
     n, coherence = max(record.n_cells or 0, 1), record.coherence
     n_low = record.confidence.n_low
     facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
@@ -35,6 +36,7 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
 
 
 def batch_facts(found: BatchMixing) -> dict[str, str]:
+    """Return how far clusters and neighbours follow the batches."""
     return {
         "batches": f"{found.n_batches:,}",
         "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",

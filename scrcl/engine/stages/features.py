@@ -58,7 +58,7 @@ class FeaturesSettings(Settings):
     )
     min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
     max_counts: float | None = Field(
-        None, gt=0, description="Cells with a larger sum of values are left out."
+        None, gt=0, description="Cells with more counts in total are left out."
     )
     max_mito: float | None = Field(
         None,
@@ -69,7 +69,7 @@ class FeaturesSettings(Settings):
     mito_prefix: str = Field(
         "MT-",
         min_length=1,
-        description="Start of the names of mitochondrial genes; upper and lower case are the same.",
+        description="Prefix of the names of mitochondrial genes, in upper or lower case.",
     )
     min_cells: int = Field(1, ge=1, description="Genes in fewer retained cells are not selected.")
     dtype: Literal["float32", "float16"] = Field(

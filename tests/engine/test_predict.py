@@ -274,7 +274,7 @@ def test_a_prediction_is_no_run(run, tmp_path):
     [
         ("cluster/micro_means.npy", "stages/cluster .*means of the micro-clusters"),
         ("train/model.pt", r"stages/train .*model\.pt"),
-        ("inputs", "inputs of training"),
+        ("inputs", "method inputs"),
         ("genes", "gene graph"),
     ],
 )

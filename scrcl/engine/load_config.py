@@ -129,7 +129,11 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
 def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of all settings, those of the chosen method too."""
     chosen = {name: values[name] for name in ("method",) if name in values}
-    return [each.name for each in settings_of(model(**chosen))]
+    try:
+        known = model(**chosen)
+    except ValidationError:  # the method is unknown, and its message needs no suggestion
+        known = model()
+    return [each.name for each in settings_of(known)]
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:

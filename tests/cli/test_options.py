@@ -9,6 +9,7 @@ from scrcl.cli.main import app
 from scrcl.cli.options import Given, with_config, with_settings
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
+from scrcl.errors import InputError
 
 SETTINGS = {each.name: each for each in settings_of(RunConfig()) if option_of(each.field)}
 NEEDED = {"sample_key": ["--spatial"]}
@@ -46,7 +47,7 @@ def test_options_keep_their_names():
     assert {name: option_of(SETTINGS[name].field).names[0] for name in OPTIONS} == OPTIONS
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "method"])
 def test_the_value_of_every_option_reaches_its_setting(name):
     setting, needed = SETTINGS[name], NEEDED.get(name, [])
     is_flag = setting.field.annotation is bool
@@ -60,6 +61,13 @@ def test_the_value_of_every_option_reaches_its_setting(name):
         )
         assert config == expected
         assert config != config_of(*needed)
+
+
+def test_the_method_is_an_option_and_an_unknown_one_is_refused():
+    # It cannot have another value while there is one method.
+    assert config_of("--method", "scrcl") == RunConfig()
+    with pytest.raises(InputError, match=r"method .*magic"):
+        config_of("--method", "magic")
 
 
 def test_without_options_a_command_gets_the_defaults():

@@ -74,16 +74,16 @@ def test_arrays_cannot_be_written_to(out):
 
 
 def test_the_model_embeds_the_cells_as_the_run_did(out):
-    from scrcl.engine.stages.inputs import INPUTS
+    from scrcl.engine.stages.inputs import METHOD_INPUTS
 
     run = open_run(out)
     model = run.model
     assert isinstance(model, torch.nn.Module)
     assert not model.training
-    inputs = run.open(INPUTS)
+    inputs = run.open(METHOD_INPUTS)
     x, cells = np.load(inputs / "x.npy"), np.load(inputs / "cells.npy")
     with torch.no_grad():
-        embedded = model.encode_mlp(torch.from_numpy(x)).numpy()
+        embedded = model.model.encode_mlp(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(embedded, run.embedding[cells, :16], atol=1e-5)
 
 

@@ -6,6 +6,7 @@ import tomllib
 from pydantic import ConfigDict
 
 from scrcl._settings import Settings, settings_of
+from scrcl.cli.render import console
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
 
@@ -13,7 +14,7 @@ NAMES = [each.name for each in settings_of(RunConfig())]
 
 
 def test_every_setting_is_listed_with_meaning_and_allowed_values(scrcl, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(console, "width", 600)
     code, shown, _ = scrcl("settings")
     assert code == 0
     for each in settings_of(RunConfig()):

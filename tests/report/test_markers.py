@@ -15,7 +15,7 @@ def test_markers_are_those_of_scanpys_t_test(tmp_path):
     store = write_features(
         from_anndata(adata).x(64),
         tmp_path,
-        rows=np.ones(150, dtype=bool),
+        retained=np.ones(150, dtype=bool),
         genes=np.arange(40),
         already_log=False,
     )

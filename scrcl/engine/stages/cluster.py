@@ -130,11 +130,14 @@ class ClusterStage(Stage[ClusterRecord]):
         "n_clusters",
         *(f"cluster.{name}" for name in ClusterSettings.model_fields if name != "on"),
     )
+    # Those of a prediction too: a run on the same object must not leave them behind.
     owned_obs: ClassVar[tuple[str, ...]] = (
         "scrcl",
         r"scrcl_k\d+",
         "scrcl_unrefined",
         "scrcl_confidence",
+        "scrcl_margin",
+        "scrcl_familiarity",
     )
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:

@@ -70,12 +70,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
     record = NewClusterRecord
     takes = (COMPONENTS, NEAR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE)
-    owned_obs: ClassVar[tuple[str, ...]] = (
-        "scrcl",
-        "scrcl_confidence",
-        "scrcl_margin",
-        "scrcl_familiarity",
-    )
+    owned_obs: ClassVar[tuple[str, ...]] = ClusterStage.owned_obs
 
     def __init__(self, run: OpenRun) -> None:
         self._run = run

@@ -221,7 +221,7 @@ def test_stages_have_their_time_memory_and_speed():
         *("read", "read", "train")  # the first is the heading of the column of bytes read
     ]
     assert read.texts["td"][:4] == ["4.00", "2.00 GB", "3.00 MB", "1,234"]
-    assert read.texts["td"][4:] == ["1.00", "1 GB", "0 B"]
+    assert read.texts["td"][4:] == ["1.00", "1.00 GB", "0 bytes"]
     assert html.count("width:25.0%") == html.count("width:50.0%") == 1
     assert html.count("width:100.0%") == 2
 

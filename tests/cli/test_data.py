@@ -20,7 +20,7 @@ def test_a_plan_estimates_each_stage_and_reads_no_value(scrcl, cells, tmp_path):
         "features",
         "reduce",
     ]
-    assert len(planned["stages"]) == 10
+    assert [stage["name"] for stage in planned["stages"]] == [stage.name for stage in STAGES]
     assert planned["refusal"] is None
     assert planned["least_bytes"] < planned["memory_bytes"]
     _, shown, _ = scrcl("plan", cells, "--until", "reduce")

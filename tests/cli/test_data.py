@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scrcl.engine.stages import STAGES
 from tests.cells import fast, make_cells
 
 

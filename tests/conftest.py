@@ -1,9 +1,11 @@
 """Threads that wait without spinning: tests may share their cores. Set before torch is loaded."""
 
 import os
+import sys
 
 import pytest
 
+from scrcl.cli.main import main
 from tests.cells import make_cells
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,3 +17,20 @@ def cells(tmp_path):
     path = tmp_path / "cells.h5ad"
     make_cells().write_h5ad(path)
     return path
+
+
+@pytest.fixture
+def scrcl(monkeypatch, capsys):
+    """Run the command line; returns exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["scrcl", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call

@@ -126,9 +126,8 @@ def _join(parents: np.ndarray, indptr: np.ndarray, neighbours: np.ndarray, start
     Invariant: ``parents[node] <= node``, so the root of a tree is its first node.
     """
     for at in range(len(indptr) - 1):
-        root = (
-            start + at
-        )  # a node joins its row here first, so it is still the root of its own tree
+        # A node joins its row here first, so it is still the root of its own tree.
+        root = start + at
         for edge in range(indptr[at] - indptr[0], indptr[at + 1] - indptr[0]):
             node = neighbours[edge]
             # Neighbours are ascending, and the edges to higher nodes are also in the rows of those nodes.

@@ -1,6 +1,5 @@
 """A linear autoencoder of the components as a method: the protocol needs no more than this."""
 
-import sys
 from dataclasses import dataclass
 
 import anndata
@@ -14,7 +13,6 @@ from torch.nn.functional import normalize
 from scrcl._contract import Estimate
 from scrcl._random import torch_stream
 from scrcl._settings import Settings
-from scrcl.cli.main import main
 from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
 from scrcl.io.arrays import RowWriter, row_blocks
@@ -119,20 +117,6 @@ def toy(monkeypatch):
     monkeypatch.setitem(METHODS, "toy", MethodEntry(ToySettings, Toy))
 
 
-@pytest.fixture
-def scrcl(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["scrcl", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-        assert not code, capsys.readouterr().err
-
-    return call
-
-
 def settings_of(groups, *more):
     named = [f"{group}.{name}={v}" for group, inner in groups.items() for name, v in inner.items()]
     return [part for setting in [*named, *more] for part in ("--set", setting)]
@@ -145,13 +129,15 @@ TOY = settings_of({k: v for k, v in FAST.items() if k != "scrcl"}, "method=toy",
 def test_a_registered_method_runs_and_predicts_by_the_public_command(scrcl, cells, tmp_path):
     out, to = tmp_path / "out", tmp_path / "to"
     steps = ["--set", "train.steps=60", "--set", "train.lr=0.02"]
-    scrcl("run", cells, "-o", out, "--quiet", "--n-clusters", 4, *TOY, *steps)
+    code, _, err = scrcl("run", cells, "-o", out, "--quiet", "--n-clusters", 4, *TOY, *steps)
+    assert not code, err
     result = anndata.read_h5ad(out / "result.h5ad")
     assert result.obsm["X_scrcl"].shape == (240, 3)
     assert result.uns["scrcl"]["config"]["toy"]["dim"] == 3
     assert result.uns["scrcl"]["config"]["method"] == "toy"
     assert "scrcl" not in result.uns["scrcl"]["config"]
-    scrcl("predict", out, cells, "-o", to, "--quiet")
+    code, _, err = scrcl("predict", out, cells, "-o", to, "--quiet")
+    assert not code, err
     predicted = anndata.read_h5ad(to / "result.h5ad")
     np.testing.assert_allclose(predicted.obsm["X_scrcl"], result.obsm["X_scrcl"], atol=1e-4)
     same = predicted.obs["scrcl"].astype(str) == result.obs["scrcl"].astype(str)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench._frame.page import head, line
 from bench._frame.training import setup, trained
-from bench.training.equivalence.runs import EVERY_CELL, scored, whole_loss
+from bench.training.equivalence.runs import batches_of, scored, whole_loss
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
@@ -23,14 +23,7 @@ def accuracy(
     """Return scores and exact loss after ``steps`` steps, full-batch and for each estimator of the means."""
     rows = []
     for mode in ["full", *modes]:
-        changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
-        if mode != "full":
-            # At least two mini-batches: one would be a full batch.
-            changes = {
-                "minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)),
-                "negatives": mode,
-            }
-        how = setup(seed, steps=steps, **changes)
+        how = setup(seed, steps=steps, **batches_of(mode, data, minibatch_cells))
         learner = trained(data.inputs, how).learner
         rows.append(
             {

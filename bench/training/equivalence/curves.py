@@ -8,7 +8,7 @@ import numpy as np
 
 from bench._frame.page import table
 from bench._frame.training import setup, trained_in_parts
-from bench.training.equivalence.runs import EVERY_CELL, whole_loss
+from bench.training.equivalence.runs import batches_of, whole_loss
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
@@ -22,13 +22,7 @@ def curves(
     """Return the exact loss every ``every`` steps, in a row for each mode."""
     found = []
     for mode in ["full", *modes]:
-        changes: dict[str, Any] = {"minibatch_cells": EVERY_CELL}
-        if mode != "full":
-            changes = {
-                "minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)),
-                "negatives": mode,
-            }
-        how = setup(seed, **changes)
+        how = setup(seed, **batches_of(mode, data, minibatch_cells))
         losses = [
             sum(whole_loss(state.learner, data.inputs, how).values())
             for state in trained_in_parts(data.inputs, how, range(0, steps + 1, every))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.method import ScrclLearner
     from scrcl.train.methods.scrcl.settings import ScrclSettings
 
-__all__ = ["EVERY_CELL", "TrainingSet", "scored", "training_set", "whole_loss"]
+__all__ = ["EVERY_CELL", "TrainingSet", "batches_of", "scored", "training_set", "whole_loss"]
 
 EVERY_CELL = 10**9
 """Cells of a mini-batch that is a full batch"""
@@ -48,6 +48,14 @@ class TrainingSet:
     def n_cells(self) -> int:
         """Number of retained cells."""
         return len(self.labels)
+
+
+def batches_of(mode: str, data: TrainingSet, minibatch_cells: int) -> dict[str, Any]:
+    """Return the settings of ``mode``: "full", or an estimator of the means over all cells."""
+    if mode == "full":
+        return {"minibatch_cells": EVERY_CELL}
+    # At least two mini-batches: one would be a full batch.
+    return {"minibatch_cells": min(minibatch_cells, -(-data.n_cells // 2)), "negatives": mode}
 
 
 def training_set(path: Path) -> TrainingSet:

@@ -10,7 +10,8 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, gram_bytes
-from scrcl.engine.stage import Record, Stage
+from scrcl.engine.stage import Stage
+from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CSR, GENE_GRAPH, GENE_SKETCH
 from scrcl.prep.artifacts import FEATURES, PCA
@@ -42,26 +43,14 @@ class GenesSettings(Settings):
     )
 
 
-class GenesRecord(Record):
-    """How genes were joined (`scrcl.graph.statistics.describe`), and how sketch and all cells agree."""
+class GenesRecord(GraphStatisticsRecord):
+    """How genes were joined, and how sketch and all cells agree."""
 
     n_genes: int
     metric: str
     source: str
     n_genes_undefined: int
     sketch_overlap: float | None
-    n_nodes: int
-    n_edges: int
-    mean_degree: float
-    median_degree: int
-    low_degree: int
-    high_degree: int
-    max_degree: int
-    n_isolated: int
-    n_components: int
-    largest_component: float
-    n_hubs: int
-    hub_share: float
 
 
 class GenesStage(Stage[GenesRecord]):

@@ -16,9 +16,10 @@ from scrcl.engine.memory import (
     POSITION_BYTES,
     SEARCH_BYTES,
 )
-from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, Fields, Stage
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview, search_notes
 from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
+from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import (
     CELL_GRAPH,
@@ -147,25 +148,13 @@ class Locality(Fields):
     halo_rows_ordered: float
 
 
-class GraphRecord(Record):
-    """How neighbours were searched, and what the graph looks like (`scrcl.graph.statistics.describe`)."""
+class GraphRecord(GraphStatisticsRecord):
+    """How neighbours were searched, and what the graph looks like."""
 
     n_neighbors: int
     backend: str
     recall: float
     search: dict[str, int | float]
-    n_nodes: int
-    n_edges: int
-    mean_degree: float
-    median_degree: int
-    low_degree: int
-    high_degree: int
-    max_degree: int
-    n_isolated: int
-    n_components: int
-    largest_component: float
-    n_hubs: int
-    hub_share: float
     hubness: float
     n_alone: int
     locality: Locality

@@ -350,7 +350,7 @@ def test_cells_without_counts_are_left_out(tmp_path, config):
     assert found.n_obs == 238
     assert "cell3" not in found.obs_names
     stats = next(stage for stage in result.stages if stage["name"] == "stats")
-    assert (stats["n_cells_kept"], stats["n_cells_empty"]) == (238, 2)
+    assert (stats["n_cells_retained"], stats["n_cells_empty"]) == (238, 2)
     assert "238 of 240" in result.report_path.read_text()
     assert any(note.startswith("2 cells") for note in stats["notes"])
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["GIVEN", "new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
+__all__ = ["new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
 
 GIVEN = ("device", "format", "join", "keep_x", "layer", "memory")
 """Settings that a prediction may have of its own."""

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from scrcl.train.ranks import Ranks
 
 __all__ = [
-    "RunOptions",
     "RunResult",
     "run_files",
     "run_matrix",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrcl.prep.feature_store import FeatureStore
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["ClusterSums", "cluster_sums", "rank_markers"]
+__all__ = ["cluster_sums", "rank_markers"]
 
 
 @dataclass(frozen=True)

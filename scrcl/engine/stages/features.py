@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = [
-    "FeaturesRecord",
     "FeaturesSettings",
     "FeaturesStage",
-    "NewFeaturesStage",
     "features_estimate",
 ]
 

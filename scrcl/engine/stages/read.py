@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["ReadRecord", "ReadStage"]
+__all__ = ["ReadStage"]
 
 _COPY_BYTES = 64 << 20
 _COPIED_VALUES_PER_S = 2e6

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["NewReduceStage", "ReduceRecord", "ReduceSettings", "ReduceStage"]
+__all__ = ["ReduceSettings", "ReduceStage"]
 
 _VALUES_PER_S = 90e6
 """Values of selected genes that a core multiplies in a second (``bench.reduce``)."""

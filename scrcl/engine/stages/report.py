@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.report_new_cells import NewReportStage
     from scrcl.typing import IntArray
 
-__all__ = ["ClusterRow", "ReportRecord", "ReportSettings", "ReportStage"]
+__all__ = ["ReportSettings", "ReportStage"]
 
 _NODE_BYTES = 28
 """For each cell while its edges are written: row starts and degrees."""

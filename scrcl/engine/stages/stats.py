@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
 
-__all__ = ["NewStatsRecord", "NewStatsStage", "StatsRecord", "StatsStage"]
+__all__ = ["StatsStage"]
 
 TOTALS_BYTES = 25
 """Totals of one cell, and its position among the stored values."""

@@ -108,8 +108,8 @@ class RunConfig(Settings):
         None,
         "--batch-key",
         panel="Input",
-        description="Column of obs with the batch of each cell (a donor, a study); variable genes are selected "
-        "batch by batch.",
+        description="Column of obs with the batch of each cell (a donor, a study), or several with commas. Variable "
+        "genes are selected batch by batch, and components are corrected where batches keep apart.",
     )
     spatial: bool = option(
         False,

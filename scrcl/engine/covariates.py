@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
 
-__all__ = ["Covariates", "read_covariates"]
+__all__ = ["Covariates", "batch_columns", "batch_names", "read_covariates"]
 
 _SPATIAL = "spatial"
 
@@ -74,7 +74,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
     if config.sample_key is not None or config.batch_key is not None:
         obs = matrix.fresh_obs()
         samples = _read_column(obs, config.sample_key, "sample")
-        batches = _read_column(obs, config.batch_key, "batch")
+        batches = _read_batches(obs, config.batch_key)
     if batches is not None and len(batches.names) == len(batches.codes) > 1:
         message = (
             f"batch_key must name a column with values that cells share; got {config.batch_key!r}, with a different "
@@ -101,6 +101,33 @@ def _require_neighbours(
         require_shared_samples(samples)
     if radius is not None:
         spatial_knn(coordinates, 1, samples=samples, radius=radius)
+
+
+def batch_columns(obs: pd.DataFrame, key: str) -> list[str]:
+    """Return the columns of obs that ``batch_key`` names: one, or several separated by commas."""
+    return [key] if key in obs else [name.strip() for name in key.split(",")]
+
+
+def batch_names(obs: pd.DataFrame, columns: list[str]) -> pd.Series[str]:
+    """Return the name of the batch of each cell; with several columns, each combination is a batch."""
+    names = obs[columns[0]].astype(str)
+    for column in columns[1:]:
+        names = names + " / " + obs[column].astype(str)
+    return names
+
+
+def _read_batches(obs: pd.DataFrame, key: str | None) -> CellLabels | None:
+    """Return the batch of each cell."""
+    import pandas as pd
+
+    from scrcl.io.labels import CellLabels
+
+    columns = [] if key is None else batch_columns(obs, key)
+    read = [_read_column(obs, column, "batch") for column in columns]
+    if len(read) < 2:
+        return read[0] if read else None
+    codes, names = pd.factorize(batch_names(obs, columns), sort=True)
+    return CellLabels(codes.astype(np.int32), tuple(map(str, names)))
 
 
 def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | None:

@@ -88,8 +88,14 @@ class Outputs:
             raise StoreError(message)
         return stage.record.model_validate(entry)
 
+    def given_by(self, stage: Stage[Any]) -> tuple[Artifact[Any], ...]:
+        """Return what a stage of the run gives: nothing if it left everything as it was."""
+        entry = self.folder.entry(stage.name) or {}
+        return () if entry.get("left_as_is") else stage.gives
+
     def _giver(self, artifact: Artifact[Any]) -> Path | None:
         for stage in reversed(self.stages):
-            if artifact in stage.gives and self.folder.finished(stage.name) is not None:
+            is_finished = self.folder.finished(stage.name) is not None
+            if is_finished and artifact in self.given_by(stage):
                 return self.folder.stage(stage.name)
         return None

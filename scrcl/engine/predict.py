@@ -56,9 +56,11 @@ def new_cell_stages(run: OpenRun) -> tuple[Stage[Any], ...]:
         if twin is not None:
             twins.append(twin)
             given.update(stage.gives)
-        elif not given.isdisjoint(stage.gives):
+        elif not given.isdisjoint(run.given_by(stage)):
             # The run has corrected values, new cells would have those before correction.
-            names = ", ".join(artifact.name for artifact in stage.gives if artifact in given)
+            names = ", ".join(
+                artifact.name for artifact in run.given_by(stage) if artifact in given
+            )
             message = (
                 f"OUT must be a run whose stages can do the same for new cells; got the stage {stage.name}, which "
                 f"changes the {names} and cannot. Run without that stage."
@@ -100,7 +102,7 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     new_cell_stages(run)
     # New cells need what stages without a twin leave, too: the model, its inputs and the gene graph.
     for stage in run.stages:
-        for artifact in stage.gives:
+        for artifact in run.given_by(stage):
             run.open(artifact)
     return run
 

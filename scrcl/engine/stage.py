@@ -58,11 +58,14 @@ class Record(Fields):
         What the stage wrote outside of its folder, relative to OUT. A stage is finished while these exist.
     notes
         What the user should know. They are shown as the stage ends, and in the report.
+    left_as_is
+        The stage found nothing to do, and gives nothing: readers get the artifacts of earlier stages.
     """
 
     n_cells: int | None = None
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_as_is: bool = False
 
 
 RecordT = TypeVar("RecordT", bound=Record)

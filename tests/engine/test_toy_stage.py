@@ -165,8 +165,8 @@ def test_what_a_new_stage_lacks_is_named_by_stage(cells, tmp_path, config):
         run.record(SizeStage)
 
 
-class CorrectStage(Stage[Record]):
-    name = "correct"
+class DoubleStage(Stage[Record]):
+    name = "double"
     record = Record
     takes = (COMPONENTS,)
     gives = (COMPONENTS,)
@@ -180,11 +180,11 @@ class CorrectStage(Stage[Record]):
         return Record(n_cells=len(scores))
 
 
-CORRECTED = (*STAGES[:4], CorrectStage(), *STAGES[4:])
+CORRECTED = (*STAGES[:4], DoubleStage(), *STAGES[4:])
 
 
 def test_every_reader_gets_the_components_of_a_stage_that_corrects_them(cells, tmp_path, config):
-    assert [stage.name for stage in CORRECTED[3:6]] == ["reduce", "correct", "graph"]
+    assert [stage.name for stage in CORRECTED[3:6]] == ["reduce", "double", "correct"]
     run_files([cells], tmp_path / "plain", config)
     result = run_files([cells], tmp_path / "out", config, stages=CORRECTED)
     plain, run = (
@@ -208,12 +208,12 @@ def test_every_reader_gets_the_components_of_a_stage_that_corrects_them(cells, t
 def test_a_stage_that_corrects_components_is_redone_from_those_of_the_earlier_stage(
     cells, tmp_path, config
 ):
-    run_files([cells], tmp_path / "out", config, stages=CORRECTED, until="correct")
+    run_files([cells], tmp_path / "out", config, stages=CORRECTED, until="double")
     run = opened(tmp_path / "out", CORRECTED, config)
     once = np.array(run.components)
-    (tmp_path / "out" / "stages" / "correct" / "scores.npy").unlink()
-    (tmp_path / "out" / "stages" / "correct").rmdir()
-    run_files([cells], tmp_path / "out", config, stages=CORRECTED, until="correct")
+    (tmp_path / "out" / "stages" / "double" / "scores.npy").unlink()
+    (tmp_path / "out" / "stages" / "double").rmdir()
+    run_files([cells], tmp_path / "out", config, stages=CORRECTED, until="double")
     np.testing.assert_array_equal(run.components, once)
 
 
@@ -224,5 +224,5 @@ def test_new_cells_cannot_be_compared_with_components_that_only_the_run_corrects
     assert len(new_cell_stages(opened(out, LAST, config))) == len(
         new_cell_stages(opened(out, STAGES, config))
     )
-    with pytest.raises(InputError, match="stage correct"):
+    with pytest.raises(InputError, match="stage double"):
         new_cell_stages(opened(out, CORRECTED, config))

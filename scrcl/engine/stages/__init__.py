@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.embed import EmbedStage
 from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.genes import GenesStage
@@ -30,6 +31,7 @@ STAGES: tuple[Stage[Any], ...] = (
     StatsStage(),
     FeaturesStage(),
     ReduceStage(),
+    CorrectStage(),
     GraphStage(),
     GenesStage(),
     InputsStage(),

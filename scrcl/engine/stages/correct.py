@@ -1,0 +1,403 @@
+"""Stage ``correct``: component scores without the differences between batches, if there are any."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._atomic import write_json
+from scrcl._contract import Artifact, Estimate
+from scrcl._settings import Settings
+from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES
+from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.cluster.counterparts import Counterparts
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+    from scrcl.io.labels import CellLabels
+    from scrcl.prep.batch_effect import BatchEffect
+    from scrcl.prep.harmony import Correction
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = [
+    "CORRECTED_BATCHES",
+    "CORRECTION",
+    "TEST_CELLS",
+    "CorrectRecord",
+    "CorrectSettings",
+    "CorrectStage",
+    "Mixing",
+    "blocks_of",
+    "correction_bytes",
+]
+
+FIT_CELLS = 100_000
+"""Cells that Harmony is fitted on. More are corrected block by block. The number decides the result, so it is the same
+for any memory."""
+
+TEST_CELLS = 20_000
+"""Cells whose neighbours show whether batches keep apart."""
+
+BLOCK_ROWS = 16_384
+
+_FIT_ARRAYS = 6
+"""Copies of the components in float64 while Harmony is fitted: its own three, and their products; measured."""
+
+
+def _load_correction(folder: Path) -> Correction:
+    from scrcl.prep.harmony import Correction
+
+    return Correction.load(folder / "correction.npz")
+
+
+CORRECTION: Artifact[Correction] = Artifact("correction of batches", _load_correction)
+"""What Harmony found: by how much each batch lies apart, in each region."""
+
+CORRECTED_BATCHES: Artifact[dict[str, int]] = Artifact(
+    "batches that were corrected",
+    lambda folder: dict(json.loads((folder / "batches.json").read_text(encoding="utf-8"))),
+)
+"""The number of each batch in the correction, by its name."""
+
+
+class CorrectSettings(Settings):
+    """The correction for batches."""
+
+    method: Literal["auto", "harmony", "none"] = Field(
+        "auto",
+        description="How components are corrected for the batches of batch_key: by Harmony if neighbours show that "
+        "batches keep apart (auto), by Harmony in any case (harmony), or not at all (none; batches then only select "
+        "genes). With graph.balanced, auto is none.",
+    )
+
+    def check_with(self, run: RunConfig) -> None:
+        """Refuse a correction without batches."""
+        if self.method == "harmony" and run.batch_key is None:
+            message = (
+                "correct.method = harmony must go with batch_key; got none. "
+                "Name a column of obs with the batches by --batch-key."
+            )
+            raise ValueError(message)
+
+
+class Mixing(Fields):
+    """How well batches mix, against chance (1), and the share of cells in regions that batches share."""
+
+    mixing: float
+    error: float
+    shared: float
+
+
+class CorrectRecord(Record):
+    """Whether batches keep apart, and what was done.
+
+    Attributes
+    ----------
+    reason
+        Why components were corrected, or left as they are, in one line.
+    n_batches, n_corrected
+        Batches with cells, and how many were told apart in the correction: batches that mix well count as one.
+    before, after
+        Mixing on a subset of the cells; None if it was not measured.
+    share_alone
+        Share of cells of types that one batch alone has. They are shifted with their batch, and never joined to others.
+    n_fitted
+        Cells that Harmony was fitted on; fewer than all if the atlas is large.
+    """
+
+    reason: str
+    n_batches: int = 1
+    n_corrected: int = 0
+    before: Mixing | None = None
+    after: Mixing | None = None
+    share_alone: float = 0.0
+    n_fitted: int = 0
+    n_rounds: int = 0
+
+
+class CorrectStage(Stage[CorrectRecord]):
+    """Tests whether batches keep apart, and corrects the component scores by Harmony if they do."""
+
+    name = "correct"
+    settings = CorrectSettings
+    record = CorrectRecord
+    takes = (STATS, COMPONENTS)
+    gives = (COMPONENTS, CORRECTION, CORRECTED_BATCHES)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return Harmony on its subset, and one pass over the cells for each sum and each result."""
+        if shape.n_batches < 2 or _method(config) == "none":
+            return Estimate(LIBRARIES_BYTES)
+        n, d = shape.n_cells, shape.n_comps
+        fitted, streamed = min(n, FIT_CELLS), n > FIT_CELLS
+        return Estimate(
+            LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n,
+            fitted * (8 * _FIT_ARRAYS * d + 24 * 100) + correction_bytes(shape.n_batches, d),
+            disk_bytes=4 * n * d,
+            read_bytes=8 * n * d,
+            seconds=1 + 2.5e-6 * fitted * d + (6e-7 * n * d + 5e-6 * n) * streamed,
+        )
+
+    def run(self, context: Context, folder: Path) -> CorrectRecord:
+        """Write ``scores.npy`` and ``correction.npz``; nothing where nothing is corrected."""
+        batches, method = context.covariates.batches, _method(context.config)
+        if batches is None:
+            return CorrectRecord(left_as_is=True, reason="no batches were named")
+        batches = batches.of(context.open(STATS).retained)
+        codes, n_batches = _codes(batches)
+        plain = CorrectRecord(left_as_is=True, reason="", n_batches=n_batches)
+        if method == "none":
+            why = "graph.balanced joins the batches" if context.config.graph.balanced else "as set"
+            return plain.model_copy(update={"reason": why})
+        if n_batches == 1:
+            why = f"{context.config.batch_key} has one value for all cells: there is nothing to correct"
+            return plain.model_copy(
+                update={"reason": why, "notes": (f"{why[0].upper()}{why[1:]}.",)}
+            )
+        points = context.open(COMPONENTS)
+        test = _TestSet.of(points, codes, context.config.seed)
+        codes, effect = test.batches_to_correct(codes)
+        record = plain.model_copy(update={"before": _mixing(effect)})
+        if method == "auto" and not effect.found:
+            why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
+            return record.model_copy(update={"reason": why})
+        update = _correct(context, points, codes, folder)
+        numbers = {batches.names[b]: int(c) for b, c in zip(batches.codes, codes, strict=True)}
+        write_json(folder / "batches.json", numbers)
+        after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes)
+        record = record.model_copy(
+            update={
+                "n_cells": len(points),
+                "left_as_is": False,
+                "reason": f"neighbours from other batches are {effect.mixing:.2f} of what chance gives",
+                "after": _mixing(after),
+                **update,
+            }
+        )
+        return record.model_copy(update={"notes": tuple(_notes(record))})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return what was corrected for the overview."""
+        record = run.record(CorrectStage)
+        if run.config.batch_key is None:
+            return None
+        return Section(
+            "Batch correction",
+            facts=_facts(record),
+            overview={"batch correction": _overview(record)},
+            notes=record.notes,
+        )
+
+    def for_new_cells(self, run: OpenRun) -> NewCorrectStage | None:
+        """Return the stage that corrects new cells towards those of the run."""
+        from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+
+        return None if run.record(CorrectStage).left_as_is else NewCorrectStage(run)
+
+
+def correction_bytes(n_batches: int, n_comps: int) -> int:
+    """Return the bytes of the sums of each batch and cluster, and of what is solved from them."""
+    return 40 * n_batches * 100 * n_comps
+
+
+def blocks_of(
+    points: FloatArray, codes: IntArray, alone: Counterparts | None = None
+) -> Iterator[tuple[FloatArray, IntArray]]:
+    """Yield blocks of points and their batches, without those that no other batch has."""
+    from scrcl.io.arrays import release, row_blocks
+
+    for start, stop in row_blocks(len(points), BLOCK_ROWS):
+        rows, own = np.asarray(points[start:stop]), codes[start:stop]
+        if alone is not None:
+            kept = ~alone.alone(rows, own)
+            rows, own = rows[kept], own[kept]
+        yield rows, own
+        release(points)
+
+
+class _TestSet:
+    """Cells whose neighbours show how batches mix."""
+
+    def __init__(self, cells: IntArray, ids: IntArray, codes: IntArray, seed: int) -> None:
+        self._cells, self._ids, self._codes, self._seed = cells, ids, codes, seed
+
+    @classmethod
+    def of(cls, points: FloatArray, codes: IntArray, seed: int) -> _TestSet:
+        from scrcl.prep.batch_subset import cells_of_every_batch
+
+        cells = cells_of_every_batch(codes, TEST_CELLS)
+        return cls(cells, _neighbours(points, cells, seed), codes[cells], seed)
+
+    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect]:
+        """Return the batches of all cells as they are to be corrected, and how far they keep apart.
+
+        Batches that mix well but lie apart from other ones are corrected as one.
+        """
+        from scrcl.prep.batch_effect import groups_that_mix, measure_effect
+
+        effect = measure_effect(self._ids, self._codes)
+        if effect.found:
+            return codes, effect
+        groups = groups_that_mix(self._ids, self._codes)
+        if groups.max() == 0:
+            return codes, effect
+        of_groups = measure_effect(self._ids, groups[self._codes])
+        return (groups[codes], of_groups) if of_groups.found else (codes, effect)
+
+    def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
+        """Return how far batches keep apart in other points of the same cells."""
+        from scrcl.prep.batch_effect import measure_effect
+
+        ids = _neighbours(points, self._cells, self._seed)
+        return measure_effect(ids, codes[self._cells])
+
+
+def _method(config: RunConfig) -> str:
+    method = str(config.group("correct").method)
+    return "none" if method == "auto" and config.graph.balanced else method
+
+
+def _codes(batches: CellLabels) -> tuple[IntArray, int]:
+    """Return batches numbered without gaps, and how many there are."""
+    names, codes = np.unique(batches.codes, return_inverse=True)
+    return codes.astype(np.int32), len(names)
+
+
+def _neighbours(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
+    from scrcl.graph.knn import knn
+    from scrcl.prep.batch_effect import WIDE
+
+    return knn(np.asarray(points[cells]), min(WIDE, len(cells) - 1), seed=seed).ids
+
+
+def _correct(context: Context, points: FloatArray, codes: IntArray, folder: Path) -> dict[str, Any]:
+    """Fit Harmony, write corrected scores, and return what the record holds about it."""
+    from scrcl.cluster.counterparts import find_counterparts
+    from scrcl.io.arrays import cores
+    from scrcl.prep.batch_subset import cells_of_every_batch
+    from scrcl.prep.harmony import fit_harmony, refit
+
+    seed, n_batches = context.config.seed, int(codes.max()) + 1
+    n_workers = min(cores(), context.budget.n_workers)
+    order = None
+    if len(points) > FIT_CELLS:
+        from scrcl.graph.partition import partition
+
+        order = partition(points, seed=seed, n_workers=n_workers).order
+    cells = cells_of_every_batch(codes, FIT_CELLS, order)
+    tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
+    fitted = np.asarray(points[cells])
+    counterparts: Counterparts | None
+    counterparts = find_counterparts(np.asarray(points[tested]), codes[tested], seed=seed)
+    kept = ~counterparts.alone(fitted, codes[cells])
+    if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
+        kept[:], counterparts = True, None
+    cells = cells[kept]
+    fit = fit_harmony(fitted[kept], codes[cells], n_batches, seed=seed, n_workers=n_workers)
+    correction = fit.correction
+    in_memory = len(points) <= FIT_CELLS
+    if not in_memory:
+        correction = refit(
+            correction, lambda: blocks_of(points, codes, counterparts), n_batches=n_batches
+        )
+    n_alone = _write(context, points, codes, correction, counterparts, folder)
+    if in_memory:
+        _write_rows(folder, cells, fit.corrected)
+    correction.save(folder / "correction.npz")
+    return {
+        "n_corrected": n_batches,
+        "share_alone": n_alone / len(points),
+        "n_fitted": len(cells),
+        "n_rounds": fit.n_rounds,
+    }
+
+
+def _write(
+    context: Context,
+    points: FloatArray,
+    codes: IntArray,
+    correction: Correction,
+    counterparts: Counterparts | None,
+    folder: Path,
+) -> int:
+    """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
+    from scrcl._threads import one_blas_thread
+    from scrcl.io.arrays import RowWriter, release, row_blocks
+
+    advance, n_alone = context.count("correct", len(points)), 0
+    with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
+        for start, stop in row_blocks(len(points), BLOCK_ROWS):
+            rows, own = np.asarray(points[start:stop]), codes[start:stop]
+            alone = None if counterparts is None else counterparts.alone(rows, own)
+            writer.write(start, correction.corrected(rows, own, alone))
+            n_alone += 0 if alone is None else int(alone.sum())
+            release(points)
+            advance(stop - start)
+    return n_alone
+
+
+def _write_rows(folder: Path, cells: IntArray, rows: FloatArray) -> None:
+    """Replace rows of ``scores.npy``, which is small enough to be in memory."""
+    scores = np.load(folder / "scores.npy")
+    scores[cells] = rows
+    np.save(folder / "scores.npy", scores)
+
+
+def _mixing(effect: BatchEffect) -> Mixing:
+    return Mixing(mixing=effect.mixing, error=effect.error, shared=effect.shared)
+
+
+def _notes(record: CorrectRecord) -> Iterator[str]:
+    from scrcl.prep.batch_effect import FEW_SHARED
+
+    before = record.before
+    if before is not None and before.shared <= FEW_SHARED:
+        yield (
+            f"Batches share few regions ({before.shared:.0%} of the cells have other batches around them). The "
+            "correction joins what lies nearest. If the batches hold different cell types, run with "
+            "--set correct.method=none and compare."
+        )
+    if record.n_corrected < record.n_batches:
+        yield (
+            f"{record.n_batches} batches were corrected as {record.n_corrected} groups: inside a group they mix well."
+        )
+    if record.share_alone:
+        yield (
+            f"{record.share_alone:.1%} of the cells have no counterpart in another batch. They were kept apart "
+            "as types of their own."
+        )
+
+
+def _overview(record: CorrectRecord) -> str:
+    if record.left_as_is:
+        return f"none: {record.reason}"
+    after = "" if record.after is None else f", {record.after.mixing:.2f} after it"
+    return f"Harmony, {record.n_corrected} batches: {record.reason}{after}"
+
+
+def _facts(record: CorrectRecord) -> dict[str, str]:
+    if record.before is None:
+        return {}
+    facts = {"mixing before (1: as by chance)": _mixing_text(record.before)}
+    if record.after is not None:
+        facts["mixing after"] = _mixing_text(record.after)
+        facts["cells without a counterpart in another batch"] = f"{record.share_alone:.1%}"
+        facts["cells that Harmony was fitted on"] = f"{record.n_fitted:,}"
+    return facts
+
+
+def _mixing_text(mixing: Mixing) -> str:
+    around = f"{mixing.shared:.0%} of the cells have other batches around them"
+    return f"{mixing.mixing:.2f} (± {mixing.error:.2f}); {around}"

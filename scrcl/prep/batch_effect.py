@@ -1,0 +1,185 @@
+"""Test whether batches differ: how often near cells are from other batches, against chance.
+
+Chance is taken from a wider neighbourhood, not from all cells. A cell type that only one batch has is surrounded by
+that batch near and far. It shows no effect. A batch effect does: the nearest cells are from the cell's own batch, and
+other batches come only further out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scrcl.typing import IntArray
+
+__all__ = [
+    "FEW_SHARED",
+    "NEAR",
+    "WIDE",
+    "BatchEffect",
+    "groups_that_mix",
+    "measure_effect",
+    "mixing_in_clusters",
+]
+
+NEAR = 5
+"""Nearest cells whose batches are compared with those of the wider neighbourhood."""
+
+WIDE = 15
+"""Cells of the wider neighbourhood."""
+
+_LEAST_SHARE = 0.25
+"""A cell counts if its wide neighbourhood has this share of the cells of other batches that chance gives."""
+
+_MIXED = 0.94
+"""Mixing below which batches are corrected. Batches drawn at random have 1.00 with a deviation of .01 on sets of some
+thousand cells, cell types of one batch only .96 to 1.00, and donors that clusters follow .73 to .88
+(``bench.donors``)."""
+
+_DEVIATIONS = 3.0
+"""Standard errors below 1 that the mixing of a small set must have."""
+
+FEW_SHARED = 0.1
+"""Share of cells in regions of several batches below which batches count as separate."""
+
+_SHARED = 0.5
+"""Two batches share their regions if each has this share of the neighbours that chance gives."""
+
+
+@dataclass(frozen=True)
+class BatchEffect:
+    """How far batches keep apart.
+
+    Attributes
+    ----------
+    mixing
+        Share of other batches among the nearest cells over that of the wider neighbourhood: 1 if batches mix as by
+        chance, 0 if cells have only neighbours of their own batch. 0 where no region is shared.
+    error
+        Standard error of ``mixing``.
+    shared
+        Share of the cells in regions where several batches lie, near or apart.
+    """
+
+    mixing: float
+    error: float
+    shared: float
+
+    @property
+    def found(self) -> bool:
+        """Whether the batches differ by more than chance.
+
+        If they share nearly no region, few cells show how they mix, and that is a sign of an effect by itself.
+        """
+        by_chance = _DEVIATIONS * self.error if self.shared > FEW_SHARED else 0.0
+        return self.mixing < min(_MIXED, 1 - by_chance)
+
+
+def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:
+    """Return how far batches keep apart.
+
+    Parameters
+    ----------
+    ids
+        ndarray of int, shape (n_cells, k): neighbours of each cell, nearest first. `WIDE` columns are used, or as many
+        as there are; the nearest third of them is near.
+    codes
+        ndarray of int, shape (n_cells,): batch of each cell.
+
+    Examples
+    --------
+    >>> ids = np.array([[1, 2, 3], [0, 2, 3], [3, 0, 1], [2, 0, 1]])
+    >>> measure_effect(ids, np.array([0, 0, 1, 1])).mixing
+    0.0
+    """
+    shares = np.bincount(codes) / len(codes)
+    chance = 1 - float((shares**2).sum())
+    wide = ids[:, :WIDE]
+    n_near = max(1, wide.shape[1] * NEAR // WIDE)
+    across = codes[wide] != codes[:, None]
+    expected = across.mean(axis=1)
+    informs = expected > _LEAST_SHARE * chance
+    shared = float(informs.mean())
+    if not informs.any():
+        return BatchEffect(0.0, 0.0, shared)
+    seen, expected = across[informs, :n_near].mean(axis=1), expected[informs]
+    mixing = float(seen.mean() / expected.mean())
+    spread = np.std(seen - mixing * expected) / expected.mean()
+    return BatchEffect(mixing, float(spread / np.sqrt(len(seen))), shared)
+
+
+def groups_that_mix(ids: IntArray, codes: IntArray) -> NDArray[np.int64]:
+    """Return the group of each batch: batches that share their regions are in one group.
+
+    Samples of one condition may mix well with each other and lie apart from those of another condition. Each cell then
+    has neighbours of other batches, and only the groups show that something keeps them apart.
+
+    Parameters
+    ----------
+    ids, codes
+        As in `measure_effect`; every code from 0 to the largest has cells.
+
+    Returns
+    -------
+    ndarray of int, shape (n_batches,)
+        0 .. n_groups - 1.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    wide = ids[:, :WIDE]
+    n_batches = int(codes.max()) + 1
+    sizes = np.bincount(codes, minlength=n_batches)
+    pairs = coo_matrix(
+        (np.ones(wide.size), (np.repeat(codes, wide.shape[1]), codes[wide].ravel())),
+        shape=(n_batches, n_batches),
+    ).tocsr()
+    own = np.maximum(pairs.diagonal(), 1)
+    found = pairs.tocoo()
+    # Neighbours from another batch for each neighbour from the own one, over the same ratio by chance.
+    ratio = found.data / own[found.row] * sizes[found.row] / sizes[found.col]
+    near = coo_matrix((ratio >= _SHARED, (found.row, found.col)), shape=pairs.shape).tocsr()
+    return np.asarray(connected_components(near.multiply(near.T), directed=False)[1], np.int64)
+
+
+def mixing_in_clusters(
+    ids: IntArray, codes: IntArray, labels: IntArray, n_clusters: int
+) -> NDArray[np.float64]:
+    """Return how well batches mix inside each cluster, against chance inside that cluster.
+
+    Parameters
+    ----------
+    ids, codes
+        As in `measure_effect`.
+    labels
+        ndarray of int, shape (n_cells,): cluster of each cell, below ``n_clusters``.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_clusters,)
+        1: as by chance; 0: neighbours in the cluster are all of the cell's batch; NaN for a cluster with (nearly) one
+        batch, which has nothing to mix.
+    """
+    near = ids[:, :WIDE]
+    inside = labels[near] == labels[:, None]
+    across = inside & (codes[near] != codes[:, None])
+    seen = across.sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+    n_batches = int(codes.max()) + 1
+    table = np.bincount(labels * n_batches + codes, minlength=n_clusters * n_batches)
+    table = table.reshape(n_clusters, n_batches)
+    sizes = table.sum(axis=1)
+    others = (sizes[labels] - table[labels, codes]) / np.maximum(sizes[labels] - 1, 1)
+    sums = [np.bincount(labels, values, minlength=n_clusters) for values in (seen, others)]
+    enough = (sums[1] > _ONE_BATCH * sizes) & (sizes > 1)
+    found = np.full(n_clusters, np.nan)
+    found[enough] = sums[0][enough] / sums[1][enough]
+    return found
+
+
+_ONE_BATCH = 0.02
+"""Share of pairs across batches below which a cluster counts as one of a single batch."""

@@ -1,0 +1,311 @@
+"""Correct component scores for batches with Harmony, for any number of cells.
+
+Harmony is fitted by `harmonypy` on cells in memory. What it found is kept as a few arrays: centroids, and by how much
+each batch lies apart around each centroid. With these, further cells are corrected block by block. The cells of a
+large atlas are, and so are new cells of a prediction.
+
+References
+----------
+Korsunsky et al.: Fast, sensitive and accurate integration of single-cell data with Harmony, Nature Methods 16 (2019),
+1289-1296: soft clustering, and the ridge regression of each cluster on its batches.
+Kang et al.: Efficient and precise single-cell reference atlas mapping with Symphony, Nature Communications 12 (2021),
+5890: correction of new cells towards fitted centroids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scrcl._threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scrcl.typing import BoolArray, FloatArray, IntArray
+
+__all__ = [
+    "Correction",
+    "Fit",
+    "fit_harmony",
+    "joined",
+    "n_centroids",
+    "refit",
+    "soft_clusters",
+    "solve_ridge",
+]
+
+# Shapes: N = cells, D = components, K = centroids, B = batches.
+
+_SIGMA = 0.1
+"""Width of the soft clusters, Harmony's default."""
+
+_THETA = 2.0
+"""Pressure on clusters to hold all batches, Harmony's default. With 1, donors far apart stayed apart
+(``bench.donors``)."""
+
+_RIDGE = 0.2
+"""Ridge penalty, as a share of the cells that chance would give a batch in a cluster: Harmony's default."""
+
+_RIDGE_OF_NEW_CELLS = 1.0
+"""Ridge penalty in cells, for batches that are moved towards others which stay: Symphony's default."""
+
+_ROUNDS = 3
+"""Times that soft clusters and shifts of a cell are computed in turn. More change nothing of note."""
+
+_MOST_CENTROIDS = 100
+_CELLS_PER_CENTROID = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What Harmony found: enough to correct cells that it was not fitted on."""
+
+    centroids: NDArray[np.float32]
+    """shape (K, D), unit length: centres of the soft clusters, among corrected cells"""
+    intercepts: NDArray[np.float32]
+    """shape (K, D): mean of the corrected cells of each cluster"""
+    shifts: NDArray[np.float32]
+    """shape (B, K, D): what is subtracted from cells of each batch, in each cluster"""
+    mean_shifts: NDArray[np.float32]
+    """shape (B, D): the same as a mean over the cells of a batch"""
+
+    def save(self, path: Path) -> None:
+        """Write all arrays into one ``.npz`` file."""
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        np.savez(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Correction:
+        """Read a saved correction."""
+        with np.load(path) as found:
+            return cls(*(found[field.name] for field in fields(cls)))
+
+    def corrected(
+        self, points: FloatArray, codes: IntArray, shift_all: BoolArray | None = None
+    ) -> NDArray[np.float32]:
+        """Return corrected rows of ``points``.
+
+        Parameters
+        ----------
+        points, codes
+            float32, shape (n, D), and the batch of each row.
+        shift_all
+            bool, shape (n,): rows that are shifted as a mean over their batch, because no other batch has such cells.
+        """
+        found = points - self.mean_shifts[codes]
+        rows = np.arange(len(points)) if shift_all is None else np.flatnonzero(~shift_all)
+        for batch, of_batch in _by_batch(codes[rows]):
+            cells = rows[of_batch]
+            weights = self.weights(points[cells], batch)
+            found[cells] = points[cells] - weights @ self.shifts[batch]
+        return np.asarray(found, np.float32)
+
+    def weights(self, points: FloatArray, batch: int) -> NDArray[np.float32]:
+        """Return the share of each soft cluster in each row: float32, shape (n, K).
+
+        Clusters are searched among corrected cells, and the correction depends on the clusters, so both are computed
+        in turn.
+        """
+        placed = points - self.mean_shifts[batch]
+        for turn in range(_ROUNDS):
+            weights = soft_clusters(placed, self.centroids)
+            if turn + 1 < _ROUNDS:
+                placed = points - weights @ self.shifts[batch]
+        return weights
+
+
+class Fit(NamedTuple):
+    """A correction, and the cells that it was fitted on."""
+
+    correction: Correction
+    corrected: NDArray[np.float32]
+    """shape (N, D)"""
+    n_rounds: int
+
+
+def n_centroids(n_cells: int) -> int:
+    """Return how many soft clusters Harmony gets."""
+    return max(2, min(round(n_cells / _CELLS_PER_CENTROID), _MOST_CENTROIDS))
+
+
+def fit_harmony(
+    points: FloatArray, codes: IntArray, n_batches: int, *, seed: int, n_workers: int = 1
+) -> Fit:
+    """Fit Harmony on cells in memory.
+
+    Parameters
+    ----------
+    points
+        ndarray of float32, shape (N, D): component scores.
+    codes
+        ndarray of int, shape (N,): batch of each cell, below ``n_batches``. Batches without cells are not shifted.
+    seed
+        Root of the random stream.
+    n_workers
+        Threads. They change no bit.
+    """
+    from harmonypy import run_harmony
+
+    from scrcl._random import derive_seed
+
+    found = run_harmony(
+        points,
+        {"batch": np.asarray(codes)},
+        "batch",
+        theta=_THETA,
+        sigma=_SIGMA,
+        alpha=_RIDGE,
+        nclust=n_centroids(len(points)),
+        verbose=False,
+        random_state=derive_seed(seed, "harmony") % 2**31,
+        ncores=n_workers,
+    )
+    weights = found.R  # each access copies it
+    sums = _Sums.zeros(weights.shape[1], n_batches, points.shape[1])
+    for batch, rows in _by_batch(codes):
+        sums.add(batch, weights[rows], points[rows])
+    centroids = np.ascontiguousarray(found.Y.T, np.float32)
+    correction = _corrections(centroids, sums)
+    return Fit(correction, found.Z_corr.astype(np.float32), len(found.objective_harmony))
+
+
+def refit(
+    correction: Correction,
+    blocks: Callable[[], Iterable[tuple[FloatArray, IntArray]]],
+    *,
+    n_batches: int,
+    fixed: bool = False,
+    rounds: int = 1,
+) -> Correction:
+    """Return a correction whose shifts are those of all cells, read block by block.
+
+    Parameters
+    ----------
+    correction
+        Fitted on some of the cells.
+    blocks
+        Yields rows of the points and their batches, in the same order each time.
+    n_batches
+        Batches of the cells. Those that ``correction`` does not know start without a shift.
+    fixed
+        Keep the means of the corrected clusters, and move cells towards them: for new cells.
+    rounds
+        Times that all cells are read. Unknown batches need several, because their cells first lie apart.
+    """
+    n_known, k, d = correction.shifts.shape
+    if fixed or n_known != n_batches:
+        correction = replace(
+            correction,
+            shifts=np.zeros((n_batches, k, d), np.float32),
+            mean_shifts=np.zeros((n_batches, d), np.float32),
+        )
+    for _ in range(rounds):
+        sums = _Sums.zeros(k, n_batches, d)
+        with one_blas_thread():
+            for points, codes in blocks():
+                for batch, rows in _by_batch(codes):
+                    sums.add(batch, correction.weights(points[rows], batch), points[rows])
+        correction = _corrections(
+            correction.centroids, sums, correction.intercepts if fixed else None
+        )
+    return correction
+
+
+def joined(known: Correction, others: Correction) -> Correction:
+    """Return a correction whose batches are those of ``known``, and then those of ``others``."""
+    return replace(
+        known,
+        shifts=np.concatenate([known.shifts, others.shifts]),
+        mean_shifts=np.concatenate([known.mean_shifts, others.mean_shifts]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums over cells, for each batch and cluster."""
+
+    cells: NDArray[np.float64]
+    """shape (B, K): shares of cells"""
+    points: NDArray[np.float64]
+    """shape (B, K, D): their points"""
+
+    @classmethod
+    def zeros(cls, k: int, n_batches: int, d: int) -> _Sums:
+        return cls(np.zeros((n_batches, k)), np.zeros((n_batches, k, d)))
+
+    def add(self, batch: int, weights: FloatArray, points: FloatArray) -> None:
+        self.cells[batch] += weights.sum(axis=0, dtype=np.float64)
+        self.points[batch] += weights.T @ points
+
+
+def _corrections(
+    centroids: NDArray[np.float32], sums: _Sums, intercepts: FloatArray | None = None
+) -> Correction:
+    intercepts, shifts = solve_ridge(sums.cells, sums.points, intercepts)
+    of_batch = np.maximum(sums.cells.sum(axis=1), 1e-12)
+    means = np.einsum("bk,bkd->bd", sums.cells, shifts) / of_batch[:, None]
+    return Correction(
+        centroids,
+        intercepts.astype(np.float32),
+        shifts.astype(np.float32),
+        means.astype(np.float32),
+    )
+
+
+def solve_ridge(
+    cells: FloatArray, points: FloatArray, intercepts: FloatArray | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of each cluster without batches, and how far each batch lies from it.
+
+    In cluster k, the sum over its cells of ``weight * |point - a - w_batch|^2`` plus ``sum_b penalty_b |w_b|^2`` is
+    least. Each cell is in one batch, so the normal equations have the form of an arrow, with a closed solution. With a
+    given ``a``, each ``w_b`` is solved alone.
+
+    Parameters
+    ----------
+    cells, points
+        Sums of weights and of weighted points, float64, shapes (B, K) and (B, K, D).
+    intercepts
+        ``a``, shape (K, D), where it is known.
+
+    Returns
+    -------
+    tuple of ndarray of float64
+        ``a``, shape (K, D), and ``w``, shape (B, K, D).
+    """
+    sizes = cells.sum(axis=1, keepdims=True)
+    if intercepts is not None:
+        penalty = np.full_like(cells, _RIDGE_OF_NEW_CELLS)
+    else:
+        share = sizes / max(float(sizes.sum()), 1e-12)
+        penalty = np.maximum(_RIDGE * share * cells.sum(axis=0), 1e-9)
+        # What is left of a batch's cells once its own shift took its part.
+        left = penalty / (cells + penalty)
+        total = np.maximum((left * cells).sum(axis=0), 1e-12)
+        intercepts = np.einsum("bk,bkd->kd", left, points) / total[:, None]
+    shifts = (points - cells[:, :, None] * intercepts) / (cells + penalty)[:, :, None]
+    return np.asarray(intercepts, np.float64), shifts
+
+
+def soft_clusters(points: FloatArray, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the share of each cluster in each row, by the angle to its centroid: float32, shape (n, K)."""
+    lengths = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    weights: NDArray[np.float32] = (points / lengths).astype(np.float32) @ centroids.T
+    weights -= weights.max(axis=1, keepdims=True)
+    weights *= np.float32(2 / _SIGMA)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def _by_batch(codes: IntArray) -> Iterable[tuple[int, IntArray]]:
+    """Yield each batch that has rows, with its rows in order."""
+    order = np.argsort(codes, kind="stable")
+    batches, starts = np.unique(codes[order], return_index=True)
+    yield from zip(batches.tolist(), np.split(order, starts[1:]), strict=True)

@@ -1,0 +1,242 @@
+"""The stage `correct`: batches are corrected where they keep apart, and nothing is changed elsewhere."""
+
+import anndata
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scrcl.engine.load_config import load_config
+from scrcl.engine.open_run import OpenRun, open_run
+from scrcl.engine.plan import plan_run
+from scrcl.engine.predict import predict_files, run_for_prediction
+from scrcl.engine.run import run_files
+from scrcl.engine.stages import correct
+from scrcl.engine.stages.cluster_new_cells import NewClusterStage
+from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+from scrcl.errors import InputError
+from scrcl.prep.artifacts import COMPONENTS
+from tests.cells import FAST, make_cells
+
+
+def with_donors(n_cells=400, n_donors=3, *, effect=0.6, seed=0, only=None):
+    """Cells of four types whose genes have factors of their own in each donor; ``only`` names those to keep."""
+    adata = make_cells(n_cells, seed=seed)
+    rng = np.random.default_rng(100)
+    factors = np.exp(effect * rng.normal(size=(n_donors, adata.n_vars)))
+    codes = np.random.default_rng(seed + 1).integers(n_donors, size=n_cells)
+    counts = np.random.default_rng(seed + 2).poisson(adata.X.toarray() * factors[codes])
+    adata.X = sparse.csr_matrix(counts.astype(np.float32))
+    adata.obs["donor"] = [f"donor {code}" for code in codes]
+    adata.obs["lane"] = np.where(np.arange(n_cells) % 2, "left", "right")
+    return adata if only is None else adata[np.isin(codes, only)].copy()
+
+
+def run(adata, tmp_path, name="out", until="reduce", **settings):
+    path = tmp_path / f"{name}.h5ad"
+    adata.write_h5ad(path)
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu", **settings})
+    return run_files([path], tmp_path / name, config, until=until), config
+
+
+def corrected(adata, tmp_path, name="out", **settings):
+    result, config = run(adata, tmp_path, name, "correct", **settings)
+    from scrcl.engine.folder import RunFolder, read_manifest
+    from scrcl.engine.stages import STAGES
+
+    return OpenRun(RunFolder(result.out, read_manifest(result.out)), STAGES, config)
+
+
+def distance_of_donors(scores, obs):
+    """Mean distance of the donors of a type from the mean of the type."""
+    kinds, donors = obs["cell_type"].to_numpy(), obs["donor"].to_numpy()
+    return np.mean([
+        np.linalg.norm(scores[(kinds == k) & (donors == d)].mean(0) - scores[kinds == k].mean(0))
+        for k in np.unique(kinds) for d in np.unique(donors)
+    ])  # fmt: skip
+
+
+def test_without_a_batch_key_the_components_are_those_of_reduce(tmp_path):
+    opened = corrected(with_donors(), tmp_path)
+    record = opened.record(CorrectStage)
+    assert record.left_as_is
+    assert record.notes == ()
+    assert not list((tmp_path / "out" / "stages" / "correct").iterdir())
+    scores = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
+    np.testing.assert_array_equal(opened.components, scores)
+
+
+def test_donors_that_keep_apart_are_brought_together(tmp_path):
+    adata = with_donors()
+    opened = corrected(adata, tmp_path, batch_key="donor")
+    record = opened.record(CorrectStage)
+    plain = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
+    before, after = (distance_of_donors(x, adata.obs) for x in (plain, opened.components))
+    assert after < 0.3 * before
+    assert not record.left_as_is
+    assert (record.n_batches, record.n_corrected, record.n_fitted) == (3, 3, 400)
+    assert record.before.mixing < 0.9 < record.after.mixing
+
+
+def test_batches_without_an_effect_change_nothing(tmp_path):
+    adata = with_donors(effect=0)
+    opened = corrected(adata, tmp_path, batch_key="donor")
+    record = opened.record(CorrectStage)
+    assert record.left_as_is
+    assert record.before.mixing == pytest.approx(1, abs=0.1)
+    scores = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
+    np.testing.assert_array_equal(opened.components, scores)
+    forced = corrected(adata, tmp_path, "forced", batch_key="donor", correct={"method": "harmony"})
+    assert not forced.record(CorrectStage).left_as_is
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"batch_key": "donor", "correct": {"method": "none"}}, "as set"),
+        ({"batch_key": "donor", "graph": {"balanced": True, "n_neighbors": 8}}, "balanced"),
+        ({"batch_key": "same"}, "one value"),
+    ],
+)
+def test_what_the_settings_exclude_is_not_corrected(tmp_path, settings, reason):
+    adata = with_donors()
+    adata.obs["same"] = "a"
+    record = corrected(adata, tmp_path, **settings).record(CorrectStage)
+    assert record.left_as_is
+    assert reason in record.reason
+
+
+def test_a_type_that_one_donor_has_is_kept_apart(tmp_path):
+    adata = with_donors(900, effect=0.3)
+    kinds = adata.obs["cell_type"].to_numpy()
+    adata = adata[(kinds != "type 0") | (adata.obs["donor"] == "donor 0")].copy()
+    kinds = adata.obs["cell_type"].to_numpy()
+    opened = corrected(adata, tmp_path, batch_key="donor")
+    record = opened.record(CorrectStage)
+    assert record.share_alone == pytest.approx((kinds == "type 0").mean(), abs=0.02)
+    means = {k: opened.components[kinds == k].mean(0) for k in np.unique(kinds)}
+    spread = opened.components[kinds == "type 0"].std(0)
+    for kind in ("type 1", "type 2", "type 3"):
+        assert np.linalg.norm(means["type 0"] - means[kind]) > 3 * np.linalg.norm(spread) / 2
+    assert any("no counterpart" in note for note in record.notes)
+
+
+def test_large_data_is_fitted_on_a_subset_and_agrees_with_the_fit_on_all(tmp_path, monkeypatch):
+    adata = with_donors(900)
+    whole = corrected(adata, tmp_path, batch_key="donor")
+    monkeypatch.setattr(correct, "FIT_CELLS", 450)
+    monkeypatch.setattr(correct, "BLOCK_ROWS", 128)
+    part = corrected(adata, tmp_path, "part", batch_key="donor")
+    assert part.record(CorrectStage).n_fitted <= 450
+    plain = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
+    moved = np.linalg.norm(whole.components - plain)
+    assert np.linalg.norm(whole.components - part.components) < 0.15 * moved
+    after = distance_of_donors(part.components, adata.obs)
+    assert after < 0.3 * distance_of_donors(plain, adata.obs)
+    again = corrected(adata, tmp_path, "again", batch_key="donor", memory="3GB")
+    np.testing.assert_array_equal(again.components, part.components)
+
+
+def test_several_columns_give_a_batch_for_each_combination(tmp_path):
+    opened = corrected(with_donors(), tmp_path, batch_key="donor,lane")
+    assert opened.record(CorrectStage).n_batches == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"correct": {"method": "harmony"}}, "batch_key"),
+        ({"batch_key": "donor,nowhere"}, "batch_key .*'nowhere'"),
+        ({"batch_key": "donor,gap"}, "batch_key .*1 cells .*gap"),
+        ({"batch_key": "donor,each"}, "batch_key .*400 cells"),
+    ],
+)
+def test_keys_that_give_no_batches_are_refused(tmp_path, settings, message):
+    adata = with_donors()
+    adata.obs["gap"] = ["x"] * 399 + [None]
+    adata.obs["each"] = [f"c{i}" for i in range(400)]
+    with pytest.raises(InputError, match=message):
+        run(adata, tmp_path, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_of_one_to_five_cells_and_a_key_that_is_the_sample_key_are_accepted(tmp_path):
+    adata = with_donors()
+    adata.obsm["spatial"] = np.random.default_rng(0).normal(size=(400, 2))
+    names = adata.obs["donor"].to_numpy().copy()
+    names[:9] = ["tiny 1", *["tiny 3"] * 3, *["tiny 5"] * 5]
+    adata.obs["donor"] = names
+    opened = corrected(adata, tmp_path, batch_key="donor", sample_key="donor", spatial=True)
+    assert opened.record(CorrectStage).n_batches == 6
+    assert np.isfinite(opened.components).all()
+
+
+def test_the_plan_counts_the_correction_only_where_batches_are_named(tmp_path):
+    adata = with_donors()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    rows = []
+    for settings in ({}, {"batch_key": "donor"}):
+        config = load_config(overrides={**FAST, "device": "cpu", **settings})
+        plan = plan_run([tmp_path / "cells.h5ad"], config)
+        rows.append(next(row for row in plan.stages if row.name == "correct"))
+    assert (rows[0].disk_bytes, rows[0].seconds) == (0, 0)
+    assert rows[1].disk_bytes == 4 * 400 * 12
+    assert rows[1].peak_bytes > rows[0].peak_bytes
+
+
+def predicted(out, path, to):
+    result = predict_files(run_for_prediction(out, {"device": "cpu"}), [path], to)
+    entries = {entry["name"]: entry for entry in result.stages}
+    return anndata.read_h5ad(result.result_path), entries, result.out
+
+
+def test_new_cells_are_corrected_towards_the_run(tmp_path):
+    whole = with_donors(900, 4)
+    donors = whole.obs["donor"].to_numpy()
+    atlas, new = whole[donors != "donor 3"].copy(), whole[donors == "donor 3"].copy()
+    new.write_h5ad(tmp_path / "new.h5ad")
+    atlas[:50].copy().write_h5ad(tmp_path / "old.h5ad")
+    del new.obs["donor"]
+    new.write_h5ad(tmp_path / "unnamed.h5ad")
+    out = run(atlas, tmp_path, until=None, batch_key="donor")[0].out
+    opened = open_run(out)
+
+    found, entries, to = predicted(out, tmp_path / "new.h5ad", tmp_path / "a")
+    assert (entries["correct"]["n_known"], entries["correct"]["n_new"]) == (0, 1)
+    scores = np.load(to / "stages" / "correct" / "scores.npy")
+    plain = np.load(to / "stages" / "reduce" / "scores.npy")
+    kinds, new_kinds = atlas.obs["cell_type"].to_numpy(), found.obs["cell_type"].to_numpy()
+    before, after = (
+        np.mean([
+            np.linalg.norm(x[new_kinds == k].mean(0) - opened.components[kinds == k].mean(0))
+            for k in np.unique(kinds)
+        ])
+        for x in (plain, scores)
+    )  # fmt: skip
+    assert after < 0.4 * before
+    np.testing.assert_array_equal(found.obsm["X_pca"], scores)
+
+    unnamed, entries, _ = predicted(out, tmp_path / "unnamed.h5ad", tmp_path / "b")
+    assert any("no column donor" in note for note in entries["correct"]["notes"])
+    np.testing.assert_array_equal(unnamed.obsm["X_pca"], scores)
+
+    _, entries, to = predicted(out, tmp_path / "old.h5ad", tmp_path / "c")
+    assert (entries["correct"]["n_known"], entries["correct"]["n_new"]) == (3, 0)
+    again = np.load(to / "stages" / "correct" / "scores.npy")
+    moved = opened.components[:50] - np.load(out / "stages" / "reduce" / "scores.npy")[:50]
+    assert np.linalg.norm(again - opened.components[:50]) < 0.05 * np.linalg.norm(moved)
+    assert NewCorrectStage.gives == (COMPONENTS,)
+
+
+def test_cells_of_a_type_that_the_run_lacks_have_lower_confidence(tmp_path):
+    whole = with_donors(900, 4, effect=0.3)
+    kinds, donors = whole.obs["cell_type"].to_numpy(), whole.obs["donor"].to_numpy()
+    is_new = donors == "donor 3"
+    out = run(whole[~is_new & (kinds != "type 2")].copy(), tmp_path, until=None, batch_key="donor")[
+        0
+    ].out
+    whole[is_new].copy().write_h5ad(tmp_path / "new.h5ad")
+    found, _, _ = predicted(out, tmp_path / "new.h5ad", tmp_path / "a")
+    medians = found.obs.groupby("cell_type", observed=True)["scrcl_familiarity"].median()
+    assert medians["type 2"] < 0.5 * medians.drop("type 2").min()
+    assert NewClusterStage.name == "cluster"

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from scrcl.prep.batch_effect import groups_that_mix, measure_effect, mixing_in_clusters
+from scrcl.prep.batch_subset import cells_of_every_batch
+
+
+def near(points, k=15):
+    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]
+
+
+@pytest.fixture
+def cells():
+    """Six types in eight dimensions, 900 cells."""
+    rng = np.random.default_rng(0)
+    types = rng.integers(6, size=900)
+    return rng.normal(size=(6, 8))[types] * 8 + rng.normal(size=(900, 8)), types
+
+
+def test_batches_at_random_mix_as_by_chance(cells):
+    codes = np.random.default_rng(1).integers(3, size=900)
+    found = measure_effect(near(cells[0]), codes)
+    assert found.mixing == pytest.approx(1, abs=0.04)
+    assert not found.found
+    assert found.shared == 1
+
+
+def test_shifted_batches_keep_apart(cells):
+    codes = np.random.default_rng(1).integers(3, size=900)
+    shift = np.random.default_rng(2).normal(size=(3, 8))
+    found = measure_effect(near(cells[0] + shift[codes]), codes)
+    assert found.found
+    assert found.mixing < 0.92
+
+
+def test_types_of_one_batch_are_no_batch_effect(cells):
+    points, types = cells
+    codes = np.random.default_rng(1).integers(2, size=900)
+    codes[types == 0], codes[types == 1] = 0, 1
+    found = measure_effect(near(points), codes)
+    assert not found.found
+    assert found.shared == pytest.approx(np.isin(types, range(2, 6)).mean(), abs=0.02)
+
+
+def test_batches_far_apart_share_no_region(cells):
+    codes = np.arange(900) % 2
+    found = measure_effect(near(cells[0] + 100 * codes[:, None]), codes)
+    assert (found.mixing, found.shared, found.found) == (0, 0, True)
+
+
+def test_batches_that_mix_are_one_group_and_the_others_another(cells):
+    codes = np.random.default_rng(1).integers(4, size=900)
+    ids = near(cells[0] + 100 * (codes >= 2)[:, None])
+    assert not measure_effect(ids, codes).found
+    groups = groups_that_mix(ids, codes)
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+    assert measure_effect(ids, groups[codes]).found
+
+
+def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):
+    points, types = cells
+    codes = np.random.default_rng(1).integers(2, size=900)
+    codes[types == 5] = 0
+    moved = points + 100 * ((types == 3) & (codes == 1))[:, None]
+    found = mixing_in_clusters(near(moved), codes, types, 6)
+    assert np.isnan(found[5])
+    assert found[3] == 0
+    assert found[[0, 1, 2, 4]] == pytest.approx(1, abs=0.1)
+
+
+def test_a_subset_keeps_small_batches_whole_and_takes_large_ones_at_equal_steps():
+    codes = np.repeat([0, 1, 2], [1000, 5, 500])
+    cells = cells_of_every_batch(codes, 205)
+    assert np.bincount(codes[cells]).tolist() == [100, 5, 100]
+    assert np.diff(cells[codes[cells] == 0]).tolist() == [10] * 99
+    assert cells_of_every_batch(codes, 5000).tolist() == list(range(1505))
+    order = np.random.default_rng(0).permutation(1505)
+    ranks = np.argsort(order)[cells_of_every_batch(codes, 205, order)]
+    assert np.diff(np.sort(ranks[codes[cells_of_every_batch(codes, 205, order)] == 2])).max() < 40
+
+
+def test_more_batches_than_cells_asked_for_give_one_cell_each():
+    assert len(cells_of_every_batch(np.repeat(np.arange(300), 4), 100)) == 300

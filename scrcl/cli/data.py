@@ -81,7 +81,8 @@ def convert(
     order: Annotated[
         str | None,
         typer.Option(
-            help="Order of the rows: a file of row numbers, or a column of obs to sort by.",
+            help="Which rows, in which order: a file of row numbers or names of cells, the folder of a run of the same "
+            "cells, or a column of obs to sort by.",
             rich_help_panel="Output",
         ),
     ] = None,

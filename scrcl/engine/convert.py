@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scrcl import __version__
 from scrcl._progress import Silent
@@ -22,7 +21,7 @@ from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of_array, keep_apart
 from scrcl.engine.paths import input_paths
-from scrcl.errors import InputError
+from scrcl.engine.row_order import read_order
 from scrcl.io import store
 from scrcl.io.open import open_input
 from scrcl.io.parts import column_dtype
@@ -99,8 +98,9 @@ def convert(
     join
         Genes of several inputs: ``"inner"`` keeps those in all of them, ``"outer"`` those in any.
     order
-        Order of the rows: an array of row numbers (some or all), an ``.npy`` or text file of them, or
-        a column of obs to sort by (equal rows keep their order; missing values come last).
+        Which rows, in which order: row numbers or names of cells, as an array, ``.npy`` or text file; the folder of
+        a run, whose order stores near cells together; or a column of obs to sort by (equal rows keep their order;
+        missing values come last).
     block_bytes
         Approximate size of a block of rows in memory; peak memory is about ten such blocks.
     n_workers
@@ -122,7 +122,7 @@ def convert(
     ResumeError
         Another process writes the same ``out``.
     """
-    out, paths = Path(out), input_paths(inputs)
+    out, paths, reporter = Path(out), input_paths(inputs), reporter or Silent()
     matrix = open_input(
         paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
@@ -131,7 +131,7 @@ def convert(
         matrix,
         out,
         sources=[path.name for path in paths],
-        order=_read_order(order, matrix),
+        order=read_order(order, matrix, reporter),
         block_bytes=block_bytes,
         n_workers=n_workers,
         reporter=reporter,
@@ -187,36 +187,6 @@ def convert_matrix(
             seconds=round(time.perf_counter() - began, 3),
             resumed=resumed,
         )
-
-
-def _read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntArray | None:
-    """Return row numbers from an array, a file of them, or a column of obs to sort by.
-
-    Raises
-    ------
-    InputError
-        The order is none of these, or the file holds something else.
-    """
-    if order is None or isinstance(order, np.ndarray):
-        return order
-    if str(order) in matrix.obs:
-        codes, _ = pd.factorize(matrix.obs[str(order)], sort=True)
-        last = np.where(codes < 0, len(codes), codes)
-        return np.argsort(last, kind="stable")
-    path = Path(order)
-    if not path.is_file():
-        columns = ", ".join(map(str, matrix.obs.columns)) or "none"
-        message = f"order must be a file of row numbers or a column of obs; got {order}. Columns of obs: {columns}."
-        raise InputError(message)
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path))
-        return np.array(path.read_text("utf-8").split()).astype(np.int64)
-    except (OSError, EOFError, OverflowError, ValueError) as error:
-        message = (
-            f"order must be a text file of row numbers, one a line, or .npy; got {path} ({error})."
-        )
-        raise InputError(message) from error
 
 
 def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:

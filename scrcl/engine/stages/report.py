@@ -22,9 +22,11 @@ from scrcl.engine.memory import (
     selected_values,
 )
 from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.row_order import ORDER, write_order
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.graph.artifacts import PARTITION
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
@@ -82,7 +84,7 @@ class ReportStage(Stage[ReportRecord]):
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    takes = (STATS, FEATURES, SELECTED_GENES, EMBEDDING, LABELS)
+    takes = (STATS, FEATURES, SELECTED_GENES, PARTITION, EMBEDDING, LABELS)
     redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -100,7 +102,7 @@ class ReportStage(Stage[ReportRecord]):
         )
 
     def run(self, context: Context, folder: Path) -> ReportRecord:
-        """Write ``markers.csv`` into the folder, and the result and ``report.html`` into OUT."""
+        """Write ``markers.csv`` and ``order.npz`` into the folder, and the result and ``report.html`` into OUT."""
         from scrcl.engine.open_run import OpenRun
         from scrcl.report.markers import cluster_sums, rank_markers
 
@@ -112,6 +114,9 @@ class ReportStage(Stage[ReportRecord]):
         markers.to_csv(folder / "markers.csv", index=False)
         rows = _rows(labels, markers, run)
         result = write_result_of(context, run, AnnDataKeys(uns={"markers": markers}))
+        retained = np.flatnonzero(context.open(STATS).retained)
+        near_together = retained[context.open(PARTITION).order]
+        write_order(folder / ORDER, near_together, context.matrix.obs.index)
         cells, notes = _cells_section(context, run, labels)
         write_page(
             context,

@@ -112,6 +112,12 @@ class CellMatrix:
                 f"and {self.n_vars:,} genes."
             )
             raise InputError(message)
+        if self.dtype.kind not in "biuf":
+            message = (
+                f"{self.label} must hold real numbers; got values of type {self.dtype}. "
+                "Convert them, or choose another layer."
+            )
+            raise InputError(message)
         self._require_names("gene", len(self.var), self.n_vars)
 
     @cached_property

@@ -15,6 +15,7 @@ import h5py
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import with_unique_names
+from scrcl.io.feature_types import genes_only
 from scrcl.io.formats import FORMATS, FORMATS_HELP
 from scrcl.io.formats.in_memory import from_anndata
 from scrcl.io.join import join_samples, require_join
@@ -87,7 +88,7 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     if not exists:
         message = f"The input must exist; got {path}. Check the path."
         raise StoreError(message)
-    return _reader_of(path).open_matrix(path, layer=layer, scratch=scratch)
+    return genes_only(_reader_of(path).open_matrix(path, layer=layer, scratch=scratch))
 
 
 def _reader_of(path: Path) -> Reader:

@@ -331,7 +331,7 @@ def break_empty(folder: Path) -> Path:
         (break_names, "features.tsv or genes.tsv"),
         (break_zarr, "obs and var; it holds X"),
         (break_chunk, "1 of 1 chunks of X/data"),
-        (break_matrix, "AnnData store"),
+        (break_matrix, "X/data of .* must be a list of numbers; got nothing"),
         (break_empty, "at least one cell"),
     ],
 )

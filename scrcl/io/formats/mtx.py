@@ -10,16 +10,15 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.formats.tenx import expression_columns
 from scrcl.io.formats.text_lines import entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, with_columns
+from scrcl.io.matrix import CellMatrix
 from scrcl.io.transpose import ENTRY, Scratch
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "recognizes"]
 
-_DTYPES = {"integer": np.dtype("int64"), "real": np.dtype("float32")}
+_DTYPES: dict[str, np.dtype[Any]] = {"integer": np.dtype("int64"), "real": np.dtype("float32")}
 """By the banner. Fractions are read as float32."""
 
 _FEATURE_COLUMNS = (1, 2, 3, 6)
@@ -70,8 +69,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         raise StoreError(message) from error
     rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)
     var = _genes(features)
-    columns = expression_columns(var, label=folder.name)
-    shape = (len(barcodes), len(columns))
+    shape = (len(barcodes), len(features))
     identity = file_identity(text, shape=shape, layer=None)
     # Changed names make another input, even if the matrix is the same.
     tables = sorted(folder.glob("*.tsv*"))
@@ -79,8 +77,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     source = partial(_entries, text, header, rows_are_cells)
 
     def rows(block_rows: int) -> da.Array:
-        x = scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
-        return with_columns(x, columns)
+        return scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
 
     return CellMatrix(
         label=folder.name,
@@ -90,7 +87,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         layout="csc",
         nnz=header.nnz,
         chunk_rows=None,
-        var=var.iloc[columns],
+        var=var,
         load_obs=lambda: pd.DataFrame(index=barcodes[0].to_numpy()),
         load_obsm=dict,
         identity=identity,

@@ -1,4 +1,4 @@
-"""Stage ``report``: marker genes, the result as AnnData, and the page.
+"""Stage ``report``: the result as AnnData, and the page.
 
 The page and the result are made of what the stages give: `Stage.section` and `Stage.keys`.
 """
@@ -19,13 +19,13 @@ from scrcl.engine.memory import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
-    selected_values,
 )
 from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.markers.artifacts import MARKERS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
 
@@ -54,7 +54,7 @@ class ReportSettings(Settings):
     """What the report shows."""
 
     umap_cells: int = Field(5000, ge=0, description="Number of cells in the UMAP figure.")
-    n_markers: int = Field(10, ge=1, description="Number of marker genes of each cluster.")
+    n_markers: int = Field(10, ge=1, description="Number of marker genes shown for each cluster.")
 
 
 class ClusterRow(Fields):
@@ -77,12 +77,12 @@ class ReportRecord(Record):
 
 
 class ReportStage(Stage[ReportRecord]):
-    """Ranks marker genes, writes the result and the page."""
+    """Writes the result and the page."""
 
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    takes = (STATS, FEATURES, SELECTED_GENES, EMBEDDING, LABELS)
+    takes = (STATS, EMBEDDING, LABELS, MARKERS)
     redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -95,23 +95,19 @@ class ReportStage(Stage[ReportRecord]):
             LIBRARIES_BYTES + n * (ANNOTATION_BYTES + embeddings + _NODE_BYTES + 8 + 8 * cuts),
             of_method.embed.block_bytes + min(_PAIR_BLOCK_BYTES, 40 * n * k),
             disk_bytes=int(n * (embeddings + 12 * (k + edges) + 20 + 4 * cuts)),
-            read_bytes=int(6 * selected_values(shape)) + 4 * n * embedding_width(config),
+            read_bytes=4 * n * embedding_width(config),
             seconds=20 + 5e-6 * n,
         )
 
     def run(self, context: Context, folder: Path) -> ReportRecord:
-        """Write ``markers.csv`` into the folder, and the result and ``report.html`` into OUT."""
+        """Write the result and ``report.html`` into OUT."""
         from scrcl.engine.open_run import OpenRun
-        from scrcl.report.markers import cluster_sums, rank_markers
 
         run = OpenRun(context.folder, context.stages, context.config)
         labels = np.asarray(context.open(LABELS))
-        genes = context.matrix.var.index[context.open(SELECTED_GENES)]
-        sums = cluster_sums(context.open(FEATURES), labels)
-        markers = rank_markers(sums, genes, n_top=context.config.report.n_markers)
-        markers.to_csv(folder / "markers.csv", index=False)
+        markers = _shown(context.open(MARKERS), context.config.report.n_markers)
         rows = _rows(labels, markers, run)
-        result = write_result_of(context, run, AnnDataKeys(uns={"markers": markers}))
+        result = write_result_of(context, run, AnnDataKeys())
         cells, notes = _cells_section(context, run, labels)
         write_page(
             context,
@@ -133,10 +129,15 @@ class ReportStage(Stage[ReportRecord]):
         return NewReportStage(run)
 
 
-def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[ClusterRow, ...]:
+def _shown(table: pd.DataFrame, n_markers: int) -> dict[int, tuple[str, ...]]:
+    """Return the first markers of each cluster."""
+    shown = table[table["rank"] < n_markers].groupby("cluster")["gene"].agg(tuple)
+    return {int(cluster): genes for cluster, genes in shown.items()}
+
+
+def _rows(labels: IntArray, markers: dict[int, tuple[str, ...]], run: OpenRun) -> tuple[ClusterRow, ...]:
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
-    by_cluster = markers.groupby("cluster")["gene"].agg(list)
     sure = record.confidence
     entropy = None if record.batches is None else record.batches.entropy
     return tuple(
@@ -147,7 +148,7 @@ def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[Cluste
             confidence=sure.median_by_cluster[i],
             n_low_confidence=sure.low_by_cluster[i],
             batch_entropy=None if entropy is None else entropy[i],
-            markers=tuple(str(gene) for gene in by_cluster[i]),
+            markers=markers.get(i, ()),
         )
         for i, size in enumerate(sizes)
     )

@@ -14,6 +14,10 @@
 ``uns["scrcl"]["clusters_by"]``           the algorithm that ``auto`` chose, and the agreement that decided
 ``uns["scrcl"]["notes"]``                 what the user should know about the clusters
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
+``uns["rank_genes_groups"]``              the same for scanpy's plots and ``sc.get.rank_genes_groups_df``
+``varm["PCs"]``, ``uns["pca"]``           loadings, 0 for genes that are not selected, and variances
+``var``, ``uns["hvg"]``                   variable genes: columns and flavour as in scanpy
+``uns["scrcl_colors"]``                   colours of the clusters
 ========================================  =================================================
 
 ``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_micro - 1, 4), in the format of
@@ -22,8 +26,8 @@ Leaf i is cluster i, or micro-cluster i. ``cluster_sizes`` and ``group_sizes`` a
 ``group_clusters`` is the cluster of each micro-cluster, whose own micro-clusters are joined first. Heights are costs
 (`scrcl.cluster.agglomerate`): squared distances times a power of the number of cells.
 
-A prediction has no ``obsp``. It also has ``obs["scrcl_margin"]`` and ``obs["scrcl_familiarity"]``
-(`scrcl.cluster.assign`) and ``uns["scrcl_colors"]``.
+A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]`` and ``obs["scrcl_familiarity"]``
+(`scrcl.cluster.assign`).
 """
 
 from __future__ import annotations
@@ -48,15 +52,13 @@ if TYPE_CHECKING:
 
 __all__ = ["merged_keys", "without_ours", "write_into"]
 
-_UNS = ("scrcl", "scrcl_colors")
-
-
 def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
     """Return the keys of all stages. Large arrays and graphs stay on disk."""
     obs: dict[str, Any] = {}
     obsm: dict[str, Any] = {}
     obsp: dict[str, Any] = {}
     var: dict[str, Any] = {}
+    varm: dict[str, Any] = {}
     uns: dict[str, Any] = {}
     other_uns: dict[str, Any] = {}
     n_pairs = 0
@@ -75,10 +77,10 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
         n_pairs += keys.n_pairs
         for merged, of_stage in (
             (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),
-            (other_uns, keys.uns_other),
+            (other_uns, keys.uns_other), (varm, keys.varm),
         ):  # fmt: skip
             merged.update(of_stage)
-    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs)
+    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs, varm)
 
 
 def without_ours(obs: pd.DataFrame, stages: Iterable[Stage[Any]]) -> pd.DataFrame:
@@ -102,7 +104,8 @@ def write_into(
         del adata.obs[column]
     for key in [key for key in adata.obsp if str(key).startswith("scrcl_")]:
         del adata.obsp[key]
-    for key in _UNS:
+    earlier = adata.uns.get("scrcl", {})
+    for key in (*earlier.get("uns_keys", ()), "scrcl"):
         adata.uns.pop(key, None)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         column = result.obs[key]
@@ -122,9 +125,10 @@ def write_into(
         adata.obsm[key] = whole
     for key in result.obsp:
         adata.obsp[key] = _spread(result.obsp[key], rows, adata.n_obs)
-    for key in _UNS:
-        if key in result.uns:
-            adata.uns[key] = result.uns[key]
+    for key in (*result.uns["scrcl"]["uns_keys"], "scrcl"):
+        adata.uns[key] = result.uns[key]
+    for key in result.uns["scrcl"]["varm_keys"]:
+        adata.varm[key] = result.varm[key]
 
 
 def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:

@@ -65,6 +65,8 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         "versions": versions(),
         "seed": config.seed,
         "obsm_keys": list(keys.obsm),
+        "varm_keys": list(keys.varm),
+        "uns_keys": list(keys.uns_other),
     }
     write_result(
         context.folder.path / name,
@@ -73,6 +75,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         var=var,
         obsm=obsm,
         obsp=dict(keys.obsp),
+        varm=dict(keys.varm),
         uns={"scrcl": ours, **keys.uns_other},
         x=matrix.x(context.budget.block_rows)[rows] if config.keep_x else None,
     )

@@ -46,6 +46,7 @@ def write_result(
     obsm: dict[str, np.ndarray],
     obsp: dict[str, Csr | da.Array],
     uns: dict[str, Any],
+    varm: dict[str, np.ndarray] | None = None,
     x: da.Array | None = None,
 ) -> None:
     """Write an AnnData store, for ``anndata.read_h5ad`` or ``read_zarr``.
@@ -62,6 +63,8 @@ def write_result(
         Arrays with n_obs rows. Memory maps of whole ``.npy`` files are written in blocks.
     obsp
         CSR matrices, or row blocks of them (`pairs_in_blocks`).
+    varm
+        Arrays with n_vars rows.
     x
         Row blocks for ``X``. With None the store has no ``X``.
 
@@ -79,6 +82,7 @@ def write_result(
         var=storable(var),
         obsm={key: _in_blocks(array) for key, array in obsm.items()},
         obsp=obsp,
+        varm=varm or {},
         uns=uns,
     )
     # One thread: h5py has a global lock anyway, and so blocks cannot pile up.

@@ -127,7 +127,10 @@ class FeaturesStage(Stage[FeaturesRecord]):
         table = pd.read_csv(run.folder.stage(self.name) / "genes.csv")
         selected = np.isin(np.arange(len(table)), run.open(SELECTED_GENES))
         columns = {str(name): table[name].to_numpy() for name in table}
-        return AnnDataKeys(var={**columns, "highly_variable": selected})
+        return AnnDataKeys(
+            var={**columns, "highly_variable": selected},
+            uns_other={"hvg": {"flavor": run.config.features.flavor}},
+        )
 
     def section(self, run: OpenRun) -> Section:
         """Return the number of genes for the overview."""

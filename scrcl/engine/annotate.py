@@ -12,7 +12,7 @@
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ``uns["scrcl"]["tree"]``                  merge trees, below
 ``uns["scrcl"]["clusters_by"]``           the algorithm that ``auto`` chose, and the agreement that decided
-``uns["scrcl"]["notes"]``                 what the user should know about the clusters
+``uns["scrcl"]["notes"]``                 what the user should know
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
 ========================================  =================================================
 
@@ -65,7 +65,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
             keys = stage.keys(run)
         except ScrclError:
             raise
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             folder = run.folder.stage(stage.name)
             message = (
                 f"{folder} must be whole; got {type(error).__name__}: {error}. "

@@ -66,6 +66,8 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         "seed": config.seed,
         "obsm_keys": list(keys.obsm),
     }
+    if notes := [note for entry in context.folder.manifest["stages"] for note in entry["notes"]]:
+        ours["notes"] = notes
     write_result(
         context.folder.path / name,
         fmt=config.format,

@@ -72,7 +72,7 @@ class Pca:
         try:
             with np.load(path) as stored:
                 return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:
             message = (
                 f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
             )

@@ -414,7 +414,7 @@ def test_log_values_are_recognised_and_used(tmp_path, config):
     assert stats["already_log"]
     assert not stats["is_counts"]
     assert "log values" in result.report_path.read_text()
-    assert any("not counts" in note for note in stats["notes"])
+    assert any("taken as logarithms" in note for note in stats["notes"])
 
 
 def bad(adata, **changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray
 
 __all__ = ["StatsStage"]
+
+_LOG = logging.getLogger(__name__)
+
+_KINDS = {"auto": None, "counts": False, "log": True}
+"""Whether the values are logarithms, by ``features.values``."""
 
 TOTALS_BYTES = 25
 """Totals of one cell, and its position among the stored values."""
@@ -89,6 +95,7 @@ class StatsStage(Stage[StatsRecord]):
             mito=mito,
             batches=context.covariates.batches,
             with_raw=config.features.flavor == "seurat_v3",
+            already_log=_KINDS[config.features.values],
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
             client=context.client,
@@ -110,7 +117,10 @@ class StatsStage(Stage[StatsRecord]):
             already_log=bool(stats.already_log),
             median_genes_per_cell=float(np.median(stats.cell_genes)),
             median_counts_per_cell=float(np.median(stats.cell_counts)),
-            notes=tuple(_notes(stats, n_retained)),
+            notes=(
+                *values_note(stats, config.features.values),
+                *_cells_note(stats, n_retained),
+            ),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -178,9 +188,11 @@ class NewStatsStage(Stage[NewStatsRecord]):
         from scrcl.prep.compute_stats import compute_stats
 
         shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
-        matrix = shared.matrix
+        matrix, asked = shared.matrix, context.config.features.values
         stats = compute_stats(
             matrix.rows(context.budget.block_rows),
+            already_log=_KINDS[asked],
+            guess=self._run.record(StatsStage).already_log,
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
             cell_name=lambda row: str(matrix.obs.index[row]),
@@ -192,7 +204,9 @@ class NewStatsStage(Stage[NewStatsRecord]):
             message = "new cells must have counts in genes of the run; got none. Check the input."
             raise InputError(message)
         stats.save(folder)
-        notes = [missing_note(shared)] if shared.n_missing else []
+        notes = [*values_note(stats, asked)]
+        if shared.n_missing:
+            notes.append(missing_note(shared))
         if n_retained < matrix.n_obs:
             notes.append(
                 f"{matrix.n_obs - n_retained:,} cells without counts in the run's genes were left out."
@@ -241,7 +255,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
         if already_log != of_run:
             message = (
                 f"values of the new cells must be {kinds[of_run]}, as in the run; got "
-                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer."
+                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer, or say what they are by --values."
             )
             raise InputError(message)
 
@@ -316,16 +330,24 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
             raise InputError(message)
 
 
-def _notes(stats: MatrixStats, n_retained: int) -> list[str]:
-    notes, n_cells = [], len(stats.retained)
+def values_note(stats: MatrixStats, asked: str) -> tuple[str, ...]:
+    """Return what the values were taken for, where that was found out and is not plain; also as a warning."""
+    if stats.is_counts or asked != "auto":
+        return ()
     if stats.already_log:
-        notes.append("The values are not counts. They are taken as log-normalised.")
-    if n_retained < n_cells:
-        n_empty = int((stats.cell_counts == 0).sum())
-        notes.append(
-            f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts."
-        )
-    return notes
+        note = "The values are taken as logarithms of normalised counts. If they are counts, use --values counts."
+    else:
+        note = "The values are taken as counts that are not whole numbers. If they are logarithms, use --values log."
+    _LOG.warning(note)
+    return (note,)
+
+
+def _cells_note(stats: MatrixStats, n_retained: int) -> tuple[str, ...]:
+    n_cells = len(stats.retained)
+    if n_retained == n_cells:
+        return ()
+    n_empty = int((stats.cell_counts == 0).sum())
+    return (f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts.",)
 
 
 def _kind(record: StatsRecord) -> str:

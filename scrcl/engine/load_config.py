@@ -16,7 +16,7 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["first_fault", "load_config", "validated", "with_values"]
+__all__ = ["first_fault", "load_config", "validated", "with_given", "with_values"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -51,6 +51,21 @@ def load_config(
     tree = with_values(tree, overrides or {})
     for assignment in settings:
         _put(tree, *_parse(assignment))
+    return validated(RunConfig, tree)
+
+
+def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
+    """Return the settings ``base``, and over them those of ``given`` that were given, not left to their defaults.
+
+    Raises
+    ------
+    InputError
+        They do not fit together.
+    """
+    tree = dict(base)
+    for name, value in given.model_dump(exclude_unset=True).items():
+        both = isinstance(value, dict) and isinstance(tree.get(name), dict)
+        tree[name] = {**tree[name], **value} if both else value
     return validated(RunConfig, tree)
 
 

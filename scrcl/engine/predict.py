@@ -23,6 +23,7 @@ from scrcl.engine.open_run import OpenRun, open_run, saved_config
 from scrcl.engine.run import RunResult, run_stages, write_settings
 from scrcl.engine.shape import shape_of
 from scrcl.errors import InputError
+from scrcl.io.identity import content_of
 from scrcl.prep.artifacts import SELECTED_GENES
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def predict_matrix(
     settings = {
         "atlas": run.fingerprint,
         "learned": _what_was_learned(run),
-        "input": header.identity,
+        "input": content_of(header.identity),
         **config.fingerprinted(),
     }
     fingerprint = fingerprint_of(__version__, "predict", settings)

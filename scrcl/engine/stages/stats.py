@@ -68,6 +68,10 @@ class StatsStage(Stage[StatsRecord]):
     gives = (STATS,)
     is_cheap: ClassVar[bool] = True
 
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse fewer cells than neighbours, before they are read."""
+        _require_cells(config, header.n_obs)
+
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the totals of all cells and the sums of all genes and batches, and blocks of values."""
         n, moments = shape.n_cells, moments_bytes(shape)
@@ -306,16 +310,28 @@ def _require_counts(config: RunConfig, stats: MatrixStats) -> None:
             raise InputError(message)
 
 
+def _require_cells(config: RunConfig, n_cells: int) -> None:
+    smallest = config.graph.n_neighbors + 2
+    if n_cells >= smallest:
+        return
+    features = config.features
+    limits = {
+        "min_genes": features.min_genes,
+        "max_counts": features.max_counts,
+        "max_mito": features.max_mito,
+    }
+    filters = ", ".join(f"features.{name} = {value}" for name, value in limits.items() if value)
+    widen = f"Widen the filters ({filters})" if filters else "Lower graph.n_neighbors"
+    message = (
+        f"cells that have counts and pass the filters must be at least {smallest} for "
+        f"{smallest - 2} neighbours; got {n_cells}. {widen}, or check the input."
+    )
+    raise InputError(message)
+
+
 def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
     """Refuse too few cells or genes for the settings, now that the filters have run."""
-    smallest = config.graph.n_neighbors + 2
-    if n_cells < smallest:
-        message = (
-            f"cells that have counts and pass the filters must be at least {smallest} for "
-            f"{smallest - 2} neighbours; got {n_cells}. Lower graph.n_neighbors, widen the filters, "
-            "or check the input."
-        )
-        raise InputError(message)
+    _require_cells(config, n_cells)
     if n_genes < 2:
         message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
         raise InputError(message)

@@ -113,7 +113,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         from scrcl.engine.annotate import write_into
         from scrcl.io.open import from_anndata
 
-        config = settings_of_again(out, config, how["start"])
+        config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
         matrix = from_anndata(data, layer=config.layer)
         done = run_matrix(lambda _: matrix, out, config, **how)
         result = _read(done.result_path)

@@ -112,7 +112,7 @@ def run_files(
     """Cluster the cells of files; see `run_matrix`. With ``start``, settings not given are those of the run."""
     from scrcl.io.open import open_input
 
-    config = settings_of_again(out, config, options.get("start"))
+    config = settings_of_again(out, config, **options)
 
     def open_matrix(scratch: Path | None) -> CellMatrix:
         return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
@@ -120,7 +120,7 @@ def run_files(
     return run_matrix(open_matrix, out, config, **options)
 
 
-def settings_of_again(out: Path, given: RunConfig, start: str | None) -> RunConfig:
+def settings_of_again(out: Path, given: RunConfig, **options: Unpack[RunOptions]) -> RunConfig:
     """Return the settings of a run that is redone from a stage: those of its ``config.toml`` where not ``given``.
 
     Raises
@@ -128,7 +128,8 @@ def settings_of_again(out: Path, given: RunConfig, start: str | None) -> RunConf
     ScrclError
         ``out`` holds no run, its settings cannot be read, or the given ones do not fit them.
     """
-    if start is None:
+    start, restart = options.get("start"), options.get("restart", False)
+    if _again(options.get("stages", STAGES), start, restart=restart) is None:
         return given
     read_manifest(out)
     return with_given(load_config(out / "config.toml").model_dump(exclude_unset=True), given)

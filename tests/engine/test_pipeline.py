@@ -31,9 +31,9 @@ def test_a_run_leaves_a_result_a_record_of_each_stage_and_a_page(cells, tmp_path
     found = anndata.read_h5ad(result.result_path)
     assert found.X is None
     assert found.obs["scrcl"].cat.categories.tolist() == ["0", "1", "2", "3"]
-    assert found.obs["scrcl"].value_counts().tolist() == sorted(
-        found.obs["scrcl"].value_counts(), reverse=True
-    )
+    sizes = found.obs["scrcl"].value_counts(sort=False).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1  # else any order would do
     assert "cell_type" in found.obs
     assert found.var["highly_variable"].sum() == min(2000, found.n_vars)
     assert found.obsm["X_pca"].shape == (240, 12)

@@ -99,7 +99,9 @@ def test_what_was_made_of_a_redone_stage_is_gone(path, tmp_path, config):
 def test_a_plan_and_a_run_ask_for_the_same(tmp_path, config):
     make_cells(n_cells=9).write_h5ad(tmp_path / "few.h5ad")
     for refused in (plan_run, lambda paths, asked: run_files(paths, tmp_path / "out", asked)):
-        with pytest.raises(InputError, match="must be at least 10 for 8 neighbours; got 9. Lower"):
+        with pytest.raises(
+            InputError, match=r"must be at least 10 for 8 neighbours; got 9\. Lower"
+        ):
             refused([tmp_path / "few.h5ad"], config)
 
 

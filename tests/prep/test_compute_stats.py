@@ -135,6 +135,13 @@ def test_the_first_faulty_value_is_named_with_its_cell_and_gene(value, message):
         compute_stats(matrix.x(6))
 
 
+def test_a_faulty_value_at_the_start_of_a_row_is_of_that_row():
+    x = np.ones((50, 4), dtype=np.float32)
+    x[33, 0] = np.nan
+    with pytest.raises(InputError, match="cell 33, gene 0"):
+        compute_stats(from_anndata(table(sparse.csr_matrix(x))).x(6))
+
+
 def test_values_beyond_float32_are_reported_as_infinite():
     with pytest.raises(InputError, match="finite; got inf"):
         compute_stats(from_anndata(ad.AnnData(np.full((3, 2), 1e300))).x(2))

@@ -48,7 +48,7 @@ def by_slice(
 
 def _heights(coordinates: FloatArray) -> list[tuple[str, IntArray]]:
     """Return the sections of one sample: name and positions."""
-    everything = [("", np.arange(len(coordinates)))]
+    everything: list[tuple[str, IntArray]] = [("", np.arange(len(coordinates)))]
     if coordinates.shape[1] < 3 or not len(coordinates):
         return everything
     z = coordinates[:, 2]

@@ -1,5 +1,6 @@
 import base64
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,5 +49,5 @@ def test_continuous_heights_are_cut_into_ranges():
     found = by_slice(np.column_stack([z, z, z]))
     assert len(found) == 6
     assert sorted(np.concatenate([cells for _, cells in found])) == list(range(300))
-    for (_, low), (_, high) in zip(found, found[1:], strict=False):
+    for (_, low), (_, high) in pairwise(found):
         assert z[low].max() <= z[high].min()

@@ -70,7 +70,7 @@ class Pca:
             The file is missing, damaged, or of another kind.
         """
         try:
-            with np.load(path) as stored:
+            with path.open("rb") as file, np.load(file) as stored:
                 return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
         except Exception as error:
             message = (

@@ -12,9 +12,11 @@
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ``uns["scrcl"]["tree"]``                  merge trees, below
 ``uns["scrcl"]["clusters_by"]``           the algorithm that ``auto`` chose, and the agreement that decided
-``uns["scrcl"]["notes"]``                 what the user should know about the clusters
+``uns["scrcl"]["notes"]``                 what the user should know
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
 ========================================  =================================================
+
+Everything else is as in the input. What the input has under one of these keys gets the suffix ``_in_file``.
 
 ``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_micro - 1, 4), in the format of
 `scipy.cluster.hierarchy`: a row for each merge, with the two that are joined, the height and the number of leaves.
@@ -28,6 +30,7 @@ A prediction has no ``obsp``. It also has ``obs["scrcl_margin"]`` and ``obs["scr
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merged_keys", "without_ours", "write_into"]
 
+_LOG = logging.getLogger(__name__)
 _UNS = ("scrcl", "scrcl_colors")
 
 
@@ -65,7 +69,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
             keys = stage.keys(run)
         except ScrclError:
             raise
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             folder = run.folder.stage(stage.name)
             message = (
                 f"{folder} must be whole; got {type(error).__name__}: {error}. "
@@ -102,6 +106,7 @@ def write_into(
         del adata.obs[column]
     for key in [key for key in adata.obsp if str(key).startswith("scrcl_")]:
         del adata.obsp[key]
+    _keep_users(adata, result.uns["scrcl"]["obsm_keys"])
     for key in _UNS:
         adata.uns.pop(key, None)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
@@ -120,11 +125,22 @@ def write_into(
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[rows] = result.obsm[key]
         adata.obsm[key] = whole
-    for key in result.obsp:
+    for key in [key for key in result.obsp if str(key).startswith("scrcl_")]:
         adata.obsp[key] = _spread(result.obsp[key], rows, adata.n_obs)
     for key in _UNS:
         if key in result.uns:
             adata.uns[key] = result.uns[key]
+
+
+def _keep_users(adata: AnnData, keys: Iterable[str]) -> None:
+    """Give arrays in ``obsm`` that the run has too another name, unless an earlier run wrote them."""
+    earlier = adata.uns.get("scrcl", {}).get("obsm_keys", ())
+    for key in [key for key in keys if key in adata.obsm and key not in earlier]:
+        name = key
+        while name in adata.obsm:
+            name += "_in_file"
+        adata.obsm[name] = adata.obsm[key]
+        _LOG.warning("obsm[%r] is kept as %r, as the run has its own", key, name)
 
 
 def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:

@@ -25,10 +25,14 @@ def test_markers_are_those_of_scanpys_t_test(tmp_path):
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     adata.obs["cluster"] = pd.Categorical([str(label) for label in labels])
-    sc.tl.rank_genes_groups(adata, "cluster", method="t-test", tie_correct=False)
+    sc.tl.rank_genes_groups(adata, "cluster", method="t-test", tie_correct=False, pts=True)
+    shares = adata.uns["rank_genes_groups"]
     for cluster in range(3):
         theirs = sc.get.rank_genes_groups_df(adata, str(cluster)).set_index("names")
         mine = found[found["cluster"] == cluster].set_index("gene")
+        for ours, its in (("share_in", "pts"), ("share_out", "pts_rest")):
+            expected = shares[its].loc[mine.index, str(cluster)]
+            np.testing.assert_allclose(mine[ours], expected, rtol=1e-5)
         assert mine.index[:5].tolist() == theirs.index[:5].tolist()
         for ours, its in (("score", "scores"), ("log_fold_change", "logfoldchanges")):
             assert mine[ours].to_numpy() == pytest.approx(

@@ -86,7 +86,7 @@ class Partition:
         """
         try:
             return cls(*(np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(cls)))
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             message = (
                 f"{folder} must hold a partition; got {type(error).__name__}: {error}. "
                 "Build it again."

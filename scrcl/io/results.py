@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import dask
 import dask.array as da
+import h5py
 import numpy as np
 import pandas as pd
+import zarr
 from anndata import AnnData
 from anndata import settings as anndata_settings
 from anndata.utils import make_index_unique
@@ -48,6 +50,7 @@ def write_result(
     uns: dict[str, Any],
     varm: dict[str, np.ndarray] | None = None,
     x: da.Array | None = None,
+    more: Callable[[Any], None] | None = None,
 ) -> None:
     """Write an AnnData store, for ``anndata.read_h5ad`` or ``read_zarr``.
 
@@ -67,6 +70,8 @@ def write_result(
         Arrays with n_vars rows.
     x
         Row blocks for ``X``. With None the store has no ``X``.
+    more
+        Adds further elements, given the root group of the store.
 
     Raises
     ------
@@ -91,6 +96,19 @@ def write_result(
             adata.write_h5ad(partial)
         else:
             _write_zarr(adata, partial)
+        if more is not None:
+            _add(partial, fmt, more)
+
+
+def _add(path: Path, fmt: str, more: Callable[[Any], None]) -> None:
+    if fmt == "h5ad":
+        with h5py.File(path, "r+") as file:
+            more(file)
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning)
+        more(zarr.open_group(path, mode="r+", use_consolidated=False))
+        zarr.consolidate_metadata(zarr.storage.LocalStore(path))
 
 
 def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int) -> Csr | da.Array:

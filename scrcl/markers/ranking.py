@@ -54,7 +54,9 @@ def marker_table(
     marks = (scores.log_fold_change >= min_fold_change) & (scores.share_out <= max_share_out)
     n_clusters = scores.score.shape[1]
     parts = [
-        _of_cluster(scores, genes, cluster, _order(scores.score[:, cluster], marks[:, cluster])[:n_top])
+        _of_cluster(
+            scores, genes, cluster, _order(scores.score[:, cluster], marks[:, cluster])[:n_top]
+        )
         for cluster in range(n_clusters)
         if n_clusters > 1  # a cluster of all cells has nothing to be compared with
     ]

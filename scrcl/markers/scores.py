@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from scrcl.markers.values import ClusterValues
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["GeneScores", "Test", "gene_scores"]
 
@@ -65,13 +65,15 @@ def gene_scores(values: ClusterValues, *, test: Test, tie_correct: bool = False)
     )
 
 
-def _rest(sums: FloatArray) -> FloatArray:
+def _rest(sums: FloatArray | IntArray) -> FloatArray:
     """Return the sums over all other clusters."""
     rest: FloatArray = sums.sum(axis=1, keepdims=True) - sums
     return rest
 
 
-def _moments(total: FloatArray, squares: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _moments(
+    total: FloatArray, squares: FloatArray, n: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return mean and unbiased variance, shape (n_genes, n_clusters)."""
     mean = total / np.maximum(n, 1)
     # Rounding can turn a variance of 0 slightly negative.
@@ -105,7 +107,9 @@ def _ranks(
         variance *= 1 - ties / max(n**3 - n, 1)
     above = rank_sums - n_in * (n_in + 1) / 2
     auc = np.divide(above, pairs, out=np.full_like(above, 0.5), where=pairs > 0)
-    z = np.divide(above - pairs / 2, np.sqrt(variance), out=np.zeros_like(above), where=variance > 0)
+    z = np.divide(
+        above - pairs / 2, np.sqrt(variance), out=np.zeros_like(above), where=variance > 0
+    )
     return auc, z
 
 

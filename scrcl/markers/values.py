@@ -160,7 +160,15 @@ def values_by_cluster(
     by_gene = _ByGene(genes.start, genes.stop, labels.astype(np.int32), cell_sums)
     add = compiled(_add)
     for _, block in map_rows(x, by_gene, n_workers=n_workers, on_rows=on_rows, client=client):
-        add(*block, found.expressing, found.total, found.squares, found.histogram, bins.low, bins.per_unit)
+        add(
+            *block,
+            found.expressing,
+            found.total,
+            found.squares,
+            found.histogram,
+            bins.low,
+            bins.per_unit,
+        )
     return found
 
 
@@ -186,12 +194,9 @@ class _ByGene:
         sums = None if self.cell_sums is None else self.cell_sums[start:stop]
         return replace(self, labels=self.labels[start:stop], cell_sums=sums)
 
-    def __call__(self, start: int, block: Any) -> _Sorted:
-        rows = plain_rows(block)
-        if self.cell_sums is None:
-            factors = np.ones(len(self.labels), np.float32)
-        else:
-            factors = size_factors(self.cell_sums)
+    def __call__(self, start: int, block: Any) -> _Sorted:  # noqa: ARG002
+        rows, sums = plain_rows(block), self.cell_sums
+        factors = np.ones(len(self.labels), np.float32) if sums is None else size_factors(sums)
         starts = np.zeros(self.stop - self.first + 1, np.int64)
         clusters, values = np.empty(len(rows.data), np.int32), np.empty(len(rows.data), np.float32)
         compiled(_sort_by_gene)(

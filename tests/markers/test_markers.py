@@ -123,7 +123,9 @@ def test_histograms_keep_to_their_memory_with_any_number_of_clusters():
             n_bins, n_parts = bins_and_parts(n_genes, n_clusters)
             assert n_bins >= 48
             per_part = -(-n_genes // n_parts)
-            assert 4 * per_part * n_clusters * n_bins <= table_bytes(n_genes) + 4 * n_clusters * n_bins
+            assert (
+                4 * per_part * n_clusters * n_bins <= table_bytes(n_genes) + 4 * n_clusters * n_bins
+            )
 
 
 def test_genes_that_all_cells_express_come_after_those_that_mark_a_cluster(adata, logs):

@@ -257,8 +257,6 @@ class ClusterStage(Stage[ClusterRecord]):
         uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
         if record.choice is not None:
             uns["clusters_by"] = {k: v for k, v in vars(record.choice).items() if v is not None}
-        if record.notes:
-            uns["notes"] = list(record.notes)
         colours = palette(len(obs["scrcl"].categories))
         return AnnDataKeys(obs=obs, uns=uns, uns_other={"scrcl_colors": colours})
 

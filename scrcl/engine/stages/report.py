@@ -24,10 +24,12 @@ from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.io.labels import CellLabels
 from scrcl.markers.artifacts import MARKERS
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
+from scrcl.report.slices import MAX_PICTURES, by_slice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +101,7 @@ class ReportStage(Stage[ReportRecord]):
             seconds=20 + 5e-6 * n,
         )
 
-    def run(self, context: Context, folder: Path) -> ReportRecord:
+    def run(self, context: Context, folder: Path) -> ReportRecord:  # noqa: ARG002
         """Write the result and ``report.html`` into OUT."""
         from scrcl.engine.open_run import OpenRun
 
@@ -131,11 +133,16 @@ class ReportStage(Stage[ReportRecord]):
 
 def _shown(table: pd.DataFrame, n_markers: int) -> dict[int, tuple[str, ...]]:
     """Return the first markers of each cluster."""
-    shown = table[table["rank"] < n_markers].groupby("cluster")["gene"].agg(tuple)
-    return {int(cluster): genes for cluster, genes in shown.items()}
+    shown = table[table["rank"] < n_markers]
+    return {
+        int(cluster): tuple(shown["gene"][shown["cluster"] == cluster])
+        for cluster in shown["cluster"].unique()
+    }
 
 
-def _rows(labels: IntArray, markers: dict[int, tuple[str, ...]], run: OpenRun) -> tuple[ClusterRow, ...]:
+def _rows(
+    labels: IntArray, markers: dict[int, tuple[str, ...]], run: OpenRun
+) -> tuple[ClusterRow, ...]:
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
     sure = record.confidence
@@ -162,7 +169,7 @@ def _cells_section(
     from scrcl.report.umap import subset_of_cells, umap_layout
 
     config, n_clusters = context.config, int(labels.max()) + 1
-    names, figures = [str(i) for i in range(n_clusters)], []
+    names, figures, n_slices = [str(i) for i in range(n_clusters)], [], 0
     cells = subset_of_cells(len(labels), config.report.umap_cells, seed=config.seed)
     if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
         points = np.asarray(run.open(EMBEDDING)[cells])
@@ -171,13 +178,30 @@ def _cells_section(
     if len(cells) and "spatial" in context.matrix.obsm:
         rows = np.flatnonzero(run.open(STATS).retained)[cells]
         where = np.asarray(context.matrix.obsm["spatial"])[rows]
-        drawn = scatter(where[:, :2], labels[cells], names, equal=True)
-        figures.append(Figure(drawn, "Cells in space, coloured by cluster", "png"))
-    shown, n_cells = len(cells), len(labels)
-    notes: tuple[str, ...] = ()
+        slices = by_slice(where, _samples(context, rows))
+        for name, part in slices[:MAX_PICTURES]:
+            drawn = scatter(where[part, :2], labels[cells[part]], names, equal=True)
+            title = f"Cells in space, {name}" if name else "Cells in space"
+            figures.append(Figure(drawn, f"{title}, coloured by cluster", "png"))
+        n_slices = len(slices)
+    shown, n_cells, notes = len(cells), len(labels), []
     if 0 < shown < n_cells:
-        notes = (f"The pictures show {shown:,} of {n_cells:,} cells, drawn uniformly.",)
-    return Section("Cells", figures=figures), notes
+        notes.append(f"The pictures show {shown:,} of {n_cells:,} cells, drawn uniformly.")
+    if n_slices > MAX_PICTURES:
+        notes.append(f"Only the first {MAX_PICTURES} of {n_slices} slices have a picture.")
+    return Section("Cells", figures=figures), tuple(notes)
+
+
+def _samples(context: Context, rows: IntArray) -> CellLabels | None:
+    """Return the slice of some cells: what ``sample_key`` names, or the file of each cell if there are several."""
+    import pandas as pd
+
+    if context.covariates.samples is not None:
+        return context.covariates.samples.of(rows)
+    if "samples" not in context.matrix.identity:
+        return None
+    column = pd.Categorical(context.matrix.obs["sample"])
+    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories))).of(rows)
 
 
 def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from scrcl.io.identity import file_identity, memory_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from anndata import AnnData
 
@@ -45,6 +48,10 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
         x = x.tocsr()
     shape = (int(x.shape[0]), int(x.shape[1]))
     backed = isinstance(x, (CSRDataset, h5py.Dataset))
+
+    def obs() -> pd.DataFrame:
+        return with_unique_names(adata.obs, kind="cell", label=label)
+
     in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
     return CellMatrix(
         label=label,
@@ -55,13 +62,20 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
         nnz=int(x.nnz) if sparse.issparse(x) else None,
         chunk_rows=None,
         var=with_unique_names(var, kind="gene", label=label),
-        load_obs=lambda: with_unique_names(adata.obs, kind="cell", label=label),
+        load_obs=obs,
         load_obsm=lambda: coordinates(adata.obsm),
+        check_obs=lambda: _check(obs),
+        sources=(lambda: nullcontext(adata),),
         identity=in_file or memory_identity(x, adata.obs_names, var.index),
         rows=lambda block_rows: rows_from_reader(
             lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows
         ),
     )
+
+
+def _check(obs: Callable[[], pd.DataFrame]) -> None:
+    """Warn of columns that cannot be kept, and refuse names that cannot, before the work begins."""
+    obs()
 
 
 def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:

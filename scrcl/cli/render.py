@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from scrcl.engine.plan import StagePlan
 
 __all__ = [
-    "Bars",
-    "Lines",
     "clusters_table",
     "console",
     "plan_table",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["consensus", "separations"]
+__all__ = ["consensus"]
 
 
 def consensus(

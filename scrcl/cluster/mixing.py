@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchMixing",
     "NeighbourMixing",
-    "SubsetMixing",
-    "batch_entropies",
     "describe_mixing",
-    "neighbour_mixing",
 ]
 
 _BLOCK_PAIRS = 4_000_000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Smoothed", "smooth_clusters"]
+__all__ = ["smooth_clusters"]
 
 
 class Smoothed(NamedTuple):

@@ -107,13 +107,14 @@ def fit(
 def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
-    from scrcl.engine.run import run_files, run_matrix
+    from scrcl.engine.run import run_files, run_matrix, settings_of_again
     from scrcl.engine.stages import STAGES
 
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
         from scrcl.io.open import from_anndata
 
+        config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
         matrix = from_anndata(data, layer=config.layer)
         done = run_matrix(_opener(data, matrix, config.layer), out, config, **how)
         result = _read(done.result_path)

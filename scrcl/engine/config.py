@@ -20,6 +20,7 @@ from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
 from scrcl.engine.stages.graph import GraphSettings
+from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
 from scrcl.train.methods import METHODS
@@ -137,6 +138,7 @@ class RunConfig(Settings):
     genes: GenesSettings = GenesSettings()
     train: TrainSettings = TrainSettings()
     cluster: ClusterSettings = ClusterSettings()
+    markers: MarkersSettings = MarkersSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")

@@ -22,7 +22,9 @@ from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of_array, keep_apart
 from scrcl.engine.paths import input_paths
 from scrcl.engine.row_order import read_order
+from scrcl.errors import InputError
 from scrcl.io import store
+from scrcl.io.identity import content_of
 from scrcl.io.open import open_input
 from scrcl.io.parts import column_dtype
 from scrcl.io.reorder import SCRATCH_INDEX_BYTES, reorder_rows
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
+
+_FILES = (".h5ad", ".h5", ".hdf5", ".h5mu", ".loom", ".zip")
+"""Suffixes of files, which a folder must not have."""
 
 __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
@@ -123,6 +128,9 @@ def convert(
         Another process writes the same ``out``.
     """
     out, paths, reporter = Path(out), input_paths(inputs), reporter or Silent()
+    if out.suffix in _FILES:
+        message = f"OUT must be a folder, which is written as Zarr; got {out}. Name it {out.with_suffix('.zarr').name}."
+        raise InputError(message)
     matrix = open_input(
         paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
@@ -193,7 +201,7 @@ def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
     """Return everything that the bytes of the store depend on."""
     return {
         "version": [_VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
-        "input": matrix.identity,
+        "input": content_of(matrix.identity),
         "order": None if rows is None else fingerprint_of_array(rows),
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["Description", "describe", "for_people", "joined"]
+__all__ = ["describe", "for_people", "joined"]
 
 _SAMPLE_ROWS = 1_000
 _SELECTED_GENES = 2_000

@@ -60,7 +60,7 @@ def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
         return method_of(config).open_inputs(opener, folder, config.method_settings)
     except ScrclError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:
         message = (
             f"{folder} must hold the method inputs whole; got {type(error).__name__}: {error}. "
             "Delete that folder and repeat the command that made it."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["SharedGenes", "missing_note", "shared_genes"]
+__all__ = ["missing_note", "shared_genes"]
 
 _LEAST_SHARE = 0.5
 """Share of the run's selected genes that new cells must have."""

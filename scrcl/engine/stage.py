@@ -74,7 +74,7 @@ class AnnDataKeys:
 
     Attributes
     ----------
-    obs, obsm, obsp, var
+    obs, obsm, obsp, var, varm
         Columns and matrices by their AnnData keys.
     uns
         Entries of ``uns["scrcl"]``.
@@ -91,6 +91,7 @@ class AnnDataKeys:
     uns: Mapping[str, Any] = field(default_factory=dict)
     uns_other: Mapping[str, Any] = field(default_factory=dict)
     n_pairs: int = 0
+    varm: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Stage(ABC, Generic[RecordT]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Usage", "UsageMeter", "give_back_freed", "resident_bytes"]
+__all__ = ["UsageMeter", "give_back_freed"]
 
 _POLL_S = 0.05
 

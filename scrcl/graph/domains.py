@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Coherence", "coherence", "majority_labels"]
+__all__ = ["coherence", "majority_labels"]
 
 _BLOCK_ROWS = 65_536
 

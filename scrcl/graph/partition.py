@@ -87,7 +87,7 @@ class Partition:
         try:
             files = [folder / _file_of(field.name) for field in fields(cls)]
             return cls(*(np.load(file, mmap_mode="r") for file in files))
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             message = (
                 f"{folder} must hold a partition; got {type(error).__name__}: {error}. "
                 "Build it again."

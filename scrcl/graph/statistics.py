@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import IntArray
 
-__all__ = ["component_sizes", "degree_counts", "describe", "hubness"]
+__all__ = ["degree_counts", "describe"]
 
 _HUB_SHARE = 0.001
 

@@ -44,6 +44,7 @@ def genes_only(matrix: CellMatrix) -> CellMatrix:
     return replace(
         matrix,
         n_vars=len(columns),
+        has_all_features=False,
         var=matrix.var.iloc[columns],
         identity={**matrix.identity, "shape": [matrix.n_obs, len(columns)]},
         rows=lambda block_rows: with_columns(matrix.rows(block_rows), columns),

@@ -80,6 +80,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
         check_obs=lambda: _check_all(samples),
+        sources=tuple(source for sample in samples for source in sample.sources),
         identity={
             "samples": [s.identity for s in samples],
             "shape": [n_obs, len(genes)],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import Csr
 
-__all__ = ["exact_rows", "exact_x"]
+__all__ = ["exact_x"]
 
 _EMPTY = sparse.csr_matrix((0, 0), dtype=np.float32)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["ENTRY", "CompressedColumns", "Scratch", "copy_row_major"]
+__all__ = ["ENTRY", "CompressedColumns", "Scratch"]
 
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 """One entry of a matrix."""

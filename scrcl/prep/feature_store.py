@@ -101,7 +101,7 @@ class FeatureStore:
     def _array(self, name: str) -> FloatArray:
         try:
             values: FloatArray = np.load(self.folder / f"{name}.npy")
-        except (OSError, ValueError) as error:
+        except Exception as error:
             message = f"{self.folder} must hold {name}.npy; got {error}. Write the store again."
             raise StoreError(message) from error
         return values

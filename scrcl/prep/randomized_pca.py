@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scrcl.prep.pca import Pca
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["GRAM_GENES", "fit_pca_randomized", "fit_pca_store", "uses_gram"]
+__all__ = ["GRAM_GENES", "fit_pca_store", "uses_gram"]
 
 _Solver: TypeAlias = Literal["auto", "gram", "randomized"]
 

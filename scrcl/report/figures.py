@@ -203,6 +203,9 @@ def _png(figure: Any) -> str:
 
 
 def _svg(figure: Any) -> str:
+    # matplotlib would lay the figure out in each of two passes, at the cost of two more drawings.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.train.settings import TrainSettings
     from scrcl.typing import IntArray
 
-__all__ = ["Epochs", "PartitionEpochs", "UniformEpochs", "epochs_of"]
+__all__ = ["epochs_of"]
 
 
 class Epochs(Protocol):

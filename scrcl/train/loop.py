@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scrcl.train.settings import TrainSettings
     from scrcl.train.state import TrainState
 
-__all__ = ["SMALLEST_MINIBATCH", "train"]
+__all__ = ["train"]
 
 SMALLEST_MINIBATCH = 16
 """Cells of a mini-batch that is not halved when memory runs out."""

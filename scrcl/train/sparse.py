@@ -28,7 +28,6 @@ __all__ = [
     "Block",
     "Pattern",
     "SparseMatrix",
-    "row_sums",
     "sampled_dots",
     "sampled_dots_backward",
     "to_device",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["NewClusterRecord", "NewClusterStage"]
+__all__ = ["NewClusterStage"]
 
 _COMPARED_CELLS = 20_000
 """Size of the random subset of the run's cells to which familiarity compares."""

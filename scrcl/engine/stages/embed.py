@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.embed_new_cells import NewEmbedStage
 
-__all__ = ["EMBEDDING", "EmbedRecord", "EmbedStage", "mark_space"]
+__all__ = ["EMBEDDING", "EmbedStage", "mark_space"]
 
 _SPACE = "space.json"
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import FloatArray
 
-__all__ = ["NewEmbedRecord", "NewEmbedStage"]
+__all__ = ["NewEmbedStage"]
 
 _LINK_VALUES = 8_000_000
 """Values of neighbours' rows in memory at a time: 32 MB in float32."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["GenesRecord", "GenesSettings", "GenesStage"]
+__all__ = ["GenesSettings", "GenesStage"]
 
 
 class GenesSettings(Settings):

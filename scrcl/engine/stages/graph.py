@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
 
 __all__ = [
-    "EDGE_BLOCK_BYTES",
-    "NODE_BYTES",
     "GraphRecord",
     "GraphSettings",
     "GraphStage",

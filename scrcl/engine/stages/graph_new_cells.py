@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scrcl.graph.backends import Searcher
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NEAR_IDS", "NEAR_SQUARED", "SEARCHED_PER_NEIGHBOR", "NewGraphRecord", "NewGraphStage"]
+__all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
 
 SEARCHED_PER_NEIGHBOR = 3
 """Near cells that are searched for each neighbour: most cells that would name the new cell are among them."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["NewClusterRow", "NewReportRecord", "NewReportStage"]
+__all__ = ["NewReportStage"]
 
 
 class NewClusterRow(Fields):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrcl.train.method import Learner
     from scrcl.train.state import TrainState
 
-__all__ = ["HISTORY", "WEIGHTS", "TrainRecord", "TrainStage", "trained_learner"]
+__all__ = ["HISTORY", "WEIGHTS", "TrainStage", "trained_learner"]
 
 _WEIGHTS, _HISTORY = "model.pt", "history.json"
 

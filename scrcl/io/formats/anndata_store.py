@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import zarr
-from anndata.io import read_elem
 
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.annotations import coordinates
@@ -18,6 +17,7 @@ from scrcl.io.formats.element import CompressedRows, DenseRows, store_root, zip_
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
+from scrcl.io.tables import check_table, read_table
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
-_CHECK_ROWS = 65_536
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
 
@@ -57,8 +56,7 @@ def read_obs(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
-        obs: pd.DataFrame = read_elem(root["obs"])
-    return obs
+        return read_table(root["obs"], name="obs", label=path.name)
 
 
 def read_var(path: Path) -> pd.DataFrame:
@@ -70,28 +68,13 @@ def read_var(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
-        var: pd.DataFrame = read_elem(root["var"])
-    return var
+        return read_table(root["var"], name="var", label=path.name)
 
 
-def _check_obs(path: Path) -> None:
-    """Read all of ``obs`` a piece at a time, and raise StoreError if it is damaged.
-
-    It is never held whole, because the names of all cells can take more memory than anything else.
-    """
+def _check_obs(path: Path, n_obs: int) -> None:
+    """Read all of ``obs`` a piece at a time. Raises StoreError if the names of the cells are damaged."""
     with _readable(path), store_root(path) as root:
-        for array in _arrays(root["obs"]):
-            for start in range(0, array.shape[0] if array.ndim else 0, _CHECK_ROWS):
-                array[start : start + _CHECK_ROWS]
-
-
-def _arrays(group: Any) -> Iterator[Any]:
-    for name in group:
-        element = group[name]
-        if hasattr(element, "shape"):
-            yield element
-        else:
-            yield from _arrays(element)
+        check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
 def _read_obsm(path: Path) -> dict[str, np.ndarray]:
@@ -152,10 +135,11 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         layout=layout,
         nnz=nnz,
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
-        var=read_elem(root[var_name]),
+        var=read_table(root[var_name], name=var_name, label=path.name),
         load_obs=partial(read_obs, path),
         load_obsm=partial(_read_obsm, path),
-        check_obs=partial(_check_obs, path),
+        check_obs=partial(_check_obs, path, n_obs),
+        sources=(partial(store_root, path),),
         identity=identity,
         rows=rows,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import dask.array as da
     import pandas as pd
@@ -56,6 +56,10 @@ def from_anndata(
         x = x.tocsr()
     shape = (int(x.shape[0]), int(x.shape[1]))
     backed = isinstance(x, (CSRDataset, CSCDataset, h5py.Dataset))
+
+    def obs() -> pd.DataFrame:
+        return with_unique_names(adata.obs, kind="cell", label=label)
+
     in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
     identity = in_file or memory_identity(x, adata.obs_names, var.index)
 
@@ -77,8 +81,10 @@ def from_anndata(
         nnz=int(x.nnz) if sparse.issparse(x) else None,
         chunk_rows=None,
         var=with_unique_names(var, kind="gene", label=label),
-        load_obs=lambda: with_unique_names(adata.obs, kind="cell", label=label),
+        load_obs=obs,
         load_obsm=lambda: coordinates(adata.obsm),
+        check_obs=lambda: _check(obs),
+        sources=(lambda: nullcontext(adata),),
         identity=identity,
         rows=rows,
     )
@@ -88,6 +94,11 @@ def from_anndata(
 @contextmanager
 def _columns(group: Any, shape: tuple[int, int]) -> Iterator[CompressedColumns]:
     yield CompressedColumns(group["data"], group["indices"], group["indptr"][...], shape)
+
+
+def _check(obs: Callable[[], pd.DataFrame]) -> None:
+    """Warn of columns that cannot be kept, and refuse names that cannot, before the work begins."""
+    obs()
 
 
 def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.train.sparse import Pattern
 
-__all__ = ["TERMS", "Edges", "Others", "Part", "Population", "losses", "population", "softened"]
+__all__ = [
+    "Edges",
+    "Others",
+    "Part",
+    "Population",
+    "losses",
+    "population",
+    "softened",
+]
 
 TERMS = ("hea_global", "hea_cell", "ndc", "cvc")
 

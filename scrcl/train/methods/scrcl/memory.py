@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.train.settings import TrainSettings
 
-__all__ = ["BLOCK_ANCHORS", "READ_BATCHES", "estimates", "n_features", "step_bytes", "widest"]
+__all__ = ["estimates", "widest"]
 
 GRADIENT_ROWS = 16
 """Copies of an embedding that a step holds, gradients included, of a seed or of an anchor of the block in

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.typing import FloatArray
 
-__all__ = ["Both", "ScrclNewCells", "UnseenEncoder"]
+__all__ = ["ScrclNewCells"]
 
 
 class Both(NamedTuple):

@@ -22,7 +22,7 @@ SMALL = {
     "gene_dim": 4,
     "context_cells": 12,
     "reconstructed_genes": 20,
-    "refresh_every": 3,
+    "refresh_every": 6,
 }
 
 

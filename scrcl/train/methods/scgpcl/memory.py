@@ -20,11 +20,11 @@ __all__ = ["estimates", "step_bytes", "widest"]
 CELL_BYTES = 40
 """For each cell: its total, its place in the partition, and its position in the epoch."""
 
-MADE_ROWS = 40
+MADE_ROWS = 60
 """Matrices of cells by genes that a step holds for each view: of the three heads, of the likelihood, and of their
 gradients; measured."""
 
-READ_BATCHES = 3
+READ_BATCHES = 4
 """Mini-batches in memory: the current one, the next one, and what the allocator keeps."""
 
 LIST_BYTES = 3 * 24
@@ -44,7 +44,7 @@ def estimates(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> E
     n, genes = shape.n_cells, shape.n_genes
     per_cell = LIBRARIES_BYTES + CELL_BYTES * n
     lists = genes * min(settings.cells_per_gene, n)
-    dense = 4 * genes * (3 * dense_block_rows(widest(shape, settings)) + 2 * EVALUATION_CELLS)
+    dense = 4 * genes * (6 * dense_block_rows(widest(shape, settings)) + 4 * EVALUATION_CELLS)
     written = 4 * n * settings.dim
     passes = int(6 * min(shape.n_values, float(n) * genes))
     return Estimates(

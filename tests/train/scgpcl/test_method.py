@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scrcl.errors import InputError
+from scrcl.errors import InputError, TrainingError
 from scrcl.prep.stats import MatrixStats
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
@@ -180,6 +180,17 @@ def test_clusterings_that_agree_end_pre_training_whatever_their_numbers():
     assert rule.is_over([0.5, same])
     assert not rule.is_over([1.0, 0.98])
     assert not rule.is_over([])
+
+
+def test_training_that_has_diverged_says_so_and_not_that_the_input_is_wrong(inputs):
+    how = setup(steps=24)
+    state = TrainState.fresh(METHOD, inputs, how)
+    state.learner.encoder.table.data[:] = torch.nan
+    now = _step_of(state, Ranks.alone())
+    with pytest.raises(TrainingError, match=r"embedding must stay finite.*train\.lr"):
+        METHOD.refresh(state.learner, inputs, how, now)
+    with pytest.raises(TrainingError, match="embedding must stay finite"):
+        ClustersAgree(2, 0.99, 0).summary(torch.full((5, 2), torch.inf))
 
 
 def test_few_changed_cells_end_fine_tuning():

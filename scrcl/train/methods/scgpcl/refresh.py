@@ -11,6 +11,7 @@ from scrcl.graph.kmeans import kmeans
 from scrcl.io.arrays import row_blocks
 from scrcl.train.methods.scgpcl.embed import BLOCK_CELLS, embed_sample
 from scrcl.train.methods.scgpcl.loss import soft_assignment
+from scrcl.train.methods.scgpcl.stop import require_learned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,9 @@ def refresh_clusters(
 def _sample(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]) -> FloatArray:
     """Return the embedding of the sample, the same cells every time."""
     cells = drawn_rows(inputs.n_cells, setup.settings.sample_cells, setup.seed, "scgpcl.sample")
-    return embed_sample(learner, inputs, cells)
+    rows = embed_sample(learner, inputs, cells)
+    require_learned(rows)
+    return rows
 
 
 def _means(rows: FloatArray, k: int, seed: int, n_starts: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scrcl.errors import TrainingError
 from scrcl.graph.kmeans import kmeans
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["ClustersAgree", "FewChange"]
+    from scrcl.typing import FloatArray
+
+__all__ = ["ClustersAgree", "FewChange", "require_learned"]
 
 _STARTS = 10
 
@@ -43,6 +46,7 @@ class ClustersAgree:
     def summary(self, embedding: Tensor) -> Tensor:
         """Return the cluster of each cell, int32 of shape (B,)."""
         rows = np.ascontiguousarray(embedding.cpu().numpy(), np.float32)
+        require_learned(rows)
         k = min(self.n_clusters, len(rows))
         return torch.from_numpy(kmeans(rows, k, seed=self.seed, n_init=_STARTS).labels)
 
@@ -74,3 +78,13 @@ class FewChange:
     def is_over(self, shares: Sequence[float]) -> bool:
         """Return whether fewer cells than the share changed since the last check."""
         return len(shares) > 0 and 1 - shares[-1] < self.changed
+
+
+def require_learned(rows: FloatArray) -> None:
+    """Raise TrainingError if training has diverged: an embedding is not finite."""
+    if not np.isfinite(rows).all():
+        message = (
+            "the embedding must stay finite in training; got NaN or infinity. Lower train.lr. The last "
+            "checkpoint is from an earlier step."
+        )
+        raise TrainingError(message)

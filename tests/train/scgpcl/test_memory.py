@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from scrcl._contract import Shape
-from scrcl.train.methods.scgpcl.memory import estimates, step_bytes
+from scrcl.train.methods.scgpcl.embed import BLOCK_CELLS
+from scrcl.train.methods.scgpcl.memory import REFRESHED_CELLS, estimates, step_bytes
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.settings import TrainSettings
 
@@ -45,3 +46,7 @@ def test_lists_are_counted_once_for_each_gene():
         estimates(ATLAS, ScgpclSettings(cells_per_gene=n), TRAIN).inputs for n in (100, 1_000)
     )
     assert many.fixed_bytes - few.fixed_bytes == 900 * 2_000 * 72
+
+
+def test_the_blocks_of_a_sample_are_those_that_are_cut():
+    assert REFRESHED_CELLS == BLOCK_CELLS

@@ -220,6 +220,8 @@ def stats(*, counts=True, logs=False, n_cells=20):
 def test_zinb_refuses_what_are_no_counts_and_names_mse():
     with pytest.raises(InputError, match=r"log values.*reconstruction=mse"):
         METHOD.check(stats(counts=False, logs=True), ScgpclSettings())
+    with pytest.raises(InputError, match=r"log values.*reconstruction=mse"):
+        METHOD.check(stats(counts=True, logs=True), ScgpclSettings())
     with pytest.raises(InputError, match=r"not whole numbers.*reconstruction=mse"):
         METHOD.check(stats(counts=False), ScgpclSettings())
     METHOD.check(stats(counts=False, logs=True), ScgpclSettings(reconstruction="mse"))

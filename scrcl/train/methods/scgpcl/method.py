@@ -55,7 +55,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
 
     def check(self, stats: MatrixStats, settings: ScgpclSettings) -> None:
         """Refuse log values where counts are needed, and more clusters than cells."""
-        if settings.reconstruction == "zinb" and not stats.is_counts:
+        if settings.reconstruction == "zinb" and (stats.already_log or not stats.is_counts):
             found = "log values" if stats.already_log else "not whole numbers"
             message = (
                 f"scgpcl.reconstruction = zinb must have counts; the values are {found}. Choose counts by "

@@ -27,6 +27,7 @@ from scrcl.train.methods import METHODS
 from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from scrcl.train.methods import MethodEntry
@@ -46,6 +47,13 @@ def _method(value: object) -> str:
         return value
     message = f"method must be {' or '.join(METHODS)}; got {value!r}."
     raise ValueError(message)
+
+
+def _with_defaults(defaults: Mapping[str, Any], given: Any) -> Any:
+    """Return settings of training over the defaults of a method; what is no group of settings stays as it is."""
+    if isinstance(given, TrainSettings):
+        given = given.model_dump(exclude_unset=True)
+    return {**defaults, **given} if isinstance(given, dict) else given
 
 
 def _require_storable(settings: BaseModel, group: str = "") -> None:
@@ -170,6 +178,7 @@ class RunConfig(Settings):
         fields: Any = {name: (settings, settings()) for name, settings in groups.items()}
         checked = create_model("_Groups", __base__=Settings, **fields).model_validate(extra)
         known = {name: value for name, value in values.items() if name in cls.model_fields}
+        known["train"] = _with_defaults(METHODS[method].train, known.get("train", {}))
         return {**known, **{name: getattr(checked, name) for name in groups}}
 
     @model_validator(mode="after")

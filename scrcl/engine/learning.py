@@ -88,5 +88,6 @@ def work_of(context: Context, on_rows: OnRows | None = None) -> Work:
     """Return how to go through all cells within the budget."""
     from scrcl.train.method import Work
 
-    device = resolve_device(context.config.device, context.ranks.local)
-    return Work(context.budget.dense_block_rows, context.budget.n_workers, device, on_rows)
+    config, budget = context.config, context.budget
+    device = resolve_device(config.device, context.ranks.local)
+    return Work(budget.dense_block_rows, budget.n_workers, device, on_rows, config.seed)

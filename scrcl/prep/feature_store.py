@@ -77,6 +77,10 @@ class FeatureStore:
         """Return the rows ``start`` to ``stop`` as CSR in memory."""
         return self._parts.rows(start, stop)
 
+    def gather(self, rows: IntArray) -> Csr:
+        """Return some rows, given by ascending positions, as CSR in memory. Only their values are read."""
+        return self._parts.gather(rows)
+
     def x(self, block_rows: int) -> da.Array:
         """Return row blocks of CSR float32, shape (n_obs, n_vars)."""
         return self._parts.x(block_rows)

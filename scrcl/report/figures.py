@@ -68,11 +68,17 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
     history
         At least one record with ``step`` and the loss terms. ``lr`` is left out.
     """
-    terms = [name for name in history[0] if name not in ("step", "lr")]
+    # Phases of training may have terms of their own.
+    terms = [
+        name
+        for name in dict.fromkeys(n for row in history for n in row)
+        if name not in ("step", "lr")
+    ]
     figure, all_axes = _panels(len(terms), 2.35, 1.9)
     steps = [row["step"] for row in history]
     for axes, name in zip(all_axes, terms, strict=True):
-        axes.plot(steps, [row[name] for row in history], color=FIGURE_COLOUR, linewidth=1.4)
+        values = [row.get(name, np.nan) for row in history]
+        axes.plot(steps, values, color=FIGURE_COLOUR, linewidth=1.4)
         _plain(axes, name)
     return _svg(figure)
 

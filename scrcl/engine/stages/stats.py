@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scrcl._contract import Estimate
+from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -109,6 +110,7 @@ class StatsStage(Stage[StatsRecord]):
         n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
         _require_enough(config, n_retained, n_seen)
+        method_of(config).check(stats, config.method_settings)
         stats.save(folder)
         return StatsRecord(
             n_cells=matrix.n_obs,

@@ -172,7 +172,7 @@ def _reason(error: Exception) -> str:
 
 
 def _require_length(values: Any, n_rows: int) -> None:
-    if np.ndim(values) != 1 or len(values) != n_rows:
+    if np.shape(values) != (n_rows,):
         message = f"it has the shape {np.shape(values)} for {n_rows:,} rows"
         raise ValueError(message)
 

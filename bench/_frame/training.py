@@ -143,7 +143,7 @@ def train_until(
 ) -> None:
     """Train a state further, until it has ``n_steps`` steps in all."""
     until = how.with_train(steps=n_steps)
-    state.phases = SCRCL.phases(until, inputs.n_cells)
+    state.phases = SCRCL.phases(until, inputs)
     train(SCRCL, inputs, state, until, batches=batches)
 
 

@@ -5,7 +5,8 @@
 Every method is given the number of classes, except ``pca_leiden_1``. Nothing else of the labels is used before the
 scores are computed, once, from the final state. ``scrcl`` is also scored without that number. The choice that labels
 would have made (``scrcl_oracle``) and published figures are in columns of their own. Sets with ``obsm["spatial"]``
-are run with ``--spatial`` and have their own tables. Cases of earlier runs are reused with ``--cases``.
+are run with ``--spatial`` and have their own tables. In ``--set``, ``{k}`` stands for the number of
+classes. Cases of earlier runs are reused with ``--cases``.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ _Cost = dict[str, Any]
 
 
 def run_ours(data: Labelled, method: str, seed: int, *, settings: list[str]) -> Case:
-    """Run scrcl, or the oracle, and score it."""
+    """Run scrcl, or the oracle, and score it. ``{k}`` in a setting stands for the number of classes."""
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         run = {OURS: _ours, ORACLE: _oracle}[method]
-        found = run(data, seed, Path(folder), settings)
+        given = [one.replace("{k}", str(data.k)) for one in settings]
+        found = run(data, seed, Path(folder), given)
     return _case(data, method, seed, found, settings)
 
 

@@ -66,7 +66,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
         console.print(plan_table(planned.stages))
         console.print(
             f"\n{planned.n_workers} blocks at a time on {planned.device}; memory "
-            f"{format_bytes(planned.memory_bytes)}, at least {format_bytes(planned.least_bytes)} needed."
+            f"{format_bytes(planned.memory_bytes)}, {planned.least_bytes // 10**6} MB would do."
         )
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
@@ -81,7 +81,8 @@ def convert(
     order: Annotated[
         str | None,
         typer.Option(
-            help="Order of the rows: a file of row numbers, or a column of obs to sort by.",
+            help="Which rows, in which order: a file of row numbers or names of cells, the folder of a run of the same "
+            "cells, or a column of obs to sort by.",
             rich_help_panel="Output",
         ),
     ] = None,

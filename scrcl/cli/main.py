@@ -1,6 +1,7 @@
 """The command line: exit codes 0 done, 2 bad input (one line), 75 stopped by SIGTERM or SIGUSR1, 130 by Ctrl-C.
 
-75 is EX_TEMPFAIL: the same command resumes later, so a scheduler may queue it again.
+1 is a fault in scrcl, with a traceback. 75 is EX_TEMPFAIL: the same command resumes later, so a scheduler may queue it
+again.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import logging
 import os
 import signal
 import sys
+import traceback
 
 import typer
 from typer.exceptions import TyperException
 
+from scrcl import __version__
 from scrcl._interrupt import SIGNALS, Interruption
 from scrcl.cli import data, predict, run, settings
 from scrcl.cli.app import app
@@ -22,7 +25,7 @@ __all__ = ["app", "main"]
 
 _COMMANDS = (run, predict, data, settings)  # importing them registers their commands
 
-BAD_INPUT, STOPPED, INTERRUPTED = 2, os.EX_TEMPFAIL, 130
+FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 
 
 def main() -> None:
@@ -42,6 +45,13 @@ def main() -> None:
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         _fail(text, BAD_INPUT)
+    except Exception:  # noqa: BLE001 - it is shown whole
+        typer.echo(traceback.format_exc(), err=True)
+        _fail(
+            f"this is a fault in scrcl {__version__}, not in your data. Please report it where you got scrcl, with the "
+            "command and the lines above.",
+            FAULT,
+        )
     if code == INTERRUPTED:  # typer turns `Interrupted` into this code
         for number in SIGNALS:  # a late signal must not change how the process ends
             signal.signal(number, signal.SIG_IGN)

@@ -7,7 +7,7 @@ from scrcl.cli.options import Given, with_settings
 
 __all__ = ["predict"]
 
-SETTINGS = ("memory", "device", "layer", "join", "format", "keep_x")
+SETTINGS = ("memory", "device", "layer", "join", "features.values", "format", "keep_x")
 _DEFAULTS = {"layer": "that of the run; X for X", "join": "that of the run"}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._random import drawn_rows
-from scrcl.cluster.communities import leiden_of, neighbour_graph
+from scrcl.graph.communities import large_communities, leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Counted", "count_clusters"]
-
-_MIN_CELLS = 10
-"""Communities below this size are noise for any number of cells."""
-
-_MIN_SHARE_OF_MEAN = 0.3
-"""Smallest counted community, as a share of the mean size. With more than some 15 communities, this is below the
-default of ``cluster.smallest_share``. A fixed share of all cells alone would bound the number of clusters."""
 
 _MIN_COUNTED_SHARE = 0.5
 """If counted communities hold fewer cells than this share, the count is doubtful, and a note reports it."""
@@ -70,15 +63,8 @@ def count_clusters(
         graph = graph + tissue(cells)
     communities = leiden_of(graph, seed=seed, name="count.leiden")
     sizes = np.bincount(communities(settings.resolution))
-    counted = _large_enough(sizes, settings.smallest_share)
+    counted = large_communities(sizes, settings.smallest_share)
     return Counted(max(len(counted), 2), _note(counted, sizes, settings))
-
-
-def _large_enough(sizes: IntArray, smallest_share: float) -> IntArray:
-    """Return the sizes of communities that are large enough to count."""
-    n_cells, candidates = int(sizes.sum()), sizes[sizes >= _MIN_CELLS]
-    share = min(smallest_share, _MIN_SHARE_OF_MEAN / max(len(candidates), 1))
-    return candidates[candidates >= share * n_cells]
 
 
 def _note(counted: IntArray, sizes: IntArray, settings: ClusterSettings) -> str | None:

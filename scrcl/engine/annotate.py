@@ -12,9 +12,15 @@
 ``uns["scrcl"]``                          settings, versions, history; a ``neighbors_key`` for scanpy
 ``uns["scrcl"]["tree"]``                  merge trees, below
 ``uns["scrcl"]["clusters_by"]``           the algorithm that ``auto`` chose, and the agreement that decided
-``uns["scrcl"]["notes"]``                 what the user should know about the clusters
+``uns["scrcl"]["notes"]``                 what the user should know
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
+``uns["rank_genes_groups"]``              the same for scanpy's plots and ``sc.get.rank_genes_groups_df``
+``varm["PCs"]``, ``uns["pca"]``           loadings, 0 for genes that are not selected, and variances
+``var``, ``uns["hvg"]``                   variable genes: columns and flavour as in scanpy
+``uns["scrcl_colors"]``                   colours of the clusters
 ========================================  =================================================
+
+Everything else is as in the input. What the input has under one of these keys gets the suffix ``_in_file``.
 
 ``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_micro - 1, 4), in the format of
 `scipy.cluster.hierarchy`: a row for each merge, with the two that are joined, the height and the number of leaves.
@@ -22,12 +28,13 @@ Leaf i is cluster i, or micro-cluster i. ``cluster_sizes`` and ``group_sizes`` a
 ``group_clusters`` is the cluster of each micro-cluster, whose own micro-clusters are joined first. Heights are costs
 (`scrcl.cluster.agglomerate`): squared distances times a power of the number of cells.
 
-A prediction has no ``obsp``. It also has ``obs["scrcl_margin"]`` and ``obs["scrcl_familiarity"]``
-(`scrcl.cluster.assign`) and ``uns["scrcl_colors"]``.
+A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]`` and ``obs["scrcl_familiarity"]``
+(`scrcl.cluster.assign`).
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +44,7 @@ from scrcl.engine.stage import AnnDataKeys
 from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merged_keys", "without_ours", "write_into"]
 
-_UNS = ("scrcl", "scrcl_colors")
+_LOG = logging.getLogger(__name__)
 
 
 def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
@@ -57,6 +64,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
     obsm: dict[str, Any] = {}
     obsp: dict[str, Any] = {}
     var: dict[str, Any] = {}
+    varm: dict[str, Any] = {}
     uns: dict[str, Any] = {}
     other_uns: dict[str, Any] = {}
     n_pairs = 0
@@ -65,7 +73,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
             keys = stage.keys(run)
         except ScrclError:
             raise
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             folder = run.folder.stage(stage.name)
             message = (
                 f"{folder} must be whole; got {type(error).__name__}: {error}. "
@@ -75,10 +83,10 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
         n_pairs += keys.n_pairs
         for merged, of_stage in (
             (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),
-            (other_uns, keys.uns_other),
+            (other_uns, keys.uns_other), (varm, keys.varm),
         ):  # fmt: skip
             merged.update(of_stage)
-    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs)
+    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs, varm)
 
 
 def without_ours(obs: pd.DataFrame, stages: Iterable[Stage[Any]]) -> pd.DataFrame:
@@ -98,12 +106,7 @@ def write_into(
     import pandas as pd
 
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
-    for column in [column for column in adata.obs if ours.fullmatch(str(column))]:
-        del adata.obs[column]
-    for key in [key for key in adata.obsp if str(key).startswith("scrcl_")]:
-        del adata.obsp[key]
-    for key in _UNS:
-        adata.uns.pop(key, None)
+    _make_room(adata, result.uns["scrcl"], ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         column = result.obs[key]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -116,15 +119,42 @@ def write_into(
             values = np.full(adata.n_obs, np.nan, dtype=np.float32)
             values[rows] = column
             adata.obs[key] = values
-    for key in result.uns["scrcl"]["obsm_keys"]:
+    ours_in = result.uns["scrcl"]
+    for key in ours_in["obsm_keys"]:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[rows] = result.obsm[key]
         adata.obsm[key] = whole
-    for key in result.obsp:
+    for key in [key for key in result.obsp if str(key).startswith("scrcl_")]:
         adata.obsp[key] = _spread(result.obsp[key], rows, adata.n_obs)
-    for key in _UNS:
-        if key in result.uns:
-            adata.uns[key] = result.uns[key]
+    for key in (*ours_in["uns_keys"], "scrcl"):
+        adata.uns[key] = result.uns[key]
+    for key in ours_in["varm_keys"]:
+        adata.varm[key] = result.varm[key]
+
+
+def _make_room(adata: AnnData, new: Mapping[str, Any], ours: re.Pattern[str]) -> None:
+    """Remove the keys of an earlier run, and rename those of the user that the new one has too."""
+    for column in [column for column in adata.obs if ours.fullmatch(str(column))]:
+        del adata.obs[column]
+    for key in [key for key in adata.obsp if str(key).startswith("scrcl_")]:
+        del adata.obsp[key]
+    for slot in ("obsm", "varm", "uns"):
+        _keep_users(adata, slot, new[f"{slot}_keys"])
+    for key in (*adata.uns.get("scrcl", {}).get("uns_keys", ()), "scrcl"):
+        adata.uns.pop(key, None)
+
+
+def _keep_users(adata: AnnData, slot: str, keys: Iterable[str]) -> None:
+    """Give entries of a slot that the run has too another name, unless an earlier run wrote them."""
+    earlier, entries = adata.uns.get("scrcl", {}).get(f"{slot}_keys", ()), getattr(adata, slot)
+    for key in [key for key in keys if key in entries and key not in earlier]:
+        if key.startswith("scrcl"):  # colours that scanpy chose for the clusters of an earlier run
+            continue
+        name = key
+        while name in entries:
+            name += "_in_file"
+        entries[name] = entries[key]
+        _LOG.warning("%s[%r] is kept as %r, as the run has its own", slot, key, name)
 
 
 def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:

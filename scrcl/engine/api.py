@@ -14,7 +14,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.paths import Inputs
     from scrcl.engine.plan import Plan
+    from scrcl.io.matrix import CellMatrix
 
 __all__ = ["Scores", "evaluate", "fit", "plan", "predict"]
 
@@ -106,19 +107,32 @@ def fit(
 def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
-    from scrcl.engine.run import run_files, run_matrix
+    from scrcl.engine.run import run_files, run_matrix, settings_of_again
     from scrcl.engine.stages import STAGES
 
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
         from scrcl.io.open import from_anndata
 
+        config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
         matrix = from_anndata(data, layer=config.layer)
-        done = run_matrix(lambda _: matrix, out, config, **how)
+        done = run_matrix(_opener(data, matrix, config.layer), out, config, **how)
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
         return data
     return _read(run_files(input_paths(data), out, config, **how).result_path)
+
+
+def _opener(
+    adata: AnnData, matrix: CellMatrix, layer: str | None
+) -> Callable[[Path | None], CellMatrix]:
+    """Return what opens an object for a run. A backed matrix that is stored by genes is copied into a folder."""
+    from scrcl.io.open import from_anndata
+    from scrcl.io.transpose import Scratch
+
+    if not (adata.isbacked and matrix.layout == "csc"):
+        return lambda _: matrix
+    return lambda folder: from_anndata(adata, layer=layer, scratch=Scratch(folder, 64 << 20))
 
 
 def predict(
@@ -195,7 +209,8 @@ def _predict_in(
     from scrcl.io.open import from_anndata
 
     matrix = from_anndata(data, layer=opened.config.layer)
-    result = _read(predict_matrix(opened, lambda _: matrix, out, **how).result_path)
+    open_matrix = _opener(data, matrix, opened.config.layer)
+    result = _read(predict_matrix(opened, open_matrix, out, **how).result_path)
     retained = matrix.obs.index.isin(result.obs_names)
     write_into(data, result, retained, new_cell_stages(opened))
     return data

@@ -5,11 +5,11 @@ Memory and cores decide how many blocks are loaded at once, or that the run is r
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scrcl._sizes import enough_bytes
 from scrcl.engine.memory import block_rows, dense_block_rows
 from scrcl.errors import BudgetError
 
@@ -44,8 +44,8 @@ class Budget:
 
 
 def least_memory(stages: Sequence[Stage[Any]], shape: Shape, config: RunConfig) -> int:
-    """Return the smallest memory that is enough for all ``stages``."""
-    return max(stage.estimate(shape, config).least_bytes for stage in stages)
+    """Return the smallest memory that is enough for all ``stages``, rounded up to tens of megabytes."""
+    return enough_bytes(max(stage.estimate(shape, config).least_bytes for stage in stages))
 
 
 def plan_budget(
@@ -102,11 +102,6 @@ def _refusal(
         options.append(f"stop earlier with --until {stages[first - 1].name}")
     advice = ", or ".join(options)
     return (
-        f"memory must be at least {_megabytes(needed)} MB for {shape.n_cells:,} cells in the stage "
+        f"memory must be at least {enough_bytes(needed) // 10**6} MB for {shape.n_cells:,} cells in the stage "
         f"{stage.name}; got {total_bytes // 10**6} MB. {advice[0].upper()}{advice[1:]}."
     )
-
-
-def _megabytes(n_bytes: float) -> int:
-    """Round up to tens of megabytes."""
-    return math.ceil(n_bytes / 10**7) * 10

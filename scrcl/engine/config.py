@@ -20,12 +20,14 @@ from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
 from scrcl.engine.stages.graph import GraphSettings
+from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
 from scrcl.train.methods import METHODS
 from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from scrcl.train.methods import MethodEntry
@@ -45,6 +47,13 @@ def _method(value: object) -> str:
         return value
     message = f"method must be {' or '.join(METHODS)}; got {value!r}."
     raise ValueError(message)
+
+
+def _with_defaults(defaults: Mapping[str, Any], given: Any) -> Any:
+    """Return settings of training over the defaults of a method; what is no group of settings stays as it is."""
+    if isinstance(given, TrainSettings):
+        given = given.model_dump(exclude_unset=True)
+    return {**defaults, **given} if isinstance(given, dict) else given
 
 
 def _require_storable(settings: BaseModel, group: str = "") -> None:
@@ -137,6 +146,7 @@ class RunConfig(Settings):
     genes: GenesSettings = GenesSettings()
     train: TrainSettings = TrainSettings()
     cluster: ClusterSettings = ClusterSettings()
+    markers: MarkersSettings = MarkersSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
@@ -168,6 +178,7 @@ class RunConfig(Settings):
         fields: Any = {name: (settings, settings()) for name, settings in groups.items()}
         checked = create_model("_Groups", __base__=Settings, **fields).model_validate(extra)
         known = {name: value for name, value in values.items() if name in cls.model_fields}
+        known["train"] = _with_defaults(METHODS[method].train, known.get("train", {}))
         return {**known, **{name: getattr(checked, name) for name in groups}}
 
     @model_validator(mode="after")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scrcl import __version__
 from scrcl._progress import Silent
@@ -22,8 +21,10 @@ from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of_array, keep_apart
 from scrcl.engine.paths import input_paths
+from scrcl.engine.row_order import read_order
 from scrcl.errors import InputError
 from scrcl.io import store
+from scrcl.io.identity import content_of
 from scrcl.io.open import open_input
 from scrcl.io.parts import column_dtype
 from scrcl.io.reorder import SCRATCH_INDEX_BYTES, reorder_rows
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
+
+_FILES = (".h5ad", ".h5", ".hdf5", ".h5mu", ".loom", ".zip")
+"""Suffixes of files, which a folder must not have."""
 
 __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
@@ -99,8 +103,9 @@ def convert(
     join
         Genes of several inputs: ``"inner"`` keeps those in all of them, ``"outer"`` those in any.
     order
-        Order of the rows: an array of row numbers (some or all), an ``.npy`` or text file of them, or
-        a column of obs to sort by (equal rows keep their order; missing values come last).
+        Which rows, in which order: row numbers or names of cells, as an array, ``.npy`` or text file; the folder of
+        a run, whose order stores near cells together; or a column of obs to sort by (equal rows keep their order;
+        missing values come last).
     block_bytes
         Approximate size of a block of rows in memory; peak memory is about ten such blocks.
     n_workers
@@ -122,7 +127,10 @@ def convert(
     ResumeError
         Another process writes the same ``out``.
     """
-    out, paths = Path(out), input_paths(inputs)
+    out, paths, reporter = Path(out), input_paths(inputs), reporter or Silent()
+    if out.suffix in _FILES:
+        message = f"OUT must be a folder, which is written as Zarr; got {out}. Name it {out.with_suffix('.zarr').name}."
+        raise InputError(message)
     matrix = open_input(
         paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
@@ -131,7 +139,7 @@ def convert(
         matrix,
         out,
         sources=[path.name for path in paths],
-        order=_read_order(order, matrix),
+        order=read_order(order, matrix, reporter),
         block_bytes=block_bytes,
         n_workers=n_workers,
         reporter=reporter,
@@ -189,41 +197,11 @@ def convert_matrix(
         )
 
 
-def _read_order(order: str | Path | IntArray | None, matrix: CellMatrix) -> IntArray | None:
-    """Return row numbers from an array, a file of them, or a column of obs to sort by.
-
-    Raises
-    ------
-    InputError
-        The order is none of these, or the file holds something else.
-    """
-    if order is None or isinstance(order, np.ndarray):
-        return order
-    if str(order) in matrix.obs:
-        codes, _ = pd.factorize(matrix.obs[str(order)], sort=True)
-        last = np.where(codes < 0, len(codes), codes)
-        return np.argsort(last, kind="stable")
-    path = Path(order)
-    if not path.is_file():
-        columns = ", ".join(map(str, matrix.obs.columns)) or "none"
-        message = f"order must be a file of row numbers or a column of obs; got {order}. Columns of obs: {columns}."
-        raise InputError(message)
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path))
-        return np.array(path.read_text("utf-8").split()).astype(np.int64)
-    except (OSError, EOFError, OverflowError, ValueError) as error:
-        message = (
-            f"order must be a text file of row numbers, one a line, or .npy; got {path} ({error})."
-        )
-        raise InputError(message) from error
-
-
 def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
     """Return everything that the bytes of the store depend on."""
     return {
         "version": [_VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
-        "input": matrix.identity,
+        "input": content_of(matrix.identity),
         "order": None if rows is None else fingerprint_of_array(rows),
     }
 

@@ -221,11 +221,18 @@ class RunFolder:
         return found if all(file.exists() for file in files) else None
 
     def begin(self, name: str) -> None:
-        """Remove the entry of a stage that is about to run, and of later ones: they depend on it."""
-        names = [record["name"] for record in self.manifest["stages"]]
-        if name in names:
-            del self.manifest["stages"][names.index(name) :]
-            self.save()
+        """Remove a stage that is about to run, and all that was made after it: results depend on it."""
+        entries: list[dict[str, Any]] = self.manifest["stages"]
+        names = [entry["name"] for entry in entries]
+        if name not in names:
+            return
+        gone = entries[names.index(name) :]
+        del entries[names.index(name) :]
+        self.save()
+        for entry in gone:
+            remove(self.stage(entry["name"]))
+            for file in entry.get("files", []):
+                remove(self.path / file)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Add the entry of a stage whose folder has just appeared."""

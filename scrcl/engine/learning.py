@@ -60,7 +60,7 @@ def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
         return method_of(config).open_inputs(opener, folder, config.method_settings)
     except ScrclError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:
         message = (
             f"{folder} must hold the method inputs whole; got {type(error).__name__}: {error}. "
             "Delete that folder and repeat the command that made it."
@@ -88,5 +88,6 @@ def work_of(context: Context, on_rows: OnRows | None = None) -> Work:
     """Return how to go through all cells within the budget."""
     from scrcl.train.method import Work
 
-    device = resolve_device(context.config.device, context.ranks.local)
-    return Work(context.budget.dense_block_rows, context.budget.n_workers, device, on_rows)
+    config, budget = context.config, context.budget
+    device = resolve_device(config.device, context.ranks.local)
+    return Work(budget.dense_block_rows, budget.n_workers, device, on_rows, config.seed)

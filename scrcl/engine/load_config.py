@@ -16,7 +16,7 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["first_fault", "load_config", "validated"]
+__all__ = ["first_fault", "load_config", "validated", "with_given", "with_values"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -48,10 +48,24 @@ def load_config(
         An unknown key, or a value that breaks a rule; the message names key, value and rule.
     """
     tree = _read_toml(Path(path)) if path is not None else {}
-    for key, value in (overrides or {}).items():
-        _put(tree, key, value)
+    tree = with_values(tree, overrides or {})
     for assignment in settings:
         _put(tree, *_parse(assignment))
+    return validated(RunConfig, tree)
+
+
+def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
+    """Return the settings ``base``, and over them those of ``given`` that were given, not left to their defaults.
+
+    Raises
+    ------
+    InputError
+        They do not fit together.
+    """
+    tree = dict(base)
+    for name, value in given.model_dump(exclude_unset=True).items():
+        both = isinstance(value, dict) and isinstance(tree.get(name), dict)
+        tree[name] = {**tree[name], **value} if both else value
     return validated(RunConfig, tree)
 
 
@@ -67,6 +81,20 @@ def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(first_fault(error, _known_names(model, values))) from None
+
+
+def with_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a tree of settings with ``values`` by dotted name.
+
+    Raises
+    ------
+    InputError
+        A name goes through a setting that is no group.
+    """
+    changed = dict(tree)
+    for key, value in values.items():
+        _put(changed, key, value)
+    return changed
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from scrcl.engine.folder import DATA_KEYS, RunFolder, read_manifest
-from scrcl.engine.load_config import first_fault
+from scrcl.engine.load_config import first_fault, with_values
 from scrcl.engine.outputs import Outputs
 from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -203,8 +203,8 @@ def open_run(out: str | Path) -> OpenRun:
     return OpenRun(folder, STAGES, saved_config(folder))
 
 
-def saved_config(folder: RunFolder, **changes: Any) -> RunConfig:
-    """Return the settings of the run in a folder, with ``changes``.
+def saved_config(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the settings of the run in a folder, with ``changes`` by dotted name.
 
     Raises
     ------
@@ -217,6 +217,6 @@ def saved_config(folder: RunFolder, **changes: Any) -> RunConfig:
     saved = folder.manifest["settings"]
     kept = {name: value for name, value in saved.items() if name not in DATA_KEYS}
     try:
-        return RunConfig.model_validate({**kept, **changes})
+        return RunConfig.model_validate(with_values(kept, changes or {}))
     except ValidationError as error:
         raise InputError(first_fault(error)) from None

@@ -64,7 +64,7 @@ class Outputs:
             return artifact.load(folder)
         except ScrclError:
             raise
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except Exception as error:
             message = (
                 f"{folder} must hold the {artifact.name}; got {type(error).__name__}: {error}. "
                 f"Delete that folder, and repeat the command that made {self.folder.path}."

@@ -5,12 +5,14 @@ Its stages are the `Stage.for_new_cells` of the run's stages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scrcl import __version__
 from scrcl._interrupt import Interruption
 from scrcl._progress import Silent
+from scrcl._settings import settings_of
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
@@ -21,10 +23,11 @@ from scrcl.engine.open_run import OpenRun, open_run, saved_config
 from scrcl.engine.run import RunResult, run_stages, write_settings
 from scrcl.engine.shape import shape_of
 from scrcl.errors import InputError
+from scrcl.io.identity import content_of
 from scrcl.prep.artifacts import SELECTED_GENES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from scrcl._contract import Artifact
@@ -34,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
 
-GIVEN = ("device", "format", "join", "keep_x", "layer", "memory")
+GIVEN = ("device", "features.values", "format", "join", "keep_x", "layer", "memory")
 """Settings that a prediction may have of its own."""
 
-_OWN = ("device", "format", "keep_x", "memory")
+_OWN = ("device", "features.values", "format", "keep_x", "memory")
 """Those that fall back to their defaults, not to the values of the run."""
 
 
@@ -87,6 +90,7 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     InputError
         A setting breaks its rule, or new cells cannot be compared with such a run.
     """
+    given = dict(_flat(given))
     unknown = sorted(given.keys() - set(GIVEN))
     if unknown:
         message = (
@@ -94,11 +98,10 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
         )
         raise InputError(message)
     opened = open_run(out)
-    defaults = {name: RunConfig.model_fields[name].default for name in _OWN}
+    declared = {each.name: each.value for each in settings_of(RunConfig())}
+    defaults = {name: declared[name] for name in _OWN}
     asked = {**given, "layer": None} if given.get("layer") == "X" else given
-    run = OpenRun(
-        opened.folder, opened.stages, saved_config(opened.folder, **{**defaults, **asked})
-    )
+    run = OpenRun(opened.folder, opened.stages, saved_config(opened.folder, {**defaults, **asked}))
     new_cell_stages(run)
     # New cells need what stages without a twin leave, too: the model, its inputs and the gene graph.
     for stage in run.stages:
@@ -164,7 +167,7 @@ def predict_matrix(
     settings = {
         "atlas": run.fingerprint,
         "learned": _what_was_learned(run),
-        "input": header.identity,
+        "input": content_of(header.identity),
         **config.fingerprinted(),
     }
     fingerprint = fingerprint_of(__version__, "predict", settings)
@@ -182,6 +185,15 @@ def predict_matrix(
             workers=Workers(reporter or Silent(), Ranks.alone(), Interruption()),
         )
         return run_stages(context)
+
+
+def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield settings by dotted name, also those that are given as groups."""
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", each) for key, each in value.items())
+        else:
+            yield name, value
 
 
 def _what_was_learned(run: OpenRun) -> str:

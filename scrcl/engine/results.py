@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +25,13 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stage import AnnDataKeys
+    from scrcl.io.slots import Kept
     from scrcl.report.page import Section
+    from scrcl.typing import IntArray
 
 __all__ = ["write_page", "write_result_of"]
+
+_LOG = logging.getLogger(__name__)
 
 _ENTRY_BYTES = 12
 """A value and its column, as anndata writes them in blocks."""
@@ -50,14 +57,18 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
-    var: pd.DataFrame = matrix.var.copy()
-    for key, values in keys.var.items():
-        var[key] = values
+    var = _with_columns(matrix.var, keys.var, matrix.label)
     obsm = dict(keys.obsm)
-    if "spatial" in matrix.obsm:
-        obsm["spatial"] = np.asarray(matrix.obsm["spatial"])[rows]
+    if len(matrix.sources) != 1:
+        obsm |= {
+            key: np.asarray(array)[rows] for key, array in matrix.obsm.items() if key not in obsm
+        }
     x_bytes = 8 * stats.n_nonzero if config.keep_x else 0
-    require_room(context.folder.path, _result_bytes(context, keys) + x_bytes, "the result")
+    require_room(
+        context.folder.path,
+        _result_bytes(context, keys) + x_bytes + _kept_bytes(context, rows),
+        "the result",
+    )
     ours = {
         **keys.uns,
         **more.uns,
@@ -65,7 +76,11 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         "versions": versions(),
         "seed": config.seed,
         "obsm_keys": list(keys.obsm),
+        "varm_keys": list(keys.varm),
+        "uns_keys": list(keys.uns_other),
     }
+    if notes := [note for entry in context.folder.manifest["stages"] for note in entry["notes"]]:
+        ours["notes"] = notes
     write_result(
         context.folder.path / name,
         fmt=config.format,
@@ -73,10 +88,69 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         var=var,
         obsm=obsm,
         obsp=dict(keys.obsp),
+        varm=dict(keys.varm),
         uns={"scrcl": ours, **keys.uns_other},
-        x=matrix.x(context.budget.block_rows)[rows] if config.keep_x else None,
+        x=matrix.x(context.budget.block_rows)[rows]
+        if config.keep_x and not _copies_values(context)
+        else None,
+        more=partial(_keep, context, rows),
     )
     return name
+
+
+def _keep(context: Context, rows: IntArray, target: Any) -> None:
+    """Copy what the input holds into the result; of several samples their tissue images."""
+    from scrcl.io.slots import copy_images, copy_slots
+
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        if len(sources) == 1:
+            copy_slots(_kept(context, rows, sources[0]), target)
+        else:
+            copy_images(sources, target)
+
+
+def _kept(context: Context, rows: IntArray, source: Any) -> Kept:
+    from scrcl.io.slots import Kept
+
+    matrix, config = context.matrix, context.config
+    n_vars = None if config.layer == "raw" else matrix.n_vars
+    return Kept(
+        source, rows, matrix.n_obs, n_vars, matrix.label, config.keep_x and _copies_values(context)
+    )
+
+
+def _copies_values(context: Context) -> bool:
+    """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
+    matrix = context.matrix
+    return len(matrix.sources) == 1 and matrix.has_all_features and context.config.layer != "raw"
+
+
+def _kept_bytes(context: Context, rows: IntArray) -> int:
+    from scrcl.io.slots import slot_bytes
+
+    total = 0
+    for open_source in context.matrix.sources:
+        with open_source() as source:
+            total += slot_bytes(_kept(context, rows, source))
+    return total
+
+
+def _with_columns(table: pd.DataFrame, columns: Mapping[str, Any], label: str) -> pd.DataFrame:
+    """Return a table of genes with the run's columns. Those of the input keep their values under another name."""
+    renamed = {name: f"{name}_in_file" for name in columns if name in table}
+    renamed = {old: new for old, new in renamed.items() if new not in table}
+    if renamed:
+        _LOG.warning(
+            "%s: var[%s] kept as %s, as the run has its own",
+            label,
+            ", ".join(map(repr, renamed)),
+            ", ".join(map(repr, renamed.values())),
+        )
+    wide = table.rename(columns=renamed)
+    for name, values in columns.items():
+        wide[name] = values
+    return wide
 
 
 def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None:
@@ -113,8 +187,8 @@ def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None
         config=context.config.to_toml(),
         versions=versions(),
     )
-    with atomic_path(context.folder.path / "report.html") as partial:
-        partial.write_text(render_page(page), encoding="utf-8", errors="replace")
+    with atomic_path(context.folder.path / "report.html") as unfinished:
+        unfinished.write_text(render_page(page), encoding="utf-8", errors="replace")
 
 
 def _result_bytes(context: Context, keys: AnnDataKeys) -> int:

@@ -17,10 +17,12 @@ from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
+from scrcl.engine.load_config import load_config, with_given
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
 from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError
+from scrcl.io.identity import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +42,7 @@ __all__ = [
     "run_files",
     "run_matrix",
     "run_stages",
+    "settings_of_again",
     "stages_until",
     "write_settings",
 ]
@@ -106,13 +109,30 @@ class RunResult:
 def run_files(
     inputs: Sequence[Path], out: Path, config: RunConfig, **options: Unpack[RunOptions]
 ) -> RunResult:
-    """Cluster the cells of files; see `run_matrix`."""
+    """Cluster the cells of files; see `run_matrix`. With ``start``, settings not given are those of the run."""
     from scrcl.io.open import open_input
+
+    config = settings_of_again(out, config, **options)
 
     def open_matrix(scratch: Path | None) -> CellMatrix:
         return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
 
     return run_matrix(open_matrix, out, config, **options)
+
+
+def settings_of_again(out: Path, given: RunConfig, **options: Unpack[RunOptions]) -> RunConfig:
+    """Return the settings of a run that is redone from a stage: those of its ``config.toml`` where not ``given``.
+
+    Raises
+    ------
+    ScrclError
+        ``out`` holds no run, its settings cannot be read, or the given ones do not fit them.
+    """
+    start, restart = options.get("start"), options.get("restart", False)
+    if _again(options.get("stages", STAGES), start, restart=restart) is None:
+        return given
+    read_manifest(out)
+    return with_given(load_config(out / "config.toml").model_dump(exclude_unset=True), given)
 
 
 def run_matrix(
@@ -183,7 +203,11 @@ def _lead(
     covariates = read_covariates(header, config)
     shape = shape_of(header, config, n_batches=covariates.n_batches)
     budget = plan_budget(config.memory, stages, shape, config)
-    settings = {"input": header.identity, **config.fingerprinted(), **covariates.fingerprints()}
+    settings = {
+        "input": content_of(header.identity),
+        **config.fingerprinted(),
+        **covariates.fingerprints(),
+    }
     with RunFolder.claim(
         out,
         fingerprint_of(__version__, settings),

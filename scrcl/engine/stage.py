@@ -77,7 +77,7 @@ class AnnDataKeys:
 
     Attributes
     ----------
-    obs, obsm, obsp, var
+    obs, obsm, obsp, var, varm
         Columns and matrices by their AnnData keys.
     uns
         Entries of ``uns["scrcl"]``.
@@ -94,6 +94,7 @@ class AnnDataKeys:
     uns: Mapping[str, Any] = field(default_factory=dict)
     uns_other: Mapping[str, Any] = field(default_factory=dict)
     n_pairs: int = 0
+    varm: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Stage(ABC, Generic[RecordT]):

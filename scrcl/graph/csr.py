@@ -81,7 +81,7 @@ class Graph:
         try:
             indptr = np.load(folder / "indptr.npy")
             indices = np.load(folder / "indices.npy", mmap_mode="r" if mmap else None)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             message = (
                 "graph must be a folder with indptr.npy and indices.npy; "
                 f"got {folder}: {error}. Build the graph again."

@@ -73,7 +73,7 @@ class Partition:
         """Write each array as an ``.npy`` file into a folder, which is complete or absent."""
         with atomic_folder(folder) as partial:
             for field in fields(self):
-                np.save(partial / f"{field.name}.npy", getattr(self, field.name))
+                np.save(partial / _file_of(field.name), getattr(self, field.name))
 
     @classmethod
     def load(cls, folder: Path) -> Partition:
@@ -85,13 +85,19 @@ class Partition:
             A file is missing or damaged.
         """
         try:
-            return cls(*(np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(cls)))
-        except (OSError, ValueError, EOFError) as error:
+            files = [folder / _file_of(field.name) for field in fields(cls)]
+            return cls(*(np.load(file, mmap_mode="r") for file in files))
+        except Exception as error:
             message = (
                 f"{folder} must hold a partition; got {type(error).__name__}: {error}. "
                 "Build it again."
             )
             raise StoreError(message) from error
+
+
+def _file_of(name: str) -> str:
+    """Return the file of an array. ``order`` is renamed: its numbers are not rows of an input, as users may think."""
+    return f"{'members' if name == 'order' else name}.npy"
 
 
 def partition(

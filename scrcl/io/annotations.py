@@ -9,6 +9,8 @@ import numpy as np
 from anndata.io import read_elem
 from anndata.utils import make_index_unique
 
+from scrcl.io.tables import storable_part
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,17 +19,27 @@ __all__ = ["coordinates", "with_unique_names"]
 _N_DIMS = (2, 3)
 _NUMBERS = {"f", "i", "u"}
 
+_TABLES = {"cell": "obs", "gene": "var"}
+
 _log = logging.getLogger(__name__)
 
 
 def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataFrame:
     """Return ``table`` with unique string names. Repeated names get ``-1``, ``-2``, and log a warning.
 
+    Columns that no result can hold are left out, with a warning (`scrcl.io.tables`).
+
     Parameters
     ----------
     kind, label
         ``"cell"`` or ``"gene"``, and the name of the input, for the warning.
+
+    Raises
+    ------
+    InputError
+        A name cannot be stored.
     """
+    table = storable_part(table, name=_TABLES[kind], kind=kind, label=label)
     names = table.index.astype(str)
     if not names.is_unique:
         repeated = names[names.duplicated()]

@@ -31,13 +31,13 @@ _Join: TypeAlias = Literal["inner", "outer"]
 _log = logging.getLogger(__name__)
 
 _IDS = "gene_ids"
-_SUFFIXES = (".gz", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
+_SUFFIXES = (".gz", ".zip", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
 def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "inner") -> CellMatrix:
     """Return the samples as one matrix.
 
-    ``obs["sample"]`` is categorical, with file names without suffix. Cells are named ``<barcode>-<sample>``.
+    ``obs["sample"]`` is categorical, with the part of the paths that differs. Cells are named ``<barcode>-<sample>``.
     ``obsm`` keeps the keys that all samples have. Blocks keep the dtype of their sample. An unreadable block is
     reported with its file and the rows in that file. The number of joined genes is logged.
 
@@ -54,6 +54,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         No gene is common to all, a sample without ``gene_ids`` repeats a gene name, or ``how`` is unknown.
     """
     require_join(how)
+    _warn_of_repeats(paths)
     indexes = _gene_indexes(samples)
     _require_unique(samples, indexes)
     common = _common_genes(samples, indexes)
@@ -79,6 +80,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
         check_obs=lambda: _check_all(samples),
+        sources=tuple(source for sample in samples for source in sample.sources),
         identity={
             "samples": [s.identity for s in samples],
             "shape": [n_obs, len(genes)],
@@ -217,16 +219,31 @@ def _joined_obsm(samples: list[CellMatrix]) -> dict[str, np.ndarray]:
 
 
 def _sample_names(paths: list[Path]) -> list[str]:
-    """Return file names without suffix, prefixed with the name of the folder if they repeat."""
-    names = [_stem(path) for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{path.resolve().parent.name}_{n}" for path, n in zip(paths, names, strict=True)]
-    unique: list[str] = make_index_unique(pd.Index(names)).tolist()
+    """Return the parts of the paths that differ, without suffixes. Links keep their own names."""
+    whole = [path.absolute() for path in paths]
+    parts = [(*path.parts[:-1], _stem(path)) for path in whole]
+    depth = min(len(each) for each in parts)
+    aligned = [each[-depth:] for each in parts]
+    for at in range(depth - 1, -1, -1):
+        names = [each[at] for each in aligned]
+        if len(set(names)) == len(names):
+            return names
+    differing = [at for at in range(depth) if len({each[at] for each in aligned}) > 1]
+    joined = ["_".join(each[at] for at in differing) or each[-1] for each in aligned]
+    unique: list[str] = make_index_unique(pd.Index(joined)).tolist()
     return unique
 
 
+def _warn_of_repeats(paths: list[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            _log.warning("%s is given more than once: each of its cells is there twice", path)
+        seen.add(path.resolve())
+
+
 def _stem(path: Path) -> str:
-    name = path.resolve().name
+    name = path.name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     return name

@@ -20,6 +20,8 @@ from scipy import sparse
 from scrcl.errors import InputError, StoreError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import pandas as pd
 
     from scrcl.typing import Csr, IntArray
@@ -88,7 +90,13 @@ class CellMatrix:
     rows
         Returns a dask array of row blocks as stored, for a given number of rows.
     check_obs
-        Reads all annotations of the cells, a piece at a time, and raises StoreError if they are damaged.
+        Reads all annotations of the cells, a piece at a time. Raises StoreError if their names are damaged, and
+        warns of columns that are left out.
+    has_all_features
+        Whether `var` has all features of the source; not so where antibodies were left out.
+    sources
+        Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
+        what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else.
     """
 
     label: str
@@ -104,12 +112,20 @@ class CellMatrix:
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
     check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
+    has_all_features: bool = True
+    sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not (self.n_obs and self.n_vars):
             message = (
                 f"{self.label} must hold at least one cell and one gene; got {self.n_obs:,} cells "
                 f"and {self.n_vars:,} genes."
+            )
+            raise InputError(message)
+        if self.dtype.kind not in "biuf":
+            message = (
+                f"{self.label} must hold real numbers; got values of type {self.dtype}. "
+                "Convert them, or choose another layer."
             )
             raise InputError(message)
         self._require_names("gene", len(self.var), self.n_vars)

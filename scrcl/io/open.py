@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
@@ -15,6 +17,7 @@ import h5py
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import with_unique_names
+from scrcl.io.feature_types import genes_only
 from scrcl.io.formats import FORMATS, FORMATS_HELP
 from scrcl.io.formats.in_memory import from_anndata
 from scrcl.io.join import join_samples, require_join
@@ -79,6 +82,12 @@ def open_input(
 
 
 def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
+    if address := re.match(r"(\w{2,}):/+(.*)", str(path)):
+        given = f"{address[1]}://{address[2]}"
+        message = (
+            f"The input must be a local file or folder; got the address {given}. Download it first."
+        )
+        raise StoreError(message)
     try:
         exists = path.exists()
     except OSError as error:
@@ -87,7 +96,7 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     if not exists:
         message = f"The input must exist; got {path}. Check the path."
         raise StoreError(message)
-    return _reader_of(path).open_matrix(path, layer=layer, scratch=scratch)
+    return genes_only(_reader_of(path).open_matrix(path, layer=layer, scratch=scratch))
 
 
 def _reader_of(path: Path) -> Reader:
@@ -110,6 +119,12 @@ def _reader_of(path: Path) -> Reader:
             content = ", ".join(sorted(names)[:5]) or "nothing"
     except DAMAGE as error:
         fault = error
+    if path.suffix == ".gz" and path.is_file():
+        message = f"The input must be unpacked; got the gzipped file {path}. Unpack it with gunzip."
+        raise StoreError(message)
+    if path.is_file() and zipfile.is_zipfile(path):
+        message = f"The input must be unpacked, unless it is a Zarr; got the zip file {path}. Unpack it with unzip."
+        raise StoreError(message)
     found = f"it holds {content}" if fault is None else f"it cannot be opened: {fault}"
     message = f"The input must be {FORMATS_HELP}; got {path}: {found}."
     raise StoreError(message) from fault

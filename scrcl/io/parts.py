@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -105,8 +105,8 @@ class Parts:
             indices = np.load(_file(self.folder, part, "indices"), mmap_mode="r")[values]
             return sparse.csr_matrix(
                 (
-                    data.astype(np.float32 if data.dtype == np.float16 else data.dtype),
-                    indices.astype(np.int32 if indices.dtype == np.uint16 else indices.dtype),
+                    _widened(data),
+                    _widened(indices),
                     indptr - indptr[0],
                 ),
                 shape=(len(indptr) - 1, self.n_vars),
@@ -132,6 +132,40 @@ class Parts:
             return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
         return sparse.vstack(pieces, format="csr")
 
+    def gather(self, rows: IntArray) -> Csr:
+        """Return some rows, in ascending order, as CSR in memory. Only their values are read.
+
+        Parameters
+        ----------
+        rows
+            ndarray of int64, shape (n,): ascending.
+        """
+        number = np.searchsorted(self._ends, rows, side="right") - 1
+        pieces = [
+            self._gather(int(part), rows[number == part] - self._ends[part])
+            for part in np.unique(number)
+        ]
+        if not pieces:
+            return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
+        return pieces[0] if len(pieces) == 1 else sparse.vstack(pieces, format="csr")
+
+    def _gather(self, part: int, rows: IntArray) -> Csr:
+        try:
+            indptr = np.load(_file(self.folder, part, "indptr"))
+            stored = {
+                name: np.load(_file(self.folder, part, name), mmap_mode="r")
+                for name in ("data", "indices")
+            }
+            starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
+            ends = row_starts(lengths)
+            at = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)
+            data, indices = stored["data"][at], stored["indices"][at]
+        except (OSError, ValueError, IndexError) as error:
+            message = f"{self.folder} must hold part {part}; got {error}. Write it again."
+            raise StoreError(message) from error
+        shape = (len(rows), self.n_vars)
+        return sparse.csr_matrix((_widened(data), _widened(indices), ends), shape=shape)
+
     def x(self, block_rows: int) -> da.Array:
         """Return a dask array of CSR row blocks, shape (n_obs, n_vars)."""
         return rows_from_reader(self.rows, shape=(self.n_obs, self.n_vars), block_rows=block_rows)
@@ -154,6 +188,15 @@ class Parts:
 
     def _whole(self, part: int, _start: int, _stop: int) -> Csr:
         return self.read(part)
+
+
+_WIDER: dict[Any, Any] = {np.dtype(np.float16): np.float32, np.dtype(np.uint16): np.int32}
+"""Dtypes in memory of values and columns that are narrow on disk."""
+
+
+def _widened(stored: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of stored values or columns in the dtype that they have in memory."""
+    return stored.astype(_WIDER.get(stored.dtype, stored.dtype))
 
 
 def _file(folder: Path, number: int, name: str) -> Path:

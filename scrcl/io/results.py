@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import dask
 import dask.array as da
+import h5py
 import numpy as np
 import pandas as pd
+import zarr
 from anndata import AnnData
 from anndata import settings as anndata_settings
 from anndata.utils import make_index_unique
@@ -46,7 +48,9 @@ def write_result(
     obsm: dict[str, np.ndarray],
     obsp: dict[str, Csr | da.Array],
     uns: dict[str, Any],
+    varm: dict[str, np.ndarray] | None = None,
     x: da.Array | None = None,
+    more: Callable[[Any], None] | None = None,
 ) -> None:
     """Write an AnnData store, for ``anndata.read_h5ad`` or ``read_zarr``.
 
@@ -62,8 +66,12 @@ def write_result(
         Arrays with n_obs rows. Memory maps of whole ``.npy`` files are written in blocks.
     obsp
         CSR matrices, or row blocks of them (`pairs_in_blocks`).
+    varm
+        Arrays with n_vars rows.
     x
         Row blocks for ``X``. With None the store has no ``X``.
+    more
+        Adds further elements, given the root group of the store.
 
     Raises
     ------
@@ -79,6 +87,7 @@ def write_result(
         var=storable(var),
         obsm={key: _in_blocks(array) for key, array in obsm.items()},
         obsp=obsp,
+        varm=varm or {},
         uns=uns,
     )
     # One thread: h5py has a global lock anyway, and so blocks cannot pile up.
@@ -87,6 +96,19 @@ def write_result(
             adata.write_h5ad(partial)
         else:
             _write_zarr(adata, partial)
+        if more is not None:
+            _add(partial, fmt, more)
+
+
+def _add(path: Path, fmt: str, more: Callable[[Any], None]) -> None:
+    if fmt == "h5ad":
+        with h5py.File(path, "r+") as file:
+            more(file)
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning)
+        more(zarr.open_group(path, mode="r+", use_consolidated=False))
+        zarr.consolidate_metadata(zarr.storage.LocalStore(path))
 
 
 def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int) -> Csr | da.Array:

@@ -4,11 +4,10 @@ Counts must be normalised before they are summed; log values must not. Which of 
 certain only after all blocks were read:
 
 - A block with a value above `MAX_LOG_VALUE` holds counts and is summed as counts.
-- A block with smaller fractional values looks like logarithms and is summed as such.
+- A block with smaller fractional values is summed as what these look like (`scrcl.prep.value_kind`).
 - A block of small whole numbers may be either and is summed both ways.
 
-A matrix with both of the first two kinds of blocks holds counts after all (corrected counts, for example).
-Then some blocks were summed the wrong way, and the matrix is read a second time.
+If a block was summed another way than all blocks together ask for, the matrix is read a second time.
 """
 
 from __future__ import annotations
@@ -24,8 +23,15 @@ from scrcl.errors import InputError
 from scrcl.io.matrix import StoredRows, canonical_rows, plain_rows
 from scrcl.io.stream import map_rows
 from scrcl.prep.normalize import linear_values, size_factors
-from scrcl.prep.stats import MAX_LOG_VALUE, CellFilter, MatrixStats
+from scrcl.prep.stats import CellFilter, MatrixStats
 from scrcl.prep.stats_kernels import MOMENTS, WHOLE_NUMBERS, gene_moments, row_totals
+from scrcl.prep.value_kind import (
+    MAX_LOG_VALUE,
+    ValueKind,
+    evidence_of_rows,
+    sampled_rows,
+    value_kind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,6 +53,8 @@ def compute_stats(
     mito: BoolArray | None = None,
     batches: CellLabels | None = None,
     with_raw: bool = False,
+    already_log: bool | None = None,
+    guess: bool | None = None,
     n_workers: int = 2,
     on_rows: OnRows | None = None,
     client: Any = None,
@@ -70,6 +78,10 @@ def compute_stats(
         Batch of each cell. Moments are summed for each batch.
     with_raw
         Also sum the squares of the stored values, which `MatrixStats.moments` needs for ``"raw"``.
+    already_log
+        Whether the values are logarithms; None finds out.
+    guess
+        The same where the values do not show it clearly; None takes what is more likely.
     client
         See `scrcl.io.stream.map_rows`.
     cell_name, gene_name
@@ -79,7 +91,8 @@ def compute_stats(
     Raises
     ------
     InputError
-        A value is negative, infinite or NaN. The message names the first.
+        A value is negative, infinite or NaN. The message names the first. Or some cells hold logarithms, and others
+        counts.
     StoreError
         A block could not be read.
     """
@@ -90,27 +103,31 @@ def compute_stats(
         codes=None if batches is None else batches.codes,
         n_batches=1 if batches is None else len(batches.names),
         with_raw=with_raw,
+        n_obs=x.shape[0],
+        already_log=already_log,
     )
     read = partial(map_rows, x, n_workers=n_workers, on_rows=on_rows, client=client)
     try:
         total = _Total(x.shape[0]).add_all(read(summarize))
-        if total.moments is None:
-            total = _Total(x.shape[0]).add_all(read(replace(summarize, as_counts=True)))
+        is_log = total.kind(guess).already_log if already_log is None else already_log
+        if total.moments(is_log) is None:
+            total = _Total(x.shape[0]).add_all(read(replace(summarize, already_log=is_log)))
     except _FaultyValueError as fault:
         raise fault.named(cell_name, gene_name) from None
-    assert total.moments is not None
+    moments = total.moments(is_log)
+    assert moments is not None
     return MatrixStats(
         cell_counts=total.counts,
         cell_genes=total.genes,
         cell_mito=total.mito,
         retained=total.retained,
         cells_per_batch=total.cells_per_batch,
-        sums=total.moments,
+        sums=moments,
         batches=("",) if batches is None else batches.names,
         has_raw=with_raw,
         is_counts=total.is_integer,
         is_canonical=total.is_canonical,
-        already_log=total.already_log,
+        already_log=is_log,
         max_value=total.max_value,
         n_nonzero=int(total.genes.sum(dtype=np.int64)),
     )
@@ -133,6 +150,7 @@ class _BlockSums:
     as_log: FloatArray | None
     is_integer: bool
     max_value: float
+    evidence: FloatArray
     is_canonical: bool = True
 
 
@@ -146,6 +164,7 @@ class _Total:
         self.retained = np.zeros(n_obs, dtype=bool)
         self.cells_per_batch: IntArray = np.zeros(1, dtype=np.int64)
         self.is_integer, self.is_canonical, self.max_value = True, True, 0.0
+        self._evidence: list[FloatArray] = []
         self._sums: tuple[FloatArray | None, FloatArray | None] | None = None
 
     def add_all(self, blocks: Iterable[tuple[int, _BlockSums]]) -> _Total:
@@ -158,6 +177,7 @@ class _Total:
             self.is_integer &= block.is_integer
             self.is_canonical &= block.is_canonical
             self.max_value = max(self.max_value, block.max_value)
+            self._evidence.append(block.evidence)
             more = block.as_counts, block.as_log
             self._sums = (
                 more
@@ -166,16 +186,30 @@ class _Total:
             )
         return self
 
-    @property
-    def already_log(self) -> bool:
-        """Whether the values are logarithms: some are fractional, and all are small."""
-        return not self.is_integer and self.max_value <= MAX_LOG_VALUE
+    def kind(self, guess: bool | None) -> ValueKind:
+        """Return what the values are; ``guess`` decides where they do not show it.
 
-    @property
-    def moments(self) -> FloatArray | None:
-        """Sums under the assumption that proved right; None if a block was not summed that way."""
+        Raises
+        ------
+        InputError
+            Some cells hold logarithms, and others counts.
+        """
+        kind = value_kind(np.concatenate(self._evidence))
+        if kind.is_mixed:
+            message = (
+                "Values must be of one kind in all cells; got log values in some cells and counts in others. "
+                "Choose a layer of counts by --layer, or convert one kind. To take all values for one kind, "
+                "use --values."
+            )
+            raise InputError(message)
+        if self.is_integer or self.max_value > MAX_LOG_VALUE:
+            return ValueKind(already_log=False)
+        return kind if guess is None or kind.is_clear else replace(kind, already_log=guess)
+
+    def moments(self, already_log: bool) -> FloatArray | None:
+        """Return the sums under one assumption; None if a block was not summed that way."""
         assert self._sums is not None
-        return self._sums[self.already_log]
+        return self._sums[already_log]
 
 
 def _sum(total: FloatArray | None, more: FloatArray | None) -> FloatArray | None:
@@ -184,14 +218,15 @@ def _sum(total: FloatArray | None, more: FloatArray | None) -> FloatArray | None
 
 @dataclass(frozen=True)
 class _Summarize:
-    """Maps a block of rows to its `_BlockSums`. ``as_counts`` sums every block as counts, whatever it holds."""
+    """Maps a block of rows to its `_BlockSums`. ``already_log`` says what all blocks hold; None looks at each."""
 
     keep: CellFilter
     mito: BoolArray
     codes: IntArray | None
     n_batches: int
     with_raw: bool
-    as_counts: bool = False
+    n_obs: int
+    already_log: bool | None = None
 
     def of_rows(self, start: int, stop: int) -> _Summarize:
         """Return the mapper of these rows, with only their batch codes."""
@@ -214,18 +249,33 @@ class _Summarize:
         codes = 0 if self.codes is None else self.codes
         group = np.where(retained, codes, -1)
         sums = partial(self._moments, rows, group, size_factors(counts))
-        could_be_log = largest <= MAX_LOG_VALUE
+        evidence = evidence_of_rows(rows.data, rows.indptr, sampled_rows(start, n_rows, self.n_obs))
+        as_counts, as_log = self._assumptions(evidence, is_integer, largest)
         return _BlockSums(
             counts=counts,
             genes=genes,
             mito=share,
             retained=retained,
             cells_per_batch=np.bincount(group[retained], minlength=self.n_batches),
-            as_counts=sums(False) if is_integer or not could_be_log or self.as_counts else None,
-            as_log=sums(True) if could_be_log else None,
+            as_counts=sums(False) if as_counts else None,
+            as_log=sums(True) if as_log else None,
             is_integer=is_integer,
             max_value=largest,
+            evidence=evidence,
         )
+
+    def _assumptions(
+        self, evidence: FloatArray, is_integer: bool, largest: float
+    ) -> tuple[bool, bool]:
+        """Return whether a block is summed as counts, and whether as logarithms."""
+        if self.already_log is not None:
+            return not self.already_log, self.already_log
+        if largest > MAX_LOG_VALUE:
+            return True, False
+        if is_integer:
+            return True, True
+        is_log = value_kind(evidence).already_log
+        return not is_log, is_log
 
     def _moments(
         self, rows: StoredRows, group: IntArray, factors: FloatArray, already_log: bool

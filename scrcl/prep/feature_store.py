@@ -77,6 +77,10 @@ class FeatureStore:
         """Return the rows ``start`` to ``stop`` as CSR in memory."""
         return self._parts.rows(start, stop)
 
+    def gather(self, rows: IntArray) -> Csr:
+        """Return some rows, given by ascending positions, as CSR in memory. Only their values are read."""
+        return self._parts.gather(rows)
+
     def x(self, block_rows: int) -> da.Array:
         """Return row blocks of CSR float32, shape (n_obs, n_vars)."""
         return self._parts.x(block_rows)
@@ -101,7 +105,7 @@ class FeatureStore:
     def _array(self, name: str) -> FloatArray:
         try:
             values: FloatArray = np.load(self.folder / f"{name}.npy")
-        except (OSError, ValueError) as error:
+        except Exception as error:
             message = f"{self.folder} must hold {name}.npy; got {error}. Write the store again."
             raise StoreError(message) from error
         return values

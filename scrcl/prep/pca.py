@@ -70,9 +70,9 @@ class Pca:
             The file is missing, damaged, or of another kind.
         """
         try:
-            with np.load(path) as stored:
+            with path.open("rb") as file, np.load(file) as stored:
                 return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:
             message = (
                 f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
             )

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["MAX_LOG_VALUE", "CellFilter", "MatrixStats", "Scale"]
-
-MAX_LOG_VALUE = 20.0
-"""No log-transformed count exceeds this. Fractional values that stay below it are taken for logarithms."""
+__all__ = ["CellFilter", "MatrixStats", "Scale"]
 
 Scale: TypeAlias = Literal["raw", "linear", "log"]
 """Values as stored, normalised values, or logarithms of the normalised values."""
@@ -91,7 +88,7 @@ class MatrixStats:
     is_canonical
         Whether the stored rows are in canonical order: ascending columns, no duplicates, no stored zeros.
     already_log
-        Whether the values are logarithms: some are fractional, and none exceeds `MAX_LOG_VALUE`.
+        Whether the values are logarithms, as found (`scrcl.prep.value_kind`) or as asked.
     max_value
         The largest value.
     n_nonzero
@@ -177,7 +174,7 @@ class MatrixStats:
             values["batches"] = tuple(values["batches"])
             for name in cls.__dataclass_fields__.keys() - values.keys():
                 values[name] = np.load(folder / f"{name}.npy")
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:
             message = f"{folder} must hold matrix statistics; got {error}. Compute them again."
             raise StoreError(message) from error
         return cls(**values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-__all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_totals"]
+__all__ = ["MOMENTS", "WHOLE_NUMBERS", "gene_moments", "row_evidence", "row_totals"]
 
 MOMENTS = 7
 """Number of sums for each gene, in this order: detected cells; linear values and their squares; log values
@@ -126,6 +126,73 @@ def gene_moments(
             # Counts of uint8 would overflow, so their squares are float64.
             for at in range(indptr[row], indptr[row + 1]):
                 sums[indices[at], 6] += np.float64(data[at]) * data[at]
+
+
+def row_evidence(
+    data: np.ndarray,
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    factors: np.ndarray,
+    most: float,
+    near: float,
+    largest: float,
+    fewest: int,
+    out: np.ndarray,
+) -> None:
+    """Look for traces of counts in ``rows``; `scrcl.prep.value_kind` reads them.
+
+    Parameters
+    ----------
+    data, indptr
+        Rows as CSR of any dtype, no value zero or negative.
+    rows
+        Positions of rows, none empty.
+    factors
+        Factors that turn logarithms to several bases into natural ones.
+    most
+        Rows with a larger value are not tried as logarithms.
+    near, largest, fewest
+        A row has a unit if all of its multiples up to ``largest`` are ``near`` whole numbers, and at least ``fewest``
+        of them exceed 1.
+    out
+        float64, shape (n_rows, 5 + n_factors), zeros: whether all values are whole, the largest value, the total,
+        1 where the values have a unit or a fifth of them is whole, the number of the first factor (from 1) with which
+        ``expm1`` of the values has a unit, and the totals of ``expm1`` for each factor. Instead of these two, 0 is no
+        unit, and -1 too few values to see one.
+    """
+    for i in range(len(rows)):
+        values = data[indptr[rows[i]] : indptr[rows[i] + 1]].astype(np.float64)
+        n_whole = 0
+        for value in values:
+            n_whole += value == np.rint(value)
+        out[i, 0] = n_whole == len(values)
+        out[i, 1] = values.max()
+        out[i, 2] = values.sum()
+        if out[i, 0] or out[i, 1] > most:
+            continue
+        out[i, 3] = _has_unit(values, near, largest, fewest)
+        out[i, 4] = -1
+        for j in range(len(factors)):
+            linear = np.expm1(values * factors[j])
+            out[i, 5 + j] = linear.sum()
+            if out[i, 4] <= 0:
+                found = _has_unit(linear, near, largest, fewest)
+                out[i, 4] = j + 1 if found == 1 else max(out[i, 4], found)
+        if out[i, 4] <= 0 and 5 * n_whole >= len(values):
+            out[i, 3] = 1
+
+
+@register_jitable  # type: ignore[untyped-decorator, unused-ignore]
+def _has_unit(values: np.ndarray, near: float, largest: float, fewest: int) -> int:
+    """Return 1 if the values are whole multiples of the smallest, 0 if not, and -1 if too few are between the two."""
+    unit, n_more, n_off = values.min(), 0, 0
+    for value in values:
+        multiple = value / unit
+        if multiple > largest:
+            continue
+        n_more += multiple > 1.5
+        n_off += abs(multiple - np.rint(multiple)) > near
+    return -1 if n_more < fewest else int(20 * n_off <= n_more)
 
 
 @register_jitable  # type: ignore[untyped-decorator, unused-ignore]

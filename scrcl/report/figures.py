@@ -68,11 +68,17 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
     history
         At least one record with ``step`` and the loss terms. ``lr`` is left out.
     """
-    terms = [name for name in history[0] if name not in ("step", "lr")]
+    # Phases of training may have terms of their own.
+    terms = [
+        name
+        for name in dict.fromkeys(n for row in history for n in row)
+        if name not in ("step", "lr")
+    ]
     figure, all_axes = _panels(len(terms), 2.35, 1.9)
     steps = [row["step"] for row in history]
     for axes, name in zip(all_axes, terms, strict=True):
-        axes.plot(steps, [row[name] for row in history], color=FIGURE_COLOUR, linewidth=1.4)
+        values = [row.get(name, np.nan) for row in history]
+        axes.plot(steps, values, color=FIGURE_COLOUR, linewidth=1.4)
         _plain(axes, name)
     return _svg(figure)
 
@@ -203,6 +209,9 @@ def _png(figure: Any) -> str:
 
 
 def _svg(figure: Any) -> str:
+    # matplotlib would lay the figure out in each of two passes, at the cost of two more drawings.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()

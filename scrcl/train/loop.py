@@ -98,7 +98,7 @@ def train(
             before = state.learner.step_state()
             losses = _backward(method, state, coming, now)
             if losses is None:
-                _abandon(method, state, batches, setup)
+                _abandon(method, state, batches, setup, now)
             asked, is_too_large = ranks.agree(interruption.asked, int(losses is None))
             if losses is None or is_too_large:
                 state.learner.restore_step_state(before)
@@ -178,12 +178,13 @@ def _abandon(
     state: TrainState[Any],
     batches: MinibatchSource[Any, Any],
     setup: Setup[Any],
+    now: Step,
 ) -> None:
     """Free what a failed step held, and take part in the rest of its sums over ranks."""
     state.optimizer.zero_grad(set_to_none=True)
     if state.device.type == "cuda":
         torch.cuda.empty_cache()
-    sizes = method.exchange(setup, batches, state.step)
+    sizes = method.exchange(setup, batches, now)
     setup.ranks.abandon(sizes, like=next(state.learner.parameters()))
 
 

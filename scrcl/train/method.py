@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from scrcl._contract import Artifact, Estimate, Opener, Shape
     from scrcl.graph.links import Links
+    from scrcl.prep.stats import MatrixStats
     from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.schedule import Schedule
     from scrcl.train.settings import TrainSettings
@@ -198,12 +199,15 @@ class Work:
         Device for blocks.
     on_rows
         Called with the number of finished cells.
+    seed
+        Seed of the run.
     """
 
     block_rows: int = 65_536
     n_workers: int = 1
     device: str | torch.device = "cpu"
     on_rows: OnRows | None = None
+    seed: int = 0
 
 
 class Embedded(NamedTuple):
@@ -285,6 +289,17 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
 
     # Inputs
 
+    def check(self, stats: MatrixStats, settings: SettingsT) -> None:
+        """Refuse values or numbers of cells that the method cannot learn from.
+
+        Asked as soon as the input was read once.
+
+        Raises
+        ------
+        InputError
+            With what was wrong and what to do.
+        """
+
     def write_inputs(self, opener: Opener, folder: Path, settings: SettingsT, work: Work) -> None:
         """Write what training reads, if artifacts are not enough."""
 
@@ -313,7 +328,7 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
     def sample_embedding(self, learner: LearnerT, sample: BatchT) -> Tensor:
         """Return what the stability checks compare: one row for each cell of the sample."""
 
-    def phases(self, setup: Setup[SettingsT], n_cells: int) -> Sequence[Phase]:
+    def phases(self, setup: Setup[SettingsT], inputs: InputsT) -> Sequence[Phase]:
         """Return the phases of training, in order: one phase with Adam unless overridden."""
         train = setup.train
 
@@ -322,21 +337,21 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
             return torch.optim.Adam(parameters, lr=train.lr, weight_decay=decay, fused=True)
 
         stop = NeighborsStable(train.patience) if train.stop == "auto" else None
-        return [Phase("train", schedule_of(train, n_cells), adam, stop)]
+        return [Phase("train", schedule_of(train, inputs.n_cells), adam, stop)]
 
     def sample(self, inputs: InputsT, setup: Setup[SettingsT]) -> BatchT:
         """Return the sample of cells for the stability checks, the same on all ranks."""
         return self.batches(inputs, setup.for_sample()).batch(0)
 
     def exchange(
-        self, setup: Setup[SettingsT], batches: MinibatchSource[InputsT, BatchT], step: int
+        self, setup: Setup[SettingsT], batches: MinibatchSource[InputsT, BatchT], now: Step
     ) -> Sequence[int]:
         """Return the sizes of the sums over ranks (`Ranks.sum`) in a step, forward and backward.
 
         A rank that runs out of memory takes part in the rest of them with zeros, so that no other
         rank waits for it.
         """
-        del setup, batches, step
+        del setup, batches, now
         return ()
 
     def refresh(

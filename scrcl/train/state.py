@@ -64,7 +64,7 @@ class TrainState(Generic[LearnerT]):
         cls, method: Method[Any, Any, Any, LearnerT], inputs: Any, setup: Setup[Any]
     ) -> TrainState[LearnerT]:
         """Return the state before the first step; initial weights depend only on the seed."""
-        phases = method.phases(setup, inputs.n_cells)
+        phases = method.phases(setup, inputs)
         learner = method.start(inputs, setup)
         return cls(
             learner,

@@ -36,7 +36,11 @@ def test_other_clusters_are_those_of_a_run_with_them_and_nothing_is_trained_agai
         run_files([cells], tmp_path / "out", six)
     result = run_files([cells], tmp_path / "out", six, start="cluster")
     after = times(tmp_path / "out")
-    assert {name for name in before if before[name] != after[name]} == {"cluster", "report"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "cluster",
+        "markers",
+        "report",
+    }
     assert not (tmp_path / "out" / "result.h5ad").exists()
     alone = run_files([cells], tmp_path / "alone", six)
     again, expected = (anndata.read_zarr(each.result_path) for each in (result, alone))

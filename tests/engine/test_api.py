@@ -43,6 +43,10 @@ def test_cells_without_counts_get_no_cluster():
     assert np.isnan(adata.obsm["X_scrcl"][7]).all()
     assert adata.obsp["scrcl_connectivities"][7].nnz == 0
     assert adata.obsp["scrcl_distances"].nnz == 239 * 8
+    others = np.delete(np.arange(240), 7)
+    without = scrcl.fit(adata[others].copy(), cluster={"also": [2]}, **QUICK)
+    for key in ("scrcl_connectivities", "scrcl_distances"):
+        assert (adata.obsp[key][others][:, others] != without.obsp[key]).nnz == 0
 
 
 def test_a_later_run_removes_the_results_of_an_earlier_one(tmp_path):
@@ -56,9 +60,9 @@ def test_a_later_run_removes_the_results_of_an_earlier_one(tmp_path):
     assert not {"scrcl_distances", "scrcl_connectivities"} & set(other.obsp)
     assert {"scrcl_margin", "scrcl_familiarity"} <= set(other.obs)
     other.uns["scrcl_colors"] = ["red"] * 9
-    scrcl.fit(other, **QUICK)
+    scrcl.fit(other, **{**QUICK, "n_clusters": 3})
     assert not {"scrcl_margin", "scrcl_familiarity", "scrcl_k2"} & set(other.obs)
-    assert "scrcl_colors" not in other.uns
+    assert len(other.uns["scrcl_colors"]) == 3
     assert "scrcl_connectivities" in other.obsp
 
 
@@ -156,7 +160,7 @@ def test_data_functions_take_paths_as_text(tmp_path):
     planned = scrcl.plan(store, memory="3GB", until="graph")
     assert planned.memory_bytes == 3 * 10**9
     assert planned.stages[-1].name == "graph"
-    assert scrcl.plan(store, memory="8").refusal is not None
+    assert scrcl.plan(store, memory="8MB").refusal is not None
 
 
 def test_wrong_settings_of_an_atlas_are_refused(tmp_path):
@@ -165,8 +169,10 @@ def test_wrong_settings_of_an_atlas_are_refused(tmp_path):
             scrcl.simulate(tmp_path / "atlas.zarr", **wrong)
 
 
-def test_a_plain_number_of_memory_is_bytes():
+def test_memory_is_named_in_an_error():
     with pytest.raises(BudgetError, match="memory"):
+        scrcl.fit(make_cells(), **{**QUICK, "memory": 2_000_000})
+    with pytest.raises(InputError, match="must have a unit, as in 8GB"):
         scrcl.fit(make_cells(), **{**QUICK, "memory": "8"})
 
 

@@ -31,9 +31,9 @@ def test_a_run_leaves_a_result_a_record_of_each_stage_and_a_page(cells, tmp_path
     found = anndata.read_h5ad(result.result_path)
     assert found.X is None
     assert found.obs["scrcl"].cat.categories.tolist() == ["0", "1", "2", "3"]
-    assert found.obs["scrcl"].value_counts().tolist() == sorted(
-        found.obs["scrcl"].value_counts(), reverse=True
-    )
+    sizes = found.obs["scrcl"].value_counts(sort=False).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1  # else any order would do
     assert "cell_type" in found.obs
     assert found.var["highly_variable"].sum() == min(2000, found.n_vars)
     assert found.obsm["X_pca"].shape == (240, 12)
@@ -414,7 +414,7 @@ def test_log_values_are_recognised_and_used(tmp_path, config):
     assert stats["already_log"]
     assert not stats["is_counts"]
     assert "log values" in result.report_path.read_text()
-    assert any("not counts" in note for note in stats["notes"])
+    assert any("taken as logarithms" in note for note in stats["notes"])
 
 
 def bad(adata, **changes):

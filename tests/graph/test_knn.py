@@ -193,6 +193,7 @@ def test_a_recall_of_one_means_an_exact_search(many):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_pynndescent_reaches_the_recall(many):
     points = many[:6_000]
     found = knn(points, 10, seed=0, search=Search("pynndescent", 0.9))

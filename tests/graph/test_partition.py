@@ -62,7 +62,7 @@ def test_a_saved_partition_is_read_back(tmp_path):
     again = Partition.load(tmp_path / "lists")
     assert np.array_equal(again.order, found.order)
     assert again.n_lists == 10
-    (tmp_path / "lists" / "order.npy").write_bytes(b"")
+    (tmp_path / "lists" / "members.npy").write_bytes(b"")
     with pytest.raises(StoreError, match="partition"):
         Partition.load(tmp_path / "lists")
 

@@ -199,6 +199,7 @@ def test_pipelines_accept_the_matrix():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_scanpy_gets_the_neighbours_of_its_own_exact_search():
     exact = sc.datasets.pbmc68k_reduced()
     ours = exact.copy()

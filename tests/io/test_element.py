@@ -155,13 +155,21 @@ def test_a_damaged_dense_chunk_names_its_rows(tmp_path):
         DenseRows(path, "X", COUNTS.shape)(0, 10)
 
 
-def test_checking_annotations_finds_damage(tmp_path):
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_checking_annotations_finds_damaged_names_and_leaves_out_other_columns(
+    tmp_path, caplog, zarr_format
+):
     adata = table(COUNTS)
     adata.obs["batch"] = np.arange(300) % 7
-    path = write_zarr(adata, tmp_path / "sample.zarr", 2)
-    chunk = path / "obs/batch/0"
-    chunk.write_bytes(b"\0" * 20)
-    with pytest.raises(StoreError, match=r"sample\.zarr .*AnnData store"):
+    path = write_zarr(adata, tmp_path / "sample.zarr", zarr_format)
+    open_input([path]).check_obs()
+    assert not caplog.records
+    chunk = {2: "0", 3: "c/0"}[zarr_format]
+    (path / "obs" / "batch" / chunk).write_bytes(b"\0" * 20)
+    open_input([path]).check_obs()
+    assert "obs['batch'] is left out" in caplog.text
+    (path / "obs" / "_index" / chunk).write_bytes(b"\0" * 20)
+    with pytest.raises(StoreError, match=r"obs/_index of sample\.zarr"):
         open_input([path]).check_obs()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zipfile
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -192,8 +193,36 @@ def test_samples_with_the_same_name_are_named_after_their_folders(tmp_path):
         (tmp_path / name).mkdir()
         table(COUNTS).write_h5ad(tmp_path / name / "filtered.h5ad")
     matrix = open_input([tmp_path / "s1/filtered.h5ad", tmp_path / "s2/filtered.h5ad"])
-    assert list(matrix.obs["sample"].cat.categories) == ["s1_filtered", "s2_filtered"]
+    assert list(matrix.obs["sample"].cat.categories) == ["s1", "s2"]
     assert matrix.obs.index.is_unique
+
+
+def test_links_keep_their_names_and_a_repeated_file_is_named(tmp_path, caplog):
+    table(COUNTS).write_h5ad(tmp_path / "8f3a.h5ad")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.h5ad").symlink_to(tmp_path / "8f3a.h5ad")
+    matrix = open_input([tmp_path / "one.h5ad", tmp_path / "two.h5ad"])
+    assert list(matrix.obs["sample"].cat.categories) == ["one", "two"]
+    assert "two.h5ad is given more than once" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("https://a.org/x.h5ad", "https://a.org/x.h5ad. Download"),
+        ("a.h5ad.gz", "gunzip"),
+        ("a.zip", "unzip"),
+    ],
+)
+def test_an_address_and_a_packed_file_get_advice_that_fits(name, message, tmp_path):
+    path = Path(name) if ":" in name else tmp_path / name
+    if path.suffix == ".gz":
+        path.write_bytes(b"packed")
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("readme", "no store")
+    with pytest.raises(StoreError, match=message):
+        open_input([path])
 
 
 def test_samples_without_common_or_with_repeated_genes_are_refused(tmp_path):
@@ -331,7 +360,7 @@ def break_empty(folder: Path) -> Path:
         (break_names, "features.tsv or genes.tsv"),
         (break_zarr, "obs and var; it holds X"),
         (break_chunk, "1 of 1 chunks of X/data"),
-        (break_matrix, "AnnData store"),
+        (break_matrix, "X/data of .* must be a list of numbers; got nothing"),
         (break_empty, "at least one cell"),
     ],
 )

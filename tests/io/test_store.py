@@ -205,7 +205,7 @@ def test_a_flipped_bit_is_noticed_with_its_file_and_rows(tmp_path, small_shards)
         whole(exact_x(matrix, 1)[first:])
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_more_than_2_to_the_31_values_are_written_and_read(tmp_path):
     n_obs, n_vars = 43_100, 50_000
     assert n_obs * n_vars > 2**31

@@ -90,8 +90,9 @@ def test_log_values_are_recognised_and_not_normalised():
 
 
 def test_log_values_are_recognised_after_a_block_of_integers():
-    logs = reference.log_normalized(random_counts(60, 20).toarray()).astype(np.float32)
-    logs[:10] = np.rint(logs[:10])
+    counts = np.random.default_rng(0).poisson(1.5, size=(60, 20))
+    logs = np.log2(counts + 1).astype(np.float32)
+    logs[:10] = np.rint(logs[:10])  # as of 1, 3 and 7 counts
     stats = compute_stats(rows(logs, 10))
     assert stats.already_log
     mean, _ = reference.moments(np.expm1(logs), logs.sum(axis=1) > 0)
@@ -132,6 +133,13 @@ def test_the_first_faulty_value_is_named_with_its_cell_and_gene(value, message):
     assert "cell 'cell33', gene 'gene2'" in str(caught.value)
     with pytest.raises(InputError, match="cell 33, gene 2"):
         compute_stats(matrix.x(6))
+
+
+def test_a_faulty_value_at_the_start_of_a_row_is_of_that_row():
+    x = np.ones((50, 4), dtype=np.float32)
+    x[33, 0] = np.nan
+    with pytest.raises(InputError, match="cell 33, gene 0"):
+        compute_stats(from_anndata(table(sparse.csr_matrix(x))).x(6))
 
 
 def test_values_beyond_float32_are_reported_as_infinite():
@@ -216,7 +224,10 @@ def test_unsorted_duplicate_and_zero_entries_are_repaired_first():
 
 
 def test_fractions_below_twenty_in_one_block_and_above_in_another_take_a_second_read():
-    values = np.random.default_rng(0).uniform(0, 9, size=(40, 6)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    values = rng.uniform(size=(40, 6)) * (np.arange(6) <= np.arange(40)[:, None] % 6)
+    values *= rng.uniform(900, 1100, size=(40, 1)) / values.sum(axis=1, keepdims=True)
+    values = np.log1p(values)  # looks like logarithms of a normalisation, roughly
     values[30:] *= 50
     seen = []
     stats = compute_stats(rows(values, 10), on_rows=seen.append)

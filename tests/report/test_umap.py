@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from scrcl.report.umap import subset_of_cells, umap_layout
 
 
+@pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_the_layout_is_a_function_of_the_seed_and_keeps_groups_apart():
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1], 60)

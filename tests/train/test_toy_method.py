@@ -193,7 +193,7 @@ class TwoPhases(Toy):
         learner.register_buffer("target", torch.zeros(setup.settings.dim))
         return learner
 
-    def phases(self, setup, n_cells):
+    def phases(self, setup, inputs):
         steps = setup.train.steps // 2
         first = Phase("first", Schedule(steps, 1e-2), torch.optim.AdamW)
         stop = NeighborsStable(setup.train.patience) if setup.train.stop == "auto" else None
@@ -229,8 +229,8 @@ def test_phases_have_their_own_optimizer_and_resume_to_the_same_bits(tmp_path, b
 
 def test_a_phase_that_stops_early_hands_over_to_the_next():
     class StopsFirst(TwoPhases):
-        def phases(self, setup, n_cells):
-            first, second = super().phases(setup, n_cells)
+        def phases(self, setup, inputs):
+            first, second = super().phases(setup, inputs)
             rule = NeighborsStable(setup.train.patience)
             return [Phase("first", first.schedule, first.optimizer, rule), second]
 

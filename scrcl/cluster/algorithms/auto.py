@@ -24,10 +24,10 @@ from scrcl._random import derive_seed
 from scrcl.cluster.agglomerate import agglomerate
 from scrcl.cluster.algorithms.leiden import resolve
 from scrcl.cluster.algorithms.linkage import by_linkage, view_cells
-from scrcl.cluster.communities import leiden_of, neighbour_graph
 from scrcl.cluster.consensus import consensus
 from scrcl.cluster.micro import summarise
 from scrcl.cluster.protocol import Choice
+from scrcl.graph.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._random import drawn_rows
-from scrcl.cluster.communities import leiden_of, neighbour_graph
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping
+from scrcl.graph.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,6 +15,7 @@ from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.genes import GenesStage
 from scrcl.engine.stages.graph import GraphStage
 from scrcl.engine.stages.inputs import InputsStage
+from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.report import ReportStage
@@ -38,5 +39,6 @@ STAGES: tuple[Stage[Any], ...] = (
     TrainStage(),
     EmbedStage(),
     ClusterStage(),
+    MarkersStage(),
     ReportStage(),
 )

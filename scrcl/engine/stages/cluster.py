@@ -32,6 +32,7 @@ from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.report.colours import palette
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -256,9 +257,8 @@ class ClusterStage(Stage[ClusterRecord]):
         uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
         if record.choice is not None:
             uns["clusters_by"] = {k: v for k, v in vars(record.choice).items() if v is not None}
-        if record.notes:
-            uns["notes"] = list(record.notes)
-        return AnnDataKeys(obs=obs, uns=uns)
+        colours = palette(len(obs["scrcl"].categories))
+        return AnnDataKeys(obs=obs, uns=uns, uns_other={"scrcl_colors": colours})
 
     def section(self, run: OpenRun) -> Section:
         """Return how clusters join, their confidence, and how far they follow the batches."""

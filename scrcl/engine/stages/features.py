@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
-from scrcl._settings import Settings
+from scrcl._settings import Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -49,6 +49,12 @@ _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seura
 class FeaturesSettings(Settings):
     """Which cells and genes are kept."""
 
+    values: Literal["auto", "counts", "log"] = option(
+        "auto",
+        "--values",
+        panel="Input",
+        description="What the values are: counts, or logarithms of normalised counts; auto finds out.",
+    )
     n_top_genes: int = Field(2000, ge=2, description="Number of highly variable genes to select.")
     flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
         "seurat",
@@ -127,7 +133,10 @@ class FeaturesStage(Stage[FeaturesRecord]):
         table = pd.read_csv(run.folder.stage(self.name) / "genes.csv")
         selected = np.isin(np.arange(len(table)), run.open(SELECTED_GENES))
         columns = {str(name): table[name].to_numpy() for name in table}
-        return AnnDataKeys(var={**columns, "highly_variable": selected})
+        return AnnDataKeys(
+            var={**columns, "highly_variable": selected},
+            uns_other={"hvg": {"flavor": run.config.features.flavor}},
+        )
 
     def section(self, run: OpenRun) -> Section:
         """Return the number of genes for the overview."""

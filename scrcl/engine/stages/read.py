@@ -57,9 +57,9 @@ class ReadStage(Stage[ReadRecord]):
     def run(self, context: Context, folder: Path) -> ReadRecord:
         """Open the input, and check that its annotations can be read at the end of the run."""
         matrix = context.open_matrix(folder)
+        matrix.check_obs()
         if matrix.layout == "csc":
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
-        matrix.check_obs()
         note = joined(matrix)
         return ReadRecord(
             n_cells=matrix.n_obs,

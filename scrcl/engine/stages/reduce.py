@@ -13,7 +13,14 @@ from scrcl.engine.memory import gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features import features_estimate
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA, PRESENT_GENES
+from scrcl.prep.artifacts import (
+    COMPONENTS,
+    FEATURES,
+    PCA,
+    PRESENT_GENES,
+    SELECTED_GENES,
+    STATS,
+)
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -118,8 +125,21 @@ class ReduceStage(Stage[ReduceRecord]):
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the component scores."""
-        return AnnDataKeys(obsm={"X_pca": run.open(COMPONENTS)})
+        """Return the component scores, and loadings and variances as scanpy keeps them."""
+        pca, selected = run.open(PCA), run.open(SELECTED_GENES)
+        loadings = np.zeros((len(run.open(STATS).gene_cells), pca.loadings.shape[1]), np.float32)
+        loadings[selected] = pca.loadings  # 0 for genes that are not selected, as with scanpy
+        return AnnDataKeys(
+            obsm={"X_pca": run.open(COMPONENTS)},
+            varm={"PCs": loadings},
+            uns_other={
+                "pca": {
+                    "variance": pca.explained_variance,
+                    "variance_ratio": pca.explained_variance_ratio,
+                    "params": {"zero_center": True, "use_highly_variable": True},
+                }
+            },
+        )
 
     def section(self, run: OpenRun) -> Section:
         """Return the explained variance for the overview."""

@@ -1,4 +1,4 @@
-"""Stage ``report``: marker genes, the result as AnnData, and the page.
+"""Stage ``report``: the result as AnnData, and the page.
 
 The page and the result are made of what the stages give: `Stage.section` and `Stage.keys`.
 """
@@ -19,15 +19,19 @@ from scrcl.engine.memory import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
-    selected_values,
 )
 from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.row_order import ORDER, write_order
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.graph.artifacts import PARTITION
+from scrcl.io.labels import CellLabels
+from scrcl.markers.artifacts import MARKERS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
+from scrcl.report.slices import MAX_PICTURES, by_slice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +58,7 @@ class ReportSettings(Settings):
     """What the report shows."""
 
     umap_cells: int = Field(5000, ge=0, description="Number of cells in the UMAP figure.")
-    n_markers: int = Field(10, ge=1, description="Number of marker genes of each cluster.")
+    n_markers: int = Field(10, ge=1, description="Number of marker genes shown for each cluster.")
 
 
 class ClusterRow(Fields):
@@ -77,12 +81,12 @@ class ReportRecord(Record):
 
 
 class ReportStage(Stage[ReportRecord]):
-    """Ranks marker genes, writes the result and the page."""
+    """Writes the result and the page."""
 
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    takes = (STATS, FEATURES, SELECTED_GENES, EMBEDDING, LABELS)
+    takes = (STATS, PARTITION, EMBEDDING, LABELS, MARKERS)
     redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -95,23 +99,22 @@ class ReportStage(Stage[ReportRecord]):
             LIBRARIES_BYTES + n * (ANNOTATION_BYTES + embeddings + _NODE_BYTES + 8 + 8 * cuts),
             of_method.embed.block_bytes + min(_PAIR_BLOCK_BYTES, 40 * n * k),
             disk_bytes=int(n * (embeddings + 12 * (k + edges) + 20 + 4 * cuts)),
-            read_bytes=int(6 * selected_values(shape)) + 4 * n * embedding_width(config),
+            read_bytes=4 * n * embedding_width(config),
             seconds=20 + 5e-6 * n,
         )
 
     def run(self, context: Context, folder: Path) -> ReportRecord:
-        """Write ``markers.csv`` into the folder, and the result and ``report.html`` into OUT."""
+        """Write ``order.npz`` into the folder, and the result and ``report.html`` into OUT."""
         from scrcl.engine.open_run import OpenRun
-        from scrcl.report.markers import cluster_sums, rank_markers
 
         run = OpenRun(context.folder, context.stages, context.config)
         labels = np.asarray(context.open(LABELS))
-        genes = context.matrix.var.index[context.open(SELECTED_GENES)]
-        sums = cluster_sums(context.open(FEATURES), labels)
-        markers = rank_markers(sums, genes, n_top=context.config.report.n_markers)
-        markers.to_csv(folder / "markers.csv", index=False)
+        markers = _shown(context.open(MARKERS), context.config.report.n_markers)
         rows = _rows(labels, markers, run)
-        result = write_result_of(context, run, AnnDataKeys(uns={"markers": markers}))
+        result = write_result_of(context, run, AnnDataKeys())
+        retained = np.flatnonzero(context.open(STATS).retained)
+        near_together = retained[context.open(PARTITION).order]
+        write_order(folder / ORDER, near_together, context.matrix.obs.index)
         cells, notes = _cells_section(context, run, labels)
         write_page(
             context,
@@ -133,10 +136,20 @@ class ReportStage(Stage[ReportRecord]):
         return NewReportStage(run)
 
 
-def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[ClusterRow, ...]:
+def _shown(table: pd.DataFrame, n_markers: int) -> dict[int, tuple[str, ...]]:
+    """Return the first markers of each cluster."""
+    shown = table[table["rank"] < n_markers]
+    return {
+        int(cluster): tuple(shown["gene"][shown["cluster"] == cluster])
+        for cluster in shown["cluster"].unique()
+    }
+
+
+def _rows(
+    labels: IntArray, markers: dict[int, tuple[str, ...]], run: OpenRun
+) -> tuple[ClusterRow, ...]:
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
-    by_cluster = markers.groupby("cluster")["gene"].agg(list)
     sure = record.confidence
     entropy = None if record.batches is None else record.batches.entropy
     return tuple(
@@ -147,7 +160,7 @@ def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[Cluste
             confidence=sure.median_by_cluster[i],
             n_low_confidence=sure.low_by_cluster[i],
             batch_entropy=None if entropy is None else entropy[i],
-            markers=tuple(str(gene) for gene in by_cluster[i]),
+            markers=markers.get(i, ()),
         )
         for i, size in enumerate(sizes)
     )
@@ -161,7 +174,7 @@ def _cells_section(
     from scrcl.report.umap import subset_of_cells, umap_layout
 
     config, n_clusters = context.config, int(labels.max()) + 1
-    names, figures = [str(i) for i in range(n_clusters)], []
+    names, figures, n_slices = [str(i) for i in range(n_clusters)], [], 0
     cells = subset_of_cells(len(labels), config.report.umap_cells, seed=config.seed)
     if len(cells) > 3:  # fewer cells have no neighbour graph to lay out
         points = np.asarray(run.open(EMBEDDING)[cells])
@@ -170,13 +183,30 @@ def _cells_section(
     if len(cells) and "spatial" in context.matrix.obsm:
         rows = np.flatnonzero(run.open(STATS).retained)[cells]
         where = np.asarray(context.matrix.obsm["spatial"])[rows]
-        drawn = scatter(where[:, :2], labels[cells], names, equal=True)
-        figures.append(Figure(drawn, "Cells in space, coloured by cluster", "png"))
-    shown, n_cells = len(cells), len(labels)
-    notes: tuple[str, ...] = ()
+        slices = by_slice(where, _samples(context, rows))
+        for name, part in slices[:MAX_PICTURES]:
+            drawn = scatter(where[part, :2], labels[cells[part]], names, equal=True)
+            title = f"Cells in space, {name}" if name else "Cells in space"
+            figures.append(Figure(drawn, f"{title}, coloured by cluster", "png"))
+        n_slices = len(slices)
+    shown, n_cells, notes = len(cells), len(labels), []
     if 0 < shown < n_cells:
-        notes = (f"The pictures show {shown:,} of {n_cells:,} cells, drawn uniformly.",)
-    return Section("Cells", figures=figures), notes
+        notes.append(f"The pictures show {shown:,} of {n_cells:,} cells, drawn uniformly.")
+    if n_slices > MAX_PICTURES:
+        notes.append(f"Only the first {MAX_PICTURES} of {n_slices} slices have a picture.")
+    return Section("Cells", figures=figures), tuple(notes)
+
+
+def _samples(context: Context, rows: IntArray) -> CellLabels | None:
+    """Return the slice of some cells: what ``sample_key`` names, or the file of each cell if there are several."""
+    import pandas as pd
+
+    if context.covariates.samples is not None:
+        return context.covariates.samples.of(rows)
+    if "samples" not in context.matrix.identity:
+        return None
+    column = pd.Categorical(context.matrix.obs["sample"])
+    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories))).of(rows)
 
 
 def _clusters_section(rows: tuple[ClusterRow, ...]) -> Section:

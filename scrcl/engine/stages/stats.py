@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from scrcl._contract import Estimate
+from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray
 
 __all__ = ["StatsStage"]
+
+_LOG = logging.getLogger(__name__)
+
+_KINDS = {"auto": None, "counts": False, "log": True}
+"""Whether the values are logarithms, by ``features.values``."""
 
 TOTALS_BYTES = 25
 """Totals of one cell, and its position among the stored values."""
@@ -62,6 +69,10 @@ class StatsStage(Stage[StatsRecord]):
     gives = (STATS,)
     is_cheap: ClassVar[bool] = True
 
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse fewer cells than neighbours, before they are read."""
+        _require_cells(config, header.n_obs)
+
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the totals of all cells and the sums of all genes and batches, and blocks of values."""
         n, moments = shape.n_cells, moments_bytes(shape)
@@ -89,6 +100,7 @@ class StatsStage(Stage[StatsRecord]):
             mito=mito,
             batches=context.covariates.batches,
             with_raw=config.features.flavor == "seurat_v3",
+            already_log=_KINDS[config.features.values],
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
             client=context.client,
@@ -98,6 +110,7 @@ class StatsStage(Stage[StatsRecord]):
         n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
         _require_enough(config, n_retained, n_seen)
+        method_of(config).check(stats, config.method_settings)
         stats.save(folder)
         return StatsRecord(
             n_cells=matrix.n_obs,
@@ -110,7 +123,10 @@ class StatsStage(Stage[StatsRecord]):
             already_log=bool(stats.already_log),
             median_genes_per_cell=float(np.median(stats.cell_genes)),
             median_counts_per_cell=float(np.median(stats.cell_counts)),
-            notes=tuple(_notes(stats, n_retained)),
+            notes=(
+                *values_note(stats, config.features.values),
+                *_cells_note(stats, n_retained),
+            ),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -178,9 +194,11 @@ class NewStatsStage(Stage[NewStatsRecord]):
         from scrcl.prep.compute_stats import compute_stats
 
         shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
-        matrix = shared.matrix
+        matrix, asked = shared.matrix, context.config.features.values
         stats = compute_stats(
             matrix.rows(context.budget.block_rows),
+            already_log=_KINDS[asked],
+            guess=self._run.record(StatsStage).already_log,
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
             cell_name=lambda row: str(matrix.obs.index[row]),
@@ -192,7 +210,9 @@ class NewStatsStage(Stage[NewStatsRecord]):
             message = "new cells must have counts in genes of the run; got none. Check the input."
             raise InputError(message)
         stats.save(folder)
-        notes = [missing_note(shared)] if shared.n_missing else []
+        notes = [*values_note(stats, asked)]
+        if shared.n_missing:
+            notes.append(missing_note(shared))
         if n_retained < matrix.n_obs:
             notes.append(
                 f"{matrix.n_obs - n_retained:,} cells without counts in the run's genes were left out."
@@ -241,7 +261,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
         if already_log != of_run:
             message = (
                 f"values of the new cells must be {kinds[of_run]}, as in the run; got "
-                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer."
+                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer, or say what they are by --values."
             )
             raise InputError(message)
 
@@ -292,16 +312,28 @@ def _require_counts(config: RunConfig, stats: MatrixStats) -> None:
             raise InputError(message)
 
 
+def _require_cells(config: RunConfig, n_cells: int) -> None:
+    smallest = config.graph.n_neighbors + 2
+    if n_cells >= smallest:
+        return
+    features = config.features
+    limits = {
+        "min_genes": features.min_genes,
+        "max_counts": features.max_counts,
+        "max_mito": features.max_mito,
+    }
+    filters = ", ".join(f"features.{name} = {value}" for name, value in limits.items() if value)
+    widen = f"Widen the filters ({filters})" if filters else "Lower graph.n_neighbors"
+    message = (
+        f"cells that have counts and pass the filters must be at least {smallest} for "
+        f"{smallest - 2} neighbours; got {n_cells}. {widen}, or check the input."
+    )
+    raise InputError(message)
+
+
 def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
     """Refuse too few cells or genes for the settings, now that the filters have run."""
-    smallest = config.graph.n_neighbors + 2
-    if n_cells < smallest:
-        message = (
-            f"cells that have counts and pass the filters must be at least {smallest} for "
-            f"{smallest - 2} neighbours; got {n_cells}. Lower graph.n_neighbors, widen the filters, "
-            "or check the input."
-        )
-        raise InputError(message)
+    _require_cells(config, n_cells)
     if n_genes < 2:
         message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
         raise InputError(message)
@@ -316,16 +348,24 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
             raise InputError(message)
 
 
-def _notes(stats: MatrixStats, n_retained: int) -> list[str]:
-    notes, n_cells = [], len(stats.retained)
+def values_note(stats: MatrixStats, asked: str) -> tuple[str, ...]:
+    """Return what the values were taken for, where that was found out and is not plain; also as a warning."""
+    if stats.is_counts or asked != "auto":
+        return ()
     if stats.already_log:
-        notes.append("The values are not counts. They are taken as log-normalised.")
-    if n_retained < n_cells:
-        n_empty = int((stats.cell_counts == 0).sum())
-        notes.append(
-            f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts."
-        )
-    return notes
+        note = "The values are taken as logarithms of normalised counts. If they are counts, use --values counts."
+    else:
+        note = "The values are taken as counts that are not whole numbers. If they are logarithms, use --values log."
+    _LOG.warning(note)
+    return (note,)
+
+
+def _cells_note(stats: MatrixStats, n_retained: int) -> tuple[str, ...]:
+    n_cells = len(stats.retained)
+    if n_retained == n_cells:
+        return ()
+    n_empty = int((stats.cell_counts == 0).sum())
+    return (f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts.",)
 
 
 def _kind(record: StatsRecord) -> str:

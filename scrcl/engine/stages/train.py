@@ -157,8 +157,8 @@ class TrainStage(Stage[TrainRecord]):
         text = f"{record.n_steps:,} steps"
         if record.stopped:
             text = (
-                f"{record.n_steps:,} of at most {record.most_steps:,} steps; then the nearest cells of cells "
-                "no longer changed"
+                f"{record.n_steps:,} of at most {record.most_steps:,} steps; then a sample of cells no "
+                "longer changed"
             )
         figures = (Figure(loss_curves(history), "Loss terms by step", "svg"),) if history else ()
         return Section(

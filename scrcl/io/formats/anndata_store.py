@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import zarr
-from anndata.io import read_elem
 
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.annotations import coordinates
-from scrcl.io.formats.element import CompressedRows, DenseRows, store_root
+from scrcl.io.formats.element import CompressedRows, DenseRows, store_root, zip_root
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
+from scrcl.io.tables import check_table, read_table
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
-_CHECK_ROWS = 65_536
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:
-    """Return whether the path is a Zarr group or array, or an HDF5 file with groups ``obs`` or ``var``."""
+    """Return whether the path is a Zarr (zipped or not), or an HDF5 file with groups ``obs`` or ``var``."""
     if file is not None:
         return any(isinstance(file.get(name), h5py.Group) for name in ("obs", "var"))
+    if path.is_file():
+        return zipfile.is_zipfile(path) and zip_root(path) is not None
     return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
@@ -54,8 +56,7 @@ def read_obs(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
-        obs: pd.DataFrame = read_elem(root["obs"])
-    return obs
+        return read_table(root["obs"], name="obs", label=path.name)
 
 
 def read_var(path: Path) -> pd.DataFrame:
@@ -67,28 +68,13 @@ def read_var(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
-        var: pd.DataFrame = read_elem(root["var"])
-    return var
+        return read_table(root["var"], name="var", label=path.name)
 
 
-def _check_obs(path: Path) -> None:
-    """Read all of ``obs`` a piece at a time, and raise StoreError if it is damaged.
-
-    It is never held whole, because the names of all cells can take more memory than anything else.
-    """
+def _check_obs(path: Path, n_obs: int) -> None:
+    """Read all of ``obs`` a piece at a time. Raises StoreError if the names of the cells are damaged."""
     with _readable(path), store_root(path) as root:
-        for array in _arrays(root["obs"]):
-            for start in range(0, array.shape[0] if array.ndim else 0, _CHECK_ROWS):
-                array[start : start + _CHECK_ROWS]
-
-
-def _arrays(group: Any) -> Iterator[Any]:
-    for name in group:
-        element = group[name]
-        if hasattr(element, "shape"):
-            yield element
-        else:
-            yield from _arrays(element)
+        check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
 def _read_obsm(path: Path) -> dict[str, np.ndarray]:
@@ -121,8 +107,9 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     name = _element_name(path, root, layer)
     element = root[name]
     layout = _layout(path, name, element)
-    n_obs, n_vars = map(int, element.shape if layout == "dense" else element.attrs["shape"])
-    shape = (n_obs, n_vars)
+    n_obs, n_vars = shape = _shape(path, name, element)
+    if layout != "dense":
+        _require_numbers(path, name, element)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
     names = [table[table.attrs["_index"]] for table in (root["obs"], root[var_name])]
@@ -148,10 +135,11 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         layout=layout,
         nnz=nnz,
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
-        var=read_elem(root[var_name]),
+        var=read_table(root[var_name], name=var_name, label=path.name),
         load_obs=partial(read_obs, path),
         load_obsm=partial(_read_obsm, path),
-        check_obs=partial(_check_obs, path),
+        check_obs=partial(_check_obs, path, n_obs),
+        sources=(partial(store_root, path),),
         identity=identity,
         rows=rows,
     )
@@ -197,14 +185,51 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
 
 
 def _layout(path: Path, name: str, element: Any) -> Layout:
-    layout = _LAYOUTS.get(element.attrs.get("encoding-type", ""))
-    if layout is None:
+    """Return the layout of an element. Old versions of anndata named it otherwise, or not at all if it was dense."""
+    attributes = element.attrs
+    is_array = hasattr(element, "shape")
+    encoding = attributes.get("encoding-type") or (
+        "array" if is_array else f"{attributes.get('h5sparse_format', 'unknown')}_matrix"
+    )
+    layout = _LAYOUTS.get(encoding)
+    if layout is None or is_array != (layout == "dense") or (is_array and element.ndim != 2):
         message = (
-            f"{name} of {path.name} must be a sparse or dense matrix from anndata 0.7 or later; got "
-            f"{element.attrs.get('encoding-type', 'an older form')!r}. Read it with anndata and write it again."
+            f"{name} of {path.name} must be a sparse or dense matrix of cells by genes; got {encoding!r}. Read it with "
+            "anndata and write it again."
         )
         raise StoreError(message)
     return layout
+
+
+def _shape(path: Path, name: str, element: Any) -> tuple[int, int]:
+    """Return cells and genes of a matrix, of which a sparse one has them as an attribute."""
+    if hasattr(element, "shape"):
+        n_obs, n_vars = element.shape
+        return int(n_obs), int(n_vars)
+    found = [element.attrs[key] for key in ("shape", "h5sparse_shape") if key in element.attrs]
+    if not found:
+        message = (
+            f"{name} of {path.name} must have the attribute shape, its numbers of cells and genes; it has "
+            f"{', '.join(sorted(element.attrs)) or 'no attributes'}. "
+            "Read it with its own software, and write it with anndata."
+        )
+        raise StoreError(message)
+    shape = np.asarray(found[0]).ravel()
+    if shape.dtype.kind not in "iu" or len(shape) != 2 or shape.min() < 0:
+        message = f"{name} of {path.name} must have two whole numbers as its shape; got {found[0]!r}. Repair it."
+        raise StoreError(message)
+    return int(shape[0]), int(shape[1])
+
+
+def _require_numbers(path: Path, name: str, element: Any) -> None:
+    """Refuse arrays that are missing or have the wrong type. A library would convert them in silence."""
+    for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu")):
+        array = element.get(part)
+        if array is None or getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
+            found = "nothing" if array is None else str(getattr(array, "dtype", "a group"))
+            rule = "numbers" if part == "data" else "whole numbers"
+            message = f"{name}/{part} of {path.name} must be a list of {rule}; got {found}. Write X again with anndata."
+            raise StoreError(message)
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
@@ -221,7 +246,6 @@ def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
 def _columns(path: Path, name: str) -> Iterator[CompressedColumns]:
     with store_root(path) as root:
         group = root[name]
-        n_obs, n_vars = (int(n) for n in group.attrs["shape"])
         yield CompressedColumns(
-            group["data"], group["indices"], group["indptr"][...], (n_obs, n_vars)
+            group["data"], group["indices"], group["indptr"][...], _shape(path, name, group)
         )

@@ -7,7 +7,8 @@ and sent to another process.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+import zipfile
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["CompressedRows", "DenseRows", "store_root"]
+__all__ = ["CompressedRows", "DenseRows", "is_zarr", "store_root", "zip_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
 """Reads a converted store 2.7 times as fast as the codecs of zarr itself (``bench.storage``)."""
@@ -34,10 +35,26 @@ _PIPELINE = "zarrs.ZarrsCodecPipeline"
 _setting = threading.Lock()
 
 
+def is_zarr(path: Path) -> bool:
+    """Return whether a store can only be Zarr: a folder, or a zip file of one."""
+    return path.is_dir() or zipfile.is_zipfile(path)
+
+
+def zip_root(path: Path) -> str | None:
+    """Return where the root of a Zarr is in a zip file: at the top, or in its only folder. None if it holds none."""
+    with zipfile.ZipFile(path) as packed:
+        names = set(packed.namelist())
+    tops = {name.partition("/")[0] for name in names}
+    for top in ("", *(f"{name}/" for name in tops if len(tops) == 1)):
+        if names & {f"{top}zarr.json", f"{top}.zgroup"}:
+            return top.rstrip("/")
+    return None
+
+
 @contextmanager
 def store_root(path: Path) -> Iterator[Any]:
-    """Open the root group of a store for reading: Zarr if it is a folder, else HDF5."""
-    if path.is_dir():
+    """Open the root group of a store for reading: Zarr if it is a folder or a zip file, else HDF5."""
+    if is_zarr(path):
         yield _open_zarr(path)
     else:
         with h5py.File(path, "r") as file:
@@ -46,7 +63,10 @@ def store_root(path: Path) -> Iterator[Any]:
 
 def _open_zarr(path: Path) -> zarr.Group:
     # Consolidated metadata may be out of date: another tool may have changed the store.
-    return zarr.open_group(path, mode="r", use_consolidated=False)
+    if path.is_dir():
+        return zarr.open_group(path, mode="r", use_consolidated=False)
+    packed = zarr.storage.ZipStore(path, mode="r")
+    return zarr.open_group(packed, path=zip_root(path), mode="r", use_consolidated=False)
 
 
 @contextmanager
@@ -83,7 +103,7 @@ class _Rows:
 
     @contextmanager
     def _element(self) -> Iterator[Any]:
-        if self.path.is_dir():
+        if is_zarr(self.path):
             yield self._cached("element", self._open_element)
         else:
             with h5py.File(self.path, "r") as file:
@@ -91,7 +111,8 @@ class _Rows:
 
     def _open_element(self) -> Any:
         """Return the Zarr arrays of the element. Opening reads metadata, which takes longer than a block."""
-        with _fast_codecs():
+        # zarrs reads no zip files.
+        with _fast_codecs() if self.path.is_dir() else nullcontext():
             element = _open_zarr(self.path)[self.name]
             if isinstance(element, zarr.Array):
                 return element

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,15 @@ from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.annotations import coordinates, with_unique_names
+from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import dask.array as da
     import pandas as pd
     from anndata import AnnData
 
@@ -24,29 +31,48 @@ __all__ = ["from_anndata"]
 _LABEL = "AnnData object"
 
 
-def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
-    """Return the matrix of ``adata``, which is never changed.
+def from_anndata(
+    adata: AnnData, *, layer: str | None = None, scratch: Scratch | None = None
+) -> CellMatrix:
+    """Return the genes of ``adata``, which is never changed.
 
     Parameters
     ----------
     adata
         In memory, or backed by an ``.h5ad``. A CSC matrix in memory is converted to CSR in memory.
+    scratch
+        Where a backed CSC matrix is copied to row-major, at the first read.
     layer
         None reads ``X``, ``"raw"`` reads ``raw.X`` with its own genes, other names read that layer.
 
     Raises
     ------
     InputError
-        The layer does not exist, or the matrix is of a type that cannot be read by rows.
+        The layer does not exist, there are no genes, or the matrix is of a type that cannot be read by rows.
     """
     x, var = _element(adata, layer)
     label, layout = _LABEL, _layout(x)
     if sparse.issparse(x):
         x = x.tocsr()
     shape = (int(x.shape[0]), int(x.shape[1]))
-    backed = isinstance(x, (CSRDataset, h5py.Dataset))
+    backed = isinstance(x, (CSRDataset, CSCDataset, h5py.Dataset))
+
+    def obs() -> pd.DataFrame:
+        return with_unique_names(adata.obs, kind="cell", label=label)
+
     in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
-    return CellMatrix(
+    identity = in_file or memory_identity(x, adata.obs_names, var.index)
+
+    def rows(block_rows: int) -> da.Array:
+        if isinstance(x, CSCDataset):
+            copies = scratch or Scratch(None, 0)
+            source = partial(_columns, x.group, shape)
+            return copies.row_major(source, label=label, identity=identity).x(block_rows)
+        return rows_from_reader(
+            lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows
+        )
+
+    matrix = CellMatrix(
         label=label,
         n_obs=shape[0],
         n_vars=shape[1],
@@ -55,13 +81,24 @@ def from_anndata(adata: AnnData, *, layer: str | None = None) -> CellMatrix:
         nnz=int(x.nnz) if sparse.issparse(x) else None,
         chunk_rows=None,
         var=with_unique_names(var, kind="gene", label=label),
-        load_obs=lambda: with_unique_names(adata.obs, kind="cell", label=label),
+        load_obs=obs,
         load_obsm=lambda: coordinates(adata.obsm),
-        identity=in_file or memory_identity(x, adata.obs_names, var.index),
-        rows=lambda block_rows: rows_from_reader(
-            lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows
-        ),
+        check_obs=lambda: _check(obs),
+        sources=(lambda: nullcontext(adata),),
+        identity=identity,
+        rows=rows,
     )
+    return genes_only(matrix)
+
+
+@contextmanager
+def _columns(group: Any, shape: tuple[int, int]) -> Iterator[CompressedColumns]:
+    yield CompressedColumns(group["data"], group["indices"], group["indptr"][...], shape)
+
+
+def _check(obs: Callable[[], pd.DataFrame]) -> None:
+    """Warn of columns that cannot be kept, and refuse names that cannot, before the work begins."""
+    obs()
 
 
 def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
@@ -84,16 +121,16 @@ def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
 
 
 def _layout(x: Any) -> Layout:
+    if isinstance(x, np.ma.MaskedArray):
+        message = "The matrix must not be masked; got a masked array. Give X.filled(0) if masked values mean zero."
+        raise InputError(message)
     if isinstance(x, (np.ndarray, h5py.Dataset)):
         return "dense"
     if isinstance(x, CSRDataset) or (sparse.issparse(x) and x.format == "csr"):
         return "csr"
-    if sparse.issparse(x) and x.format == "csc":
+    if isinstance(x, CSCDataset) or (sparse.issparse(x) and x.format == "csc"):
         return "csc"
-    hint = (
-        "Give the path of the file, which is then copied to row-major."
-        if isinstance(x, CSCDataset)
-        else "Convert it to scipy CSR."
+    message = (
+        f"The matrix must be CSR, CSC or dense; got {type(x).__name__}. Convert it to scipy CSR."
     )
-    message = f"The matrix must be CSR, CSC in memory, or dense; got {type(x).__name__}. {hint}"
     raise InputError(message)

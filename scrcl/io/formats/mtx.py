@@ -6,19 +6,19 @@ on each line, in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each 
 
 from __future__ import annotations
 
-import gzip
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.formats.tenx import expression_columns
+from scrcl.io.formats.text_lines import entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, with_columns
+from scrcl.io.matrix import CellMatrix
 from scrcl.io.transpose import ENTRY, Scratch
 
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "recognizes"]
 
-_DTYPES = {"integer": np.dtype("int64"), "real": np.dtype("float64")}
+_DTYPES: dict[str, np.dtype[Any]] = {"integer": np.dtype("int64"), "real": np.dtype("float32")}
+"""By the banner. Fractions are read as float32."""
+
+_FEATURE_COLUMNS = (1, 2, 3, 6)
+"""Six: with the position in the genome, as Cell Ranger ARC writes them."""
+
+_log = logging.getLogger(__name__)
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
@@ -48,8 +54,14 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     assert text is not None
     try:
         header = _read_header(text)
-        features = _table(folder, "features.tsv", "genes.tsv")
-        barcodes = _table(folder, "barcodes.tsv")
+        features = _table(
+            folder,
+            "features.tsv",
+            "genes.tsv",
+            n_columns=_FEATURE_COLUMNS,
+            what="one to three columns (id, name, type) or six",
+        )
+        barcodes = _table(folder, "barcodes.tsv", n_columns=(1,), what="one column")
     except (OSError, EOFError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
@@ -57,8 +69,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         raise StoreError(message) from error
     rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)
     var = _genes(features)
-    columns = expression_columns(var, label=folder.name)
-    shape = (len(barcodes), len(columns))
+    shape = (len(barcodes), len(features))
     identity = file_identity(text, shape=shape, layer=None)
     # Changed names make another input, even if the matrix is the same.
     tables = sorted(folder.glob("*.tsv*"))
@@ -66,8 +77,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     source = partial(_entries, text, header, rows_are_cells)
 
     def rows(block_rows: int) -> da.Array:
-        x = scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
-        return with_columns(x, columns)
+        return scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
 
     return CellMatrix(
         label=folder.name,
@@ -77,7 +87,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         layout="csc",
         nnz=header.nnz,
         chunk_rows=None,
-        var=var.iloc[columns],
+        var=var,
         load_obs=lambda: pd.DataFrame(index=barcodes[0].to_numpy()),
         load_obsm=dict,
         identity=identity,
@@ -106,11 +116,12 @@ class _TextEntries:
 
     def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
         """Yield the entries in the order of the text."""
+        # The text calls its own axes row and column; an entry has the cell as its row.
         first, second = ("row", "column") if self.rows_are_cells else ("column", "row")
         n_read = 0
-        for table in self._tables([first, second], n_entries) if self.header.nnz else ():
+        for table in self._tables(n_entries):
             entries = np.empty(len(table), dtype=ENTRY)
-            entries["row"], entries["column"] = table["row"] - 1, table["column"] - 1
+            entries["row"], entries["column"] = table[first] - 1, table[second] - 1
             entries["value"] = table["value"]
             self._check(entries)
             n_read += len(entries)
@@ -122,18 +133,8 @@ class _TextEntries:
             )
             raise StoreError(message)
 
-    def _tables(self, axes: list[str], n_rows: int) -> Iterator[pd.DataFrame]:
-        """Yield the parsed lines of the text, at most ``n_rows`` at a time."""
-        with pd.read_csv(
-            self.path,
-            sep=r"\s+",
-            header=None,
-            names=[*axes, "value"],
-            dtype=dict.fromkeys(axes, np.int32) | {"value": np.float32},
-            skiprows=self.header.n_lines,
-            chunksize=n_rows,
-        ) as reader:
-            yield from reader
+    def _tables(self, n_entries: int) -> Iterator[pd.DataFrame]:
+        return entry_tables(self.path, n_entries, n_header_lines=self.header.n_lines)
 
     def _check(self, entries: np.ndarray) -> None:
         for name, size in zip(("row", "column"), self.shape, strict=True):
@@ -150,18 +151,25 @@ def _entries(path: Path, header: _Header, rows_are_cells: bool) -> Iterator[_Tex
 
 def _read_header(path: Path) -> _Header:
     """Read the banner, the comments and the line with the sizes."""
-    with _open_text(path) as lines:
-        banner = lines.readline().lower().split()
+    with open_bytes(path) as lines:
+        banner = lines.readline().decode(errors="replace").lower().split()
         good = len(banner) == 5 and banner[:3] == ["%%matrixmarket", "matrix", "coordinate"]
         if not good or banner[3] not in _DTYPES or banner[4] != "general":
             message = (
                 f"{path} must begin with '%%MatrixMarket matrix coordinate integer general' (or "
-                f"real); got {' '.join(banner)!r}."
+                f"real); got {' '.join(banner)[:80]!r}."
             )
             raise StoreError(message)
         for number, line in enumerate(lines, start=2):
-            if line.strip() and not line.startswith("%"):
-                n_rows, n_columns, nnz = map(int, line.split())
+            if line.strip() and not line.startswith(b"%"):
+                sizes = line.split()
+                if len(sizes) != 3 or not all(size.isdigit() and len(size) < 19 for size in sizes):
+                    message = (
+                        f"{path} must give its rows, columns and entries in the first line without %; got "
+                        f"{line[:60].decode(errors='replace').strip()!r} in line {number}. Write the file again."
+                    )
+                    raise StoreError(message)
+                n_rows, n_columns, nnz = map(int, sizes)
                 return _Header(banner[3], (n_rows, n_columns), nnz, number)
     message = f"{path} must give its size; got only comments."
     raise StoreError(message)
@@ -170,12 +178,25 @@ def _read_header(path: Path) -> _Header:
 def _rows_are_cells(header: _Header, n_genes: int, n_cells: int, path: Path) -> bool:
     """Return whether the rows of the text are cells. A square matrix is taken as 10x writes it: genes."""
     if header.shape == (n_genes, n_cells):
+        if n_genes == n_cells:
+            _log.warning(
+                "%s has as many genes as cells (%s), so its size does not show which are its rows. They are taken as "
+                "genes, as 10x writes them. If they are cells, write the matrix transposed.",
+                path,
+                f"{n_genes:,}",
+            )
         return False
     if header.shape == (n_cells, n_genes):
         return True
+    one_more = {(n_genes - 1, n_cells): "features", (n_genes, n_cells - 1): "barcodes"}
+    hint = (
+        f"Line 1 of the {one_more[header.shape]} file may be a header: remove it."
+        if header.shape in one_more
+        else "Use the three files of one matrix."
+    )
     message = (
         f"{path} must have {n_genes:,} genes by {n_cells:,} cells, as in the .tsv files; got "
-        f"{header.shape[0]:,} by {header.shape[1]:,}. Use the three files of one matrix."
+        f"{header.shape[0]:,} by {header.shape[1]:,}. {hint}"
     )
     raise StoreError(message)
 
@@ -188,20 +209,14 @@ def _genes(features: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, index=features[min(1, features.shape[1] - 1)].to_numpy())
 
 
-def _table(folder: Path, *names: str) -> pd.DataFrame:
+def _table(folder: Path, *names: str, n_columns: tuple[int, ...], what: str) -> pd.DataFrame:
     for name in names:
         path = _either(folder, name)
         if path is not None:
-            return pd.read_csv(
-                path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3
-            )
+            return name_table(path, n_columns=n_columns, what=what)
     message = f"{folder} must hold {' or '.join(names)} (or .gz) next to matrix.mtx; it does not."
     raise StoreError(message)
 
 
 def _either(folder: Path, name: str) -> Path | None:
     return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-
-
-def _open_text(path: Path) -> IO[str]:
-    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8")

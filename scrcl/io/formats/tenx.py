@@ -1,12 +1,11 @@
 """The ``.h5`` matrix of 10x Genomics. It is compressed by cell, so its rows can be streamed directly.
 
 Version 3 has one group ``matrix`` with ``features``. Older files have one group for each genome, with
-``genes``. If there are several types of features (antibodies, guides), only gene expression is read.
+``genes``.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -16,21 +15,14 @@ import pandas as pd
 from scrcl.errors import InputError, StoreError
 from scrcl.io.formats.element import CompressedRows
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, rows_from_reader, with_columns
+from scrcl.io.matrix import CellMatrix, rows_from_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import dask.array as da
-
     from scrcl.io.transpose import Scratch
-    from scrcl.typing import IntArray
 
-__all__ = ["expression_columns", "open_matrix", "recognizes"]
-
-_EXPRESSION = "Gene Expression"
-
-_log = logging.getLogger(__name__)
+__all__ = ["open_matrix", "recognizes"]
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
@@ -76,32 +68,27 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
     group = file[genomes[0]]
     n_stored, n_obs = (int(n) for n in group["shape"][...])
     var = _genes(group)
-    columns = expression_columns(var, label=path.name)
-    shape = (n_obs, len(columns))
-    read = CompressedRows(path, genomes[0], (n_obs, n_stored))
+    shape = (n_obs, n_stored)
+    read = CompressedRows(path, genomes[0], shape)
     barcodes = pd.DataFrame(index=_strings(group["barcodes"]))
     data = group["data"]
     nnz = int(data.shape[0])
-
-    def rows(block_rows: int) -> da.Array:
-        x = rows_from_reader(read, shape=(n_obs, n_stored), block_rows=block_rows)
-        return with_columns(x, columns)
 
     data_type = np.dtype(data.dtype)
     per_row = max(nnz // max(n_obs, 1), 1)
     return CellMatrix(
         label=path.name,
         n_obs=n_obs,
-        n_vars=len(columns),
+        n_vars=n_stored,
         dtype=data_type,
         layout="csr",
         nnz=nnz,
         chunk_rows=None if data.chunks is None else max(min(data.chunks[0] // per_row, n_obs), 1),
-        var=var.iloc[columns],
+        var=var,
         load_obs=lambda: barcodes,
         load_obsm=dict,
         identity=file_identity(path, shape=shape, layer=None),
-        rows=rows,
+        rows=lambda block_rows: rows_from_reader(read, shape=shape, block_rows=block_rows),
     )
 
 
@@ -113,22 +100,6 @@ def _genes(group: h5py.Group) -> pd.DataFrame:
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     table = {name: _strings(features[key]) for name, key in columns.items() if key in features}
     return pd.DataFrame(table, index=_strings(features["name"]))
-
-
-def expression_columns(var: pd.DataFrame, *, label: str) -> IntArray:
-    """Return the positions of the genes among the features; all if there are no feature types."""
-    if "feature_types" not in var:
-        return np.arange(len(var))
-    genes = np.flatnonzero(var["feature_types"] == _EXPRESSION)
-    if not genes.size:
-        return np.arange(len(var))
-    if len(genes) < len(var):
-        _log.warning(
-            "%s: skipping %d features that are not gene expression",
-            label,
-            len(var) - len(genes),
-        )
-    return genes
 
 
 def _strings(dataset: Any) -> np.ndarray:

@@ -6,13 +6,14 @@ imported when it is used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scrcl._settings import Settings
     from scrcl.train.method import Method
@@ -34,12 +35,15 @@ class MethodEntry:
         Names of the embeddings that it can write. The first is clustered by default.
     spatial_space
         Embedding that is clustered by default with ``spatial``; the first if None.
+    train
+        Defaults of the settings of training that differ from those of other methods.
     """
 
     settings: type[Settings]
     load: Callable[[], Method[Any, Any, Any, Any]]
     spaces: tuple[str, ...] = ("embedding",)
     spatial_space: str | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
 
     def default_space(self, *, spatial: bool) -> str:
         """Return the embedding that ``cluster.on = auto`` stands for."""
@@ -52,6 +56,12 @@ def _scrcl() -> Method[Any, Any, Any, Any]:
     return ScrclMethod()
 
 
+def _scgpcl() -> Method[Any, Any, Any, Any]:
+    from scrcl.train.methods.scgpcl.method import ScgpclMethod
+
+    return ScgpclMethod()
+
+
 METHODS: dict[str, MethodEntry] = {
     "scrcl": MethodEntry(
         ScrclSettings,
@@ -59,6 +69,12 @@ METHODS: dict[str, MethodEntry] = {
         spaces=("embedding", "graph_view", "refined"),
         # The MLP view reads only expression, so it knows nothing of the tissue.
         spatial_space="graph_view",
+    ),
+    "scgpcl": MethodEntry(
+        ScgpclSettings,
+        _scgpcl,
+        # A step of so many cells takes as long as one of scRCL: the graph has a hundred edges for each cell.
+        train={"steps": 300, "minibatch_cells": 512, "lr": 1e-3, "fanout": 128},
     ),
 }
 """Methods by name. Adding an entry is all that registers a method."""

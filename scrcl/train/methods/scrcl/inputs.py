@@ -148,7 +148,7 @@ def open_inputs(opener: Opener, folder: Path) -> Inputs:
 def _opened(folder: Path, name: str) -> Any:
     try:
         return np.load(folder / f"{name}.npy", mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:
         message = (
             f"{folder} must hold an undamaged {name}.npy; got {type(error).__name__}: {error}. "
             "Delete that folder and repeat the same command."

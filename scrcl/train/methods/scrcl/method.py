@@ -118,11 +118,11 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
         self,
         setup: Setup[ScrclSettings],
         batches: MinibatchSource[Inputs, Minibatch],
-        step: int,
+        now: Step,
     ) -> Sequence[int]:
         """Return the length of the means over the mini-batch, once forward and once backward."""
         draws = bool(n_drawn(setup.settings, batches))
-        size = summed_size(setup.settings, len(batches.seeds(step)), draws=draws)
+        size = summed_size(setup.settings, len(batches.seeds(now.number)), draws=draws)
         return (size, size)
 
     def sample(self, inputs: Inputs, setup: Setup[ScrclSettings]) -> Minibatch:

@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scrcl.typing import Csr, FloatArray
+    from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["leiden_of", "neighbour_graph"]
+__all__ = ["large_communities", "leiden_of", "neighbour_graph"]
+
+_MIN_CELLS = 10
+"""Communities below this size are noise for any number of cells."""
+
+_MIN_SHARE_OF_MEAN = 0.3
+"""Smallest counted community, as a share of the mean size. With more than some 15 communities, this is below the
+default of ``cluster.smallest_share``. A fixed share of all cells alone would bound the number of clusters."""
 
 
 def neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
@@ -68,3 +75,18 @@ def leiden_of(
         return np.asarray(found.membership, np.int64)
 
     return communities
+
+
+def large_communities(sizes: IntArray, smallest_share: float) -> IntArray:
+    """Return the sizes of communities that are large enough to count as clusters.
+
+    Parameters
+    ----------
+    sizes
+        ndarray of int, shape (n_communities,): cells of each.
+    smallest_share
+        Smallest share of all cells. Less is enough if there are many communities.
+    """
+    n_cells, candidates = int(sizes.sum()), sizes[sizes >= _MIN_CELLS]
+    share = min(smallest_share, _MIN_SHARE_OF_MEAN / max(len(candidates), 1))
+    return candidates[candidates >= share * n_cells]

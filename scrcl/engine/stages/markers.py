@@ -1,0 +1,163 @@
+"""Stage ``markers``: the genes that mark each cluster, from one more read of X."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._atomic import atomic_path
+from scrcl._contract import Estimate
+from scrcl._settings import Settings
+from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.memory import STREAM_BYTES, block_values
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.scores import Test
+from scrcl.markers.values import table_bytes
+from scrcl.prep.artifacts import STATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.markers.scores import GeneScores
+
+__all__ = ["MarkersSettings", "MarkersStage"]
+
+_BYTES_PER_VALUE = 40
+"""A value of X while it is sorted by gene: encoded, decoded, sorted, and its cluster."""
+
+_VALUES_PER_S = 40e6
+"""Values of X that a core sorts and adds in a second."""
+
+_FILE = "markers.csv"
+
+
+class MarkersSettings(Settings):
+    """Marker genes of the clusters."""
+
+    test: Test = Field(
+        "wilcoxon", description="Test of each cluster against all other cells, as in scanpy."
+    )
+    tie_correct: bool = Field(
+        False, description="Correct the variance of Wilcoxon's rank sum for ties, as in scanpy."
+    )
+    n_genes: int = Field(100, ge=1, description="Number of genes listed for each cluster.")
+    min_fold_change: float = Field(
+        1.0, description="Genes with a smaller log2 fold change are listed after the others."
+    )
+    max_share_out: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Genes that a larger share of the other cells expresses are listed after the others.",
+    )
+
+
+class MarkersRecord(Record):
+    """How markers were found."""
+
+    test: str
+    n_bins: int
+    n_reads: int
+
+
+class MarkersStage(Stage[MarkersRecord]):
+    """Compares each cluster with all other cells, over all genes of the input."""
+
+    name = "markers"
+    settings = MarkersSettings
+    record = MarkersRecord
+    takes = (STATS, LABELS)
+    gives = (MARKERS,)
+    redo_settings: ClassVar[tuple[str, ...]] = ("markers",)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the histograms of all genes, and blocks of values."""
+        tables = table_bytes(shape.n_vars)
+        return Estimate(
+            # Ranks are computed from some genes at a time, in float64.
+            STREAM_BYTES + tables + 12 * shape.n_cells + 60 * 10**6,
+            int(block_values(shape) * _BYTES_PER_VALUE) + 8 * shape.n_vars,
+            shared=True,
+            read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+            seconds=0.5 + 5e-9 * tables,
+            shared_seconds=shape.n_values / _VALUES_PER_S,
+        )
+
+    def run(self, context: Context, folder: Path) -> MarkersRecord:
+        """Write ``markers.csv`` into the folder and into OUT."""
+        from scrcl.markers.ranking import marker_table
+        from scrcl.markers.values import bins_and_parts
+
+        settings, genes = context.config.markers, context.matrix.var.index
+        clusters = _clusters(context)
+        n_bins, n_parts = bins_and_parts(len(genes), int(clusters.max()) + 1)
+        scores = _scores(context, clusters, n_bins, n_parts)
+        table = marker_table(
+            scores,
+            genes,
+            n_top=settings.n_genes,
+            min_fold_change=settings.min_fold_change,
+            max_share_out=settings.max_share_out,
+        )
+        table.to_csv(folder / _FILE, index=False)
+        with atomic_path(context.folder.path / _FILE) as partial:
+            table.to_csv(partial, index=False)
+        return MarkersRecord(
+            n_cells=int((clusters >= 0).sum()),
+            files=(_FILE,),
+            test=settings.test,
+            n_bins=n_bins,
+            n_reads=n_parts,
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the table, and the same under scanpy's key."""
+        from scrcl.markers.ranking import scanpy_entry
+
+        table = run.open(MARKERS)
+        if not len(table):  # one cluster
+            return AnnDataKeys(uns={"markers": table})
+        entry = scanpy_entry(table, groupby="scrcl", test=run.config.markers.test)
+        return AnnDataKeys(uns={"markers": table}, uns_other={"rank_genes_groups": entry})
+
+
+def _clusters(context: Context) -> np.ndarray:
+    """Return the cluster of each cell of the input, -1 for those that are not retained."""
+    retained = context.open(STATS).retained
+    clusters = np.full(len(retained), -1, np.int32)
+    clusters[retained] = context.open(LABELS)
+    return clusters
+
+
+def _scores(context: Context, clusters: np.ndarray, n_bins: int, n_parts: int) -> GeneScores:
+    """Return the scores of all genes, from a read of X for each part of them."""
+    from scrcl.markers.scores import GeneScores, gene_scores
+    from scrcl.markers.values import Bins, values_by_cluster
+
+    stats, matrix, settings = context.open(STATS), context.matrix, context.config.markers
+    rows = matrix.rows if stats.is_canonical else matrix.x
+    mean, variance = stats.moments("log")
+    bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
+    parts = []
+    for part in np.array_split(np.arange(matrix.n_vars), n_parts):
+        genes = range(int(part[0]), int(part[-1]) + 1)
+        values = values_by_cluster(
+            rows(context.budget.block_rows),
+            genes,
+            labels=clusters,
+            n_clusters=int(clusters.max()) + 1,
+            bins=bins.of(genes),
+            cell_sums=None if stats.already_log else stats.cell_counts,
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("markers", matrix.n_obs),
+            client=context.client,
+        )
+        parts.append(gene_scores(values, test=settings.test, tie_correct=settings.tie_correct))
+    return GeneScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,0 +1,225 @@
+"""Tables of cells and genes: what of them can be read and stored. The rest is left out, with a warning.
+
+A damaged or foreign column must not end a run that does not need it. The names of cells and genes are always needed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from scrcl.errors import InputError, ScrclError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["check_table", "read_table", "storable_part"]
+
+_CHECK_ROWS = 65_536
+_NUMBERS = "biufcM"
+
+_log = logging.getLogger(__name__)
+
+
+def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
+    """Read a data frame of an AnnData store, column by column.
+
+    Parameters
+    ----------
+    group
+        The group on disk.
+    name, label
+        Name of the table (``"obs"``) and of the input, for messages.
+
+    Raises
+    ------
+    StoreError
+        The names of the rows cannot be read.
+    """
+    key = _index_key(group, name, label)
+    try:
+        index = pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
+    except Exception as error:
+        raise _unreadable_names(f"{name}/{key}", label, error) from error
+    columns = {}
+    for column in _column_names(group):
+        try:
+            values = read_elem(group[column])
+            _require_length(values, len(index))
+            columns[column] = values
+        except Exception as error:  # noqa: BLE001
+            _leave_out(label, name, column, error)
+    table = pd.DataFrame(columns, index=index)
+    return table.rename_axis(None if key == "_index" else key)
+
+
+def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
+    """Read a data frame on disk a piece at a time, to know now what `read_table` will find later.
+
+    It is never held whole, because the names of all cells can take more memory than anything else.
+
+    Raises
+    ------
+    StoreError
+        The names of the rows cannot be read, or their number is wrong.
+    """
+    key = _index_key(group, name, label)
+    try:
+        _check_element(group[key], n_rows)
+    except Exception as error:
+        raise _unreadable_names(f"{name}/{key}", label, error) from error
+    for column in _column_names(group):
+        try:
+            _check_element(group[column], n_rows)
+        except Exception as error:  # noqa: BLE001
+            _leave_out(label, name, column, error)
+
+
+def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> pd.DataFrame:
+    """Return the columns of a table in memory that a result can hold.
+
+    Parameters
+    ----------
+    name, kind, label
+        Name of the table (``"obs"``), of its rows (``"cell"``), and of the input, for messages.
+
+    Raises
+    ------
+    InputError
+        The name of a row cannot be stored: it holds a NUL or half of a surrogate pair.
+    """
+    fault = _fault_of(table.index.astype(str))
+    if fault is not None:
+        text, why = fault
+        message = f"{kind} names of {label} must be plain text; got {text!r} in {name}, with {why}. Rename it."
+        raise InputError(message)
+    kept = []
+    for position, column in enumerate(table.columns):
+        reason = _fault_of_column(str(column), table.iloc[:, position])
+        if reason is None:
+            kept.append(position)
+        else:
+            _leave_out(label, name, column, reason)
+    return table if len(kept) == table.shape[1] else table.iloc[:, kept]
+
+
+def _fault_of_column(name: str, column: pd.Series) -> str | None:
+    if name in ("", ".", ".."):
+        return "no file can hold a column of that name"
+    texts: Iterable[Any] = [name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        texts = [name, *column.cat.categories.astype(str)]
+    elif column.dtype.kind == "O" or isinstance(column.dtype, pd.StringDtype):
+        texts = [name, *column.dropna().astype(str).unique()]
+    fault = _fault_of(texts)
+    return None if fault is None else f"{fault[0]!r} holds {fault[1]}"
+
+
+def _fault_of(texts: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first text that HDF5 cannot hold, and what is wrong with it."""
+    texts = list(texts)
+    if not _why_unstorable("\n".join(texts)):
+        return None
+    return next((text, why) for text in texts if (why := _why_unstorable(text)))
+
+
+def _why_unstorable(text: str) -> str:
+    if "\0" in text:
+        return "a NUL"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair"
+    return ""
+
+
+def _index_key(group: Any, name: str, label: str) -> str:
+    key = group.attrs.get("_index")
+    if not isinstance(key, str) or key not in group:
+        message = f"{label} must name its rows in {name}; got {key!r} as the column of names. Write the file again."
+        raise StoreError(message)
+    return key
+
+
+def _column_names(group: Any) -> list[str]:
+    """Return the names of the columns; of a table that does not list them, all members but the names of the rows."""
+    listed = group.attrs.get("column-order")
+    key = group.attrs["_index"]
+    return [name for name in group if name != key] if listed is None else list(map(str, listed))
+
+
+def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
+    if isinstance(error, ScrclError):
+        return error
+    message = f"{where} of {label} must be readable, as it names the rows; got {_reason(error)}. Repair the names."
+    return StoreError(message)
+
+
+def _leave_out(label: str, table: str, column: object, why: Exception | str) -> None:
+    reason = why if isinstance(why, str) else _reason(why)
+    _log.warning(
+        "%s: %s[%r] is left out, because it cannot be kept: %s", label, table, str(column), reason
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}".strip(": ")
+
+
+def _require_length(values: Any, n_rows: int) -> None:
+    if np.shape(values) != (n_rows,):
+        message = f"it has the shape {np.shape(values)} for {n_rows:,} rows"
+        raise ValueError(message)
+
+
+def _check_element(element: Any, n_rows: int) -> None:
+    """Read a column a piece at a time; raises whatever is wrong with it."""
+    encoding = element.attrs.get("encoding-type", "array")
+    if encoding in ("array", "string-array") and hasattr(element, "shape"):
+        _check_array(element, n_rows)
+    elif encoding == "categorical":
+        _check_categorical(element, n_rows)
+    elif encoding in ("nullable-integer", "nullable-boolean"):
+        for part in ("values", "mask"):
+            _check_array(element[part], n_rows)
+    else:  # anndata knows more kinds, and refuses those that it does not know
+        _require_length(read_elem(element), n_rows)
+
+
+def _check_array(array: Any, n_rows: int) -> None:
+    _require_length(array, n_rows)
+    for piece in _pieces(array):
+        if piece.dtype.kind not in _NUMBERS:
+            _check_texts(piece)
+
+
+def _check_categorical(element: Any, n_rows: int) -> None:
+    categories = read_elem(element["categories"])
+    if len(pd.unique(pd.Series(categories))) != len(categories):
+        message = "its categories repeat"
+        raise ValueError(message)
+    if np.asarray(categories).dtype.kind not in _NUMBERS:
+        _check_texts(categories)
+    _require_length(element["codes"], n_rows)
+    for piece in _pieces(element["codes"]):
+        if not -1 <= piece.min() <= piece.max() < len(categories):
+            message = f"it has codes outside of its {len(categories):,} categories"
+            raise ValueError(message)
+
+
+def _pieces(array: Any) -> Iterator[np.ndarray]:
+    for start in range(0, array.shape[0], _CHECK_ROWS):
+        yield np.asarray(array[start : start + _CHECK_ROWS])
+
+
+def _check_texts(piece: Any) -> None:
+    texts = [each.decode() if isinstance(each, bytes) else str(each) for each in piece]
+    fault = _fault_of(texts)
+    if fault is not None:
+        message = f"{fault[0]!r} holds {fault[1]}"
+        raise ValueError(message)

@@ -1,0 +1,118 @@
+"""Marker genes: the genes of each cluster in order, as a table and under scanpy's keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scrcl.markers.scores import GeneScores, Test
+    from scrcl.typing import BoolArray, FloatArray, IntArray
+
+__all__ = ["COLUMNS", "marker_table", "scanpy_entry"]
+
+COLUMNS = (
+    "cluster",
+    "rank",
+    "gene",
+    "score",
+    "log_fold_change",
+    "p_value",
+    "p_adjusted",
+    "auc",
+    "share_in",
+    "share_out",
+)
+"""Columns of the table of markers."""
+
+
+def marker_table(
+    scores: GeneScores,
+    genes: pd.Index,
+    *,
+    n_top: int,
+    min_fold_change: float,
+    max_share_out: float,
+) -> pd.DataFrame:
+    """Return the first genes of each cluster.
+
+    Genes that mark the cluster come first, by score: those above ``min_fold_change`` that at most a share
+    ``max_share_out`` of the other cells expresses. Genes that all cells express can have the largest scores and still
+    mark nothing. The others follow, by score too.
+
+    Returns
+    -------
+    DataFrame
+        ``n_top`` rows for each cluster, or all genes if there are fewer, with `COLUMNS`. ``rank`` counts from 0.
+        p values are adjusted over all genes of a cluster (Benjamini and Hochberg).
+    """
+    import pandas as pd
+
+    marks = (scores.log_fold_change >= min_fold_change) & (scores.share_out <= max_share_out)
+    n_clusters = scores.score.shape[1]
+    parts = [
+        _of_cluster(
+            scores, genes, cluster, _order(scores.score[:, cluster], marks[:, cluster])[:n_top]
+        )
+        for cluster in range(n_clusters)
+        if n_clusters > 1  # a cluster of all cells has nothing to be compared with
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _order(score: FloatArray, marks: BoolArray) -> IntArray:
+    """Return the positions of the genes: those that mark the cluster first, each by falling score."""
+    return np.lexsort((-score, ~marks))
+
+
+def _of_cluster(scores: GeneScores, genes: pd.Index, cluster: int, top: IntArray) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.stats import false_discovery_control
+
+    p_value = scores.p_value[:, cluster]
+    columns: dict[str, Any] = {
+        "cluster": np.full(len(top), cluster),
+        "rank": np.arange(len(top)),
+        "gene": np.asarray(genes)[top],
+        "p_adjusted": false_discovery_control(p_value)[top],
+    }
+    columns |= {
+        name: getattr(scores, name)[top, cluster] for name in COLUMNS if name not in columns
+    }
+    return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+
+def scanpy_entry(table: pd.DataFrame, *, groupby: str, test: Test) -> dict[str, Any]:
+    """Return the table as scanpy's ``uns["rank_genes_groups"]``, which its plots and ``sc.get`` read."""
+    fields = {
+        "names": ("gene", object),
+        "scores": ("score", np.float32),
+        "pvals": ("p_value", np.float64),
+        "pvals_adj": ("p_adjusted", np.float64),
+        "logfoldchanges": ("log_fold_change", np.float32),
+    }
+    clusters = {str(cluster): rows for cluster, rows in table.groupby("cluster", sort=True)}
+    params = {
+        "groupby": groupby,
+        "reference": "rest",
+        "method": test,
+        "use_raw": False,
+        "corr_method": "benjamini-hochberg",
+    }
+    entry: dict[str, Any] = {"params": params}
+    for name, (column, dtype) in fields.items():
+        entry[name] = np.rec.fromarrays(
+            [rows[column].to_numpy(dtype) for rows in clusters.values()],
+            dtype=[(cluster, dtype) for cluster in clusters],
+        )
+    shares = {"pts": "share_in", "pts_rest": "share_out"}
+    return entry | {name: _by_gene(table, column) for name, column in shares.items()}
+
+
+def _by_gene(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a share by gene and cluster, for all genes in the table; NaN where the cluster does not list the gene."""
+    wide = table.pivot_table(index="gene", columns="cluster", values=column, observed=True)
+    return wide.rename(columns=str).rename_axis(index=None, columns=None)

@@ -1,0 +1,235 @@
+"""scGPCL as a `Method`: which artifacts it takes, and what a step, the embedding and new cells are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch.nn.functional import pad
+
+from scrcl.errors import InputError
+from scrcl.graph.artifacts import PARTITION
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.train.method import Embedded, Method, Phase
+from scrcl.train.methods.scgpcl import memory
+from scrcl.train.methods.scgpcl.embed import embed_all
+from scrcl.train.methods.scgpcl.inputs import Inputs, open_inputs, write_inputs
+from scrcl.train.methods.scgpcl.learner import ScgpclLearner
+from scrcl.train.methods.scgpcl.loss import (
+    cluster_loss,
+    contrast_loss,
+    prototype_loss,
+    sharpened,
+    soft_assignment,
+)
+from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
+from scrcl.train.methods.scgpcl.refresh import refresh_clusters, refresh_prototypes
+from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
+from scrcl.train.methods.scgpcl.zinb import zinb_loss
+from scrcl.train.schedule import Schedule, schedule_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from scrcl._contract import Artifact, Opener, Shape
+    from scrcl.prep.stats import MatrixStats
+    from scrcl.train.method import Estimates, NewCellEncoder, NewCells, Setup, Step, Work
+    from scrcl.train.minibatches import MinibatchSource
+    from scrcl.train.ranks import Ranks
+    from scrcl.train.settings import TrainSettings
+
+__all__ = ["FINE_TUNING", "PROTOTYPES", "WARM_UP", "ScgpclMethod"]
+
+WARM_UP, PROTOTYPES, FINE_TUNING = "warm-up", "prototypes", "fine-tuning"
+
+
+class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
+    """Prototypical contrastive learning on the graph of cells and genes, then clusters that sharpen."""
+
+    takes: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, STATS, COMPONENTS, PARTITION)
+    lowers_memory: ClassVar[tuple[str, ...]] = ("scgpcl.context_cells", "features.n_top_genes")
+
+    def check(self, stats: MatrixStats, settings: ScgpclSettings) -> None:
+        """Refuse log values where counts are needed, and more clusters than cells."""
+        if settings.reconstruction == "zinb" and (stats.already_log or not stats.is_counts):
+            found = "log values" if stats.already_log else "not whole numbers"
+            message = (
+                f"scgpcl.reconstruction = zinb must have counts; the values are {found}. Choose counts by "
+                "--layer, or set scgpcl.reconstruction=mse."
+            )
+            raise InputError(message)
+        n_cells, k = int(stats.retained.sum()), settings.n_clusters
+        if k != "auto" and k > n_cells:
+            message = (
+                f"scgpcl.n_clusters must be at most the number of cells with counts ({n_cells}); got {k}. "
+                "Give a smaller number, or auto."
+            )
+            raise InputError(message)
+
+    def write_inputs(
+        self, opener: Opener, folder: Path, settings: ScgpclSettings, work: Work
+    ) -> None:
+        """Read the feature store once for scales and the cells of each gene."""
+        write_inputs(opener, folder, settings, work)
+
+    def open_inputs(self, opener: Opener, folder: Path, settings: ScgpclSettings) -> Inputs:
+        """Open the feature store, scales and the cells of each gene."""
+        del settings
+        return open_inputs(opener, folder)
+
+    def start(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> ScgpclLearner:
+        """Return the untrained encoder and decoder."""
+        return ScgpclLearner(inputs, setup).to(setup.device)
+
+    def batches(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> ScgpclMinibatches:
+        """Return the mini-batches."""
+        return ScgpclMinibatches(inputs, setup)
+
+    def phases(self, setup: Setup[ScgpclSettings], inputs: Inputs) -> Sequence[Phase]:
+        """Return pre-training without and with prototypes, then fine-tuning; those that have steps."""
+        train, settings = setup.train, setup.settings
+        n_steps = schedule_of(train, inputs.n_cells).n_steps
+        n_tuning = round(n_steps * settings.finetune_share)
+        n_warm = round((n_steps - n_tuning) * settings.warmup_share)
+        agree = ClustersAgree(inputs.n_clusters, settings.agreement, setup.seed)
+        few = FewChange(settings.changed)
+        stops = train.stop == "auto"
+
+        def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay)
+
+        def adadelta(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.Adadelta(parameters, lr=1.0, weight_decay=train.weight_decay)
+
+        warm = Schedule(n_warm, train.lr, warmup_steps=train.warmup_steps)
+        contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
+        tuning = Schedule(n_tuning, 1.0, decay_steps=train.decay_steps)
+        every = settings.refresh_every
+        phases = [
+            Phase(WARM_UP, warm, adamw),
+            Phase(PROTOTYPES, contrast, adamw, agree if stops else None, every),
+            Phase(FINE_TUNING, tuning, adadelta, few if stops else None, every),
+        ]
+        return [phase for phase in phases if phase.schedule.n_steps] or phases[:1]
+
+    def refresh(
+        self, learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
+    ) -> None:
+        """Update the prototypes; in fine-tuning the sizes of the clusters."""
+        update = refresh_clusters if now.phase.name == FINE_TUNING else refresh_prototypes
+        with torch.no_grad():
+            update(learner, inputs, setup, now)
+
+    def step(self, learner: ScgpclLearner, batch: Minibatch, now: Step) -> dict[str, Tensor]:
+        """Return reconstruction and contrast; prototypes and clusters in their phases."""
+        settings, n_cells = learner.settings, batch.n_seeds
+        one, other = learner.encoder(batch.x_bm, batch.views, n_cells, now.ranks)
+        losses = {"reconstruction": _reconstruction(learner, batch, (one, other))}
+        if now.phase.name == FINE_TUNING:
+            losses["clusters"] = settings.cluster_weight * _clusters(learner, (one, other), n_cells)
+            return losses
+        every = _of_all_ranks((one, other), batch, now.ranks)
+        losses["contrast"] = settings.contrast_weight * contrast_loss(
+            (one, other), every, batch.first, settings.temperature
+        )
+        if now.phase.name == PROTOTYPES:
+            losses["prototypes"] = settings.prototype_weight * prototype_loss(
+                one, other.detach(), learner.levels, n_cells, settings.temperature
+            )
+        return losses
+
+    def exchange(
+        self,
+        setup: Setup[ScgpclSettings],
+        batches: MinibatchSource[Inputs, Minibatch],
+        now: Step,
+    ) -> Sequence[int]:
+        """Return the sizes of the sums of two normalisations and of the embeddings, there and back."""
+        settings = setup.settings
+        forward = [2 * settings.hidden_dim, 2 * settings.dim]
+        if now.phase.name != FINE_TUNING:
+            forward.append(N_VIEWS * len(batches.seeds(now.number)) * settings.dim)
+        return [*forward, *reversed(forward)]
+
+    def sample(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> Minibatch:
+        """Return the sample of the stability checks, with all genes of its cells."""
+        return self.batches(inputs, setup.for_sample()).whole(0)
+
+    def sample_embedding(self, learner: ScgpclLearner, sample: Minibatch) -> Tensor:
+        """Return the embedding of the sample; in fine-tuning its shares in the clusters."""
+        genes_mh = learner.encoder.genes(sample.views)[0]
+        rows_be = learner.encoder.embed(sample.x_bm, sample.views[0].neighbors_bm, genes_mh)
+        return soft_assignment(rows_be, learner.centres) if learner.is_tuned else rows_be
+
+    def embed(
+        self, learner: ScgpclLearner, inputs: Inputs, folder: Path, work: Work, *, space: str
+    ) -> Embedded:
+        """Write the embedding of all cells."""
+        embed_all(learner, inputs, folder / f"{space}.npy", work)
+        return Embedded((space,))
+
+    def new_cells(
+        self, learner: ScgpclLearner, inputs: Inputs, new: NewCells, work: Work
+    ) -> NewCellEncoder:
+        """Return the encoder for cells of other data."""
+        from scrcl.train.methods.scgpcl.new_cells import ScgpclNewCells
+
+        return ScgpclNewCells(learner, inputs, new, work)
+
+    def width(self, settings: ScgpclSettings) -> int:
+        """Return the width of the embedding."""
+        return settings.dim
+
+    def widest(self, shape: Shape, settings: ScgpclSettings) -> int:
+        """Return the width of the widest rows that are held in blocks of cells."""
+        return memory.widest(shape, settings)
+
+    def estimates(
+        self, shape: Shape, settings: ScgpclSettings, train: TrainSettings, *, space: str
+    ) -> Estimates:
+        """Return what the stages take."""
+        del space
+        return memory.estimates(shape, settings, train)
+
+
+def _of_all_ranks(
+    own: tuple[Tensor, Tensor], batch: Minibatch, ranks: Ranks
+) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of all ranks' seed cells in both views."""
+    if ranks.is_alone:
+        return own
+    after = batch.n_seeds - batch.first - len(own[0])
+    both = torch.stack([pad(view, (0, 0, batch.first, after)) for view in own])
+    one, other = ranks.sum(both.flatten()).view_as(both)
+    return one, other
+
+
+def _reconstruction(
+    learner: ScgpclLearner, batch: Minibatch, views: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Return the mean over both views, all cells and the drawn genes."""
+    total = learner.centres.new_zeros(())
+    for rows_be in views:
+        if batch.counts is None:
+            total = total + _squared_errors(learner, rows_be, batch)
+        else:
+            total = total + zinb_loss(learner.decoder.counts(rows_be, batch.genes_g), batch.counts)
+    return total / (len(views) * batch.n_seeds * len(batch.genes_g))
+
+
+def _squared_errors(learner: ScgpclLearner, rows_be: Tensor, batch: Minibatch) -> Tensor:
+    made_bg = learner.decoder.values(rows_be, batch.genes_g)
+    return (made_bg - batch.x_bm[:, batch.genes_g]).square().sum()
+
+
+def _clusters(learner: ScgpclLearner, views: tuple[Tensor, Tensor], n_cells: int) -> Tensor:
+    """Return the divergence of each view from the target that the other view gives."""
+    one, other = (soft_assignment(view, learner.centres) for view in views)
+    with torch.no_grad():
+        target_one, target_other = (sharpened(shares, learner.sizes) for shares in (one, other))
+    total = cluster_loss(one, target_other, n_cells) + cluster_loss(other, target_one, n_cells)
+    return total / len(views)

@@ -1,0 +1,89 @@
+"""What is computed from a sample of cells between steps: prototypes, centres, and sizes of clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scrcl._random import derive_seed, drawn_rows
+from scrcl.graph.kmeans import kmeans
+from scrcl.io.arrays import row_blocks
+from scrcl.train.methods.scgpcl.embed import BLOCK_CELLS, embed_sample
+from scrcl.train.methods.scgpcl.loss import soft_assignment
+from scrcl.train.methods.scgpcl.stop import require_learned
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scrcl.train.method import Setup, Step
+    from scrcl.train.methods.scgpcl.inputs import Inputs
+    from scrcl.train.methods.scgpcl.learner import ScgpclLearner
+    from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+    from scrcl.typing import FloatArray
+
+__all__ = ["refresh_clusters", "refresh_prototypes"]
+
+_STARTS = 4
+"""Runs of k-means, of which the best is kept; the centres of fine-tuning are found once, from more."""
+_STARTS_OF_CENTRES = 20
+
+
+def refresh_prototypes(
+    learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
+) -> None:
+    """Set the prototypes to the means that k-means finds at each level."""
+    found = torch.zeros_like(learner.prototypes)
+    if now.ranks.is_first:
+        rows = _sample(learner, inputs, setup)
+        levels = [
+            _means(
+                rows, len(level), derive_seed(setup.seed, "scgpcl.prototypes", now.number), _STARTS
+            )
+            for level in learner.levels
+        ]
+        found.copy_(torch.cat(levels))
+    # Other ranks add zeros: processors that differ in the last digit may find other means.
+    now.ranks.add([found])
+    learner.prototypes.copy_(found)
+
+
+def refresh_clusters(
+    learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
+) -> None:
+    """Set the sizes of the clusters; before the first step of fine-tuning also their centres."""
+    begins = now.number_in_phase == 0
+    centres, sizes = torch.zeros_like(learner.centres.data), torch.zeros_like(learner.sizes)
+    if now.ranks.is_first:
+        rows = _sample(learner, inputs, setup)
+        if begins:
+            seed = derive_seed(setup.seed, "scgpcl.centres")
+            centres.copy_(_means(rows, len(centres), seed, _STARTS_OF_CENTRES))
+        else:
+            centres.copy_(learner.centres.data)
+        sizes.copy_(_sizes(rows, centres))
+    now.ranks.add([centres, sizes])
+    learner.centres.data.copy_(centres)
+    learner.sizes.copy_(sizes)
+    learner.is_tuned.fill_(1)
+
+
+def _sample(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]) -> FloatArray:
+    """Return the embedding of the sample, the same cells every time."""
+    cells = drawn_rows(inputs.n_cells, setup.settings.sample_cells, setup.seed, "scgpcl.sample")
+    rows = embed_sample(learner, inputs, cells)
+    require_learned(rows)
+    return rows
+
+
+def _means(rows: FloatArray, k: int, seed: int, n_starts: int) -> Tensor:
+    return torch.from_numpy(kmeans(rows, k, seed=seed, n_init=n_starts).centroids)
+
+
+def _sizes(rows: FloatArray, centres: Tensor) -> Tensor:
+    """Return the sum over the sample of the share of each cell in each cluster."""
+    total = torch.zeros_like(centres[:, 0])
+    for start, stop in row_blocks(len(rows), BLOCK_CELLS):
+        block = torch.from_numpy(rows[start:stop]).to(centres.device)
+        total += soft_assignment(block, centres).sum(0)
+    return total

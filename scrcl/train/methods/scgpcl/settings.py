@@ -1,0 +1,109 @@
+"""Settings of scGPCL, checked when created. Light to import: no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scrcl._settings import Settings, auto_or_whole
+
+__all__ = ["ScgpclSettings"]
+
+Clusters = Annotated[int | Literal["auto"], auto_or_whole("scgpcl.n_clusters", least=2)]
+
+
+class ScgpclSettings(Settings):
+    """Graph, encoder, losses and phases of scGPCL. Frozen; an unknown name is an error."""
+
+    n_clusters: Clusters = Field(
+        default="auto",
+        description="Number of clusters that training aims at; auto: communities of the component "
+        "scores are counted. It is apart from the run's `n_clusters`, which no step of training reads.",
+    )
+    reconstruction: Literal["zinb", "mse"] = Field(
+        default="zinb",
+        description="What the decoder is scored by: counts under a zero-inflated negative binomial "
+        "distribution (zinb), or squared errors of scaled log values (mse).",
+    )
+    reconstructed_genes: int = Field(
+        default=512,
+        ge=1,
+        description="Genes that the decoder is scored by in a step; they are drawn in every step.",
+    )
+    dim: int = Field(default=64, ge=1, description="Width of the embedding.")
+    hidden_dim: int = Field(default=256, ge=1, description="Width of the hidden layers.")
+    gene_dim: int = Field(default=64, ge=1, description="Width of the learned table of genes.")
+    context_cells: int = Field(
+        default=256,
+        ge=1,
+        description="Largest number of cells that genes are updated from in a view.",
+    )
+    cells_per_gene: int = Field(
+        default=256,
+        ge=1,
+        description="Largest number of cells kept for each gene, from which these are drawn.",
+    )
+    mask: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of feature columns that a view leaves out."
+    )
+    temperature: float = Field(
+        default=0.25, ge=0.02, description="Divides cosines in both contrastive losses (tau)."
+    )
+    contrast_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the contrast between views (lambda 1)."
+    )
+    prototype_weight: float = Field(
+        default=0.05, ge=0, description="Weight of the contrast with prototypes (lambda 2)."
+    )
+    cluster_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the clusters in fine-tuning (lambda 3)."
+    )
+    warmup_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the steps of pre-training before there are prototypes.",
+    )
+    finetune_share: float = Field(
+        default=0.25, ge=0, lt=1, description="Share of all steps that fine-tuning takes."
+    )
+    refresh_every: int = Field(
+        default=20,
+        ge=1,
+        description="Steps between updates of the prototypes, and of the sizes of clusters in "
+        "fine-tuning.",
+    )
+    sample_cells: int = Field(
+        default=20_000,
+        ge=100,
+        description="Largest number of cells that prototypes and sizes of clusters are taken from.",
+    )
+    agreement: float = Field(
+        default=0.99,
+        ge=0,
+        le=1,
+        description="Pre-training ends once two successive clusterings of a sample agree as well "
+        "(adjusted Rand index).",
+    )
+    changed: float = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="Fine-tuning ends once a smaller share of a sample changes its cluster.",
+    )
+
+    def check_with(self, run: Any) -> None:
+        """Refuse settings of training and of the stored values that do not fit."""
+        if run.train.sampler == "torch-sparse":
+            message = (
+                "train.sampler must be auto or native with this method, which numbers no cells; got "
+                "'torch-sparse'. Leave it out."
+            )
+            raise ValueError(message)
+        if self.reconstruction == "zinb" and run.features.dtype != "float32":
+            message = (
+                f"features.dtype must be float32 with scgpcl.reconstruction = zinb, which needs exact counts; "
+                f"got {run.features.dtype!r}. Leave it out, or set scgpcl.reconstruction=mse."
+            )
+            raise ValueError(message)

@@ -1,0 +1,90 @@
+"""When a phase ends, without labels: successive clusterings of a sample agree."""
+
+# Shapes: B = cells of the sample, E = width of the embedding, K = clusters.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scrcl.errors import TrainingError
+from scrcl.graph.kmeans import kmeans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from scrcl.typing import FloatArray
+
+__all__ = ["ClustersAgree", "FewChange", "require_learned"]
+
+_STARTS = 10
+
+
+@dataclass(frozen=True)
+class ClustersAgree:
+    """Ends pre-training once k-means of two successive checks agree.
+
+    Attributes
+    ----------
+    n_clusters
+        Number of means.
+    least
+        Smallest adjusted Rand index that ends the phase.
+    seed
+        Seed of k-means.
+    """
+
+    n_clusters: int
+    least: float
+    seed: int
+
+    def summary(self, embedding: Tensor) -> Tensor:
+        """Return the cluster of each cell, int32 of shape (B,)."""
+        rows = np.ascontiguousarray(embedding.cpu().numpy(), np.float32)
+        require_learned(rows)
+        k = min(self.n_clusters, len(rows))
+        return torch.from_numpy(kmeans(rows, k, seed=self.seed, n_init=_STARTS).labels)
+
+    def share_kept(self, before: Tensor, now: Tensor) -> float:
+        """Return the adjusted Rand index of both clusterings."""
+        from sklearn.metrics import adjusted_rand_score
+
+        return float(adjusted_rand_score(before.numpy(), now.numpy()))
+
+    def is_over(self, shares: Sequence[float]) -> bool:
+        """Return whether the last two clusterings agree."""
+        return len(shares) > 0 and shares[-1] > self.least
+
+
+@dataclass(frozen=True)
+class FewChange:
+    """Ends fine-tuning once fewer than a share of the cells change their cluster between checks."""
+
+    changed: float
+
+    def summary(self, embedding: Tensor) -> Tensor:
+        """Return the cluster of each cell, int64 of shape (B,), from its shares in all clusters, (B, K)."""
+        return embedding.argmax(1).cpu()
+
+    def share_kept(self, before: Tensor, now: Tensor) -> float:
+        """Return the share of cells that keep their cluster."""
+        return float((before == now).double().mean())
+
+    def is_over(self, shares: Sequence[float]) -> bool:
+        """Return whether fewer cells than the share changed since the last check."""
+        return len(shares) > 0 and 1 - shares[-1] < self.changed
+
+
+def require_learned(rows: FloatArray) -> None:
+    """Raise TrainingError if training has diverged: an embedding is not finite."""
+    if not np.isfinite(rows).all():
+        message = (
+            "the embedding must stay finite in training; got NaN or infinity. Lower train.lr. The last "
+            "checkpoint is from an earlier step."
+        )
+        raise TrainingError(message)

@@ -1,0 +1,77 @@
+"""The user's data in the result of a run, key by key."""
+
+import anndata as ad
+import numpy as np
+import pytest
+from anndata.tests.helpers import assert_equal
+from pandas.testing import assert_frame_equal
+from scipy import sparse
+
+from scrcl import fit
+from scrcl.engine.load_config import load_config
+from scrcl.engine.run import run_files
+from tests.cells import FAST, make_cells
+
+SETTINGS = {**FAST, "n_clusters": 4, "device": "cpu"}
+
+
+def annotated():
+    """Return cells with all slots; cell 3 and every fifth have no counts and are left out of a run."""
+    rng = np.random.default_rng(0)
+    adata = make_cells()
+    n, genes = adata.shape
+    empty = (np.arange(n) % 5 == 0) | (np.arange(n) == 3)
+    adata.X = sparse.csr_matrix(adata.X.multiply(~empty[:, None]))
+    adata.X.eliminate_zeros()
+    adata.layers["doubled"] = adata.X * 2
+    adata.raw = adata[:, :20].copy()
+    adata.obs["n"] = np.arange(n)
+    adata.var["highly_variable"] = np.arange(genes) % 2 == 0
+    adata.obsm["X_umap"] = rng.random((n, 2))
+    adata.obsm["X_pca"] = rng.random((n, 5))
+    adata.varm["PCs"] = rng.random((genes, 5))
+    adata.obsp["pairs"] = sparse.random(n, n, 0.05, format="csr", rng=rng)
+    adata.uns["spatial"] = {"lib": {"images": {"hires": rng.random((4, 5, 3))}}}
+    return adata, np.flatnonzero(~empty)
+
+
+def assert_kept(found, given):
+    assert_frame_equal(found.obs[list(given.obs)], given.obs)
+    for slot in ("obsm", "obsp", "varm", "uns"):
+        for key, value in getattr(given, slot).items():
+            name = "X_pca_in_file" if key == "X_pca" else key
+            assert_equal(getattr(found, slot)[name], value, elem_name=f"{slot}/{key}")
+    assert "scrcl" in found.obs
+    assert found.obsm["X_pca"].shape[1] == 12
+
+
+@pytest.mark.parametrize("fmt", ["h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_result_has_all_slots_of_the_input(tmp_path, fmt):
+    adata, rows = annotated()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    config = load_config(overrides={**SETTINGS, "format": fmt, "keep_x": True})
+    path = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config).result_path
+    found = ad.read_h5ad(path) if fmt == "h5ad" else ad.read_zarr(path)
+    given = adata[rows].copy()
+    assert_kept(found, given)
+    assert_equal(found.X, given.X)
+    assert_equal(found.layers["doubled"], given.layers["doubled"])
+    assert_equal(found.raw.X, given.raw.X)
+    np.testing.assert_array_equal(
+        found.var["highly_variable_in_file"], given.var["highly_variable"]
+    )
+    assert found.var["highly_variable"].sum() != given.var["highly_variable"].sum()
+
+
+def test_fit_changes_nothing_of_the_user(tmp_path):
+    adata, _ = annotated()
+    given = adata.copy()
+    fit(adata, out=tmp_path / "out", **SETTINGS)
+    assert_kept(adata, given)
+    assert_frame_equal(adata.var, given.var)
+    assert_equal(adata.X, given.X)
+    assert_equal(adata.layers["doubled"], given.layers["doubled"])
+    again = adata.copy()
+    fit(again, **SETTINGS)
+    assert sorted(again.obsm) == sorted(adata.obsm)

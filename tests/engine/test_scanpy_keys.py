@@ -1,0 +1,70 @@
+"""scanpy draws a result as it is."""
+
+import matplotlib as mpl
+import pytest
+import scanpy as sc
+
+import scrcl
+from scrcl.engine.run import run_files
+from tests.cells import make_cells
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    from scrcl.engine.load_config import load_config
+    from tests.cells import FAST
+
+    folder = tmp_path_factory.mktemp("scanpy")
+    make_cells(n_genes=150).write_h5ad(folder / "cells.h5ad")
+    config = load_config(
+        overrides={
+            **FAST, "n_clusters": 4, "device": "cpu", "keep_x": True, "features": {"n_top_genes": 80}
+        }
+    )  # fmt: skip
+    run_files([folder / "cells.h5ad"], folder / "out", config)
+    return scrcl.open_run(folder / "out").to_anndata()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda a: sc.pl.pca(a, color="scrcl", show=False),
+        lambda a: sc.pl.pca_variance_ratio(a, show=False),
+        lambda a: sc.pl.pca_loadings(a, show=False),
+        lambda a: sc.pl.highly_variable_genes(a, show=False),
+        lambda a: sc.pl.rank_genes_groups(a, n_genes=5, show=False),
+        lambda a: sc.pl.rank_genes_groups_dotplot(a, n_genes=3, show=False),
+        lambda a: sc.pl.rank_genes_groups_matrixplot(a, n_genes=3, show=False),
+        lambda a: sc.pl.dotplot(a, a.var_names[:4], groupby="scrcl", show=False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # scanpy's own, of pandas and matplotlib
+def test_a_plot_is_drawn(result, draw):
+    mpl.use("Agg")
+    draw(result.copy())
+
+
+def test_markers_are_scanpys_of_the_same_clusters(result):
+    """With the same filter: genes of scanpy's list that mark a cluster, in its order."""
+    logs = result.copy()
+    sc.pp.normalize_total(logs, target_sum=1e4)
+    sc.pp.log1p(logs)
+    sc.tl.rank_genes_groups(logs, "scrcl", method="wilcoxon", key_added="theirs", pts=True)
+    for cluster in logs.obs["scrcl"].cat.categories:
+        mine = sc.get.rank_genes_groups_df(logs, cluster)
+        theirs = sc.get.rank_genes_groups_df(logs, cluster, key="theirs")
+        marks = theirs[(theirs["logfoldchanges"] >= 1) & (theirs["pct_nz_reference"] <= 0.9)]
+        n = min(10, len(marks))
+        assert n > 3
+        assert set(mine["names"][:n]) <= set(marks["names"])
+        # Genes whose scores differ by less than ties within a bin may change places.
+        assert mine["scores"][:n].to_numpy() == pytest.approx(marks["scores"][:n], abs=0.05)
+
+
+def test_loadings_have_a_row_for_each_gene_and_colours_one_for_each_cluster(result):
+    assert result.varm["PCs"].shape == (150, 12)
+    selected = result.var["highly_variable"].to_numpy()
+    assert selected.sum() == 80
+    assert not result.varm["PCs"][~selected].any()
+    assert result.varm["PCs"][selected].any(axis=1).all()
+    assert len(result.uns["scrcl_colors"]) == result.obs["scrcl"].nunique()

@@ -1,0 +1,125 @@
+"""A run of the second method by the public commands, and what no other package may name."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+import scrcl as package
+from scrcl.engine.load_config import load_config
+from scrcl.errors import InputError
+from tests.cells import FAST, make_cells
+
+NAME = "scgpcl"
+GROUPS = {
+    **{group: inner for group, inner in FAST.items() if group != "scrcl"},
+    NAME: {"dim": 12, "hidden_dim": 24, "gene_dim": 8, "n_clusters": 4, "refresh_every": 10},
+    "train": {"steps": 60, "minibatch_cells": 64, "checkpoint_every": 20, "report_every": 20},
+}
+QUICK = ["--method", NAME, "--quiet"]
+QUICK += [
+    part
+    for group, inner in GROUPS.items()
+    for name, value in inner.items()
+    for part in ("--set", f"{group}.{name}={value}")
+]
+
+
+def test_a_run_finds_the_types_and_a_prediction_the_same_cells(scrcl, cells, tmp_path):
+    from sklearn.metrics import adjusted_rand_score
+
+    out, to = tmp_path / "out", tmp_path / "to"
+    code, _, err = scrcl("run", cells, "-o", out, "--n-clusters", 4, *QUICK)
+    assert not code, err
+    result = anndata.read_h5ad(out / "result.h5ad")
+    assert result.obsm["X_scrcl"].shape == (240, 12)
+    assert adjusted_rand_score(result.obs["cell_type"], result.obs["scrcl"]) > 0.9
+    assert set(result.uns["scrcl"]["history"]) >= {"reconstruction", "contrast", "clusters"}
+    assert "Loss terms by step" in (out / "report.html").read_text()
+    code, _, err = scrcl("predict", out, cells, "-o", to, "--quiet")
+    assert not code, err
+    predicted = anndata.read_h5ad(to / "result.h5ad")
+    np.testing.assert_allclose(predicted.obsm["X_scrcl"], result.obsm["X_scrcl"], atol=1e-3)
+    same = predicted.obs["scrcl"].astype(str) == result.obs["scrcl"].astype(str)
+    assert same.mean() > 0.95
+    fewer = anndata.read_h5ad(cells)[:60, 15:].copy()
+    fewer.write_h5ad(tmp_path / "fewer.h5ad")
+    code, _, err = scrcl("predict", out, tmp_path / "fewer.h5ad", "-o", tmp_path / "b", "--quiet")
+    assert not code, err
+    shorter = anndata.read_h5ad(tmp_path / "b" / "result.h5ad")
+    assert adjusted_rand_score(shorter.obs["cell_type"], shorter.obs["scrcl"]) > 0.8
+
+
+@pytest.mark.parametrize("kind", ["log values", "not whole numbers"])
+def test_values_that_are_no_counts_are_refused_before_anything_is_left(scrcl, tmp_path, kind):
+    adata = make_cells()
+    if kind == "log values":
+        adata.X.data = np.log1p(adata.X.data)
+    else:
+        adata.X.data = adata.X.data * 7.3
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    given = ["run", tmp_path / "cells.h5ad", "-o", tmp_path / "out", *QUICK]
+    code, _, err = scrcl(*given)
+    assert code == 2
+    assert kind in err
+    assert "scgpcl.reconstruction=mse" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+    code, _, err = scrcl(*given, "--set", "scgpcl.reconstruction=mse", "--until", "embed")
+    assert not code, err
+
+
+def test_more_clusters_than_cells_are_refused(scrcl, cells, tmp_path):
+    more = ["--set", "scgpcl.n_clusters=241"]
+    code, _, err = scrcl("run", cells, "-o", tmp_path / "out", *QUICK, *more)
+    assert code == 2
+    assert "scgpcl.n_clusters must be at most" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_number_clusters_are_counted(tmp_path):
+    import json
+
+    from scrcl.engine.run import run_matrix
+    from scrcl.io.open import from_anndata
+
+    groups = {**GROUPS, NAME: {**GROUPS[NAME], "n_clusters": "auto"}}
+    config = load_config(overrides={**groups, "method": NAME})
+    adata = make_cells()
+    run_matrix(lambda _: from_anndata(adata), tmp_path / "out", config, until="inputs")
+    facts = json.loads((tmp_path / "out" / "stages" / "inputs" / "facts.json").read_text())
+    assert facts["n_clusters"] == 4
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"features\.dtype must be float32"):
+        load_config(settings=["method=scgpcl", "features.dtype=float16"])
+    with pytest.raises(InputError, match=r"train\.sampler must be auto or native"):
+        load_config(settings=["method=scgpcl", "train.sampler=torch-sparse"])
+    mse = ["method=scgpcl", "features.dtype=float16", "scgpcl.reconstruction=mse"]
+    assert load_config(settings=mse).method_settings.reconstruction == "mse"
+
+
+def test_a_method_has_defaults_of_training_that_a_user_overrides():
+    assert load_config().train.minibatch_cells == 4096
+    config = load_config(settings=["method=scgpcl", "train.lr=0.5"])
+    assert (config.train.minibatch_cells, config.train.lr) == (512, 0.5)
+    assert load_config(overrides=config.model_dump(mode="json")) == config
+
+
+def test_only_its_package_and_the_table_name_the_method():
+    root = Path(package.__file__).parent
+    allowed = root / "train" / "methods"
+    naming = [
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if NAME in path.read_text(encoding="utf-8").lower() and not path.is_relative_to(allowed)
+    ]
+    assert naming == []
+    elsewhere = [
+        path.name
+        for path in allowed.rglob("*.py")
+        if NAME in path.read_text(encoding="utf-8").lower() and path.parent.name != NAME
+    ]
+    assert elsewhere == ["__init__.py"]

@@ -1,0 +1,91 @@
+"""Errors name their true cause in one line; a traceback is for faults of scrcl."""
+
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from scrcl.cli import main as command_line
+from scrcl.engine.convert import convert
+from scrcl.engine.load_config import load_config
+from scrcl.engine.outputs import Outputs
+from scrcl.engine.plan import plan_run
+from scrcl.engine.stages import STAGES
+from scrcl.errors import InputError, StoreError
+from scrcl.io import stream
+from scrcl.prep.artifacts import PCA
+from scrcl.prep.pca import Pca
+from tests.cells import make_cells
+
+
+class _UnknownLibraryError(Exception):
+    """An error that no list of errors has."""
+
+
+def test_a_fault_of_scrcl_says_where_to_report_it(monkeypatch, capsys):
+    def faulty(**_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command_line, "app", faulty)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "fault in scrcl" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("error", [zipfile.BadZipFile, _UnknownLibraryError, AttributeError])
+def test_any_error_of_a_library_on_a_block_is_one_line(error):
+    import dask.array as da
+
+    def read(_):
+        raise error("broken inside")
+
+    x = da.zeros((4, 3), chunks=(2, 3)).map_blocks(read, meta=np.zeros((0, 0)))
+    with pytest.raises(StoreError, match=rf"rows 0 to 1 are not: {error.__name__}: broken inside"):
+        list(stream.iter_rows(x))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no archive"])
+def test_components_that_were_cut_short_are_named(tmp_path, content):
+    (tmp_path / "pca.npz").write_bytes(content)
+    with pytest.raises(StoreError, match=r"pca\.npz"):
+        Pca.load(tmp_path / "pca.npz")
+
+
+def test_an_artifact_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def load(_):
+        raise _UnknownLibraryError
+
+    outputs = Outputs(folder=None, stages=STAGES)
+    monkeypatch.setattr(outputs, "_giver", lambda _: tmp_path)
+    monkeypatch.setattr(outputs, "folder", type("Folder", (), {"path": tmp_path}))
+    broken = type(PCA)("principal components", load)
+    with pytest.raises(
+        StoreError, match="must hold the principal components; got _UnknownLibraryError"
+    ):
+        outputs.open(broken)
+
+
+def test_coordinates_of_some_cells_are_refused_before_the_run(tmp_path):
+    adata = make_cells(spatial=True)
+    adata.write_h5ad(tmp_path / "slice.h5ad")
+    with h5py.File(tmp_path / "slice.h5ad", "r+") as file:
+        values, attributes = file["obsm/spatial"][:200], dict(file["obsm/spatial"].attrs)
+        del file["obsm/spatial"]
+        file["obsm"]["spatial"] = values
+        file["obsm/spatial"].attrs.update(attributes)
+    with pytest.raises(
+        InputError, match=r'obsm\["spatial"\] must have a row for each of 240 cells; got 200'
+    ):
+        plan_run([tmp_path / "slice.h5ad"], load_config(overrides={"spatial": True}))
+
+
+@pytest.mark.parametrize("name", ["copy.h5ad", "copy.h5"])
+def test_a_store_is_not_written_under_the_name_of_a_file(tmp_path, name):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match=r"Name it copy\.zarr"):
+        convert(tmp_path / "cells.h5ad", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]

@@ -1,0 +1,67 @@
+"""Counts or logarithms: what a run and a prediction take the values for, and say about it."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from scrcl.engine.load_config import load_config
+from scrcl.engine.predict import predict_files, run_for_prediction
+from scrcl.engine.run import run_files
+from scrcl.errors import InputError
+from tests.cells import FAST, make_cells
+
+
+def written(path, change):
+    adata = make_cells()
+    adata.X.data = change(adata.X.data // 4 + 1).astype(np.float32)
+    adata.write_h5ad(path)
+    return path
+
+
+def half(counts):
+    return np.minimum(counts, 18) * 0.5 + 0.1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu"})
+    path = written(folder / "logs.h5ad", np.log1p)
+    return run_files([path], folder / "out", config)
+
+
+def test_values_taken_for_logarithms_are_noted_in_the_result(run):
+    import anndata
+
+    notes = anndata.read_h5ad(run.result_path).uns["scrcl"]["notes"]
+    assert any("taken as logarithms" in note for note in notes)
+    assert "taken as logarithms" in run.report_path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "warned", "already_log"),
+    [("auto", True, False), ("counts", False, False), ("log", False, True)],
+)
+def test_the_kind_of_fractions_can_be_given(tmp_path, config, caplog, values, warned, already_log):
+    path = written(tmp_path / "cells.h5ad", half)
+    config = config.model_copy(
+        update={"features": config.features.model_copy(update={"values": values})}
+    )
+    with caplog.at_level(logging.WARNING, "scrcl"):
+        result = run_files([path], tmp_path / "out", config, until="stats")
+    assert result.stages[-1]["already_log"] == already_log
+    assert ("not whole numbers" in caplog.text) == warned
+    assert bool(result.stages[-1]["notes"]) == warned
+
+
+def test_a_prediction_says_what_its_values_are(run, tmp_path):
+    counts = written(tmp_path / "counts.h5ad", np.rint)
+    with pytest.raises(InputError, match=r"must be log values.*got counts.*--values"):
+        predict_files(run_for_prediction(run.out, {}), [counts], tmp_path / "a")
+    given = {"features.values": "log"}
+    done = predict_files(run_for_prediction(run.out, given), [counts], tmp_path / "b")
+    assert next(each for each in done.stages if each["name"] == "stats")["already_log"]
+    grouped = run_for_prediction(run.out, {"features": {"values": "log"}})
+    assert grouped.config.features.values == "log"
+    assert grouped.config.features.n_top_genes == 2000

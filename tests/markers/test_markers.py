@@ -1,0 +1,167 @@
+"""Markers against scanpy's tests, on cells that fit into memory."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+from scrcl.io.open import from_anndata
+from scrcl.markers.ranking import marker_table, scanpy_entry
+from scrcl.markers.scores import gene_scores
+from scrcl.markers.values import Bins, bins_and_parts, table_bytes, values_by_cluster
+from tests.cells import make_cells
+
+N_CELLS, N_GENES = 200, 60
+
+
+@pytest.fixture(scope="module")
+def adata():
+    cells = make_cells(N_CELLS, N_GENES, n_types=3)
+    seen = np.ones((1, N_GENES), dtype=np.float32)
+    seen[0, 7] = 0  # a gene that no cell has
+    cells.X = cells.X.multiply(seen).tocsr()
+    cells.X.eliminate_zeros()
+    return cells
+
+
+@pytest.fixture(scope="module")
+def logs(adata):
+    """The cells as scanpy prepares them, with their labels as categories."""
+    found = adata.copy()
+    sc.pp.normalize_total(found, target_sum=1e4)
+    sc.pp.log1p(found)
+    found.obs["cluster"] = pd.Categorical(found.obs["cell_type"].cat.codes.astype(str))
+    return found
+
+
+def labels_of(adata):
+    return adata.obs["cell_type"].cat.codes.to_numpy().astype(np.int32)
+
+
+def values_of(adata, logs, *, n_bins=256, labels=None, genes=None, block=64, **how):
+    dense = logs.X.toarray()
+    expressing = (dense > 0).sum(axis=0)
+    bins = Bins.around(dense.mean(axis=0), dense.var(axis=0, ddof=1), N_CELLS, expressing, n_bins)
+    genes = range(N_GENES) if genes is None else genes
+    return values_by_cluster(
+        from_anndata(adata).x(block),
+        genes,
+        labels=labels_of(adata) if labels is None else labels,
+        n_clusters=3,
+        bins=bins.of(genes),
+        cell_sums=np.asarray(adata.X.sum(axis=1)).ravel(),
+        **how,
+    )
+
+
+def theirs(logs, cluster, **how):
+    """Return scanpy's scores, in the order of the genes."""
+    tested = logs.copy()
+    with np.errstate(invalid="ignore"):  # scanpy divides 0 by 0 for a gene that no cell has
+        sc.tl.rank_genes_groups(tested, "cluster", **how)
+    table = sc.get.rank_genes_groups_df(tested, str(cluster)).set_index("names")
+    return table.reindex(tested.var_names)
+
+
+@pytest.mark.parametrize("tie_correct", [False, True])
+def test_rank_sums_are_those_of_scanpy_up_to_ties_within_a_bin(adata, logs, tie_correct):
+    scores = gene_scores(values_of(adata, logs), test="wilcoxon", tie_correct=tie_correct)
+    for cluster in range(3):
+        expected = theirs(logs, cluster, method="wilcoxon", tie_correct=tie_correct)
+        seen = np.arange(N_GENES) != 7  # scanpy gives NaN to a gene that no cell has
+        assert np.abs(scores.score[seen, cluster] - expected["scores"][seen]).max() < 0.05
+        assert scores.score[7, cluster] == 0
+        assert scores.p_value[7, cluster] == 1
+
+
+def test_welchs_t_and_fold_changes_are_those_of_scanpy(adata, logs):
+    scores = gene_scores(values_of(adata, logs), test="t-test")
+    for cluster in range(3):
+        expected = theirs(logs, cluster, method="t-test")
+        for ours, its in (("score", "scores"), ("log_fold_change", "logfoldchanges")):
+            found = getattr(scores, ours)[:, cluster]
+            assert found == pytest.approx(expected[its].to_numpy(), rel=2e-3, abs=1e-3)
+        assert scores.p_value[:, cluster] == pytest.approx(expected["pvals"], rel=1e-3, abs=1e-12)
+
+
+def test_the_auc_is_the_share_of_pairs_in_order(adata, logs):
+    from sklearn.metrics import roc_auc_score
+
+    scores, labels = gene_scores(values_of(adata, logs), test="wilcoxon"), labels_of(adata)
+    for gene in (0, 11, 30):
+        exact = roc_auc_score(labels == 1, logs.X[:, gene].toarray().ravel())
+        assert scores.auc[gene, 1] == pytest.approx(exact, abs=2e-3)
+
+
+def test_blocks_workers_and_parts_of_the_genes_change_no_bit(adata, logs):
+    whole = values_of(adata, logs)
+    for other in (
+        values_of(adata, logs, block=200, n_workers=1),
+        values_of(adata, logs, block=17, n_workers=3),
+    ):
+        for name in ("cells", "expressing", "total", "squares", "histogram"):
+            assert np.array_equal(getattr(whole, name), getattr(other, name)), name
+    part = values_of(adata, logs, genes=range(20, 45))
+    assert np.array_equal(part.histogram, whole.histogram[20:45])
+    assert np.array_equal(part.total, whole.total[20:45])
+
+
+def test_cells_without_a_cluster_are_left_out(adata, logs):
+    labels = labels_of(adata).copy()
+    labels[::4] = -1
+    kept = labels >= 0
+    found = values_of(adata, logs, labels=labels)
+    assert np.array_equal(found.cells, np.bincount(labels[kept]))
+    of_first = logs.X.toarray()[labels == 0]
+    assert found.total[:, 0] == pytest.approx(of_first.sum(axis=0), rel=1e-5)
+    assert np.array_equal(found.histogram.sum(axis=2), found.expressing)
+
+
+def test_histograms_keep_to_their_memory_with_any_number_of_clusters():
+    for n_genes in (100, 2_000, 60_000):
+        for n_clusters in (1, 7, 50, 500):
+            n_bins, n_parts = bins_and_parts(n_genes, n_clusters)
+            assert n_bins >= 48
+            per_part = -(-n_genes // n_parts)
+            assert (
+                4 * per_part * n_clusters * n_bins <= table_bytes(n_genes) + 4 * n_clusters * n_bins
+            )
+
+
+def test_genes_that_all_cells_express_come_after_those_that_mark_a_cluster(adata, logs):
+    scores = gene_scores(values_of(adata, logs), test="wilcoxon")
+    table = marker_table(
+        scores, adata.var_names, n_top=N_GENES, min_fold_change=1.0, max_share_out=0.9
+    )
+    for _, rows in table.groupby("cluster"):
+        marks = (rows["log_fold_change"] >= 1) & (rows["share_out"] <= 0.9)
+        assert marks.any()
+        assert not marks.all()
+        n_marks = int(marks.sum())
+        assert marks.iloc[:n_marks].all()
+        assert rows["score"].iloc[:n_marks].is_monotonic_decreasing
+        assert rows["score"].iloc[n_marks:].is_monotonic_decreasing
+        assert rows["score"].iloc[n_marks:].max() > rows["score"].iloc[n_marks - 1]
+
+
+def test_one_cluster_has_no_markers(adata, logs):
+    labels = np.zeros(N_CELLS, np.int32)
+    values = values_of(adata, logs, labels=labels)
+    scores = gene_scores(values, test="t-test")
+    assert np.isfinite(scores.score).all()
+    one = scores._replace(**{name: getattr(scores, name)[:, :1] for name in scores._fields})
+    table = marker_table(one, adata.var_names, n_top=5, min_fold_change=1, max_share_out=1)
+    assert not len(table)
+    assert list(table) == ["cluster", "rank", "gene", "score", "log_fold_change", "p_value",
+                           "p_adjusted", "auc", "share_in", "share_out"]  # fmt: skip
+
+
+def test_scanpy_reads_the_entry(adata, logs):
+    scores = gene_scores(values_of(adata, logs), test="wilcoxon")
+    table = marker_table(scores, adata.var_names, n_top=5, min_fold_change=0, max_share_out=1)
+    logs.uns["rank_genes_groups"] = scanpy_entry(table, groupby="cluster", test="wilcoxon")
+    found = sc.get.rank_genes_groups_df(logs, "2")
+    mine = table[table["cluster"] == 2]
+    assert found["names"].tolist() == mine["gene"].tolist()
+    assert found["pct_nz_group"].to_numpy() == pytest.approx(mine["share_in"].to_numpy())
+    assert found["pvals_adj"].to_numpy() == pytest.approx(mine["p_adjusted"].to_numpy())

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scrcl.errors import InputError
+from scrcl.io.matrix import rows_from_reader
+from scrcl.prep.compute_stats import compute_stats
+from scrcl.prep.value_kind import ValueKind, evidence_of_rows, value_kind
+from tests import reference_io as reference
+from tests.cells import make_cells
+
+COUNTS = np.minimum(make_cells(n_cells=120, n_genes=90).X.toarray() // 4, 18)
+"""No count exceeds 20."""
+
+
+def shares():
+    return np.random.default_rng(0).uniform(0.3, 0.99, (len(COUNTS), 1))
+
+
+def corrected_by_gene():
+    lost = np.random.default_rng(1).uniform(0.05, 0.3, (1, COUNTS.shape[1]))
+    return np.maximum(COUNTS - lost * COUNTS.sum(axis=1, keepdims=True) / 60, 0)
+
+
+def partly_shared():
+    rng = np.random.default_rng(2)
+    return np.where(rng.random(COUNTS.shape) < 0.4, COUNTS * rng.random(COUNTS.shape), COUNTS)
+
+
+def log_normalized(base=np.e, total=1e4):
+    return np.log1p(COUNTS / COUNTS.sum(axis=1, keepdims=True) * total) / np.log(base)
+
+
+def kind(values):
+    rows = sparse.csr_matrix(values.astype(np.float32))
+    return value_kind(evidence_of_rows(rows.data, rows.indptr, np.arange(rows.shape[0])))
+
+
+def stats_of(values, block_rows=50, **options):
+    rows = sparse.csr_matrix(values.astype(np.float32))
+    x = rows_from_reader(
+        lambda start, stop: rows[start:stop], shape=rows.shape, block_rows=block_rows
+    )
+    return compute_stats(x, **options)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [COUNTS, COUNTS * shares(), COUNTS / 40, corrected_by_gene(), partly_shared()],
+    ids=["whole", "a share of each cell", "very small", "corrected by gene", "partly shared"],
+)
+def test_counts_below_twenty_are_counts(values):
+    assert values.max() < 20
+    assert not kind(values).already_log
+    assert not stats_of(values).already_log
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        log_normalized(),
+        log_normalized(2),
+        log_normalized(10),
+        np.round(log_normalized(), 2),
+        log_normalized().astype(np.float16),
+        log_normalized()[:, :30],
+        np.log1p(COUNTS),
+        np.log2(COUNTS + 1),
+        log_normalized(total=COUNTS.sum(axis=1, keepdims=True) * shares()),
+        np.log1p(corrected_by_gene() / corrected_by_gene().sum(axis=1, keepdims=True) * 1e4),
+    ],
+    ids=[
+        "normalised", "base 2", "base 10", "rounded", "float16", "some genes", "plain counts", "plain, base 2",
+        "own size factors", "of corrected counts",
+    ],
+)  # fmt: skip
+def test_logarithms_are_recognised(values):
+    assert kind(values) == ValueKind(already_log=True)
+    assert stats_of(values).already_log
+
+
+def test_blocks_are_summed_as_all_of_them_ask_for():
+    """Blocks of a few cells may look otherwise than the whole."""
+    values = partly_shared()
+    one, many = stats_of(values, 120), stats_of(values, 3)
+    np.testing.assert_allclose(one.sums, many.sums, rtol=1e-12)
+    thirty = stats_of(values * 30)
+    np.testing.assert_allclose(one.moments("log")[0], thirty.moments("log")[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("already_log", [True, False])
+def test_a_kind_that_is_given_is_taken(already_log):
+    logs = log_normalized()
+    stats = stats_of(logs, already_log=already_log)
+    assert stats.already_log == already_log
+    expected = logs if already_log else reference.log_normalized(logs)
+    mean, _ = reference.moments(expected, logs.any(axis=1))
+    np.testing.assert_allclose(stats.moments("log")[0], mean, rtol=1e-4)
+
+
+def test_a_guess_decides_only_where_the_values_do_not():
+    unclear = corrected_by_gene()
+    assert not kind(unclear).is_clear
+    assert stats_of(unclear, guess=True).already_log
+    assert not stats_of(log_normalized() * 0 + COUNTS, guess=True).already_log
+    assert stats_of(log_normalized(), guess=False).already_log
+
+
+@pytest.mark.parametrize("factor", [1, 3], ids=["small counts", "large counts"])
+def test_counts_and_logarithms_in_one_matrix_are_refused(factor):
+    both = np.vstack([COUNTS * factor, log_normalized()])
+    with pytest.raises(
+        InputError, match=r"log values in some cells and counts in others.*--values"
+    ):
+        stats_of(both)
+    assert not stats_of(both, already_log=False).already_log

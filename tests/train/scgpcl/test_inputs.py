@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scrcl.prep.normalize import log_normalize, size_factors
+from scrcl.train.methods.scgpcl.inputs import counts_of, scaled
+from tests.train.scgpcl.data import METHOD, make_counts, make_inputs, make_store, setup
+
+
+@pytest.mark.parametrize("most", [5, 1_000, 100_000])
+def test_log_values_give_back_the_counts_exactly(most):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, most + 1, size=(60, 40)) * (rng.random((60, 40)) < 0.4)
+    counts[:, 0] = most
+    stored = sparse.csr_matrix(counts.astype(np.float32))
+    totals = size_factors(counts.sum(axis=1).astype(np.float64))
+    logs = log_normalize(stored, already_log=False, factors=totals)
+    np.testing.assert_array_equal(counts_of(logs, totals), stored.data)
+
+
+def test_scaled_values_have_mean_zero_and_deviation_one_and_constant_genes_are_zero(tmp_path):
+    inputs = make_inputs(tmp_path, n_cells=90)
+    inputs.deviation[3] = np.inf
+    found = scaled(inputs.store.rows(0, 90), inputs)
+    assert (found[:, 3] == 0).all()
+    others = np.delete(found, 3, axis=1)
+    np.testing.assert_allclose(others.mean(axis=0), 0, atol=0.05)
+    assert np.abs(others.std(axis=0) - 1).max() < 0.2
+
+
+def test_gathered_rows_are_those_of_the_whole_in_any_parts(tmp_path):
+    counts, _ = make_counts(90, 30)
+    store = make_store(tmp_path, counts, part_rows=13)
+    rows = np.array([0, 1, 12, 13, 40, 89])
+    found, whole = store.gather(rows), store.rows(0, 90)
+    assert (found != whole[rows]).nnz == 0
+    assert found.indices.dtype == whole.indices.dtype
+    assert found.data.dtype == np.float32
+    assert store.gather(np.empty(0, np.int64)).shape == (0, 30)
+
+
+def test_a_mini_batch_holds_the_counts_and_edges_of_its_cells(tmp_path):
+    inputs = make_inputs(tmp_path)
+    counts, _ = make_counts()
+    batches = METHOD.batches(inputs, setup())
+    batch = batches.batch(4)
+    cells = np.sort(inputs.cells[batches.seeds(4)])
+    expected = counts[cells].toarray()[:, batch.genes_g.numpy()]
+    found = np.zeros(expected.size)
+    found[batch.counts.at_p.numpy()] = batch.counts.counts_p.numpy()
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    for view in batch.views:
+        weights = view.neighbors_bm.numpy()
+        assert (counts[cells].toarray()[weights > 0] > 0).all()
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+        assert (weights > 0).sum(axis=1).max() <= 6
+        near = view.surroundings
+        assert near.context_cm.shape[0] <= 12
+        assert set(view.kept_m.unique().tolist()) <= {0.0, 1.0}
+    one, other = batch.views
+    assert not np.array_equal(one.neighbors_bm, other.neighbors_bm)
+    again = batches.batch(4)
+    assert np.array_equal(again.views[0].neighbors_bm, one.neighbors_bm)
+
+
+def test_the_size_of_a_mini_batch_does_not_depend_on_the_number_of_cells(tmp_path):
+    sizes = []
+    for n_cells in (120, 480):
+        inputs = make_inputs(tmp_path / str(n_cells), n_cells=n_cells)
+        batch = METHOD.batches(inputs, setup()).batch(0)
+        near = batch.views[0].surroundings
+        sizes.append((batch.x_bm.shape, near.members_mc.shape[0], near.context_cm.shape[0] <= 12))
+    assert sizes[0] == sizes[1]

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from scrcl.train.methods.scgpcl.embed import CellEmbedder
+from scrcl.train.methods.scgpcl.learner import ScgpclLearner
+from scrcl.train.methods.scgpcl.norm import BatchNorm
+from scrcl.train.ranks import Ranks
+from tests.train.scgpcl.data import METHOD, make_inputs, setup
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return make_inputs(tmp_path / "store")
+
+
+def norm(layer, rows):
+    mean, var = rows.mean(0), rows.var(0, unbiased=False)
+    return (rows - mean) / (var + 1e-5).sqrt() * layer.weight + layer.bias
+
+
+def loop_encoder(encoder, batch):
+    """Each node from itself and the mean of its neighbours, node by node, in float64."""
+    before, genes_before = [], []
+    for view in batch.views:
+        x, near = batch.x_bm.double() * view.kept_m, view.surroundings
+        table, context = encoder.table * view.kept_d, near.context_cm.double() * view.kept_m
+        cells, genes = [], []
+        for b in range(len(x)):
+            has = (view.neighbors_bm[b] > 0).nonzero()[:, 0]
+            mean = table[has].mean(0) if len(has) else torch.zeros_like(table[0])
+            cells.append(encoder.cell_own(x[b]) + encoder.cell_genes(mean))
+        for m in range(len(table)):
+            has = (near.members_mc[m] > 0).nonzero()[:, 0]
+            mean = context[has].mean(0) if len(has) else torch.zeros_like(context[0])
+            genes.append(encoder.gene_own(table[m]) + encoder.gene_cells(mean))
+        before.append(torch.stack(cells))
+        genes_before.append(torch.stack(genes))
+    n, m = len(before[0]), len(genes_before[0])
+    cells = torch.relu(norm(encoder.cell_norm, torch.cat(before))).split(n)
+    genes = torch.relu(norm(encoder.gene_norm, torch.cat(genes_before))).split(m)
+    last = []
+    for h, g, view in zip(cells, genes, batch.views, strict=True):
+        for b in range(n):
+            has = (view.neighbors_bm[b] > 0).nonzero()[:, 0]
+            mean = g[has].mean(0) if len(has) else torch.zeros_like(g[0])
+            last.append(encoder.out_own(h[b]) + encoder.out_genes(mean))
+    return norm(encoder.out_norm, torch.stack(last)).split(n)
+
+
+def test_the_encoder_is_that_of_a_loop_over_nodes(inputs):
+    how = setup()
+    batch, learner = METHOD.batches(inputs, how).batch(0), ScgpclLearner(inputs, how)
+    found = learner.encoder(batch.x_bm, batch.views, batch.n_seeds, Ranks.alone())
+    expected = loop_encoder(learner.encoder.double(), batch)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_is_that_of_torch():
+    mine, theirs = BatchNorm(4), nn.BatchNorm1d(4)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        rows = 5 + 2 * torch.randn(20, 4, generator=generator)
+        torch.testing.assert_close(mine(rows, 20, Ranks.alone()), theirs(rows))
+    torch.testing.assert_close(mine.running_var, theirs.running_var)
+    mine.eval(), theirs.eval()
+    torch.testing.assert_close(mine(rows, 20, Ranks.alone()), theirs(rows))
+
+
+def test_weights_depend_only_on_the_seed_and_means_begin_at_those_of_the_counts(inputs):
+    one, same, other = (ScgpclLearner(inputs, setup(seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(one.encoder.table, same.encoder.table)
+    assert not torch.equal(one.encoder.table, other.encoder.table)
+    rates = np.log(np.maximum(inputs.rates, 1e-4))
+    np.testing.assert_allclose(one.decoder.mean.bias.detach().numpy(), rates, rtol=1e-6)
+
+
+def test_an_embedded_cell_does_not_depend_on_its_block(inputs):
+    learner = ScgpclLearner(inputs, setup())
+    embedder = CellEmbedder(learner, inputs, "cpu")
+    whole = embedder.embed(inputs.store.rows(0, 90))
+    part = embedder.embed(inputs.store.rows(20, 31))
+    np.testing.assert_allclose(part, whole[20:31], atol=1e-5)
+    assert np.isfinite(whole).all()
+    assert whole.std(axis=0).min() > 0
+
+
+def test_reduced_precision_is_close(inputs):
+    exact, narrow = setup(), setup(precision="bfloat16")
+    batch = METHOD.batches(inputs, exact).batch(0)
+    made = [
+        ScgpclLearner(inputs, how).encoder(batch.x_bm, batch.views, batch.n_seeds, Ranks.alone())[0]
+        for how in (exact, narrow)
+    ]
+    assert made[1].dtype == torch.float32
+    assert not torch.equal(*made)
+    torch.testing.assert_close(made[1], made[0], rtol=0.2, atol=0.2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from scrcl.cluster.communities import leiden_of, neighbour_graph
+from scrcl.graph.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

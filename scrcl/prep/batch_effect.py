@@ -39,7 +39,7 @@ _LEAST_SHARE = 0.25
 _MIXED = 0.94
 """Mixing below which batches are corrected. Batches drawn at random have 1.00 with a deviation of .01 on sets of some
 thousand cells, cell types of one batch only .96 to 1.00, and donors that clusters follow .73 to .88
-(``bench.donors``)."""
+(``bench.batches.donors``)."""
 
 _DEVIATIONS = 3.0
 """Standard errors below 1 that the mixing of a small set must have."""

@@ -1,8 +1,11 @@
 """The benchmark of biological batches at toy size."""
 
 import pytest
+from scipy.sparse import csr_matrix
 
+from bench.batches import donors
 from bench.batches.__main__ import main
+from tests.cells import make_cells
 
 
 @pytest.mark.slow
@@ -21,3 +24,32 @@ def test_measures_of_mixing_fall_with_the_shift_and_rise_with_balancing(
     assert apart["nmi"] > mixed["nmi"]
     assert apart["entropy"] < mixed["entropy"]
     assert "| 1 | balanced | 0 |" in text
+
+
+@pytest.mark.slow
+def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
+    tmp_path, quick, options, read
+):
+    import numpy as np
+
+    cells = make_cells(400)
+    donor = np.arange(400) % 2
+    shift = np.exp(np.random.default_rng(1).normal(size=cells.n_vars) * donor[:, None])
+    cells.X = csr_matrix(np.rint(cells.X.toarray() * shift).astype(np.float32))
+    cells.obs["donor"] = [f"donor {number}" for number in donor]
+    (tmp_path / "data").mkdir()
+    cells.write_h5ad(tmp_path / "data" / "shifted.h5ad")
+    page = tmp_path / "donors.md"
+    donors.main([*options(data=tmp_path / "data", out=page), *quick])
+    _, rows = read(page)
+    assert [(row["way"], row["corrected"]) for row in rows] == [
+        ("genes only", False),
+        ("correct", True),
+    ]
+    plain, corrected = rows
+    assert corrected["nmi_batches"] < plain["nmi_batches"]
+    assert corrected["mixing_before"] < corrected["mixing_after"]
+    donors.main([*options(data=tmp_path / "data", out=page), *quick, "--random"])
+    text, rows = read(page)
+    assert not any(row["corrected"] for row in rows)
+    assert "left as is" in text

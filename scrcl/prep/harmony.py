@@ -47,7 +47,7 @@ _SIGMA = 0.1
 
 _THETA = 2.0
 """Pressure on clusters to hold all batches, Harmony's default. With 1, donors far apart stayed apart
-(``bench.donors``)."""
+(``bench.batches.donors``)."""
 
 _RIDGE = 0.2
 """Ridge penalty, as a share of the cells that chance would give a batch in a cluster: Harmony's default."""

@@ -53,7 +53,7 @@ TEST_CELLS = 20_000
 BLOCK_ROWS = 16_384
 
 _FIT_ARRAYS = 6
-"""Copies of the components in float64 while Harmony is fitted: its own three, and their products; measured."""
+"""Copies of the components in float64 while Harmony is fitted: its own three, and their products; a guess."""
 
 
 def _load_correction(folder: Path) -> Correction:

@@ -203,7 +203,7 @@ def _require_shape(slot: _Slot) -> None:
 
 def _shape(element: Any) -> tuple[int, ...] | None:
     if hasattr(element, "shape"):
-        return tuple(map(int, element.shape))
+        return None if element.shape is None else tuple(map(int, element.shape))
     attributes = element.attrs
     if "shape" in attributes:
         return tuple(map(int, attributes["shape"]))
@@ -215,6 +215,8 @@ def _shape(element: Any) -> tuple[int, ...] | None:
 
 def _bytes(element: Any) -> int:
     if hasattr(element, "dtype") and hasattr(element, "shape"):
+        if element.shape is None:  # HDF5 keeps a None, such as scanpy's base of the logarithm, as an empty dataset
+            return 0
         size = int(np.prod(element.shape, dtype=np.int64))
         return size * max(
             int(getattr(element.dtype, "itemsize", 8)), 8 if element.dtype == object else 1

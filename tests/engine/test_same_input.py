@@ -90,7 +90,7 @@ def test_what_was_made_of_a_redone_stage_is_gone(path, tmp_path, config):
     shutil.rmtree(out / "stages" / "graph")
     run_files([path], out, config, until="graph")
     assert sorted(p.name for p in (out / "stages").iterdir()) == [
-        "features", "graph", "read", "reduce", "stats",
+        "correct", "features", "graph", "read", "reduce", "stats",
     ]  # fmt: skip
     assert not (out / "result.h5ad").exists()
     assert not (out / "report.html").exists()

@@ -215,7 +215,8 @@ def _shape(element: Any) -> tuple[int, ...] | None:
 
 def _bytes(element: Any) -> int:
     if hasattr(element, "dtype") and hasattr(element, "shape"):
-        if element.shape is None:  # HDF5 keeps a None, such as scanpy's base of the logarithm, as an empty dataset
+        # HDF5 keeps a None, such as scanpy's base of the logarithm, as an empty dataset.
+        if element.shape is None:
             return 0
         size = int(np.prod(element.shape, dtype=np.int64))
         return size * max(

@@ -88,7 +88,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
         parent, _, key = slot.name.rpartition("/")
         group = target.require_group(parent) if parent else target
         try:
-            name = _free_name(group, key) if parent in ("obsm", "varm", "obsp") else key
+            name = _free_name(group, key) if parent in ("obsm", "varm", "obsp", "uns") else key
             if name in group and group[name].attrs.get("encoding-type") == "null":
                 del group[name]  # a store says so that it has no X or raw
             if name in group:  # the run's own

@@ -39,7 +39,7 @@ def assert_kept(found, given):
     assert_frame_equal(found.obs[list(given.obs)], given.obs)
     for slot in ("obsm", "obsp", "varm", "uns"):
         for key, value in getattr(given, slot).items():
-            name = "X_pca_in_file" if key == "X_pca" else key
+            name = f"{key}_in_file" if key in ("X_pca", "PCs") else key
             assert_equal(getattr(found, slot)[name], value, elem_name=f"{slot}/{key}")
     assert "scrcl" in found.obs
     assert found.obsm["X_pca"].shape[1] == 12

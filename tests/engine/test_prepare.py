@@ -20,7 +20,7 @@ from scrcl.engine.convert import convert
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files, run_matrix
 from scrcl.engine.stages import STAGES
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.io.open import open_input
 from scrcl.prep.stats import MatrixStats
 from tests.cells import FAST, make_cells
@@ -252,11 +252,11 @@ def test_a_damaged_sample_is_named_and_finished_stages_are_kept(cells, tmp_path)
     content = bytearray(chunk.read_bytes())
     content[len(content) // 3] ^= 4
     chunk.write_bytes(content)
-    os.utime(
-        chunk, ns=(before.st_atime_ns, before.st_mtime_ns)
-    )  # the same file, as far as can be seen
-    with pytest.raises(StoreError, match=r"store\.zarr .*X/data/c/0.* 0 to 239"):
+    os.utime(chunk, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ResumeError, match=r"input\.samples"):  # its content shows that it changed
         prepared([cells, tmp_path / "store.zarr"], tmp_path / "out")
+    with pytest.raises(StoreError, match=r"store\.zarr .*X/data/c/0.* 0 to 239"):
+        prepared([cells, tmp_path / "store.zarr"], tmp_path / "fresh")
     assert (tmp_path / "out/stages/stats").is_dir()
 
 

@@ -146,13 +146,13 @@ def _make_room(adata: AnnData, new: Mapping[str, Any], ours: re.Pattern[str]) ->
 
 def _keep_users(adata: AnnData, slot: str, keys: Iterable[str]) -> None:
     """Give entries of a slot that the run has too another name, unless an earlier run wrote them."""
+    from scrcl.io.slots import free_name
+
     earlier, entries = adata.uns.get("scrcl", {}).get(f"{slot}_keys", ()), getattr(adata, slot)
     for key in [key for key in keys if key in entries and key not in earlier]:
         if key.startswith("scrcl"):  # colours that scanpy chose for the clusters of an earlier run
             continue
-        name = key
-        while name in entries:
-            name += "_in_file"
+        name = free_name(entries, key)
         entries[name] = entries[key]
         _LOG.warning("%s[%r] is kept as %r, as the run has its own", slot, key, name)
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from scrcl._progress import Reporter
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
@@ -70,6 +71,8 @@ def read_order(
     if isinstance(order, np.ndarray):
         rows = _rows_of_array(order, matrix, "the array")
     elif str(order) in matrix.obs:
+        import pandas as pd
+
         codes, _ = pd.factorize(matrix.obs[str(order)], sort=True)
         last = np.where(codes < 0, len(codes), codes)
         return np.argsort(last, kind="stable")
@@ -143,12 +146,16 @@ def _rows_of_run(path: Path, saved: dict[str, np.ndarray], matrix: CellMatrix) -
 
 def _rows_of_array(order: np.ndarray, matrix: CellMatrix, where: str) -> IntArray:
     if order.dtype.kind in "UTO" and order.ndim == 1:
+        import pandas as pd
+
         return _by_name(pd.Index(order.astype(str)), matrix, where)
     return order
 
 
 def _rows_of_text(path: Path, text: str, matrix: CellMatrix) -> IntArray:
     """Return the rows of names, or of row numbers. Lines that could be both are refused, unless they mean the same."""
+    import pandas as pd
+
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if "" in lines:
         empty = lines.index("") + 1

@@ -19,13 +19,13 @@ from scipy import sparse
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     import pandas as pd
 
     from scrcl.typing import IntArray
 
-__all__ = ["Kept", "copy_images", "copy_slots", "slot_bytes"]
+__all__ = ["Kept", "copy_images", "copy_slots", "free_name", "slot_bytes"]
 
 _BLOCK_BYTES = 16 << 20
 _BLOCK_VALUES = 1 << 20
@@ -88,7 +88,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
         parent, _, key = slot.name.rpartition("/")
         group = target.require_group(parent) if parent else target
         try:
-            name = _free_name(group, key) if parent in ("obsm", "varm", "obsp", "uns") else key
+            name = free_name(group, key) if parent in ("obsm", "varm", "obsp", "uns") else key
             if name in group and group[name].attrs.get("encoding-type") == "null":
                 del group[name]  # a store says so that it has no X or raw
             if name in group:  # the run's own
@@ -186,9 +186,10 @@ def _earlier_keys(source: Any) -> set[str]:
     return found
 
 
-def _free_name(group: Any, key: str) -> str:
+def free_name(taken: Container[str], key: str) -> str:
+    """Return the key, or with a suffix if it is taken: the name of what the user has under a key of the run."""
     name = key
-    while name in group:
+    while name in taken:
         name += "_in_file"
     return name
 

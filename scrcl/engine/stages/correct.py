@@ -13,6 +13,11 @@ from scrcl._contract import Artifact, Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.engine.stages.correct_facts import (
+    correction_facts,
+    correction_notes,
+    correction_overview,
+)
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -108,7 +113,7 @@ class CorrectRecord(Record):
     reason
         Why components were corrected, or left as they are, in one line.
     n_batches, n_corrected
-        Batches with cells, and how many were told apart in the correction: batches that mix well count as one.
+        Batches with cells, and how many the correction distinguishes: batches that mix well count as one.
     before, after
         Mixing on a subset of the cells; None if it was not measured.
     share_alone
@@ -174,7 +179,9 @@ class CorrectStage(Stage[CorrectRecord]):
             why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
             return record.model_copy(update={"reason": why})
         update = _correct(context, points, codes, folder)
-        numbers = {batches.names[b]: int(c) for b, c in zip(batches.codes, codes, strict=True)}
+        # Cells of a batch have one number, so its first cell is enough.
+        present, first = np.unique(batches.codes, return_index=True)
+        numbers = {batches.names[b]: int(codes[at]) for b, at in zip(present, first, strict=True)}
         write_json(folder / "batches.json", numbers)
         after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes)
         record = record.model_copy(
@@ -186,7 +193,7 @@ class CorrectStage(Stage[CorrectRecord]):
                 **update,
             }
         )
-        return record.model_copy(update={"notes": tuple(_notes(record))})
+        return record.model_copy(update={"notes": tuple(correction_notes(record))})
 
     def section(self, run: OpenRun) -> Section | None:
         """Return what was corrected for the overview."""
@@ -195,8 +202,8 @@ class CorrectStage(Stage[CorrectRecord]):
             return None
         return Section(
             "Batch correction",
-            facts=_facts(record),
-            overview={"batch correction": _overview(record)},
+            facts=correction_facts(record),
+            overview={"batch correction": correction_overview(record)},
             notes=record.notes,
         )
 
@@ -357,47 +364,3 @@ def _write_rows(folder: Path, cells: IntArray, rows: FloatArray) -> None:
 
 def _mixing(effect: BatchEffect) -> Mixing:
     return Mixing(mixing=effect.mixing, error=effect.error, shared=effect.shared)
-
-
-def _notes(record: CorrectRecord) -> Iterator[str]:
-    from scrcl.prep.batch_effect import FEW_SHARED
-
-    before = record.before
-    if before is not None and before.shared <= FEW_SHARED:
-        yield (
-            f"Batches share few regions ({before.shared:.0%} of the cells have other batches around them). The "
-            "correction joins what lies nearest. If the batches hold different cell types, run with "
-            "--set correct.method=none and compare."
-        )
-    if record.n_corrected < record.n_batches:
-        yield (
-            f"{record.n_batches} batches were corrected as {record.n_corrected} groups: inside a group they mix well."
-        )
-    if record.share_alone:
-        yield (
-            f"{record.share_alone:.1%} of the cells have no counterpart in another batch. They were kept apart "
-            "as types of their own."
-        )
-
-
-def _overview(record: CorrectRecord) -> str:
-    if record.left_as_is:
-        return f"none: {record.reason}"
-    after = "" if record.after is None else f", {record.after.mixing:.2f} after it"
-    return f"Harmony, {record.n_corrected} batches: {record.reason}{after}"
-
-
-def _facts(record: CorrectRecord) -> dict[str, str]:
-    if record.before is None:
-        return {}
-    facts = {"mixing before (1: as by chance)": _mixing_text(record.before)}
-    if record.after is not None:
-        facts["mixing after"] = _mixing_text(record.after)
-        facts["cells without a counterpart in another batch"] = f"{record.share_alone:.1%}"
-        facts["cells that Harmony was fitted on"] = f"{record.n_fitted:,}"
-    return facts
-
-
-def _mixing_text(mixing: Mixing) -> str:
-    around = f"{mixing.shared:.0%} of the cells have other batches around them"
-    return f"{mixing.mixing:.2f} (± {mixing.error:.2f}); {around}"

@@ -15,7 +15,6 @@ from scrcl.engine.memory import STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.scores import Test
-from scrcl.markers.values import table_bytes
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class MarkersStage(Stage[MarkersRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the histograms of all genes, and blocks of values."""
+        from scrcl.markers.values import table_bytes
+
         tables = table_bytes(shape.n_vars)
         return Estimate(
             # Ranks are computed from some genes at a time, in float64.

@@ -12,6 +12,7 @@ from scrcl._settings import Settings
 from scrcl.engine.memory import gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features import features_estimate
+from scrcl.engine.stages.read import ReadStage
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import (
     COMPONENTS,
@@ -19,7 +20,6 @@ from scrcl.prep.artifacts import (
     PCA,
     PRESENT_GENES,
     SELECTED_GENES,
-    STATS,
 )
 from scrcl.report.page import Section
 
@@ -127,7 +127,7 @@ class ReduceStage(Stage[ReduceRecord]):
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the component scores, and loadings and variances as scanpy keeps them."""
         pca, selected = run.open(PCA), run.open(SELECTED_GENES)
-        loadings = np.zeros((len(run.open(STATS).gene_cells), pca.loadings.shape[1]), np.float32)
+        loadings = np.zeros((run.record(ReadStage).n_genes, pca.loadings.shape[1]), np.float32)
         loadings[selected] = pca.loadings  # 0 for genes that are not selected, as with scanpy
         return AnnDataKeys(
             obsm={"X_pca": run.open(COMPONENTS)},

@@ -1,4 +1,4 @@
-"""Strict readers of the text files beside and in ``matrix.mtx``. A faulty line is refused with its number.
+"""Strict readers of the text files next to ``matrix.mtx``, and of its lines. A faulty line is refused with its number.
 
 Libraries repair such files in silence: a line with a field too many makes the first field an index, one with a field
 too few gets NaN, and an empty line is skipped. So the fields of each line are counted before a library parses them.

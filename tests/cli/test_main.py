@@ -249,3 +249,12 @@ def test_the_version_is_printed(scrcl):
     from scrcl import __version__
 
     assert scrcl("--version")[1].strip() == __version__
+
+
+def test_the_command_line_starts_without_large_libraries():
+    code = (
+        "import sys, scrcl.cli.main; print(*({'dask', 'pandas', 'scipy', 'torch', 'anndata', 'zarr'}"
+        " & {*sys.modules}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not found.stdout.split()

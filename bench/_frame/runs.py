@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl import RunConfig
+    from scrcl.cluster.mixing import BatchMixing
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.cluster import ClusterRecord
     from scrcl.graph.csr import Graph
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MicroClusters",
+    "batch_mixing",
     "cluster_again",
     "cluster_means",
     "cluster_record",
@@ -196,6 +198,13 @@ def cluster_record(out: Path) -> ClusterRecord:
     from scrcl.engine.stages.cluster import ClusterStage
 
     return opened(out).record(ClusterStage)
+
+
+def batch_mixing(out: Path) -> BatchMixing | None:
+    """Return how far clusters follow the batches; None without batches."""
+    from scrcl.engine.stages.batches import BatchesStage
+
+    return opened(out).record(BatchesStage).batches
 
 
 def result(out: Path) -> Any:

@@ -59,15 +59,20 @@ def _shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, se
 
     from scrcl._random import stream
     from scrcl.simulation import tree_atlas
+    from scrcl.simulation.donors import SampleEffects
 
     plain = tree_atlas(n_cells, n_genes, n_types, 1, seed=seed)
     factors = np.exp(shift * stream(seed, "bench.batches").normal(size=(2, n_genes)))
     atlas = replace(
         plain,
         cells=replace(plain.cells, starts=np.array([0, n_cells // 2, n_cells])),
-        effects=factors.astype(np.float32),
+        effects=SampleEffects(
+            factors.astype(np.float32),
+            by_type=False,
+            depth=np.repeat(plain.effects.depth, 2),
+            ambient=np.repeat(plain.effects.ambient, 2),
+        ),
         ambient=np.repeat(plain.ambient, 2, axis=0),
-        sample_depth=np.repeat(plain.sample_depth, 2),
     )
     return anndata.AnnData(atlas.rows(0, n_cells), obs=atlas.obs(), var=atlas.var)
 
@@ -86,9 +91,9 @@ def _run_case(
     )
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         out = Path(folder) / "out"
-        runs.run(cells, out, config, until="cluster")
+        runs.run(cells, out, config, until="batches")
         labels = runs.labels(out)
-        found = runs.cluster_record(out).batches
+        found = runs.batch_mixing(out)
     assert found is not None, "a run with batches records how they mix"
     graph, near = found.graph, found.embedding
     return _Case(

@@ -64,9 +64,9 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         file, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
         cells.write_h5ad(file)
-        runs.run(file, out, config, until="cluster")
+        runs.run(file, out, config, until="batches")
         retained = runs.retained(out)
-        found, batches = runs.labels(out), runs.cluster_record(out).batches
+        found, batches = runs.labels(out), runs.batch_mixing(out)
         record = runs.opened(out).record(CorrectStage)
         at_k = runs.cluster_again(file, out, n_clusters=len(set(types)))
     assert batches is not None, "a run with batches records how they mix"

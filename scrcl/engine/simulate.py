@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scrcl.engine.convert import WrittenStore
     from scrcl.io.matrix import CellMatrix
     from scrcl.simulation import SimulatedAtlas
+    from scrcl.simulation.donors import DonorSettings
 
 __all__ = ["SimulateConfig", "simulate"]
 
@@ -58,6 +59,29 @@ class SimulateConfig(Settings):
         panel="Atlas",
         description='Place the cells of each sample in tissue domains: obsm["spatial"].',
     )
+    donor_effect: float = option(
+        0.0,
+        "--donor-effect",
+        panel="Donors",
+        ge=0,
+        description="Strength of differences between samples: of genes (by cell type too), depth and ambient RNA; 1 is "
+        "a strong batch effect.",
+    )
+    missing_types: float = option(
+        0.0,
+        "--missing-types",
+        panel="Donors",
+        ge=0,
+        lt=1,
+        description="Share of the samples that lack a cell type.",
+    )
+    own_types: int = option(
+        0,
+        "--own-types",
+        panel="Donors",
+        ge=0,
+        description="Number of cell types that one sample alone has.",
+    )
     source: Path | None = option(
         None,
         "--from",
@@ -83,8 +107,8 @@ def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: A
         Receives the progress.
     **settings
         Fields of `SimulateConfig`: ``n_cells`` (10,000), ``n_genes``, ``n_types``, ``n_samples``, ``seed``,
-        ``spatial``; and for types of real cells ``source`` (a path), ``labels`` (a column of its obs),
-        ``layer`` (of counts).
+        ``spatial``; for differences of the samples ``donor_effect``, ``missing_types``, ``own_types``; and for
+        types of real cells ``source`` (a path), ``labels`` (a column of its obs), ``layer`` (of counts).
 
     Returns
     -------
@@ -127,7 +151,14 @@ def _atlas(config: SimulateConfig) -> SimulatedAtlas:
         config.n_samples,
         seed=config.seed,
         spatial=config.spatial,
+        donors=_donors(config),
     )
+
+
+def _donors(config: SimulateConfig) -> DonorSettings:
+    from scrcl.simulation.donors import DonorSettings
+
+    return DonorSettings(config.donor_effect, config.missing_types, config.own_types)
 
 
 def _source_name(source: Path | None) -> str:
@@ -184,4 +215,5 @@ def _from_templates(source: Path, config: SimulateConfig) -> SimulatedAtlas:
         config.n_samples,
         seed=config.seed,
         spatial=config.spatial,
+        donors=_donors(config),
     )

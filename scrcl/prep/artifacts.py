@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from scrcl.prep.pca import Pca
     from scrcl.prep.stats import MatrixStats
 
-__all__ = ["COMPONENTS", "FEATURES", "PCA", "PRESENT_GENES", "SELECTED_GENES", "STATS"]
+__all__ = [
+    "COMPONENTS",
+    "FEATURES",
+    "PCA",
+    "PLAIN_COMPONENTS",
+    "PRESENT_GENES",
+    "SELECTED_GENES",
+    "STATS",
+]
 
 
 def _load_stats(folder: Path) -> MatrixStats:
@@ -49,6 +57,11 @@ PCA: Artifact[Pca] = Artifact("principal components", _load_pca)
 
 COMPONENTS: Artifact[Any] = stored_array("component scores", "scores.npy")
 """Memory map of float32, shape (n_cells, n_comps): the space in which cells are compared."""
+
+PLAIN_COMPONENTS: Artifact[Any] = stored_array(
+    "component scores before any correction", "scores.npy"
+)
+"""Like COMPONENTS, as they were before batches were corrected."""
 
 PRESENT_GENES: Artifact[Any] = stored_array("genes that new cells have", "present.npy")
 """ndarray of bool, shape (n_selected,): which of the run's selected genes the new cells of a prediction have."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "merge_lines", "scatter", "share_bars"]
+__all__ = ["degree_bars", "loss_curves", "merge_lines", "scatter", "share_bars", "stacked_bars"]
 
 _LABEL_POINTS = 500
 """Points of a cluster that are compared to find a position for its name."""
@@ -124,6 +124,33 @@ def share_bars(values: FloatArray, name: str) -> str:
     axes.set_xlabel(name, fontsize=8)
     axes.set_ylabel("cells", fontsize=8)
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    return _svg(figure)
+
+
+def stacked_bars(shares: FloatArray, rows: Sequence[str], parts: Sequence[str]) -> str:
+    """One horizontal bar for each row, divided into coloured parts, as SVG.
+
+    Parameters
+    ----------
+    shares
+        ndarray of floats, shape (n_rows, n_parts); rows sum to 1.
+    rows, parts
+        Their names. Parts are named beside the bars.
+    """
+    height = 0.7 + 0.19 * max(len(rows), len(parts))
+    figure, (axes,) = _panels(1, 7.2, height)
+    left, at = np.zeros(len(rows)), np.arange(len(rows))
+    for part, name, colour in zip(shares.T, parts, palette(len(parts)), strict=True):
+        # A name that begins with an underscore would be left out of the legend.
+        label = name if not name.startswith("_") else f" {name}"
+        axes.barh(at, part, left=left, height=0.82, color=colour, label=label)
+        left = left + part
+    axes.set_yticks(at, rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _plain(axes, "")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7, frameon=False)
     return _svg(figure)
 
 

@@ -7,7 +7,7 @@ changes. So several threads may draw rows, and so may processes that received a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scrcl._random import stream
 from scrcl.errors import InputError
+from scrcl.simulation.donors import DonorSettings, SampleEffects, sample_effects
 from scrcl.simulation.layout import CellPlan, apportion, plan_cells, type_sizes
 from scrcl.simulation.templates import template_profiles
 from scrcl.simulation.tree import tree_profiles
@@ -35,8 +36,7 @@ _AMBIENT_SHARE = 0.03
 """Median share of a cell's counts that come from ambient RNA."""
 _AMBIENT_SD = 0.5
 _MAX_AMBIENT = 0.3
-_GENE_EFFECT_SD = 0.15
-_SAMPLE_DEPTH_SD = 0.15
+_LIKE_SAMPLES = DonorSettings()
 _VERSION = 1
 """Raise it when the same parameters give other cells."""
 
@@ -54,11 +54,9 @@ class SimulatedAtlas:
     cells
         Type, sample and coordinates of each cell.
     effects
-        Factor of each gene in each sample: float32, shape (n_samples, n_genes).
+        How the samples differ.
     ambient
         Share of each gene in the ambient counts of each sample: float32, shape (n_samples, n_genes).
-    sample_depth
-        Factor of the depth in each sample: float32, shape (n_samples,).
     identity
         All parameters, as JSON values. Atlases with equal identities are equal.
     """
@@ -66,9 +64,8 @@ class SimulatedAtlas:
     seed: int
     types: TypeProfiles
     cells: CellPlan
-    effects: FloatArray
+    effects: SampleEffects
     ambient: FloatArray
-    sample_depth: FloatArray
     identity: dict[str, Any]
 
     @property
@@ -147,11 +144,10 @@ class SimulatedAtlas:
         cells = np.arange(group * _GROUP_ROWS, min((group + 1) * _GROUP_ROWS, self.n_obs))
         types = self.cells.types[cells].astype(np.int64)
         samples = np.searchsorted(self.cells.starts, cells, side="right") - 1
-        depths = self.types.draw_depths(types, rng) * self.sample_depth[samples]
+        depths = self.types.draw_depths(types, rng) * self.effects.depth[samples]
         states = self.types.draw_states(types, rng)
-        ambient = np.minimum(
-            _AMBIENT_SHARE * rng.lognormal(0, _AMBIENT_SD, len(cells)), _MAX_AMBIENT
-        )
+        of_cells = rng.lognormal(0, _AMBIENT_SD, len(cells)) * self.effects.ambient[samples]
+        ambient = np.minimum(_AMBIENT_SHARE * of_cells, _MAX_AMBIENT)
         # A cell mixes two neighbouring states of its type; the first has the larger share.
         second = rng.uniform(0, 0.5, len(cells))
         shares = np.stack([(1 - ambient) * (1 - second), (1 - ambient) * second, ambient], axis=1)
@@ -162,7 +158,9 @@ class SimulatedAtlas:
             rng,
             self.types.profiles,
             states,
-            (self.effects, self.ambient),
+            self.effects.genes,
+            self.effects.rows(samples, types),
+            self.ambient,
             samples,
             (depths[:, None] * shares).astype(np.float32),
             self.types.dispersion,
@@ -183,6 +181,7 @@ def tree_atlas(
     *,
     seed: int,
     spatial: bool = False,
+    donors: DonorSettings = _LIKE_SAMPLES,
 ) -> SimulatedAtlas:
     """Return an atlas of invented cell types, which are the leaves of a tree.
 
@@ -196,6 +195,8 @@ def tree_atlas(
         Seed of all random streams.
     spatial
         Place the cells of each sample in a tissue slice with spatial domains.
+    donors
+        How far the samples differ.
 
     Raises
     ------
@@ -211,7 +212,9 @@ def tree_atlas(
         median_genes=max(1, min(_MEDIAN_GENES, n_genes // 5)),
     )
     identity = {"kind": "tree", "n_genes": n_genes, "n_types": n_types}
-    return _assemble(types, sizes, n_samples, seed=seed, spatial=spatial, identity=identity)
+    return _assemble(
+        types, sizes, n_samples, seed=seed, spatial=spatial, donors=donors, identity=identity
+    )
 
 
 def template_atlas(
@@ -223,6 +226,7 @@ def template_atlas(
     *,
     seed: int,
     spatial: bool = False,
+    donors: DonorSettings = _LIKE_SAMPLES,
 ) -> SimulatedAtlas:
     """Return an atlas with the types of real cells, and their shares, depths and dispersions.
 
@@ -240,6 +244,8 @@ def template_atlas(
         Seed of all random streams.
     spatial
         Place the cells of each sample in a tissue slice with spatial domains.
+    donors
+        How far the samples differ.
 
     Raises
     ------
@@ -251,7 +257,9 @@ def template_atlas(
     _check_sizes(n_cells, n_types=len(real), n_samples=n_samples)
     identity = {"kind": "template", "profiles": types.digest()}
     sizes = apportion(real, n_cells)
-    return _assemble(types, sizes, n_samples, seed=seed, spatial=spatial, identity=identity)
+    return _assemble(
+        types, sizes, n_samples, seed=seed, spatial=spatial, donors=donors, identity=identity
+    )
 
 
 def _assemble(
@@ -261,20 +269,26 @@ def _assemble(
     *,
     seed: int,
     spatial: bool,
+    donors: DonorSettings,
     identity: dict[str, Any],
 ) -> SimulatedAtlas:
     """Return the atlas of these types, with effects of its samples."""
-    plan = plan_cells(sizes, n_samples, seed=seed, spatial=spatial)
+    plan = plan_cells(
+        sizes,
+        n_samples,
+        seed=seed,
+        spatial=spatial,
+        missing_types=donors.missing_types,
+        n_own_types=donors.n_own_types,
+    )
     rng = stream(seed, "io.simulate.effects")
-    of_sample = plan.counts.sum(axis=1) / plan.counts.sum()
     ambient = (plan.counts @ types.mean_profiles()) / plan.counts.sum(axis=1, keepdims=True)
     return SimulatedAtlas(
         seed=seed,
         types=types,
         cells=plan,
-        effects=_factors(_GENE_EFFECT_SD, (n_samples, len(types.genes)), of_sample, rng),
+        effects=sample_effects(plan.counts, len(types.genes), donors, rng),
         ambient=ambient.astype(np.float32),
-        sample_depth=_factors(_SAMPLE_DEPTH_SD, (n_samples, 1), of_sample, rng).ravel(),
         identity={
             **identity,
             "version": _VERSION,
@@ -282,21 +296,9 @@ def _assemble(
             "n_cells": int(sizes.sum()),
             "n_samples": n_samples,
             "spatial": spatial,
+            **({} if donors == _LIKE_SAMPLES else asdict(donors)),
         },
     )
-
-
-def _factors(
-    sd: float, shape: tuple[int, int], shares: FloatArray, rng: np.random.Generator
-) -> FloatArray:
-    """Return log-normal factors of each sample, float32, whose logs have a mean of 0 over the cells.
-
-    So a single sample has factors of 1.
-    """
-    logs = sd * rng.standard_normal(shape, dtype=np.float32)
-    logs -= shares.astype(np.float32) @ logs
-    factors: FloatArray = np.exp(logs)
-    return factors
 
 
 def _check_sizes(n_cells: int, **sizes: int) -> None:

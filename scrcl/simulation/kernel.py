@@ -24,7 +24,9 @@ def draw_counts(
     rng: np.random.Generator,
     profiles: FloatArray,
     states: IntArray,
-    of_samples: tuple[FloatArray, FloatArray],
+    effects: FloatArray,
+    effect_of: IntArray,
+    ambient: FloatArray,
     samples: IntArray,
     depths: FloatArray,
     dispersion: FloatArray,
@@ -41,10 +43,11 @@ def draw_counts(
         Shares of the genes, float32, shape (n_profiles, n_genes).
     states
         The two rows of ``profiles`` that each cell mixes, shape (n_cells, 2).
-    of_samples
-        Factor of each gene, and its share of the ambient counts: each float32, shape (n_samples, n_genes).
-    samples
-        Sample of each cell, shape (n_cells,).
+    effects, effect_of
+        Factors of the genes, float32, shape (n_effects, n_genes), and the row of them for each cell, shape (n_cells,).
+    ambient, samples
+        Share of each gene in the ambient counts, float32, shape (n_samples, n_genes), and the sample of each cell,
+        shape (n_cells,).
     depths
         Mean counts from the first state, the second state, and ambient RNA, shape (n_cells, 3).
     dispersion
@@ -62,14 +65,13 @@ def draw_counts(
     Quenouille (1949), Biometrics 5:162: the negative binomial as a Poisson sum of logarithmic
     variables.
     """
-    effects, ambient = of_samples
     n_cells, n_genes = depths.shape[0], profiles.shape[1]
     ends = np.zeros(n_cells + 1, dtype=np.int64)
     means = np.empty(n_genes, dtype=np.float32)
     filled = 0
     for cell in range(n_cells):
         first, second = profiles[states[cell, 0]], profiles[states[cell, 1]]
-        effect, around = effects[samples[cell]], ambient[samples[cell]]
+        effect, around = effects[effect_of[cell]], ambient[samples[cell]]
         a, b, c = depths[cell, 0], depths[cell, 1], depths[cell, 2]
         for gene in range(n_genes):
             means[gene] = effect[gene] * (a * first[gene] + b * second[gene] + c * around[gene])

@@ -11,7 +11,7 @@ from scrcl._random import stream
 from scrcl.simulation.tissue import Tissue
 
 if TYPE_CHECKING:
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["CellPlan", "apportion", "plan_cells", "type_sizes"]
 
@@ -68,9 +68,28 @@ def apportion(weights: FloatArray | IntArray, total: int, *, least: int = 1) -> 
     return whole
 
 
-def plan_cells(sizes: IntArray, n_samples: int, *, seed: int, spatial: bool) -> CellPlan:
-    """Return the plan of ``sizes.sum()`` cells."""
-    counts = _sample_counts(sizes, n_samples, stream(seed, "io.simulate.samples"))
+def plan_cells(
+    sizes: IntArray,
+    n_samples: int,
+    *,
+    seed: int,
+    spatial: bool,
+    missing_types: float = 0.0,
+    n_own_types: int = 0,
+) -> CellPlan:
+    """Return the plan of ``sizes.sum()`` cells.
+
+    Parameters
+    ----------
+    missing_types
+        Share of the samples that lack a type. At least one has it.
+    n_own_types
+        Number of types, the last ones, that one sample alone has.
+    """
+    has_type = _types_of_samples(
+        n_samples, len(sizes), missing_types, n_own_types, stream(seed, "io.simulate.missing")
+    )
+    counts = _sample_counts(sizes, has_type, stream(seed, "io.simulate.samples"))
     n_types = len(sizes)
     types: list[IntArray] = []
     domains: list[IntArray] = []
@@ -94,10 +113,21 @@ def plan_cells(sizes: IntArray, n_samples: int, *, seed: int, spatial: bool) -> 
     )
 
 
-def _sample_counts(sizes: IntArray, n_samples: int, rng: np.random.Generator) -> IntArray:
+def _types_of_samples(
+    n_samples: int, n_types: int, missing: float, n_own: int, rng: np.random.Generator
+) -> BoolArray:
+    """Return which sample has which type: bool, shape (n_samples, n_types)."""
+    ranks = rng.random((n_samples, n_types)).argsort(axis=0)
+    lacking = np.full(n_types, min(int(missing * n_samples), n_samples - 1))
+    lacking[n_types - min(n_own, n_types) :] = n_samples - 1
+    return np.asarray(ranks >= lacking)
+
+
+def _sample_counts(sizes: IntArray, has_type: BoolArray, rng: np.random.Generator) -> IntArray:
     """Return numbers of cells by sample and type. They sum to ``sizes`` over samples, and no sample is empty."""
+    n_samples = len(has_type)
     shares = rng.lognormal(0, _SAMPLE_SIZE_SD, (n_samples, 1))
-    mix = shares * rng.lognormal(0, _SAMPLE_MIX_SD, (n_samples, len(sizes)))
+    mix = has_type * shares * rng.lognormal(0, _SAMPLE_MIX_SD, (n_samples, len(sizes)))
     counts = np.stack(
         [apportion(column, size, least=0) for column, size in zip(mix.T, sizes, strict=True)],
         axis=1,

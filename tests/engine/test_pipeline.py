@@ -87,14 +87,19 @@ def test_a_run_leaves_its_tree_extra_cuts_confidence_and_mixing_of_batches(tmp_p
     assert tree["group_sizes"].sum() == 240
     assert len(tree["group_clusters"]) == len(tree["groups"]) + 1
 
-    record = next(stage for stage in result.stages if stage["name"] == "cluster")
-    assert record["batches"]["nmi"] < 0.1
-    assert min(record["batches"]["entropy"]) > 0.8
-    assert result.clusters[0]["batch_entropy"] == record["batches"]["entropy"][0]
+    followed = next(stage for stage in result.stages if stage["name"] == "batches")
+    assert followed["batches"]["nmi"] < 0.1
+    assert min(followed["batches"]["entropy"]) > 0.8
+    assert result.clusters[0]["batch_entropy"] == followed["batches"]["entropy"][0]
     medians = found.obs.groupby("scrcl", observed=True)["scrcl_confidence"].median()
     assert [row["confidence"] for row in result.clusters] == pytest.approx(medians.tolist())
     page = result.report_path.read_text()
-    for shown in ("How clusters join", "confidence", f"NMI {record['batches']['nmi']:.3f}", "2, 7"):
+    for shown in (
+        "How clusters join",
+        "confidence",
+        f"NMI {followed['batches']['nmi']:.3f}",
+        "2, 7",
+    ):
         assert shown in page
 
 

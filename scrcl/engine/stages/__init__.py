@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.embed import EmbedStage
@@ -39,6 +40,7 @@ STAGES: tuple[Stage[Any], ...] = (
     TrainStage(),
     EmbedStage(),
     ClusterStage(),
+    BatchesStage(),
     MarkersStage(),
     ReportStage(),
 )

@@ -1,4 +1,4 @@
-"""Stage ``cluster``: clusters of the cells, their trees and confidence, and how far they follow batches."""
+"""Stage ``cluster``: clusters of the cells, their trees and confidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from scrcl.cluster.artifacts import (
     MICRO_MEANS,
 )
 from scrcl.cluster.confidence import ConfidenceSummary
-from scrcl.cluster.mixing import BatchMixing
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.learning import embedding_width, estimates_of
@@ -27,7 +26,7 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import batch_facts, cluster_overview
+from scrcl.engine.stages.cluster_facts import cluster_overview
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
@@ -75,9 +74,6 @@ cluster and its confidence. Twice, for the clustering that it is compared with."
 _MERGE_BYTES = 25
 """Bytes for each pair of micro-clusters while merges are searched; measured."""
 
-_MIXED_BYTES = 48
-"""Bytes for each cell while clusters are compared with batches."""
-
 _SMOOTHING_BYTES = 90 * 10**6
 """Bytes of a block of a million pairs of near cells while labels are smoothed; measured."""
 
@@ -91,7 +87,7 @@ class ExtraCut(Fields):
 
 
 class ClusterRecord(Record):
-    """How clusters were found, their confidence, and how far they follow batches.
+    """How clusters were found, and their confidence.
 
     Attributes
     ----------
@@ -115,7 +111,6 @@ class ClusterRecord(Record):
     coherence: dict[str, float] | None = None
     n_clusters_before_smoothing: int | None = None
     n_smoothed: int | None = None
-    batches: BatchMixing | None = None
 
 
 class ClusterStage(Stage[ClusterRecord]):
@@ -171,9 +166,8 @@ class ClusterStage(Stage[ClusterRecord]):
         dense = estimates_of(shape, config).embed.block_bytes
         per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
         per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
-        mixing = (ANNOTATION_BYTES + _MIXED_BYTES) * n if shape.n_batches > 1 else 0
         return Estimate(
-            LIBRARIES_BYTES + n * per_cell + mixing,
+            LIBRARIES_BYTES + n * per_cell,
             max(
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
                 dense + _MERGE_BYTES * n_micro**2,
@@ -222,7 +216,6 @@ class ClusterStage(Stage[ClusterRecord]):
             ),
             notes=tuple(found.notes),
             confidence=describe_confidence(values, found.labels),
-            batches=_mixing(context, covariates, found.labels, points),
             **smoothing,
         )
 
@@ -261,7 +254,7 @@ class ClusterStage(Stage[ClusterRecord]):
         return AnnDataKeys(obs=obs, uns=uns, uns_other={"scrcl_colors": colours})
 
     def section(self, run: OpenRun) -> Section:
-        """Return how clusters join, their confidence, and how far they follow the batches."""
+        """Return how clusters join, and their confidence."""
         from scrcl.report.figures import merge_lines, share_bars
         from scrcl.report.page import Figure
 
@@ -275,10 +268,7 @@ class ClusterStage(Stage[ClusterRecord]):
         bars = share_bars(run.open(CONFIDENCE), "confidence")
         figures.append(Figure(bars, "Cells by confidence", "svg"))
         return Section(
-            "Cluster tree, confidence and batches"
-            if record.batches
-            else "Cluster tree and confidence",
-            facts={} if record.batches is None else batch_facts(record.batches),
+            "Cluster tree and confidence",
             figures=figures,
             overview=cluster_overview(record),
             notes=record.notes,
@@ -368,23 +358,3 @@ def _smoothed(
         "n_clusters_before_smoothing": len(found.cluster_means),
         "n_smoothed": int(np.count_nonzero(smoothed.clusters.labels != smoothed.before)),
     }
-
-
-def _mixing(
-    context: Context, covariates: Covariates, labels: IntArray, points: FloatArray
-) -> BatchMixing | None:
-    """Return how far the clusters follow the batches; None without batches."""
-    from scrcl.cluster.mixing import describe_mixing
-
-    config = context.config
-    if covariates.batches is None:
-        return None
-    return describe_mixing(
-        labels,
-        covariates.batches.codes,
-        context.open(NEIGHBOR_IDS),
-        points,
-        n_neighbors=_n_neighbors(config),
-        n_cells=config.cluster.auto_cells,
-        seed=config.seed,
-    )

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
-    from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
     from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut
 
-__all__ = ["batch_facts", "cluster_overview"]
+__all__ = ["cluster_overview"]
 
 
 def cluster_overview(record: ClusterRecord) -> dict[str, str]:
@@ -35,19 +34,6 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
     return facts
 
 
-def batch_facts(found: BatchMixing) -> dict[str, str]:
-    """Return how far clusters and neighbours follow the batches."""
-    return {
-        "batches": f"{found.n_batches:,}",
-        "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
-        "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
-        "neighbours from another batch, in the graph": _across(found.graph),
-        "neighbours from another batch, in the embedding": _across(found.embedding),
-        "effective batches around a cell, in the graph": _effective(found.graph),
-        "effective batches around a cell, in the embedding": _effective(found.embedding),
-    }
-
-
 def _cut(cut: ExtraCut) -> str:
     asked = "" if cut.found == cut.asked else f" of {cut.asked} asked for"
     return f"{cut.found}{asked}{'' if cut.nested else ' (not nested)'}"
@@ -63,11 +49,3 @@ def _algorithm(record: ClusterRecord) -> str:
     if choice.reason is not None:
         why += f", but {choice.reason}"
     return f"{choice.algorithm}, {why}"
-
-
-def _across(found: NeighbourMixing) -> str:
-    return f"{found.across:.1%} ({found.across_expected:.1%} at random)"
-
-
-def _effective(found: NeighbourMixing) -> str:
-    return f"{found.effective_batches:.2f} ({found.effective_expected:.2f} for all cells)"

@@ -61,6 +61,8 @@ class ReadStage(Stage[ReadRecord]):
         if matrix.layout == "csc":
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
         note = joined(matrix)
+        if note is not None and context.config.batch_key is None:
+            note += " If they are batches (donors, libraries, studies), correct for them with --batch-key sample."
         return ReadRecord(
             n_cells=matrix.n_obs,
             label=matrix.label,

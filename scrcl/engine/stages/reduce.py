@@ -18,6 +18,7 @@ from scrcl.prep.artifacts import (
     COMPONENTS,
     FEATURES,
     PCA,
+    PLAIN_COMPONENTS,
     PRESENT_GENES,
     SELECTED_GENES,
 )
@@ -71,7 +72,7 @@ class ReduceStage(Stage[ReduceRecord]):
     settings = ReduceSettings
     record = ReduceRecord
     takes = (FEATURES,)
-    gives = (PCA, COMPONENTS)
+    gives = (PCA, COMPONENTS, PLAIN_COMPONENTS)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the memory of the products, whose pages the allocator keeps, and passes over the store."""

@@ -23,6 +23,7 @@ from scrcl.engine.memory import (
 from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.row_order import ORDER, write_order
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import PARTITION
@@ -151,7 +152,8 @@ def _rows(
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
     sure = record.confidence
-    entropy = None if record.batches is None else record.batches.entropy
+    batches = run.record(BatchesStage).batches
+    entropy = None if batches is None else batches.entropy
     return tuple(
         ClusterRow(
             name=str(i),

@@ -1,0 +1,98 @@
+"""Columns of obs that hold batches or conditions, as far as their names and values show it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scrcl.io.labels import CellLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["batch_like_columns", "confounded_levels"]
+
+_BATCH_WORDS = re.compile(
+    "animal|assay|batch|center|channel|chemistry|chip|dataset|donor|experiment|flowcell|individual|lab|lane|library|"
+    "mouse|orig|patient|plate|platform|project|protocol|rep|replicate|run|sample|sampleid|section|sequencer|site|slice|"
+    "slide|specimen|study|subject|suspension|tech|technology|well"
+)
+_CONDITION_WORDS = re.compile(
+    "condition|diagnosis|disease|dose|drug|genotype|group|infection|perturbation|phenotype|status|stim|stimulation|"
+    "timepoint|treatment"
+)
+_LEAST_CELLS = 10
+"""Mean number of cells of a batch below which a column holds something else, such as a clone."""
+
+
+def batch_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
+    """Return the columns whose names and values look like donors, samples, chemistries or studies.
+
+    Columns that divide the cells in the same way count once, under the first name.
+    """
+    found: dict[str, CellLabels] = {}
+    seen: set[bytes] = set()
+    for name in map(str, obs.columns):
+        if not _has_word(name, _BATCH_WORDS):
+            continue
+        labels = _labels_of(obs[name])
+        if labels is None or not 2 <= len(labels.names) <= len(obs) / _LEAST_CELLS:
+            continue
+        division = pd.factorize(labels.codes)[0].tobytes()
+        if division not in seen:
+            seen.add(division)
+            found[name] = labels
+    return found
+
+
+def confounded_levels(
+    obs: pd.DataFrame, batches: CellLabels, *, but: Iterable[str]
+) -> dict[str, list[str]]:
+    """Return the conditions that cannot be told from a batch: each has one batch alone, which has no other condition.
+
+    Parameters
+    ----------
+    obs
+        The retained cells.
+    batches
+        Batch of each of them.
+    but
+        Columns that are left out, as they name the batches.
+
+    Returns
+    -------
+    dict
+        For each column that holds conditions, those of its levels; columns without any are left out.
+    """
+    left_out, found = set(but), {}
+    for name in map(str, obs.columns):
+        if name in left_out or not _has_word(name, _CONDITION_WORDS):
+            continue
+        levels = _labels_of(obs[name])
+        if levels is None or len(levels.names) < 2:
+            continue
+        shape = (len(levels.names), len(batches.names))
+        pairs = np.zeros(shape, bool)
+        pairs[levels.codes, batches.codes] = True
+        only_batch, of_one = pairs.argmax(axis=1), pairs.sum(axis=1) == 1
+        alone = of_one & (pairs.sum(axis=0) == 1)[only_batch]
+        if alone.any():
+            found[name] = [levels.names[level] for level in np.flatnonzero(alone)]
+    return found
+
+
+def _has_word(name: str, words: re.Pattern[str]) -> bool:
+    """Return whether a part of a name is among the words; the parts of ``donorID_2`` are donor, id and 2."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return any(words.fullmatch(part) for part in re.findall(r"[a-z]+|\d+", spaced.lower()))
+
+
+def _labels_of(column: pd.Series) -> CellLabels | None:
+    """Return the levels of a column of text, categories, flags or whole numbers; None for others, or with gaps."""
+    if column.dtype.kind in "fcmM" or column.isna().any():
+        return None
+    values = pd.Categorical(column).remove_unused_categories()
+    return CellLabels(values.codes.astype(np.int32), tuple(map(str, values.categories)))

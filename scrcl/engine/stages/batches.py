@@ -1,0 +1,309 @@
+"""Stage ``batches``: how far clusters follow the batches, and which columns might be batches if none were named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._contract import Estimate
+from scrcl.cluster.artifacts import LABELS
+from scrcl.cluster.mixing import BatchMixing
+from scrcl.engine.learning import embedding_width
+from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.engine.stages.batches_facts import (
+    MEANING,
+    batch_facts,
+    batch_notes,
+    clusters_table,
+    suspicion_notes,
+)
+from scrcl.engine.stages.correct import TEST_CELLS, CorrectStage, Mixing
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.graph.artifacts import NEIGHBOR_IDS
+from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.labels import CellLabels
+    from scrcl.typing import BoolArray, FloatArray, IntArray
+
+__all__ = ["BatchesRecord", "BatchesStage", "ClusterBatches", "SuspectedColumn"]
+
+COMPOSITION = "batches.csv"
+
+_MIXED_BYTES = 48
+"""Bytes for each cell while clusters are compared with batches."""
+
+_FOLLOWS = 0.9
+"""Share of a cluster's cells from one batch from which the cluster follows it."""
+
+_SHOWN_BATCHES = 16
+"""Batches with a colour of their own in the figure."""
+
+_LIFT = 1.5
+"""A batch's share of a cluster over its share of all cells, at least, in a cluster that follows it."""
+
+
+class ClusterBatches(Fields):
+    """The batches of a cluster.
+
+    Attributes
+    ----------
+    largest, share
+        The batch with most cells in the cluster, and its share of the cluster.
+    before, after
+        Mixing inside the cluster before and after the correction (see `mixing_in_clusters`); None for a cluster of
+        one batch, and ``after`` also where nothing was corrected.
+    """
+
+    largest: str
+    share: float
+    before: float | None
+    after: float | None
+
+
+class SuspectedColumn(Fields):
+    """A column of obs that was not named as batch, and that neighbours follow.
+
+    Attributes
+    ----------
+    clusters
+        Clusters whose cells are nearly all from one of its batches.
+    """
+
+    column: str
+    n_batches: int
+    mixing: Mixing
+    clusters: tuple[str, ...]
+
+
+class BatchesRecord(Record):
+    """How far clusters follow batches.
+
+    Attributes
+    ----------
+    batches, by_cluster
+        With batches: over all cells, and for each cluster.
+    confounded
+        Conditions that cannot be told from a batch, by column of obs.
+    checked, suspected
+        Without batches: columns that look like batches, and those of them that neighbours follow, the strongest first.
+    """
+
+    batches: BatchMixing | None = None
+    by_cluster: tuple[ClusterBatches, ...] = ()
+    confounded: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    checked: tuple[str, ...] = ()
+    suspected: tuple[SuspectedColumn, ...] = ()
+
+
+class BatchesStage(Stage[BatchesRecord]):
+    """Compares clusters and neighbours with the batches. It changes nothing."""
+
+    name = "batches"
+    record = BatchesRecord
+    takes = (STATS, COMPONENTS, PLAIN_COMPONENTS, NEIGHBOR_IDS, EMBEDDING, LABELS)
+    is_cheap = True
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the annotations of the cells, and neighbours of a subset."""
+        n = shape.n_cells
+        n_tested = min(n, TEST_CELLS)
+        width = max(shape.n_comps, embedding_width(config))
+        return Estimate(
+            LIBRARIES_BYTES + (ANNOTATION_BYTES + _MIXED_BYTES) * n,
+            n_tested * (12 * width + 400),
+            disk_bytes=64 * 1024,
+            read_bytes=4 * n_tested * width + 4 * n * shape.n_neighbors,
+            seconds=1 + 1e-7 * n * shape.n_neighbors + 2e-4 * n_tested,
+        )
+
+    def run(self, context: Context, folder: Path) -> BatchesRecord:  # noqa: ARG002
+        """Measure, and write ``batches.csv`` into OUT: the cells of each batch in each cluster."""
+        retained = context.open(STATS).retained
+        labels = np.asarray(context.open(LABELS))
+        batches = context.covariates.batches
+        if batches is None:
+            return _without_batches(context, retained, labels)
+        return _with_batches(context, batches.of(retained), retained, labels)
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return mixing and composition of each cluster."""
+        from scrcl.report.figures import stacked_bars
+        from scrcl.report.page import Figure
+
+        record = run.record(BatchesStage)
+        if record.batches is None:
+            return Section("Batches", notes=record.notes) if record.notes else None
+        shares, clusters, names = _composition(run)
+        bars = stacked_bars(shares, clusters, names)
+        caption = "Cells of each cluster by batch"
+        return Section(
+            "Batches",
+            facts={**batch_facts(record.batches), "what mixing means": MEANING},
+            figures=[Figure(bars, caption, "svg", wide=True)],
+            table=clusters_table(record.by_cluster),
+            notes=record.notes,
+        )
+
+
+def _composition(run: OpenRun) -> tuple[FloatArray, list[str], list[str]]:
+    """Return the share of each batch in each cluster, shape (n_clusters, n_batches); small batches as one."""
+    import pandas as pd
+
+    table = pd.read_csv(run.path / COMPOSITION, dtype={"batch": str}, keep_default_na=False)
+    cells = table.pivot_table("n_cells", "cluster", "batch", aggfunc="sum", fill_value=0)
+    cells = cells[cells.sum().sort_values(ascending=False, kind="stable").index]
+    if cells.shape[1] > _SHOWN_BATCHES:
+        others = cells.iloc[:, _SHOWN_BATCHES - 1 :]
+        named = f"{others.shape[1]} others"
+        cells = cells.iloc[:, : _SHOWN_BATCHES - 1].assign(**{named: others.sum(axis=1)})
+    shares = cells.div(cells.sum(axis=1), axis=0)
+    return shares.to_numpy(float), [str(i) for i in cells.index], list(map(str, cells.columns))
+
+
+def _with_batches(
+    context: Context, batches: CellLabels, retained: BoolArray, labels: IntArray
+) -> BatchesRecord:
+    import pandas as pd
+
+    from scrcl._atomic import atomic_path
+    from scrcl.cluster.mixing import describe_mixing
+    from scrcl.engine.batch_columns import confounded_levels
+    from scrcl.engine.covariates import batch_columns
+
+    config = context.config
+    table = np.zeros((int(labels.max()) + 1, len(batches.names)), np.int64)
+    np.add.at(table, (labels, batches.codes), 1)
+    with atomic_path(context.folder.path / COMPOSITION) as path:
+        pd.DataFrame(_rows(table, batches.names)).to_csv(path, index=False)
+    obs = context.matrix.fresh_obs()
+    key = str(config.batch_key)
+    confounded = confounded_levels(
+        obs.iloc[np.flatnonzero(retained)], batches, but=batch_columns(obs, key)
+    )
+    record = BatchesRecord(
+        n_cells=len(labels),
+        files=(COMPOSITION,),
+        batches=describe_mixing(
+            labels,
+            batches.codes,
+            context.open(NEIGHBOR_IDS),
+            context.open(EMBEDDING),
+            n_neighbors=config.cluster.n_neighbors or config.graph.n_neighbors,
+            n_cells=config.cluster.auto_cells,
+            seed=config.seed,
+        ),
+        by_cluster=_by_cluster(context, batches, labels, table),
+        confounded={name: tuple(levels) for name, levels in confounded.items()},
+    )
+    return record.model_copy(update={"notes": tuple(batch_notes(record))})
+
+
+def _rows(table: IntArray, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    """Yield the rows of ``batches.csv``: pairs of cluster and batch that have cells."""
+    sizes, totals = table.sum(axis=1), table.sum(axis=0)
+    for cluster, batch in zip(*np.nonzero(table), strict=True):
+        n = int(table[cluster, batch])
+        yield {
+            "cluster": int(cluster),
+            "batch": names[batch],
+            "n_cells": n,
+            "share_of_cluster": round(n / int(sizes[cluster]), 6),
+            "share_of_batch": round(n / int(totals[batch]), 6),
+        }
+
+
+def _by_cluster(
+    context: Context, batches: CellLabels, labels: IntArray, table: IntArray
+) -> tuple[ClusterBatches, ...]:
+    from scrcl.prep.batch_effect import mixing_in_clusters
+    from scrcl.prep.batch_subset import cells_of_every_batch
+
+    _, codes = np.unique(batches.codes, return_inverse=True)
+    cells = cells_of_every_batch(codes, TEST_CELLS)
+
+    def mixing(points: FloatArray) -> list[float | None]:
+        ids = _neighbours(points, cells, context.config.seed)
+        found = mixing_in_clusters(ids, codes[cells], labels[cells], len(table))
+        return [None if np.isnan(value) else float(value) for value in found]
+
+    plain, corrected = context.open(PLAIN_COMPONENTS), context.open(COMPONENTS)
+    before = mixing(plain)
+    left_as_is = context.record(CorrectStage).left_as_is
+    after = [None] * len(table) if left_as_is else mixing(corrected)
+    largest, sizes = table.argmax(axis=1), np.maximum(table.sum(axis=1), 1)
+    return tuple(
+        ClusterBatches(
+            largest=batches.names[largest[i]],
+            share=float(table[i, largest[i]] / sizes[i]),
+            before=before[i],
+            after=after[i],
+        )
+        for i in range(len(table))
+    )
+
+
+def _without_batches(context: Context, retained: BoolArray, labels: IntArray) -> BatchesRecord:
+    """Return the columns of obs that look like batches and that neighbours follow."""
+    from scrcl._random import drawn_rows
+    from scrcl.engine.batch_columns import batch_like_columns
+    from scrcl.prep.batch_effect import measure_effect
+
+    obs = context.matrix.fresh_obs().iloc[np.flatnonzero(retained)]
+    columns = batch_like_columns(obs)
+    if not columns:
+        return BatchesRecord()
+    cells = drawn_rows(len(labels), TEST_CELLS, context.config.seed, "batches.check")
+    if len(cells) < 3:
+        return BatchesRecord(checked=tuple(columns))
+    ids = _neighbours(context.open(COMPONENTS), cells, context.config.seed)
+    suspected = []
+    for name, batches in columns.items():
+        _, codes = np.unique(batches.codes[cells], return_inverse=True)
+        effect = measure_effect(ids, codes)
+        if codes.max() > 0 and effect.found:
+            suspected.append(
+                SuspectedColumn(
+                    column=name,
+                    n_batches=len(batches.names),
+                    mixing=Mixing(mixing=effect.mixing, error=effect.error, shared=effect.shared),
+                    clusters=_clusters_that_follow(batches, labels),
+                )
+            )
+    suspected.sort(key=lambda each: each.mixing.mixing)
+    return BatchesRecord(
+        n_cells=len(labels),
+        checked=tuple(columns),
+        suspected=tuple(suspected),
+        notes=tuple(suspicion_notes(suspected, int(labels.max()) + 1)),
+    )
+
+
+def _clusters_that_follow(batches: CellLabels, labels: IntArray) -> tuple[str, ...]:
+    """Return the clusters whose cells are nearly all from one batch, far more than chance gives."""
+    table = np.zeros((int(labels.max()) + 1, len(batches.names)), np.int64)
+    np.add.at(table, (labels, batches.codes), 1)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    by_chance = table.sum(axis=0) / len(labels)
+    largest = shares.argmax(axis=1)
+    top = shares.max(axis=1)
+    follows = (top >= _FOLLOWS) & (top >= _LIFT * by_chance[largest])
+    return tuple(str(i) for i in np.flatnonzero(follows))
+
+
+def _neighbours(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
+    from scrcl.graph.knn import knn
+    from scrcl.prep.batch_effect import WIDE
+
+    return knn(np.asarray(points[cells]), min(WIDE, len(cells) - 1), seed=seed).ids

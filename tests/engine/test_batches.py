@@ -1,0 +1,98 @@
+"""The stage `batches`: what it finds about named batches, and about columns that nobody named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scrcl.engine.batch_columns import batch_like_columns, confounded_levels
+from scrcl.engine.load_config import load_config
+from scrcl.engine.open_run import open_run
+from scrcl.engine.run import run_files
+from scrcl.engine.stages.batches import BatchesStage
+from scrcl.io.labels import CellLabels
+from tests.cells import FAST
+from tests.engine.test_correct import with_donors
+
+
+def finished(adata, folder, **settings):
+    path = folder / "cells.h5ad"
+    adata.write_h5ad(path)
+    config = load_config(overrides={**FAST, "device": "cpu", "n_clusters": 4, **settings})
+    run_files([path], folder / "out", config)
+    return open_run(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    adata = with_donors()
+    adata.obs["condition"] = adata.obs["donor"].map(
+        {"donor 0": "control", "donor 1": "control", "donor 2": "stimulated"}
+    )
+    return finished(adata, tmp_path_factory.mktemp("named"), batch_key="donor")
+
+
+@pytest.fixture(scope="module")
+def unnamed(tmp_path_factory):
+    return finished(with_donors(effect=1.0), tmp_path_factory.mktemp("unnamed"))
+
+
+def test_mixing_of_each_cluster_grows_by_the_correction(corrected):
+    clusters = corrected.record(BatchesStage).by_cluster
+    pairs = [(c.before, c.after) for c in clusters if c.before is not None]
+    assert len(pairs) > 1
+    assert np.mean([after for _, after in pairs]) > np.mean([before for before, _ in pairs]) + 0.1
+
+
+def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
+    table = pd.read_csv(corrected.path / "batches.csv")
+    obs = with_donors().obs
+    expected = pd.crosstab(corrected.labels, obs["donor"])
+    found = table.pivot_table("n_cells", "cluster", "batch", fill_value=0)
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+    assert table.groupby("cluster")["share_of_cluster"].sum().to_numpy() == pytest.approx(
+        1, abs=1e-5
+    )
+    page = (corrected.path / "report.html").read_text()
+    assert "Cells of each cluster by batch" in page
+
+
+def test_a_condition_of_one_donor_is_named(corrected):
+    record = corrected.record(BatchesStage)
+    assert record.confounded == {"condition": ("stimulated",)}
+    assert any("stimulated" in note and "condition" in note for note in record.notes)
+
+
+def test_a_column_that_neighbours_follow_is_named_with_the_option(unnamed):
+    record = unnamed.record(BatchesStage)
+    # Lanes were drawn at random, so they mix.
+    assert set(record.checked) == {"donor", "lane"}
+    assert [each.column for each in record.suspected] == ["donor"]
+    (note,) = record.notes
+    assert "--batch-key donor" in note
+    assert not (unnamed.path / "batches.csv").exists()
+
+
+def test_columns_are_known_by_words_of_their_names():
+    n = 100
+    obs = pd.DataFrame(
+        {
+            "donorID": np.arange(n) % 4,
+            "orig.ident": [f"run{i % 5}" for i in range(n)],
+            "sample_id": [str(i % 4) for i in range(n)],  # divides the cells as donorID does
+            "batchelor": [str(i % 3) for i in range(n)],
+            "cell_type": [str(i % 2) for i in range(n)],
+            "library_size": np.linspace(0, 1, n),
+            "barcode_of_run": [str(i) for i in range(n)],
+            "study": "one",
+        }
+    )
+    assert list(batch_like_columns(obs)) == ["donorID", "orig.ident"]
+
+
+def test_conditions_that_share_batches_are_not_confounded():
+    batches = CellLabels(np.array([0, 0, 1, 1, 2, 2]), ("a", "b", "c"))
+    nested = pd.DataFrame({"disease": ["x", "x", "x", "x", "y", "y"]})
+    crossed = pd.DataFrame({"disease": ["x", "y", "x", "y", "x", "y"]})
+    assert confounded_levels(nested, batches, but=()) == {"disease": ["y"]}
+    assert confounded_levels(crossed, batches, but=()) == {}
+    assert confounded_levels(nested, batches, but=["disease"]) == {}

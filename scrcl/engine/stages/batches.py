@@ -14,7 +14,6 @@ from scrcl.engine.learning import embedding_width
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches_facts import (
-    MEANING,
     batch_facts,
     batch_notes,
     clusters_table,
@@ -150,7 +149,7 @@ class BatchesStage(Stage[BatchesRecord]):
         caption = "Cells of each cluster by batch"
         return Section(
             "Batches",
-            facts={**batch_facts(record.batches), "what mixing means": MEANING},
+            facts=batch_facts(record.batches),
             figures=[Figure(bars, caption, "svg", wide=True)],
             table=clusters_table(record.by_cluster),
             notes=record.notes,

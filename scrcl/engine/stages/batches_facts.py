@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
     from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches, SuspectedColumn
 
-__all__ = ["MEANING", "batch_facts", "batch_notes", "clusters_table", "suspicion_notes"]
+__all__ = ["batch_facts", "batch_notes", "clusters_table", "suspicion_notes"]
 
-MEANING = (
+_MEANING = (
     "Mixing is the share of a cell's neighbours that are from other batches, over the share that chance gives inside "
     "the cluster. At 1 a cell's neighbours are from any batch. Near 0 they are from its own batch only: the batches "
     "keep apart inside the cluster. A cluster of one batch has no value: it is a type that this batch alone has, or a "
@@ -63,7 +63,7 @@ def clusters_table(clusters: Sequence[ClusterBatches]) -> Table:
         ]
         for i, each in enumerate(clusters)
     ]
-    return Table(columns, rows, colours=palette(len(rows)))
+    return Table(columns, rows, _MEANING, palette(len(rows)))
 
 
 def batch_notes(record: BatchesRecord) -> Iterator[str]:

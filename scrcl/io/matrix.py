@@ -7,7 +7,7 @@ duplicates or stored zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from scrcl.io.coordinates import Places
     from scrcl.typing import Csr, IntArray
 
 __all__ = [
@@ -83,7 +84,7 @@ class CellMatrix:
     var
         Annotations of the genes, with unique names.
     load_obs, load_obsm
-        Read the annotations of the cells, and their coordinates (two or three columns each). `obs` and `obsm`
+        Read the annotations of the cells, and find their coordinates (two or three columns each). `obs` and `obsm`
         call them on first use, because the names of cells take more memory than all else that grows with them.
     identity
         Fingerprint of the input, ready for JSON.
@@ -94,6 +95,8 @@ class CellMatrix:
         warns of columns that are left out.
     has_all_features
         Whether `var` has all features of the source; not so where antibodies were left out.
+    repeated_genes
+        Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
         what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else.
@@ -108,11 +111,12 @@ class CellMatrix:
     chunk_rows: int | None
     var: pd.DataFrame = field(repr=False)
     load_obs: Callable[[], pd.DataFrame] = field(repr=False)
-    load_obsm: Callable[[], dict[str, np.ndarray]] = field(repr=False)
+    load_obsm: Callable[[], Mapping[str, Places]] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
     check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
     has_all_features: bool = True
+    repeated_genes: tuple[str, ...] = ()
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -148,8 +152,8 @@ class CellMatrix:
         return table
 
     @cached_property
-    def obsm(self) -> dict[str, np.ndarray]:
-        """Coordinates of the cells. They stay in memory after the first use."""
+    def obsm(self) -> Mapping[str, Places]:
+        """Coordinates of the cells, by name. Each is read when it is asked for (`scrcl.io.coordinates`)."""
         return self.load_obsm()
 
     def _require_names(self, kind: str, n_names: int, n_needed: int) -> None:

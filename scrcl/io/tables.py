@@ -17,7 +17,7 @@ from scrcl.errors import InputError, ScrclError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["check_table", "read_table", "storable_part"]
+__all__ = ["check_table", "read_names", "read_table", "storable_part"]
 
 _CHECK_ROWS = 65_536
 _NUMBERS = "biufcM"
@@ -40,11 +40,7 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
     StoreError
         The names of the rows cannot be read.
     """
-    key = _index_key(group, name, label)
-    try:
-        index = pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
-    except Exception as error:
-        raise _unreadable_names(f"{name}/{key}", label, error) from error
+    index = read_names(group, name=name, label=label)
     columns = {}
     for column in _column_names(group):
         try:
@@ -54,7 +50,23 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
         except Exception as error:  # noqa: BLE001
             _leave_out(label, name, column, error)
     table = pd.DataFrame(columns, index=index)
+    key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
+
+
+def read_names(group: Any, *, name: str, label: str) -> pd.Index:
+    """Return the names of the rows of a data frame of an AnnData store, as text; arguments as for `read_table`.
+
+    Raises
+    ------
+    StoreError
+        They cannot be read.
+    """
+    key = _index_key(group, name, label)
+    try:
+        return pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
+    except Exception as error:
+        raise _unreadable_names(f"{name}/{key}", label, error) from error
 
 
 def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:

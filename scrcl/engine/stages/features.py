@@ -172,7 +172,7 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.feature_store import write_features
 
         stats = context.open(STATS)
-        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        shared = shared_genes(context.matrix, self._run)
         rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
         store = write_features(
             rows(context.budget.block_rows),
@@ -187,8 +187,9 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
             on_rows=context.count("features", shared.matrix.n_obs),
         )
         np.save(folder / "present.npy", shared.present)
-        genes = self._run.genes[self._run.open(SELECTED_GENES)]
-        np.save(folder / "selected.npy", context.matrix.var.index.isin(genes))
+        selected = np.zeros(context.matrix.n_vars, dtype=bool)
+        selected[shared.columns[shared.chosen]] = True
+        np.save(folder / "selected.npy", selected)
         return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
 
     def keys(self, run: OpenRun) -> AnnDataKeys:

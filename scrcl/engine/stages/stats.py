@@ -13,7 +13,7 @@ from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import SELECTED_GENES, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse new cells that lack most of the selected genes."""
-        shared_genes(header, self._run.genes, self._run.open(SELECTED_GENES))
+        shared_genes(header, self._run)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the same stage of a run takes."""
@@ -193,7 +193,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
         """Stream the new cells."""
         from scrcl.prep.compute_stats import compute_stats
 
-        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        shared = shared_genes(context.matrix, self._run)
         matrix, asked = shared.matrix, context.config.features.values
         stats = compute_stats(
             matrix.rows(context.budget.block_rows),

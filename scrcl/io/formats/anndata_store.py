@@ -12,12 +12,12 @@ import numpy as np
 import zarr
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.annotations import coordinates
+from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.formats.element import CompressedRows, DenseRows, store_root, zip_root
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
-from scrcl.io.tables import check_table, read_table
+from scrcl.io.tables import check_table, read_names, read_table
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import dask.array as da
     import pandas as pd
+
+    from scrcl.io.coordinates import Places
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
@@ -77,9 +79,20 @@ def _check_obs(path: Path, n_obs: int) -> None:
         check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
-def _read_obsm(path: Path) -> dict[str, np.ndarray]:
+def _coordinates(path: Path, n_obs: int) -> Coordinates:
     with _readable(path), store_root(path) as root:
-        return coordinates(root.get("obsm", {}))
+        return Coordinates(
+            coordinate_keys(root.get("obsm", {})), partial(_read_coordinates, path, n_obs)
+        )
+
+
+def _read_coordinates(path: Path, n_obs: int, key: str) -> Places:
+    with _readable(path), store_root(path) as root:
+
+        def cells() -> pd.Index:
+            return read_names(root["obs"], name="obs", label=path.name)
+
+        return read_coordinates(root["obsm"], key, n_obs=n_obs, cells=cells, label=path.name)
 
 
 @contextmanager
@@ -137,7 +150,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
         var=read_table(root[var_name], name=var_name, label=path.name),
         load_obs=partial(read_obs, path),
-        load_obsm=partial(_read_obsm, path),
+        load_obsm=partial(_coordinates, path, n_obs),
         check_obs=partial(_check_obs, path, n_obs),
         sources=(partial(store_root, path),),
         identity=identity,

@@ -126,7 +126,7 @@ def _kept(context: Context, rows: IntArray, source: Any) -> Kept:
 def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
-    return len(matrix.sources) == 1 and matrix.has_all_features and context.config.layer != "raw"
+    return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
 
 
 def _kept_bytes(context: Context, rows: IntArray) -> int:

@@ -84,7 +84,8 @@ def _below_each_other(pieces: list[pd.Series[Any]]) -> pd.Series[Any]:
         return pieces[0]
     if all(isinstance(piece.dtype, pd.CategoricalDtype) for piece in pieces):
         return pd.Series(pd.api.types.union_categoricals(pieces, ignore_order=True))
-    return pd.concat(pieces, ignore_index=True)
+    whole: pd.Series[Any] = pd.concat(pieces, ignore_index=True)
+    return whole
 
 
 def copy_element(

@@ -16,6 +16,7 @@ from scipy import sparse
 from scrcl.errors import InputError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, joined_coordinates
+from scrcl.io.feature_types import genes_of_all
 from scrcl.io.matrix import CellMatrix, select_columns
 from scrcl.io.stored_dtype import exact_x
 
@@ -57,13 +58,15 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
     """
     require_join(how)
     _warn_of_repeats(paths)
+    samples = genes_of_all(samples)
     indexes = _gene_indexes(samples)
     _require_unique(samples, indexes)
     common = _common_genes(samples, indexes)
     genes = common if how == "inner" else reduce(_with_new, indexes)
     lookups = [genes.get_indexer(index).astype(np.int32) for index in indexes]
     label = f"{len(samples)} samples"
-    _log_genes(label, indexes, common, genes)
+    n_dropped = len(reduce(_with_new, indexes)) - len(genes)
+    _log_genes(label, indexes, common, genes, n_dropped)
     n_obs = sum(s.n_obs for s in samples)
 
     def rows(block_rows: int) -> da.Array:
@@ -82,6 +85,11 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
         check_obs=lambda: _check_all(samples),
+        left_out=frozenset[str]().union(*(sample.left_out for sample in samples)),
+        layers=tuple(
+            name for name in samples[0].layers if all(name in each.layers for each in samples)
+        ),
+        n_genes_dropped=n_dropped,
         sources=tuple(source for sample in samples for source in sample.sources),
         identity={
             "samples": [s.identity for s in samples],
@@ -139,18 +147,20 @@ def _joined_var(
     return tables[0] if len(tables) == 1 else pd.concat(tables)
 
 
-def _log_genes(label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index) -> None:
-    """Log how many genes are common; as a warning if the join drops over half the genes of every sample."""
+def _log_genes(
+    label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index, n_dropped: int
+) -> None:
+    """Log how many genes are common; as a warning if the join drops any."""
     sizes = [len(index) for index in indexes]
     span = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(set(sizes)) > 1 else "")
-    loses = len(genes) == len(common) and 2 * len(common) < min(sizes)
     _log.log(
-        logging.WARNING if loses else logging.INFO,
-        "%s: %s of %s genes are in all samples; joined on %s",
+        logging.WARNING if n_dropped else logging.INFO,
+        "%s: %s of %s genes are in all samples; joined on %s, %s genes are left out",
         label,
         f"{len(common):,}",
         span,
         f"{len(genes):,}",
+        f"{n_dropped:,}",
     )
 
 

@@ -93,8 +93,12 @@ class CellMatrix:
     check_obs
         Reads all annotations of the cells, a piece at a time. Raises StoreError if their names are damaged, and
         warns of columns that are left out.
-    has_all_features
-        Whether `var` has all features of the source; not so where antibodies were left out.
+    left_out
+        Names of features of the source that `var` does not have, because their kind is another (antibodies).
+    layers
+        Names of the other matrices that the input has: ``"raw"`` and layers.
+    n_genes_dropped
+        Genes that a join left out, because not all samples have them.
     repeated_genes
         Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
     sources
@@ -115,8 +119,10 @@ class CellMatrix:
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
     check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
-    has_all_features: bool = True
+    left_out: frozenset[str] = frozenset()
     repeated_genes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    n_genes_dropped: int = 0
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -194,7 +194,8 @@ def create_store(path: Path, matrix: CellMatrix, survey: Survey, uns: dict[str, 
     }
     tables = AnnData(obs=obs, var=storable(matrix.var), obsm=obsm, uns=uns)
     remove(path)
-    with _quietly():
+    # Chunks of zeros are written too: a reader could not tell them from lost ones.
+    with _quietly(), zarr.config.set({"array.write_empty_chunks": True}):
         root = zarr.open_group(path, mode="w", zarr_format=3)
         write_elem(root, "/", tables)
         x = root.create_group(

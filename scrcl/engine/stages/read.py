@@ -82,7 +82,8 @@ class ReadStage(Stage[ReadRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return the input's name for the overview."""
-        return Section("Input", overview={"input": run.record(ReadStage).label})
+        record = run.record(ReadStage)
+        return Section("Input", overview={"input": record.label}, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> ReadStage:  # noqa: ARG002
         """Return the same stage: new cells are opened like any input."""

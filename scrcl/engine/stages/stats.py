@@ -106,6 +106,7 @@ class StatsStage(Stage[StatsRecord]):
             client=context.client,
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
+            other_layers=_other_layers(matrix, config),
         )
         n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
@@ -203,6 +204,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
             on_rows=context.count("stats", matrix.n_obs),
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
+            other_layers=_other_layers(matrix, context.config),
         )
         self._require_same_kind(already_log=stats.already_log)
         n_retained = int(stats.retained.sum())
@@ -269,6 +271,10 @@ class NewStatsStage(Stage[NewStatsRecord]):
 def moments_bytes(shape: Shape) -> int:
     """Return the bytes of the sums of all genes in all batches."""
     return _MOMENT_BYTES * shape.n_vars * shape.n_batches
+
+
+def _other_layers(matrix: CellMatrix, config: RunConfig) -> list[str]:
+    return [name for name in matrix.layers if name != config.layer]
 
 
 def _cell_filter(config: RunConfig) -> CellFilter:

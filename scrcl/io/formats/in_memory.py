@@ -87,6 +87,7 @@ def from_anndata(
         load_obs=obs,
         load_obsm=lambda: _coordinates(adata),
         check_obs=lambda: _check(obs),
+        layers=_layers(adata),
         sources=(lambda: nullcontext(adata),),
         identity=identity,
         rows=rows,
@@ -122,7 +123,7 @@ def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
         return adata.raw.X, adata.raw.var
     if layer in adata.layers:
         return adata.layers[layer], adata.var
-    layers = ", ".join([*(["raw"] if adata.raw is not None else []), *adata.layers]) or "none"
+    layers = ", ".join(_layers(adata)) or "none"
     if layer is not None:
         message = f"layer must exist in adata; got {layer!r}. Layers: {layers}."
         raise InputError(message)
@@ -130,6 +131,10 @@ def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
         message = f"adata must have X; it has none. Choose a layer. Layers: {layers}."
         raise InputError(message)
     return adata.X, adata.var
+
+
+def _layers(adata: AnnData) -> tuple[str, ...]:
+    return (*(["raw"] if adata.raw is not None else []), *map(str, adata.layers))
 
 
 def _layout(x: Any) -> Layout:

@@ -97,7 +97,7 @@ def _refusal(
     config: RunConfig,
 ) -> str:
     stage = stages[largest]
-    options = ["give --memory more", *filter(None, [stage.advice(config)])]
+    options = ["give more memory", *filter(None, [stage.advice(config)])]
     if first > 0 and not stages[first - 1].is_cheap:
         options.append(f"stop earlier with --until {stages[first - 1].name}")
     advice = ", or ".join(options)

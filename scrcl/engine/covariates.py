@@ -162,12 +162,6 @@ def _read_coordinates(matrix: CellMatrix) -> FloatArray:
         )
         raise InputError(message)
     coordinates = np.asarray(matrix.obsm[_SPATIAL])
-    if len(coordinates) != matrix.n_obs:
-        message = (
-            f'obsm["spatial"] must have a row for each of {matrix.n_obs:,} cells; got {len(coordinates):,} rows. '
-            "Repair it, or run without --spatial."
-        )
-        raise InputError(message)
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
         name = matrix.obs.index[int(np.argmin(finite))]

@@ -46,8 +46,8 @@ class Description:
         Names of the annotations of cells.
     values
         ``counts``, ``not counts ...``, ``all zero``, or unknown if single rows cannot be read (CSC, mtx).
-    largest_value
-        In the first 1,000 rows; None if unknown.
+    sample_cells, largest_in_sample
+        The first so many cells, and their largest value; None if unknown.
     """
 
     input: str
@@ -64,7 +64,8 @@ class Description:
     obs: tuple[str, ...]
     obsm: tuple[str, ...]
     values: str
-    largest_value: float | None
+    sample_cells: int | None
+    largest_in_sample: float | None
 
 
 def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
@@ -112,7 +113,8 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
         obs=tuple(map(str, matrix.obs.columns)),
         obsm=tuple(sorted(matrix.obsm)),
         values=values,
-        largest_value=largest,
+        sample_cells=None if largest is None else min(_SAMPLE_ROWS, matrix.n_obs),
+        largest_in_sample=largest,
     )
 
 
@@ -124,7 +126,9 @@ def joined(matrix: CellMatrix) -> str | None:
     sizes = [int(sample["shape"][1]) for sample in samples]
     kept = "all genes" if matrix.identity.get("join") == "outer" else "the genes in all samples"
     span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-    return f"Joining {len(samples)} samples of {span} genes on {kept}: {matrix.n_vars:,}."
+    dropped = matrix.n_genes_dropped
+    rest = f" {dropped:,} genes that only some samples have are left out." if dropped else ""
+    return f"Joining {len(samples)} samples of {span} genes on {kept}: {matrix.n_vars:,}.{rest}"
 
 
 def for_people(record: Mapping[str, Any]) -> dict[str, str]:

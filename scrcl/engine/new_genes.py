@@ -1,4 +1,4 @@
-"""Genes of new cells and genes of a run, matched by name."""
+"""Genes of new cells and genes of a run, matched by name; where a name repeats, by id."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.errors import InputError
+from scrcl.prep.artifacts import SELECTED_GENES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scrcl.engine.open_run import OpenRun
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, IntArray
 
@@ -21,6 +23,7 @@ _LEAST_SHARE = 0.5
 """Share of the run's selected genes that new cells must have."""
 
 _MOST_NAMES = 20
+_IDS = "gene_ids"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class SharedGenes:
     matrix
         The new cells with only the genes of the run (selected or not), in the run's order. Other genes do not count
         in a cell's total.
+    columns
+        ndarray of int: where these genes are among those of the new cells.
     chosen
         ndarray of int, ascending: its columns that the run selected.
     present
@@ -41,6 +46,7 @@ class SharedGenes:
     """
 
     matrix: CellMatrix
+    columns: IntArray
     chosen: IntArray
     present: BoolArray
     missing: list[str]
@@ -56,25 +62,22 @@ class SharedGenes:
         return self.n_missing / len(self.present)
 
 
-def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> SharedGenes:
-    """Match the genes of ``matrix`` with those of a run. Of repeated names the first counts.
-
-    Parameters
-    ----------
-    genes
-        Names of all genes of the run.
-    selected
-        Positions of those that it selected, ascending.
+def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
+    """Match the genes of ``matrix`` with those of a run.
 
     Raises
     ------
     InputError
-        Less than half of the selected genes are there.
+        Less than half of the selected genes are there, or a selected gene has a name that repeats, and no ids tell
+        which it is.
     """
     from scrcl.io.matrix import with_columns
 
-    names = matrix.var.index.astype(str)
-    where = names.get_indexer(genes)
+    selected = run.open(SELECTED_GENES)
+    genes, names = run.genes, matrix.var.index.astype(str)
+    where: IntArray = names.get_indexer(genes)
+    if not names.equals(genes):
+        where = _with_repeated(where, matrix, run, selected)
     known = where >= 0
     columns, present = where[known], known[selected]
     absent = genes[selected[~present]]
@@ -92,7 +95,48 @@ def shared_genes(matrix: CellMatrix, genes: pd.Index, selected: IntArray) -> Sha
         rows=lambda block_rows: with_columns(matrix.rows(block_rows), columns),
     )
     chosen = (np.cumsum(known) - 1)[selected[present]]
-    return SharedGenes(same, chosen, present, [str(name) for name in absent[:_MOST_NAMES]])
+    return SharedGenes(same, columns, chosen, present, [str(name) for name in absent[:_MOST_NAMES]])
+
+
+def _with_repeated(
+    where: IntArray, matrix: CellMatrix, run: OpenRun, selected: IntArray
+) -> IntArray:
+    """Return where the genes of the run are, those of a name that repeats found by their ids.
+
+    The suffix that makes a name unique depends on the order of the genes, so it shows nothing.
+    """
+    from scrcl.engine.stages.read import ReadStage
+
+    genes, names = run.genes, matrix.var.index.astype(str)
+    unclear = np.asarray(genes.isin(run.record(ReadStage).repeated_genes))
+    unclear |= (where >= 0) & np.asarray(names.isin(matrix.repeated_genes))[where]
+    if not unclear.any():
+        return where
+    ids, ids_there = _ids(run.var), _ids(matrix.var)
+    if ids is not None and ids_there is not None:
+        return np.where(unclear, ids_there.get_indexer(ids), where)
+    if unclear[selected].any():
+        name = genes[selected[np.argmax(unclear[selected])]]
+        lacking = " and ".join(
+            text
+            for text, found in (("the run", ids), ("the new cells", ids_there))
+            if found is None
+        )
+        message = (
+            f"genes of the new cells must be those of the run; got the name {name!r} more than once, and "
+            f"{lacking} without unique var['gene_ids'] to know which is which. Add gene_ids, or give the genes in "
+            "the order of the run."
+        )
+        raise InputError(message)
+    return where
+
+
+def _ids(var: pd.DataFrame) -> pd.Index | None:
+    """Return the ids of the genes if there are unique ones."""
+    import pandas as pd
+
+    ids = pd.Index(var[_IDS].astype(str)) if _IDS in var else None
+    return ids if ids is not None and ids.is_unique else None
 
 
 def missing_note(shared: SharedGenes) -> str:

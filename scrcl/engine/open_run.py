@@ -83,11 +83,16 @@ class OpenRun(Outputs):
         return read_obs(self.result_path).index
 
     @cached_property
-    def genes(self) -> pd.Index:
-        """Names of all genes of the input."""
+    def var(self) -> pd.DataFrame:
+        """Annotations of all genes of the input, by their unique names."""
         from scrcl.io.results import read_var
 
-        return read_var(self.result_path).index.astype(str)
+        return read_var(self.result_path)
+
+    @property
+    def genes(self) -> pd.Index:
+        """Names of all genes of the input."""
+        return self.var.index.astype(str)
 
     @property
     def labels(self) -> IntArray:

@@ -48,6 +48,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     str
         Its file, relative to OUT.
     """
+    from scrcl.io.coordinates import matched_coordinates
     from scrcl.io.results import write_result
 
     config, matrix = context.config, context.matrix
@@ -61,7 +62,9 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     obsm = dict(keys.obsm)
     if len(matrix.sources) != 1:
         obsm |= {
-            key: np.asarray(array)[rows] for key, array in matrix.obsm.items() if key not in obsm
+            key: np.asarray(array)[rows]
+            for key, array in matched_coordinates(matrix.obsm, label=matrix.label).items()
+            if key not in obsm
         }
     x_bytes = 8 * stats.n_nonzero if config.keep_x else 0
     require_room(
@@ -123,7 +126,7 @@ def _kept(context: Context, rows: IntArray, source: Any) -> Kept:
 def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
-    return len(matrix.sources) == 1 and matrix.has_all_features and context.config.layer != "raw"
+    return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
 
 
 def _kept_bytes(context: Context, rows: IntArray) -> int:

@@ -1,12 +1,12 @@
-"""Annotations of a matrix: tables with unique names, and coordinates of the cells."""
+"""Tables of cells and genes with unique names."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from anndata.io import read_elem
 from anndata.utils import make_index_unique
 
 from scrcl.io.tables import storable_part
@@ -14,10 +14,10 @@ from scrcl.io.tables import storable_part
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["coordinates", "with_unique_names"]
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import BoolArray
 
-_N_DIMS = (2, 3)
-_NUMBERS = {"f", "i", "u"}
+__all__ = ["unique_genes", "with_unique_names"]
 
 _TABLES = {"cell": "obs", "gene": "var"}
 
@@ -39,9 +39,22 @@ def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataF
     InputError
         A name cannot be stored.
     """
+    return _named(table, kind=kind, label=label)[0]
+
+
+def unique_genes(matrix: CellMatrix, *, label: str | None = None) -> CellMatrix:
+    """Return ``matrix`` with unique names of genes (`with_unique_names`), and with those that repeated before."""
+    label = label or matrix.label
+    var, repeated = _named(matrix.var, kind="gene", label=label)
+    return replace(matrix, var=var, repeated_genes=tuple(map(str, var.index[repeated])))
+
+
+def _named(table: pd.DataFrame, *, kind: str, label: str) -> tuple[pd.DataFrame, BoolArray]:
+    """Return the table with unique names, and which names repeated before."""
     table = storable_part(table, name=_TABLES[kind], kind=kind, label=label)
     names = table.index.astype(str)
-    if not names.is_unique:
+    is_repeated = np.asarray(names.duplicated(keep=False))
+    if is_repeated.any():
         repeated = names[names.duplicated()]
         _log.warning(
             "%s has %d repeated %s names, the first is %r. Made them unique with -1, -2, ...",
@@ -53,45 +66,4 @@ def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataF
         names = make_index_unique(names)
     table = table.copy(deep=False)
     table.index = names
-    return table
-
-
-def coordinates(obsm: Any) -> dict[str, np.ndarray]:
-    """Return the numeric arrays and tables of ``obsm`` that have two or three columns.
-
-    Wider ones are skipped, because they could be as large as X.
-
-    Parameters
-    ----------
-    obsm
-        Maps names to arrays or tables: a mapping in memory, or a group on disk.
-    """
-    found = {}
-    for key in obsm:
-        if _is_coordinates(obsm[key]):
-            found[key] = np.asarray(obsm[key][...])
-        elif (table := _table(obsm[key])) is not None:
-            found[key] = table
-    return found
-
-
-def _is_coordinates(array: Any) -> bool:
-    kind = getattr(getattr(array, "dtype", None), "kind", "")
-    return kind in _NUMBERS and array.ndim == 2 and array.shape[1] in _N_DIMS
-
-
-def _table(element: Any) -> np.ndarray | None:
-    """Return a data frame with two or three numeric columns as an array, and None for anything else."""
-    import pandas as pd
-
-    attributes = getattr(element, "attrs", {})
-    if not isinstance(element, pd.DataFrame):
-        if attributes.get("encoding-type") != "dataframe":
-            return None
-        if len(attributes["column-order"]) not in _N_DIMS:
-            return None
-        element = read_elem(element)
-    if element.shape[1] not in _N_DIMS:
-        return None
-    values = element.to_numpy()
-    return values if values.dtype.kind in _NUMBERS else None
+    return table, is_repeated

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["genes_only"]
+__all__ = ["genes_of_all", "genes_only"]
 
 _COLUMN = "feature_types"
 _EXPRESSION = {"gene expression", "gex", "rna", "gene"}
@@ -38,13 +38,41 @@ def genes_only(matrix: CellMatrix) -> CellMatrix:
     InputError
         There are only other kinds.
     """
-    columns = _expression_columns(matrix.var, label=matrix.label)
+    return _only(matrix, _expression_columns(matrix.var, label=matrix.label))
+
+
+def genes_of_all(samples: list[CellMatrix]) -> list[CellMatrix]:
+    """Return samples without the features that one of them names as another kind, also where others name no kinds.
+
+    The file of a sample may have lost the kinds that another still has. Without this, its antibodies would be genes.
+    """
+    others = frozenset[str]().union(*(sample.left_out for sample in samples))
+    genes = []
+    for sample in samples:
+        is_other = np.zeros(sample.n_vars, dtype=bool)
+        if _COLUMN not in sample.var:
+            is_other = np.asarray(sample.var.index.astype(str).isin(others))
+        if is_other.any():
+            _log.warning(
+                "%s: %s features are left out, because another sample has them under another kind than Gene "
+                "Expression; the first is %r",
+                sample.label,
+                f"{int(is_other.sum()):,}",
+                str(sample.var.index[int(np.argmax(is_other))]),
+            )
+        genes.append(_only(sample, np.flatnonzero(~is_other)))
+    return genes
+
+
+def _only(matrix: CellMatrix, columns: IntArray) -> CellMatrix:
+    """Return the matrix with some of its columns."""
     if len(columns) == matrix.n_vars:
         return matrix
+    names = matrix.var.index.astype(str)
     return replace(
         matrix,
         n_vars=len(columns),
-        has_all_features=False,
+        left_out=matrix.left_out | (frozenset(names) - frozenset(names[columns])),
         var=matrix.var.iloc[columns],
         identity={**matrix.identity, "shape": [matrix.n_obs, len(columns)]},
         rows=lambda block_rows: with_columns(matrix.rows(block_rows), columns),

@@ -14,13 +14,16 @@ from anndata.utils import make_index_unique
 from scipy import sparse
 
 from scrcl.errors import InputError
-from scrcl.io.annotations import with_unique_names
+from scrcl.io.annotations import unique_genes, with_unique_names
+from scrcl.io.coordinates import Coordinates, joined_coordinates
+from scrcl.io.feature_types import genes_of_all
 from scrcl.io.matrix import CellMatrix, select_columns
 from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scrcl.io.coordinates import Places
     from scrcl.typing import IntArray
 
 __all__ = ["join_samples", "require_join"]
@@ -38,8 +41,8 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
     """Return the samples as one matrix.
 
     ``obs["sample"]`` is categorical, with the part of the paths that differs. Cells are named ``<barcode>-<sample>``.
-    ``obsm`` keeps the keys that all samples have. Blocks keep the dtype of their sample. An unreadable block is
-    reported with its file and the rows in that file. The number of joined genes is logged.
+    ``obsm`` keeps the keys that all samples have, columns of tables by name. Blocks keep the dtype of their sample. An
+    unreadable block is reported with its file and the rows in that file. The number of joined genes is logged.
 
     Parameters
     ----------
@@ -55,20 +58,22 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
     """
     require_join(how)
     _warn_of_repeats(paths)
+    samples = genes_of_all(samples)
     indexes = _gene_indexes(samples)
     _require_unique(samples, indexes)
     common = _common_genes(samples, indexes)
     genes = common if how == "inner" else reduce(_with_new, indexes)
     lookups = [genes.get_indexer(index).astype(np.int32) for index in indexes]
     label = f"{len(samples)} samples"
-    _log_genes(label, indexes, common, genes)
+    n_dropped = len(reduce(_with_new, indexes)) - len(genes)
+    _log_genes(label, indexes, common, genes, n_dropped)
     n_obs = sum(s.n_obs for s in samples)
 
     def rows(block_rows: int) -> da.Array:
         pairs = zip(samples, lookups, strict=True)
         return da.concatenate([_on_genes(s, block_rows, to, len(genes)) for s, to in pairs])
 
-    return CellMatrix(
+    joined = CellMatrix(
         label=label,
         n_obs=n_obs,
         n_vars=len(genes),
@@ -76,10 +81,15 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         layout=max((s.layout for s in samples), key=("csr", "dense", "csc").index),
         nnz=_total([s.nnz for s in samples]),
         chunk_rows=max((s.chunk_rows for s in samples if s.chunk_rows), default=None),
-        var=with_unique_names(_joined_var(samples, indexes, genes), kind="gene", label=label),
+        var=_joined_var(samples, indexes, genes),
         load_obs=lambda: with_unique_names(_joined_obs(samples, paths), kind="cell", label=label),
         load_obsm=lambda: _joined_obsm(samples),
         check_obs=lambda: _check_all(samples),
+        left_out=frozenset[str]().union(*(sample.left_out for sample in samples)),
+        layers=tuple(
+            name for name in samples[0].layers if all(name in each.layers for each in samples)
+        ),
+        n_genes_dropped=n_dropped,
         sources=tuple(source for sample in samples for source in sample.sources),
         identity={
             "samples": [s.identity for s in samples],
@@ -88,6 +98,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         },
         rows=rows,
     )
+    return unique_genes(joined)
 
 
 def _check_all(samples: list[CellMatrix]) -> None:
@@ -136,18 +147,20 @@ def _joined_var(
     return tables[0] if len(tables) == 1 else pd.concat(tables)
 
 
-def _log_genes(label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index) -> None:
-    """Log how many genes are common; as a warning if the join drops over half the genes of every sample."""
+def _log_genes(
+    label: str, indexes: list[pd.Index], common: pd.Index, genes: pd.Index, n_dropped: int
+) -> None:
+    """Log how many genes are common; as a warning if the join drops any."""
     sizes = [len(index) for index in indexes]
     span = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(set(sizes)) > 1 else "")
-    loses = len(genes) == len(common) and 2 * len(common) < min(sizes)
     _log.log(
-        logging.WARNING if loses else logging.INFO,
-        "%s: %s of %s genes are in all samples; joined on %s",
+        logging.WARNING if n_dropped else logging.INFO,
+        "%s: %s of %s genes are in all samples; joined on %s, %s genes are left out",
         label,
         f"{len(common):,}",
         span,
         f"{len(genes):,}",
+        f"{n_dropped:,}",
     )
 
 
@@ -210,12 +223,15 @@ def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
     return obs
 
 
-def _joined_obsm(samples: list[CellMatrix]) -> dict[str, np.ndarray]:
-    return {
-        key: np.concatenate([s.obsm[key] for s in samples])
-        for key, first in samples[0].obsm.items()
-        if all(key in s.obsm and s.obsm[key].shape[1] == first.shape[1] for s in samples)
-    }
+def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:
+    """Return the coordinates that all samples have."""
+
+    def read(key: str) -> Places:
+        parts = [sample.obsm[key] for sample in samples]
+        return joined_coordinates(key, parts, [sample.label for sample in samples])
+
+    shared = [key for key in samples[0].obsm if all(key in s.obsm for s in samples)]
+    return Coordinates(shared, read)
 
 
 def _sample_names(paths: list[Path]) -> list[str]:

@@ -7,7 +7,7 @@ duplicates or stored zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from scrcl.io.coordinates import Places
     from scrcl.typing import Csr, IntArray
 
 __all__ = [
@@ -83,7 +84,7 @@ class CellMatrix:
     var
         Annotations of the genes, with unique names.
     load_obs, load_obsm
-        Read the annotations of the cells, and their coordinates (two or three columns each). `obs` and `obsm`
+        Read the annotations of the cells, and find their coordinates (two or three columns each). `obs` and `obsm`
         call them on first use, because the names of cells take more memory than all else that grows with them.
     identity
         Fingerprint of the input, ready for JSON.
@@ -92,8 +93,14 @@ class CellMatrix:
     check_obs
         Reads all annotations of the cells, a piece at a time. Raises StoreError if their names are damaged, and
         warns of columns that are left out.
-    has_all_features
-        Whether `var` has all features of the source; not so where antibodies were left out.
+    left_out
+        Names of features of the source that `var` does not have, because their kind is another (antibodies).
+    layers
+        Names of the other matrices that the input has: ``"raw"`` and layers.
+    n_genes_dropped
+        Genes that a join left out, because not all samples have them.
+    repeated_genes
+        Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
         what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else.
@@ -108,11 +115,14 @@ class CellMatrix:
     chunk_rows: int | None
     var: pd.DataFrame = field(repr=False)
     load_obs: Callable[[], pd.DataFrame] = field(repr=False)
-    load_obsm: Callable[[], dict[str, np.ndarray]] = field(repr=False)
+    load_obsm: Callable[[], Mapping[str, Places]] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
     check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
-    has_all_features: bool = True
+    left_out: frozenset[str] = frozenset()
+    repeated_genes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    n_genes_dropped: int = 0
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -148,8 +158,8 @@ class CellMatrix:
         return table
 
     @cached_property
-    def obsm(self) -> dict[str, np.ndarray]:
-        """Coordinates of the cells. They stay in memory after the first use."""
+    def obsm(self) -> Mapping[str, Places]:
+        """Coordinates of the cells, by name. Each is read when it is asked for (`scrcl.io.coordinates`)."""
         return self.load_obsm()
 
     def _require_names(self, kind: str, n_names: int, n_needed: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import h5py
 
 from scrcl.errors import InputError, StoreError
-from scrcl.io.annotations import with_unique_names
+from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.feature_types import genes_only
 from scrcl.io.formats import FORMATS, FORMATS_HELP
 from scrcl.io.formats.in_memory import from_anndata
@@ -75,8 +75,7 @@ def open_input(
         return join_samples(opened, [Path(path) for path in paths], how=join)
     (only,) = opened
     return replace(
-        only,
-        var=with_unique_names(only.var, kind="gene", label=only.label),
+        unique_genes(only),
         load_obs=lambda: with_unique_names(only.fresh_obs(), kind="cell", label=only.label),
     )
 

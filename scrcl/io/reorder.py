@@ -17,6 +17,7 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
+from scrcl.io.coordinates import Coordinates, take_rows
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, row_starts, write_index, write_part
 from scrcl.io.store import survey_values
@@ -98,7 +99,9 @@ def reorder_rows(
         nnz=survey.reordered(order).n_values if survey else None,
         chunk_rows=None,
         load_obs=lambda: matrix.obs.iloc[order],
-        load_obsm=lambda: {key: array[order] for key, array in matrix.obsm.items()},
+        load_obsm=lambda: Coordinates(
+            list(matrix.obsm), lambda key: take_rows(matrix.obsm[key], order)
+        ),
         identity=identity,
         rows=rows,
     )

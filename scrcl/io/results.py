@@ -5,6 +5,7 @@ anndata writes dask arrays block by block. So memory maps are turned into dask a
 
 from __future__ import annotations
 
+import logging
 import mmap
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from scrcl.typing import Csr
 
 __all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result"]
+
+_log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 32 << 20
 _BLOCK_ENTRIES = 1 << 21
@@ -137,7 +140,9 @@ def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int)
 
 def _write_zarr(adata: AnnData, path: Path) -> None:
     """Write Zarr version 2, which every reader supports."""
-    with warnings.catch_warnings(), anndata_settings.override(zarr_write_format=2):
+    # Chunks of zeros are written too: a reader could not tell them from lost ones.
+    whole = zarr.config.set({"array.write_empty_chunks": True})
+    with warnings.catch_warnings(), anndata_settings.override(zarr_write_format=2), whole:
         warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
         adata.write_zarr(path)
 
@@ -175,6 +180,9 @@ def _read_rows(file: dict[str, Any], block_info: Any = None) -> np.ndarray:
 def storable(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``table`` with names and columns that AnnData can store. Other columns become strings."""
     names = [str(name).replace("/", "_") for name in table.columns]
+    for given, name in zip(table.columns, names, strict=True):
+        if str(given) != name:
+            _log.warning("the column %r is kept as %r: a name must have no slash", given, name)
     names = make_index_unique(pd.Index([f"{n}_" if n == "_index" else n for n in names])).tolist()
     columns = {
         name: _storable_column(table.iloc[:, position]) for position, name in enumerate(names)

@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from anndata.io import read_elem, write_elem
+from anndata.io import read_elem
 from scipy import sparse
 
-from scrcl.errors import ScrclError
+from scrcl.io.coordinates import rows_by_name
+from scrcl.io.copying import copy_element, copy_table, is_table
+from scrcl.io.tables import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     import pandas as pd
 
     from scrcl.typing import IntArray
 
 __all__ = ["Kept", "copy_images", "copy_slots", "free_name", "slot_bytes"]
-
-_BLOCK_BYTES = 16 << 20
-_BLOCK_VALUES = 1 << 20
-_COMPRESSED = ("csr_matrix", "csc_matrix")
 
 _log = logging.getLogger(__name__)
 
@@ -87,14 +85,18 @@ def copy_slots(kept: Kept, target: Any) -> None:
     for slot in _slots(kept):
         parent, _, key = slot.name.rpartition("/")
         group = target.require_group(parent) if parent else target
+        name, taken = key, set(group.keys())
         try:
             name = free_name(group, key) if parent in ("obsm", "varm", "obsp", "uns") else key
             if name in group and group[name].attrs.get("encoding-type") == "null":
                 del group[name]  # a store says so that it has no X or raw
             if name in group:  # the run's own
                 continue
-            _require_shape(slot)
-            _copy(slot.element, group, name, kept.taken, slot.cell_axes)
+            if is_table(slot.element) and slot.shape:
+                _copy_named(kept, slot, target, group, name)
+            else:
+                _require_shape(slot)
+                copy_element(slot.element, group, name, kept.taken, slot.cell_axes)
             if name != key:
                 _log.warning(
                     "%s: %s[%r] is kept as %r, as the run has its own",
@@ -103,14 +105,17 @@ def copy_slots(kept: Kept, target: Any) -> None:
                     key,
                     name,
                 )
-        except ScrclError:
-            raise
-        except OSError as error:
-            if error.errno is not None:  # the result cannot be written
+        except Exception as error:
+            if (
+                isinstance(error, OSError) and error.errno is not None
+            ):  # the result cannot be written
                 raise
-            _leave_out(kept, slot.name, error)
-        except Exception as error:  # noqa: BLE001
-            _leave_out(kept, slot.name, error)
+            if name in group and name not in taken:
+                del group[name]  # the part that was written
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            _log.warning(
+                "%s: %s is left out, because it cannot be kept: %s", kept.label, slot.name, reason
+            )
 
 
 def copy_images(sources: Sequence[Any], target: Any) -> None:
@@ -122,7 +127,7 @@ def copy_images(sources: Sequence[Any], target: Any) -> None:
             group = target.require_group("uns/spatial")
             group.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
             if library not in group:
-                _copy(spatial[library], group, str(library), None, ())
+                copy_element(spatial[library], group, str(library), None, ())
 
 
 def slot_bytes(kept: Kept) -> int:
@@ -130,9 +135,22 @@ def slot_bytes(kept: Kept) -> int:
     return sum(_bytes(slot.element) for slot in _slots(kept))
 
 
-def _leave_out(kept: Kept, name: str, error: Exception) -> None:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    _log.warning("%s: %s is left out, because it cannot be kept: %s", kept.label, name, reason)
+def _copy_named(kept: Kept, slot: _Slot, target: Any, group: Any, name: str) -> None:
+    """Copy a table of cells or genes, its rows matched by name, under the names that the result has."""
+    axis = "obs" if slot.cell_axes else "var"
+    needed = _row_names(_part(kept.source, axis), axis, kept.label)
+    if len(needed) != slot.shape[0]:
+        message = f"it is of {len(needed):,} rows, and the result has {slot.shape[0]:,}"
+        raise ValueError(message)
+    found = rows_by_name(
+        _row_names(slot.element, slot.name, kept.label), needed, what=slot.name, label=kept.label
+    )
+    rows = found[kept.rows] if slot.cell_axes else found
+    copy_table([(slot.element, rows)], group, name, _row_names(target[axis], axis, "the result"))
+
+
+def _row_names(table: Any, name: str, label: str) -> pd.Index:
+    return table.index if hasattr(table, "iloc") else read_names(table, name=name, label=label)
 
 
 def _slots(kept: Kept) -> Iterator[_Slot]:
@@ -228,172 +246,3 @@ def _bytes(element: Any) -> int:
     if isinstance(element, Mapping) or (hasattr(element, "attrs") and hasattr(element, "keys")):
         return sum(_bytes(element[key]) for key in element)
     return 0
-
-
-def _copy(
-    element: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
-) -> None:
-    """Copy an element; ``axes`` are those of cells, of which ``rows`` are taken (None: all)."""
-    if not hasattr(element, "attrs") or not _on_disk(element):
-        _write_from_memory(element, group, name, rows, axes)
-        return
-    taken = rows if axes else None
-    encoding = element.attrs.get("encoding-type", "")
-    if (
-        taken is None
-        and isinstance(element, h5py.Group | h5py.Dataset)
-        and isinstance(group, h5py.Group)
-    ):
-        element.file.copy(element, group, name)
-    elif encoding in _COMPRESSED:
-        _copy_compressed(element, group, name, taken, axes)
-    elif (
-        encoding in ("array", "")
-        and hasattr(element, "shape")
-        and element.ndim
-        and element.dtype.kind in "biufc"
-    ):
-        _copy_array(element, group, name, taken, axes)
-    elif encoding == "raw":
-        inner = group.create_group(name)
-        inner.attrs.update(dict(element.attrs))
-        for key in element:
-            _copy(element[key], inner, key, taken, axes if key == "X" else ())
-    else:
-        values = read_elem(element)
-        write_elem(group, name, values if taken is None else _take(values, taken, axes))
-
-
-def _on_disk(element: Any) -> bool:
-    return isinstance(element, h5py.Group | h5py.Dataset) or hasattr(element, "metadata")
-
-
-def _write_from_memory(
-    element: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
-) -> None:
-    from anndata import AnnData, Raw
-
-    if isinstance(element, Raw):
-        x = element.X if rows is None else element.X[rows]
-        only = AnnData(X=x, var=element.var, varm=dict(element.varm))
-        only.obs_names = [str(i) for i in range(x.shape[0])]
-        raw = group.require_group(name)
-        raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
-        for key, value in (("X", only.X), ("var", only.var), ("varm", dict(only.varm))):
-            write_elem(raw, key, value)
-        return
-    write_elem(group, name, element if rows is None or not axes else _take(element, rows, axes))
-
-
-def _take(values: Any, rows: IntArray, axes: tuple[int, ...]) -> Any:
-    if hasattr(values, "iloc"):
-        table: pd.DataFrame = values.iloc[rows]
-        return table
-    taken = values[rows]
-    return taken[:, rows] if 1 in axes else taken
-
-
-def _copy_array(
-    array: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
-) -> None:
-    n_rows = array.shape[0] if rows is None else len(rows)
-    shape = (n_rows, *array.shape[1:])
-    if 1 in axes and rows is not None:
-        shape = (n_rows, n_rows, *array.shape[2:])
-    row_bytes = max(int(np.prod(array.shape[1:], dtype=np.int64)) * array.dtype.itemsize, 1)
-    step = max(_BLOCK_BYTES // row_bytes, 1)
-    target = _create(group, name, shape, array.dtype, (min(step, max(n_rows, 1)), *shape[1:]))
-    target.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    done = 0
-    for start in range(0, array.shape[0], step):
-        block = np.asarray(array[start : start + step])
-        if rows is not None:
-            low, high = np.searchsorted(rows, [start, start + step])
-            block = block[rows[low:high] - start]
-            block = block[:, rows] if 1 in axes else block
-        target[done : done + len(block)] = block
-        done += len(block)
-
-
-def _copy_compressed(
-    source: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
-) -> None:
-    """Copy a CSR or CSC matrix in blocks of its stored values, and take ``rows`` on the ``axes``."""
-    is_csr = source.attrs["encoding-type"] == "csr_matrix"
-    shape = list(map(int, source.attrs["shape"]))
-    major_axis, minor_axis = (0, 1) if is_csr else (1, 0)
-    indptr = np.asarray(source["indptr"][...]).astype(np.int64)
-    major = rows if rows is not None and major_axis in axes else None
-    lookup = None
-    if rows is not None and minor_axis in axes:
-        lookup = np.full(shape[minor_axis], -1, dtype=np.int64)
-        lookup[rows] = np.arange(len(rows))
-    if rows is not None:
-        for axis in axes:
-            shape[axis] = len(rows)
-    target = group.require_group(name)
-    target.attrs.update({**dict(source.attrs), "shape": shape})
-    append = {key: _appender(target, key, source[key].dtype) for key in ("data", "indices")}
-    counts = []
-    for first, last in _major_blocks(indptr):
-        start, stop = int(indptr[first]), int(indptr[last])
-        data, indices = (
-            np.asarray(source["data"][start:stop]),
-            np.asarray(source["indices"][start:stop]),
-        )
-        line = np.repeat(np.arange(first, last), np.diff(indptr[first : last + 1]))
-        chosen = np.ones(len(data), dtype=bool)
-        if major is not None:
-            is_taken = np.isin(np.arange(first, last), major, assume_unique=True)
-            chosen &= is_taken[line - first]
-        if lookup is not None:
-            moved = lookup[indices]
-            chosen &= moved >= 0
-            indices = moved.astype(indices.dtype)
-        found = np.bincount(line[chosen] - first, minlength=last - first)
-        counts.append(found if major is None else found[is_taken])
-        append["data"](data[chosen])
-        append["indices"](indices[chosen])
-    ends = np.concatenate([[0], np.cumsum(np.concatenate([*counts, np.zeros(0, np.int64)]))])
-    write = _create(
-        target, "indptr", ends.shape, np.dtype(np.int64), (max(min(len(ends), 1 << 20), 1),)
-    )
-    write[:] = ends.astype(np.int64)
-    write.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-
-
-def _major_blocks(indptr: IntArray) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows (CSR) or columns (CSC) with about a million values."""
-    first, n = 0, len(indptr) - 1
-    while first < n:
-        last = int(np.searchsorted(indptr, indptr[first] + _BLOCK_VALUES, side="right")) - 1
-        last = min(max(last, first + 1), n)
-        yield first, last
-        first = last
-
-
-def _create(
-    group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
-) -> Any:
-    chunks = tuple(max(each, 1) for each in chunks)
-    if isinstance(group, h5py.Group):
-        return group.create_dataset(name, shape=shape, dtype=dtype)
-    return group.create_array(name, shape=shape, dtype=dtype, chunks=chunks)
-
-
-def _appender(group: Any, name: str, dtype: np.dtype[Any]) -> Callable[[np.ndarray], None]:
-    """Create an empty array that grows, and return what adds values to it."""
-    if isinstance(group, h5py.Group):
-        array = group.create_dataset(
-            name, shape=(0,), maxshape=(None,), chunks=(1 << 16,), dtype=dtype
-        )
-    else:
-        array = group.create_array(name, shape=(0,), chunks=(1 << 18,), dtype=dtype)
-    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-
-    def append(values: np.ndarray) -> None:
-        start = int(array.shape[0])
-        array.resize((start + len(values),))
-        array[start:] = values
-
-    return append

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import zarr
 from anndata import AnnData
 from anndata import settings as anndata_settings
@@ -23,6 +24,7 @@ from zarr.codecs import ZstdCodec
 
 from scrcl._atomic import flush, remove
 from scrcl.errors import InputError
+from scrcl.io.coordinates import matched_coordinates
 from scrcl.io.parts import column_dtype, row_starts
 from scrcl.io.results import storable
 from scrcl.io.stream import iter_rows, reduce_rows
@@ -185,9 +187,15 @@ def create_store(path: Path, matrix: CellMatrix, survey: Survey, uns: dict[str, 
 
     Columns of tables that AnnData cannot store become strings, as in `scrcl.io.results`.
     """
-    tables = AnnData(obs=storable(matrix.obs), var=storable(matrix.var), obsm=matrix.obsm, uns=uns)
+    obs = storable(matrix.obs)
+    obsm = {
+        key: places.set_axis(obs.index) if isinstance(places, pd.DataFrame) else places
+        for key, places in matched_coordinates(matrix.obsm, label=matrix.label).items()
+    }
+    tables = AnnData(obs=obs, var=storable(matrix.var), obsm=obsm, uns=uns)
     remove(path)
-    with _quietly():
+    # Chunks of zeros are written too: a reader could not tell them from lost ones.
+    with _quietly(), zarr.config.set({"array.write_empty_chunks": True}):
         root = zarr.open_group(path, mode="w", zarr_format=3)
         write_elem(root, "/", tables)
         x = root.create_group(

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import zarr
 from anndata.io import read_elem
 
 from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.io.hdf5_filters import require_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["check_table", "read_table", "storable_part"]
+__all__ = ["check_table", "read_names", "read_table", "storable_part", "stored_names"]
 
 _CHECK_ROWS = 65_536
 _NUMBERS = "biufcM"
@@ -40,21 +42,39 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
     StoreError
         The names of the rows cannot be read.
     """
-    key = _index_key(group, name, label)
-    try:
-        index = pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
-    except Exception as error:
-        raise _unreadable_names(f"{name}/{key}", label, error) from error
+    index = read_names(group, name=name, label=label)
     columns = {}
     for column in _column_names(group):
         try:
+            _require_filters(group[column], label)
             values = read_elem(group[column])
             _require_length(values, len(index))
             columns[column] = values
         except Exception as error:  # noqa: BLE001
             _leave_out(label, name, column, error)
     table = pd.DataFrame(columns, index=index)
+    key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
+
+
+def stored_names(group: Any, *, name: str, label: str) -> Any:
+    """Return the array on disk that names the rows of a data frame; arguments and errors as for `read_names`."""
+    return group[_index_key(group, name, label)]
+
+
+def read_names(group: Any, *, name: str, label: str) -> pd.Index:
+    """Return the names of the rows of a data frame of an AnnData store, as text; arguments as for `read_table`.
+
+    Raises
+    ------
+    StoreError
+        They cannot be read.
+    """
+    key = _index_key(group, name, label)
+    try:
+        return pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
+    except Exception as error:
+        raise _unreadable_names(f"{name}/{key}", label, error) from error
 
 
 def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
@@ -74,7 +94,9 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
     for column in _column_names(group):
         try:
+            _require_filters(group[column], label)
             _check_element(group[column], n_rows)
+            _warn_of_missing_chunks(group[column], f"{name}[{column!r}]", label)
         except Exception as error:  # noqa: BLE001
             _leave_out(label, name, column, error)
 
@@ -210,6 +232,36 @@ def _check_categorical(element: Any, n_rows: int) -> None:
         if not -1 <= piece.min() <= piece.max() < len(categories):
             message = f"it has codes outside of its {len(categories):,} categories"
             raise ValueError(message)
+
+
+def _require_filters(element: Any, label: str) -> None:
+    for array in _arrays(element):
+        require_filters(array, label=label)
+
+
+def _warn_of_missing_chunks(element: Any, name: str, label: str) -> None:
+    """Say which chunks of a Zarr are not there. They may be lost, or hold nothing but the fill value."""
+    for array in _arrays(element):
+        if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
+            _log.warning(
+                "%s: %d of %d chunks of %s are missing (in %s): their cells get the value %r. If the store was not "
+                "written so, copy or download it again",
+                label,
+                array.nchunks - array.nchunks_initialized,
+                array.nchunks,
+                name,
+                array.path,
+                array.fill_value.item(),
+            )
+
+
+def _arrays(element: Any) -> Iterator[Any]:
+    """Yield the arrays of a column: itself, or its parts."""
+    if hasattr(element, "shape"):
+        yield element
+    else:
+        for key in element:
+            yield from _arrays(element[key])
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:

@@ -34,7 +34,7 @@ from scrcl.prep.value_kind import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import dask.array as da
 
@@ -60,6 +60,7 @@ def compute_stats(
     client: Any = None,
     cell_name: _NameOf | None = None,
     gene_name: _NameOf | None = None,
+    other_layers: Sequence[str] = (),
 ) -> MatrixStats:
     """Return the statistics of ``x`` from one read.
 
@@ -87,6 +88,8 @@ def compute_stats(
     cell_name, gene_name
         Return the name of a cell or gene at a position, for the error message. Without them the message
         gives positions.
+    other_layers
+        Names of other matrices of the input, for the advice where this one does not hold counts.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def compute_stats(
         if total.moments(is_log) is None:
             total = _Total(x.shape[0]).add_all(read(replace(summarize, already_log=is_log)))
     except _FaultyValueError as fault:
-        raise fault.named(cell_name, gene_name) from None
+        raise fault.named(cell_name, gene_name, other_layers) from None
     moments = total.moments(is_log)
     assert moments is not None
     return MatrixStats(
@@ -316,21 +319,28 @@ def _scales(values: FloatArray, factors: FloatArray, *, already_log: bool) -> Fl
 class _FaultyValueError(Exception):
     """A value is negative, infinite or NaN. Arguments: value, row, gene."""
 
-    def named(self, cell_name: _NameOf | None, gene_name: _NameOf | None) -> InputError:
+    def named(
+        self, cell_name: _NameOf | None, gene_name: _NameOf | None, layers: Sequence[str]
+    ) -> InputError:
         """Return the error for the user."""
         value, row, gene = self.args
         where = f"{_name('cell', row, cell_name)}, {_name('gene', gene, gene_name)}"
         if value < 0 and np.isfinite(value):
             message = (
                 f"Values must be counts or log values, not below 0; got {value:.4g} at {where}. "
-                "The matrix looks scaled: choose counts with --layer raw, or with the name of a layer."
+                f"The matrix looks scaled or corrected: {_advice(layers)}."
             )
         else:
-            message = (
-                f"Values must be finite; got {value} at {where}. Repair the matrix, or choose another "
-                "with --layer."
+            message = f"Values must be finite; got {value} at {where}. Repair the matrix" + (
+                f", or {_advice(layers)}." if layers else "."
             )
         return InputError(message)
+
+
+def _advice(layers: Sequence[str]) -> str:
+    if not layers:
+        return "give a file of counts, as this one has no other layer"
+    return f"choose one of counts with --layer ({', '.join(layers)})"
 
 
 def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:

@@ -5,18 +5,20 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from scipy import sparse
 
 from scrcl.cli import main as command_line
 from scrcl.engine.convert import convert
 from scrcl.engine.load_config import load_config
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.plan import plan_run
+from scrcl.engine.run import run_files
 from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError, StoreError
 from scrcl.io import stream
 from scrcl.prep.artifacts import PCA
 from scrcl.prep.pca import Pca
-from tests.cells import make_cells
+from tests.cells import FAST, make_cells
 
 
 class _UnknownLibraryError(Exception):
@@ -89,3 +91,54 @@ def test_a_store_is_not_written_under_the_name_of_a_file(tmp_path, name):
     with pytest.raises(InputError, match=r"Name it copy\.zarr"):
         convert(tmp_path / "cells.h5ad", tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("min_cells", 400, r"at most the number of cells, 240; got 400"),
+        ("min_genes", 400, r"at most the number of genes, 150; got 400"),
+    ],
+)
+def test_a_limit_that_nothing_can_reach_is_refused_before_x_is_read(tmp_path, name, value, rule):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    config = load_config(overrides={**FAST, "features": {name: value}})
+    with pytest.raises(InputError, match=rf"features\.{name} must be {rule}"):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_that_no_gene_reaches_names_one_that_some_do(tmp_path):
+    adata = make_cells()
+    adata.X = sparse.csr_matrix(adata.X.multiply(np.arange(240)[:, None] >= 40))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    config = load_config(overrides={**FAST, "features": {"min_cells": 230}})
+    with pytest.raises(InputError, match=r"0 genes are in so many of 200 .* Set it to 199 or less"):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+
+
+@pytest.mark.parametrize("where", [None, "raw", "counts"])
+def test_advice_on_scaled_values_names_only_what_is_there(tmp_path, where):
+    adata = make_cells()
+    if where == "raw":
+        adata.raw = adata.copy()
+    if where == "counts":
+        adata.layers["counts"] = adata.X.copy()
+    adata.X = adata.X.toarray() - 1
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="not below 0") as refused:
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(overrides=FAST))
+    advice = f"--layer ({where})" if where else "this one has no other layer"
+    assert advice in str(refused.value)
+
+
+def test_genes_that_a_join_drops_are_in_the_warnings_the_record_and_the_report(tmp_path, caplog):
+    make_cells().write_h5ad(tmp_path / "whole.h5ad")
+    make_cells(seed=1)[:, :100].write_h5ad(tmp_path / "panel.h5ad")
+    paths = [tmp_path / "whole.h5ad", tmp_path / "panel.h5ad"]
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu"})
+    run_files(paths, tmp_path / "out", config)
+    said = "50 genes that only some samples have are left out"
+    assert "joined on 100, 50 genes are left out" in caplog.text
+    assert said in (tmp_path / "out" / "run.json").read_text()
+    assert said in (tmp_path / "out" / "report.html").read_text()

@@ -75,12 +75,12 @@ def test_the_number_of_joined_genes_is_logged(tmp_path, caplog):
     matrices, paths = opened(made, tmp_path)
     common = set.intersection(*(set(adata.var_names) for adata in made.values()))
     with caplog.at_level(logging.INFO, "scrcl"):
-        join_samples(matrices, paths)
+        join_samples(matrices, paths, how="outer")
     assert f"3 samples: {len(common)} of 28 to 35 genes" in caplog.text
     assert "WARNING" not in caplog.text
-    made["two"].var_names = [*made["two"].var_names[:3], *(f"x{i}" for i in range(25))]
-    matrices, paths = opened(made, tmp_path / "again")
-    join_samples(matrices, paths)
+    n_dropped = len(set.union(*(set(adata.var_names) for adata in made.values())) - common)
+    assert join_samples(matrices, paths).n_genes_dropped == n_dropped
+    assert f"{n_dropped} genes are left out" in caplog.text
     assert "WARNING" in caplog.text
 
 

@@ -89,8 +89,8 @@ def source_of(tmp_path, kind):
     "rows", [np.arange(N), np.flatnonzero(np.arange(N) % 3 != 1)], ids=["all", "some"]
 )
 def test_every_slot_is_kept(tmp_path, monkeypatch, caplog, kind, rows, fmt):
-    monkeypatch.setattr("scrcl.io.slots._BLOCK_BYTES", 2000)  # several blocks
-    monkeypatch.setattr("scrcl.io.slots._BLOCK_VALUES", 100)
+    monkeypatch.setattr("scrcl.io.copying._BLOCK_BYTES", 2000)  # several blocks
+    monkeypatch.setattr("scrcl.io.copying._BLOCK_VALUES", 100)
     with source_of(tmp_path, kind) as source, caplog.at_level(logging.WARNING, "scrcl"):
         found = copied(tmp_path, source, rows, fmt)
     assert not caplog.records

@@ -15,6 +15,7 @@ from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
+from scrcl.errors import InputError
 from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, SELECTED_GENES, STATS
 from scrcl.report.page import Section
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
     from scrcl.prep.hvg import BatchMoments, Flavor
     from scrcl.prep.stats import MatrixStats, Scale
     from scrcl.typing import IntArray
@@ -39,6 +41,8 @@ __all__ = [
 
 FEATURES_BYTES_PER_VALUE = 28
 """A value of X while the selected genes are taken out, normalised and multiplied."""
+
+_FEWEST_GENES = 2
 
 _VALUES_PER_S = 41e6
 """Values of X that a core goes through in a second, from a sharded store (``bench.reduce``)."""
@@ -95,6 +99,17 @@ class FeaturesStage(Stage[FeaturesRecord]):
     record = FeaturesRecord
     takes = (STATS,)
     gives = (FEATURES, SELECTED_GENES)
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse limits that no gene and no cell can reach."""
+        limits = config.features
+        for name, least, kind, most in (
+            ("min_cells", limits.min_cells, "cells", header.n_obs),
+            ("min_genes", limits.min_genes, "genes", header.n_vars),
+        ):
+            if least > most:
+                message = f"features.{name} must be at most the number of {kind}, {most:,}; got {least:,}. Lower it."
+                raise InputError(message)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the store and the products of the selected genes."""
@@ -172,7 +187,7 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.feature_store import write_features
 
         stats = context.open(STATS)
-        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        shared = shared_genes(context.matrix, self._run)
         rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
         store = write_features(
             rows(context.budget.block_rows),
@@ -187,8 +202,9 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
             on_rows=context.count("features", shared.matrix.n_obs),
         )
         np.save(folder / "present.npy", shared.present)
-        genes = self._run.genes[self._run.open(SELECTED_GENES)]
-        np.save(folder / "selected.npy", context.matrix.var.index.isin(genes))
+        selected = np.zeros(context.matrix.n_vars, dtype=bool)
+        selected[shared.columns[shared.chosen]] = True
+        np.save(folder / "selected.npy", selected)
         return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -225,6 +241,15 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
     from scrcl.prep.hvg import highly_variable
 
     features, matrix = context.config.features, context.matrix
+    enough = stats.gene_cells >= features.min_cells
+    if np.count_nonzero(enough) < _FEWEST_GENES:
+        most = int(np.sort(stats.gene_cells)[-_FEWEST_GENES])
+        message = (
+            f"features.min_cells must leave at least {_FEWEST_GENES} genes; got {features.min_cells:,}, and "
+            f"{np.count_nonzero(enough)} genes are in so many of {np.count_nonzero(stats.retained):,} retained cells. "
+            f"Set it to {most:,} or less."
+        )
+        raise InputError(message)
     clipped = None
     if features.flavor == "seurat_v3":
         batches = context.covariates.batches
@@ -245,7 +270,6 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
         clip_sums=clipped,
         gene_names=matrix.var.index,
     )
-    enough = stats.gene_cells >= features.min_cells
     if np.count_nonzero(enough) <= features.n_top_genes:
         selected = enough
     return np.flatnonzero(selected), table

@@ -25,7 +25,13 @@ _COPIED_VALUES_PER_S = 2e6
 
 
 class ReadRecord(Record):
-    """What the header of the input holds."""
+    """What the header of the input holds.
+
+    Attributes
+    ----------
+    repeated_genes
+        Unique names of genes whose names in the input repeat.
+    """
 
     label: str
     n_genes: int
@@ -33,6 +39,7 @@ class ReadRecord(Record):
     dtype: str
     stored_values: int | None
     chunk_rows: int | None
+    repeated_genes: tuple[str, ...] = ()
 
 
 class ReadStage(Stage[ReadRecord]):
@@ -71,12 +78,14 @@ class ReadStage(Stage[ReadRecord]):
             dtype=str(matrix.dtype),
             stored_values=matrix.nnz,
             chunk_rows=matrix.chunk_rows,
+            repeated_genes=matrix.repeated_genes,
             notes=() if note is None else (note,),
         )
 
     def section(self, run: OpenRun) -> Section:
         """Return the input's name for the overview."""
-        return Section("Input", overview={"input": run.record(ReadStage).label})
+        record = run.record(ReadStage)
+        return Section("Input", overview={"input": record.label}, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> ReadStage:  # noqa: ARG002
         """Return the same stage: new cells are opened like any input."""

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report_new_cells import NewReportStage
-    from scrcl.typing import IntArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["ReportSettings", "ReportStage"]
 
@@ -182,9 +182,10 @@ def _cells_section(
         points = np.asarray(run.open(EMBEDDING)[cells])
         drawn = scatter(umap_layout(points, seed=config.seed), labels[cells], names)
         figures.append(Figure(drawn, "UMAP of the embedding, coloured by cluster", "png"))
-    if len(cells) and "spatial" in context.matrix.obsm:
+    places = _places(context) if len(cells) else None
+    if places is not None:
         rows = np.flatnonzero(run.open(STATS).retained)[cells]
-        where = np.asarray(context.matrix.obsm["spatial"])[rows]
+        where = places[rows]
         slices = by_slice(where, _samples(context, rows))
         for name, part in slices[:MAX_PICTURES]:
             drawn = scatter(where[part, :2], labels[cells[part]], names, equal=True)
@@ -197,6 +198,16 @@ def _cells_section(
     if n_slices > MAX_PICTURES:
         notes.append(f"Only the first {MAX_PICTURES} of {n_slices} slices have a picture.")
     return Section("Cells", figures=figures), tuple(notes)
+
+
+def _places(context: Context) -> FloatArray | None:
+    """Return the coordinates of all cells to draw; None if there are none that fit the cells."""
+    from scrcl.io.coordinates import matched_coordinates
+
+    matrix = context.matrix
+    keys = [key for key in matrix.obsm if key == "spatial"]
+    found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
+    return np.asarray(found["spatial"]) if found else None
 
 
 def _samples(context: Context, rows: IntArray) -> CellLabels | None:

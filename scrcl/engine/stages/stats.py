@@ -13,7 +13,7 @@ from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import SELECTED_GENES, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class StatsStage(Stage[StatsRecord]):
             client=context.client,
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
+            other_layers=_other_layers(matrix, config),
         )
         n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
@@ -183,7 +184,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse new cells that lack most of the selected genes."""
-        shared_genes(header, self._run.genes, self._run.open(SELECTED_GENES))
+        shared_genes(header, self._run)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the same stage of a run takes."""
@@ -193,7 +194,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
         """Stream the new cells."""
         from scrcl.prep.compute_stats import compute_stats
 
-        shared = shared_genes(context.matrix, self._run.genes, self._run.open(SELECTED_GENES))
+        shared = shared_genes(context.matrix, self._run)
         matrix, asked = shared.matrix, context.config.features.values
         stats = compute_stats(
             matrix.rows(context.budget.block_rows),
@@ -203,6 +204,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
             on_rows=context.count("stats", matrix.n_obs),
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
+            other_layers=_other_layers(matrix, context.config),
         )
         self._require_same_kind(already_log=stats.already_log)
         n_retained = int(stats.retained.sum())
@@ -269,6 +271,10 @@ class NewStatsStage(Stage[NewStatsRecord]):
 def moments_bytes(shape: Shape) -> int:
     """Return the bytes of the sums of all genes in all batches."""
     return _MOMENT_BYTES * shape.n_vars * shape.n_batches
+
+
+def _other_layers(matrix: CellMatrix, config: RunConfig) -> list[str]:
+    return [name for name in matrix.layers if name != config.layer]
 
 
 def _cell_filter(config: RunConfig) -> CellFilter:

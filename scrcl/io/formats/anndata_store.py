@@ -12,12 +12,13 @@ import numpy as np
 import zarr
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.annotations import coordinates
-from scrcl.io.formats.element import CompressedRows, DenseRows, store_root, zip_root
+from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
+from scrcl.io.formats.element import CompressedRows, DenseRows, is_zarr, store_root, zip_root
+from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
-from scrcl.io.tables import check_table, read_table
+from scrcl.io.tables import check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
+    from scrcl.io.coordinates import Places
+
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
+
+_PARTS = ("data", "indices", "indptr")
+_HOLDERS = ("mod", "tables", "table")
+"""Groups of MuData and SpatialData whose members are AnnData."""
 
 _LAYOUTS: dict[str, Layout] = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}
 
@@ -77,9 +84,20 @@ def _check_obs(path: Path, n_obs: int) -> None:
         check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
-def _read_obsm(path: Path) -> dict[str, np.ndarray]:
+def _coordinates(path: Path, n_obs: int) -> Coordinates:
     with _readable(path), store_root(path) as root:
-        return coordinates(root.get("obsm", {}))
+        return Coordinates(
+            coordinate_keys(root.get("obsm", {})), partial(_read_coordinates, path, n_obs)
+        )
+
+
+def _read_coordinates(path: Path, n_obs: int, key: str) -> Places:
+    with _readable(path), store_root(path) as root:
+
+        def cells() -> pd.Index:
+            return read_names(root["obs"], name="obs", label=path.name)
+
+        return read_coordinates(root["obsm"], key, n_obs=n_obs, cells=cells, label=path.name)
 
 
 @contextmanager
@@ -98,12 +116,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
-    if "obs" not in root or "var" not in root:
-        message = (
-            f"{path} must be an AnnData store with obs and var; it holds "
-            f"{', '.join(sorted(root.keys())) or 'nothing'}. Convert it with anndata first."
-        )
-        raise StoreError(message)
+    _require_one_anndata(path, root)
     name = _element_name(path, root, layer)
     element = root[name]
     layout = _layout(path, name, element)
@@ -112,7 +125,9 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         _require_numbers(path, name, element)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
-    names = [table[table.attrs["_index"]] for table in (root["obs"], root[var_name])]
+    names = [stored_names(root[name], name=name, label=path.name) for name in ("obs", var_name)]
+    for array in (*names, *([element] if layout == "dense" else map(element.get, _PARTS))):
+        require_filters(array, label=path.name)
     _require_chunks(path, names)
     _require_length(path, names[0], n_obs)
     if layout != "dense":
@@ -137,12 +152,46 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
         var=read_table(root[var_name], name=var_name, label=path.name),
         load_obs=partial(read_obs, path),
-        load_obsm=partial(_read_obsm, path),
+        load_obsm=partial(_coordinates, path, n_obs),
         check_obs=partial(_check_obs, path, n_obs),
+        layers=_layer_names(root),
         sources=(partial(store_root, path),),
         identity=identity,
         rows=rows,
     )
+
+
+def _require_one_anndata(path: Path, root: Any) -> None:
+    """Refuse a store that is no AnnData. If it holds some, as those of several modalities do, name them."""
+    inner = _anndata_within(root)
+    if root.attrs.get("encoding-type") == "MuData" or (inner and "X" not in root):
+        is_mudata, names = "mod" in root, [name.rpartition("/")[2] for name in inner]
+        kind = "a MuData file of the modalities" if is_mudata else "a store of several tables,"
+        first = names[0] if names else "rna"
+        remedy = (
+            f"Give the path of one, as {path / inner[0]}."
+            if is_zarr(path) and inner
+            else f"Extract one to a file of its own: mudata.read('{path.name}')['{first}'].write_h5ad('{first}.h5ad')."
+        )
+        message = f"{path} must hold one AnnData; got {kind} {', '.join(names) or 'none'}. {remedy}"
+        raise StoreError(message)
+    if "obs" not in root or "var" not in root:
+        message = (
+            f"{path} must be an AnnData store with obs and var; it holds "
+            f"{', '.join(sorted(root.keys())) or 'nothing'}. Convert it with anndata first."
+        )
+        raise StoreError(message)
+
+
+def _anndata_within(root: Any) -> list[str]:
+    """Return the groups two levels down that hold an AnnData, as ``mod/rna`` in MuData and tables in SpatialData."""
+    return [
+        f"{name}/{key}"
+        for name in _HOLDERS
+        if hasattr(root.get(name), "keys")
+        for key in sorted(root[name].keys())
+        if hasattr(root[name][key], "keys") and {"obs", "var"} <= set(root[name][key].keys())
+    ]
 
 
 def _require_chunks(path: Path, arrays: list[Any]) -> None:
@@ -168,13 +217,10 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
     names: dict[str | None, str] = {}
     if "X" in root:
         names[None] = "X"
-    if "raw" in root and "X" in root["raw"]:
-        names["raw"] = "raw/X"
-    if "layers" in root:
-        names |= {key: f"layers/{key}" for key in sorted(root["layers"].keys())}
+    names |= {key: f"layers/{key}" if key != "raw" else "raw/X" for key in _layer_names(root)}
     if layer in names:
         return names[layer]
-    layers = ", ".join(key for key in names if key is not None) or "none"
+    layers = ", ".join(_layer_names(root)) or "none"
     if layer is None:
         message = (
             f"{path.name} must have X; it has none. Choose a layer with --layer. Layers: {layers}."
@@ -182,6 +228,12 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
     else:
         message = f"layer must exist in {path.name}; got {layer!r}. Layers: {layers}."
     raise InputError(message)
+
+
+def _layer_names(root: Any) -> tuple[str, ...]:
+    """Return the names of the other matrices: ``raw`` and the layers."""
+    raw = ["raw"] if "raw" in root and "X" in root["raw"] else []
+    return (*raw, *sorted(root["layers"].keys() if "layers" in root else ()))
 
 
 def _layout(path: Path, name: str, element: Any) -> Layout:

@@ -13,7 +13,8 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from scrcl.errors import InputError
-from scrcl.io.annotations import coordinates, with_unique_names
+from scrcl.io.annotations import unique_genes, with_unique_names
+from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
     from anndata import AnnData
+
+    from scrcl.io.coordinates import Places
 
 __all__ = ["from_anndata"]
 
@@ -80,15 +83,25 @@ def from_anndata(
         layout=layout,
         nnz=int(x.nnz) if sparse.issparse(x) else None,
         chunk_rows=None,
-        var=with_unique_names(var, kind="gene", label=label),
+        var=var,
         load_obs=obs,
-        load_obsm=lambda: coordinates(adata.obsm),
+        load_obsm=lambda: _coordinates(adata),
         check_obs=lambda: _check(obs),
+        layers=_layers(adata),
         sources=(lambda: nullcontext(adata),),
         identity=identity,
         rows=rows,
     )
-    return genes_only(matrix)
+    return unique_genes(genes_only(matrix))
+
+
+def _coordinates(adata: AnnData) -> Coordinates:
+    def read(key: str) -> Places:
+        return read_coordinates(
+            adata.obsm, key, n_obs=adata.n_obs, cells=lambda: adata.obs_names, label=_LABEL
+        )
+
+    return Coordinates(coordinate_keys(adata.obsm), read)
 
 
 @contextmanager
@@ -110,7 +123,7 @@ def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
         return adata.raw.X, adata.raw.var
     if layer in adata.layers:
         return adata.layers[layer], adata.var
-    layers = ", ".join([*(["raw"] if adata.raw is not None else []), *adata.layers]) or "none"
+    layers = ", ".join(_layers(adata)) or "none"
     if layer is not None:
         message = f"layer must exist in adata; got {layer!r}. Layers: {layers}."
         raise InputError(message)
@@ -118,6 +131,10 @@ def _element(adata: AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
         message = f"adata must have X; it has none. Choose a layer. Layers: {layers}."
         raise InputError(message)
     return adata.X, adata.var
+
+
+def _layers(adata: AnnData) -> tuple[str, ...]:
+    return (*(["raw"] if adata.raw is not None else []), *map(str, adata.layers))
 
 
 def _layout(x: Any) -> Layout:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.formats.element import CompressedRows
+from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, rows_from_reader
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from scrcl.io.transpose import Scratch
 
 __all__ = ["open_matrix", "recognizes"]
+
+_PARTS = {"barcodes", "data", "indices", "indptr", "shape"}
+_MARKS = 4
+"""A group with so many of these parts is a 10x matrix."""
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
@@ -48,12 +53,11 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
 
 
 def _genomes(file: h5py.File) -> list[str]:
-    """Return the names of the groups that are 10x matrices."""
-    needed = {"barcodes", "data", "indices", "indptr", "shape"}
+    """Return the names of the groups that are 10x matrices, also of those that lack a part."""
     return [
         name
         for name, group in file.items()
-        if isinstance(group, h5py.Group) and needed <= set(group.keys())
+        if isinstance(group, h5py.Group) and len(_PARTS & set(group.keys())) >= _MARKS
     ]
 
 
@@ -66,6 +70,7 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
         )
         raise StoreError(message)
     group = file[genomes[0]]
+    _require_parts(path, group)
     n_stored, n_obs = (int(n) for n in group["shape"][...])
     var = _genes(group)
     shape = (n_obs, n_stored)
@@ -90,6 +95,31 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
         identity=file_identity(path, shape=shape, layer=None),
         rows=lambda block_rows: rows_from_reader(read, shape=shape, block_rows=block_rows),
     )
+
+
+def _require_parts(path: Path, group: h5py.Group) -> None:
+    """Refuse a matrix that lacks a part, whose arrays have the wrong type, or that no filter here can read."""
+    named = {"features"} if "features" in group else {"genes", "gene_names"}
+    missing = sorted((_PARTS | named) - set(group.keys()))
+    if missing:
+        message = (
+            f"{path} must be a complete 10x matrix; {group.name.strip('/')} has no {', '.join(missing)}. Write it "
+            "again, or convert it to .h5ad with the software that reads it."
+        )
+        raise StoreError(message)
+    for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"), ("shape", "iu")):
+        array = group[part]
+        if getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
+            rule = "numbers" if part == "data" else "whole numbers"
+            found = getattr(array, "dtype", "a group")
+            message = f"{array.name.strip('/')} of {path.name} must be a list of {rule}; got {found}. Write it again."
+            raise StoreError(message)
+        require_filters(array, label=path.name)
+    if len(group["shape"]) != 2:
+        message = (
+            f"{path} must have two numbers as its shape; got {len(group['shape'])}. Write it again."
+        )
+        raise StoreError(message)
 
 
 def _genes(group: h5py.Group) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scrcl import RunConfig
@@ -13,7 +14,7 @@ from scrcl._settings import settings_of
 from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
 from scrcl.train.methods import METHODS, PRESETS
-from tests.cells import FAST
+from tests.cells import FAST, make_cells
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "paper").glob("*.toml"))
 PRESET = "scrcl-paper"
@@ -89,6 +90,20 @@ def test_a_run_by_a_preset_resumes_and_predicts(scrcl, cells, tmp_path):
     assert train["n_steps"] == 2
     code, _, err = scrcl("predict", out, cells, "-o", tmp_path / "to", "--quiet")
     assert not code, err
+
+
+def test_counts_as_inputs_need_counts(scrcl, tmp_path):
+    adata = make_cells()
+    adata.X.data = np.log1p(adata.X.data)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    out = tmp_path / "out"
+    code, _, err = scrcl("run", tmp_path / "cells.h5ad", "-o", out, "--preset", PRESET, "--quiet")
+    assert code == 2
+    assert "scrcl.features = counts must have counts; the values are log values" in err
+    assert "scrcl.features=hvg" in err
+    assert not out.exists()
+    with pytest.raises(InputError, match=r"features\.dtype must be float32 with scrcl\.features"):
+        load_config(overrides={"preset": PRESET, "features.dtype": "float16"})
 
 
 def test_the_command_that_lists_settings_shows_those_of_a_preset(scrcl):

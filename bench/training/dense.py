@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scrcl.settings import ScrclSettings
     from scrcl.typing import FloatArray
 
-__all__ = ["ratio"]
+__all__ = ["dense_terms", "ratio"]
 
 N_NEIGHBORS = 15
 
@@ -50,7 +50,7 @@ def ratio(
     cells = (batch.cells.x, batch.cells.ax, batch.genes, adjacency)
     sides: dict[str, Callable[[], dict[str, Tensor]]] = {
         "linear": partial(objective, model, batch, learner.moments, how.settings),
-        "dense": partial(_dense_terms, model, *cells, how.settings),
+        "dense": partial(dense_terms, model, *cells, how.settings),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     values = {}
@@ -75,7 +75,7 @@ def ratio(
     }
 
 
-def _dense_terms(
+def dense_terms(
     model: ScRCL, x: Tensor, ax: Tensor, genes: Tensor, adjacency: Tensor, settings: ScrclSettings
 ) -> dict[str, Tensor]:
     """Return the loss terms with every divergence and similarity as an entry of an N x N matrix.

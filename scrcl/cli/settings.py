@@ -42,13 +42,13 @@ Toml = Annotated[
 
 
 @app.command()
-@with_config(only=["method"])
+@with_config(only=["method", "preset"])
 def settings(
     config: RunConfig, group: Group = None, as_json: Json = False, as_toml: Toml = False
 ) -> None:
     """List every setting of a run with its meaning, value, allowed values and option.
 
-    Values are the defaults, unless --config or --set gives others.
+    Values are the defaults, unless --preset, --config or --set gives others.
     """
     groups = _by_group(config)
     if group is not None:

@@ -79,7 +79,7 @@ def summarise_clusters(micro: MicroClusters, cluster_of_micro: IntArray) -> Micr
 
 
 def micro_clusters_inside(
-    points: FloatArray, labels: IntArray, n_micro: int, *, seed: int
+    points: FloatArray, labels: IntArray, n_micro: int, *, seed: int, device: str = "cpu"
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Divide each cluster into micro-clusters by k-means.
 
@@ -94,6 +94,8 @@ def micro_clusters_inside(
     n_micro
         Approximate number of micro-clusters. Each cluster gets a share by its size: at least one, and at most one
         for every four points.
+    device
+        Where k-means runs.
 
     Returns
     -------
@@ -110,7 +112,9 @@ def micro_clusters_inside(
     for cluster in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == cluster)
         k = max(min(round(n_micro * len(rows) / len(points)), len(rows) // 4), 1)
-        found = without_empty(kmeans(points[rows], k, seed=seed, n_init=1, n_iter=15))
+        found = without_empty(
+            kmeans(points[rows], k, seed=seed, n_init=1, n_iter=15, device=device)
+        )
         micro_labels[rows] = found.labels + len(cluster_of_micro)
         micro_means.append(found.centroids)
         cluster_of_micro += [cluster] * len(found.centroids)

@@ -29,11 +29,14 @@ class Spaces:
         use them.
     n_neighbors
         Neighbours of a cell in a graph that the algorithm builds.
+    device
+        Where k-means runs: ``cpu``, or a GPU as torch names it.
     """
 
     points: FloatArray
     scores: FloatArray | None = None
     n_neighbors: int = 15
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

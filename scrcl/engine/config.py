@@ -1,9 +1,10 @@
 """All settings of a run, checked when made.
 
 `RunConfig` composes the settings of the stages, and those of the chosen method under the method's name. A TOML file,
-command line options and keyword arguments all become one (`scrcl.engine.load_config`). Three settings do not change
-the result (``memory``, ``device``, ``train.sampler``). They are not in the fingerprint, so a run can resume with other
-values.
+command line options and keyword arguments all become one (`scrcl.engine.load_config`). A preset gives settings below
+all of these. Three settings do not change the result (``memory``, ``device``, ``train.sampler``), and neither does the
+name of a preset, since its settings are there themselves. These four are not in the fingerprint, so a run can resume
+with other values.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from scrcl.engine.stages.graph import GraphSettings
 from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
-from scrcl.train.methods import METHODS
+from scrcl.train.methods import METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -49,9 +50,37 @@ def _method(value: object) -> str:
     raise ValueError(message)
 
 
+def _preset(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value in PRESETS):
+        return value
+    message = f"preset must be {' or '.join(PRESETS)}; got {value!r}."
+    raise ValueError(message)
+
+
+def _over_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the given settings over those of the preset that they name, if any."""
+    name = _preset(values.get("preset"))
+    if name is None:
+        return values
+    preset = PRESETS[name]
+    method = values.get("method", preset["method"])
+    if method != preset["method"]:
+        message = (
+            f"preset {name} must go with method {preset['method']}; got method {method!r}. "
+            "Leave one of them out."
+        )
+        raise ValueError(message)
+    groups = {
+        group: _with_defaults(settings, values.get(group, {}))
+        for group, settings in preset.items()
+        if group != "method"
+    }
+    return {**values, "method": method, **groups}
+
+
 def _with_defaults(defaults: Mapping[str, Any], given: Any) -> Any:
-    """Return settings of training over the defaults of a method; what is no group of settings stays as it is."""
-    if isinstance(given, TrainSettings):
+    """Return the given settings of a group over others; what is no group of settings stays as it is."""
+    if isinstance(given, Settings):
         given = given.model_dump(exclude_unset=True)
     return {**defaults, **given} if isinstance(given, dict) else given
 
@@ -73,6 +102,7 @@ Clusters = Annotated[int | Literal["auto"], auto_or_whole("n_clusters", least=2)
 Device = Annotated[
     str, Rule(_device, allowed="auto, cpu, cuda or cuda:N", words=("auto", "cpu", "cuda"))
 ]
+PresetName = Annotated[str, Rule(_preset, allowed=" or ".join(PRESETS), words=tuple(PRESETS))]
 MethodName = Annotated[str, Rule(_method, allowed=" or ".join(METHODS), words=tuple(METHODS))]
 
 
@@ -140,6 +170,12 @@ class RunConfig(Settings):
     method: MethodName = option(
         "scrcl", "--method", panel="Training", description="Method that learns the embedding."
     )
+    preset: PresetName | None = option(
+        None,
+        "--preset",
+        panel="Training",
+        description="Named settings, below those of --config and other options: a method as published.",
+    )
     features: FeaturesSettings = FeaturesSettings()
     reduce: ReduceSettings = ReduceSettings()
     graph: GraphSettings = GraphSettings()
@@ -155,6 +191,7 @@ class RunConfig(Settings):
         """Check the groups of the chosen method and of further stages. Refuse other names."""
         if not isinstance(values, dict):
             return values
+        values = _over_preset(values)
         method = _method(values.get("method", cls.model_fields["method"].default))
         # Dumped settings may hold an empty group of another method, which sets nothing.
         extra = {
@@ -235,7 +272,8 @@ class RunConfig(Settings):
     def fingerprinted(self) -> dict[str, Any]:
         """Return the settings that the result depends on, as plain JSON values."""
         return self.model_dump(
-            mode="json", exclude={"memory": True, "device": True, "train": {"sampler"}}
+            mode="json",
+            exclude={"memory": True, "device": True, "preset": True, "train": {"sampler"}},
         )
 
     def to_toml(self) -> str:

@@ -31,7 +31,7 @@ def load_config(
     settings: Iterable[str] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Resolve a configuration: defaults, then a TOML file, then ``overrides``, then ``settings``.
+    """Resolve a configuration: defaults, a named preset, then a TOML file, ``overrides``, ``settings``.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
 
 def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of all settings, those of the chosen method too."""
-    chosen = {name: values[name] for name in ("method",) if name in values}
+    chosen = {name: values[name] for name in ("method", "preset") if name in values}
     try:
         known = model(**chosen)
     except ValidationError:  # the method is unknown, and its message needs no suggestion

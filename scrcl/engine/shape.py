@@ -16,7 +16,7 @@ __all__ = ["shape_of"]
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:
     """Return the sizes that memory, block sizes and times derive from."""
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
-    n_genes = min(config.features.n_top_genes, matrix.n_vars)
+    n_genes = config.features.n_selected(matrix.n_vars)
     n_neighbors = config.graph.n_neighbors
     if config.graph.balanced:
         from scrcl.graph.balanced import neighbors_per_batch

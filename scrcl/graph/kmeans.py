@@ -1,9 +1,9 @@
 """k-means over points on disk: k-means++ starts, then Lloyd iterations over all points.
 
 The k-means of FAISS starts from random points and keeps a subset, which leaves its objective a fifth above that of
-scikit-learn. Here the start is k-means++ on a sample, all points are used, and sums are float64. Points are assigned
-by exact search (`scrcl.graph.exact`), and sums are taken in the order of the points, in fixed blocks. So the result is
-a function of the points and the seed, for any number of threads.
+scikit-learn. Here the start is k-means++ on a sample, all points are used, and sums are float64, taken in the order of
+the points, in fixed blocks. So the result is a function of the points and the seed, for any number of threads. What
+reads the points runs on the CPU or on a GPU (`scrcl.graph.kmeans_passes`).
 """
 
 from __future__ import annotations
@@ -11,32 +11,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from scrcl._random import derive_seed, stream
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
-from scrcl.graph.exact import nearest
-from scrcl.io.arrays import (
-    as_points,
-    cores,
-    for_each_block,
-    release,
-    require_finite,
-    row_blocks,
-)
+from scrcl.graph.kmeans_passes import passes_on, unit
+from scrcl.io.arrays import as_points, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from scrcl.graph.kmeans_passes import Passes
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["KMeans", "assign", "kmeans"]
 
-_BLOCK_ROWS = 65_536
-_SEARCH_ROWS = 16_384
 _SEEDING_ROWS = 32_768
 _MOST_SEEDING_ROWS = 131_072
 _LEAST_GAIN = 1e-5
@@ -63,6 +54,7 @@ def kmeans(
     spherical: bool = False,
     init: FloatArray | None = None,
     max_points_per_centroid: int | None = None,
+    device: str = "cpu",
 ) -> KMeans:
     """Return the best clustering into ``k`` clusters out of ``n_init`` runs, by objective.
 
@@ -85,6 +77,9 @@ def kmeans(
         ndarray of float32, shape (k, n_dims): centroids to start from.
     max_points_per_centroid
         Learn from a random sample of ``k`` times so many points, which is copied. None uses all points.
+    device
+        Where points are compared with centroids and added up. The start is the same everywhere; a GPU may differ from
+        the CPU where a point is equally far from two centroids, up to rounding.
 
     Raises
     ------
@@ -102,11 +97,13 @@ def kmeans(
     n_training = len(points) if max_points_per_centroid is None else k * max_points_per_centroid
     training = _sample(points, n_training, seed, "graph.kmeans.points", 0)
     starts = _starts(training, k, seed, n_init, spherical) if init is None else [as_points(init)]
-    runs = (_lloyd(training, start, n_iter, spherical) for start in starts)
+    learned = passes_on(training, spherical=spherical, device=device)
+    runs = (_lloyd(learned, start, n_iter) for start in starts)
     best = min(runs, key=lambda run: run.objective)
     if len(training) == len(points):
         return best
-    labels, squared = _nearest_centroids(points, best.centroids, spherical)
+    every = passes_on(points, spherical=spherical, device=device)
+    labels, squared = every.nearest(best.centroids)
     return KMeans(labels, best.centroids, float(squared.sum(dtype=np.float64)))
 
 
@@ -145,7 +142,7 @@ def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:
             f"got {centroids.shape[1]}. Use centroids of points of the same kind."
         )
         raise InputError(message)
-    return _nearest_centroids(points, centroids, spherical=False)[0]
+    return passes_on(points, spherical=False, device="cpu").nearest(centroids)[0]
 
 
 def _check(
@@ -179,66 +176,37 @@ def _check(
         raise InputError(message)
 
 
-def _lloyd(points: FloatArray, centroids: FloatArray, n_iter: int, spherical: bool) -> KMeans:
+def _lloyd(passes: Passes, centroids: FloatArray, n_iter: int) -> KMeans:
     """Alternate between assignment and means until the objective falls no more."""
-    if spherical:
-        centroids = _unit(centroids)
+    if passes.spherical:
+        centroids = unit(centroids)
     before = np.inf
     for _ in range(n_iter):
-        labels, squared = _nearest_centroids(points, centroids, spherical)
+        labels, squared = passes.nearest(centroids)
         objective = float(squared.sum(dtype=np.float64))
         if before - objective <= _LEAST_GAIN * objective:
             return KMeans(labels, centroids, objective)
         before = objective
-        centroids = _means(points, labels, squared, centroids, spherical)
-    labels, squared = _nearest_centroids(points, centroids, spherical)
+        centroids = _means(passes, labels, squared, centroids)
+    labels, squared = passes.nearest(centroids)
     return KMeans(labels, centroids, float(squared.sum(dtype=np.float64)))
 
 
-def _nearest_centroids(
-    points: FloatArray, centroids: FloatArray, spherical: bool
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the nearest centroid of each point, and its squared distance."""
-    labels = np.empty(len(points), np.int32)
-    squared = np.empty(len(points), np.float32)
-
-    def search(start: int, stop: int) -> None:
-        block = _unit(points[start:stop]) if spherical else points[start:stop]
-        labels[start:stop], squared[start:stop] = nearest(block, centroids)
-        release(points)
-
-    for_each_block(search, row_blocks(len(points), _SEARCH_ROWS), n_workers=cores())
-    return labels, squared
-
-
 def _means(
-    points: FloatArray,
-    labels: IntArray,
-    squared: FloatArray,
-    centroids: FloatArray,
-    spherical: bool,
+    passes: Passes, labels: IntArray, squared: FloatArray, centroids: FloatArray
 ) -> FloatArray:
     """Return the mean of each cluster. An empty cluster moves to a point far from its centroid.
 
     ``squared`` holds the squared distance of each point to its centroid in ``centroids``.
     """
     k = len(centroids)
-    sums = np.zeros(centroids.shape, np.float64)
-    for start, stop in row_blocks(len(points), _BLOCK_ROWS):
-        block = _unit(points[start:stop]) if spherical else points[start:stop]
-        ones = np.ones(stop - start, np.float64)
-        members = sparse.csc_matrix(
-            (ones, labels[start:stop], np.arange(stop - start + 1)), shape=(k, stop - start)
-        )
-        # A sparse product adds rows in the order of the points, so sums do not depend on threads.
-        sums += members @ block.astype(np.float64)
     sizes = np.bincount(labels, minlength=k)
-    means = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
+    means = (passes.sums(labels, k) / np.maximum(sizes, 1)[:, None]).astype(np.float32)
     empty = np.flatnonzero(sizes == 0)
     means[empty] = centroids[empty]
     far = _farthest(squared, len(empty))
-    means[empty[: len(far)]] = points[far]
-    return _unit(means) if spherical else means
+    means[empty[: len(far)]] = passes.points[far]
+    return unit(means) if passes.spherical else means
 
 
 def _farthest(squared: FloatArray, n: int) -> IntArray:
@@ -258,9 +226,7 @@ def _plus_plus(points: FloatArray, k: int, seed: int, run: int, spherical: bool)
     sample = _sample(points, n_rows, seed, "graph.kmeans.sample", run)
     draws = derive_seed(seed, "graph.kmeans.plusplus", run) % (1 << 32)
     with one_blas_thread():
-        centroids, _ = kmeans_plusplus(
-            _unit(sample) if spherical else sample, k, random_state=draws
-        )
+        centroids, _ = kmeans_plusplus(unit(sample) if spherical else sample, k, random_state=draws)
     return np.ascontiguousarray(centroids, dtype=np.float32)
 
 
@@ -270,10 +236,3 @@ def _sample(points: FloatArray, n_rows: int, seed: int, name: str, run: int) -> 
         return points
     chosen = stream(seed, name, run).choice(len(points), n_rows, replace=False, shuffle=False)
     return points[np.sort(chosen)]
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    """Return rows scaled to unit length; rows of zeros stay zeros."""
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    norms[norms == 0] = 1
-    return np.asarray(rows / norms[:, None], dtype=np.float32)

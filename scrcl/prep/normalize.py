@@ -11,10 +11,12 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from scrcl.io.matrix import StoredRows
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["linear_values", "log_normalize", "row_sums", "size_factors"]
+__all__ = ["counts_of", "linear_values", "log_normalize", "row_sums", "size_factors"]
 
 _TARGET_SUM = 1e4
 """Sum of each cell after normalisation, as is usual with scanpy."""
@@ -58,6 +60,21 @@ def log_normalize(
     values = block.data / np.repeat(factors, np.diff(block.indptr))
     np.log1p(values, out=values)
     return sparse.csr_matrix((values, block.indices, block.indptr), shape=block.shape)
+
+
+def counts_of(rows: Csr, totals: FloatArray) -> NDArray[np.float64]:
+    """Return the counts behind log values: shape (nnz,).
+
+    `log_normalize` gives ``log(1 + count / total)`` in float32. Its error is below half a count up to 100,000.
+
+    Parameters
+    ----------
+    totals
+        Size factors of the rows.
+    """
+    factors = np.repeat(np.asarray(totals, np.float64), np.diff(rows.indptr))
+    counts: NDArray[np.float64] = np.rint(np.expm1(rows.data.astype(np.float64)) * factors)
+    return counts
 
 
 def linear_values(log_values: FloatArray) -> FloatArray:

@@ -51,11 +51,13 @@ class Schedule:
 def schedule_of(train: TrainSettings, n_cells: int) -> Schedule:
     """Return the steps that the settings mean for ``n_cells``.
 
-    ``steps = "auto"`` is one epoch, but at least 100 steps and at most 1,000.
+    ``steps = "auto"`` is one epoch, but at least 100 steps and at most 1,000, unless ``epochs`` are given.
     """
+    n_batches = -(-n_cells // train.minibatch_cells)
     if isinstance(train.steps, int):
         n_steps = train.steps
+    elif train.epochs is not None:
+        n_steps = train.epochs * n_batches
     else:
-        n_batches = -(-n_cells // train.minibatch_cells)
         n_steps = min(max(n_batches, FEWEST_STEPS), MOST_STEPS)
     return Schedule(n_steps, train.lr, train.warmup_steps, train.decay_steps)

@@ -24,6 +24,11 @@ class TrainSettings(Settings):
         description="Largest number of optimizer steps; auto: one epoch, but at least 100 and at "
         "most 1,000.",
     )
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Passes over all cells in place of `steps`, which must be auto then; unset: `steps` decides.",
+    )
     minibatch_cells: int = Field(
         default=4096,
         ge=16,
@@ -95,6 +100,12 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         """Refuse a setting that has no effect next to another one."""
+        if self.epochs is not None and self.steps != "auto":
+            message = (
+                f"train.steps must be auto with train.epochs; got {self.steps} steps and {self.epochs} epochs. "
+                "Set train.steps=auto, or choose only train.epochs."
+            )
+            raise ValueError(message)
         if self.decay_steps and self.stop != "never":
             message = (
                 f"train.decay_steps must be 0 unless train.stop = never; got {self.decay_steps} and "

@@ -70,12 +70,35 @@ def test_values_that_are_no_counts_are_refused_before_anything_is_left(scrcl, tm
     assert not code, err
 
 
-def test_more_clusters_than_cells_are_refused(scrcl, cells, tmp_path):
-    more = ["--set", "scgpcl.n_clusters=241"]
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "scgpcl.n_clusters=241"], "scgpcl.n_clusters must be at most"),
+        (["--n-clusters", 241], "n_clusters must be at most the number of cells (240); got 241"),
+    ],
+)
+def test_more_clusters_than_cells_are_refused(scrcl, cells, tmp_path, more, message):
     code, _, err = scrcl("run", cells, "-o", tmp_path / "out", *QUICK, *more)
     assert code == 2
-    assert "scgpcl.n_clusters must be at most" in err
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_genes_in_no_cell_are_left_out_and_cells_with_the_other_genes_are_embedded(scrcl, tmp_path):
+    adata = make_cells()
+    empty = np.arange(0, 150, 5)
+    counts = adata.X.tolil()
+    counts[:, empty] = 0
+    adata.X = counts.tocsr()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    out, few = tmp_path / "out", ["--set", "train.steps=8", "--until", "embed"]
+    code, _, err = scrcl("run", tmp_path / "cells.h5ad", "-o", out, *QUICK, *few)
+    assert not code, err
+    genes = np.load(out / "stages" / "features" / "genes.npy")
+    assert len(genes) == 120
+    assert not set(genes) & set(empty)
+    assert np.isfinite(np.load(out / "stages" / "embed" / "embedding.npy")).all()
 
 
 def test_without_a_number_clusters_are_counted(tmp_path):

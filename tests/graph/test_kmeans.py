@@ -56,7 +56,7 @@ def test_points_on_disk_and_block_size_change_no_label(tmp_path, monkeypatch):
     points = blobs(1_000, 4, 5, 0)
     np.save(tmp_path / "points.npy", points)
     whole = kmeans(points, 5, seed=0)
-    monkeypatch.setattr("scrcl.graph.kmeans._BLOCK_ROWS", 64)
+    monkeypatch.setattr("scrcl.graph.kmeans_passes._BLOCK_ROWS", 64)
     parts = kmeans(np.load(tmp_path / "points.npy", mmap_mode="r"), 5, seed=0)
     assert np.array_equal(whole.labels, parts.labels)
     assert np.allclose(whole.centroids, parts.centroids, atol=1e-6)
@@ -124,8 +124,8 @@ def test_arguments_that_break_a_rule_are_refused():
 
 
 def test_points_on_disk_are_never_copied_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("scrcl.graph.kmeans._BLOCK_ROWS", 1_000)
-    monkeypatch.setattr("scrcl.graph.kmeans._SEARCH_ROWS", 1_000)
+    monkeypatch.setattr("scrcl.graph.kmeans_passes._BLOCK_ROWS", 1_000)
+    monkeypatch.setattr("scrcl.graph.kmeans_passes._SEARCH_ROWS", 1_000)
     monkeypatch.setattr("scrcl.io.arrays.CHECK_ROWS", 1_000)
     monkeypatch.setattr("scrcl.graph.kmeans._SEEDING_ROWS", 2_000)
     np.save(tmp_path / "points.npy", blobs(50_000, 64, 5, 0))

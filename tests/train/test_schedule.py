@@ -19,6 +19,12 @@ def test_steps_that_are_given_are_kept_whatever_the_cells():
     assert schedule_of(TrainSettings(steps=np.int64(0)), 10**6).n_steps == 0
 
 
+def test_epochs_are_passes_over_all_cells():
+    assert schedule_of(TrainSettings(epochs=3, minibatch_cells=64), 65).n_steps == 6
+    with pytest.raises(ValidationError, match=r"train\.steps must be auto with train\.epochs"):
+        TrainSettings(epochs=3, steps=3)
+
+
 def test_the_learning_rate_rises_stays_and_falls():
     schedule = Schedule(10, 0.4, warmup_steps=3, decay_steps=4)
     rates = [schedule.lr_at(step) for step in range(10)]

@@ -34,6 +34,7 @@ def by_kmeans(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
             seed=seed,
             n_init=settings.n_init,
             spherical=settings.spherical,
+            device=spaces.device,
         )
     )
     means = found.centroids

@@ -64,7 +64,7 @@ def by_leiden(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
     found = resolve(leiden_of(graph, seed=seed, name="cluster.leiden"), n_clusters, smallest)
     labels = _without_small(subset, found.labels, smallest)
     micro_labels, micro_means, cluster_of_micro = micro_clusters_inside(
-        subset, labels, settings.n_micro, seed=seed
+        subset, labels, settings.n_micro, seed=seed, device=spaces.device
     )
     return Grouping(
         _of_all_cells(points, cells, micro_labels, micro_means),

@@ -84,6 +84,7 @@ def merge_micro_clusters(
                 n_init=1,
                 n_iter=15,
                 max_points_per_centroid=cells_per_mean,
+                device=spaces.device,
             )
         )
         summary = summarise(points, found.labels)

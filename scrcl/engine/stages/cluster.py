@@ -18,6 +18,7 @@ from scrcl.cluster.artifacts import (
 from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
+from scrcl.engine.device import resolve_device
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
@@ -185,12 +186,13 @@ class ClusterStage(Stage[ClusterRecord]):
         from scrcl.cluster.protocol import Spaces
 
         config, points = context.config, context.open(EMBEDDING)
+        device = resolve_device(config.device, context.ranks.local)
         # Component scores describe cell types. Spatial domains join types, so scores do not help there.
         scores = None if config.spatial else context.open(COMPONENTS)
         covariates = context.covariates.of(context.open(STATS).retained)
         counted = _count(config, points, scores, covariates)
         found = find_clusters(
-            Spaces(points, scores, _n_neighbors(config)),
+            Spaces(points, scores, _n_neighbors(config), device),
             counted.n_clusters,
             settings=config.cluster,
             seed=config.seed,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
-from scrcl._settings import Settings, option
+from scrcl._settings import Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -50,6 +50,21 @@ _VALUES_PER_S = 41e6
 _SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
 
 
+def _top_genes(value: object) -> int | float:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        number = float(value)
+        if 0 < number < 1:
+            return number
+        if number >= 2 and number.is_integer():
+            return int(number)
+    message = f"features.n_top_genes must be {_TOP_GENES}; got {value!r}."
+    raise ValueError(message)
+
+
+_TOP_GENES = "a whole number of at least 2, or a share above 0 and below 1"
+TopGenes = Annotated[int | float, Rule(_top_genes, allowed=_TOP_GENES)]
+
+
 class FeaturesSettings(Settings):
     """Which cells and genes are kept."""
 
@@ -59,7 +74,10 @@ class FeaturesSettings(Settings):
         panel="Input",
         description="What the values are: counts, or logarithms of normalised counts; auto finds out.",
     )
-    n_top_genes: int = Field(2000, ge=2, description="Number of highly variable genes to select.")
+    n_top_genes: TopGenes = Field(
+        2000,
+        description="Highly variable genes to select: their number, or their share of all genes.",
+    )
     flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
         "seurat",
         description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more.",
@@ -83,6 +101,11 @@ class FeaturesSettings(Settings):
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="Type in which log values of the selected genes are stored."
     )
+
+    def n_selected(self, n_genes: int) -> int:
+        """Return the largest number of genes that are selected from so many."""
+        asked = self.n_top_genes
+        return min(asked if isinstance(asked, int) else max(round(asked * n_genes), 2), n_genes)
 
 
 class FeaturesRecord(Record):
@@ -250,6 +273,7 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
             f"Set it to {most:,} or less."
         )
         raise InputError(message)
+    n_top = features.n_selected(matrix.n_vars)
     clipped = None
     if features.flavor == "seurat_v3":
         batches = context.covariates.batches
@@ -266,11 +290,11 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
     selected, table = highly_variable(
         features.flavor,
         _moments(stats, features.flavor, features.min_cells),
-        n_top=features.n_top_genes,
+        n_top=n_top,
         clip_sums=clipped,
         gene_names=matrix.var.index,
     )
-    if np.count_nonzero(enough) <= features.n_top_genes:
+    if np.count_nonzero(enough) <= n_top:
         selected = enough
     return np.flatnonzero(selected), table
 

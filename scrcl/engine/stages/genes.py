@@ -66,7 +66,7 @@ class GenesStage(Stage[GenesRecord]):
         """Refuse all cells as the source where no Gram matrix is made."""
         from scrcl.prep.randomized_pca import GRAM_GENES, uses_gram
 
-        n_genes = min(config.features.n_top_genes, header.n_vars)
+        n_genes = config.features.n_selected(header.n_vars)
         if config.genes.source == "gram" and not uses_gram(config.reduce.solver, n_genes):
             message = (
                 f'genes.source must be "sketch" where no Gram matrix is made; got "gram" with '

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scrcl.train.methods.scgpcl import presets as scgpcl
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+from scrcl.train.methods.scrcl import presets as scrcl
 from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from scrcl._settings import Settings
     from scrcl.train.method import Method
 
-__all__ = ["METHODS", "MethodEntry"]
+__all__ = ["METHODS", "PRESETS", "MethodEntry"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class MethodEntry:
         Embedding that is clustered by default with ``spatial``; the first if None.
     train
         Defaults of the settings of training that differ from those of other methods.
+    presets
+        Named sets of settings, by group. ``paper`` of a method is the preset ``METHOD-paper``.
     """
 
     settings: type[Settings]
@@ -44,6 +48,7 @@ class MethodEntry:
     spaces: tuple[str, ...] = ("embedding",)
     spatial_space: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def default_space(self, *, spatial: bool) -> str:
         """Return the embedding that ``cluster.on = auto`` stands for."""
@@ -69,12 +74,21 @@ METHODS: dict[str, MethodEntry] = {
         spaces=("embedding", "graph_view", "refined"),
         # The MLP view reads only expression, so it knows nothing of the tissue.
         spatial_space="graph_view",
+        presets={"paper": scrcl.PAPER},
     ),
     "scgpcl": MethodEntry(
         ScgpclSettings,
         _scgpcl,
         # A step of so many cells takes as long as one of scRCL: the graph has a hundred edges for each cell.
         train={"steps": 300, "minibatch_cells": 512, "lr": 1e-3, "fanout": 128},
+        presets={"paper": scgpcl.PAPER},
     ),
 }
 """Methods by name. Adding an entry is all that registers a method."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    f"{method}-{name}": {"method": method, **values}
+    for method, entry in METHODS.items()
+    for name, values in entry.presets.items()
+}
+"""Settings of a run by the name of their preset."""

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scrcl.prep.normalize import log_normalize, size_factors
-from scrcl.train.methods.scgpcl.inputs import counts_of, scaled
+from scrcl.prep.normalize import counts_of, log_normalize, size_factors
+from scrcl.train.methods.scgpcl.inputs import scaled
 from tests.train.scgpcl.data import METHOD, make_counts, make_inputs, make_store, setup
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EVALUATION_CELLS",
     "Inputs",
-    "counts_of",
     "drawn_context",
     "open_inputs",
     "scaled",
@@ -176,16 +175,6 @@ def scaled(rows: Csr, inputs: Inputs) -> NDArray[np.float32]:
     dense -= inputs.mean
     dense /= inputs.deviation
     return np.clip(dense, -_MOST_DEVIATIONS, _MOST_DEVIATIONS, out=dense)
-
-
-def counts_of(rows: Csr, totals: FloatArray) -> NDArray[np.float64]:
-    """Return the counts behind log values: shape (nnz,).
-
-    The store holds ``log(1 + count / total)`` in float32. Its error is below half a count up to 100,000.
-    """
-    factors = np.repeat(np.asarray(totals, np.float64), np.diff(rows.indptr))
-    counts: NDArray[np.float64] = np.rint(np.expm1(rows.data.astype(np.float64)) * factors)
-    return counts
 
 
 def _counted(scores: FloatArray, seed: int) -> int:

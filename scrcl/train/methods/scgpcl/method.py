@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import PARTITION
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.train.counts import require_counts
 from scrcl.train.method import Embedded, Method, Phase
 from scrcl.train.methods.scgpcl import memory
 from scrcl.train.methods.scgpcl.embed import embed_all
@@ -24,7 +25,7 @@ from scrcl.train.methods.scgpcl.loss import (
 )
 from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
 from scrcl.train.methods.scgpcl.refresh import refresh_clusters, refresh_prototypes
-from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+from scrcl.train.methods.scgpcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
 from scrcl.train.methods.scgpcl.zinb import zinb_loss
 from scrcl.train.schedule import Schedule, schedule_of
@@ -55,13 +56,13 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
 
     def check(self, stats: MatrixStats, settings: ScgpclSettings) -> None:
         """Refuse log values where counts are needed, and more clusters than cells."""
-        if settings.reconstruction == "zinb" and (stats.already_log or not stats.is_counts):
-            found = "log values" if stats.already_log else "not whole numbers"
-            message = (
-                f"scgpcl.reconstruction = zinb must have counts; the values are {found}. Choose counts by "
-                "--layer, or set scgpcl.reconstruction=mse."
+        if settings.reconstruction == "zinb":
+            require_counts(
+                NEEDS_COUNTS,
+                NEEDS_NO_COUNTS,
+                are_counts=stats.is_counts,
+                are_log=stats.already_log,
             )
-            raise InputError(message)
         n_cells, k = int(stats.retained.sum()), settings.n_clusters
         if k != "auto" and k > n_cells:
             message = (

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from scrcl._random import derive_seed, stream
+from scrcl.prep.normalize import counts_of
 from scrcl.train.methods.scgpcl.draws import drawn_edges
-from scrcl.train.methods.scgpcl.inputs import Inputs, counts_of, drawn_context, scaled
+from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context, scaled
 from scrcl.train.methods.scgpcl.model import Surroundings, View
 from scrcl.train.methods.scgpcl.zinb import Counts
 from scrcl.train.minibatches import MinibatchSource

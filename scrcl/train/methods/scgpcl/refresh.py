@@ -38,7 +38,11 @@ def refresh_prototypes(
         rows = _sample(learner, inputs, setup)
         levels = [
             _means(
-                rows, len(level), derive_seed(setup.seed, "scgpcl.prototypes", now.number), _STARTS
+                rows,
+                len(level),
+                derive_seed(setup.seed, "scgpcl.prototypes", now.number),
+                _STARTS,
+                learner.device,
             )
             for level in learner.levels
         ]
@@ -58,7 +62,8 @@ def refresh_clusters(
         rows = _sample(learner, inputs, setup)
         if begins:
             seed = derive_seed(setup.seed, "scgpcl.centres")
-            centres.copy_(_means(rows, len(centres), seed, _STARTS_OF_CENTRES))
+            found = _means(rows, len(centres), seed, _STARTS_OF_CENTRES, learner.device)
+            centres.copy_(found)
         else:
             centres.copy_(learner.centres.data)
         sizes.copy_(_sizes(rows, centres))
@@ -76,8 +81,9 @@ def _sample(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]
     return rows
 
 
-def _means(rows: FloatArray, k: int, seed: int, n_starts: int) -> Tensor:
-    return torch.from_numpy(kmeans(rows, k, seed=seed, n_init=n_starts).centroids)
+def _means(rows: FloatArray, k: int, seed: int, n_starts: int, device: torch.device) -> Tensor:
+    found = kmeans(rows, k, seed=seed, n_init=n_starts, device=str(device))
+    return torch.from_numpy(found.centroids)
 
 
 def _sizes(rows: FloatArray, centres: Tensor) -> Tensor:

@@ -7,8 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from scrcl._settings import Settings, auto_or_whole
+from scrcl.train.counts import require_exact_store
 
-__all__ = ["ScgpclSettings"]
+__all__ = ["NEEDS_COUNTS", "NEEDS_NO_COUNTS", "ScgpclSettings"]
+
+NEEDS_COUNTS, NEEDS_NO_COUNTS = "scgpcl.reconstruction = zinb", "scgpcl.reconstruction=mse"
+"""For messages: the setting that needs counts, and the one that does not."""
 
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("scgpcl.n_clusters", least=2)]
 
@@ -101,9 +105,5 @@ class ScgpclSettings(Settings):
                 "'torch-sparse'. Leave it out."
             )
             raise ValueError(message)
-        if self.reconstruction == "zinb" and run.features.dtype != "float32":
-            message = (
-                f"features.dtype must be float32 with scgpcl.reconstruction = zinb, which needs exact counts; "
-                f"got {run.features.dtype!r}. Leave it out, or set scgpcl.reconstruction=mse."
-            )
-            raise ValueError(message)
+        if self.reconstruction == "zinb":
+            require_exact_store(run, NEEDS_COUNTS, NEEDS_NO_COUNTS)

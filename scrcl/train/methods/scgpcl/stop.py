@@ -48,7 +48,8 @@ class ClustersAgree:
         rows = np.ascontiguousarray(embedding.cpu().numpy(), np.float32)
         require_learned(rows)
         k = min(self.n_clusters, len(rows))
-        return torch.from_numpy(kmeans(rows, k, seed=self.seed, n_init=_STARTS).labels)
+        found = kmeans(rows, k, seed=self.seed, n_init=_STARTS, device=str(embedding.device))
+        return torch.from_numpy(found.labels)
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:
         """Return the adjusted Rand index of both clusterings."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.artifacts import CELL_GRAPH, GENE_GRAPH, GENE_SKETCH, PARTITION
@@ -22,7 +23,8 @@ from scrcl.graph.partition import write_in_order
 from scrcl.graph.propagate import propagate
 from scrcl.graph.renumber import renumbered
 from scrcl.io.arrays import RowWriter, release, row_blocks
-from scrcl.prep.artifacts import COMPONENTS, FEATURES
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.prep.normalize import counts_of, size_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from scrcl._contract import Opener
     from scrcl.train.method import Work
     from scrcl.train.methods.scrcl.settings import ScrclSettings
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = [
     "Inputs",
+    "cell_totals",
+    "gene_values",
     "input_scale",
     "open_inputs",
     "scaled",
@@ -181,16 +185,41 @@ def _features(
     opener: Opener, settings: ScrclSettings, block_rows: int
 ) -> tuple[int, int, Iterator[tuple[int, FloatArray]]]:
     """Return the number of rows, of columns, and an iterator over (first row, block)."""
-    if settings.features == "hvg":
+    if settings.features != "pca":
         store = opener.open(FEATURES)
+        totals = cell_totals(opener, settings)
         return (
             store.n_obs,
             store.n_vars,
-            ((start, block.toarray()) for start, block in store),
+            (
+                (start, gene_values(rows, _part(totals, start, start + rows.shape[0])))
+                for start, rows in store
+            ),
         )
     scores = opener.open(COMPONENTS)
     blocks = row_blocks(len(scores), block_rows)
     return *scores.shape, (_block(scores, start, stop) for start, stop in blocks)
+
+
+def cell_totals(opener: Opener, settings: ScrclSettings) -> FloatArray | None:
+    """Return what turns log values of each cell into counts; None if log values are read."""
+    if settings.features == "hvg":
+        return None
+    stats = opener.open(STATS)
+    return size_factors(stats.cell_counts[stats.retained])
+
+
+def gene_values(rows: Csr, totals: FloatArray | None) -> FloatArray:
+    """Return log values of cells, or their counts with the totals of these cells: float32, (n_cells, n_genes)."""
+    if totals is not None:
+        counts = counts_of(rows, totals).astype(np.float32)
+        rows = sparse.csr_matrix((counts, rows.indices, rows.indptr), shape=rows.shape)
+    dense: FloatArray = rows.toarray()
+    return dense
+
+
+def _part(totals: FloatArray | None, start: int, stop: int) -> FloatArray | None:
+    return None if totals is None else totals[start:stop]
 
 
 def _block(scores: FloatArray, start: int, stop: int) -> tuple[int, FloatArray]:

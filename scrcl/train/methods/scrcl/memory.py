@@ -48,7 +48,7 @@ pairs, and the 245 steps of an epoch take 160 s."""
 
 def n_features(shape: Shape, settings: ScrclSettings) -> int:
     """Return the number of columns that the encoders read."""
-    return shape.n_genes if settings.features == "hvg" else shape.n_comps
+    return shape.n_comps if settings.features == "pca" else shape.n_genes
 
 
 def widest(shape: Shape, settings: ScrclSettings) -> int:

@@ -9,7 +9,8 @@ import torch
 
 from scrcl._random import torch_stream
 from scrcl.graph.artifacts import CELL_GRAPH, GENE_GRAPH, GENE_SKETCH, PARTITION
-from scrcl.prep.artifacts import COMPONENTS, FEATURES
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.train.counts import require_counts
 from scrcl.train.method import Embedded, Learner, Method
 from scrcl.train.methods.scrcl import memory
 from scrcl.train.methods.scrcl.embed import embed_all, write_graph_view
@@ -18,7 +19,7 @@ from scrcl.train.methods.scrcl.minibatch import Minibatch, ScrclMinibatches, n_d
 from scrcl.train.methods.scrcl.model import ScRCL
 from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.methods.scrcl.objective import objective, summed_size
-from scrcl.train.methods.scrcl.settings import ScrclSettings
+from scrcl.train.methods.scrcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScrclSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl._contract import Artifact, Opener, Shape
+    from scrcl.prep.stats import MatrixStats
     from scrcl.train.method import Estimates, NewCellEncoder, NewCells, Setup, Step, Work
     from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.settings import TrainSettings
@@ -65,6 +67,7 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
     takes: ClassVar[tuple[Artifact[Any], ...]] = (
         COMPONENTS,
         FEATURES,
+        STATS,
         CELL_GRAPH,
         PARTITION,
         GENE_GRAPH,
@@ -75,6 +78,16 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
         "scrcl.n_negatives",
         "scrcl.dim",
     )
+
+    def check(self, stats: MatrixStats, settings: ScrclSettings) -> None:
+        """Refuse log values and fractions where the encoders read counts."""
+        if settings.features == "counts":
+            require_counts(
+                NEEDS_COUNTS,
+                NEEDS_NO_COUNTS,
+                are_counts=stats.is_counts,
+                are_log=stats.already_log,
+            )
 
     def write_inputs(
         self, opener: Opener, folder: Path, settings: ScrclSettings, work: Work

@@ -17,7 +17,13 @@ from scrcl.graph.propagate import propagate
 from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import gathered, release
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA, PRESENT_GENES
-from scrcl.train.methods.scrcl.inputs import input_scale, scaled, write_base
+from scrcl.train.methods.scrcl.inputs import (
+    cell_totals,
+    gene_values,
+    input_scale,
+    scaled,
+    write_base,
+)
 from scrcl.train.sparse import to_device
 
 if TYPE_CHECKING:
@@ -196,9 +202,9 @@ def _levels(
 
 
 def _features(new: NewCells, settings: ScrclSettings) -> Callable[[int, int], FloatArray]:
-    """Return what reads the new cells' features, not scaled: scores, or log values of genes."""
-    if settings.features == "hvg":
-        return _gene_values(new.atlas, new.own)
+    """Return what reads the new cells' features, not scaled: scores, or values of genes."""
+    if settings.features != "pca":
+        return _gene_values(new.atlas, new.own, cell_totals(new.own, settings))
     scores = new.own.open(COMPONENTS)
 
     def own_scores(start: int, stop: int) -> FloatArray:
@@ -209,8 +215,10 @@ def _features(new: NewCells, settings: ScrclSettings) -> Callable[[int, int], Fl
     return own_scores
 
 
-def _gene_values(atlas: Opener, own: Opener) -> Callable[[int, int], FloatArray]:
-    """Return what reads log values of the selected genes; missing ones follow from the scores."""
+def _gene_values(
+    atlas: Opener, own: Opener, totals: FloatArray | None
+) -> Callable[[int, int], FloatArray]:
+    """Return what reads log values of the selected genes, or counts; missing ones follow from the scores."""
     scores, store, present = own.open(COMPONENTS), own.open(FEATURES), own.open(PRESENT_GENES)
     pca = atlas.open(PCA)
     absent = np.flatnonzero(~present)
@@ -218,8 +226,10 @@ def _gene_values(atlas: Opener, own: Opener) -> Callable[[int, int], FloatArray]
 
     def genes(start: int, stop: int) -> FloatArray:
         rows = np.zeros((stop - start, len(present)), np.float32)
-        rows[:, present] = store.rows(start, stop).toarray()
-        rows[:, absent] = np.maximum(scores[start:stop] @ directions + mean, 0)
+        factors = None if totals is None else totals[start:stop]
+        rows[:, present] = gene_values(store.rows(start, stop), factors)
+        guessed = np.maximum(scores[start:stop] @ directions + mean, 0)
+        rows[:, absent] = guessed if factors is None else np.expm1(guessed) * factors[:, None]
         release(scores)
         return rows
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from scrcl._settings import Settings
+from scrcl.train.counts import require_exact_store
 
-__all__ = ["ScrclSettings"]
+__all__ = ["NEEDS_COUNTS", "NEEDS_NO_COUNTS", "ScrclSettings"]
+
+NEEDS_COUNTS, NEEDS_NO_COUNTS = "scrcl.features = counts", "scrcl.features=hvg"
+"""For messages: the setting that needs counts, and the one that does not."""
 
 
 class ScrclSettings(Settings):
     """Inputs, encoders and losses of scRCL. Frozen; an unknown name is an error."""
 
-    features: Literal["pca", "hvg"] = Field(
+    features: Literal["pca", "hvg", "counts"] = Field(
         default="pca",
-        description="Input of the encoders: principal component scores, or log values of the "
-        "selected genes.",
+        description="Input of the encoders: principal component scores (pca), log values of the "
+        "selected genes (hvg), or their counts.",
     )
     smoothing_mlp: int = Field(
         default=0,
@@ -79,3 +83,8 @@ class ScrclSettings(Settings):
     moments_decay: float = Field(
         default=0.9, ge=0, lt=1, description="Share of the running moments that a step keeps."
     )
+
+    def check_with(self, run: Any) -> None:
+        """Refuse stored values from which counts do not come back."""
+        if self.features == "counts":
+            require_exact_store(run, NEEDS_COUNTS, NEEDS_NO_COUNTS)

@@ -1,0 +1,31 @@
+"""scGPCL as published. Light to import: no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PAPER"]
+
+_ALL = 10**6
+
+PAPER: dict[str, Any] = {
+    "features": {"n_top_genes": 0.2},
+    "train": {
+        "epochs": 400,
+        "steps": "auto",
+        "minibatch_cells": 1024,
+        "lr": 1e-4,
+        "fanout": 1024,
+    },
+    "scgpcl": {
+        "context_cells": 2048,
+        "cells_per_gene": 2048,
+        "reconstructed_genes": _ALL,
+        "warmup_share": 0.5,
+        "finetune_share": 0.5,
+        "refresh_every": 1,
+    },
+    "cluster": {"algorithm": "kmeans", "n_init": 20},
+}
+"""The 20 % most variable genes; 100 epochs without and 100 with prototypes, new in every step; at most 200 epochs of
+fine-tuning; and k-means on the final embedding. The number of clusters is in ``examples/paper`` for each data set."""

@@ -4,7 +4,8 @@
 
 Batches are the first column of ``--columns`` that a set has. With ``--random`` every set has three made batches
 instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
-clustered at the true one. Types are used only for the score.
+clustered at the true one. ``--peers`` adds scanpy's components with Leiden, plain and corrected by Harmony; "found" is
+then resolution 1. Types are used only for the score.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.metrics import normalized_mutual_info_score
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of, words
@@ -83,13 +85,46 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
     }
 
 
+def _peers(path: Path, cells: AnnData, column: str, seed: int) -> Iterator[tuple[str, Row]]:
+    """Yield the scores of scanpy's components with Leiden, as they are and corrected by Harmony."""
+    from harmonypy import run_harmony
+
+    from bench.accuracy.peers import by_leiden, by_leiden_1, components
+    from scrcl.engine.evaluate import score
+
+    plain, types = np.asarray(components(path, seed=seed)), cells.obs[LABELS].to_numpy()
+    _, codes = np.unique(cells.obs[column].astype(str), return_inverse=True)
+    batches = cells.obs[[column]].astype(str)
+    harmony = run_harmony(plain, batches, [column], verbose=False, random_state=seed)
+    corrected = np.asarray(harmony.Z_corr)
+    if corrected.shape != plain.shape:
+        corrected = corrected.T
+    k = len(set(types))
+    for way, points in {"PCA + Leiden": plain, "Harmony + Leiden": corrected}.items():
+        found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
+        yield (
+            way,
+            {
+                "k": k,
+                "k_found": int(found.max()) + 1,
+                "ari_found": score(found, types)["ari"],
+                "ari_at_k": score(at_k, types)["ari"],
+                "corrected": points is corrected,
+                "reason": "",
+                "mixing_before": None,
+                "mixing_after": None,
+                "nmi_batches": float(normalized_mutual_info_score(codes, found)),
+            },
+        )
+
+
 def _tables(rows: list[Row]) -> list[str]:
     columns = ["set", "batches", "seed", "run", "K found (true)", "ARI found", "ARI at K"]
     columns += ["mixing before", "after", "NMI of clusters and batches"]
     body = [
         [
             row["dataset"], row["column"], row["seed"],
-            row["way"] + ("" if row["corrected"] or row["way"] == "genes only" else " (left as is)"),
+            row["way"] + (" (left as is)" if row["way"] == "correct" and not row["corrected"] else ""),
             f"{row['k_found']} ({row['k']})", f"{row['ari_found']:.3f}", f"{row['ari_at_k']:.3f}",
             _number(row["mixing_before"]), _number(row["mixing_after"]), f"{row['nmi_batches']:.2f}",
         ]
@@ -103,7 +138,7 @@ def _tables(rows: list[Row]) -> list[str]:
                 for score in ("ari_found", "ari_at_k")
             ),
         ]
-        for way in _WAYS
+        for way in dict.fromkeys(row["way"] for row in rows)
     ]
     return [*table(columns, body), "", *table(["mean over sets", "ARI found", "ARI at K"], means)]
 
@@ -120,6 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
     parser.add_argument("--random", action="store_true", help="made batches that differ in nothing")
+    parser.add_argument(
+        "--peers", action="store_true", help="also scanpy, with and without Harmony"
+    )
     args = parsed(parser, arguments)
     rows: list[Row] = []
     with RowLog(args.out) as log:
@@ -132,6 +170,10 @@ def main(arguments: list[str] | None = None) -> None:
                         rows.append({**stamp(), **case, **scores})
                         log.append(rows[-1])
                         print(rows[-1], flush=True)
+                    for way, scores in _peers(path, cells, column, seed) if args.peers else ():
+                        case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
+                        rows.append({**stamp(), **case, **scores})
+                        log.append(rows[-1])
     note = (
         "`genes only`: correct.method=none. `correct`: the default. Mixing: neighbours from other batches, over their "
         "number by chance."

@@ -40,13 +40,16 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
     (tmp_path / "data").mkdir()
     cells.write_h5ad(tmp_path / "data" / "shifted.h5ad")
     page = tmp_path / "donors.md"
-    donors.main([*options(data=tmp_path / "data", out=page), *quick])
+    donors.main([*options(data=tmp_path / "data", out=page), *quick, "--peers"])
     _, rows = read(page)
     assert [(row["way"], row["corrected"]) for row in rows] == [
         ("genes only", False),
         ("correct", True),
+        ("PCA + Leiden", False),
+        ("Harmony + Leiden", True),
     ]
-    plain, corrected = rows
+    plain, corrected, *peers = rows
+    assert peers[0]["ari_at_k"] < peers[1]["ari_at_k"]
     assert corrected["nmi_batches"] < plain["nmi_batches"]
     assert corrected["mixing_before"] < corrected["mixing_after"]
     donors.main([*options(data=tmp_path / "data", out=page), *quick, "--random"])

@@ -90,15 +90,18 @@ def run(
     run_files(files, out, config, until=until, start=start, restart=restart)
 
 
-def cluster_again(path: Path, out: Path, *, n_clusters: int | str) -> IntArray:
-    """Cluster the cells of a finished run again, for another number of clusters or ``"auto"``.
+def cluster_again(
+    path: Path, out: Path, *, n_clusters: int | str, algorithm: str | None = None
+) -> IntArray:
+    """Cluster the cells of a finished run again: another number of clusters or ``"auto"``, or another algorithm.
 
-    No stage before ``cluster`` reads that number, so a whole run with it gives the same labels. The
-    labels in ``out`` are replaced.
+    No stage before ``cluster`` reads these, so a whole run with them gives the same labels. The labels in ``out`` are
+    replaced.
     """
     from scrcl.engine.load_config import load_config
 
-    config = load_config(out / "config.toml", overrides={"n_clusters": n_clusters})
+    more = {} if algorithm is None else {"cluster.algorithm": algorithm}
+    config = load_config(out / "config.toml", overrides={"n_clusters": n_clusters, **more})
     run(path, out, config, start="cluster", until="cluster")
     return labels(out)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from bench._frame.arguments import (
     add_data,
@@ -33,6 +33,7 @@ from bench.accuracy.runs import run_ours, run_peers
 from bench.accuracy.scvi import missing
 from bench.accuracy.tables import tables
 from bench.accuracy.verdict import verdict
+from scrcl.cluster.names import Algorithm
 
 if TYPE_CHECKING:
     import argparse
@@ -94,7 +95,7 @@ def _cases(
         yield from run_peers(data, sharing, list(seeds), work=work)
     for method in (OURS, ORACLE):
         for seed in left.get(method, ()):
-            yield run_ours(data, method, seed, settings=args.set)
+            yield run_ours(data, method, seed, settings=args.set, algorithms=args.algorithms)
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -108,6 +109,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         help=f"some of {', '.join(METHODS)}; all that are installed if not given",
     )
     parser.add_argument("--cases", action="append", default=[], type=Path, help="rows to reuse")
+    parser.add_argument(
+        "--algorithms",
+        type=choices_of(get_args(Algorithm), "algorithms"),
+        default=[],
+        help="other final clusterings of the same embeddings",
+    )
     parser.add_argument("--work", type=Path, help="folder that keeps latent spaces of scVI")
     args = parsed(parser, arguments)
     if args.methods is None:

@@ -41,6 +41,7 @@ class Case:
 
     ``rare`` and ``rare_found`` are numbers of types, one for each bound in `RARE`. ``auto_clusters`` and ``auto_ari``
     are those of scrcl without the number of classes. ``step`` is the step that the labels chose for the oracle.
+    ``by_algorithm`` holds ACC, NMI and ARI of other final clusterings of the same embedding, at the number of classes.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Case:
     auto_clusters: int | None = None
     auto_ari: float | None = None
     step: int | None = None
+    by_algorithm: dict[str, list[float]] = field(default_factory=dict)
 
 
 def measured(clusters: Any, labels: Any) -> dict[str, Any]:
@@ -104,9 +106,8 @@ def read_cases(path: Path) -> list[Case]:
         The file is missing, or has rows of another kind.
     """
     known = {one.name for one in fields(Case)}
-    needed = {
-        name for name in known if name not in {"settings", "auto_clusters", "auto_ari", "step"}
-    }
+    optional = {"settings", "auto_clusters", "auto_ari", "step", "by_algorithm"}
+    needed = {name for name in known if name not in optional}
     rows = read_rows(path)
     for row in rows:
         if not needed <= row.keys() <= known:

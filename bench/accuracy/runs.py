@@ -18,10 +18,12 @@ from bench._frame import runs
 from bench._frame.conditions import commit
 from bench._frame.labelled import has_counts
 from bench._frame.process import bench_command, scrcl_command, timed
-from bench.accuracy.cases import ORACLE, OURS, Case, measured
+from bench.accuracy.cases import ORACLE, Case, measured
 from bench.accuracy.peers import SECONDS_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench._frame.labelled import Labelled
 
 __all__ = ["run_ours", "run_peers"]
@@ -30,12 +32,24 @@ _Cost = dict[str, Any]
 """``seconds`` and ``peak_rss_bytes``"""
 
 
-def run_ours(data: Labelled, method: str, seed: int, *, settings: list[str]) -> Case:
-    """Run scrcl, or the oracle, and score it. ``{k}`` in a setting stands for the number of classes."""
+def run_ours(
+    data: Labelled,
+    method: str,
+    seed: int,
+    *,
+    settings: list[str],
+    algorithms: Sequence[str] = (),
+) -> Case:
+    """Run scrcl, or the oracle, and score it. ``{k}`` in a setting stands for the number of classes.
+
+    A run of scrcl is also clustered by each of ``algorithms``.
+    """
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        run = {OURS: _ours, ORACLE: _oracle}[method]
         given = [one.replace("{k}", str(data.k)) for one in settings]
-        found = run(data, seed, Path(folder), given)
+        if method == ORACLE:
+            found = _oracle(data, seed, Path(folder), given)
+        else:
+            found = _ours(data, seed, Path(folder), given, algorithms)
     return _case(data, method, seed, found, settings)
 
 
@@ -70,7 +84,9 @@ def _case(
     )
 
 
-def _ours(data: Labelled, seed: int, folder: Path, settings: list[str]) -> dict[str, Any]:
+def _ours(
+    data: Labelled, seed: int, folder: Path, settings: list[str], algorithms: Sequence[str]
+) -> dict[str, Any]:
     """Run the command line with K, then redo the stage ``cluster`` without it."""
     out = folder / "out"
     command = scrcl_command("run", data.path, "-o", out, "--quiet", "--n-clusters", data.k)
@@ -80,12 +96,18 @@ def _ours(data: Labelled, seed: int, folder: Path, settings: list[str]) -> dict[
     given = measured(runs.labels(out), labels)
     peak = max(peak, runs.manifest(out)["peak_rss_bytes"])
     auto = measured(runs.cluster_again(data.path, out, n_clusters="auto"), labels)
+    others = {}
+    for algorithm in algorithms:
+        again = runs.cluster_again(data.path, out, n_clusters=data.k, algorithm=algorithm)
+        scores = measured(again, labels)
+        others[algorithm] = [scores[name] for name in ("acc", "nmi", "ari")]
     return {
         **given,
         "seconds": seconds,
         "peak_rss_bytes": peak,
         "auto_clusters": auto["n_clusters"],
         "auto_ari": auto["ari"],
+        "by_algorithm": others,
     }
 
 

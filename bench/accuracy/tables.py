@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def tables(cases: list[Case]) -> list[str]:
         honest = [case for case in chosen if case.method != ORACLE]
         if honest:
             lines += [*_sets(honest), "", *_methods(honest)]
-        lines += [*_without_k(chosen), *_oracle(chosen)]
+        lines += [*_by_algorithm(chosen), *_without_k(chosen), *_oracle(chosen)]
     return lines
 
 
@@ -109,6 +109,30 @@ def _rare(cases: list[Case], bound: int) -> str:
     )
     distinct = sum({case.dataset: case.rare[bound] for case in cases}.values())
     return f"{found / types:.2f} of {distinct}" if types else "none there"
+
+
+def _by_algorithm(cases: list[Case]) -> list[str]:
+    """Return a row for each set: ACC, NMI and ARI of other final clusterings of the same embeddings."""
+    own = [case for case in cases if case.by_algorithm]
+    if not own:
+        return []
+    algorithms = list(own[0].by_algorithm)
+    lines = [
+        "",
+        f"{OURS} at K by other final clusterings of the same embeddings (ACC / NMI / ARI):",
+    ]
+    lines += ["", *head("set", *algorithms)]
+    means = []
+    for name in _names(own)[0]:
+        rows = [case.by_algorithm for case in own if case.dataset == name]
+        means.append([np.mean([row[each] for row in rows], axis=0) for each in algorithms])
+        lines.append(f"| {name} | {' | '.join(map(_triple, means[-1]))} |")
+    shown = " | ".join(map(_triple, np.mean(means, axis=0)))
+    return [*lines, f"| **mean over sets** | {shown} |"]
+
+
+def _triple(scores: Any) -> str:
+    return " / ".join(f"{value:.3f}" for value in scores)
 
 
 def _without_k(cases: list[Case]) -> list[str]:

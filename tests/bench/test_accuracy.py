@@ -23,7 +23,10 @@ def test_the_accuracy_table_has_a_row_for_each_set_and_keeps_spatial_sets_and_th
     tmp_path, data, quick, options, read
 ):
     page, methods = tmp_path / "table.md", [*PCA, "scrcl", "scrcl_oracle"]
-    main([*options(data=data, out=page, seeds=0, methods=",".join(methods)), *quick])
+    given = options(
+        data=data, out=page, seeds=0, methods=",".join(methods), algorithms="kmeans,leiden"
+    )
+    main([*given, *quick])
     text, rows = read(page)
     assert "| plain | 240 | 4 |" in text.split("### Spatial sets")[0]
     assert "| tissue | 240 | 4 |" in text.split("### Spatial sets")[1]
@@ -36,6 +39,8 @@ def test_the_accuracy_table_has_a_row_for_each_set_and_keeps_spatial_sets_and_th
     by_method = {row["method"]: row for row in rows if row["dataset"] == "plain"}
     ours, oracle = by_method["scrcl"], by_method["scrcl_oracle"]
     assert ours["auto_clusters"] >= 2
+    assert ours["by_algorithm"]["kmeans"][2] > 0.9
+    assert list(ours["by_algorithm"]) == ["kmeans", "leiden"]
     assert ours["settings"] == oracle["settings"] == FAST_SETTINGS
     assert oracle["step"] in (8, 10)  # of 16: the last of the run, and that of a check
     assert oracle["ari"] >= ours["ari"]
@@ -136,6 +141,17 @@ def test_the_verdict_has_a_line_for_each_question_whose_cases_are_there():
     assert alone.count("\n- ") == 1
     assert "without K" in alone
     assert verdict([case("pca_ward", 0.6)]) == []
+
+
+def test_other_final_clusterings_have_a_table_of_means_over_seeds():
+    both = [{"kmeans": [0.4, 0.5, 0.6]}, {"kmeans": [0.6, 0.5, 0.8]}]
+    found = {"auto_clusters": 8, "auto_ari": 0.5}
+    cases = [
+        case("scrcl", 0.6, seed=seed, by_algorithm=each, **found) for seed, each in enumerate(both)
+    ]
+    assert "| worm_neuron_scdeepcluster | 0.500 / 0.500 / 0.700 |" in tables(cases)
+    assert "| **mean over sets** | 0.500 / 0.500 / 0.700 |" in tables(cases)
+    assert not any("other final" in line for line in tables([case("scrcl", 0.6, **found)]))
 
 
 def test_published_figures_and_the_oracle_have_columns_of_their_own():

@@ -26,6 +26,7 @@ from torch.nn.functional import linear, relu
 from scrcl.train.methods.scgpcl.norm import BatchNorm
 from scrcl.train.methods.scgpcl.zinb import Zinb
 from scrcl.train.ranks import Ranks
+from scrcl.train.unit_rows import unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 
-__all__ = ["Decoder", "Encoder", "Surroundings", "View"]
+__all__ = ["Decoder", "Encoder", "Surroundings", "View", "even"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class Encoder(nn.Module):
         return list(torch.split(relu(normed), len(self.table)))
 
     def embed(self, x_bm: Tensor, neighbors_bm: Tensor, genes_mh: Tensor) -> Tensor:
-        """Return the embedding of cells from their genes after the first layer; in evaluation mode only."""
+        """Return the `even` embedding of cells from their genes after the first layer; in evaluation mode only."""
         assert not self.training
         alone = Ranks.alone()
         near_bd = neighbors_bm @ self.table
@@ -142,7 +143,7 @@ class Encoder(nn.Module):
         hidden_bh = relu(self.cell_norm(hidden_bh, len(x_bm), alone))
         made_be = self.out_own(hidden_bh) + neighbors_bm @ self.out_genes(genes_mh)
         embedded: Tensor = self.out_norm(made_be, len(x_bm), alone)
-        return embedded
+        return even(embedded)
 
     def _cells_before(self, x_bm: Tensor, view: View) -> Tensor:
         near_bd = view.neighbors_bm @ _kept(self.table, view.kept_d)
@@ -199,6 +200,15 @@ class Decoder(nn.Module):
             hidden_bh = relu(self.hidden(rows_be))
             made = [linear(hidden_bh, each.weight[genes_g], each.bias[genes_g]) for each in heads]
         return [each.float() for each in made]
+
+
+def even(rows_be: Tensor) -> Tensor:
+    """Return rows scaled to the length that batch normalisation gives them on average, the root of their width.
+
+    Both contrasts compare directions, so only these are learned to part cells. Lengths are left to the decoder.
+    """
+    scaled_be: Tensor = unit_rows(rows_be) * rows_be.shape[1] ** 0.5
+    return scaled_be
 
 
 def _products(of: Tensor, *, is_narrow: bool) -> torch.autocast:

@@ -74,8 +74,9 @@ def fit(
     -------
     AnnData
         With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``,
-        ``obsm["X_pca"]``, ``obsm["X_umap"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``; also
-        ``obs["scrcl_k8"]`` and so on for ``cluster.also``, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
+        ``obsm["X_pca"]``, ``obsm["X_umap"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and
+        ``uns["scrcl"]``; also ``obs["scrcl_k8"]`` and so on for ``cluster.also``, ``obs["scrcl_name"]`` if clusters
+        are named, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
         Cells without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises

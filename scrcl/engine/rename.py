@@ -63,7 +63,8 @@ def rename(
     if not paths or not all(path.exists() for path in paths):
         message = (
             f"the input of {run.path} must be where it was, as its result is written again; got "
-            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. Name it by --input, or give the AnnData to scrcl.rename."
+            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. "
+            "Name it by --input, or give the AnnData to scrcl.rename."
         )
         raise InputError(message)
     keep_given(run.path, names)

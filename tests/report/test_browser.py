@@ -10,7 +10,9 @@ import pytest
 from scrcl.report.maps import Maps, category_column, number_column
 from scrcl.report.page import Column, Page, Section, Table, render_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 EVIL = "<img src=x onerror=document.title='bad'></script><script>document.title='bad'</script>"
@@ -24,7 +26,7 @@ def page():
     maps = Maps(
         n_cells=900,
         umap=xy,
-        space=rng.random((600, 2)),
+        space=0.1 * rng.random((600, 2)) + np.stack([labels == 1, labels == 2], axis=1),
         slice_of=labels % 2,
         slices=["first", EVIL],
         columns=[
@@ -36,10 +38,12 @@ def page():
         marker_columns=["cluster", "gene", "score", "adjusted p"],
         least=50,
     )
-    table = Table([Column("cluster", "label"), Column("cells", "number")], [["a", 2], ["b", 1000], ["c", 30]])
-    return render_page(
-        Page("a title", [Section("Clusters", table=table)], [], "seed = 0", {"scrcl": "1"}, summary=["Words."], maps=maps)
+    table = Table(
+        [Column("cluster", "label"), Column("cells", "number")], [["a", 2], ["b", 1000], ["c", 30]]
     )
+    words = {"summary": ["Words."], "maps": maps}
+    section = Section("Clusters", table=table)
+    return render_page(Page("a title", [section], [], "seed = 0", {"scrcl": "1"}, **words))
 
 
 def opened(html, path, script=None, *options):
@@ -48,12 +52,13 @@ def opened(html, path, script=None, *options):
         # Only the test's copy allows a second script.
         html = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", html)
         wait = "while (document.documentElement.dataset.ready !== 'yes') await new Promise((r) => setTimeout(r, 20));"
-        html = html.replace("</body>", f"<script>(async () => {{ {wait} {script} }})()</script></body>")
+        html = html.replace(
+            "</body>", f"<script>(async () => {{ {wait} {script} }})()</script></body>"
+        )
     path.write_text(html, encoding="utf-8")
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=15000",
-        *options, "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command = [CHROMIUM, *flags, "--virtual-time-budget=15000", *options, "--dump-dom"]
+    command.append(path.as_uri())
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -79,6 +84,17 @@ const ink = (id) => {
   }
   return strong;
 };
+const height = (id, colour) => {  // where a colour lies, from the top (0) to the bottom (1)
+  const canvas = $(id), data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let [sum, n] = [0, 0];
+  for (let i = 0; i < data.length; i += 4) {
+    const apart = colour.reduce((all, v, k) => all + Math.abs(v - data[i + k]), 0);
+    if (apart < 40) { sum += Math.floor(i / 4 / canvas.width) / canvas.height; n++; }
+  }
+  return sum / n;
+};
+say.heights = ["#4e79a7", "#59a14f"].map((colour) => height("space", rgb(colour)));
+say.umapHeights = ["#4e79a7", "#f28e2b"].map((colour) => height("umap", rgb(colour)));
 const soon = () => new Promise((r) => setTimeout(r, 100));
 say.drawn = ink("umap"); say.space = ink("space");
 click($("legend").children[0]); await soon();
@@ -134,6 +150,13 @@ def test_a_group_can_be_seen_alone_and_escape_shows_all(said):
     assert said["space"] > 0
 
 
+def test_a_tissue_points_down_like_its_image_and_a_umap_up(said):
+    low, high = said["heights"]
+    assert low < 0.4 < 0.6 < high
+    low, high = said["umapHeights"]
+    assert low > 0.5 > high
+
+
 def test_maps_are_coloured_by_what_is_searched(said):
     assert (said["chosen"], said["ramp"]) == ("CD3D", 1)
     assert said["missing"].startswith("nothing is not among")
@@ -144,7 +167,7 @@ def test_markers_are_sorted_searched_and_saved_without_formulas(said):
     assert said["rows"] == 2  # the first cluster
     assert said["first"] == ["CD79A", "CD3D", "=1+1"]
     assert said["found"] == ["CD3D"]
-    assert "\"'=1+1\"" in said["csv"]
+    assert '"\'=1+1"' in said["csv"]
     assert said["csv"].splitlines()[0] == '"cluster","gene","score","adjusted p"'
 
 

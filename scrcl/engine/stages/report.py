@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report_new_cells import NewReportStage
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import IntArray
 
 __all__ = ["ReportSettings", "ReportStage"]
 

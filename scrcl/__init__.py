@@ -15,7 +15,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
-    from scrcl.engine.api import evaluate, fit, plan, predict
+    from scrcl.engine.api import evaluate, fit, plan, predict, rename
     from scrcl.engine.config import RunConfig
     from scrcl.engine.convert import convert
     from scrcl.engine.describe import describe
@@ -37,6 +37,7 @@ __all__ = [
     "open_run",
     "plan",
     "predict",
+    "rename",
     "simulate",
 ]
 
@@ -46,7 +47,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "_interrupt": ["Interruption"],
-        "engine.api": ["evaluate", "fit", "plan", "predict"],
+        "engine.api": ["evaluate", "fit", "plan", "predict", "rename"],
         "engine.config": ["RunConfig"],
         "engine.convert": ["convert"],
         "engine.describe": ["describe"],

@@ -33,7 +33,8 @@ FAST = {
     "graph": {"n_neighbors": 8},
     "train": {"steps": 8, "checkpoint_every": 2, "report_every": 2},
     "scrcl": {"dim": 16, "refined_dim": 8},
-    "report": {"umap_cells": 0},
+    "umap": {"cells": 0},
+    "report": {"map_cells": 0},
 }
 """Settings that make a run take a second: what is tested is not how well it clusters."""
 

@@ -17,13 +17,13 @@ from typer.exceptions import TyperException
 
 from scrcl import __version__
 from scrcl._interrupt import SIGNALS, Interruption
-from scrcl.cli import data, predict, run, settings
+from scrcl.cli import data, predict, results, run, settings
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
 
-_COMMANDS = (run, predict, data, settings)  # importing them registers their commands
+_COMMANDS = (run, predict, results, data, settings)  # importing them registers their commands
 
 FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 

@@ -169,10 +169,14 @@ def reporting(quiet: bool) -> Iterator[Reporter]:
 
 def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     """Sizes and first marker genes of the clusters."""
-    table = Table("cluster", "cells", "share", "markers", box=None, pad_edge=False)
+    named = any(row.get("cell_type") is not None for row in clusters)
+    names = ("cluster", *(["name"] if named else []), "cells", "share", "markers")
+    table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:6]))
-        table.add_row(str(row["name"]), f"{row['n_cells']:,}", f"{row['share']:.1%}", markers)
+        kind = [escape(str(row["cell_type"]))] if named else []
+        cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
+        table.add_row(str(row["name"]), *kind, *cells, markers)
     return table
 
 

@@ -4,8 +4,10 @@
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
 ``obs["scrcl_confidence"]``               confidence, 0 to 1, float32 (`scrcl.cluster.confidence`)
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., for ``cluster.also``
+``obs["scrcl_name"]``                     name of the cluster, from a table of markers or from the user
 ``obs["scrcl_unrefined"]``                clusters before smoothing, where domains of a tissue are smoothed
 ``obsm["X_scrcl"]``                       the space of the method that was clustered, float32
+``obsm["X_umap"]``                        UMAP of the graph, float32
 ``obsm["X_pca"]``                         principal component scores, float32
 ``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from
@@ -15,6 +17,9 @@
 ``uns["scrcl"]["notes"]``                 what the user should know
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
 ``uns["rank_genes_groups"]``              the same for scanpy's plots and ``sc.get.rank_genes_groups_df``
+``uns["scrcl"]["names"]``                 the two best names of each cluster, and their scores
+``uns["paga"]``, ``uns["scrcl_sizes"]``   links of the clusters
+``uns["dendrogram_scrcl"]``               their tree, for the order of scanpy's plots
 ``varm["PCs"]``, ``uns["pca"]``           loadings, 0 for genes that are not selected, and variances
 ``var``, ``uns["hvg"]``                   variable genes: columns and flavour as in scanpy
 ``uns["scrcl_colors"]``                   colours of the clusters

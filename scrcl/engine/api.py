@@ -1,4 +1,4 @@
-"""The commands as Python functions: `fit`, `predict`, `plan` and `evaluate`.
+"""The commands as Python functions: `fit`, `predict`, `plan`, `rename` and `evaluate`.
 
 `scrcl.convert`, `scrcl.describe` and `scrcl.simulate` are in modules of their names.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.plan import Plan
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["Scores", "evaluate", "fit", "plan", "predict"]
+__all__ = ["Scores", "evaluate", "fit", "plan", "predict", "rename"]
 
 
 def fit(
@@ -74,8 +74,9 @@ def fit(
     -------
     AnnData
         With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``,
-        ``obsm["X_pca"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and ``uns["scrcl"]``; also
-        ``obs["scrcl_k8"]`` and so on for ``cluster.also``, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
+        ``obsm["X_pca"]``, ``obsm["X_umap"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and
+        ``uns["scrcl"]``; also ``obs["scrcl_k8"]`` and so on for ``cluster.also``, ``obs["scrcl_name"]`` if clusters
+        are named, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
         Cells without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises
@@ -88,7 +89,7 @@ def fit(
     >>> import scanpy as sc, scrcl  # doctest: +SKIP
     >>> adata = scrcl.fit(sc.datasets.pbmc3k(), n_clusters=8)  # doctest: +SKIP
     >>> adata = adata[adata.obs["scrcl"].notna()].copy()  # doctest: +SKIP
-    >>> sc.tl.umap(adata, neighbors_key="scrcl")  # doctest: +SKIP
+    >>> sc.pl.umap(adata, color="scrcl")  # doctest: +SKIP
     """
     resolved = _resolved(config, settings)
     how = {
@@ -214,6 +215,48 @@ def _predict_in(
     retained = matrix.obs.index.isin(result.obs_names)
     write_into(data, result, retained, new_cell_stages(opened))
     return data
+
+
+def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
+    """Give names to clusters of a finished run, as ``obs["scrcl_name"]``.
+
+    Names stay when stages are redone. A cluster that is found again has the name that most of its cells had.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run; its result and report are written again.
+    names
+        CSV file with the columns ``cluster`` and ``name``. Clusters that are not in it keep their names. An empty
+        name takes the given name away.
+    data
+        The input of the run, as in `fit`. By default the files where they were.
+
+    Returns
+    -------
+    AnnData
+        As `fit` returns it.
+
+    Raises
+    ------
+    ScrclError
+        The file names a cluster that does not exist, the folder holds no finished run, or the input is gone.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.rename("out/", "names.csv").obs["scrcl_name"]  # doctest: +SKIP
+    """
+    import anndata
+
+    from scrcl.engine.rename import keep_given
+    from scrcl.engine.rename import rename as rename_clusters
+
+    if isinstance(data, anndata.AnnData):
+        keep_given(out, names)
+        return fit(data, out=out, start="names")
+    inputs = () if data is None else input_paths(data)
+    return _read(rename_clusters(out, names, inputs=inputs).result_path)
 
 
 def plan(

@@ -22,8 +22,10 @@ from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
 from scrcl.engine.stages.graph import GraphSettings
 from scrcl.engine.stages.markers import MarkersSettings
+from scrcl.engine.stages.names import NamesSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
+from scrcl.engine.stages.umap import UmapSettings
 from scrcl.train.methods import METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
 
@@ -181,8 +183,10 @@ class RunConfig(Settings):
     graph: GraphSettings = GraphSettings()
     genes: GenesSettings = GenesSettings()
     train: TrainSettings = TrainSettings()
+    umap: UmapSettings = UmapSettings()
     cluster: ClusterSettings = ClusterSettings()
     markers: MarkersSettings = MarkersSettings()
+    names: NamesSettings = NamesSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
@@ -270,10 +274,19 @@ class RunConfig(Settings):
         return n_cells
 
     def fingerprinted(self) -> dict[str, Any]:
-        """Return the settings that the result depends on, as plain JSON values."""
+        """Return the settings that the result depends on, as plain JSON values.
+
+        Of a file only the content counts, which `scrcl.engine.run` adds.
+        """
         return self.model_dump(
             mode="json",
-            exclude={"memory": True, "device": True, "preset": True, "train": {"sampler"}},
+            exclude={
+                "memory": True,
+                "device": True,
+                "preset": True,
+                "train": {"sampler"},
+                "names": {"table"},
+            },
         )
 
     def to_toml(self) -> str:

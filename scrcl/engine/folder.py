@@ -18,12 +18,16 @@ import numpy as np
 
 from scrcl import __version__
 from scrcl._atomic import remove, write_json
+from scrcl._settings import settings_of
 from scrcl.engine.disk import naming_full_disk
+from scrcl.engine.given_names import GIVEN_NAMES
 from scrcl.engine.lock import hold
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+    from scrcl._settings import Settings
 
 __all__ = [
     "DATA_KEYS",
@@ -31,21 +35,22 @@ __all__ = [
     "RunFolder",
     "fingerprint_of",
     "fingerprint_of_array",
+    "fingerprints_of_files",
     "keep_apart",
     "read_manifest",
 ]
 
 _RESULTS = ("result.h5ad", "result.zarr", "report.html")
-_OURS = ("stages", "checkpoints", *_RESULTS, "config.toml")
+_OURS = ("stages", "checkpoints", *_RESULTS, "markers.csv", GIVEN_NAMES, "config.toml")
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 
 FORMAT = 2
 """Version of the manifest and of what the stages leave. Folders of another version are refused."""
 
-DATA_KEYS = ("input", "coordinates", "samples", "batches", "atlas", "learned")
-"""What the fingerprint depends on besides settings: the identity of the input, hashes of covariates and, for a
-prediction, the run that it came from."""
+DATA_KEYS = ("input", "coordinates", "samples", "batches", "tables", "atlas", "learned")
+"""What the fingerprint depends on besides settings: the identity of the input, hashes of covariates and of files
+that settings name and, for a prediction, the run that it came from."""
 
 _LOCK = ".lock"
 
@@ -62,6 +67,20 @@ def fingerprint_of_array(values: np.ndarray) -> str:
     hashed = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     hashed.update(array.data)
     return hashed.hexdigest()
+
+
+def fingerprints_of_files(config: Settings) -> dict[str, Any]:
+    """Return hashes of the files that settings name, by setting, under ``tables``; empty if there are none."""
+    found = {}
+    for setting in settings_of(config):
+        if isinstance(setting.value, Path):
+            try:
+                content = setting.value.read_bytes()
+            except OSError as error:
+                message = f"{setting.name} must be a readable file; got {setting.value} ({error.strerror})."
+                raise InputError(message) from None
+            found[setting.name] = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return {"tables": found} if found else {}
 
 
 def keep_apart(identity: dict[str, Any], out: Path) -> None:

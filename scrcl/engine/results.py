@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stage import AnnDataKeys
     from scrcl.io.slots import Kept
+    from scrcl.report.maps import Maps
     from scrcl.report.page import Section
     from scrcl.typing import IntArray
 
@@ -156,8 +157,15 @@ def _with_columns(table: pd.DataFrame, columns: Mapping[str, Any], label: str) -
     return wide
 
 
-def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None:
-    """Write ``report.html``: the sections ``first``, then those of the finished stages, the last one's first."""
+def write_page(
+    context: Context,
+    run: OpenRun,
+    first: Sequence[Section],
+    *,
+    summary: Sequence[str] = (),
+    maps: Maps | None = None,
+) -> None:
+    """Write ``report.html``: summary, maps, the sections ``first``, then those of the stages, the last one's first."""
     from scrcl.report.page import Page, StageUsage, render_page
 
     sections = [section for stage in run.finished if (section := stage.section(run)) is not None]
@@ -189,6 +197,8 @@ def write_page(context: Context, run: OpenRun, first: Sequence[Section]) -> None
         ],
         config=context.config.to_toml(),
         versions=versions(),
+        summary=summary,
+        maps=maps,
     )
     with atomic_path(context.folder.path / "report.html") as unfinished:
         unfinished.write_text(render_page(page), encoding="utf-8", errors="replace")

@@ -16,13 +16,20 @@ from scrcl.engine.budget import plan_budget
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device, versions
-from scrcl.engine.folder import Again, RunFolder, fingerprint_of, keep_apart, read_manifest
+from scrcl.engine.folder import (
+    Again,
+    RunFolder,
+    fingerprint_of,
+    fingerprints_of_files,
+    keep_apart,
+    read_manifest,
+)
 from scrcl.engine.load_config import load_config, with_given
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
 from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError
-from scrcl.io.identity import content_of
+from scrcl.io.identity import content_of, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -207,6 +214,7 @@ def _lead(
         "input": content_of(header.identity),
         **config.fingerprinted(),
         **covariates.fingerprints(),
+        **fingerprints_of_files(config),
     }
     with RunFolder.claim(
         out,
@@ -217,6 +225,7 @@ def _lead(
         advice=_advice(stages),
         cheap=[stage.name for stage in stages if stage.is_cheap],
     ) as folder:
+        folder.manifest["inputs"] = paths_of(header.identity)
         write_settings(folder, config)
         context = Context(
             folder,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["content_of", "digest", "file_identity", "memory_identity"]
+__all__ = ["content_of", "digest", "file_identity", "memory_identity", "paths_of"]
 
 
 _SAMPLES, _SAMPLE_BYTES = 256, 1 << 14
@@ -47,6 +47,12 @@ def content_of(identity: dict[str, Any]) -> dict[str, Any]:
     if "samples" in kept:
         kept["samples"] = [content_of(sample) for sample in kept["samples"]]
     return kept
+
+
+def paths_of(identity: dict[str, Any]) -> list[str]:
+    """Return where an input lies; empty if it is in memory."""
+    samples = identity.get("samples", [identity])
+    return [str(sample["path"]) for sample in samples if "path" in sample]
 
 
 def _content(root: Path, files: list[Path], sizes: list[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from types import MappingProxyType
 
-__all__ = ["FIGURE_COLOUR", "PAGE_COLOURS", "palette"]
+__all__ = ["DARK_COLOURS", "FIGURE_COLOUR", "PAGE_COLOURS", "palette"]
 
 _FIRST_CLUSTERS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
@@ -29,9 +29,29 @@ PAGE_COLOURS = MappingProxyType(
         "memory-bar": "#b07aa1",
         "note": "#fff7e6",
         "note-edge": "#edc948",
+        "strong": "#2a5fa8",
+        "faint": "#e3e7ec",
     }
 )
 """Colours of the HTML page, by the name of their CSS variable."""
+
+
+DARK_COLOURS = MappingProxyType(
+    {
+        "text": "#e6eaef",
+        "muted": "#9aa5b1",
+        "line": "#333c47",
+        "panel": "#1e252d",
+        "background": "#14191f",
+        "bar": "#6ea0d0",
+        "memory-bar": "#c593b4",
+        "note": "#2b2617",
+        "note-edge": "#b6992d",
+        "strong": "#8ec4ff",
+        "faint": "#2b333d",
+    }
+)
+"""The same for readers who prefer dark pages."""
 
 
 def palette(n: int) -> list[str]:

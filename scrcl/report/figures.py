@@ -1,8 +1,7 @@
-"""Figures of the report, as text for the page: PNG in base64, or SVG."""
+"""Figures of the report, as SVG text for the page."""
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -15,49 +14,12 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "merge_lines", "scatter", "share_bars", "stacked_bars"]
-
-_LABEL_POINTS = 500
-"""Points of a cluster that are compared to find a position for its name."""
+__all__ = ["degree_bars", "loss_curves", "merge_lines", "share_bars", "stacked_bars"]
 
 _MAX_BARS = 60
 _MAX_LEAVES = 100
 _SHOWN_SHARE = 0.995
 """Share of the cells whose degrees have bars of their own. A long tail would squeeze the others."""
-
-
-def scatter(xy: FloatArray, labels: IntArray, names: Sequence[str], *, equal: bool = False) -> str:
-    """Points coloured by cluster, with the name at the centre of each cluster, as base64 PNG.
-
-    Parameters
-    ----------
-    xy
-        ndarray, shape (n_cells, 2).
-    labels
-        ndarray of integers, shape (n_cells,): position in ``names`` of the cluster of each cell.
-    names
-        Names of the clusters.
-    equal
-        Whether both axes have one scale and y points down, as in an image of a tissue.
-    """
-    figure, axes = _canvas(7.2, 6.0)
-    colours = np.array(palette(len(names)))
-    # Large clusters are drawn first, so that they do not cover small ones.
-    order = np.argsort(np.bincount(labels, minlength=len(names))[labels], kind="stable")[::-1]
-    size = float(np.clip(24_000 / max(len(xy), 1), 1.5, 28))
-    axes.scatter(
-        xy[order, 0], xy[order, 1], c=colours[labels[order]], s=size, linewidths=0, rasterized=True
-    )
-    for cluster, name in enumerate(names):
-        inside = labels == cluster
-        if inside.any():
-            x, y = _label_position(xy[inside])
-            _halo(axes.text(x, y, name, ha="center", va="center", fontsize=9, weight="bold"))
-    axes.set_axis_off()
-    if equal:
-        axes.set_aspect("equal")
-        axes.invert_yaxis()
-    return _png(figure)
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
@@ -191,48 +153,15 @@ def _plain(axes: Any, title: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _label_position(points: FloatArray) -> FloatArray:
-    """Return the point with the smallest median distance to the others.
-
-    Unlike the mean, it lies inside the larger part of a cluster that is split in two.
-    """
-    from scipy.spatial.distance import cdist
-
-    subset = points[:: max(len(points) // _LABEL_POINTS, 1)]
-    position: FloatArray = subset[np.median(cdist(subset, subset), axis=1).argmin()]
-    return position
-
-
-def _canvas(width: float, height: float) -> tuple[Any, Any]:
-    """Return a figure and axes that fill it.
+def _panels(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Return a figure with ``n`` axes side by side, each of this size in inches.
 
     Figures are made without pyplot, which would keep them alive and choose a window system.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
-    return figure, figure.add_axes((0.01, 0.01, 0.98, 0.98))
-
-
-def _panels(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Return a figure with ``n`` axes side by side, each of this size in inches."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width * n, height), layout="constrained")
     return figure, list(figure.subplots(1, n, squeeze=False)[0])
-
-
-def _halo(text: Any) -> None:
-    """Outline a text in white, so that it can be read on points of any colour."""
-    from matplotlib.patheffects import withStroke
-
-    text.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
-
-
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140, facecolor="white")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _svg(figure: Any) -> str:

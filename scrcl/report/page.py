@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from numbers import Integral
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from scrcl._sizes import format_bytes
-from scrcl.report.colours import PAGE_COLOURS
+from scrcl.report.colours import DARK_COLOURS, PAGE_COLOURS
+from scrcl.report.maps import payload
+
+if TYPE_CHECKING:
+    from scrcl.report.maps import Maps
 
 __all__ = ["Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
 
@@ -92,6 +99,8 @@ class Section:
         Names and values, shown at the top of the page.
     notes
         Remarks that every reader should see, shown in the box below the overview.
+    technical
+        Whether it is shown at the end of the page, folded.
     """
 
     title: str
@@ -100,6 +109,7 @@ class Section:
     table: Table | None = None
     overview: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    technical: bool = False
 
     @property
     def has_content(self) -> bool:
@@ -138,6 +148,10 @@ class Page:
         Versions of the libraries, by name; ``scrcl`` is among them.
     facts
         Names and values at the top of the page, before the overviews of the sections.
+    summary
+        Sentences at the top of the page. Without them the overviews stand there, and technical sections are open.
+    maps
+        The interactive part. Without it the page has no script.
     """
 
     title: str
@@ -146,10 +160,12 @@ class Page:
     config: str
     versions: Mapping[str, str]
     facts: Mapping[str, str] = field(default_factory=dict)
+    summary: Sequence[str] = ()
+    maps: Maps | None = None
 
 
 def render_page(page: Page) -> str:
-    """Return the page as one HTML text that needs no network and has no script."""
+    """Return the page as one HTML text that needs no network."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -160,7 +176,13 @@ def render_page(page: Page) -> str:
         loader=PackageLoader("scrcl.report", "templates"),
     )
     environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
+    script = "" if page.maps is None else _file("page.js")
     return environment.get_template("page.html.jinja").render(
+        style=_file("page.css"),
+        script=script,
+        # The browser runs the script with this hash and no other.
+        allowed=f"; script-src 'sha256-{_hash_of(script)}'" if script else "",
+        payload="" if page.maps is None else payload(page.maps),
         page=page,
         # Pairs, not one mapping: two sections may use the same name, and both facts are shown.
         overview=[
@@ -173,7 +195,16 @@ def render_page(page: Page) -> str:
         most_seconds=max((stage.seconds for stage in page.stages), default=0) or 1,
         most_bytes=max((stage.peak_rss_bytes for stage in page.stages), default=0) or 1,
         colours=PAGE_COLOURS,
+        dark_colours=DARK_COLOURS,
     )
+
+
+def _file(name: str) -> str:
+    return files("scrcl.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash_of(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _number(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Cells of a tissue by slice, so that each slice has a picture of its own."""
+"""Cells of a tissue by slice, so that each slice has a map of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["MAX_PICTURES", "by_slice"]
-
-MAX_PICTURES = 24
-"""Slices that are drawn; more would make the page too large."""
+__all__ = ["by_slice"]
 
 _MOST_SECTIONS = 60
 _RANGES = 6

@@ -1,12 +1,16 @@
 """scanpy draws a result as it is."""
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import scanpy as sc
 
 import scrcl
 from scrcl.engine.run import run_files
 from tests.cells import make_cells
+
+WIDE = {"umap": {"cells": 200}, "graph": {"n_neighbors": 70}}
+"""Neighbours of other clusters too: scanpy cannot draw a graph without any link."""
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +19,38 @@ def result(tmp_path_factory):
     from tests.cells import FAST
 
     folder = tmp_path_factory.mktemp("scanpy")
-    make_cells(n_genes=150).write_h5ad(folder / "cells.h5ad")
+    make_cells(n_genes=150, spatial=True).write_h5ad(folder / "cells.h5ad")
     config = load_config(
         overrides={
-            **FAST, "n_clusters": 4, "device": "cpu", "keep_x": True, "features": {"n_top_genes": 80}
+            **FAST, "n_clusters": 4, "device": "cpu", "keep_x": True, "features": {"n_top_genes": 80},
+            **WIDE,
         }
     )  # fmt: skip
     run_files([folder / "cells.h5ad"], folder / "out", config)
     return scrcl.open_run(folder / "out").to_anndata()
+
+
+SCANPYS = {
+    "obsm": ("X_umap", "X_pca"),
+    "varm": ("PCs",),
+    "uns": (
+        "rank_genes_groups", "paga", "scrcl_sizes", "dendrogram_scrcl", "pca", "hvg", "scrcl_colors",
+    ),
+}  # fmt: skip
+
+
+def test_fit_writes_the_same_keys(result):
+    from tests.cells import FAST
+
+    adata = make_cells(n_genes=150)
+    settings = {**FAST, "features": {"n_top_genes": 80}, **WIDE}
+    scrcl.fit(adata, n_clusters=4, device="cpu", **settings)
+    for slot, keys in SCANPYS.items():
+        assert set(keys) <= set(getattr(result, slot))
+        assert set(keys) <= set(getattr(adata, slot))
+    assert np.array_equal(adata.obsm["X_umap"], result.obsm["X_umap"])
+    same = adata.uns["paga"]["connectivities"] != result.uns["paga"]["connectivities"]
+    assert same.nnz == 0
 
 
 @pytest.mark.parametrize(
@@ -35,7 +63,14 @@ def result(tmp_path_factory):
         lambda a: sc.pl.rank_genes_groups(a, n_genes=5, show=False),
         lambda a: sc.pl.rank_genes_groups_dotplot(a, n_genes=3, show=False),
         lambda a: sc.pl.rank_genes_groups_matrixplot(a, n_genes=3, show=False),
-        lambda a: sc.pl.dotplot(a, a.var_names[:4], groupby="scrcl", show=False),
+        lambda a: sc.pl.dotplot(a, a.var_names[:4], groupby="scrcl", dendrogram=True, show=False),
+        lambda a: sc.pl.rank_genes_groups_dotplot(a, n_genes=3, dendrogram=True, show=False),
+        lambda a: sc.pl.dendrogram(a, "scrcl", show=False),
+        lambda a: sc.pl.correlation_matrix(a, "scrcl", show=False),
+        lambda a: sc.pl.umap(a, color=["scrcl", "gene0"], show=False),
+        lambda a: sc.pl.paga(a, show=False),
+        lambda a: sc.pl.paga_compare(a, basis="umap", show=False),
+        lambda a: sc.pl.spatial(a, color="scrcl", spot_size=1, show=False),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # scanpy's own, of pandas and matplotlib

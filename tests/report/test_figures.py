@@ -1,15 +1,11 @@
-import base64
-
 import numpy as np
 import pytest
 
 from scrcl.report.colours import palette
 from scrcl.report.figures import (
-    _label_position,
     degree_bars,
     loss_curves,
     merge_lines,
-    scatter,
     share_bars,
 )
 
@@ -19,16 +15,7 @@ def test_colours_differ_and_the_first_stay_the_same():
     assert palette(80)[:16] == palette(16)
 
 
-def test_the_name_of_a_split_cluster_is_in_its_larger_part():
-    rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(60, 2)), rng.normal(size=(30, 2)) + 50, [[25.0, 25.0]]]
-    assert np.abs(_label_position(np.vstack(parts))).max() < 1
-
-
-def test_a_scatter_plot_is_png_and_curves_are_svg():
-    xy, labels = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 3
-    picture = base64.b64decode(scatter(xy, labels, ["0", "1", "2"]))
-    assert picture.startswith(b"\x89PNG")
+def test_loss_curves_are_svg():
     curves = loss_curves([{"step": step, "ndc": 1 / step} for step in (1, 2, 3)])
     assert curves.startswith("<svg")
 

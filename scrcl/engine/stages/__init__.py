@@ -16,12 +16,15 @@ from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.genes import GenesStage
 from scrcl.engine.stages.graph import GraphStage
 from scrcl.engine.stages.inputs import InputsStage
+from scrcl.engine.stages.links import LinksStage
 from scrcl.engine.stages.markers import MarkersStage
+from scrcl.engine.stages.names import NamesStage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.report import ReportStage
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.engine.stages.train import TrainStage
+from scrcl.engine.stages.umap import UmapStage
 
 if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
@@ -39,8 +42,11 @@ STAGES: tuple[Stage[Any], ...] = (
     InputsStage(),
     TrainStage(),
     EmbedStage(),
+    UmapStage(),
     ClusterStage(),
     BatchesStage(),
+    LinksStage(),
     MarkersStage(),
+    NamesStage(),
     ReportStage(),
 )

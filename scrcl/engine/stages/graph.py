@@ -281,6 +281,7 @@ class GraphStage(Stage[GraphRecord]):
             figures=(bars,),
             overview={"cell graph": graph_overview(record)},
             notes=(*record.notes, *graph_notes(record, config)),
+            technical=True,
         )
 
     def for_new_cells(self, run: OpenRun) -> NewGraphStage:

@@ -13,7 +13,7 @@ from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.memory import STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.markers.profiles import Profiles
     from scrcl.markers.scores import GeneScores
 
 __all__ = ["MarkersSettings", "MarkersStage"]
@@ -33,6 +34,9 @@ _BYTES_PER_VALUE = 40
 
 _VALUES_PER_S = 40e6
 """Values of X that a core sorts and adds in a second."""
+
+_PLANNED_CLUSTERS = 50
+"""Clusters that disk is planned for."""
 
 _FILE = "markers.csv"
 
@@ -73,7 +77,7 @@ class MarkersStage(Stage[MarkersRecord]):
     settings = MarkersSettings
     record = MarkersRecord
     takes = (STATS, LABELS)
-    gives = (MARKERS,)
+    gives = (MARKERS, PROFILES)
     redo_settings: ClassVar[tuple[str, ...]] = ("markers",)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
@@ -85,6 +89,7 @@ class MarkersStage(Stage[MarkersRecord]):
             # Ranks are computed from some genes at a time, in float64.
             STREAM_BYTES + tables + 12 * shape.n_cells + 60 * 10**6,
             int(block_values(shape) * _BYTES_PER_VALUE) + 8 * shape.n_vars,
+            disk_bytes=8 * _PLANNED_CLUSTERS * shape.n_vars,
             shared=True,
             read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
             seconds=0.5 + 5e-9 * tables,
@@ -99,7 +104,8 @@ class MarkersStage(Stage[MarkersRecord]):
         settings, genes = context.config.markers, context.matrix.var.index
         clusters = _clusters(context)
         n_bins, n_parts = bins_and_parts(len(genes), int(clusters.max()) + 1)
-        scores = _scores(context, clusters, n_bins, n_parts)
+        scores, profiles = _compared(context, clusters, n_bins, n_parts)
+        profiles.save(folder / PROFILES_FILE)
         table = marker_table(
             scores,
             genes,
@@ -137,8 +143,11 @@ def _clusters(context: Context) -> np.ndarray:
     return clusters
 
 
-def _scores(context: Context, clusters: np.ndarray, n_bins: int, n_parts: int) -> GeneScores:
-    """Return the scores of all genes, from a read of X for each part of them."""
+def _compared(
+    context: Context, clusters: np.ndarray, n_bins: int, n_parts: int
+) -> tuple[GeneScores, Profiles]:
+    """Return scores and profiles of all genes, from a read of X for each part of them."""
+    from scrcl.markers.profiles import joined, profiles_of
     from scrcl.markers.scores import GeneScores, gene_scores
     from scrcl.markers.values import Bins, values_by_cluster
 
@@ -146,7 +155,7 @@ def _scores(context: Context, clusters: np.ndarray, n_bins: int, n_parts: int) -
     rows = matrix.rows if stats.is_canonical else matrix.x
     mean, variance = stats.moments("log")
     bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
-    parts = []
+    scores, profiles = [], []
     for part in np.array_split(np.arange(matrix.n_vars), n_parts):
         genes = range(int(part[0]), int(part[-1]) + 1)
         values = values_by_cluster(
@@ -160,5 +169,7 @@ def _scores(context: Context, clusters: np.ndarray, n_bins: int, n_parts: int) -
             on_rows=context.count("markers", matrix.n_obs),
             client=context.client,
         )
-        parts.append(gene_scores(values, test=settings.test, tie_correct=settings.tie_correct))
-    return GeneScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        scores.append(gene_scores(values, test=settings.test, tie_correct=settings.tie_correct))
+        profiles.append(profiles_of(values))
+    whole = GeneScores(*(np.concatenate(arrays) for arrays in zip(*scores, strict=True)))
+    return whole, joined(profiles)

@@ -165,6 +165,7 @@ class TrainStage(Stage[TrainRecord]):
             "Training",
             figures=figures,
             overview={"training": text, "device": record.device},
+            technical=True,
         )
 
 

@@ -1,0 +1,103 @@
+"""Names that the user gave to clusters. They lie in OUT, with the clusters that they were given to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._atomic import atomic_path
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scrcl.typing import IntArray
+
+__all__ = ["GIVEN_NAMES", "keep_names", "names_given", "read_names"]
+
+GIVEN_NAMES = "names.npz"
+"""File in OUT: names by cluster, and the cluster of each cell then."""
+
+_LEAST_SHARE = 0.5
+"""Share of a cluster's cells that must have had a name for it to be carried over."""
+
+
+def read_names(path: Path, n_clusters: int) -> dict[int, str]:
+    """Return the names of a table with columns ``cluster`` and ``name``. An empty name takes the name away.
+
+    Raises
+    ------
+    InputError
+        The table cannot be read, lacks a column, names a cluster twice, or one that does not exist.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig"
+        )
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        message = f"NAMES must be a readable CSV file; got {path} ({reason})."
+        raise InputError(message) from None
+    if not {"cluster", "name"} <= set(table.columns):
+        message = f"NAMES must have columns cluster and name; got {path} with {', '.join(map(str, table.columns))}."
+        raise InputError(message)
+    names: dict[int, str] = {}
+    for cluster, name in zip(table["cluster"].str.strip(), table["name"].str.strip(), strict=True):
+        if not (cluster.isdecimal() and int(cluster) < n_clusters):
+            message = f"NAMES must name clusters of the run, 0 to {n_clusters - 1}; got {cluster!r} in {path}."
+            raise InputError(message)
+        if int(cluster) in names:
+            message = f"NAMES must name each cluster once; got {cluster} twice in {path}."
+            raise InputError(message)
+        names[int(cluster)] = name
+    return names
+
+
+def keep_names(out: Path, names: Mapping[int, str], labels: IntArray) -> None:
+    """Keep names for clusters, over those that were kept before; an empty name takes the earlier one away."""
+    merged = {**names_given(out, labels), **names}
+    merged = {cluster: name for cluster, name in merged.items() if name}
+    with atomic_path(out / GIVEN_NAMES) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            clusters=np.array(sorted(merged), np.int64),
+            names=np.array([merged[cluster] for cluster in sorted(merged)], np.str_),
+            labels=labels.astype(np.int32),
+        )
+
+
+def names_given(out: Path, labels: IntArray) -> dict[int, str]:
+    """Return the names that the user gave, by cluster.
+
+    Parameters
+    ----------
+    labels
+        ndarray of int, shape (n_cells,): the clusters now. A cluster has the name that most of its cells had when
+        names were given, if that is at least half of them.
+    """
+    path = out / GIVEN_NAMES
+    if not path.exists():
+        return {}
+    with np.load(path) as kept:
+        clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
+    if not len(clusters) or len(before) != len(labels):
+        return {}
+    # Column 0 counts cells without a name.
+    distinct, number = np.unique(names, return_inverse=True)
+    of_cluster = np.zeros(int(before.max()) + 1, np.int64)
+    of_cluster[clusters] = number + 1
+    n_clusters, width = int(labels.max()) + 1, len(distinct) + 1
+    counts = np.bincount(
+        labels.astype(np.int64) * width + of_cluster[before], minlength=n_clusters * width
+    )
+    counts = counts.reshape(n_clusters, width)
+    found = {}
+    for cluster, row in enumerate(counts):
+        best = int(row[1:].argmax()) + 1
+        if row.sum() and row[best] >= _LEAST_SHARE * row.sum():
+            found[cluster] = str(distinct[best - 1])
+    return found

@@ -1,0 +1,202 @@
+"""What the maps of the report show: which cells, where, and their columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl._random import drawn_rows, stream
+from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.engine.annotate import merged_keys, without_ours
+from scrcl.io.labels import CellLabels
+from scrcl.maps.artifacts import LAYOUT
+from scrcl.markers.artifacts import MARKERS, NAMES
+from scrcl.prep.artifacts import STATS
+from scrcl.report.maps import Maps, category_column, column_of, number_column
+from scrcl.report.slices import by_slice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.report.maps import MapColumn
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["cluster_names", "drawn_cells", "maps_of"]
+
+LEAST_OF_CLUSTER = 50
+"""Cells of each cluster that are drawn at least."""
+
+_MOST_CLUSTERS, _MOST_SLICES, _MOST_COLUMNS = 200, 200, 40
+_MARKER_ROWS = 8_000
+"""Rows of the table of markers in the page."""
+
+_MARKER_COLUMNS = (
+    "cluster", "gene", "score", "log_fold_change", "auc", "p_adjusted", "share_in", "share_out",
+)  # fmt: skip
+_WORDS = {
+    "log_fold_change": "log2 fold change",
+    "auc": "AUC",
+    "p_adjusted": "adjusted p",
+    "share_in": "share in",
+    "share_out": "share out",
+}
+
+
+def drawn_cells(labels: IntArray, n_most: int, *, seed: int) -> IntArray:
+    """Return the cells to draw, ascending: at random, and `LEAST_OF_CLUSTER` of each cluster where it has them."""
+    if n_most == 0:
+        return np.zeros(0, np.int64)
+    chosen = drawn_rows(len(labels), n_most, seed, "report.sample")
+    if len(chosen) == len(labels):
+        return chosen
+    there = np.bincount(labels[chosen], minlength=int(labels.max()) + 1)
+    more = [chosen]
+    for cluster in np.flatnonzero(there < LEAST_OF_CLUSTER):
+        cells = np.setdiff1d(np.flatnonzero(labels == cluster), chosen)
+        n = min(LEAST_OF_CLUSTER - int(there[cluster]), len(cells))
+        more.append(stream(seed, "report.rare", int(cluster)).choice(cells, n, replace=False))
+    return np.sort(np.concatenate(more))
+
+
+def cluster_names(run: OpenRun, n_clusters: int) -> list[str]:
+    """Return how clusters are shown: their number, and their name if they have one."""
+    if not run.has(NAMES):
+        return [str(i) for i in range(n_clusters)]
+    names = run.open(NAMES)["name"]
+    return [f"{i} {name}" if name != str(i) else str(i) for i, name in enumerate(names)]
+
+
+def maps_of(context: Context, run: OpenRun, cells: IntArray) -> Maps | None:
+    """Return the maps of the cells that are drawn; None if there are none."""
+    labels = np.asarray(run.open(LABELS))
+    names = cluster_names(run, int(labels.max()) + 1)
+    rows = np.flatnonzero(run.open(STATS).retained)[cells]
+    if not len(cells):
+        return None
+    space, slice_of, slices = _space(context, rows)
+    columns = [
+        *_cluster_columns(run, labels, cells, names),
+        number_column("confidence", np.asarray(run.open(CONFIDENCE))[cells], "Cells", (0, 1)),
+        *_obs_columns(context, rows),
+        *_gene_columns(context, run, rows),
+    ]
+    return Maps(
+        n_cells=len(labels),
+        umap=np.asarray(run.open(LAYOUT)[cells]) if run.has(LAYOUT) else None,
+        columns=columns,
+        space=space,
+        slice_of=slice_of,
+        slices=slices,
+        markers=_markers(run.open(MARKERS), names),
+        marker_columns=[_WORDS.get(name, name) for name in _MARKER_COLUMNS],
+        cluster_names=names,
+        least=LEAST_OF_CLUSTER,
+    )
+
+
+def _cluster_columns(
+    run: OpenRun, labels: IntArray, cells: IntArray, names: Sequence[str]
+) -> list[MapColumn]:
+    """Return the clusters, and every other clustering of the run."""
+    import pandas as pd
+
+    shown = np.where(labels < _MOST_CLUSTERS, labels, -1)[cells]
+    columns = [category_column("cluster", shown, names[:_MOST_CLUSTERS], "Clusters")]
+    for key, values in merged_keys(run, run.finished).obs.items():
+        if key != "scrcl" and isinstance(values, pd.Categorical):
+            levels = [str(level) for level in values.categories]
+            codes = np.asarray(values.codes, np.int64)[cells]
+            codes = np.where(codes < _MOST_CLUSTERS, codes, -1)
+            columns.append(category_column(key, codes, levels[:_MOST_CLUSTERS], "Clusters"))
+    return columns
+
+
+def _obs_columns(context: Context, rows: IntArray) -> list[MapColumn]:
+    """Return the columns of the input that can be shown, batches first."""
+    obs = without_ours(context.matrix.obs, context.stages)
+    batch = [part for part in (context.config.batch_key or "").split(",") if part in obs]
+    order = dict.fromkeys([*batch, *obs])
+    found = (column_of(str(name), obs[name].iloc[rows]) for name in order)
+    return [column for column in found if column is not None][:_MOST_COLUMNS]
+
+
+def _gene_columns(context: Context, run: OpenRun, rows: IntArray) -> list[MapColumn]:
+    """Return the log values of the first markers of each cluster, from one more read of X."""
+    import pandas as pd
+
+    from scrcl.markers.expression import expression_of
+
+    n_genes = context.config.report.map_genes
+    markers = run.open(MARKERS)
+    # First markers of all clusters, then second ones, ...
+    first = markers.sort_values(["rank", "cluster"], kind="stable")["gene"]
+    genes = list(dict.fromkeys(first))[:n_genes]
+    if not genes:
+        return []
+    stats, matrix = run.open(STATS), context.matrix
+    rows_of = matrix.rows if stats.is_canonical else matrix.x
+    values = expression_of(
+        rows_of(context.budget.block_rows),
+        rows,
+        matrix.var.index.get_indexer(pd.Index(genes)),
+        cell_sums=None if stats.already_log else stats.cell_counts,
+        n_workers=context.budget.n_workers,
+        on_rows=context.count("report", matrix.n_obs),
+        client=context.client,
+    )
+    columns = zip(genes, values.T, strict=True)
+    shown = [number_column(gene, column, "Genes") for gene, column in columns]
+    return sorted(shown, key=lambda column: column.name.lower())
+
+
+def _space(
+    context: Context, rows: IntArray
+) -> tuple[FloatArray | None, IntArray | None, list[str]]:
+    """Return coordinates of the cells in the tissue, and the slice of each."""
+    from scrcl.io.coordinates import matched_coordinates
+
+    matrix = context.matrix
+    keys = [key for key in matrix.obsm if key == "spatial"]
+    found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
+    if not found:
+        return None, None, []
+    where = np.asarray(found["spatial"])[rows]
+    slices = by_slice(where, _samples(context, rows))[:_MOST_SLICES]
+    slice_of = np.full(len(rows), 255, np.int64)
+    for i, (_, part) in enumerate(slices):
+        slice_of[part] = i
+    return where[:, :2], slice_of, [name or "all" for name, _ in slices]
+
+
+def _samples(context: Context, rows: IntArray) -> CellLabels | None:
+    """Return the slice of some cells: what ``sample_key`` names, or the file of each cell if there are several."""
+    import pandas as pd
+
+    if context.covariates.samples is not None:
+        return context.covariates.samples.of(rows)
+    if "samples" not in context.matrix.identity:
+        return None
+    column = pd.Categorical(context.matrix.obs["sample"])
+    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories))).of(rows)
+
+
+def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
+    """Return the rows of the table of markers that the page has, with few digits."""
+    n_clusters = max(int(table["cluster"].nunique()), 1)
+    shown = table[table["rank"] < max(_MARKER_ROWS // n_clusters, 5)]
+    columns: list[list[Any]] = []
+    for name in _MARKER_COLUMNS:
+        values = shown[name]
+        if name == "cluster":
+            columns.append([names[int(cluster)] for cluster in values])
+        elif name == "gene":
+            columns.append(list(values))
+        else:
+            # Spreadsheets and JSON have no infinity.
+            columns.append([float(f"{value:.3g}") for value in np.nan_to_num(values)])
+    return [list(row) for row in zip(*columns, strict=True)]

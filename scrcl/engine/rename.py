@@ -1,0 +1,71 @@
+"""Rename the clusters of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scrcl.engine.given_names import keep_names, read_names
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl._progress import Reporter
+    from scrcl.engine.run import RunResult
+
+__all__ = ["keep_given", "rename"]
+
+
+def keep_given(out: str | Path, names: str | Path) -> None:
+    """Keep the names of a CSV file in the folder of a finished run; the result is written later. See `rename`."""
+    from scrcl.engine.open_run import open_run
+
+    run = open_run(out)
+    labels = run.labels
+    keep_names(run.path, read_names(Path(names), int(labels.max()) + 1), labels)
+
+
+def rename(
+    out: str | Path,
+    names: str | Path,
+    *,
+    inputs: Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Give names to clusters of a finished run, and write its result and report again.
+
+    Names stay when stages are redone. A cluster that is found again has the name that most of its cells had.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run.
+    names
+        CSV file with the columns ``cluster`` and ``name``. Clusters that are not in it keep their names. An empty
+        name takes the given name away.
+    inputs
+        Where the input of the run is now, if it was moved.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or names a cluster that does not exist; or the input of the run is gone.
+    StoreError
+        ``out`` holds no finished run.
+    """
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.open_run import open_run
+    from scrcl.engine.run import run_files
+
+    run = open_run(out)
+    paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
+    if not paths or not all(path.exists() for path in paths):
+        message = (
+            f"the input of {run.path} must be where it was, as its result is written again; got "
+            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. "
+            "Name it by --input, or give the AnnData to scrcl.rename."
+        )
+        raise InputError(message)
+    keep_given(run.path, names)
+    return run_files(paths, run.path, RunConfig(), start="names", reporter=reporter)

@@ -1,0 +1,186 @@
+"""The sections of the report that show the clusters: in words, as tables and as drawings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
+from scrcl.cluster.confidence import LOW_CONFIDENCE
+from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.stats import StatsStage
+from scrcl.maps.artifacts import CLUSTER_LINKS
+from scrcl.markers.artifacts import MARKERS, PROFILES
+from scrcl.prep.artifacts import STATS
+from scrcl.report.colours import palette
+from scrcl.report.page import Column, Figure, Section, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.report import ClusterRow
+
+__all__ = ["cluster_sections", "summary_of"]
+
+_MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
+_MOST_LINKED, _MOST_GROUPS = 100, 60
+_LARGEST = 3
+"""Clusters that the summary names."""
+
+
+def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -> list[str]:
+    """Return the result in sentences."""
+    record, stats = run.record(ClusterStage), run.record(StatsStage)
+    n = max(record.n_cells or 0, 1)
+    how = "found automatically" if record.chosen_by == "auto" else "as asked"
+    sentences = [f"{n:,} cells in {len(rows)} {_plural('cluster', len(rows))}, {how}."]
+    n_out = (stats.n_cells or 0) - stats.n_cells_retained
+    if n_out:
+        sentences.append(
+            f"{n_out:,} of {stats.n_cells:,} cells were left out: without counts, or filtered."
+        )
+    largest = [f"{name} ({row.share:.0%})" for name, row in zip(names, rows, strict=True)][
+        :_LARGEST
+    ]
+    if len(rows) > 1:
+        sentences.append(f"The largest are {', '.join(largest)}.")
+    n_low = record.confidence.n_low
+    sentences.append(
+        f"{n_low / n:.1%} of the cells lie between clusters: their confidence is below {LOW_CONFIDENCE}."
+    )
+    return sentences
+
+
+def cluster_sections(
+    context: Context, run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]
+) -> list[Section]:
+    """Return the table of clusters, dot plot, links and composition, as far as there is something to show."""
+    doubtful = [
+        name for name, row in zip(names, rows, strict=True) if row.confidence < LOW_CONFIDENCE
+    ]
+    notes: tuple[str, ...] = ()
+    if doubtful:
+        which = (
+            f"Cluster {doubtful[0]} is"
+            if len(doubtful) == 1
+            else f"Clusters {', '.join(doubtful)} are"
+        )
+        notes = (f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}.",)
+    sections = [Section("Clusters", table=_table(rows), notes=notes)]
+    if len(rows) > 1:
+        sections += [_dots(run, names), _links(run, names)]
+    return [*sections, *_composition(context, run, names)]
+
+
+def _table(rows: Sequence[ClusterRow]) -> Table:
+    has_batches = rows[0].batch_entropy is not None
+    is_named = rows[0].cell_type is not None
+    columns = [
+        Column("cluster", "label"),
+        *([Column("name")] if is_named else []),
+        Column("cells", "number"),
+        Column("share", "share"),
+        Column("confidence (median)", "number"),
+        Column("low-confidence cells", "number"),
+        *([Column("batch entropy", "number")] if has_batches else []),
+        Column("markers", "markers"),
+    ]
+    cells = [
+        [
+            row.name,
+            *([row.cell_type] if is_named else []),
+            row.n_cells,
+            row.share,
+            row.confidence,
+            row.n_low_confidence,
+            *([row.batch_entropy] if has_batches else []),
+            row.markers,
+        ]
+        for row in rows
+    ]
+    return Table(columns, cells, colours=palette(len(rows)))
+
+
+def _order(run: OpenRun, n_clusters: int) -> list[int]:
+    """Return the clusters in the order of the tree."""
+    from scipy.cluster.hierarchy import leaves_list
+
+    leaves = leaves_list(np.asarray(run.open(CLUSTER_TREE), np.float64))
+    return [int(leaf) for leaf in leaves if leaf < n_clusters]
+
+
+def _dots(run: OpenRun, names: Sequence[str]) -> Section:
+    """Return the first markers of the clusters, both in the order of the tree."""
+    from scrcl.report.drawings import dot_plot
+
+    shown = _order(run, len(names))[:_MOST_DOTS_CLUSTERS]
+    markers, profiles = run.open(MARKERS), run.open(PROFILES)
+    position = {gene: i for i, gene in enumerate(run.genes)}
+    first = markers[markers["rank"] < _DOTS_EACH]
+    genes = list(
+        dict.fromkeys(gene for i in shown for gene in first["gene"][first["cluster"] == i])
+    )[:_MOST_DOTS_GENES]
+    at = np.array([position[gene] for gene in genes], np.int64)
+    drawn = dot_plot(
+        profiles.mean[at][:, shown],
+        profiles.share[at][:, shown],
+        genes,
+        [names[i] for i in shown],
+    )
+    caption = (
+        "The first markers of each cluster, in the order of the tree. Size: share of the cells that express the "
+        "gene. Strength: mean of the log values, between the smallest and the largest of the gene."
+    )
+    if len(shown) < len(names):
+        caption += f" The first {len(shown)} of {len(names)} clusters."
+    return Section("Dot plot", figures=[Figure(drawn, caption, "svg", wide=True)])
+
+
+def _links(run: OpenRun, names: Sequence[str]) -> Section:
+    from scrcl.report.drawings import paga_graph
+
+    links, n = run.open(CLUSTER_LINKS), min(len(names), _MOST_LINKED)
+    drawn = paga_graph(
+        links.connectivities[:n, :n],
+        links.positions[:n],
+        links.sizes[:n],
+        names[:n],
+        palette(len(names))[:n],
+    )
+    caption = (
+        "Clusters that are joined in the cell graph (PAGA). A line is as wide as the number of neighbours between two "
+        "clusters, over the number by chance."
+    )
+    return Section("Links of the clusters", figures=[Figure(drawn, caption, "svg", wide=True)])
+
+
+def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[Section]:
+    """Return the clusters in each batch or sample; nothing if there is one."""
+    from scrcl.report.drawings import composition_bars
+
+    groups = context.covariates.batches or context.covariates.samples
+    if groups is None:
+        return []
+    found = groups.of(run.open(STATS).retained)
+    labels = np.asarray(run.open(LABELS), np.int64)
+    counts = np.bincount(
+        found.codes * len(names) + labels, minlength=len(found.names) * len(names)
+    ).reshape(len(found.names), len(names))
+    there = np.flatnonzero(counts.sum(axis=1))
+    if len(there) < 2:
+        return []
+    shown = there[:_MOST_GROUPS]
+    drawn = composition_bars(
+        counts[shown], [found.names[i] for i in shown], names, palette(len(names))
+    )
+    caption = "Clusters in each batch. At the right: cells."
+    if len(shown) < len(there):
+        caption += f" The first {len(shown)} of {len(there)} batches."
+    return [Section("Composition", figures=[Figure(drawn, caption, "svg", wide=True)])]
+
+
+def _plural(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"

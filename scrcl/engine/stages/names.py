@@ -1,0 +1,271 @@
+"""Stage ``names``: names of the clusters, from a table of marker genes or from the user.
+
+Names of the user are kept in OUT (`scrcl.engine.rename`) with the clusters that they were given to. After clusters
+are found again, a new cluster takes the name that most of its cells had.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._contract import Estimate
+from scrcl._settings import Settings, option
+from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.given_names import names_given
+from scrcl.engine.memory import STREAM_BYTES
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.errors import InputError
+from scrcl.markers.artifacts import MARKERS, NAMES, NAMES_FILE, PROFILES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.markers.names import GeneNames
+    from scrcl.markers.tables import MarkerSet
+    from scrcl.report.page import Section
+
+__all__ = ["NamesSettings", "NamesStage"]
+
+_FEW = 0.3
+"""Share of the table's genes in the data below which a note says so."""
+
+
+class NamesSettings(Settings):
+    """Names of the clusters."""
+
+    table: Path | None = option(
+        None,
+        "--markers-table",
+        panel="Clusters",
+        description="Table of marker genes of cell types, by which clusters are named: GMT, PanglaoDB, CellMarker, "
+        "ScType, or columns cell_type and gene.",
+    )
+    tissues: str | None = Field(
+        None, description="Tissues of the table to use, with commas; all by default."
+    )
+    species: str | None = Field(
+        None, description="Species of the table to use, such as human; all by default."
+    )
+    min_score: float = Field(
+        4.0,
+        description="Clusters with a lower score are unknown. In standard deviations of random sets of genes.",
+    )
+
+    def check_with(self, run: RunConfig) -> None:  # noqa: ARG002
+        """Refuse settings that have no effect without a table."""
+        if self.table is None and (self.tissues is not None or self.species is not None):
+            message = (
+                "names.tissues and names.species must go with names.table; got none. "
+                "Name a table by --markers-table."
+            )
+            raise ValueError(message)
+
+    def sets(self) -> list[MarkerSet]:
+        """Return the sets of the table."""
+        from scrcl.markers.tables import read_marker_table
+
+        assert self.table is not None, "there is a table"
+        tissues = [part.strip() for part in (self.tissues or "").split(",") if part.strip()]
+        return read_marker_table(self.table, tissues=tissues, species=self.species)
+
+
+class NamesRecord(Record):
+    """How clusters were named.
+
+    Attributes
+    ----------
+    gene_column
+        Column of var with the gene names of the table; None: the index.
+    n_genes_found, n_genes_table
+        Genes of the table that are in the data, and all of them.
+    n_given
+        Clusters that the user named.
+    """
+
+    n_unknown: int = 0
+    n_given: int = 0
+    gene_column: str | None = None
+    n_genes_found: int = 0
+    n_genes_table: int = 0
+
+
+class NamesStage(Stage[NamesRecord]):
+    """Names clusters by a table of markers, and by the user."""
+
+    name = "names"
+    settings = NamesSettings
+    record = NamesRecord
+    takes = (LABELS, MARKERS, PROFILES)
+    gives = (NAMES,)
+    # `tables` is the content of the files that settings name.
+    redo_settings: ClassVar[tuple[str, ...]] = ("names", "tables")
+    owned_obs: ClassVar[tuple[str, ...]] = ("scrcl_name",)
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse a table that cannot be read, or whose genes are not in the data."""
+        if config.names.table is not None:
+            _found(header.var, config, header.label)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the profiles of all genes."""
+        return Estimate(STREAM_BYTES + 12 * shape.n_cells + 60 * shape.n_vars * 50, seconds=0.5)
+
+    def run(self, context: Context, folder: Path) -> NamesRecord:
+        """Write ``names.csv``."""
+        config, labels = context.config, np.asarray(context.open(LABELS))
+        n_clusters = int(labels.max()) + 1
+        given = names_given(context.folder.path, labels)
+        if config.names.table is None and not given:
+            return NamesRecord(left_as_is=True)
+        about: dict[str, object] = {}
+        notes: list[str] = []
+        table = _empty_table(n_clusters)
+        if config.names.table is not None:
+            sets, found = _found(context.matrix.var, config, context.matrix.label)
+            table, notes = _by_table(context, table, sets, found)
+            about = {
+                "gene_column": found.column,
+                "n_genes_found": len(found.position),
+                "n_genes_table": found.n_wanted,
+            }
+        for cluster, name in given.items():
+            table.loc[cluster, ["name", "by"]] = name, "user"
+        table.to_csv(folder / NAMES_FILE, index=False)
+        n_unknown = int((table["name"] == "unknown").sum())
+        return NamesRecord(
+            n_unknown=n_unknown,
+            n_given=len(given),
+            notes=tuple(notes),
+            **about,
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the name of the cluster of each cell, and the table."""
+        import pandas as pd
+
+        if run.record(NamesStage).left_as_is:
+            return AnnDataKeys()
+        table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
+        # Two clusters with one name are one category.
+        names = pd.Index(dict.fromkeys(table["name"]))
+        codes = names.get_indexer(pd.Index(table["name"]))[labels]
+        column = pd.Categorical.from_codes(codes.tolist(), categories=names)
+        return AnnDataKeys(obs={"scrcl_name": column}, uns={"names": table})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return how sure the names are."""
+        from scrcl.report.page import Column, Section, Table
+
+        record = run.record(NamesStage)
+        if record.left_as_is:
+            return None
+        table = run.open(NAMES)
+        columns = [
+            Column(name.replace("_", " "), _KINDS.get(name, "text")) for name in map(str, table)
+        ]
+        rows = [[None if value == "" else value for value in row] for row in table.to_numpy(object)]
+        return Section("Names", table=Table(columns, rows, _CAPTION), notes=record.notes)
+
+
+_KINDS: dict[str, Literal["number", "share"]] = {
+    "score": "number", "second_score": "number", "gap": "number", "precision": "share", "recall": "share",
+}  # fmt: skip
+
+_CAPTION = (
+    "Scores are standard deviations of random sets of genes with the same expression. A small gap means that the "
+    "second name fits nearly as well. Precision: share of the first ten markers that the table lists for the best "
+    "name. Recall: share of the table's genes among the listed markers."
+)
+
+
+def _empty_table(n_clusters: int) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.DataFrame({"cluster": np.arange(n_clusters)})
+    table["name"] = [str(i) for i in range(n_clusters)]
+    table["by"] = ""
+    return table
+
+
+def _found(var: pd.DataFrame, config: RunConfig, label: str) -> tuple[list[MarkerSet], GeneNames]:
+    """Return the sets of the table, and where their genes are.
+
+    Raises
+    ------
+    InputError
+        The table cannot be read, or none of its genes is in the data.
+    """
+    from scrcl.markers.names import gene_names
+
+    sets = config.names.sets()
+    found = gene_names(var, sets)
+    if not found.position:
+        examples = ", ".join(sets[0].genes[:3])
+        message = (
+            f"names.table must list genes of the input; {config.names.table} lists {examples} ..., and {label} has "
+            f"{', '.join(map(str, var.index[:3]))} ... Add a column of var with gene symbols, or another table."
+        )
+        raise InputError(message)
+    return sets, found
+
+
+def _by_table(
+    context: Context, table: pd.DataFrame, sets: list[MarkerSet], found: GeneNames
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with the names of the sets that fit best, and notes."""
+    from scrcl.markers.names import UNKNOWN, name_clusters
+
+    position = {str(gene): i for i, gene in enumerate(context.matrix.var.index)}
+    markers = context.open(MARKERS)
+    of_clusters = [
+        [position[gene] for gene in markers["gene"][markers["cluster"] == cluster]]
+        for cluster in table["cluster"]
+    ]
+    names = name_clusters(
+        context.open(PROFILES),
+        sets,
+        found,
+        min_score=context.config.names.min_score,
+        markers=of_clusters,
+    )
+    notes = _notes(context.config, found)
+    if not names:
+        table["name"] = UNKNOWN
+        notes.append("No cell type of the table of markers has three genes in the data.")
+        return table, notes
+    table["name"], table["by"] = [name.name for name in names], "table"
+    for column in ("best", "score", "second", "second_score"):
+        table[column] = [getattr(name, column) for name in names]
+    table["gap"] = table["score"] - table["second_score"]
+    table["precision"] = [name.precision for name in names]
+    table["recall"] = [name.recall for name in names]
+    return table, notes
+
+
+def _notes(config: RunConfig, found: GeneNames) -> list[str]:
+    notes = []
+    if found.column is not None:
+        notes.append(
+            f"Genes of the table of markers were found in the column {found.column!r} of var."
+        )
+    if found.any_case:
+        notes.append(
+            "Genes of the table of markers were found only without regard to case. Is it of another species? "
+            "Names may be wrong."
+        )
+    share = len(found.position) / found.n_wanted
+    if share < _FEW:
+        notes.append(
+            f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data, "
+            "so names may be wrong."
+        )
+    return notes

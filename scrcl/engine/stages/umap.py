@@ -1,0 +1,175 @@
+"""Stage ``umap``: the cells on a plane.
+
+The graph that is laid out is the run's own. With coordinates, the run's neighbours are those in the tissue, and the
+plane would only repeat the tissue: so neighbours in the embedding are laid out there. In a large atlas a random subset
+of the cells is laid out by its own nearest neighbours, and the others are put among them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._contract import Estimate
+from scrcl._random import drawn_rows
+from scrcl._settings import Settings
+from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
+from scrcl.maps.artifacts import LAYOUT
+from scrcl.prep.artifacts import COMPONENTS
+
+if TYPE_CHECKING:
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["UmapSettings", "UmapStage"]
+
+_EDGE_BYTES = 90
+"""For each edge: its weight in both directions while they are joined, and when it is due."""
+
+_EDGES_PER_S = 2e6
+"""Edges that are laid out in a second, over all epochs; measured."""
+
+_NEAR = 5
+"""Cells of the layout among which another cell is put."""
+
+_BLOCK_ROWS = 16_384
+
+
+class UmapSettings(Settings):
+    """The UMAP of the cells."""
+
+    cells: int = Field(
+        200_000,
+        ge=0,
+        description="Number of cells that are laid out; the others are put among them. 0 makes no UMAP.",
+    )
+    min_dist: float = Field(
+        0.5,
+        ge=0,
+        le=3,
+        description="How far apart near cells are laid: small values give tight clumps.",
+    )
+
+
+class UmapRecord(Record):
+    """How many cells were laid out."""
+
+    n_laid_out: int
+
+
+class UmapStage(Stage[UmapRecord]):
+    """Lays out the cells on a plane."""
+
+    name = "umap"
+    settings = UmapSettings
+    record = UmapRecord
+    takes = (COMPONENTS, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, EMBEDDING)
+    gives = (LAYOUT,)
+    redo_settings: ClassVar[tuple[str, ...]] = ("umap",)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the edges of the cells that are laid out, and positions of all."""
+        n = shape.n_cells
+        laid_out = min(n, config.umap.cells)
+        edges = int(MORE_NEIGHBORS * 2 * shape.n_neighbors * laid_out)
+        searched = n > laid_out or config.spatial
+        return Estimate(
+            LIBRARIES_BYTES + 8 * n + _EDGE_BYTES * edges + 8 * shape.n_comps * laid_out,
+            SEARCH_BYTES if searched and laid_out else 0,
+            disk_bytes=8 * n if laid_out else 0,
+            read_bytes=8 * shape.n_neighbors * n,
+            seconds=1 + edges / _EDGES_PER_S + 1e-4 * (n - laid_out) * (laid_out > 0),
+        )
+
+    def advice(self, config: RunConfig) -> str:
+        """Return how to lay out fewer cells."""
+        return f"Lower umap.cells (now {config.umap.cells:,})."
+
+    def run(self, context: Context, folder: Path) -> UmapRecord:
+        """Write ``layout.npy``."""
+        from scrcl.maps.umap import n_epochs_of, umap_layout
+        from scrcl.maps.weights import edge_weights
+
+        config, settings = context.config, context.config.umap
+        scores = context.open(COMPONENTS)
+        if settings.cells == 0 or len(scores) < 2:
+            return UmapRecord(n_laid_out=0, left_as_is=True)
+        cells = drawn_rows(len(scores), settings.cells, config.seed, "umap.cells")
+        points = context.open(EMBEDDING) if config.spatial else scores
+        ids, distances = _neighbours(context, points, cells)
+        layout = umap_layout(
+            edge_weights(ids, distances),
+            np.asarray(scores[cells, :2]),
+            seed=config.seed,
+            min_dist=settings.min_dist,
+            on_epochs=context.count("umap", n_epochs_of(len(cells)), "epochs"),
+        )
+        if len(cells) < len(scores):
+            layout = _with_others(context, points, cells, layout)
+        np.save(folder / "layout.npy", layout)
+        return UmapRecord(n_cells=len(scores), n_laid_out=len(cells))
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the layout under scanpy's key."""
+        if run.record(UmapStage).left_as_is:
+            return AnnDataKeys()
+        return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
+
+
+def _neighbours(
+    context: Context, points: FloatArray, cells: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Return the nearest neighbours of the cells that are laid out, among themselves."""
+    from scrcl.engine.stages.graph_search import search_of
+    from scrcl.graph.knn import knn
+
+    config = context.config
+    if len(cells) == len(points) and not config.spatial:
+        ids, distances = context.open(NEIGHBOR_IDS), context.open(NEIGHBOR_DISTANCES)
+        return np.array(ids), np.array(distances)
+    k = min(config.graph.n_neighbors, len(cells) - 1)
+    found = knn(np.asarray(points[cells]), k, seed=config.seed, search=search_of(config))
+    return found.ids, found.distances
+
+
+def _with_others(
+    context: Context, points: FloatArray, cells: IntArray, layout: FloatArray
+) -> FloatArray:
+    """Return positions of all cells: those that are not laid out are put among the nearest that are."""
+    from scrcl.engine.stages.graph_search import search_of
+    from scrcl.graph.backends import SearchTask, choose, make_searcher
+    from scrcl.io.arrays import cores, for_each_block, release, row_blocks
+    from scrcl.maps.place import placed
+
+    config, search = context.config, search_of(context.config)
+    others = np.delete(np.arange(len(points)), cells)
+    whole = np.empty((len(points), 2), np.float32)
+    whole[cells] = layout
+    near = np.asarray(points[cells])
+    k = min(_NEAR, len(cells))
+    with TemporaryDirectory() as scratch:
+        task = SearchTask(k=k, seed=config.seed, device=search.device, folder=Path(scratch))
+        searcher = make_searcher(choose(search, *near.shape, n_queries=len(others)), near, task)
+
+        def put(start: int, stop: int) -> None:
+            rows = others[start:stop]
+            whole[rows] = placed(*searcher.search(np.asarray(points[rows]), k), layout)
+            release(points)
+
+        for_each_block(
+            put,
+            row_blocks(len(others), _BLOCK_ROWS),
+            n_workers=1 if searcher.has_threads else min(cores(), context.budget.n_workers),
+            on_rows=context.count("umap", len(others)),
+        )
+    return whole

@@ -1,0 +1,1 @@
+"""Cells and clusters on the plane: UMAP, PAGA and the dendrogram."""

@@ -1,0 +1,195 @@
+"""Names of clusters, from tables of marker genes.
+
+A gene counts for a cluster by how far its mean there lies above the mean elsewhere, in standard deviations of the
+gene. The score of a set is the sum over its genes, compared with sets of as many random genes of the same mean
+expression: in standard deviations of such sums. A gene that many sets share counts less.
+
+References
+----------
+Ianevski, Giri, Aittokallio: Fully-automated and ultra-fast cell-type identification using specific marker combinations
+from single-cell transcriptomic data. Nature Communications 2022 (weights of shared genes).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from scrcl.markers.profiles import Profiles
+    from scrcl.markers.tables import MarkerSet
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["UNKNOWN", "GeneNames", "Name", "gene_names", "name_clusters", "set_scores"]
+
+UNKNOWN = "unknown"
+
+_LEAST_GENES = 3
+"""Genes of a set that must be in the data."""
+
+_BINS = 25
+"""Genes of a bin have about the same mean expression."""
+
+_LEAST_DEVIATION = 0.15
+"""Added to the deviation of a gene: that of hardly expressed genes is close to 0."""
+
+_TOP = 10
+"""Markers of a cluster that are compared with the set of its name."""
+
+
+class GeneNames(NamedTuple):
+    """Where the genes of a table are in the data.
+
+    Attributes
+    ----------
+    position
+        Position of each gene of the table that is in the data, by its name in the table.
+    column
+        Column of var that has the names; None: the index.
+    n_wanted
+        Genes of the table.
+    any_case
+        Whether upper and lower case were taken as the same.
+    """
+
+    position: dict[str, int]
+    column: str | None
+    n_wanted: int
+    any_case: bool
+
+
+class Name(NamedTuple):
+    """The name of a cluster, and the next best.
+
+    Attributes
+    ----------
+    name
+        `UNKNOWN` if no score reaches the least.
+    score, second_score
+        In standard deviations of random sets.
+    precision
+        Share of the cluster's first ten markers that are in the set of the best.
+    recall
+        Share of the set's genes in the data that are among the listed markers of the cluster.
+    """
+
+    name: str
+    best: str
+    score: float
+    second: str
+    second_score: float
+    precision: float
+    recall: float
+
+
+def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
+    """Find the genes of a table in the index or in a text column of var, whichever has most of them."""
+    wanted = {gene for each in sets for gene in each.genes}
+    candidates = [None, *(str(name) for name in var if _is_text(var[name]))]
+    best = GeneNames({}, None, len(wanted), False)
+    for any_case in (False, True):
+        for column in candidates:
+            names = var.index if column is None else var[column]
+            place: dict[str, int] = {}
+            for position, name in enumerate(map(str, names)):
+                place.setdefault(name.upper() if any_case else name, position)
+            found = {
+                gene: place[key]
+                for gene in sorted(wanted)
+                if (key := gene.upper() if any_case else gene) in place
+            }
+            # Another spelling must find many more: "Cd3d" and "CD3D" are genes of two species.
+            if len(found) > (2 if any_case else 1) * len(best.position):
+                best = GeneNames(found, column, len(wanted), any_case)
+    return best
+
+
+def _is_text(column: pd.Series) -> bool:
+    import pandas as pd
+
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return bool(pd.api.types.is_string_dtype(values) or values.dtype == object)
+
+
+def set_scores(profiles: Profiles, sets: Sequence[tuple[str, IntArray]]) -> FloatArray:
+    """Return the score of each set in each cluster, shape (n_clusters, n_sets).
+
+    Parameters
+    ----------
+    sets
+        Name, and positions of the genes that are in the data.
+    """
+    total = profiles.mean.astype(np.float64) * profiles.cells
+    n_all = profiles.cells.sum()
+    others = (total.sum(axis=1, keepdims=True) - total) / np.maximum(n_all - profiles.cells, 1)
+    above = (profiles.mean - others) / (profiles.deviation[:, None] + _LEAST_DEVIATION)
+    expressed = total.sum(axis=1) / max(n_all, 1)
+    rank = np.argsort(np.argsort(expressed, kind="stable"), kind="stable")
+    bins = rank * _BINS // len(rank)
+    size = np.maximum(np.bincount(bins, minlength=_BINS), 1)[:, None]
+    mean, square = np.zeros((2, _BINS, above.shape[1]))
+    np.add.at(mean, bins, above)
+    np.add.at(square, bins, above**2)
+    mean /= size
+    variance = np.maximum(square / size - mean**2, 1e-12)
+    shared = Counter(int(gene) for _, genes in sets for gene in genes)
+    scores = np.empty((above.shape[1], len(sets)))
+    for i, (_, genes) in enumerate(sets):
+        weight = np.array([shared[int(gene)] ** -0.5 for gene in genes])[:, None]
+        beyond = (weight * (above[genes] - mean[bins[genes]])).sum(axis=0)
+        scores[:, i] = beyond / np.sqrt((weight**2 * variance[bins[genes]]).sum(axis=0))
+    return scores
+
+
+def name_clusters(
+    profiles: Profiles,
+    sets: Sequence[MarkerSet],
+    found: GeneNames,
+    *,
+    min_score: float,
+    markers: Sequence[Sequence[int]],
+) -> list[Name]:
+    """Return the name of each cluster; empty if no set has enough genes in the data.
+
+    Parameters
+    ----------
+    found
+        Where the genes of the sets are.
+    min_score
+        Below this a cluster is `UNKNOWN`.
+    markers
+        For each cluster, positions of its marker genes, best first.
+    """
+    usable = [
+        (each.name, np.unique([found.position[g] for g in each.genes if g in found.position]))
+        for each in sets
+    ]
+    usable = [
+        (name, genes.astype(np.int64)) for name, genes in usable if len(genes) >= _LEAST_GENES
+    ]
+    if not usable:
+        return []
+    named = []
+    for scores, of_cluster in zip(set_scores(profiles, usable), markers, strict=True):
+        order = np.argsort(-scores, kind="stable")
+        best, genes = usable[order[0]][0], set(usable[order[0]][1].tolist())
+        second = int(order[1]) if len(order) > 1 else None
+        top = list(of_cluster[:_TOP])
+        named.append(
+            Name(
+                best if scores[order[0]] >= min_score else UNKNOWN,
+                best,
+                float(scores[order[0]]),
+                "" if second is None else usable[second][0],
+                0.0 if second is None else float(scores[second]),
+                len(genes & set(top)) / max(len(top), 1),
+                len(genes & set(of_cluster)) / len(genes),
+            )
+        )
+    return named

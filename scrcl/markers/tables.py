@@ -1,0 +1,210 @@
+"""Tables of marker genes of known cell types, in the layouts that people have.
+
+GMT, PanglaoDB, CellMarker 1 and 2, ScType, and tables of one's own. Except for GMT, what a column holds is known from
+its name alone, so one reader serves all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrcl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["MarkerSet", "read_marker_table"]
+
+# Names of columns in lower case, letters only. The first that a table has is taken. CellMarker has both a cell type
+# ("Normal cell") and a cell name, and PanglaoDB calls the cell name a cell type.
+_TYPE = ("cellname", "celltype", "celltypename", "cell", "type", "set", "term", "label", "name")
+_GENE = (
+    "officialgenesymbol", "genesymbolmore1", "symbol", "genesymbol", "gene", "genes", "genename", "marker", "markers",
+    "cellmarker", "feature",
+)  # fmt: skip
+_SPECIES, _TISSUE, _SIGN = ("species", "speciestype"), ("tissue", "tissuetype", "organ"), ("sign",)
+
+_SPECIES_NAMES = {"hs": "human", "homosapiens": "human", "mm": "mouse", "musmusculus": "mouse"}
+_WORKBOOKS = (".xlsx", ".xls")
+
+
+@dataclass(frozen=True)
+class MarkerSet:
+    """Genes that a cell type expresses.
+
+    Attributes
+    ----------
+    name
+        The cell type.
+    genes
+        Without repeats.
+    tissues, species
+        What the table says of it; empty where it says nothing.
+    """
+
+    name: str
+    genes: tuple[str, ...]
+    tissues: frozenset[str] = frozenset()
+    species: frozenset[str] = frozenset()
+
+
+def read_marker_table(
+    path: Path, *, tissues: Collection[str] = (), species: str | None = None
+) -> list[MarkerSet]:
+    """Return the cell types of a table with the genes that they express.
+
+    Parameters
+    ----------
+    path
+        ``.gmt``; or ``.csv``, ``.tsv``, ``.txt`` or ``.xlsx`` with columns of cell types and of genes, one gene or a
+        list of genes in a row.
+    tissues, species
+        Only rows of these; all by default. Case does not matter.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, lacks a column, or has no row of the tissue or species.
+    """
+    rows = list(_gmt_rows(path) if path.suffix.lower() == ".gmt" else _table_rows(path))
+    if not rows:
+        message = f"names.table must list genes of cell types; got {path}, which lists none."
+        raise InputError(message)
+    wanted = {_plain(each) for each in tissues}
+    kept = [
+        row
+        for row in rows
+        if (not wanted or _plain(row.tissue) in wanted)
+        and (species is None or _species_of(species) in row.species)
+    ]
+    if not kept:
+        raise InputError(_none_kept(path, rows, tissues, species))
+    sets: dict[str, list[_Row]] = {}
+    for row in kept:
+        sets.setdefault(row.name, []).append(row)
+    return [
+        MarkerSet(
+            name,
+            tuple(dict.fromkeys(gene for row in group for gene in row.genes)),
+            frozenset(row.tissue for row in group if row.tissue),
+            frozenset(each for row in group for each in row.species),
+        )
+        for name, group in sets.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    genes: tuple[str, ...]
+    tissue: str = ""
+    species: tuple[str, ...] = ()
+
+
+def _gmt_rows(path: Path) -> Iterator[_Row]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(_unreadable(path, error)) from None
+    for line in text.splitlines():
+        name, _, *genes = [part.strip() for part in f"{line}\t\t".split("\t")]
+        found = tuple(gene for gene in genes if gene)
+        if name and found:
+            yield _Row(name, found)
+
+
+def _table_rows(path: Path) -> Iterator[_Row]:
+    table = _read(path)
+    columns = {_plain(column): column for column in reversed(table.columns)}
+    kind, gene = (_column(columns, names) for names in (_TYPE, _GENE))
+    if kind is None or gene is None:
+        what = "cell types (cell_type or cell_name)" if kind is None else "genes (gene or symbol)"
+        message = (
+            f"names.table must have a column of {what}; got {path} with {', '.join(table.columns[:12])}. "
+            "Rename the column."
+        )
+        raise InputError(message)
+    others = {name: _column(columns, wanted) for name, wanted in
+              (("species", _SPECIES), ("tissue", _TISSUE), ("sign", _SIGN))}  # fmt: skip
+    for record in table.to_dict("records"):
+        name = str(record[kind]).strip()
+        sign = _plain(str(record[others["sign"]])) if others["sign"] else ""
+        genes = _genes_of(str(record[gene]))
+        if name and genes and not sign.startswith("neg"):
+            yield _Row(
+                name,
+                genes,
+                str(record[others["tissue"]]).strip() if others["tissue"] else "",
+                _species_in(str(record[others["species"]])) if others["species"] else (),
+            )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return a table of texts, whatever separates its columns."""
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() in _WORKBOOKS:
+            table = pd.read_excel(path, dtype=str, keep_default_na=False)
+        else:
+            # Gene lists in one column hold commas too: the first line decides.
+            with path.open(encoding="utf-8-sig") as file:
+                first = file.readline()
+            separator = max("\t,;", key=first.count)
+            table = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(_unreadable(path, error)) from None
+    return table.rename(columns=str)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+    return (
+        f"names.table must be a readable table (.csv, .tsv, .xlsx or .gmt); got {path} ({reason})."
+    )
+
+
+def _column(columns: Mapping[str, str], names: Collection[str]) -> str | None:
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _plain(text: str) -> str:
+    """Return a text in lower case, without spaces and signs."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _genes_of(text: str) -> tuple[str, ...]:
+    """Return the genes of one or of a list, in any of the brackets that tables have."""
+    genes = (gene.strip() for gene in re.split(r"[,;|]", re.sub(r"[\[\](){}\"]", "", text)))
+    return tuple(gene for gene in genes if gene and gene.lower() not in ("na", "nan"))
+
+
+def _species_of(text: str) -> str:
+    return _SPECIES_NAMES.get(_plain(text), _plain(text))
+
+
+def _species_in(text: str) -> tuple[str, ...]:
+    """Return the species of a row: "Hs", "Mm Hs", "Homo sapiens", "Human"."""
+    whole = _species_of(text)
+    if whole in _SPECIES_NAMES.values():
+        return (whole,)
+    return tuple(_species_of(part) for part in text.split())
+
+
+def _none_kept(path: Path, rows: list[_Row], tissues: Collection[str], species: str | None) -> str:
+    asked = " and ".join(
+        [*([", ".join(tissues)] if tissues else []), *([species] if species else [])]
+    )
+    there = sorted({row.tissue for row in rows if row.tissue})
+    kinds = sorted({each for row in rows for each in row.species})
+    return (
+        f"names.table must have rows of {asked}; {path} has none. Tissues there: "
+        f"{', '.join(there[:20]) or 'none named'}; species: {', '.join(kinds) or 'none named'}."
+    )

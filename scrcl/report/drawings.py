@@ -1,0 +1,158 @@
+"""Drawings of clusters for the page, as SVG that takes its colours from it: dot plot, PAGA, composition.
+
+They are written as text: a dot plot has thousands of equal elements, which matplotlib draws slowly, and the colours of
+the page are not known before it is shown (light or dark).
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["composition_bars", "dot_plot", "paga_graph"]
+
+_CELL, _LETTER = 17, 6.2
+_MOST_NAME = 24
+"""Letters of a name beside a drawing; all of them are in its title."""
+
+
+def dot_plot(
+    mean: FloatArray, share: FloatArray, genes: Sequence[str], clusters: Sequence[str]
+) -> str:
+    """Return a dot plot: size is the share of cells, darkness the mean, scaled by gene.
+
+    Parameters
+    ----------
+    mean, share
+        ndarrays of float, shape (n_genes, n_clusters): mean log value, and share of cells above 0.
+    genes, clusters
+        Names of the columns and of the rows of the drawing.
+    """
+    low, high = mean.min(axis=1, keepdims=True), mean.max(axis=1, keepdims=True)
+    scaled = (mean - low) / np.maximum(high - low, 1e-9)
+    left = 14 + _LETTER * max(map(len, map(_short, clusters)), default=1)
+    top = 12 + _LETTER * max(map(len, map(_short, genes)), default=1)
+    parts = [
+        _open(
+            left + _CELL * len(genes) + 4,
+            top + _CELL * len(clusters) + 4,
+            "Dot plot of marker genes",
+        )
+    ]
+    for i, gene in enumerate(genes):
+        x = left + _CELL * (i + 0.5) + 4
+        parts.append(
+            f'<text class="gene" transform="translate({x:.0f} {top - 6:.0f}) rotate(-90)">{_named(gene)}</text>'
+        )
+    for j, cluster in enumerate(clusters):
+        y = top + _CELL * (j + 0.5)
+        parts.append(
+            f'<text x="{left - 8:.0f}" y="{y + 4:.0f}" text-anchor="end">{_named(cluster)}</text>'
+        )
+        for i, gene in enumerate(genes):
+            radius = 0.45 * _CELL * np.sqrt(share[i, j])
+            if radius < 0.5:
+                continue
+            about = f"{gene} in {cluster}: mean {mean[i, j]:.2f}, {share[i, j]:.0%} of cells"
+            parts.append(
+                f'<circle class="dot" cx="{left + _CELL * (i + 0.5):.0f}" cy="{y:.0f}" r="{radius:.1f}" '
+                f'fill-opacity="{0.08 + 0.92 * scaled[i, j]:.2f}"><title>{escape(about)}</title></circle>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def paga_graph(
+    connectivities: FloatArray,
+    where: FloatArray,
+    sizes: IntArray,
+    names: Sequence[str],
+    colours: Sequence[str],
+    *,
+    least: float = 0.02,
+) -> str:
+    """Return clusters as discs, joined by lines whose width is the connectivity; those below ``least`` are left out.
+
+    Parameters
+    ----------
+    connectivities
+        ndarray of float, shape (n_clusters, n_clusters), symmetric, 0 to 1.
+    where
+        ndarray of float, shape (n_clusters, 2).
+    """
+    width, height = 680, 420
+    margin = np.array([84, 34])  # names stick out at the sides
+    span = np.maximum(where.max(axis=0) - where.min(axis=0), 1e-9)
+    at = margin + (where - where.min(axis=0)) / span * (np.array([width, height]) - 2 * margin)
+    at[:, 1] = height - at[:, 1]
+    radii = 6 + 16 * np.sqrt(sizes / max(int(sizes.max()), 1))
+    parts = [_open(width, height, "Clusters and their links")]
+    for i, j in zip(*np.nonzero(np.triu(connectivities, 1) >= least), strict=True):
+        about = f"{names[i]} and {names[j]}: {connectivities[i, j]:.2f}"
+        parts.append(
+            f'<line class="link" x1="{at[i, 0]:.0f}" y1="{at[i, 1]:.0f}" x2="{at[j, 0]:.0f}" y2="{at[j, 1]:.0f}" '
+            f'stroke-width="{0.8 + 8 * connectivities[i, j]:.1f}"><title>{escape(about)}</title></line>'
+        )
+    for name, colour, (x, y), radius, size in zip(names, colours, at, radii, sizes, strict=True):
+        about = f"{name}: {int(size):,} cells"
+        parts.append(
+            f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
+            f'</circle><text class="halo" x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{_named(name)}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def composition_bars(
+    counts: IntArray, groups: Sequence[str], clusters: Sequence[str], colours: Sequence[str]
+) -> str:
+    """Return the shares of the clusters in each group (batch, sample), as stacked bars.
+
+    Parameters
+    ----------
+    counts
+        ndarray of int, shape (n_groups, n_clusters).
+    """
+    left = 14 + _LETTER * max(map(len, map(_short, groups)), default=1)
+    width, bar = 480, 18
+    parts = [_open(left + width + 76, 6 + (bar + 6) * len(groups), "Clusters in each batch")]
+    for row, (group, of_group) in enumerate(zip(groups, counts, strict=True)):
+        y, x, total = 3 + (bar + 6) * row, left, max(int(of_group.sum()), 1)
+        parts.append(
+            f'<text x="{left - 8:.0f}" y="{y + 13}" text-anchor="end">{_named(group)}</text>'
+        )
+        for cluster, colour, n in zip(clusters, colours, of_group, strict=True):
+            share = int(n) / total
+            if share * width < 0.1:
+                continue
+            about = f"{cluster} in {group}: {int(n):,} cells, {share:.1%}"
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{share * width:.1f}" height="{bar}" fill="{escape(colour)}">'
+                f"<title>{escape(about)}</title></rect>"
+            )
+            x += share * width
+        parts.append(
+            f'<text x="{left + width + 8:.0f}" y="{y + 13}">{int(of_group.sum()):,}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def _open(width: float, height: float, label: str) -> str:
+    return (
+        f'<svg class="drawing" role="img" aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+
+
+def _named(name: str) -> str:
+    title = f"<title>{escape(name)}</title>" if len(name) > _MOST_NAME else ""
+    return escape(_short(name)) + title

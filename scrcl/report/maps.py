@@ -1,0 +1,218 @@
+"""The interactive maps of the report: positions and columns of cells, packed into the page.
+
+The page draws them on canvases, pixel by pixel, with 400 lines of its own script (``templates/page.js``). A plotting
+library was weighed: plotly's script alone takes 4.5 MB, half of what the page may have. Values are bytes, compressed,
+and unpacked by the browser when they are shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scrcl.report.colours import palette
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = [
+    "MOST_LEVELS",
+    "MapColumn",
+    "Maps",
+    "category_column",
+    "column_of",
+    "number_column",
+    "packed",
+    "payload",
+]
+
+MOST_LEVELS = 200
+"""Categories of a column that can be shown."""
+
+_MISSING = 255
+_STEPS = 254
+"""Numbers are shown in so many steps between the smallest and the largest."""
+
+
+@dataclass(frozen=True)
+class MapColumn:
+    """A value of each cell that is drawn, by which the maps can be coloured.
+
+    Attributes
+    ----------
+    group
+        Heading under which it is offered: Clusters, Cells or Genes.
+    codes
+        ndarray of uint8, shape (n_drawn,): number of a category, or a step between ``low`` and ``high``; 255: none.
+    levels, colours
+        Names of the categories, and their colours. No levels: numbers.
+    """
+
+    name: str
+    group: Literal["Clusters", "Cells", "Genes"]
+    codes: IntArray
+    levels: Sequence[str] = ()
+    colours: Sequence[str] = ()
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the interactive part of the page shows.
+
+    Attributes
+    ----------
+    n_cells
+        All cells; those that are drawn may be fewer.
+    umap
+        ndarray of float, shape (n_drawn, 2); None if there is none.
+    space
+        Coordinates in the tissue, shape (n_drawn, 2); None if there are none.
+    slice_of, slices
+        Number of the slice of each drawn cell, and their names.
+    columns
+        The first one colours the maps at first.
+    markers
+        Rows of the table of markers: cluster, gene, and numbers in the order of ``marker_columns``.
+    cluster_names
+        Name of each cluster, with which its number is shown.
+    least
+        Cells of each cluster that are drawn at least, where there are so many.
+    """
+
+    n_cells: int
+    umap: FloatArray | None
+    columns: Sequence[MapColumn]
+    space: FloatArray | None = None
+    slice_of: IntArray | None = None
+    slices: Sequence[str] = ()
+    markers: Sequence[Sequence[Any]] = ()
+    marker_columns: Sequence[str] = ()
+    cluster_names: Sequence[str] = ()
+    least: int = 0
+
+    @property
+    def n_drawn(self) -> int:
+        """Cells that are drawn."""
+        return len(self.columns[0].codes) if self.columns else 0
+
+
+def category_column(
+    name: str, codes: IntArray, levels: Sequence[str], group: Literal["Clusters", "Cells"]
+) -> MapColumn:
+    """Return a column of categories.
+
+    Parameters
+    ----------
+    codes
+        ndarray of int, shape (n_drawn,): position in ``levels``, -1 for none.
+    levels
+        At most `MOST_LEVELS`.
+    """
+    shown = np.where(codes < 0, _MISSING, codes).astype(np.uint8)
+    return MapColumn(name, group, shown, list(levels), palette(len(levels)))
+
+
+def number_column(
+    name: str,
+    values: FloatArray,
+    group: Literal["Clusters", "Cells", "Genes"],
+    limits: tuple[float, float] | None = None,
+) -> MapColumn:
+    """Return a column of numbers, between their smallest and largest or within ``limits``."""
+    values = np.asarray(values, np.float64)
+    finite = np.isfinite(values)
+    if limits is not None:
+        low, high = limits
+    else:
+        low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 1.0)
+    width = high - low if high > low else 1.0
+    steps = np.rint(_STEPS * np.clip((np.where(finite, values, low) - low) / width, 0, 1))
+    codes = np.where(finite, steps, _MISSING).astype(np.uint8)
+    return MapColumn(name, group, codes, low=float(low), high=float(high))
+
+
+def column_of(name: str, series: pd.Series) -> MapColumn | None:
+    """Return a column of obs; None if it cannot be shown, as with names of cells or too many categories."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(series) or isinstance(series.dtype, pd.CategoricalDtype):
+        categories = series.astype("category")
+    elif pd.api.types.is_numeric_dtype(series):
+        return number_column(name, series.to_numpy(np.float64, na_value=np.nan), "Cells")
+    elif series.iloc[: 20 * MOST_LEVELS].nunique() > MOST_LEVELS:  # before all of them are sorted
+        return None
+    else:
+        categories = series.astype("category")
+    categories = categories.cat.remove_unused_categories()
+    levels = [str(level) for level in categories.cat.categories]
+    if not 0 < len(levels) <= MOST_LEVELS:
+        return None
+    return category_column(name, categories.cat.codes.to_numpy(), levels, "Cells")
+
+
+def packed(values: np.ndarray) -> str:
+    """Return the bytes of an array, compressed, in base64."""
+    return base64.b64encode(
+        gzip.compress(np.ascontiguousarray(values).tobytes(), 6, mtime=0)
+    ).decode()
+
+
+def payload(maps: Maps) -> str:
+    """Return the data of the maps as JSON that can stand in a script element."""
+    tree: dict[str, Any] = {
+        "n": maps.n_drawn,
+        "total": maps.n_cells,
+        "columns": [_column(column) for column in maps.columns],
+        "markers": _text(
+            {"columns": list(maps.marker_columns), "rows": [list(r) for r in maps.markers]}
+        ),
+        "names": list(maps.cluster_names),
+        "slices": list(maps.slices),
+    }
+    if maps.umap is not None:
+        tree["umap"] = _positions(maps.umap)
+    if maps.space is not None:
+        tree["space"] = _positions(maps.space, equal=True)
+        if maps.slice_of is not None:
+            tree["slice"] = packed(maps.slice_of.astype(np.uint8))
+    # "</script>" in a name would end the element.
+    return json.dumps(tree, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _text(tree: Any) -> str:
+    raw = json.dumps(tree, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode()
+
+
+def _column(column: MapColumn) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "group": column.group,
+        "levels": list(column.levels),
+        "colours": list(column.colours),
+        "low": column.low,
+        "high": column.high,
+        "data": packed(column.codes),
+    }
+
+
+def _positions(xy: FloatArray, *, equal: bool = False) -> dict[str, Any]:
+    """Return positions as 16-bit numbers between the smallest and the largest. ``equal``: one scale for both axes."""
+    xy = np.asarray(xy, np.float64)
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    width = np.maximum(high - low, 1e-30)
+    if equal:
+        width = np.full(2, width.max())
+    steps = np.rint(65_535 * (xy - low) / width).astype("<u2")
+    return {"x": packed(steps[:, 0]), "y": packed(steps[:, 1]), "equal": equal}

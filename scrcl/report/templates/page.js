@@ -1,0 +1,485 @@
+"use strict";
+// Interactive maps, tables and markers of the report. The data stand in the page; nothing is loaded.
+const $ = (id) => document.getElementById(id);
+const make = (tag, text, attributes) => {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  for (const name in attributes || {}) element.setAttribute(name, attributes[name]);
+  return element;
+};
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+const numbers = async (text) => new Uint16Array((await unpack(text)).buffer);
+
+function rgb(colour) {
+  const value = parseInt(colour.slice(1), 16);
+  return [value >> 16, (value >> 8) & 255, value & 255];
+}
+// Stops of a scale from pale to strong, readable on white and on dark.
+const SCALE = ["#d8dee6", "#9ecae1", "#4292c6", "#2a5fa8", "#4b2a86", "#2b0b4e"].map(rgb);
+const DARK_SCALE = ["#39414c", "#31658c", "#3f97b5", "#6cc9a5", "#c8e86a", "#fdf6a0"].map(rgb);
+function shade(step) {
+  const stops = isDark() ? DARK_SCALE : SCALE;
+  const at = (step / 254) * (stops.length - 1);
+  const i = Math.min(Math.floor(at), stops.length - 2);
+  return stops[i].map((v, k) => Math.round(v + (at - i) * (stops[i + 1][k] - v)));
+}
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+// One map: positions, a view that pans and zooms, and a canvas. Views know nothing of each other.
+class CellMap {
+  constructor(canvas, xy, state, flip) {
+    Object.assign(this, { canvas, state, flip, x: xy.x, y: xy.y, equal: xy.equal, shown: null });
+    this.tip = $("tip");
+    this.listen();
+    this.reset();
+  }
+  // Draw only the cells for which keep(i), or all.
+  only(keep) {
+    this.shown = keep;
+    this.reset();
+  }
+  reset() {
+    let [left, right, top, bottom] = [65535, 0, 65535, 0];
+    for (let i = 0; i < this.x.length; i++) {
+      if (this.shown && !this.shown(i)) continue;
+      left = Math.min(left, this.x[i]); right = Math.max(right, this.x[i]);
+      top = Math.min(top, this.y[i]); bottom = Math.max(bottom, this.y[i]);
+    }
+    if (right < left) [left, right, top, bottom] = [0, 1, 0, 1];
+    this.home = { left, top, wide: Math.max(right - left, 1), high: Math.max(bottom - top, 1) };
+    this.zoom = 1; this.dx = 0; this.dy = 0;
+    this.draw();
+  }
+  resize() {
+    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    const box = this.canvas.getBoundingClientRect();
+    const [w, h] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
+    if (w && h && (w !== this.canvas.width || h !== this.canvas.height)) {
+      this.canvas.width = w; this.canvas.height = h;
+    }
+    this.ratio = ratio;
+  }
+  // Positions on the canvas of all cells, kept for hovering.
+  place() {
+    const { width, height } = this.canvas;
+    const margin = 10 * this.ratio;
+    let sx = (width - 2 * margin) / this.home.wide, sy = (height - 2 * margin) / this.home.high;
+    if (this.equal) sx = sy = Math.min(sx, sy);
+    const ox = (width - sx * this.home.wide) / 2, oy = (height - sy * this.home.high) / 2;
+    const n = this.x.length;
+    this.px = this.px || new Float32Array(n); this.py = this.py || new Float32Array(n);
+    for (let i = 0; i < n; i++) {
+      const x = ox + sx * (this.x[i] - this.home.left);
+      let y = oy + sy * (this.y[i] - this.home.top);
+      if (this.flip) y = height - y;
+      this.px[i] = (x - width / 2) * this.zoom + width / 2 + this.dx;
+      this.py[i] = (y - height / 2) * this.zoom + height / 2 + this.dy;
+    }
+  }
+  draw() {
+    this.resize();
+    const { width, height } = this.canvas;
+    if (!width || !height || !this.state.codes) return;
+    this.place();
+    const context = this.canvas.getContext("2d", { willReadFrequently: true });
+    const image = context.createImageData(width, height);
+    const data = image.data;
+    const back = rgb(css("--background"));
+    for (let i = 0; i < data.length; i += 4) {
+      data[i] = back[0]; data[i + 1] = back[1]; data[i + 2] = back[2]; data[i + 3] = 255;
+    }
+    const radius = this.ratio * Math.min(Math.max(0.55 * Math.sqrt(60000 / this.x.length), 0.8), 4)
+      * Math.min(Math.sqrt(this.zoom), 3);
+    const disc = discOf(radius);
+    const { codes, table, order, isFaded } = this.state;
+    for (const faded of [true, false]) {
+      for (const i of order) {
+        if (isFaded(i) !== faded || (this.shown && !this.shown(i))) continue;
+        const colour = faded ? this.state.faint : table[codes[i]];
+        stamp(data, width, height, this.px[i], this.py[i], disc, colour);
+      }
+    }
+    context.putImageData(image, 0, 0);
+    this.label(context);
+  }
+  // Names of categories at the medians of their cells.
+  label(context) {
+    const names = this.state.labels;
+    if (!names || names.length > 60) return;
+    context.font = `600 ${12 * this.ratio}px system-ui, sans-serif`;
+    context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
+    context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
+    const at = names.map(() => [[], []]);
+    const step = Math.max(1, Math.floor(this.x.length / 20000));
+    for (let i = 0; i < this.x.length; i += step) {
+      const code = this.state.codes[i];
+      if (code >= names.length || this.state.isFaded(i) || (this.shown && !this.shown(i))) continue;
+      at[code][0].push(this.px[i]); at[code][1].push(this.py[i]);
+    }
+    at.forEach(([xs, ys], k) => {
+      if (!xs.length) return;
+      const middle = (v) => v.sort((a, b) => a - b)[v.length >> 1];
+      const half = context.measureText(names[k]).width / 2 + 4 * this.ratio;
+      const x = Math.min(Math.max(middle(xs), half), this.canvas.width - half), y = middle(ys);
+      context.strokeText(names[k], x, y); context.fillText(names[k], x, y);
+    });
+  }
+  nearest(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const x = (event.clientX - box.left) * this.ratio, y = (event.clientY - box.top) * this.ratio;
+    let best = -1, least = (14 * this.ratio) ** 2;
+    for (let i = 0; i < this.x.length; i++) {
+      const d = (this.px[i] - x) ** 2 + (this.py[i] - y) ** 2;
+      if (d < least && !this.state.isFaded(i) && !(this.shown && !this.shown(i))) { least = d; best = i; }
+    }
+    return best;
+  }
+  move(dx, dy) { this.dx += dx * this.ratio; this.dy += dy * this.ratio; this.later(); }
+  scale(factor, x, y) {
+    const { width, height } = this.canvas;
+    const zoom = Math.min(Math.max(this.zoom * factor, 1), 60), change = zoom / this.zoom;
+    const cx = x === undefined ? 0 : x * this.ratio - width / 2, cy = y === undefined ? 0 : y * this.ratio - height / 2;
+    this.dx = cx - change * (cx - this.dx); this.dy = cy - change * (cy - this.dy); this.zoom = zoom;
+    if (zoom === 1) this.dx = this.dy = 0;
+    this.later();
+  }
+  later() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => { this.waiting = false; this.draw(); });
+  }
+  listen() {
+    const canvas = this.canvas, fingers = new Map();
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.scale(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    }, { passive: false });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, event); this.moved = 0;
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const before = fingers.get(event.pointerId);
+      if (!before) return this.hover(event);
+      const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
+      const other = [...fingers.values()].find((f) => f.pointerId !== event.pointerId);
+      if (other) {
+        const apart = (e) => Math.hypot(e.clientX - other.clientX, e.clientY - other.clientY);
+        this.scale(apart(event) / Math.max(apart(before), 1));
+      } else this.move(dx, dy);
+      this.moved += Math.abs(dx) + Math.abs(dy);
+      fingers.set(event.pointerId, event);
+    });
+    const lift = (event) => {
+      if (fingers.delete(event.pointerId) && this.moved < 4 && event.type === "pointerup") this.pick(event);
+    };
+    canvas.addEventListener("pointerup", lift);
+    canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    canvas.addEventListener("dblclick", () => this.reset());
+    canvas.addEventListener("keydown", (event) => {
+      const keys = {
+        ArrowLeft: () => this.move(40, 0), ArrowRight: () => this.move(-40, 0), ArrowUp: () => this.move(0, 40),
+        ArrowDown: () => this.move(0, -40), "+": () => this.scale(1.4), "=": () => this.scale(1.4),
+        "-": () => this.scale(1 / 1.4), 0: () => this.reset(),
+      };
+      if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+    });
+  }
+  hover(event) {
+    const i = this.nearest(event);
+    this.tip.hidden = i < 0;
+    if (i < 0) return;
+    this.tip.textContent = this.state.about(i);
+    const box = this.tip.getBoundingClientRect();
+    this.tip.style.left = `${Math.min(event.clientX + 14, innerWidth - box.width - 8)}px`;
+    this.tip.style.top = `${Math.min(event.clientY + 14, innerHeight - box.height - 8)}px`;
+  }
+  pick(event) {
+    const i = this.nearest(event);
+    this.hover(event);
+    if (i >= 0 && this.state.column.levels.length) this.state.isolate(this.state.codes[i]);
+  }
+}
+
+// Offsets and coverage of the pixels of a disc.
+function discOf(radius) {
+  const disc = [], reach = Math.ceil(radius);
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      const cover = Math.min(Math.max(radius + 0.5 - Math.hypot(x, y), 0), 1);
+      if (cover > 0) disc.push([x, y, 0.9 * cover]);
+    }
+  }
+  return disc;
+}
+function stamp(data, width, height, px, py, disc, colour) {
+  const cx = Math.round(px), cy = Math.round(py);
+  if (cx < -9 || cy < -9 || cx > width + 9 || cy > height + 9) return;
+  for (const [dx, dy, cover] of disc) {
+    const x = cx + dx, y = cy + dy;
+    if (x < 0 || y < 0 || x >= width || y >= height) continue;
+    const at = 4 * (y * width + x);
+    for (let k = 0; k < 3; k++) data[at + k] += cover * (colour[k] - data[at + k]);
+  }
+}
+
+class Viewer {
+  constructor(data) {
+    this.data = data;
+    this.only = null;
+    this.maps = [];
+    this.order = shuffled(data.n);
+  }
+  async start() {
+    const { data } = this;
+    this.choose = $("colour");
+    for (const group of ["Clusters", "Cells", "Genes"]) {
+      const box = make("optgroup", undefined, { label: group });
+      data.columns.forEach((column, i) => {
+        if (column.group === group) box.append(make("option", column.name, { value: i }));
+      });
+      if (box.children.length) this.choose.append(box);
+    }
+    const names = $("column-names");
+    for (const column of data.columns) names.append(make("option", undefined, { value: column.name }));
+    this.choose.addEventListener("change", () => this.show(Number(this.choose.value)));
+    $("search").addEventListener("change", () => this.search());
+    $("search").addEventListener("keydown", (event) => { if (event.key === "Enter") this.search(); });
+    $("all").addEventListener("click", () => this.isolate(null));
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") { $("tip").hidden = true; this.isolate(null); }
+    });
+    await this.show(0, true);
+    if (data.umap) await this.add("umap", data.umap, true);
+    if (data.space) {
+      const map = await this.add("space", data.space, false);
+      if (data.slice) await this.slices(map);
+    }
+    new ResizeObserver(() => this.draw()).observe($("maps"));
+  }
+  async add(id, xy, flip) {
+    const map = new CellMap($(id), { x: await numbers(xy.x), y: await numbers(xy.y), equal: xy.equal }, this, flip);
+    this.maps.push(map);
+    return map;
+  }
+  async slices(map) {
+    const of = await unpack(this.data.slice), choose = $("slice");
+    this.data.slices.forEach((name, i) => choose.append(make("option", name || "all", { value: i })));
+    const pick = () => map.only((i) => of[i] === Number(choose.value));
+    choose.addEventListener("change", pick);
+    if (this.data.slices.length > 1) pick(); else choose.parentElement.hidden = true;
+  }
+  search() {
+    const text = $("search").value.trim().toLowerCase();
+    if (!text) return;
+    const found = this.data.columns.findIndex((column) => column.name.toLowerCase() === text);
+    $("not-found").hidden = found >= 0;
+    if (found < 0) { $("not-found").textContent = `${$("search").value.trim()} is not among the genes and columns of the maps.`; return; }
+    this.choose.value = found;
+    this.show(found);
+  }
+  async codesOf(i) {
+    const column = this.data.columns[i];
+    if (!column.codes) column.codes = await unpack(column.data);
+    return column.codes;
+  }
+  async show(i, quiet) {
+    this.index = i;
+    this.column = this.data.columns[i];
+    this.codes = await this.codesOf(i);
+    this.clusters = await this.codesOf(0);
+    if (!this.keepOnly) this.only = null;
+    this.paint();
+    this.legend();
+    if (!quiet) this.draw();
+  }
+  paint() {
+    const { levels, colours } = this.column;
+    this.table = [];
+    for (let code = 0; code < 256; code++) {
+      this.table.push(levels.length ? rgb(colours[code] || css("--faint")) : shade(Math.min(code, 254)));
+    }
+    this.table[255] = rgb(css("--faint"));
+    this.faint = rgb(css("--faint"));
+    this.labels = levels.length ? levels.map((level) => short(level, 18)) : null;
+  }
+  isFaded = (i) => this.only !== null && this.codes[i] !== this.only;
+  isolate(code) {
+    this.only = this.only === code ? null : code;
+    this.legend();
+    this.draw();
+  }
+  draw() { for (const map of this.maps) map.draw(); }
+  value(column, code) {
+    if (code === 255) return "none";
+    if (column.levels.length) return column.levels[code];
+    return (column.low + (code / 254) * (column.high - column.low)).toPrecision(3);
+  }
+  about(i) {
+    const first = this.data.columns[0];
+    const lines = [`${first.name}: ${this.value(first, this.clusters[i])}`];
+    if (this.index) lines.push(`${this.column.name}: ${this.value(this.column, this.codes[i])}`);
+    return lines.join("\n");
+  }
+  legend() {
+    const box = $("legend");
+    box.replaceChildren();
+    $("all").hidden = this.only === null;
+    const { levels, colours, low, high } = this.column;
+    if (!levels.length) {
+      const bar = make("div", undefined, { class: "ramp" });
+      const stops = [0, 50, 100, 150, 200, 254].map((s) => `rgb(${shade(s).join(",")})`);
+      bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
+      const ends = make("div", undefined, { class: "ends" });
+      ends.append(make("span", Number(low).toPrecision(3)), make("span", Number(high).toPrecision(3)));
+      box.append(bar, ends);
+      return;
+    }
+    const counts = new Array(256).fill(0);
+    for (const code of this.codes) counts[code]++;
+    levels.forEach((level, code) => {
+      const button = make("button", undefined, { type: "button", "aria-pressed": String(this.only === code) });
+      const dot = make("span", undefined, { class: "dot" });
+      dot.style.background = colours[code];
+      button.append(dot, make("span", short(level, 40), { class: "level" }), make("span", counts[code].toLocaleString("en"), { class: "count" }));
+      button.title = level;
+      button.addEventListener("click", () => this.isolate(code));
+      box.append(button);
+    });
+  }
+}
+const short = (text, n) => (text.length > n ? `${text.slice(0, n - 1)}…` : text);
+// The same order on every page: cells of no cluster lie on top of others.
+function shuffled(n) {
+  const order = new Uint32Array(n).map((_, i) => i);
+  let state = 1;
+  for (let i = n - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = state % (i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
+// The table of markers: cluster, search, sort, copy, CSV.
+class Markers {
+  constructor({ columns, rows }, viewer) {
+    Object.assign(this, { columns, rows, viewer, by: null, down: false, most: 200 });
+    const clusters = [...new Set(rows.map((row) => row[0]))], choose = $("marker-cluster");
+    choose.append(make("option", "all clusters", { value: "" }));
+    for (const cluster of clusters) choose.append(make("option", cluster, { value: cluster }));
+    if (clusters.length > 1) choose.value = clusters[0];
+    choose.addEventListener("change", () => this.draw());
+    $("marker-search").addEventListener("input", () => this.draw());
+    $("marker-copy").addEventListener("click", () => this.copy());
+    $("marker-csv").addEventListener("click", () => this.save());
+    const head = $("marker-table").tHead.rows[0];
+    columns.forEach((name, i) => {
+      const button = make("button", name, { type: "button" });
+      button.addEventListener("click", () => {
+        [this.by, this.down] = [i, this.by === i ? !this.down : typeof rows[0][i] === "number"];
+        this.draw();
+      });
+      const cell = make("th", undefined, { scope: "col" });
+      cell.append(button);
+      head.append(cell);
+    });
+    this.draw();
+  }
+  chosen() {
+    const cluster = $("marker-cluster").value, text = $("marker-search").value.trim().toLowerCase();
+    const rows = this.rows.filter((row) => (!cluster || row[0] === cluster) && (!text || row[1].toLowerCase().includes(text)));
+    if (this.by === null) return rows;
+    const sign = this.down ? -1 : 1, by = this.by;
+    return rows.sort((a, b) => sign * (typeof a[by] === "number" ? a[by] - b[by] : a[by].localeCompare(b[by])));
+  }
+  draw() {
+    const body = $("marker-table").tBodies[0], rows = this.chosen();
+    body.replaceChildren(...rows.slice(0, this.most).map((row) => {
+      const line = make("tr");
+      row.forEach((value, i) => {
+        const cell = make("td", typeof value === "number" ? shownNumber(value) : value, typeof value === "number" ? { class: "n" } : {});
+        if (i === 1) cell.className = "genes";
+        line.append(cell);
+      });
+      return line;
+    }));
+    [...$("marker-table").tHead.rows[0].cells].forEach((cell, i) => {
+      cell.setAttribute("aria-sort", i !== this.by ? "none" : this.down ? "descending" : "ascending");
+    });
+    $("marker-count").textContent = rows.length > this.most ? `The first ${this.most} of ${rows.length.toLocaleString("en")} rows.` : "";
+  }
+  async copy() {
+    const genes = [...new Set(this.chosen().map((row) => row[1]))].join("\n");
+    try {
+      await navigator.clipboard.writeText(genes);
+    } catch {
+      const area = make("textarea", genes);
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    $("marker-count").textContent = "The genes are copied.";
+  }
+  save() {
+    // A text that begins like a formula would be one in a spreadsheet.
+    const safe = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
+    const quoted = (value) => `"${String(safe(value)).replaceAll('"', '""')}"`;
+    const text = [this.columns, ...this.chosen()].map((row) => row.map(quoted).join(",")).join("\r\n");
+    const link = make("a", "", { download: "markers.csv", href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+}
+function shownNumber(value) {
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
+  return Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(2);
+}
+
+// Any other table: a click on a heading sorts it.
+function sortable(table) {
+  const head = table.tHead && table.tHead.rows[0];
+  if (!head || table.id === "marker-table" || table.tBodies[0].rows.length < 2) return;
+  [...head.cells].forEach((cell, i) => {
+    if (!cell.textContent.trim()) return;
+    const button = make("button", cell.textContent, { type: "button" });
+    cell.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = cell.getAttribute("aria-sort") === "ascending";
+      for (const other of head.cells) other.removeAttribute("aria-sort");
+      cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = (row) => row.cells[i].textContent.trim();
+      const number = (text) => Number(text.replaceAll(",", "").replace("%", ""));
+      const rows = [...table.tBodies[0].rows];
+      const numeric = rows.every((row) => !Number.isNaN(number(key(row))));
+      rows.sort((a, b) => (numeric ? number(key(a)) - number(key(b)) : key(a).localeCompare(key(b))) * (down ? -1 : 1));
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+async function main() {
+  const data = JSON.parse($("data").textContent);
+  const viewer = new Viewer(data);
+  $("theme").addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    viewer.paint(); viewer.legend(); viewer.draw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { viewer.paint(); viewer.legend(); viewer.draw(); });
+  for (const table of document.querySelectorAll("table")) sortable(table);
+  if (data.umap || data.space) await viewer.start();
+  if ($("marker-table")) new Markers(JSON.parse(new TextDecoder().decode(await unpack(data.markers))), viewer);
+  document.documentElement.dataset.ready = "yes";
+}
+main();

@@ -1,0 +1,157 @@
+"""Names of clusters in a run: by a table, by the user, and after stages are redone."""
+
+import anndata
+import numpy as np
+import pytest
+
+import scrcl
+from scrcl.engine.config import RunConfig
+from scrcl.engine.given_names import keep_names, names_given, read_names
+from scrcl.engine.load_config import load_config
+from scrcl.engine.rename import rename
+from scrcl.engine.run import run_files
+from scrcl.engine.stages.names import NamesStage
+from scrcl.errors import InputError, ResumeError
+from tests.cells import FAST, make_cells
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    path = tmp_path_factory.mktemp("named") / "cells.h5ad"
+    adata = make_cells()
+    adata.var["symbol"] = [f"SYM{i}" for i in range(adata.n_vars)]
+    adata.write_h5ad(path)
+    means = np.log1p(adata.to_df()).groupby(adata.obs["cell_type"].to_numpy()).mean()
+    above = means - means.mean()
+    lines = [
+        f"SYM{name.removeprefix('gene')},{kind}"
+        for kind in means.index
+        for name in above.loc[kind].nlargest(8).index
+    ]
+    table = path.with_name("markers.csv")
+    table.write_text("\n".join(["gene,cell_type", *lines]))
+    return path, table
+
+
+def config_of(**more):
+    return load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu", **more})
+
+
+@pytest.fixture(scope="module")
+def named(cells, tmp_path_factory):
+    path, table = cells
+    out = tmp_path_factory.mktemp("named") / "out"
+    return run_files([path], out, config_of(names={"table": str(table), "min_score": 1}))
+
+
+def obs_of(out):
+    return anndata.read_h5ad(out / "result.h5ad", backed="r").obs
+
+
+def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named, cells):
+    obs = obs_of(named.out)
+    truth = anndata.read_h5ad(cells[0]).obs["cell_type"]
+    known = (obs["scrcl_name"] != "unknown").to_numpy()
+    assert known.mean() > 0.5
+    assert (obs["scrcl_name"].astype(str) == truth.astype(str))[known].mean() > 0.8
+    assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
+    report = named.report_path.read_text()
+    assert all(name in report for name in set(obs["scrcl_name"]))
+    names = scrcl.open_run(named.out).record(NamesStage)
+    assert names.gene_column == "symbol"
+    assert names.n_genes_found == names.n_genes_table
+
+
+def test_a_table_with_other_content_is_another_run_and_names_can_be_redone(named, cells, tmp_path):
+    path, table = cells
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("type 0", "a <b>new</b> name"))
+    with pytest.raises(ResumeError, match=r"tables\.names\.table is"):
+        run_files([path], named.out, config_of(names={"table": str(other), "min_score": 1}))
+    copy = tmp_path / "copy.csv"
+    copy.write_text(table.read_text())
+    again = run_files([path], named.out, config_of(names={"table": str(copy), "min_score": 1}))
+    assert again.stages == named.stages  # the same content elsewhere
+    redone = run_files(
+        [path], named.out, RunConfig(names={"table": str(other), "min_score": 1}), start="names"
+    )
+    assert "a <b>new</b> name" in set(obs_of(redone.out)["scrcl_name"])
+    assert "<b>new</b>" not in redone.report_path.read_text()
+    run_files(
+        [path], named.out, RunConfig(names={"table": str(table), "min_score": 1}), start="names"
+    )
+
+
+def test_names_of_the_user_stay_when_stages_are_redone(named, cells, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text("cluster,name\n0,=mine & yours\n")
+    rename(named.out, names)
+    obs = obs_of(named.out)
+    assert set(obs["scrcl_name"][obs["scrcl"] == "0"]) == {"=mine & yours"}
+    run_files([cells[0]], named.out, RunConfig(), start="markers")
+    obs = obs_of(named.out)
+    assert set(obs["scrcl_name"][obs["scrcl"] == "0"]) == {"=mine & yours"}
+    run_files([cells[0]], named.out, RunConfig(n_clusters=3), start="cluster")
+    kept = obs_of(named.out)["scrcl_name"] == "=mine & yours"
+    before = (obs["scrcl"] == "0").to_numpy()
+    assert (kept.to_numpy() & before).sum() > 0.8 * before.sum()
+
+
+def test_an_anndata_has_the_names_too(cells, tmp_path):
+    adata = anndata.read_h5ad(cells[0])
+    settings = {**FAST, "names": {"table": str(cells[1])}}
+    scrcl.fit(adata, n_clusters=4, device="cpu", out=tmp_path / "out", **settings)
+    assert adata.obs["scrcl_name"].notna().all()
+    (tmp_path / "names.csv").write_text("cluster,name\n1,mine\n")
+    with pytest.raises(InputError, match="an AnnData in memory"):
+        scrcl.rename(tmp_path / "out", tmp_path / "names.csv")
+    scrcl.rename(tmp_path / "out", tmp_path / "names.csv", data=adata)
+    assert ((adata.obs["scrcl_name"] == "mine") == (adata.obs["scrcl"] == "1")).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("gene,cell_type\nENSG1,B\n", "must list genes of the input; .* lists ENSG1"),
+        ("gene\nA\n", "column of cell types"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_before_out_is_made(cells, tmp_path, text, match):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=match):
+        run_files([cells[0]], tmp_path / "out", config_of(names={"table": str(tmp_path / "t.csv")}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tissue_without_a_table_is_refused():
+    with pytest.raises(InputError, match=r"must go with names\.table"):
+        load_config(overrides={"names": {"tissues": "Blood"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("cluster,label\n0,a\n", "columns cluster and name; got .* with cluster, label"),
+        ("cluster,name\n7,a\n", "clusters of the run, 0 to 2; got '7'"),
+        ("cluster,name\nx,a\n", "got 'x'"),
+        ("cluster,name\n1,a\n1,b\n", "once; got 1 twice"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
+    (tmp_path / "n.csv").write_text(text)
+    with pytest.raises(InputError, match=match):
+        read_names(tmp_path / "n.csv", 3)
+    with pytest.raises(InputError, match="readable CSV"):
+        read_names(tmp_path / "none.csv", 3)
+
+
+def test_names_follow_the_cells_and_an_empty_name_takes_one_away(tmp_path):
+    assert names_given(tmp_path, LABELS) == {}
+    keep_names(tmp_path, {0: "a", 2: "b"}, LABELS)
+    assert names_given(tmp_path, LABELS) == {0: "a", 2: "b"}
+    assert names_given(tmp_path, np.array([2, 2, 2, 1, 1, 1, 1, 0, 0])) == {0: "b", 2: "a"}
+    assert names_given(tmp_path, LABELS[:-1]) == {}  # other cells
+    keep_names(tmp_path, {0: "", 1: "c"}, LABELS)
+    assert names_given(tmp_path, LABELS) == {1: "c", 2: "b"}

@@ -1,0 +1,117 @@
+"""UMAP, PAGA and the dendrogram against slow twins and scanpy."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy import sparse
+from scipy.cluster import hierarchy
+
+from scrcl.graph.csr import distances_matrix
+from scrcl.graph.knn import knn
+from scrcl.maps.dendrogram import scanpy_dendrogram
+from scrcl.maps.paga import Links, paga_links, positions, scanpy_paga
+from scrcl.maps.place import placed
+from scrcl.maps.umap import umap_layout
+from scrcl.maps.weights import edge_weights
+
+RNG = np.random.default_rng(0)
+LABELS = np.sort(RNG.integers(4, size=400))
+CENTRES = np.array([[0, 0, 0], [9, 0, 0], [0, 40, 0], [0, 0, 90]])
+POINTS = (RNG.normal(size=(400, 3)) + CENTRES[LABELS]).astype(np.float32)
+FOUND = knn(POINTS, 10, seed=0)
+
+
+def test_weights_are_those_of_the_definition():
+    joined = edge_weights(FOUND.ids, FOUND.distances).toarray()
+    directed = np.zeros((400, 400))
+    for i, (ids, distances) in enumerate(zip(FOUND.ids, FOUND.distances, strict=True)):
+        beyond = distances - distances[0]
+        scales = np.geomspace(1e-3, 1e3, 200_001)
+        sums = np.exp(-beyond[:, None] / scales).sum(axis=0)
+        scale = scales[np.abs(sums - np.log2(11)).argmin()]
+        directed[i, ids] = np.exp(-beyond / scale)
+    assert joined == pytest.approx(directed + directed.T - directed * directed.T, abs=2e-3)
+    assert (joined == joined.T).all()
+
+
+def test_weights_stand_missing_neighbours_and_cells_on_one_point():
+    ids = np.array([[1, 2], [0, -1], [-1, -1]])
+    weights = edge_weights(ids, np.zeros((3, 2), np.float32))
+    assert np.isfinite(weights.data).all()
+    assert weights[0, 1] == 1
+    assert weights[1, 2] == 0
+
+
+def test_a_layout_is_a_function_of_the_seed_and_keeps_neighbours():
+    weights = edge_weights(FOUND.ids, FOUND.distances)
+    layout = umap_layout(weights, POINTS, seed=1)
+    assert layout.dtype == np.float32
+    assert np.array_equal(layout, umap_layout(weights, POINTS, seed=1))
+    assert not np.array_equal(layout, umap_layout(weights, POINTS, seed=2))
+    near = knn(layout, 10, seed=0).ids
+    kept = np.mean([len(set(a) & set(b)) for a, b in zip(near, FOUND.ids, strict=True)])
+    assert kept > 4  # 0.25 by chance
+    assert (LABELS[near] == LABELS[:, None]).mean() > 0.99
+
+
+def test_a_small_distance_gives_tighter_clumps():
+    weights = edge_weights(FOUND.ids, FOUND.distances)
+    loose, tight = (umap_layout(weights, POINTS, seed=1, min_dist=d) for d in (0.9, 0.01))
+    assert np.median(knn(tight, 1, seed=0).distances) < np.median(knn(loose, 1, seed=0).distances)
+
+
+def test_other_cells_are_put_among_the_nearest():
+    layout = np.array([[0, 0], [1, 0], [10, 10]], np.float32)
+    where = placed(
+        np.array([[0, 1, -1], [2, -1, -1]]), np.array([[0, 4, np.inf], [1, 0, 0]]), layout
+    )
+    assert where[1].tolist() == [10, 10]
+    assert 0 < where[0, 0] < 0.5
+    assert where[0, 1] == 0
+
+
+def linked():
+    ids = FOUND.ids.copy()
+    ids[:200, -1] = RNG.integers(400, size=200)  # links between clusters
+    ids[3, 4] = -1
+    return ids
+
+
+def test_paga_is_scanpys(tmp_path):
+    ids = linked()
+    layout = RNG.normal(size=(400, 2))
+    links = paga_links(ids, LABELS, positions(layout, LABELS))
+    links.save(tmp_path / "links.npz")
+    mine = scanpy_paga(Links.load(tmp_path / "links.npz"), groups="scrcl")
+    distances = distances_matrix(ids, FOUND.distances)
+    adata = anndata.AnnData(
+        np.zeros((400, 1), np.float32),
+        obs=pd.DataFrame(
+            {"scrcl": pd.Categorical(LABELS.astype(str))}, index=[f"c{i}" for i in range(400)]
+        ),
+        obsp={"d": distances, "c": sparse.csr_matrix(distances > 0)},
+        uns={"n": {"connectivities_key": "c", "distances_key": "d", "params": {"n_neighbors": 10}}},
+    )
+    sc.tl.paga(adata, groups="scrcl", neighbors_key="n")
+    for key in ("connectivities", "connectivities_tree"):
+        theirs = adata.uns["paga"][key].toarray()
+        assert theirs.any()
+        assert mine[key].toarray() == pytest.approx(theirs)
+    assert links.sizes.tolist() == adata.uns["scrcl_sizes"].tolist()
+    assert mine["pos"][2] == pytest.approx(np.median(layout[LABELS == 2], axis=0))
+
+
+def test_a_dendrogram_is_the_tree_without_clusters_that_lost_their_cells():
+    means = RNG.normal(size=(5, 3)) * 10
+    tree = hierarchy.linkage(means, "average")
+    tree[:, 2] **= 2
+    whole = scanpy_dendrogram(tree, means, 5, groupby="scrcl")
+    assert whole["linkage"][:, 2] == pytest.approx(np.sqrt(tree[:, 2]))
+    assert sorted(whole["categories_ordered"]) == list("01234")
+    less = scanpy_dendrogram(tree, means, 4, groupby="scrcl")
+    assert less["linkage"].shape == (3, 4)
+    meet = hierarchy.cophenet(less["linkage"])
+    kept = [0, 1, 2, 4, 5, 7]  # pairs of the first four of five clusters
+    assert meet == pytest.approx(hierarchy.cophenet(whole["linkage"])[kept])

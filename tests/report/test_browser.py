@@ -1,0 +1,177 @@
+"""The page in Chromium: it draws, reacts to keys and clicks, fits a phone, and writes no errors."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from scrcl.report.maps import Maps, category_column, number_column
+from scrcl.report.page import Column, Page, Section, Table, render_page
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+EVIL = "<img src=x onerror=document.title='bad'></script><script>document.title='bad'</script>"
+
+
+@pytest.fixture(scope="module")
+def page():
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    xy = rng.normal(size=(600, 2)) + 9 * np.stack([labels, labels == 1], axis=1)
+    maps = Maps(
+        n_cells=900,
+        umap=xy,
+        space=0.1 * rng.random((600, 2)) + np.stack([labels == 1, labels == 2], axis=1),
+        slice_of=labels % 2,
+        slices=["first", EVIL],
+        columns=[
+            category_column("cluster", labels, ["0 B cell", EVIL, "2"], "Clusters"),
+            number_column("confidence", rng.random(600), "Cells", (0, 1)),
+            number_column("CD3D", rng.random(600), "Genes"),
+        ],
+        markers=[["0", "CD79A", 9.0, 1e-9], ["0", "=1+1", 3.0, 0.5], ["1", "CD3D", 7.5, 0.01]],
+        marker_columns=["cluster", "gene", "score", "adjusted p"],
+        least=50,
+    )
+    table = Table(
+        [Column("cluster", "label"), Column("cells", "number")], [["a", 2], ["b", 1000], ["c", 30]]
+    )
+    words = {"summary": ["Words."], "maps": maps}
+    section = Section("Clusters", table=table)
+    return render_page(Page("a title", [section], [], "seed = 0", {"scrcl": "1"}, **words))
+
+
+def opened(html, path, script=None, *options):
+    """Return the document after the page was opened and ``script`` ran in it, and what it wrote to the console."""
+    if script is not None:
+        # Only the test's copy allows a second script.
+        html = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", html)
+        wait = "while (document.documentElement.dataset.ready !== 'yes') await new Promise((r) => setTimeout(r, 20));"
+        html = html.replace(
+            "</body>", f"<script>(async () => {{ {wait} {script} }})()</script></body>"
+        )
+    path.write_text(html, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command = [CHROMIUM, *flags, "--virtual-time-budget=15000", *options, "--dump-dom"]
+    command.append(path.as_uri())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_the_page_draws_under_its_own_policy_without_errors(page, tmp_path):
+    document, console = opened(page, tmp_path / "page.html")
+    assert console == []
+    assert 'data-ready="yes"' in document
+    assert "<title>a title</title>" in document
+    assert document.count('class="count">200') == 3
+    assert '<option value="2">CD3D</option>' in document
+
+
+WORK = """
+const say = {};
+const click = (element) => element.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+const ink = (id) => {
+  const canvas = $(id), data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let strong = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const values = [data[i], data[i + 1], data[i + 2]];
+    if (Math.max(...values) - Math.min(...values) > 40) strong++;
+  }
+  return strong;
+};
+const height = (id, colour) => {  // where a colour lies, from the top (0) to the bottom (1)
+  const canvas = $(id), data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let [sum, n] = [0, 0];
+  for (let i = 0; i < data.length; i += 4) {
+    const apart = colour.reduce((all, v, k) => all + Math.abs(v - data[i + k]), 0);
+    if (apart < 40) { sum += Math.floor(i / 4 / canvas.width) / canvas.height; n++; }
+  }
+  return sum / n;
+};
+say.heights = ["#4e79a7", "#59a14f"].map((colour) => height("space", rgb(colour)));
+say.umapHeights = ["#4e79a7", "#f28e2b"].map((colour) => height("umap", rgb(colour)));
+const soon = () => new Promise((r) => setTimeout(r, 100));
+say.drawn = ink("umap"); say.space = ink("space");
+click($("legend").children[0]); await soon();
+say.alone = ink("umap"); say.pressed = $("legend").children[0].getAttribute("aria-pressed");
+document.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"})); await soon();
+say.again = ink("umap");
+$("search").value = "cd3d"; $("search").dispatchEvent(new Event("change")); await soon();
+say.chosen = $("colour").selectedOptions[0].textContent; say.ramp = document.querySelectorAll(".ramp").length;
+$("search").value = "nothing"; $("search").dispatchEvent(new Event("change")); await soon();
+say.missing = $("not-found").textContent;
+const canvas = $("umap"), box = canvas.getBoundingClientRect();
+for (let x = 5; x < box.width && $("tip").hidden; x += 5) {
+  for (let y = 5; y < box.height && $("tip").hidden; y += 5) {
+    canvas.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + x, clientY: box.top + y, pointerId: 1}));
+  }
+}
+say.tip = $("tip").textContent;
+canvas.dispatchEvent(new KeyboardEvent("keydown", {key: "+"})); await soon();
+say.rows = $("marker-table").tBodies[0].rows.length;
+$("marker-cluster").value = ""; $("marker-cluster").dispatchEvent(new Event("change"));
+click($("marker-table").tHead.querySelectorAll("button")[2]);
+say.first = [...$("marker-table").tBodies[0].rows].map((row) => row.cells[1].textContent);
+$("marker-search").value = "cd3"; $("marker-search").dispatchEvent(new Event("input"));
+say.found = [...$("marker-table").tBodies[0].rows].map((row) => row.cells[1].textContent);
+$("marker-search").value = ""; $("marker-search").dispatchEvent(new Event("input"));
+let csv; URL.createObjectURL = (blob) => { csv = blob; return "#"; };
+click($("marker-csv")); say.csv = await csv.text();
+const table = document.querySelector("table");
+click(table.tHead.querySelectorAll("button")[1]);
+say.sorted = [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
+click($("theme")); await soon();
+say.dark = getComputedStyle(document.body).backgroundColor;
+say.wide = document.documentElement.scrollWidth; say.inner = innerWidth;
+document.body.append(make("pre", JSON.stringify(say), {id: "said"}));
+"""
+
+
+@pytest.fixture(scope="module")
+def said(page, tmp_path_factory):
+    import json
+    from html import unescape
+
+    path = tmp_path_factory.mktemp("browser") / "page.html"
+    document, console = opened(page, path, WORK, "--window-size=500,800")
+    assert console == []
+    return json.loads(unescape(re.search(r'<pre id="said">(.*?)</pre>', document, re.DOTALL)[1]))
+
+
+def test_a_group_can_be_seen_alone_and_escape_shows_all(said):
+    assert said["drawn"] > said["alone"] > 0
+    assert said["again"] == said["drawn"]
+    assert said["pressed"] == "true"
+    assert said["space"] > 0
+
+
+def test_a_tissue_points_down_like_its_image_and_a_umap_up(said):
+    low, high = said["heights"]
+    assert low < 0.4 < 0.6 < high
+    low, high = said["umapHeights"]
+    assert low > 0.5 > high
+
+
+def test_maps_are_coloured_by_what_is_searched(said):
+    assert (said["chosen"], said["ramp"]) == ("CD3D", 1)
+    assert said["missing"].startswith("nothing is not among")
+    assert re.match(r"cluster: .*\nCD3D: 0\.\d+", said["tip"])
+
+
+def test_markers_are_sorted_searched_and_saved_without_formulas(said):
+    assert said["rows"] == 2  # the first cluster
+    assert said["first"] == ["CD79A", "CD3D", "=1+1"]
+    assert said["found"] == ["CD3D"]
+    assert '"\'=1+1"' in said["csv"]
+    assert said["csv"].splitlines()[0] == '"cluster","gene","score","adjusted p"'
+
+
+def test_other_tables_are_sorted_by_number_and_the_page_turns_dark_and_fits_a_phone(said):
+    assert said["sorted"] == ["a", "c", "b"]
+    assert said["dark"] == "rgb(20, 25, 31)"
+    assert said["wide"] <= said["inner"]

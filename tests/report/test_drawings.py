@@ -1,0 +1,64 @@
+"""Drawings of clusters: well-formed, with what they show in their titles."""
+
+from xml.etree import ElementTree as ET
+
+import numpy as np
+
+from scrcl.report.drawings import composition_bars, dot_plot, paga_graph
+
+NAMES = ["0 <b>B & T</b>", "1", "a name of a cluster that is far too long to be shown"]
+COLOURS = ["#123456", "#abcdef", "#fedcba"]
+
+
+def _parsed(svg):
+    return ET.fromstring(svg)  # noqa: S314
+
+
+def titles(svg):
+    return [node.text for node in _parsed(svg).iter() if node.tag.endswith("title")]
+
+
+def tags(svg, name):
+    return [node for node in _parsed(svg).iter() if node.tag.endswith(name)]
+
+
+def test_dots_have_the_area_of_the_share_and_the_strength_of_the_mean():
+    mean = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
+    share = np.array([[0.0, 0.25, 1.0], [0.5, 0.0, 0.0]])
+    svg = dot_plot(mean, share, ["<i>", "CD3D"], NAMES)
+    dots = tags(svg, "circle")
+    assert len(dots) == 3  # none without cells
+    shown = {dot[0].text: (float(dot.get("r")), float(dot.get("fill-opacity"))) for dot in dots}
+    quarter, whole = (
+        shown["<i> in 1: mean 1.00, 25% of cells"],
+        shown[f"<i> in {NAMES[2]}: mean 2.00, 100% of cells"],
+    )
+    assert abs(2 * quarter[0] - whole[0]) < 0.2
+    assert quarter[1] < whole[1] == 1
+    assert "<b>" not in svg
+
+
+def test_links_below_the_least_are_left_out_and_names_are_escaped():
+    connectivities = np.array([[0, 0.5, 0.001], [0.5, 0, 0], [0.001, 0, 0]])
+    svg = paga_graph(
+        connectivities,
+        np.random.default_rng(0).normal(size=(3, 2)),
+        np.array([5, 3, 1]),
+        NAMES,
+        COLOURS,
+    )
+    assert len(tags(svg, "line")) == 1
+    assert f"{NAMES[0]} and 1: 0.50" in titles(svg)
+    assert f"{NAMES[2]}: 1 cells" in titles(svg)
+    assert "<b>" not in svg
+
+
+def test_bars_of_a_group_add_up_to_one_width():
+    counts = np.array([[30, 10, 0], [1, 1, 2]])
+    svg = composition_bars(counts, ["donor <1>", "donor 2"], NAMES, COLOURS)
+    rows = {}
+    for bar in tags(svg, "rect"):
+        rows.setdefault(bar.get("y"), []).append(float(bar.get("width")))
+    assert [len(row) for row in rows.values()] == [2, 3]
+    assert len({round(sum(row)) for row in rows.values()}) == 1
+    assert f"{NAMES[0]} in donor <1>: 30 cells, 75.0%" in titles(svg)

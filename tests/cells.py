@@ -33,6 +33,7 @@ FAST = {
     "graph": {"n_neighbors": 8},
     "train": {"steps": 8, "checkpoint_every": 2, "report_every": 2},
     "scrcl": {"dim": 16, "refined_dim": 8},
+    "cluster": {"restarts": 2},
     "umap": {"cells": 0},
     "report": {"map_cells": 0},
 }

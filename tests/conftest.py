@@ -1,4 +1,4 @@
-"""Threads that wait without spinning: tests may share their cores. Set before torch is loaded."""
+"""What all tests share. Threads wait without spinning, as tests may share their cores; set before torch is loaded."""
 
 import os
 import sys
@@ -9,6 +9,14 @@ from scrcl.cli.main import main
 from tests.cells import make_cells
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _files_are_not_flushed():
+    """Do without fsync: no test loses power, and a toy run flushes hundreds of files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from types import MappingProxyType
 
-__all__ = ["DARK_COLOURS", "FIGURE_COLOUR", "PAGE_COLOURS", "palette"]
+__all__ = ["DARK_COLOURS", "PAGE_COLOURS", "palette"]
 
 _FIRST_CLUSTERS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
@@ -15,8 +15,6 @@ _FIRST_CLUSTERS = (
 # The conjugate of the golden ratio: steps of this size around the hue circle never repeat a hue.
 _HUE_STEP = 0.61803398875
 
-FIGURE_COLOUR = _FIRST_CLUSTERS[0]
-"""Bars and lines of figures that have a single colour."""
 
 PAGE_COLOURS = MappingProxyType(
     {
@@ -25,7 +23,7 @@ PAGE_COLOURS = MappingProxyType(
         "line": "#dfe4ea",
         "panel": "#f5f7f9",
         "background": "#ffffff",
-        "bar": FIGURE_COLOUR,
+        "bar": _FIRST_CLUSTERS[0],
         "memory-bar": "#b07aa1",
         "note": "#fff7e6",
         "note-edge": "#edc948",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.report.svg import named, shortened, svg_open
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["composition_bars", "dot_plot", "paga_graph"]
 
 _CELL, _LETTER = 17, 6.2
-_MOST_NAME = 24
-"""Letters of a name beside a drawing; all of them are in its title."""
 
 
 def dot_plot(
@@ -37,10 +37,10 @@ def dot_plot(
     """
     low, high = mean.min(axis=1, keepdims=True), mean.max(axis=1, keepdims=True)
     scaled = (mean - low) / np.maximum(high - low, 1e-9)
-    left = 14 + _LETTER * max(map(len, map(_short, clusters)), default=1)
-    top = 12 + _LETTER * max(map(len, map(_short, genes)), default=1)
+    left = 14 + _LETTER * max(map(len, map(shortened, clusters)), default=1)
+    top = 12 + _LETTER * max(map(len, map(shortened, genes)), default=1)
     parts = [
-        _open(
+        svg_open(
             left + _CELL * len(genes) + 4,
             top + _CELL * len(clusters) + 4,
             "Dot plot of marker genes",
@@ -49,12 +49,12 @@ def dot_plot(
     for i, gene in enumerate(genes):
         x = left + _CELL * (i + 0.5) + 4
         parts.append(
-            f'<text class="gene" transform="translate({x:.0f} {top - 6:.0f}) rotate(-90)">{_named(gene)}</text>'
+            f'<text class="gene" transform="translate({x:.0f} {top - 6:.0f}) rotate(-90)">{named(gene)}</text>'
         )
     for j, cluster in enumerate(clusters):
         y = top + _CELL * (j + 0.5)
         parts.append(
-            f'<text x="{left - 8:.0f}" y="{y + 4:.0f}" text-anchor="end">{_named(cluster)}</text>'
+            f'<text x="{left - 8:.0f}" y="{y + 4:.0f}" text-anchor="end">{named(cluster)}</text>'
         )
         for i, gene in enumerate(genes):
             radius = 0.45 * _CELL * np.sqrt(share[i, j])
@@ -92,7 +92,7 @@ def paga_graph(
     at = margin + (where - where.min(axis=0)) / span * (np.array([width, height]) - 2 * margin)
     at[:, 1] = height - at[:, 1]
     radii = 6 + 16 * np.sqrt(sizes / max(int(sizes.max()), 1))
-    parts = [_open(width, height, "Clusters and their links")]
+    parts = [svg_open(width, height, "Clusters and their links")]
     for i, j in zip(*np.nonzero(np.triu(connectivities, 1) >= least), strict=True):
         about = f"{names[i]} and {names[j]}: {connectivities[i, j]:.2f}"
         parts.append(
@@ -103,7 +103,7 @@ def paga_graph(
         about = f"{name}: {int(size):,} cells"
         parts.append(
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
-            f'</circle><text class="halo" x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{_named(name)}</text>'
+            f'</circle><text class="halo" x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{named(name)}</text>'
         )
     return "".join([*parts, "</svg>"])
 
@@ -118,13 +118,13 @@ def composition_bars(
     counts
         ndarray of int, shape (n_groups, n_clusters).
     """
-    left = 14 + _LETTER * max(map(len, map(_short, groups)), default=1)
+    left = 14 + _LETTER * max(map(len, map(shortened, groups)), default=1)
     width, bar = 480, 18
-    parts = [_open(left + width + 76, 6 + (bar + 6) * len(groups), "Clusters in each batch")]
+    parts = [svg_open(left + width + 76, 6 + (bar + 6) * len(groups), "Clusters in each batch")]
     for row, (group, of_group) in enumerate(zip(groups, counts, strict=True)):
         y, x, total = 3 + (bar + 6) * row, left, max(int(of_group.sum()), 1)
         parts.append(
-            f'<text x="{left - 8:.0f}" y="{y + 13}" text-anchor="end">{_named(group)}</text>'
+            f'<text x="{left - 8:.0f}" y="{y + 13}" text-anchor="end">{named(group)}</text>'
         )
         for cluster, colour, n in zip(clusters, colours, of_group, strict=True):
             share = int(n) / total
@@ -140,19 +140,3 @@ def composition_bars(
             f'<text x="{left + width + 8:.0f}" y="{y + 13}">{int(of_group.sum()):,}</text>'
         )
     return "".join([*parts, "</svg>"])
-
-
-def _open(width: float, height: float, label: str) -> str:
-    return (
-        f'<svg class="drawing" role="img" aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
-    )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
-
-
-def _named(name: str) -> str:
-    title = f"<title>{escape(name)}</title>" if len(name) > _MOST_NAME else ""
-    return escape(_short(name)) + title

@@ -1,25 +1,35 @@
-"""Figures of the report, as SVG text for the page."""
+"""Figures of the report, as SVG text for the page: curves, histograms, and the tree of the clusters.
+
+They are written as text. That takes milliseconds, where a plotting library took a second of each run, and the
+figures follow the page into the dark.
+"""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.colours import FIGURE_COLOUR, palette
+from scrcl.report.svg import svg_open, svg_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["degree_bars", "loss_curves", "merge_lines", "share_bars", "stacked_bars"]
+__all__ = ["degree_bars", "loss_curves", "merge_lines", "share_bars"]
 
 _MAX_BARS = 60
 _MAX_LEAVES = 100
 _SHOWN_SHARE = 0.995
 """Share of the cells whose degrees have bars of their own. A long tail would squeeze the others."""
+
+_WIDE = (660, 190)
+_SMALL = (210, 160)
+"""Width and height of a figure, and of a panel of several, in pixels."""
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
@@ -36,13 +46,18 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
         for name in dict.fromkeys(n for row in history for n in row)
         if name not in ("step", "lr")
     ]
-    figure, all_axes = _panels(len(terms), 2.35, 1.9)
-    steps = [row["step"] for row in history]
-    for axes, name in zip(all_axes, terms, strict=True):
-        values = [row.get(name, np.nan) for row in history]
-        axes.plot(steps, values, color=FIGURE_COLOUR, linewidth=1.4)
-        _plain(axes, name)
-    return _svg(figure)
+    steps = np.array([row["step"] for row in history], float)
+    width, height = _SMALL
+    parts = [svg_open(width * len(terms), height, "Loss terms by training step")]
+    for i, name in enumerate(terms):
+        values = np.array([row.get(name, np.nan) for row in history], float)
+        seen = np.isfinite(values)
+        axes = _Axes.around(steps, values[seen], left=i * width, size=_SMALL)
+        points = zip(axes.x(steps[seen]), axes.y(values[seen]), strict=True)
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts += [axes.drawn(), svg_text(axes.left, 12, name, anchor="start")]
+        parts.append(f'<polyline class="curve" points="{path}"/>')
+    return "".join([*parts, "</svg>"])
 
 
 def degree_bars(counts: IntArray) -> str:
@@ -54,20 +69,13 @@ def degree_bars(counts: IntArray) -> str:
         ndarray of integers, shape (max_degree + 1,): cells with 0, 1, 2, ... neighbours. The few
         cells beyond the last bar are added to it.
     """
-    figure, (axes,) = _panels(1, 7.2, 2.1)
     up_to = np.cumsum(counts)
     last = int(np.searchsorted(up_to, _SHOWN_SHARE * up_to[-1]))
     first = int(np.flatnonzero(counts)[0]) if up_to[-1] else 0
     width = -(-(last + 1 - first) // _MAX_BARS)
     starts = np.arange(first, last + 1, width)
     heights = np.add.reduceat(counts, starts)
-    axes.bar(starts + (width - 1) / 2, heights, width=0.86 * width, color=FIGURE_COLOUR)
-    _plain(axes, "")
-    axes.set_xlabel("neighbours of a cell", fontsize=8)
-    axes.set_ylabel("cells", fontsize=8)
-    axes.locator_params(axis="both", integer=True, nbins=8)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    return _svg(figure)
+    return _bars(starts - 0.5, width, heights, "neighbours of a cell", whole=True)
 
 
 def share_bars(values: FloatArray, name: str) -> str:
@@ -80,40 +88,8 @@ def share_bars(values: FloatArray, name: str) -> str:
     name
         Name of the value, below the axis.
     """
-    figure, (axes,) = _panels(1, 7.2, 2.1)
-    axes.hist(values, bins=40, range=(0, 1), color=FIGURE_COLOUR, rwidth=0.86)
-    _plain(axes, "")
-    axes.set_xlabel(name, fontsize=8)
-    axes.set_ylabel("cells", fontsize=8)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    return _svg(figure)
-
-
-def stacked_bars(shares: FloatArray, rows: Sequence[str], parts: Sequence[str]) -> str:
-    """One horizontal bar for each row, divided into coloured parts, as SVG.
-
-    Parameters
-    ----------
-    shares
-        ndarray of floats, shape (n_rows, n_parts); rows sum to 1.
-    rows, parts
-        Their names. Parts are named beside the bars.
-    """
-    height = 0.7 + 0.19 * max(len(rows), len(parts))
-    figure, (axes,) = _panels(1, 7.2, height)
-    left, at = np.zeros(len(rows)), np.arange(len(rows))
-    for part, name, colour in zip(shares.T, parts, palette(len(parts)), strict=True):
-        # A name that begins with an underscore would be left out of the legend.
-        label = name if not name.startswith("_") else f" {name}"
-        axes.barh(at, part, left=left, height=0.82, color=colour, label=label)
-        left = left + part
-    axes.set_yticks(at, rows)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _plain(axes, "")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7, frameon=False)
-    return _svg(figure)
+    heights, edges = np.histogram(values, bins=40, range=(0, 1))
+    return _bars(edges[:-1], float(edges[1] - edges[0]), heights, name)
 
 
 def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
@@ -134,41 +110,116 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
     drawn = dendrogram(
         rows, p=_MAX_LEAVES, truncate_mode="lastp", labels=np.array(names), no_plot=True
     )
-    figure, (axes,) = _panels(1, 7.2, 2.3)
-    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        axes.plot(x, y, color=FIGURE_COLOUR, linewidth=1.2)
+    leaves = list(map(str, drawn["ivl"]))
     # scipy puts leaves at 5, 15, 25, ...
-    ticks = 5.0 + 10.0 * np.arange(len(drawn["ivl"]))
-    axes.set_xticks(ticks, drawn["ivl"], rotation=90 if len(ticks) > _MAX_BARS // 2 else 0)
-    _plain(axes, "")
-    axes.set_ylim(bottom=0)
-    return _svg(figure)
+    across = np.array([0.0, 10.0 * len(leaves)])
+    up = np.array([0.0, max(float(rows[:, 2].max()), 1e-9)])
+    axes = _Axes.around(across, up, left=0, size=_WIDE)
+    parts = [svg_open(*_WIDE, "How clusters join"), axes.drawn(numbers_below=False)]
+    for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+        points = zip(axes.x(np.array(x)), axes.y(np.array(y)), strict=True)
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        parts.append(f'<polyline class="curve" points="{path}"/>')
+    turned = len(leaves) > _MAX_BARS // 2 or max(map(len, leaves)) > 4
+    for i, leaf in enumerate(leaves):
+        x = float(axes.x(np.array([5.0 + 10 * i]))[0])
+        where = (x + 4, axes.bottom + 6, leaf) if turned else (x, axes.bottom + 14, leaf)
+        parts.append(svg_text(*where, anchor="end" if turned else "middle", turned=turned))
+    return "".join([*parts, "</svg>"])
 
 
-def _plain(axes: Any, title: str) -> None:
-    """Give axes small numbers, a title on the left, and no frame at the top and right."""
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.tick_params(labelsize=7)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+def _bars(
+    starts: FloatArray, width: float, heights: IntArray, name: str, *, whole: bool = False
+) -> str:
+    """Return a histogram; ``whole`` numbers are marked at the middle of their bars."""
+    ends = np.array([starts[0], starts[-1] + width], float)
+    axes = _Axes.around(ends, np.append(heights, 0), left=0, size=_WIDE, whole=whole)
+    parts = [svg_open(*_WIDE, f"Histogram of {name}"), axes.drawn()]
+    left, right = axes.x(starts + 0.07 * width), axes.x(starts + 0.93 * width)
+    tops = axes.y(heights)
+    for a, b, top, n in zip(left, right, tops, heights, strict=True):
+        if n:
+            parts.append(
+                f'<rect class="bar" x="{a:.1f}" y="{top:.1f}" width="{b - a:.1f}" height="{axes.bottom - top:.1f}">'
+                f"<title>{int(n):,} cells</title></rect>"
+            )
+    parts.append(svg_text((axes.left + axes.right) / 2, _WIDE[1] - 4, name))
+    parts.append(svg_text(11, (axes.top + axes.bottom) / 2, "cells", turned=True))
+    return "".join([*parts, "</svg>"])
 
 
-def _panels(n: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Return a figure with ``n`` axes side by side, each of this size in inches.
+@dataclass(frozen=True)
+class _Axes:
+    """A frame with numbers at the left and below; maps values to pixels."""
 
-    Figures are made without pyplot, which would keep them alive and choose a window system.
-    """
-    from matplotlib.figure import Figure
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    whole: bool
 
-    figure = Figure(figsize=(width * n, height), layout="constrained")
-    return figure, list(figure.subplots(1, n, squeeze=False)[0])
+    @classmethod
+    def around(
+        cls,
+        x: FloatArray | IntArray,
+        y: FloatArray | IntArray,
+        *,
+        left: float,
+        size: tuple[int, int],
+        whole: bool = False,
+    ) -> _Axes:
+        """Return axes that hold these values, in a box of this size that begins at ``left``."""
+        width, height = size
+        return cls(left + 52, left + width - 10, 20, height - 34, _range_of(x), _range_of(y), whole)
+
+    def x(self, values: FloatArray | IntArray) -> NDArray[np.float64]:
+        """Return the horizontal positions of values."""
+        low, high = self.x_range
+        return self.left + (np.asarray(values, float) - low) / (high - low) * (
+            self.right - self.left
+        )
+
+    def y(self, values: FloatArray | IntArray) -> NDArray[np.float64]:
+        """Return the vertical positions of values."""
+        low, high = self.y_range
+        return self.bottom - (np.asarray(values, float) - low) / (high - low) * (
+            self.bottom - self.top
+        )
+
+    def drawn(self, *, numbers_below: bool = True) -> str:
+        """Return the two lines and their numbers."""
+        line = f"M{self.left:.0f},{self.top:.0f} V{self.bottom:.0f} H{self.right:.0f}"
+        parts = [f'<path class="axis" d="{line}"/>']
+        below = _ticks(self.x_range, whole=self.whole) if numbers_below else []
+        for value, x in zip(below, self.x(np.array(below)), strict=True):
+            parts.append(svg_text(x, self.bottom + 14, _number(value)))
+        beside = _ticks(self.y_range)
+        for value, y in zip(beside, self.y(np.array(beside)), strict=True):
+            parts.append(svg_text(self.left - 5, y + 4, _number(value), anchor="end"))
+        return "".join(parts)
 
 
-def _svg(figure: Any) -> str:
-    # matplotlib would lay the figure out in each of two passes, at the cost of two more drawings.
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]  # HTML allows no XML declaration inside
+def _range_of(values: FloatArray | IntArray) -> tuple[float, float]:
+    """Return the smallest and largest value, apart from each other."""
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(np.min(values)), float(np.max(values))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _ticks(span: tuple[float, float], *, whole: bool = False, about: int = 5) -> list[float]:
+    """Return round numbers in a range: multiples of 1, 2 or 5 times a power of ten."""
+    low, high = span
+    rough = (high - low) / about
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough)
+    if whole:
+        step = max(round(step), 1)
+    first = np.ceil(low / step - 1e-9)
+    return [float(step * (first + i)) for i in range(int((high - step * first) / step + 1e-9) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"

@@ -53,7 +53,7 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
         1, abs=1e-5
     )
     page = (corrected.path / "report.html").read_text()
-    assert "Cells of each cluster by batch" in page
+    assert "Mixing is the share" in page
 
 
 def test_a_condition_of_one_donor_is_named(corrected):

@@ -46,9 +46,6 @@ _MIXED_BYTES = 48
 _FOLLOWS = 0.9
 """Share of a cluster's cells from one batch from which the cluster follows it."""
 
-_SHOWN_BATCHES = 16
-"""Batches with a colour of their own in the figure."""
-
 _LIFT = 1.5
 """A batch's share of a cluster over its share of all cells, at least, in a cluster that follows it."""
 
@@ -137,38 +134,16 @@ class BatchesStage(Stage[BatchesRecord]):
         return _with_batches(context, batches.of(retained), retained, labels)
 
     def section(self, run: OpenRun) -> Section | None:
-        """Return mixing and composition of each cluster."""
-        from scrcl.report.figures import stacked_bars
-        from scrcl.report.page import Figure
-
+        """Return the mixing of each cluster."""
         record = run.record(BatchesStage)
         if record.batches is None:
             return Section("Batches", notes=record.notes) if record.notes else None
-        shares, clusters, names = _composition(run)
-        bars = stacked_bars(shares, clusters, names)
-        caption = "Cells of each cluster by batch"
         return Section(
             "Batches",
             facts=batch_facts(record.batches),
-            figures=[Figure(bars, caption, "svg", wide=True)],
             table=clusters_table(record.by_cluster),
             notes=record.notes,
         )
-
-
-def _composition(run: OpenRun) -> tuple[FloatArray, list[str], list[str]]:
-    """Return the share of each batch in each cluster, shape (n_clusters, n_batches); small batches as one."""
-    import pandas as pd
-
-    table = pd.read_csv(run.path / COMPOSITION, dtype={"batch": str}, keep_default_na=False)
-    cells = table.pivot_table("n_cells", "cluster", "batch", aggfunc="sum", fill_value=0)
-    cells = cells[cells.sum().sort_values(ascending=False, kind="stable").index]
-    if cells.shape[1] > _SHOWN_BATCHES:
-        others = cells.iloc[:, _SHOWN_BATCHES - 1 :]
-        named = f"{others.shape[1]} others"
-        cells = cells.iloc[:, : _SHOWN_BATCHES - 1].assign(**{named: others.sum(axis=1)})
-    shares = cells.div(cells.sum(axis=1), axis=0)
-    return shares.to_numpy(float), [str(i) for i in cells.index], list(map(str, cells.columns))
 
 
 def _with_batches(

@@ -1,0 +1,39 @@
+"""Parts of drawings on the page: SVG as text, which takes its colours from the page."""
+
+from __future__ import annotations
+
+from html import escape
+
+__all__ = ["named", "shortened", "svg_open", "svg_text"]
+
+_MOST_NAME = 24
+"""Letters of a name beside a drawing; all of them are in its title."""
+
+
+def svg_open(width: float, height: float, label: str) -> str:
+    """Return the opening tag of a drawing, sizes in pixels; ``label`` describes it to readers who cannot see it."""
+    return (
+        f'<svg class="drawing" role="img" aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" xmlns="http://www.w3.org/2000/svg">'
+    )
+
+
+def svg_text(x: float, y: float, text: str, *, anchor: str = "middle", turned: bool = False) -> str:
+    """Return a text at a position; ``turned`` texts read upwards."""
+    place = (
+        f'transform="translate({x:.0f} {y:.0f}) rotate(-90)"'
+        if turned
+        else f'x="{x:.0f}" y="{y:.0f}"'
+    )
+    return f'<text {place} text-anchor="{anchor}">{named(text)}</text>'
+
+
+def shortened(name: str) -> str:
+    """Return a name, cut where it is too long for a drawing."""
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+
+
+def named(name: str) -> str:
+    """Return a name as the content of an element, safe for HTML; a long one is cut, and whole in a title."""
+    title = f"<title>{escape(name)}</title>" if len(name) > _MOST_NAME else ""
+    return escape(shortened(name)) + title

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.context import Context
 
-__all__ = ["FORMATS", "hash_of", "judged", "main"]
+__all__ = ["FORMATS", "hash_of", "judged", "main", "through_stages"]
 
 FORMATS = (
     "h5ad CSR", "h5ad CSC", "h5ad dense", "h5ad CSR, gzip", "h5ad dense, tables of records", "Zarr v2 CSR",
@@ -85,7 +85,7 @@ class _ResultStage(Stage[Record]):
 _STAGES = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())
 
 
-def _through_stages(path: Path, out: Path) -> tuple[int, str]:
+def through_stages(path: Path, out: Path) -> tuple[int, str]:
     """Run the stages that read the input, and write the result; returns exit code and text as the command would."""
     config = runs.config_of([*_SETTINGS], device="cpu", keep_x=True)
     try:
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     with RowLog(args.out) as log:
         for number in range(args.first, args.first + args.number):
             name = FORMATS[number % len(FORMATS)]
-            through = _through_command if number < args.whole else _through_stages
+            through = _through_command if number < args.whole else through_stages
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch)
                 (folder / "in").mkdir()

@@ -103,9 +103,10 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
     sizes = [int(sample["shape"][0]) for sample in matrix.identity.get("samples", ())]
     with ExitStack() as stack:
         sources = [stack.enter_context(source()) for source in matrix.sources]
-        if not sizes and sources:
-            copy_slots(_kept(context, rows, sources[0]), target)
-        elif len(sources) == len(sizes):
+        if not sizes:
+            for source in sources:
+                copy_slots(_kept(context, rows, source), target)
+        else:
             parts, first = [], 0
             for source, size in zip(sources, sizes, strict=True):
                 own = rows[(rows >= first) & (rows < first + size)] - first

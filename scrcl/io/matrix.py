@@ -109,7 +109,8 @@ class CellMatrix:
         Opens another of the matrices by name, with the same cells; for inputs that are joined.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
-        what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else.
+        what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else; a join
+        has one for each sample.
     """
 
     label: str

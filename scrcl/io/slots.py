@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,8 +132,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
 def copy_images(sources: Sequence[Any], target: Any) -> None:
     """Copy ``uns["spatial"]`` of several samples: the tissue images of each library, the first of a name."""
     for source in sources:
-        uns = element_of(source, "uns")
-        spatial = uns["spatial"] if uns is not None and "spatial" in uns else {}
+        spatial = dict(_entries(source, "uns")).get("spatial", {})
         for library in spatial if hasattr(spatial, "keys") else ():
             group = target.require_group("uns/spatial")
             group.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
@@ -142,7 +142,11 @@ def copy_images(sources: Sequence[Any], target: Any) -> None:
 
 def slot_bytes(kept: Kept) -> int:
     """Return about how many bytes the slots take, for the room that they need."""
-    return sum(_bytes(slot.element) for slot in _slots(kept))
+    total = 0
+    for slot in _slots(kept):
+        with suppress(Exception):  # a damaged slot is left out when it is copied
+            total += _bytes(slot.element)
+    return total
 
 
 def _copy_named(kept: Kept, slot: _Slot, target: Any, group: Any, name: str) -> None:
@@ -179,20 +183,36 @@ def _slots(kept: Kept) -> Iterator[_Slot]:
     of_cells = [("obsm", (n,), (0,)), ("obsp", (n, n), (0, 1))]
     of_genes = [] if genes is None else [("varm", (genes,), ()), ("varp", (genes, genes), ())]
     for group, shape, axes in of_cells + of_genes:  # fmt: skip
-        for key in keys_of(source, group):
-            yield _Slot(f"{group}/{key}", element_of(source, group)[key], shape, axes)
-    for key in keys_of(source, "uns"):
-        yield _Slot(f"uns/{key}", element_of(source, "uns")[key], (), ())
+        for key, element in _entries(source, group):
+            yield _Slot(f"{group}/{key}", element, shape, axes)
+    for key, element in _entries(source, "uns"):
+        yield _Slot(f"uns/{key}", element, (), ())
     if not kept.with_values:
         return
-    x = element_of(source, "X")
-    if x is not None:
-        yield _Slot("X", x, (n, genes), (0,))
-    for key in keys_of(source, "layers"):
-        yield _Slot(f"layers/{key}", element_of(source, "layers")[key], (n, genes), (0,))
-    raw = element_of(source, "raw")
-    if raw is not None:
-        yield _Slot("raw", raw, (), (0,))
+    for key, element in _entries(source, "layers"):
+        yield _Slot(f"layers/{key}", element, (n, genes), (0,))
+    for name, shape in (("X", (n, genes)), ("raw", ())):
+        try:
+            element = element_of(source, name)
+        except Exception as error:  # noqa: BLE001
+            _warn_unreadable(name, error)
+            continue
+        if element is not None:
+            yield _Slot(name, element, shape, (0,))
+
+
+def _entries(source: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield what a slot holds. What cannot be opened is left out, with a warning."""
+    for key in keys_of(source, name):
+        try:
+            yield key, element_of(source, name)[key]
+        except Exception as error:  # noqa: BLE001
+            _warn_unreadable(f"{name}/{key}", error)
+
+
+def _warn_unreadable(name: str, error: Exception) -> None:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    _log.warning("%s is left out, because it cannot be read: %s", name, reason)
 
 
 def element_of(source: Any, name: str) -> Any:
@@ -203,9 +223,13 @@ def element_of(source: Any, name: str) -> Any:
 
 
 def keys_of(source: Any, name: str) -> list[str]:
-    """Return the keys of a slot that no run of scrcl wrote."""
-    part = element_of(source, name)
-    keys = [] if part is None else list(map(str, part.keys()))
+    """Return the keys of a slot that no run of scrcl wrote; none where it cannot be read, with a warning."""
+    try:
+        part = element_of(source, name)
+        keys = [] if part is None else list(map(str, part.keys()))
+    except Exception as error:  # noqa: BLE001
+        _warn_unreadable(name, error)
+        return []
     if name == "layers":
         return keys
     ours = _earlier_keys(source) | {"scrcl", "scrcl_colors"}
@@ -214,11 +238,11 @@ def keys_of(source: Any, name: str) -> list[str]:
 
 def _earlier_keys(source: Any) -> set[str]:
     """Return the keys of obsm, varm and uns that an earlier run wrote."""
-    uns = element_of(source, "uns")
-    if uns is None or "scrcl" not in uns:
-        return set()
     found: set[str] = set()
     try:
+        uns = element_of(source, "uns")
+        if uns is None or "scrcl" not in uns:
+            return found
         for slot in ("obsm", "varm", "uns"):
             names = uns["scrcl"][f"{slot}_keys"]
             found |= set(map(str, read_elem(names) if hasattr(names, "attrs") else names))

@@ -39,11 +39,9 @@ def test_whole_runs_are_compared(tmp_path, read):
 
 def test_damaged_files_are_refused_or_right(tmp_path, read):
     page = tmp_path / "damages.md"
-    damages.main(["--out", str(page), "--number", "13"])
+    damages.main(["--out", str(page), "--number", "8"])
     text, rows = read(page)
-    assert "13 damages, 13 with the right outcome" in text, [
-        row for row in rows if not row["right"]
-    ]
+    assert "8 damages, 8 with the right outcome" in text, [row for row in rows if not row["right"]]
     assert {row["outcome"] for row in rows} >= {"refused"}
 
 
@@ -52,7 +50,7 @@ def test_every_damage_changes_its_file(tmp_path):
     cells = small_cells(20, 10)
     for number, (name, kind) in enumerate(
         (name, kind)
-        for name in ("h5ad CSR", "Zarr v2 CSR", "Zarr v3 dense", "10x h5, version 3", "mtx, gzip")
+        for name in ("h5ad CSR", "Zarr v3 dense", "mtx, gzip")
         for kind in damage.DAMAGES
     ):
         (tmp_path / str(number)).mkdir()
@@ -73,3 +71,12 @@ def test_another_result_is_seen(tmp_path):
     other = cells.copy()
     other.X[3, other.X[3].indices[0]] += 1
     assert Found.of(other) != found
+
+
+@pytest.mark.parametrize("name", damages.FORMATS)
+def test_a_file_without_damage_gives_its_cells_genes_and_values(tmp_path, name):
+    cells = small_cells(40, 30)
+    (tmp_path / "in").mkdir()
+    path = ENCODINGS[name](cells, tmp_path / "in" / "cells")
+    found = damages.judged(path, Found.of(cells), tmp_path, damages.through_stages)
+    assert found["outcome"] == "as before the damage", found

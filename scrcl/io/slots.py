@@ -191,14 +191,15 @@ def _slots(kept: Kept) -> Iterator[_Slot]:
         return
     for key, element in _entries(source, "layers"):
         yield _Slot(f"layers/{key}", element, (n, genes), (0,))
-    for name, shape in (("X", (n, genes)), ("raw", ())):
+    matrices: list[tuple[str, tuple[int | None, ...]]] = [("X", (n, genes)), ("raw", ())]
+    for name, needed in matrices:
         try:
             element = element_of(source, name)
         except Exception as error:  # noqa: BLE001
             _warn_unreadable(name, error)
             continue
         if element is not None:
-            yield _Slot(name, element, shape, (0,))
+            yield _Slot(name, element, needed, (0,))
 
 
 def _entries(source: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -49,7 +49,6 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     str
         Its file, relative to OUT.
     """
-    from scrcl.io.coordinates import matched_coordinates
     from scrcl.io.results import write_result
 
     config, matrix = context.config, context.matrix
@@ -60,14 +59,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     for key, column in keys.obs.items():
         obs[key] = column
     var = _with_columns(matrix.var, keys.var, matrix.label)
-    obsm = dict(keys.obsm)
-    if len(matrix.sources) != 1:
-        obsm |= {
-            key: np.asarray(array)[rows]
-            for key, array in matched_coordinates(matrix.obsm, label=matrix.label).items()
-            if key not in obsm
-        }
-    x_bytes = 8 * stats.n_nonzero if config.keep_x else 0
+    x_bytes = 8 * stats.n_nonzero * (1 + len(matrix.layers)) if config.keep_x else 0
     require_room(
         context.folder.path,
         _result_bytes(context, keys) + x_bytes + _kept_bytes(context, rows),
@@ -90,7 +82,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
         fmt=config.format,
         obs=obs,
         var=var,
-        obsm=obsm,
+        obsm=dict(keys.obsm),
         obsp=dict(keys.obsp),
         varm=dict(keys.varm),
         uns={"scrcl": ours, **keys.uns_other},
@@ -103,15 +95,28 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
 
 
 def _keep(context: Context, rows: IntArray, target: Any) -> None:
-    """Copy what the input holds into the result; of several samples their tissue images."""
-    from scrcl.io.slots import copy_images, copy_slots
+    """Copy what the input holds into the result; of several samples what all of them hold."""
+    from scrcl.io.joined import copy_joined, write_other_layers
+    from scrcl.io.slots import copy_slots
 
+    matrix, config = context.matrix, context.config
+    sizes = [int(sample["shape"][0]) for sample in matrix.identity.get("samples", ())]
     with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in context.matrix.sources]
-        if len(sources) == 1:
-            copy_slots(_kept(context, rows, sources[0]), target)
+        sources = [stack.enter_context(source()) for source in matrix.sources]
+        if not sizes:
+            for source in sources:
+                copy_slots(_kept(context, rows, source), target)
         else:
-            copy_images(sources, target)
+            parts, first = [], 0
+            for source, size in zip(sources, sizes, strict=True):
+                own = rows[(rows >= first) & (rows < first + size)] - first
+                parts.append(replace(_kept(context, own, source), n_obs=size))
+                first += size
+            copy_joined(parts, target, label=matrix.label)
+    if config.keep_x and sizes:
+        write_other_layers(
+            matrix, rows, target, layer=config.layer, block_rows=context.budget.block_rows
+        )
 
 
 def _kept(context: Context, rows: IntArray, source: Any) -> Kept:

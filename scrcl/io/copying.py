@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["copy_element", "copy_table", "is_table"]
+__all__ = ["copy_arrays", "copy_element", "copy_table", "is_table"]
 
 _BLOCK_BYTES = 16 << 20
 _BLOCK_VALUES = 1 << 20
@@ -111,7 +111,7 @@ def copy_element(
         and element.ndim
         and element.dtype.kind in "biufc"
     ):
-        _copy_array(element, group, name, taken, axes)
+        copy_arrays([(element, taken)], group, name, both_axes=1 in axes)
     elif encoding == "raw":
         inner = group.create_group(name)
         inner.attrs.update(dict(element.attrs))
@@ -151,26 +151,47 @@ def _take(values: Any, rows: IntArray, axes: tuple[int, ...]) -> Any:
     return taken[:, rows] if 1 in axes else taken
 
 
-def _copy_array(
-    array: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
+def copy_arrays(
+    parts: Sequence[tuple[Any, IntArray | None]], group: Any, name: str, *, both_axes: bool = False
 ) -> None:
-    n_rows = array.shape[0] if rows is None else len(rows)
-    shape = (n_rows, *array.shape[1:])
-    if 1 in axes and rows is not None:
-        shape = (n_rows, n_rows, *array.shape[2:])
-    row_bytes = max(int(np.prod(array.shape[1:], dtype=np.int64)) * array.dtype.itemsize, 1)
+    """Copy rows of one or more arrays below each other, in blocks.
+
+    Parameters
+    ----------
+    parts
+        Arrays in memory or on disk, and the positions of the rows of each, ascending; None takes all.
+    both_axes
+        Whether the columns are cells too, so that the same of them are taken.
+
+    Raises
+    ------
+    ValueError
+        The arrays have rows of different shapes.
+    """
+    shapes = {array.shape[1:] for array, _ in parts}
+    if len(shapes) > 1:
+        message = f"its rows have the shapes {' and '.join(map(str, sorted(shapes)))}"
+        raise ValueError(message)
+    (inner,) = shapes
+    dtype = np.result_type(*(array.dtype for array, _ in parts))
+    sizes = [array.shape[0] if rows is None else len(rows) for array, rows in parts]
+    shape = (sum(sizes), *inner)
+    if both_axes and parts[0][1] is not None:
+        shape = (sizes[0], sizes[0], *inner[1:])
+    row_bytes = max(int(np.prod(inner, dtype=np.int64)) * dtype.itemsize, 1)
     step = max(_BLOCK_BYTES // row_bytes, 1)
-    target = _create(group, name, shape, array.dtype, (min(step, max(n_rows, 1)), *shape[1:]))
+    target = _create(group, name, shape, dtype, (min(step, max(shape[0], 1)), *shape[1:]))
     target.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     done = 0
-    for start in range(0, array.shape[0], step):
-        block = np.asarray(array[start : start + step])
-        if rows is not None:
-            low, high = np.searchsorted(rows, [start, start + step])
-            block = block[rows[low:high] - start]
-            block = block[:, rows] if 1 in axes else block
-        target[done : done + len(block)] = block
-        done += len(block)
+    for array, rows in parts:
+        for start in range(0, array.shape[0], step):
+            block = np.asarray(array[start : start + step])
+            if rows is not None:
+                low, high = np.searchsorted(rows, [start, start + step])
+                block = block[rows[low:high] - start]
+                block = block[:, rows] if both_axes else block
+            target[done : done + len(block)] = block
+            done += len(block)
 
 
 def _copy_compressed(

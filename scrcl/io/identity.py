@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
@@ -74,16 +75,29 @@ def _content(root: Path, files: list[Path], sizes: list[int]) -> str:
 
 
 def memory_identity(
-    x: Csr | np.ndarray, obs_names: pd.Index, var_names: pd.Index
+    blocks: Iterable[Csr | np.ndarray],
+    shape: tuple[int, int],
+    obs_names: pd.Index,
+    var_names: pd.Index,
 ) -> dict[str, Any]:
-    """Return the shape of a matrix in memory, and a hash of its values and names."""
-    arrays = [x] if isinstance(x, np.ndarray) else [x.data, x.indices, x.indptr]
+    """Return the shape of a matrix in memory, and a hash of its values and names.
+
+    Parameters
+    ----------
+    blocks
+        Its rows, in one block or several; each is used once.
+    """
     hashed = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        hashed.update(np.ascontiguousarray(array).data)
+    for block in blocks:
+        dense = isinstance(block, np.ndarray)
+        arrays = (
+            [block] if dense else [getattr(block, part) for part in ("data", "indices", "indptr")]
+        )
+        for array in arrays:
+            hashed.update(np.ascontiguousarray(array).data)
     for names in (obs_names, var_names):
         hashed.update("\0".join(map(str, names)).encode(errors="surrogatepass"))
-    return {"shape": list(x.shape), "blake2b": hashed.hexdigest()}
+    return {"shape": list(shape), "blake2b": hashed.hexdigest()}
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import reduce
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -21,6 +22,7 @@ from scrcl.io.matrix import CellMatrix, select_columns
 from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from scrcl.io.coordinates import Places
@@ -90,7 +92,7 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
             name for name in samples[0].layers if all(name in each.layers for each in samples)
         ),
         n_genes_dropped=n_dropped,
-        sources=tuple(source for sample in samples for source in sample.sources),
+        sources=tuple(source for sample in samples for source in sample.sources or (_nothing,)),
         identity={
             "samples": [s.identity for s in samples],
             "shape": [n_obs, len(genes)],
@@ -99,6 +101,11 @@ def join_samples(samples: list[CellMatrix], paths: list[Path], *, how: str = "in
         rows=rows,
     )
     return unique_genes(joined)
+
+
+def _nothing() -> AbstractContextManager[AnnData]:
+    """Open what a sample holds besides its matrix, where its format holds nothing else."""
+    return nullcontext(AnnData())
 
 
 def _check_all(samples: list[CellMatrix]) -> None:

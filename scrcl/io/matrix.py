@@ -63,6 +63,10 @@ class StoredRows(NamedTuple):
     n_vars: int
 
 
+def _no_layer(name: str) -> CellMatrix:
+    raise KeyError(name)
+
+
 @dataclass(frozen=True)
 class CellMatrix:
     """A matrix of cells by genes, not yet read.
@@ -101,9 +105,12 @@ class CellMatrix:
         Genes that a join left out, because not all samples have them.
     repeated_genes
         Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
+    open_layer
+        Opens another of the matrices by name, with the same cells; for inputs that are joined.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
-        what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else.
+        what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else; a join
+        has one for each sample.
     """
 
     label: str
@@ -123,6 +130,7 @@ class CellMatrix:
     repeated_genes: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     n_genes_dropped: int = 0
+    open_layer: Callable[[str], CellMatrix] = field(default=_no_layer, repr=False)
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

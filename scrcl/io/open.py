@@ -72,7 +72,14 @@ def open_input(
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
     if len(opened) > 1:
-        return join_samples(opened, [Path(path) for path in paths], how=join)
+        joined = join_samples(opened, [Path(path) for path in paths], how=join)
+
+        def other(name: str) -> CellMatrix:
+            return open_input(
+                paths, layer=name, join=join, scratch=scratch, block_bytes=block_bytes
+            )
+
+        return replace(joined, open_layer=other)
     (only,) = opened
     return replace(
         unique_genes(only),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["Kept", "copy_images", "copy_slots", "free_name", "slot_bytes"]
+__all__ = [
+    "Kept",
+    "copy_images",
+    "copy_slots",
+    "element_of",
+    "free_name",
+    "keys_of",
+    "named_rows",
+    "row_names",
+    "slot_bytes",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -121,8 +132,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
 def copy_images(sources: Sequence[Any], target: Any) -> None:
     """Copy ``uns["spatial"]`` of several samples: the tissue images of each library, the first of a name."""
     for source in sources:
-        uns = _part(source, "uns")
-        spatial = uns["spatial"] if uns is not None and "spatial" in uns else {}
+        spatial = dict(_entries(source, "uns")).get("spatial", {})
         for library in spatial if hasattr(spatial, "keys") else ():
             group = target.require_group("uns/spatial")
             group.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
@@ -132,70 +142,108 @@ def copy_images(sources: Sequence[Any], target: Any) -> None:
 
 def slot_bytes(kept: Kept) -> int:
     """Return about how many bytes the slots take, for the room that they need."""
-    return sum(_bytes(slot.element) for slot in _slots(kept))
+    total = 0
+    for slot in _slots(kept):
+        with suppress(Exception):  # a damaged slot is left out when it is copied
+            total += _bytes(slot.element)
+    return total
 
 
 def _copy_named(kept: Kept, slot: _Slot, target: Any, group: Any, name: str) -> None:
     """Copy a table of cells or genes, its rows matched by name, under the names that the result has."""
     axis = "obs" if slot.cell_axes else "var"
-    needed = _row_names(_part(kept.source, axis), axis, kept.label)
-    if len(needed) != slot.shape[0]:
-        message = f"it is of {len(needed):,} rows, and the result has {slot.shape[0]:,}"
+    rows = named_rows(kept, slot.element, slot.name, axis=axis)
+    if axis == "var" and len(rows) != kept.n_vars:
+        message = f"it is of {len(rows):,} genes, and the result has {kept.n_vars:,}"
         raise ValueError(message)
-    found = rows_by_name(
-        _row_names(slot.element, slot.name, kept.label), needed, what=slot.name, label=kept.label
-    )
-    rows = found[kept.rows] if slot.cell_axes else found
-    copy_table([(slot.element, rows)], group, name, _row_names(target[axis], axis, "the result"))
+    copy_table([(slot.element, rows)], group, name, row_names(target[axis], axis, "the result"))
 
 
-def _row_names(table: Any, name: str, label: str) -> pd.Index:
+def named_rows(kept: Kept, table: Any, name: str, *, axis: str = "obs") -> IntArray:
+    """Return where a table has the rows of the cells that are kept, or of all genes: by their names.
+
+    Raises
+    ------
+    InputError
+        They cannot be matched.
+    """
+    needed = row_names(element_of(kept.source, axis), axis, kept.label)
+    found = rows_by_name(row_names(table, name, kept.label), needed, what=name, label=kept.label)
+    return found[kept.rows] if axis == "obs" else found
+
+
+def row_names(table: Any, name: str, label: str) -> pd.Index:
+    """Return the names of the rows of a table, in memory or on disk."""
     return table.index if hasattr(table, "iloc") else read_names(table, name=name, label=label)
 
 
 def _slots(kept: Kept) -> Iterator[_Slot]:
     """Yield what is copied. Keys that a run of scrcl wrote are not."""
     source, n, genes = kept.source, kept.n_obs, kept.n_vars
-    ours = _earlier_keys(source)
     of_cells = [("obsm", (n,), (0,)), ("obsp", (n, n), (0, 1))]
     of_genes = [] if genes is None else [("varm", (genes,), ()), ("varp", (genes, genes), ())]
     for group, shape, axes in of_cells + of_genes:  # fmt: skip
-        for key in _keys(source, group):
-            if not (key in ours or key.startswith("scrcl_")):
-                yield _Slot(f"{group}/{key}", _part(source, group)[key], shape, axes)
-    for key in _keys(source, "uns"):
-        if key not in (ours | {"scrcl", "scrcl_colors"}):
-            yield _Slot(f"uns/{key}", _part(source, "uns")[key], (), ())
+        for key, element in _entries(source, group):
+            yield _Slot(f"{group}/{key}", element, shape, axes)
+    for key, element in _entries(source, "uns"):
+        yield _Slot(f"uns/{key}", element, (), ())
     if not kept.with_values:
         return
-    x = _part(source, "X")
-    if x is not None:
-        yield _Slot("X", x, (n, genes), (0,))
-    for key in _keys(source, "layers"):
-        yield _Slot(f"layers/{key}", _part(source, "layers")[key], (n, genes), (0,))
-    raw = _part(source, "raw")
-    if raw is not None:
-        yield _Slot("raw", raw, (), (0,))
+    for key, element in _entries(source, "layers"):
+        yield _Slot(f"layers/{key}", element, (n, genes), (0,))
+    matrices: list[tuple[str, tuple[int | None, ...]]] = [("X", (n, genes)), ("raw", ())]
+    for name, needed in matrices:
+        try:
+            element = element_of(source, name)
+        except Exception as error:  # noqa: BLE001
+            _warn_unreadable(name, error)
+            continue
+        if element is not None:
+            yield _Slot(name, element, needed, (0,))
 
 
-def _part(source: Any, name: str) -> Any:
+def _entries(source: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield what a slot holds. What cannot be opened is left out, with a warning."""
+    for key in keys_of(source, name):
+        try:
+            yield key, element_of(source, name)[key]
+        except Exception as error:  # noqa: BLE001
+            _warn_unreadable(f"{name}/{key}", error)
+
+
+def _warn_unreadable(name: str, error: Exception) -> None:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    _log.warning("%s is left out, because it cannot be read: %s", name, reason)
+
+
+def element_of(source: Any, name: str) -> Any:
+    """Return a slot of a store or of an AnnData in memory; None if there is none."""
     if isinstance(source, h5py.Group) or hasattr(source, "members"):
         return source[name] if name in source else None  # noqa: SIM401
     return getattr(source, name)
 
 
-def _keys(source: Any, name: str) -> list[str]:
-    part = _part(source, name)
-    return [] if part is None else list(map(str, part.keys()))
+def keys_of(source: Any, name: str) -> list[str]:
+    """Return the keys of a slot that no run of scrcl wrote; none where it cannot be read, with a warning."""
+    try:
+        part = element_of(source, name)
+        keys = [] if part is None else list(map(str, part.keys()))
+    except Exception as error:  # noqa: BLE001
+        _warn_unreadable(name, error)
+        return []
+    if name == "layers":
+        return keys
+    ours = _earlier_keys(source) | {"scrcl", "scrcl_colors"}
+    return [key for key in keys if key not in ours and (name == "uns" or key[:6] != "scrcl_")]
 
 
 def _earlier_keys(source: Any) -> set[str]:
     """Return the keys of obsm, varm and uns that an earlier run wrote."""
-    uns = _part(source, "uns")
-    if uns is None or "scrcl" not in uns:
-        return set()
     found: set[str] = set()
     try:
+        uns = element_of(source, "uns")
+        if uns is None or "scrcl" not in uns:
+            return found
         for slot in ("obsm", "varm", "uns"):
             names = uns["scrcl"][f"{slot}_keys"]
             found |= set(map(str, read_elem(names) if hasattr(names, "attrs") else names))

@@ -72,7 +72,9 @@ def read_names(group: Any, *, name: str, label: str) -> pd.Index:
     """
     key = _index_key(group, name, label)
     try:
-        return pd.Index(np.asarray(read_elem(group[key])).astype(object)).map(str)
+        names = np.asarray(read_elem(group[key]))
+        _require_text(names)
+        return pd.Index(names.astype(object)).map(str)
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
 
@@ -89,6 +91,7 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
     """
     key = _index_key(group, name, label)
     try:
+        _require_text(group[key])
         _check_element(group[key], n_rows)
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
@@ -165,6 +168,14 @@ def _index_key(group: Any, name: str, label: str) -> str:
         message = f"{label} must name its rows in {name}; got {key!r} as the column of names. Write the file again."
         raise StoreError(message)
     return key
+
+
+def _require_text(names: Any) -> None:
+    """Refuse names that are neither text nor whole numbers."""
+    kind = getattr(getattr(names, "dtype", None), "kind", "O")
+    if kind in "bfcmMV":
+        message = f"it has values of type {names.dtype}, which name nothing"
+        raise ValueError(message)
 
 
 def _column_names(group: Any) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import anndata
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import sparse
 
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.convert import convert
+from scrcl.engine.describe import describe, for_people
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files, run_matrix
 from scrcl.engine.stages import STAGES
@@ -318,3 +319,15 @@ def test_a_panel_of_few_genes_is_taken_whole(tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     found = prepared([tmp_path / "cells.h5ad"], tmp_path / "out", features={"n_top_genes": 150})
     np.testing.assert_array_equal(found["features/genes"], np.flatnonzero(x.any(axis=0)))
+
+
+def test_what_is_seen_in_the_first_rows_is_called_a_sample(tmp_path):
+    adata = make_cells(n_cells=1_200, n_genes=20)
+    adata.X[1_100, adata.X[1_100].indices[0]] = 5_000
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    found = describe(tmp_path / "cells.h5ad")
+    assert found.sample_cells == 1_000
+    assert found.largest_in_sample == adata.X[:1_000].max() < 5_000
+    shown = for_people(asdict(found))
+    assert "sample cells" in shown
+    assert "largest in sample" in shown

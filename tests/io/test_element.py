@@ -1,5 +1,6 @@
 """Reading rows of stores, and errors that name the damaged part."""
 
+import os
 import pickle
 import shutil
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from scipy import sparse
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 from scrcl.engine.convert import convert
@@ -194,3 +196,31 @@ def test_reading_leaves_the_settings_of_zarr_unchanged(tmp_path):
     before = zarr.config.get("codec_pipeline.path")
     list(iter_rows(open_input([our_store(tmp_path)]).x(20), n_ahead=4))
     assert zarr.config.get("codec_pipeline.path") == before
+
+
+def test_an_index_of_exactly_the_number_of_genes_is_refused(tmp_path):
+    path = write_store("h5ad csr", table(COUNTS), tmp_path / "in")
+    with h5py.File(path, "r+") as file:
+        file["X/indices"][-1] = COUNTS.shape[1]
+    with pytest.raises(StoreError, match=f"refers to gene {COUNTS.shape[1]} of {COUNTS.shape[1]}"):
+        whole(path)
+
+
+def test_a_reader_that_was_sent_does_not_read_a_newer_file_by_old_row_starts(tmp_path):
+    path = our_store(tmp_path)
+    before = pickle.loads(pickle.dumps(CompressedRows(path, "X", COUNTS.shape)))
+    before(0, 300)  # keeps the row starts
+    shutil.rmtree(path)
+    other = sparse.csr_matrix(COUNTS[::-1])
+    convert([write_store("h5ad csr", table(other), tmp_path / "new")], path)
+    os.utime(path, ns=(1, 1))
+    after = pickle.loads(pickle.dumps(CompressedRows(path, "X", COUNTS.shape)))
+    np.testing.assert_array_equal(as_csr(after(0, 300)).toarray(), other.toarray())
+
+
+@pytest.mark.parametrize("name", ["obs/_index", "var/_index"])
+def test_missing_chunks_of_names_are_refused_at_once(tmp_path, name):
+    path = write_zarr(table(COUNTS), tmp_path / "sample.zarr", 2)
+    (path / name / "0").unlink()
+    with pytest.raises(StoreError, match=f"1 of 1 chunks of {name} are missing"):
+        open_input([path])

@@ -121,3 +121,12 @@ def test_annotations_of_genes_of_every_type_are_joined(tmp_path):
     matrix = join_samples(*opened(made, tmp_path), how="outer")
     assert set(matrix.var["kind"]) == {"a", "b", "c"}
     assert matrix.var["flag"].iloc[0] is True
+
+
+def test_genes_in_another_order_are_joined_by_name(tmp_path):
+    first = samples()["one"]
+    shuffled = first[:, np.random.default_rng(0).permutation(first.n_vars)].copy()
+    made = {"first": first, "shuffled": shuffled}
+    matrix = join_samples(*opened(made, tmp_path, ("h5ad csr", "h5ad csr")))
+    assert matrix.var.index.equals(first.var_names)
+    np.testing.assert_array_equal(whole(matrix.x(7)), np.vstack([first.X.toarray()] * 2))

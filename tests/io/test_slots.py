@@ -164,3 +164,18 @@ def test_images_of_several_samples_stand_side_by_side(tmp_path):
 def test_room_is_asked_for(tmp_path):
     kept = Kept(annotated(), np.arange(N), N, GENES, "cells.h5ad")
     assert slot_bytes(kept) >= annotated().obsm["wide"].nbytes + annotated().obsp["dense"].nbytes
+
+
+def test_slots_that_cannot_be_opened_are_left_out(tmp_path, caplog):
+    path = tmp_path / "cells.zarr"
+    annotated().write_zarr(path)
+    for name in ("obsm/wide/.zarray", "varm/.zgroup", "raw/.zgroup", "uns/spatial/.zgroup"):
+        (path / name).write_bytes(b"\x9d{")
+    with store_root(path) as source:
+        assert slot_bytes(Kept(source, np.arange(N), N, GENES, "cells.zarr", True)) > 0
+        found = copied(tmp_path, source, np.arange(N), "h5ad")
+    for name in ("obsm", "varm", "raw", "uns"):  # zarr lists no group that has a damaged member
+        assert f"{name} is left out, because it cannot be read" in caplog.text
+        assert not getattr(found, name)
+    assert sorted(found.obsp) == ["csc", "csr", "dense"]
+    assert found.X is not None

@@ -165,3 +165,12 @@ def test_scanpy_reads_the_entry(adata, logs):
     assert found["names"].tolist() == mine["gene"].tolist()
     assert found["pct_nz_group"].to_numpy() == pytest.approx(mine["share_in"].to_numpy())
     assert found["pvals_adj"].to_numpy() == pytest.approx(mine["p_adjusted"].to_numpy())
+
+
+def test_shares_are_of_the_cells_in_and_outside_of_a_cluster(adata, logs):
+    scores = gene_scores(values_of(adata, logs), test="wilcoxon")
+    has, labels = adata.X.toarray() > 0, labels_of(adata)
+    for cluster in range(3):
+        inside = labels == cluster
+        np.testing.assert_allclose(scores.share_in[:, cluster], has[inside].mean(axis=0))
+        np.testing.assert_allclose(scores.share_out[:, cluster], has[~inside].mean(axis=0))

@@ -150,6 +150,12 @@ class CompressedRows(_Rows):
         with self._element() as arrays:
             data = self._read(arrays, "data", first, last)
             indices = self._read(arrays, "indices", first, last)
+            if len(indices) != len(data):
+                message = (
+                    f"{self.path.name} must have an index for each value; {self.name}/indices has "
+                    f"{arrays['indices'].shape[0]:,} for {arrays['data'].shape[0]:,} in {self.name}/data. Repair it."
+                )
+                raise StoreError(message)
             self._require_columns(arrays, indices, first)
         return StoredRows(data, indices, ends - first, self.shape[1])
 

@@ -1,12 +1,14 @@
-"""An AnnData object as input, in memory or backed by its file."""
+"""An AnnData object as input: in memory, backed by its file, or with a dask array."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import h5py
 import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
@@ -23,11 +25,11 @@ from scrcl.io.transpose import CompressedColumns, Scratch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import dask.array as da
     import pandas as pd
     from anndata import AnnData
 
     from scrcl.io.coordinates import Places
+    from scrcl.typing import Csr
 
 __all__ = ["from_anndata"]
 
@@ -42,7 +44,8 @@ def from_anndata(
     Parameters
     ----------
     adata
-        In memory, or backed by an ``.h5ad``. A CSC matrix in memory is converted to CSR in memory.
+        In memory, backed by an ``.h5ad``, or with a dask array, whose blocks are computed as they are read. A CSC
+        matrix in memory is converted to CSR in memory.
     scratch
         Where a backed CSC matrix is copied to row-major, at the first read.
     layer
@@ -64,16 +67,15 @@ def from_anndata(
         return with_unique_names(adata.obs, kind="cell", label=label)
 
     in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
-    identity = in_file or memory_identity(x, adata.obs_names, var.index)
+    blocks = _blocks(x) if isinstance(x, da.Array) else [x]
+    identity = in_file or memory_identity(blocks, shape, adata.obs_names, var.index)
 
     def rows(block_rows: int) -> da.Array:
         if isinstance(x, CSCDataset):
             copies = scratch or Scratch(None, 0)
             source = partial(_columns, x.group, shape)
             return copies.row_major(source, label=label, identity=identity).x(block_rows)
-        return rows_from_reader(
-            lambda start, stop: x[start:stop], shape=shape, block_rows=block_rows
-        )
+        return rows_from_reader(partial(_rows, x), shape=shape, block_rows=block_rows)
 
     matrix = CellMatrix(
         label=label,
@@ -93,6 +95,19 @@ def from_anndata(
         rows=rows,
     )
     return unique_genes(genes_only(matrix))
+
+
+def _rows(x: Any, start: int, stop: int) -> Any:
+    """Return some rows; those of a dask array are computed in this thread, as the reader has threads of its own."""
+    rows = x[start:stop]
+    return rows.compute(scheduler="synchronous") if isinstance(rows, da.Array) else rows
+
+
+def _blocks(x: da.Array) -> Iterator[Csr | np.ndarray]:
+    ends = np.cumsum([0, *x.chunks[0]]).tolist()
+    for start, stop in pairwise(ends):
+        block = _rows(x, start, stop)
+        yield sparse.csr_matrix(block) if sparse.issparse(block) else np.asarray(block)
 
 
 def _coordinates(adata: AnnData) -> Coordinates:
@@ -141,6 +156,9 @@ def _layout(x: Any) -> Layout:
     if isinstance(x, np.ma.MaskedArray):
         message = "The matrix must not be masked; got a masked array. Give X.filled(0) if masked values mean zero."
         raise InputError(message)
+    if isinstance(x, da.Array) and not any(map(np.isnan, x.shape)):
+        # Its blocks come by rows whatever they are.
+        return "dense" if isinstance(getattr(x, "_meta", None), np.ndarray) else "csr"
     if isinstance(x, (np.ndarray, h5py.Dataset)):
         return "dense"
     if isinstance(x, CSRDataset) or (sparse.issparse(x) and x.format == "csr"):
@@ -148,6 +166,7 @@ def _layout(x: Any) -> Layout:
     if isinstance(x, CSCDataset) or (sparse.issparse(x) and x.format == "csc"):
         return "csc"
     message = (
-        f"The matrix must be CSR, CSC or dense; got {type(x).__name__}. Convert it to scipy CSR."
+        f"The matrix must be CSR, CSC, dense, or a dask array of these; got {type(x).__name__}. "
+        "Convert it to scipy CSR."
     )
     raise InputError(message)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.formats.text_lines import entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
+from scrcl.io.stream import DAMAGE
 from scrcl.io.transpose import ENTRY, Scratch
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
             what="one to three columns (id, name, type) or six",
         )
         barcodes = _table(folder, "barcodes.tsv", n_columns=(1,), what="one column")
-    except (OSError, EOFError, ValueError) as error:
-        if isinstance(error, StoreError):
-            raise
+    except ScrclError:
+        raise
+    except DAMAGE as error:
         message = f"{folder} must be readable; got {error}. Copy or download it again."
         raise StoreError(message) from error
     rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)

@@ -12,11 +12,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.formats.element import CompressedRows
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, rows_from_reader
+from scrcl.io.stream import DAMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +46,13 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     try:
         with h5py.File(path, "r") as file:
             return _describe(path, file)
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, StoreError):
-            raise
-        message = f"{path} must be a complete 10x matrix; got {error}. Copy or download it again."
+    except ScrclError:
+        raise
+    except DAMAGE as error:
+        message = (
+            f"{path} must be a complete 10x matrix; got {type(error).__name__}: {error}. Copy or "
+            "download it again."
+        )
         raise StoreError(message) from error
 
 

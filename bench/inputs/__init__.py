@@ -1,0 +1,1 @@
+"""The reading side on files as people have them: one matrix in many encodings, and damaged files."""

@@ -7,27 +7,36 @@ were made like this, and with the run that uses no labels. It is never a result 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bench._frame import runs
 from bench._frame.labelled import read_labelled
 from bench._frame.runs import config_of
-from bench._frame.training import embedded, prepared, setup_of, trained_in_parts
 from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
+from scrcl.engine.learning import method_of, setup_of
+from scrcl.train.loop import train
+from scrcl.train.method import Work
+from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
+from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
-    from bench._frame.training import Prepared
+    from collections.abc import Callable, Collection
+
+    from torch import Tensor
+
     from scrcl import RunConfig
-    from scrcl.train.methods.scrcl.method import ScrclLearner
+    from scrcl.train.method import Learner, Method, Setup, Step
 
 __all__ = ["main"]
 
 LONGER = 2
-"""The oracle trains for so many times the steps that a run takes at most."""
+"""The oracle trains a method of one phase for so many times the steps that a run takes at most."""
 
 
 class _Best(NamedTuple):
@@ -37,6 +46,26 @@ class _Best(NamedTuple):
     """Which cells of the input are in the run"""
 
 
+class _Watched:
+    """A method that shows its learner after some steps, before the next one."""
+
+    def __init__(
+        self,
+        method: Method[Any, Any, Any, Any],
+        at: Collection[int],
+        see: Callable[[int, Learner], None],
+    ) -> None:
+        self._method, self._at, self._see = method, at, see
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._method, name)
+
+    def step(self, learner: Learner, batch: Any, now: Step) -> dict[str, Tensor]:
+        if now.number in self._at:
+            self._see(now.number, learner)
+        return self._method.step(learner, batch, now)
+
+
 def _best_step(path: Path, *, seed: int, settings: list[str]) -> _Best:
     """Return the step after which labels agree best, and the clusters there.
 
@@ -44,28 +73,59 @@ def _best_step(path: Path, *, seed: int, settings: list[str]) -> _Best:
     """
     known = read_labelled(path)
     config = config_of(settings, n_clusters=known.k, seed=seed, spatial=known.spatial, device="cpu")
-    data = prepared(path, config)
-    labels = known.labels[data.retained]
-    last, every = schedule_of(config.train, data.inputs.n_cells).n_steps, config.train.stop_every
-    scored = sorted({*range(every, LONGER * last + 1, every), last})
-    endless = setup_of(config).with_train(stop="never")
-    best, best_ari = _Best(0, np.empty(0, np.int32), data.retained), -np.inf
-    for state in trained_in_parts(data.inputs, endless, scored):
-        clusters = _clusters(state.learner, data, config)
-        ari = score(clusters, labels)["ari"]
-        if ari > best_ari:
-            best, best_ari = _Best(state.step, clusters, data.retained), ari
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        out = Path(folder) / "out"
+        runs.run(path, out, config, until="inputs")
+        inputs, retained = runs.training_inputs(out), np.array(runs.retained(out))
+        scores = None if config.spatial else np.array(runs.components(out))
+        labels, best, best_ari = known.labels[retained], _Best(0, None, retained), -np.inf
+
+        def see(step: int, learner: Learner) -> None:
+            nonlocal best, best_ari
+            clusters = _clusters(learner, inputs, config, scores, Path(folder))
+            ari = score(clusters, labels)["ari"]
+            if ari > best_ari:
+                best, best_ari = _Best(step, clusters, retained), ari
+
+        _train_watched(config, inputs, see)
     return best
 
 
-def _clusters(learner: ScrclLearner, data: Prepared, config: RunConfig) -> Any:
+def _train_watched(config: RunConfig, inputs: Any, see: Callable[[int, Learner], None]) -> None:
+    """Train without the stopping rule, and show the learner at each step that is scored."""
+    method = method_of(config)
+    how = setup_of(config, device="cpu", ranks=Ranks.alone()).with_train(stop="never")
+    last, every = schedule_of(config.train, inputs.n_cells).n_steps, config.train.stop_every
+    how = _lengthened(method, how, inputs, last)
+    end = schedule_of(how.train, inputs.n_cells).n_steps
+    watched: Any = _Watched(method, {*range(every, end, every), last}, see)
+    state = TrainState.fresh(watched, inputs, how)
+    train(watched, inputs, state, how)
+    see(state.step, state.learner)
+
+
+def _lengthened(
+    method: Method[Any, Any, Any, Any], how: Setup[Any], inputs: Any, n_steps: int
+) -> Setup[Any]:
+    """Return settings with more steps. Phases would take place at other steps then, so several stay as they are."""
+    if len(method.phases(how, inputs)) > 1:
+        return how
+    return how.with_train(steps=LONGER * n_steps, epochs=None)
+
+
+def _clusters(learner: Learner, inputs: Any, config: RunConfig, scores: Any, folder: Path) -> Any:
+    """Return the clusters at this step; the learner stays in training."""
     assert isinstance(config.n_clusters, int)
+    space = config.clustered_on
+    training = learner.training
+    method_of(config).embed(learner, inputs, folder, Work(), space=space)
+    learner.train(training)
     return cluster(
-        embedded(learner, data.inputs)[config.clustered_on],
+        np.load(folder / f"{space}.npy"),
         config.n_clusters,
         settings=config.cluster,
         seed=config.seed,
-        scores=data.scores,
+        scores=scores,
     )
 
 

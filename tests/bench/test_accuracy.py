@@ -10,6 +10,7 @@ from bench._frame import runs
 from bench.accuracy import resampled, simulated
 from bench.accuracy.__main__ import main
 from bench.accuracy.cases import Case, measured
+from bench.accuracy.oracle import _best_step
 from bench.accuracy.scvi import missing
 from bench.accuracy.tables import tables
 from bench.accuracy.verdict import verdict
@@ -55,6 +56,18 @@ def test_the_accuracy_table_has_a_row_for_each_set_and_keeps_spatial_sets_and_th
     assert repeated.split("### ")[1:] == text.split("### ")[1:]
     with pytest.raises(SystemExit, match="--cases"):
         main(again)
+
+
+@pytest.mark.slow
+def test_the_best_step_by_labels_is_one_of_those_that_a_method_of_several_phases_takes(data):
+    tiny = ["dim=8", "hidden_dim=16", "gene_dim=4", "n_clusters={k}", "warmup_share=0.4"]
+    settings = ["method=scgpcl", "train.steps=25", "train.minibatch_cells=64", "reduce.n_comps=12"]
+    settings += [f"scgpcl.{one}".replace("{k}", "4") for one in tiny]
+    best = _best_step(data / "plain.h5ad", seed=0, settings=settings)
+    assert best.step in (10, 20, 25)
+    assert best.clusters.shape == (240,)
+    assert len(set(best.clusters)) == 4
+    assert best.retained.all()
 
 
 def test_unknown_methods_and_rows_of_other_benchmarks_are_refused(tmp_path, data, options, capsys):

@@ -1,0 +1,135 @@
+"""How often scGPCL finds its prototypes anew: agreement with labels, and the cost.
+
+``python -m bench.training.prototypes --data DIR --sets SET,SET --seeds 0,1 --every 20,1``
+
+Each set is prepared once for each seed. Then scGPCL is trained for each number of steps between updates, to the last
+step, and its embedding is clustered by k-means with the number of classes. Labels score; nothing else reads them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench._frame import runs
+from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import labelled_files, read_labelled
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
+from scrcl.cluster.find import cluster
+from scrcl.cluster.settings import ClusterSettings
+from scrcl.engine.evaluate import score
+from scrcl.engine.learning import method_of, setup_of
+from scrcl.train.loop import train
+from scrcl.train.method import Work
+from scrcl.train.ranks import Ranks
+from scrcl.train.state import TrainState
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from bench._frame.labelled import Labelled
+    from bench._frame.rows import Row
+    from scrcl import RunConfig
+
+__all__ = ["main"]
+
+NOTES = """\
+ARI of k-means on the embedding at the number of classes, mean ± standard deviation over seeds {seeds}, by the number of
+steps between updates of the prototypes; then the processor time of training, as a multiple of that of the first
+column. {settings}"""
+
+
+def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row for each number of steps between updates."""
+    config = runs.config_of(
+        [*args.set, "train.stop=never"], method="scgpcl", seed=seed, device="cpu"
+    )
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        out = Path(folder) / "out"
+        runs.run(data.path, out, config, until="inputs")
+        labels, inputs = data.labels[runs.retained(out)], runs.training_inputs(out)
+        for every in args.every:
+            began = time.process_time()
+            points = _trained(inputs, config, every, Path(folder))
+            seconds = time.process_time() - began
+            found = cluster(points, data.k, settings=ClusterSettings(algorithm="kmeans"), seed=seed)
+            scores = score(found, labels)
+            yield {
+                "set": data.name,
+                "n_cells": len(labels),
+                "k": data.k,
+                "seed": seed,
+                "every": every,
+                "cpu_s": seconds,
+                **{name: scores[name] for name in ("acc", "nmi", "ari")},
+                **stamp(),
+            }
+
+
+def _trained(inputs: Any, config: RunConfig, every: int, folder: Path) -> Any:
+    """Return the embedding after training with so many steps between updates."""
+    method = method_of(config)
+    how = setup_of(config, device="cpu", ranks=Ranks.alone())
+    how = replace(how, settings=how.settings.model_copy(update={"refresh_every": every}))
+    state = TrainState.fresh(method, inputs, how)
+    train(method, inputs, state, how)
+    (space,) = method.embed(state.learner, inputs, folder, Work(), space="embedding").spaces
+    return np.load(folder / f"{space}.npy")
+
+
+def _table(rows: list[Row]) -> list[str]:
+    every = list(dict.fromkeys(row["every"] for row in rows))
+    by_set: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_set[row["set"]][row["every"]].append(row)
+    columns = [f"ARI, every {n}" for n in every] + [f"time, every {n}" for n in every[1:]]
+    lines, means = [], []
+    for name, found in by_set.items():
+        ari = [np.array([row["ari"] for row in found[n]]) for n in every]
+        time_s = [float(np.sum([row["cpu_s"] for row in found[n]])) for n in every]
+        ratios = [each / time_s[0] for each in time_s[1:]]
+        means.append([*(float(each.mean()) for each in ari), *ratios])
+        cells = found[every[0]][0]["n_cells"]
+        shown = [f"{each.mean():.3f} ± {each.std():.3f}" for each in ari]
+        lines.append([name, f"{cells:,}", *shown, *(f"{each:.2f}" for each in ratios)])
+    whole = np.mean(means, axis=0)
+    n = len(every)
+    shown = [f"**{each:.3f}**" for each in whole[:n]] + [f"{each:.2f}" for each in whole[n:]]
+    return table(["set", "cells", *columns], [*lines, ["**mean**", "", *shown]])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train on each set and write the page."""
+    parser = parser_of("bench.training.prototypes", __doc__)
+    add_data(parser)
+    add_seeds(parser, [0])
+    add_settings(parser)
+    parser.add_argument(
+        "--every", type=numbers, default=[20, 1], help="steps between updates, as 20,1"
+    )
+    args = parsed(parser, arguments)
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for path in labelled_files(args.data, args.sets):
+            data = read_labelled(path)
+            for seed in args.seeds:
+                for row in _of_set(data, seed, args):
+                    rows.append(row)
+                    log.append(row)
+    settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
+    body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
+    write_page(args.out, "Updates of prototypes", args.command, conditions(), body)
+    print("\n".join(body))
+
+
+if __name__ == "__main__":
+    main()

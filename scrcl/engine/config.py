@@ -262,7 +262,7 @@ class RunConfig(Settings):
 
     @property
     def clustered_on(self) -> str:
-        """The embedding that becomes ``obsm["X_scrcl"]``, a file of the stage ``embed``. Unless `on_tissue`, it is clustered."""
+        """The embedding in ``obsm["X_scrcl"]``, a file of the stage ``embed``. It is clustered unless `on_tissue`."""
         if self.cluster.on == "auto":
             return self.method_entry.default_space(spatial=self.spatial)
         return self.cluster.on

@@ -306,6 +306,10 @@ def _count(
 
     if config.n_clusters != "auto":
         return count.Counted(config.n_clusters, None)
+    if config.on_tissue:
+        from scrcl.cluster.count_domains import count_domains
+
+        return count_domains(points, samples=covariates.samples, seed=config.seed)
     return count.count_clusters(
         [points] if scores is None else [scores, points],
         n_neighbors=_n_neighbors(config),

@@ -118,7 +118,7 @@ def _clustered(
     config = config_of(
         [
             *settings,
-            f"graph.n_neighbors={GRAPHS[method.removeprefix('scrcl ')]}",
+            f"graph.spatial_neighbors={GRAPHS[method.removeprefix('scrcl ')]}",
             "cluster.refine_labels=0",
         ],
         spatial=True,

@@ -30,8 +30,9 @@ class ClusterSettings(Settings):
         "--algorithm",
         panel="Clusters",
         description="Clustering algorithm. linkage and ward merge micro-clusters, by damped average linkage or Ward's "
-        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K. auto joins "
-        "micro-clusters by communities if these agree, otherwise, and with spatial, by linkage.",
+        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K; mixture fits K Gaussians "
+        "of one covariance. auto is mixture for spatial domains; for types it joins micro-clusters by communities if "
+        "these agree, otherwise by linkage.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."
@@ -39,7 +40,7 @@ class ClusterSettings(Settings):
     on: str = Field(
         "auto",
         description="Embedding that is clustered: one that the method writes (scrcl: embedding, graph_view, refined), "
-        "or auto: the method's choice.",
+        "or auto: the method's choice; with spatial, averages of the components over the tissue, without training.",
     )
     n_neighbors: int | None = Field(
         None,
@@ -65,6 +66,7 @@ class ClusterSettings(Settings):
         description="linkage and ward: number of clusterings, each from other micro-clusters, that form a consensus. "
         "1: only the first. auto also uses half as many for the communities of each graph.",
     )
+    starts: int = Field(20, ge=1, description="mixture: starts, of which the most likely is kept.")
     n_init: int = Field(10, ge=1, description="kmeans: runs, of which the best is kept.")
     spherical: bool = Field(False, description="kmeans: cluster directions; lengths are ignored.")
     size_power: float = Field(

@@ -11,6 +11,7 @@ from scrcl.cluster.algorithms.auto import by_auto
 from scrcl.cluster.algorithms.kmeans import by_kmeans
 from scrcl.cluster.algorithms.leiden import by_leiden
 from scrcl.cluster.algorithms.linkage import by_linkage
+from scrcl.cluster.algorithms.mixture import by_mixture
 from scrcl.cluster.algorithms.ward import by_ward
 
 if TYPE_CHECKING:
@@ -25,4 +26,5 @@ ALGORITHMS: dict[Algorithm, ClusteringAlgorithm] = {
     "ward": by_ward,
     "kmeans": by_kmeans,
     "leiden": by_leiden,
+    "mixture": by_mixture,
 }

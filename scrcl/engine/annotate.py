@@ -8,6 +8,7 @@
 ``obs["scrcl_unrefined"]``                clusters before smoothing, where domains of a tissue are smoothed
 ``obsm["X_scrcl"]``                       the space of the method that was clustered, float32
 ``obsm["X_umap"]``                        UMAP of the graph, float32
+``obsm["X_tissue"]``                      averages over the tissue, in which domains are found, float32
 ``obsm["X_pca"]``                         principal component scores, float32
 ``obsp["scrcl_distances"]``               Euclidean distances of the k nearest neighbours
 ``obsp["scrcl_connectivities"]``          binary symmetric graph that the model learned from

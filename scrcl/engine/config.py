@@ -25,6 +25,7 @@ from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.names import NamesSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
+from scrcl.engine.stages.tissue import TissueSettings
 from scrcl.engine.stages.umap import UmapSettings
 from scrcl.train.methods import METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
@@ -181,6 +182,7 @@ class RunConfig(Settings):
     features: FeaturesSettings = FeaturesSettings()
     reduce: ReduceSettings = ReduceSettings()
     graph: GraphSettings = GraphSettings()
+    tissue: TissueSettings = TissueSettings()
     genes: GenesSettings = GenesSettings()
     train: TrainSettings = TrainSettings()
     umap: UmapSettings = UmapSettings()
@@ -260,10 +262,29 @@ class RunConfig(Settings):
 
     @property
     def clustered_on(self) -> str:
-        """The embedding that is clustered and becomes ``obsm["X_scrcl"]``: a file of the stage ``embed``."""
+        """The embedding in ``obsm["X_scrcl"]``, a file of the stage ``embed``. It is clustered unless `on_tissue`."""
         if self.cluster.on == "auto":
             return self.method_entry.default_space(spatial=self.spatial)
         return self.cluster.on
+
+    @property
+    def searched_neighbors(self) -> tuple[str, int | str]:
+        """The setting that says how many neighbours of a cell are searched, and its value, which may be ``auto``."""
+        if self.spatial:
+            return "graph.spatial_neighbors", self.graph.spatial_neighbors
+        return "graph.n_neighbors", self.graph.n_neighbors
+
+    @property
+    def on_tissue(self) -> bool:
+        """Whether averages over the tissue are clustered, and not an embedding of the method."""
+        return self.spatial and self.cluster.on == "auto"
+
+    @property
+    def cluster_settings(self) -> ClusterSettings:
+        """How cells are clustered: on averages over the tissue, ``cluster.algorithm = auto`` is the mixture."""
+        if self.on_tissue and self.cluster.algorithm == "auto":
+            return self.cluster.model_copy(update={"algorithm": "mixture"})
+        return self.cluster
 
     @property
     def smoothing_cells(self) -> int:

@@ -5,18 +5,20 @@ They are read once, before the output folder is touched, checked, and made part 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scrcl.engine.folder import fingerprint_of, fingerprint_of_array
 from scrcl.errors import InputError
+from scrcl.graph.lattice import find_layout, to_scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scrcl.engine.config import RunConfig
+    from scrcl.graph.lattice import Layout
     from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
@@ -34,6 +36,8 @@ class Covariates:
     """shape (n_cells, 2) or (n_cells, 3)"""
     samples: CellLabels | None = None
     batches: CellLabels | None = None
+    layout: Layout | None = None
+    """kind of the coordinates, which are to scale: numbers of rows and columns have become positions"""
 
     @property
     def n_batches(self) -> int:
@@ -46,6 +50,7 @@ class Covariates:
             None if self.coordinates is None else self.coordinates[cells],
             None if self.samples is None else self.samples.of(cells),
             None if self.batches is None else self.batches.of(cells),
+            self.layout,
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -81,9 +86,13 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
             f"value for each of {len(batches.names):,} cells. Name the column of the batch."
         )
         raise InputError(message)
-    read = Covariates(_read_coordinates(matrix) if config.spatial else None, samples, batches)
-    if read.coordinates is not None:
-        _require_neighbours(read.coordinates, samples, config.graph.radius)
+    read = Covariates(samples=samples, batches=batches)
+    if config.spatial:
+        given = _read_coordinates(matrix)
+        read = replace(
+            read, coordinates=to_scale(given, samples), layout=find_layout(given, samples)
+        )
+        _require_neighbours(given, samples, config.graph.radius)
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 

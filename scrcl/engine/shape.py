@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrcl._contract import Shape
+from scrcl.graph.lattice import NEIGHBORS_OF
 
 if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
@@ -17,7 +18,8 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
     """Return the sizes that memory, block sizes and times derive from."""
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     n_genes = config.features.n_selected(matrix.n_vars)
-    n_neighbors = config.graph.n_neighbors
+    k = config.searched_neighbors[1]
+    n_neighbors = max(NEIGHBORS_OF.values()) if k == "auto" else int(k)
     if config.graph.balanced:
         from scrcl.graph.balanced import neighbors_per_batch
 

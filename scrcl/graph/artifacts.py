@@ -22,6 +22,7 @@ __all__ = [
     "NEIGHBOR_DISTANCES",
     "NEIGHBOR_IDS",
     "PARTITION",
+    "TISSUE_SPACE",
 ]
 
 CSR = "csr"
@@ -56,6 +57,9 @@ DEGREE_COUNTS: Artifact[Any] = stored_array("degrees of the cell graph", "degree
 
 PARTITION: Artifact[Partition] = Artifact("partition of the cells", _load_partition)
 """Lists of near cells, and the order of the cells that they give."""
+
+TISSUE_SPACE: Artifact[Any] = stored_array("averages over the tissue", "space.npy")
+"""Memory map of float32, shape (n_cells, n_comps): the space in which spatial domains are found."""
 
 GENE_GRAPH: Artifact[Graph] = Artifact("gene graph", _load_graph)
 

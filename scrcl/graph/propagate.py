@@ -1,4 +1,4 @@
-"""Smoothing over the graph: the normalised adjacency applied n times, in blocks of rows.
+"""Smoothing over the graph: the normalised adjacency applied n times, in blocks of rows; and plain averages.
 
 The product of the adjacency with the inputs of a graph encoder needs no weights. So it is computed once, before
 training, and stays on disk.
@@ -6,9 +6,11 @@ training, and stays on disk.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from scrcl._atomic import atomic_path, remove
 from scrcl.errors import InputError
@@ -23,12 +25,13 @@ from scrcl.io.arrays import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scrcl.graph.csr import Graph
-    from scrcl.typing import FloatArray, OnRows
+    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["propagate"]
+__all__ = ["average", "propagate"]
 
 
 def propagate(
@@ -69,13 +72,76 @@ def propagate(
     """
     source = as_points(points)
     _check(len(source), graph, n_times)
+    weights = partial(normalized_adjacency, graph)
+    _repeat(source, weights, graph.indices, out, n_times, block_rows, n_workers, on_rows)
+
+
+def average(
+    points: FloatArray,
+    ids: IntArray,
+    out: Path,
+    *,
+    n_times: int,
+    block_rows: int = 16_384,
+    n_workers: int = 2,
+    on_rows: OnRows | None = None,
+) -> None:
+    """Write the mean of each cell and its neighbours, n times over, to a file that is complete or absent.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n, r), as for `propagate`.
+    ids
+        ndarray or memory map of int, shape (n, k): neighbours of each cell, -1 for none. A cell without any keeps its
+        values.
+    out, n_times, block_rows, n_workers, on_rows
+        As for `propagate`.
+
+    Raises
+    ------
+    InputError
+        The neighbours are of another number of points, or ``n_times`` is negative.
+    """
+    source = as_points(points)
+    if len(ids) != len(source):
+        message = (
+            f"ids must have a row for each of the {len(source)} points; got {len(ids)}. "
+            "Search the neighbours of these points."
+        )
+        raise InputError(message)
+    _require_times(n_times)
+    _repeat(source, partial(_means, ids), ids, out, n_times, block_rows, n_workers, on_rows)
+
+
+def _means(ids: IntArray, start: int, stop: int) -> Csr:
+    """Return some rows of the matrix that averages, with equal weights for a cell and its neighbours."""
+    near = np.concatenate([np.arange(start, stop)[:, None], np.asarray(ids[start:stop])], axis=1)
+    known = near >= 0
+    n_known = known.sum(axis=1)
+    weights = np.repeat((1 / n_known).astype(np.float32), n_known)
+    starts = np.concatenate([[0], np.cumsum(n_known)])
+    return sparse.csr_matrix((weights, near[known], starts), shape=(stop - start, len(ids)))
+
+
+def _repeat(
+    source: FloatArray,
+    weights: Callable[[int, int], Csr],
+    read: FloatArray | IntArray,
+    out: Path,
+    n_times: int,
+    block_rows: int,
+    n_workers: int,
+    on_rows: OnRows | None,
+) -> None:
+    """Apply a matrix n times. ``weights`` returns some of its rows, from the memory map ``read``."""
     scratch = [out.with_name(f".{out.name}.pass{i}.npy") for i in range(2)]
     try:
         for times in range(1, n_times):
             target = scratch[times % 2]
-            _apply(source, graph, target, block_rows, n_workers, on_rows)
+            _apply(source, weights, read, target, block_rows, n_workers, on_rows)
             source = as_points(np.load(target, mmap_mode="r"))
-        _apply(source, graph if n_times else None, out, block_rows, n_workers, on_rows)
+        _apply(source, weights if n_times else None, read, out, block_rows, n_workers, on_rows)
     finally:
         for path in scratch:
             remove(path)
@@ -89,6 +155,10 @@ def _check(n_points: int, graph: Graph, n_times: int) -> None:
             "Build it from these points."
         )
         raise InputError(message)
+    _require_times(n_times)
+
+
+def _require_times(n_times: int) -> None:
     if n_times < 0:
         message = f"n_times must be 0 or more; got {n_times}. Choose how often to smooth."
         raise InputError(message)
@@ -96,20 +166,21 @@ def _check(n_points: int, graph: Graph, n_times: int) -> None:
 
 def _apply(
     source: FloatArray,
-    graph: Graph | None,
+    weights: Callable[[int, int], Csr] | None,
+    read: FloatArray | IntArray,
     out: Path,
     block_rows: int,
     n_workers: int,
     on_rows: OnRows | None,
 ) -> None:
-    """Write one product, or a copy if there is no graph."""
+    """Write one product, or a copy without ``weights``."""
     with atomic_path(out) as partial, RowWriter(partial, *source.shape) as writer:
 
         def multiply(start: int, stop: int) -> None:
             rows = source[start:stop]
-            if graph is not None:
-                rows = normalized_adjacency(graph, start, stop) @ source
-                release(graph.indices, above=SMALL_MAP_BYTES)
+            if weights is not None:
+                rows = weights(start, stop) @ source
+                release(read, above=SMALL_MAP_BYTES)
             writer.write(start, rows)
             release(source, above=SMALL_MAP_BYTES)
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import StoredRows
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["counts_of", "linear_values", "log_normalize", "row_sums", "size_factors"]
+__all__ = ["TARGET_SUM", "counts_of", "linear_values", "log_normalize", "row_sums", "size_factors"]
 
-_TARGET_SUM = 1e4
+TARGET_SUM = 1e4
 """Sum of each cell after normalisation, as is usual with scanpy."""
 
 
@@ -31,7 +31,7 @@ def row_sums(block: Csr | StoredRows) -> FloatArray:
     return sums
 
 
-def size_factors(sums: FloatArray, *, target_sum: float = _TARGET_SUM) -> FloatArray:
+def size_factors(sums: FloatArray, *, target_sum: float = TARGET_SUM) -> FloatArray:
     """Return the divisor of each cell's counts: float32, 1 for a cell without counts."""
     factors = sums.astype(np.float32) / np.float32(target_sum)
     factors[factors == 0] = 1
@@ -41,7 +41,7 @@ def size_factors(sums: FloatArray, *, target_sum: float = _TARGET_SUM) -> FloatA
 def log_normalize(
     block: Csr,
     *,
-    target_sum: float = _TARGET_SUM,
+    target_sum: float = TARGET_SUM,
     already_log: bool,
     factors: FloatArray | None = None,
 ) -> Csr:

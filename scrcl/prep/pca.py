@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.rescaled import RescaledStore
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = [
@@ -189,7 +190,7 @@ def gene_sketch(pca: Pca) -> NDArray[np.float32]:
 
 
 def project_rows(
-    store: FeatureStore,
+    store: FeatureStore | RescaledStore,
     pca: Pca,
     out: Path,
     *,

@@ -42,6 +42,8 @@ class Heard:
 
 def run(adata, out, *, until=None, reporter=None, graph=None, **settings):
     graph = {**FAST["graph"], **(graph or {})}
+    if settings.get("spatial"):
+        graph = {"spatial_neighbors": graph["n_neighbors"], **graph}
     config = load_config(
         overrides={**FAST, "n_clusters": 4, "device": "cpu", "graph": graph, **settings}
     )

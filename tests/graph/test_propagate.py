@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scrcl.errors import InputError
 from scrcl.graph.csr import symmetric_graph
-from scrcl.graph.propagate import propagate
+from scrcl.graph.propagate import average, propagate
 from tests.reference_graph import adjacency, normalized
 
 
@@ -73,3 +73,27 @@ def test_a_memory_map_is_never_copied_whole(tmp_path):
         tracemalloc.stop()
     assert points.nbytes > 12_000_000
     assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("n_times", [0, 1, 2, 3])
+def test_averages_are_plain_means_of_a_cell_and_its_neighbours(tmp_path, n_times):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(50, 4)).astype(np.float32)
+    ids = np.array([rng.permutation(np.delete(np.arange(50), i))[:5] for i in range(50)])
+    ids[7, 2:], ids[8] = -1, -1
+    expected = points.astype(float)
+    for _ in range(n_times):
+        expected = np.array(
+            [expected[[i, *row[row >= 0]]].mean(axis=0) for i, row in enumerate(ids)]
+        )
+    average(points, ids, tmp_path / "a.npy", n_times=n_times)
+    assert np.allclose(np.load(tmp_path / "a.npy"), expected, atol=1e-5)
+    average(points, ids, tmp_path / "b.npy", n_times=n_times, block_rows=7, n_workers=3)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_averages_over_neighbours_of_other_points_are_refused(tmp_path):
+    with pytest.raises(InputError, match="ids must have a row for each of the 5 points; got 4"):
+        average(np.ones((5, 2)), np.zeros((4, 1), int), tmp_path / "a.npy", n_times=1)
+    with pytest.raises(InputError, match="n_times must be 0 or more; got -1"):
+        average(np.ones((5, 2)), np.zeros((5, 1), int), tmp_path / "a.npy", n_times=-1)

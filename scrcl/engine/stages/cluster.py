@@ -30,7 +30,7 @@ from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_facts import cluster_overview
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
-from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS
+from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Section
@@ -185,7 +185,8 @@ class ClusterStage(Stage[ClusterRecord]):
         from scrcl.cluster.find import find_clusters
         from scrcl.cluster.protocol import Spaces
 
-        config, points = context.config, context.open(EMBEDDING)
+        config, settings = context.config, context.config.cluster_settings
+        points = context.open(TISSUE_SPACE if config.on_tissue else EMBEDDING)
         device = resolve_device(config.device, context.ranks.local)
         # Component scores describe cell types. Spatial domains join types, so scores do not help there.
         scores = None if config.spatial else context.open(COMPONENTS)
@@ -194,7 +195,7 @@ class ClusterStage(Stage[ClusterRecord]):
         found = find_clusters(
             Spaces(points, scores, _n_neighbors(config), device),
             counted.n_clusters,
-            settings=config.cluster,
+            settings=settings,
             seed=config.seed,
         )
         found = found._replace(notes=[*filter(None, [counted.note]), *found.notes])
@@ -210,7 +211,7 @@ class ClusterStage(Stage[ClusterRecord]):
             n_clusters=int(found.labels.max()) + 1,
             n_clusters_wanted=counted.n_clusters,
             chosen_by="auto" if config.n_clusters == "auto" else "given",
-            algorithm=config.cluster.algorithm,
+            algorithm=settings.algorithm,
             choice=found.choice,
             extra_cuts=tuple(
                 ExtraCut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
@@ -305,6 +306,10 @@ def _count(
 
     if config.n_clusters != "auto":
         return count.Counted(config.n_clusters, None)
+    if config.on_tissue:
+        from scrcl.cluster.count_domains import count_domains
+
+        return count_domains(points, samples=covariates.samples, seed=config.seed)
     return count.count_clusters(
         [points] if scores is None else [scores, points],
         n_neighbors=_n_neighbors(config),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.prep.hvg import BatchMoments, Flavor
     from scrcl.prep.stats import MatrixStats, Scale
-    from scrcl.typing import IntArray
+    from scrcl.typing import BoolArray, IntArray
 
 __all__ = [
     "FeaturesSettings",
@@ -78,9 +78,10 @@ class FeaturesSettings(Settings):
         2000,
         description="Highly variable genes to select: their number, or their share of all genes.",
     )
-    flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
-        "seurat",
-        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more.",
+    flavor: Literal["auto", "seurat", "cell_ranger", "seurat_v3"] = Field(
+        "auto",
+        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. auto: "
+        "seurat, and with spatial seurat_v3 if the values are counts.",
     )
     min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
     max_counts: float | None = Field(
@@ -109,9 +110,10 @@ class FeaturesSettings(Settings):
 
 
 class FeaturesRecord(Record):
-    """How many genes were selected."""
+    """How many genes were selected, and how."""
 
     n_genes: int
+    flavor: str = "seurat"
 
 
 class FeaturesStage(Stage[FeaturesRecord]):
@@ -144,7 +146,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.randomized_pca import uses_gram
 
         stats, config, matrix = context.open(STATS), context.config, context.matrix
-        selected, table = _select(context, stats)
+        selected, table, flavor, notes = _select(context, stats)
         table.to_csv(folder / "genes.csv", index=False)
         # Rows that the statistics found in order need no second check.
         rows = matrix.rows if stats.is_canonical else matrix.x
@@ -162,7 +164,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             client=context.client,
         )
         np.save(folder / "genes.npy", selected)
-        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
+        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars, flavor=flavor, notes=notes)
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the statistics of the selection, named as scanpy names them."""
@@ -173,16 +175,19 @@ class FeaturesStage(Stage[FeaturesRecord]):
         columns = {str(name): table[name].to_numpy() for name in table}
         return AnnDataKeys(
             var={**columns, "highly_variable": selected},
-            uns_other={"hvg": {"flavor": run.config.features.flavor}},
+            uns_other={"hvg": {"flavor": run.record(FeaturesStage).flavor}},
         )
 
     def section(self, run: OpenRun) -> Section:
         """Return the number of genes for the overview."""
-        n_genes, flavor = run.record(FeaturesStage).n_genes, run.config.features.flavor
+        record = run.record(FeaturesStage)
+        n_genes, flavor = record.n_genes, record.flavor
         by = "" if run.config.batch_key is None else f", by {run.config.batch_key}"
         total = run.record(ReadStage).n_genes
         return Section(
-            "Genes", overview={"genes": f"{n_genes:,} variable of {total:,} ({flavor}{by})"}
+            "Genes",
+            overview={"genes": f"{n_genes:,} variable of {total:,} ({flavor}{by})"},
+            notes=record.notes,
         )
 
     def for_new_cells(self, run: OpenRun) -> NewFeaturesStage:
@@ -254,28 +259,45 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
     )
 
 
-def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFrame]:
-    """Return the positions of the variable genes, ascending, and the statistics of every gene.
+def _select(
+    context: Context, stats: MatrixStats
+) -> tuple[IntArray, pd.DataFrame, Flavor, tuple[str, ...]]:
+    """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
 
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
     whole, also where scanpy would leave out some for lack of a score.
     """
+    features = context.config.features
+    notes: tuple[str, ...] = ()
+    enough = stats.gene_cells >= features.min_cells
+    _require_genes(features.min_cells, stats)
+    is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
+    asked = features.flavor
+    flavor: Flavor = "seurat" if asked == "auto" else asked
+    if asked == "auto" and context.config.spatial and stats.is_counts and not is_panel:
+        flavor = "seurat_v3"
+    try:
+        selected, table = _variable(context, stats, flavor)
+    except InputError as error:
+        if asked != "auto" or flavor == "seurat":
+            raise
+        flavor = "seurat"
+        notes = (f"Variable genes were selected by seurat, because seurat_v3 failed: {error}",)
+        selected, table = _variable(context, stats, flavor)
+    return np.flatnonzero(enough if is_panel else selected), table, flavor, notes
+
+
+def _variable(
+    context: Context, stats: MatrixStats, flavor: Flavor
+) -> tuple[BoolArray, pd.DataFrame]:
+    """Return the genes that a flavor selects, and its statistics of every gene."""
     from scrcl.prep.clipped_variance import clip_sums
     from scrcl.prep.hvg import highly_variable
 
     features, matrix = context.config.features, context.matrix
-    enough = stats.gene_cells >= features.min_cells
-    if np.count_nonzero(enough) < _FEWEST_GENES:
-        most = int(np.sort(stats.gene_cells)[-_FEWEST_GENES])
-        message = (
-            f"features.min_cells must leave at least {_FEWEST_GENES} genes; got {features.min_cells:,}, and "
-            f"{np.count_nonzero(enough)} genes are in so many of {np.count_nonzero(stats.retained):,} retained cells. "
-            f"Set it to {most:,} or less."
-        )
-        raise InputError(message)
     n_top = features.n_selected(matrix.n_vars)
     clipped = None
-    if features.flavor == "seurat_v3":
+    if flavor == "seurat_v3":
         batches = context.covariates.batches
         codes = np.zeros(matrix.n_obs, np.int32) if batches is None else batches.codes
         clipped = partial(
@@ -287,16 +309,26 @@ def _select(context: Context, stats: MatrixStats) -> tuple[IntArray, pd.DataFram
             on_rows=context.count("clipped", matrix.n_obs),
             client=context.client,
         )
-    selected, table = highly_variable(
-        features.flavor,
-        _moments(stats, features.flavor, features.min_cells),
+    return highly_variable(
+        flavor,
+        _moments(stats, flavor, features.min_cells),
         n_top=n_top,
         clip_sums=clipped,
         gene_names=matrix.var.index,
     )
-    if np.count_nonzero(enough) <= n_top:
-        selected = enough
-    return np.flatnonzero(selected), table
+
+
+def _require_genes(min_cells: int, stats: MatrixStats) -> None:
+    """Refuse a limit that hardly any gene reaches."""
+    enough = stats.gene_cells >= min_cells
+    if np.count_nonzero(enough) < _FEWEST_GENES:
+        most = int(np.sort(stats.gene_cells)[-_FEWEST_GENES])
+        message = (
+            f"features.min_cells must leave at least {_FEWEST_GENES} genes; got {min_cells:,}, and "
+            f"{np.count_nonzero(enough)} genes are in so many of {np.count_nonzero(stats.retained):,} retained cells. "
+            f"Set it to {most:,} or less."
+        )
+        raise InputError(message)
 
 
 def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMoments]:

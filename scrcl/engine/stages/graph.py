@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
-from scrcl._settings import Settings, option
+from scrcl._settings import Settings, auto_or_whole, option
 from scrcl.engine.memory import (
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
@@ -68,6 +68,11 @@ EDGE_BLOCK_BYTES = 64 * 10**6
 """Edges in memory while they are joined; measured."""
 
 
+SpatialNeighbors = Annotated[
+    int | Literal["auto"], auto_or_whole("graph.spatial_neighbors", least=1)
+]
+
+
 class GraphSettings(Settings):
     """The cell graph."""
 
@@ -76,7 +81,12 @@ class GraphSettings(Settings):
         "--n-neighbors",
         panel="Graph",
         ge=1,
-        description="Number of nearest neighbours of a cell.",
+        description="Number of nearest neighbours of a cell in expression.",
+    )
+    spatial_neighbors: SpatialNeighbors = Field(
+        "auto",
+        description="With spatial: number of nearest neighbours of a cell in the tissue. auto: two rings on a "
+        "hexagonal grid (18) or a square one (24), and 18 of irregular points.",
     )
     backend: Backend = option(
         "auto",
@@ -111,6 +121,12 @@ class GraphSettings(Settings):
         if self.radius is not None and not run.spatial:
             message = (
                 f"graph.radius must go with spatial; got {self.radius:g} without it. "
+                "Add --spatial, or leave it out."
+            )
+            raise ValueError(message)
+        if self.spatial_neighbors != "auto" and not run.spatial:
+            message = (
+                f"graph.spatial_neighbors must go with spatial; got {self.spatial_neighbors} without it. "
                 "Add --spatial, or leave it out."
             )
             raise ValueError(message)
@@ -156,6 +172,7 @@ class GraphRecord(GraphStatisticsRecord):
     hubness: float
     n_alone: int
     locality: Locality
+    layout: dict[str, Any] | None = None
     cross_batch_share: float | None = None
     cross_sample_share: float | None = None
 
@@ -171,11 +188,12 @@ class GraphStage(Stage[GraphRecord]):
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more neighbours than there are other cells."""
-        k, padded = config.graph.n_neighbors, config.sample_key or config.graph.balanced
-        if header.n_obs <= k and not padded:
+        name, k = config.searched_neighbors
+        padded = k == "auto" or config.sample_key or config.graph.balanced
+        if not padded and header.n_obs <= int(k):
             message = (
-                f"graph.n_neighbors must be less than the number of cells ({header.n_obs}); got {k}. "
-                "Set graph.n_neighbors lower, or give more cells."
+                f"{name} must be less than the number of cells ({header.n_obs}); got {k}. "
+                f"Set {name} lower, or give more cells."
             )
             raise InputError(message)
 
@@ -226,7 +244,8 @@ class GraphStage(Stage[GraphRecord]):
             n_alone=n_alone,
             **shares,
             locality=_locality(graph, lists),
-            notes=tuple(search_notes(context, covariates, n_alone, graph.n)),
+            layout=None if covariates.layout is None else covariates.layout._asdict(),
+            notes=tuple(search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1])),
         )
 
     def headline(self, record: GraphRecord) -> dict[str, float]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.graph.lattice import Layout
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -46,6 +48,7 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
         recall += f" ({config.recall:g} asked)"
     union = config.symmetry == "union"
     return {
+        **_coordinates(record),
         "search": f"{record.n_neighbors} nearest, {record.backend}{_effort(record.search)}",
         "recall": recall,
         "edge between two cells": "if either is a neighbour of the other"
@@ -76,7 +79,7 @@ def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
             f"The cell graph has {record.n_components:,} connected components, the largest with "
             f"{record.largest_component:.1%} of the cells. Cells learn only from neighbours in their own "
             "component. This is expected for samples that are kept apart, and for very different types or batches. "
-            f"Otherwise raise graph.n_neighbors (now {record.n_neighbors}){_or_union(config)}."
+            f"Otherwise raise {_setting(record)} (now {record.n_neighbors}){_or_union(config)}."
         )
     if record.n_isolated > record.n_alone:  # the stage itself notes cells without found neighbours
         notes.append(
@@ -92,10 +95,10 @@ def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
 
 
 def search_notes(
-    context: Context, covariates: Covariates, n_alone: int, n_cells: int
+    context: Context, covariates: Covariates, n_alone: int, n_cells: int, k: int
 ) -> Iterator[str]:
     """Yield what a user should know about the search."""
-    config, k = context.config.graph, context.config.graph.n_neighbors
+    config = context.config.graph
     samples, batches = covariates.samples, covariates.batches
     if (
         covariates.coordinates is not None
@@ -124,9 +127,18 @@ def search_notes(
             )
 
 
+def _setting(record: GraphRecord) -> str:
+    return "graph.n_neighbors" if record.layout is None else "graph.spatial_neighbors"
+
+
 def _effort(search: Mapping[str, int | float]) -> str:
     text = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in search.items())
     return f" ({text})" if text else ""
+
+
+def _coordinates(record: GraphRecord) -> dict[str, str]:
+    """Return the kind of the coordinates in words; nothing without coordinates."""
+    return {} if record.layout is None else {"coordinates": Layout(**record.layout).in_words()}
 
 
 def _order(locality: Locality, n_cells: int) -> dict[str, str]:

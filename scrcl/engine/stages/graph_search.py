@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
+    from scrcl.engine.stages.graph import GraphSettings
     from scrcl.graph.backends import Search
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
@@ -80,7 +81,7 @@ def find_neighbours(
     if covariates.coordinates is not None:
         found = spatial_knn(
             covariates.coordinates,
-            config.n_neighbors,
+            _spatial_neighbors(config, covariates),
             samples=covariates.samples,
             radius=config.radius,
         )
@@ -91,6 +92,15 @@ def find_neighbours(
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
     return found
+
+
+def _spatial_neighbors(config: GraphSettings, covariates: Covariates) -> int:
+    """Return the neighbours of a cell in the tissue; if not given, by the kind of the coordinates."""
+    assert covariates.coordinates is not None
+    assert covariates.layout is not None
+    if config.spatial_neighbors != "auto":
+        return config.spatial_neighbors
+    return min(covariates.layout.n_neighbors, len(covariates.coordinates) - 1)
 
 
 def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResult:

@@ -21,6 +21,7 @@ from scrcl.prep.artifacts import (
     PLAIN_COMPONENTS,
     PRESENT_GENES,
     SELECTED_GENES,
+    STATS,
 )
 from scrcl.report.page import Section
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.prep.feature_store import FeatureStore
+    from scrcl.prep.rescaled import RescaledStore
 
 __all__ = ["ReduceSettings", "ReduceStage"]
 
@@ -55,14 +58,45 @@ class ReduceSettings(Settings):
         description="Components from the genes' Gram matrix (gram) or by randomized SVD; auto: gram unless many genes "
         "are selected.",
     )
+    depth: Literal["auto", "10000", "median"] = Field(
+        "auto",
+        description="Sum of a cell before the logarithm. median: the median of all cells, with spatial only; auto: "
+        "median with spatial, if the values are counts.",
+    )
+    unit_variance: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="Whether genes are scaled to unit variance, with spatial only. auto: with spatial, for spots on a "
+        "grid and where variable genes are selected; not for panels of few genes in irregular cells.",
+    )
+
+    def check_with(self, run: RunConfig) -> None:
+        """Refuse other values without coordinates: predictions project new cells on the values as stored."""
+        for name, value, plain in (
+            ("depth", self.depth, "10000"),
+            ("unit_variance", self.unit_variance, "no"),
+        ):
+            if value not in ("auto", plain) and not run.spatial:
+                message = (
+                    f"reduce.{name} must be auto or {plain} without spatial; got {value}. "
+                    "Add --spatial, or leave it out."
+                )
+                raise ValueError(message)
 
 
 class ReduceRecord(Record):
-    """How the components were made."""
+    """How the components were made.
+
+    Attributes
+    ----------
+    depth
+        Sum of a cell before the logarithm; None: values as stored.
+    """
 
     n_comps: int
     solver: str
     variance_explained: float
+    depth: float | None = None
+    unit_variance: bool = False
 
 
 class ReduceStage(Stage[ReduceRecord]):
@@ -71,13 +105,13 @@ class ReduceStage(Stage[ReduceRecord]):
     name = "reduce"
     settings = ReduceSettings
     record = ReduceRecord
-    takes = (FEATURES,)
+    takes = (STATS, FEATURES)
     gives = (PCA, COMPONENTS, PLAIN_COMPONENTS)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the memory of the products, whose pages the allocator keeps, and passes over the store."""
         gram, values = gram_bytes(shape, config), selected_values(shape)
-        n_passes = 1 if gram else 1 + _KRYLOV_PASSES
+        n_passes = (1 if gram else 1 + _KRYLOV_PASSES) + config.spatial
         eigenvectors = shape.n_genes**3 / 1e10 if gram else 0.0
         return replace(
             features_estimate(shape, gram),
@@ -92,8 +126,9 @@ class ReduceStage(Stage[ReduceRecord]):
         from scrcl.prep.pca import project_rows
         from scrcl.prep.randomized_pca import fit_pca_store, uses_gram
 
-        store, config = context.open(FEATURES), context.config
+        config = context.config
         solver = config.reduce.solver
+        store = _values(context)
         n_comps = min(config.reduce.n_comps, store.n_obs - 1, store.n_vars)
         used = "gram" if uses_gram(solver, store.n_vars) else "randomized"
         pca = fit_pca_store(
@@ -123,6 +158,8 @@ class ReduceStage(Stage[ReduceRecord]):
             n_comps=len(pca.singular_values),
             solver=used,
             variance_explained=float(pca.explained_variance_ratio.sum()),
+            depth=getattr(store, "depth", None),
+            unit_variance=getattr(store, "factors", None) is not None,
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -146,11 +183,42 @@ class ReduceStage(Stage[ReduceRecord]):
         """Return the explained variance for the overview."""
         record = run.record(ReduceStage)
         text = f"{record.variance_explained:.0%} in {record.n_comps}"
-        return Section("Components", overview={"variance in the components": text})
+        overview = {"variance in the components": text}
+        if run.config.spatial:
+            scaled = "genes of unit variance" if record.unit_variance else "genes as they vary"
+            depth = "" if record.depth is None else f", at a depth of {record.depth:,.0f}"
+            overview["values for the components"] = f"{scaled}{depth}"
+        return Section("Components", overview=overview)
 
     def for_new_cells(self, run: OpenRun) -> NewReduceStage:
         """Return the stage that projects new cells on the components of the run."""
         return NewReduceStage(run)
+
+
+def _values(context: Context) -> FeatureStore | RescaledStore:
+    """Return the values that components are made of: as stored, or as they suit a tissue."""
+    from scrcl.prep.randomized_pca import uses_gram
+    from scrcl.prep.rescaled import rescale
+
+    store, stats, config = context.open(FEATURES), context.open(STATS), context.config
+    layout, settings = context.covariates.layout, config.reduce
+    if layout is None:
+        return store
+    is_panel = store.n_vars == np.count_nonzero(stats.gene_cells >= config.features.min_cells)
+    scales = {"auto": layout.kind != "irregular" or not is_panel, "yes": True, "no": False}
+    depth = None
+    if settings.depth != "10000" and not stats.already_log:
+        depth = float(np.median(stats.cell_counts[stats.retained]))
+    if depth is None and not scales[settings.unit_variance]:
+        return store
+    return rescale(
+        store,
+        depth=depth,
+        unit_variance=scales[settings.unit_variance],
+        with_gram=uses_gram(settings.solver, store.n_vars),
+        n_workers=context.budget.n_workers,
+        on_rows=context.count("values", store.n_obs),
+    )
 
 
 class NewReduceRecord(Record):

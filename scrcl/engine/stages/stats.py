@@ -99,7 +99,8 @@ class StatsStage(Stage[StatsRecord]):
             keep=_cell_filter(config),
             mito=mito,
             batches=context.covariates.batches,
-            with_raw=config.features.flavor == "seurat_v3",
+            with_raw=config.features.flavor == "seurat_v3"
+            or (config.features.flavor == "auto" and config.spatial),
             already_log=_KINDS[config.features.values],
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
@@ -319,7 +320,8 @@ def _require_counts(config: RunConfig, stats: MatrixStats) -> None:
 
 
 def _require_cells(config: RunConfig, n_cells: int) -> None:
-    smallest = config.graph.n_neighbors + 2
+    name, k = config.searched_neighbors
+    smallest = 3 if k == "auto" else int(k) + 2
     if n_cells >= smallest:
         return
     features = config.features
@@ -329,7 +331,7 @@ def _require_cells(config: RunConfig, n_cells: int) -> None:
         "max_mito": features.max_mito,
     }
     filters = ", ".join(f"features.{name} = {value}" for name, value in limits.items() if value)
-    widen = f"Widen the filters ({filters})" if filters else "Lower graph.n_neighbors"
+    widen = f"Widen the filters ({filters})" if filters else f"Lower {name}"
     message = (
         f"cells that have counts and pass the filters must be at least {smallest} for "
         f"{smallest - 2} neighbours; got {n_cells}. {widen}, or check the input."

@@ -1,0 +1,175 @@
+"""Spatial domains by default settings: which step finds the layers, at the number of classes and at the number found.
+
+``python -m bench.spatial.tissue --data DIR``
+
+Each set with ``obsm["spatial"]`` is run up to the stage ``tissue``; classes serve the scores alone. Domains are then
+found from each seed as the stage ``cluster`` finds them: a mixture with one covariance on averages over the tissue,
+smoothed by 12 cells. Other rows leave one step out. A column ``sample`` of obs keeps slices apart. The baseline is what
+six lines of scanpy and scikit-learn give.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+
+from bench._frame import runs
+from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
+from bench._frame.conditions import conditions
+from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.page import table, write_page
+from bench._frame.rows import write_rows
+from scrcl.cluster.count_domains import count_domains
+from scrcl.cluster.find import cluster
+from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
+from scrcl.engine.evaluate import score
+from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
+from scrcl.graph.domains import majority_labels
+from scrcl.graph.lattice import to_scale
+from scrcl.io.labels import CellLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["main"]
+
+SAMPLE = "sample"
+WITHOUT: dict[str, list[str]] = {
+    "scrcl, default": [],
+    "- one average": ["tissue.steps=1"],
+    "- 15 components averaged, not 50": ["tissue.from_comps=15"],
+    "- a depth of 10,000": ["reduce.depth=10000"],
+    "- genes of unit variance": ["reduce.unit_variance=yes"],
+    "- genes as they vary": ["reduce.unit_variance=no"],
+}
+"""Settings of each row"""
+
+MIXTURE = ClusterSettings(algorithm="mixture")
+Row = dict[str, Any]
+
+
+def _rows(path: Path, scratch: Path, seeds: list[int], settings: list[str]) -> Iterator[Row]:
+    """Yield a row for each method and seed of a set."""
+    cells = anndata.read_h5ad(path)
+    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    true, samples = cells.obs[LABELS].to_numpy(), _samples(cells)
+    k, coordinates = len(set(true)), to_scale(np.asarray(cells.obsm["spatial"]), samples)
+    for at, (name, changed) in enumerate(WITHOUT.items()):
+        config = runs.config_of(
+            [*settings, *changed], spatial=True, sample_key=samples and SAMPLE, device="cpu"
+        )
+        out = scratch / f"{path.stem}-{at}"
+        runs.run(path, out, config, until="tissue")
+        run = runs.opened(out)
+        points = np.asarray(run.open(TISSUE_SPACE))
+        ways = {name: (MIXTURE, True, k)}
+        if not changed:
+            counted = count_domains(points, samples=samples, seed=0).n_clusters
+            near = np.asarray(run.open(NEIGHBOR_IDS))
+            ways |= {
+                "scrcl, default, K found": (MIXTURE, True, counted),
+                "- labels not smoothed": (MIXTURE, False, k),
+                "- k-means": (ClusterSettings(algorithm="kmeans"), True, k),
+                "- linkage": (ClusterSettings(algorithm="linkage"), True, k),
+            }
+        for way, (how, smooths, n) in ways.items():
+            for seed in seeds if way.startswith("scrcl") else seeds[:1]:
+                labels = cluster(points, n, settings=how, seed=seed)
+                if smooths:
+                    labels = majority_labels(labels, coordinates, SMOOTHING_CELLS, samples=samples)
+                yield {"set": path.stem, "method": way, "seed": seed, **score(labels, true)}
+    averaged = _baseline_points(cells, near)
+    for seed in seeds:
+        yield {
+            "set": path.stem,
+            "method": "baseline",
+            "seed": seed,
+            **score(_baseline(averaged, k, seed), true),
+        }
+
+
+def _samples(cells: anndata.AnnData) -> CellLabels | None:
+    if SAMPLE not in cells.obs:
+        return None
+    column = cells.obs[SAMPLE].astype("category").cat
+    return CellLabels(column.codes.to_numpy(np.int32), tuple(map(str, column.categories)))
+
+
+def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
+    """Return 15 components of scaled log values, averaged twice over a cell and its neighbours."""
+    import scanpy as sc
+
+    if cells.n_vars > 2_000:
+        sc.pp.highly_variable_genes(cells, flavor="seurat_v3", n_top_genes=2_000, subset=True)
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    sc.pp.scale(cells)
+    points = sc.pp.pca(np.asarray(cells.X), n_comps=min(15, cells.n_vars - 1), random_state=0)
+    whole = np.concatenate([np.arange(len(near))[:, None], near], axis=1)
+    known = whole >= 0
+    for _ in range(2):
+        points = (points[whole] * known[:, :, None]).sum(axis=1) / known.sum(axis=1)[:, None]
+    return np.asarray(points)
+
+
+def _baseline(points: FloatArray, k: int, seed: int) -> IntArray:
+    """Return the components of a mixture with one covariance: the best of three starts."""
+    from sklearn.mixture import GaussianMixture
+
+    model = GaussianMixture(k, covariance_type="tied", n_init=3, random_state=seed)
+    return np.asarray(model.fit_predict(points), np.int32)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Return a row for each method: ARI in each set, mean and deviation over seeds, and the number found."""
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for name in names:
+            mine = [r for r in rows if (r["set"], r["method"]) == (name, method)]
+            aris = [row["ari"] for row in mine]
+            text = f"{np.mean(aris):.3f} ± {np.std(aris):.3f}" if mine else ""
+            if "found" in method and mine:
+                text += f" ({mine[0]['n_clusters']} for {mine[0]['n_labels']})"
+            cells.append(text)
+        lines.append([method, *cells])
+    return table(["ARI", *names], lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all sets; write the table and its rows."""
+    parser = parser_of("bench.spatial.tissue", __doc__)
+    add_data(parser)
+    add_seeds(parser, [0, 1, 2, 3, 4])
+    add_settings(parser)
+    args = parsed(parser, arguments)
+    notes = (
+        f"Seeds {args.seeds}, mean ± standard deviation; rows that leave a step out have the first. At the number of "
+        "classes, except where it is found. The baseline averages over the same neighbours. The `.jsonl` file of the "
+        "same name has the rows."
+    )
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        for path in labelled_files(args.data, args.sets, spatial=True):
+            for row in _rows(path, Path(folder), args.seeds, args.set):
+                rows.append(row)
+                print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+            write_rows(args.out, rows)
+            write_page(
+                args.out,
+                "Spatial domains by default",
+                args.command,
+                conditions(),
+                [notes, "", *_table(rows)],
+            )
+
+
+if __name__ == "__main__":
+    main()

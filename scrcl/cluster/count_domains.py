@@ -1,0 +1,113 @@
+"""The number of spatial domains, counted from the likelihood of mixtures.
+
+With each further component the likelihood grows: much while domains are parted that differ, and little and evenly when
+gradients inside of domains are cut. The number is where the one becomes the other: two straight lines, one up to it and
+one from it on, fit the curve of the likelihood best. No threshold is needed, which would not mean the same in two
+tissues: neighbouring averages share most of their cells, so criteria for independent observations (BIC) count far too
+many, and how many too many depends on the size of the tissue.
+
+Slices of one tissue have the same domains, but differ by more than domains in places. So each slice is counted by
+itself, and the median counts.
+
+References
+----------
+Salvador and Chan: Determining the number of clusters/segments in hierarchical clustering/segmentation algorithms,
+16th IEEE International Conference on Tools with Artificial Intelligence (2004), 576-584: the L method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._random import drawn_rows
+from scrcl.cluster.algorithms.mixture import fit_mixture
+from scrcl.cluster.count import Counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scrcl.io.labels import CellLabels
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["count_domains", "elbow"]
+
+_MOST_DOMAINS = 12
+"""Domains that are tried. Longer curves place the bend later, by one or two of them."""
+
+_COUNTED_CELLS = 5_000
+_MOST_SLICES = 9
+_CELLS_PER_DOMAIN = 20
+"""Least cells of a slice for each domain that is tried."""
+
+_STARTS = 6
+
+
+def count_domains(points: FloatArray, *, samples: CellLabels | None, seed: int) -> Counted:
+    """Return the number of domains, at least 2.
+
+    Parameters
+    ----------
+    points
+        ndarray or memory map of float32, shape (n_cells, n_dims): averages over the tissue.
+    samples
+        The slice of each cell. The nine largest are counted; of an even number, the lower middle one is taken.
+
+    Notes
+    -----
+    At most 5,000 cells of a slice are read. A slice of fewer than 80 cells is too small to count in; if all are, all
+    cells are counted together, and if there are fewer, the number is 2.
+    """
+    found = [
+        elbow(_likelihoods(np.asarray(points[rows], np.float64), seed))
+        for rows in _slices(len(points), samples, seed)
+    ]
+    return Counted(sorted(found)[(len(found) - 1) // 2], None)
+
+
+def elbow(values: Sequence[float]) -> int:
+    """Return the number at which a curve bends: of two least-squares lines that meet there, the error is the smallest.
+
+    Parameters
+    ----------
+    values
+        The curve at 1, 2, ... It should never fall; where it does, a better maximum was missed, and it is held.
+
+    Returns
+    -------
+    int
+        2 to ``len(values) - 2``; 2 for fewer than five values.
+    """
+    curve = np.maximum.accumulate(np.asarray(values, np.float64))
+    numbers = np.arange(1, len(curve) + 1)
+
+    def error(bend: int) -> float:
+        return sum(
+            float(np.square(curve[part] - np.polyval(line, numbers[part])).sum())
+            for part in (slice(0, bend), slice(bend - 1, None))
+            for line in [np.polyfit(numbers[part], curve[part], 1)]
+        )
+
+    return min(range(2, len(curve) - 1), key=error, default=2)
+
+
+def _likelihoods(points: FloatArray, seed: int) -> list[float]:
+    """Return the mean log likelihood of a cell with 1, 2, ... components."""
+    most = min(_MOST_DOMAINS, len(points) // _CELLS_PER_DOMAIN)
+    return [
+        float(fit_mixture(points, k, n_starts=_STARTS if k > 1 else 1, seed=seed).lower_bound_)
+        for k in range(1, most + 1)
+    ]
+
+
+def _slices(n_cells: int, samples: CellLabels | None, seed: int) -> Iterator[IntArray]:
+    """Yield the cells of each slice that is counted."""
+    groups = [np.arange(n_cells)]
+    if samples is not None:
+        sizes = np.bincount(samples.codes)
+        largest = np.argsort(-sizes, kind="stable")[:_MOST_SLICES]
+        enough = [code for code in largest if sizes[code] >= 4 * _CELLS_PER_DOMAIN]
+        groups = [np.flatnonzero(samples.codes == code) for code in enough] or groups
+    for rows in groups:
+        yield rows[drawn_rows(len(rows), _COUNTED_CELLS, seed, "count.domains")]

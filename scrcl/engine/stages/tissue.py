@@ -1,0 +1,148 @@
+"""Stage ``tissue``: the space in which spatial domains are found, components averaged over the tissue around a cell.
+
+A domain shows in what the cells of a place have in common, so components are averaged over a cell and its neighbours,
+twice. Averages vary less and in fewer directions than cells do. So many components are averaged, and the leading
+components of the averages are kept: these are the directions that vary from place to place, and not those that vary
+from cell to cell. Without `spatial` the stage gives nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._contract import Estimate
+from scrcl._settings import Settings
+from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
+from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.prep.artifacts import COMPONENTS
+from scrcl.report.page import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["TissueSettings", "TissueStage"]
+
+_BLOCK_ROWS = 16_384
+"""Rows that are averaged at a time. It changes no bit."""
+
+
+class TissueSettings(Settings):
+    """The space in which spatial domains are found. All have no effect without spatial."""
+
+    steps: int = Field(
+        2, ge=0, description="How often components are averaged over a cell and its neighbours."
+    )
+    from_comps: int = Field(
+        50, ge=2, description="Leading components that are averaged; fewer if there are fewer."
+    )
+    n_comps: int = Field(
+        15, ge=1, description="Components of the averages, in which spatial domains are found."
+    )
+
+
+class TissueRecord(Record):
+    """How many components were averaged over how many neighbours, and kept."""
+
+    n_neighbors: int = 0
+    n_averaged: int = 0
+    n_comps: int = 0
+    variance_explained: float = 0.0
+
+
+class TissueStage(Stage[TissueRecord]):
+    """Averages component scores over neighbours in the tissue, and keeps the leading components of the averages."""
+
+    name = "tissue"
+    settings = TissueSettings
+    record = TissueRecord
+    takes = (COMPONENTS, NEIGHBOR_IDS)
+    gives = (TISSUE_SPACE,)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the maps that are read at random, and blocks of rows with their neighbours."""
+        if not config.spatial:
+            return Estimate(LIBRARIES_BYTES)
+        settings: TissueSettings = config.group(self.name)
+        n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
+        return Estimate(
+            LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
+            min(n, _BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
+            shared=True,
+            disk_bytes=4 * n * (min(settings.n_comps, d) + 3 * d),
+            read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
+            seconds=0.1,
+            shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
+        )
+
+    def run(self, context: Context, folder: Path) -> TissueRecord:
+        """Write ``space.npy``."""
+        from scrcl.graph.propagate import average
+        from scrcl.io.arrays import RowWriter, release, row_blocks
+        from scrcl.prep.pca import fit_pca
+
+        if not context.config.spatial:
+            return TissueRecord(left_as_is=True)
+        settings: TissueSettings = context.config.group(self.name)
+        scores, ids = context.open(COMPONENTS), context.open(NEIGHBOR_IDS)
+        n_cells, d = len(scores), min(settings.from_comps, scores.shape[1])
+        leading, averages = folder / "leading.npy", folder / "averages.npy"
+        with RowWriter(leading, n_cells, d) as writer:
+            for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+                writer.write(start, np.ascontiguousarray(scores[start:stop, :d]))
+                release(scores)
+        average(
+            np.load(leading, mmap_mode="r"),
+            ids,
+            averages,
+            n_times=settings.steps,
+            block_rows=_BLOCK_ROWS,
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("tissue", n_cells * max(settings.steps, 1)),
+        )
+        leading.unlink()
+        points = np.load(averages, mmap_mode="r")
+        gram, sums = np.zeros((d, d)), np.zeros(d)
+        for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+            rows = np.asarray(points[start:stop], np.float64)
+            gram += rows.T @ rows
+            sums += rows.sum(axis=0)
+        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_comps, d))
+        with RowWriter(folder / "space.npy", n_cells, pca.loadings.shape[1]) as writer:
+            for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+                writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
+        averages.unlink()
+        return TissueRecord(
+            n_cells=n_cells,
+            n_neighbors=ids.shape[1],
+            n_averaged=d,
+            n_comps=pca.loadings.shape[1],
+            variance_explained=float(pca.explained_variance_ratio.sum()),
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the space of the domains."""
+        if run.record(TissueStage).left_as_is:
+            return AnnDataKeys()
+        return AnnDataKeys(obsm={"X_tissue": run.open(TISSUE_SPACE)})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return how the space was made, for the overview."""
+        record = run.record(TissueStage)
+        if record.left_as_is:
+            return None
+        settings: TissueSettings = run.config.group(self.name)
+        text = (
+            f"{record.n_comps} components ({record.variance_explained:.0%} of the variance) of {record.n_averaged} "
+            f"that were averaged over a cell and its {record.n_neighbors} neighbours, {settings.steps} times"
+        )
+        return Section("Tissue", overview={"space of the domains": text})

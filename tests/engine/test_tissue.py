@@ -1,0 +1,102 @@
+"""What the kind of coordinates and of values chooses in a run, up to the space in which domains are found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scrcl.engine.load_config import load_config
+from scrcl.engine.run import run_matrix
+from scrcl.errors import InputError
+from scrcl.io.open import from_anndata
+from tests.cells import FAST, make_cells
+from tests.graph.test_lattice import hexagonal, numbered, square
+
+
+def tissue(points, *, n_genes=40, seed=0):
+    cells = make_cells(len(points), n_genes, seed=seed)
+    cells.obsm["spatial"] = np.asarray(points, np.float64)
+    return cells
+
+
+def run(adata, out, *, until="tissue", **settings):
+    config = load_config(overrides={**FAST, "device": "cpu", "spatial": True, **settings})
+    stages = run_matrix(lambda _: from_anndata(adata), out, config, until=until).stages
+    return {record["name"]: record for record in stages}
+
+
+def test_spots_on_a_grid_have_whole_rings_and_genes_of_unit_variance(tmp_path):
+    found = run(tissue(hexagonal(n=14)), tmp_path / "spots")
+    assert found["graph"]["layout"]["kind"] == "hexagonal"
+    assert found["graph"]["n_neighbors"] == found["tissue"]["n_neighbors"] == 18
+    assert found["reduce"]["unit_variance"]
+    cells = tissue(hexagonal(n=14))
+    assert found["reduce"]["depth"] == np.median(np.asarray(cells.X.sum(axis=1)))
+    points = np.load(tmp_path / "spots/stages/tissue/space.npy")
+    assert points.shape == (196, found["tissue"]["n_comps"]) == (196, 12)
+
+
+def test_cells_anywhere_with_a_panel_of_genes_keep_their_variances(tmp_path):
+    anywhere = np.random.default_rng(0).random((150, 2))
+    panel = run(tissue(anywhere), tmp_path / "panel")
+    assert panel["graph"]["layout"]["kind"] == "irregular"
+    assert not panel["reduce"]["unit_variance"]
+    genes = {"n_top_genes": 20}
+    chosen = run(tissue(anywhere), tmp_path / "chosen", features=genes)
+    assert chosen["reduce"]["unit_variance"]
+    assert (panel["features"]["flavor"], chosen["features"]["flavor"]) == ("seurat", "seurat_v3")
+
+
+def test_neighbours_in_expression_change_nothing_in_the_tissue(tmp_path):
+    cells = tissue(square(n=12))
+    for k in (4, 9):
+        run(cells, tmp_path / str(k), graph={"n_neighbors": k})
+    for file in ("graph/ids.npy", "tissue/space.npy"):
+        four, nine = (np.load(tmp_path / k / "stages" / file) for k in "49")
+        assert np.array_equal(four, nine)
+    own = run(cells, tmp_path / "own", graph={"spatial_neighbors": 8})
+    assert own["graph"]["n_neighbors"] == 8
+
+
+def test_values_that_are_no_counts_are_taken_as_they_are(tmp_path):
+    cells = tissue(np.random.default_rng(0).random((150, 2)))
+    cells.X = np.log1p(cells.X.toarray() / 7)
+    found = run(cells, tmp_path / "out")
+    assert found["reduce"]["depth"] is None
+    assert found["features"]["flavor"] == "seurat"
+
+
+def test_slices_of_three_spots_in_other_units_and_a_grid_with_holes(tmp_path):
+    rng = np.random.default_rng(0)
+    large = square(n=12)[rng.random(144) > 0.2]
+    points = np.concatenate([large, 1000 * large, square(n=2)[:3]])
+    cells = tissue(points)
+    sizes = [len(large), len(large), 3]
+    cells.obs["slice"] = pd.Categorical(np.repeat(["a", "b", "c"], sizes))
+    found = run(cells, tmp_path / "out", sample_key="slice")
+    assert found["graph"]["layout"]["kind"] == "square"
+    ids = np.load(tmp_path / "out/stages/graph/ids.npy")
+    assert ((ids[-3:] >= 0).sum(axis=1) == 2).all()
+    assert np.isfinite(np.load(tmp_path / "out/stages/tissue/space.npy")).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_missing_coordinates_of_a_spot_are_refused_before_anything_is_written(tmp_path, bad):
+    points = numbered().astype(float)
+    points[5] = bad
+    with pytest.raises(InputError, match="in 1 cells, the first is cell5"):
+        run(tissue(points), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "settings"),
+    [
+        ("graph", {"spatial_neighbors": 6}),
+        ("reduce", {"depth": "median"}),
+        ("reduce", {"unit_variance": "yes"}),
+    ],
+)
+def test_settings_of_a_tissue_are_refused_without_coordinates(group, settings):
+    (name,) = settings
+    with pytest.raises(InputError, match=rf"{group}\.{name} must .*spatial"):
+        load_config(overrides={group: settings})

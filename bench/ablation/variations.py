@@ -109,7 +109,7 @@ def _model() -> dict[str, tuple[str, ...]]:
 
 def _clustering() -> dict[str, tuple[str, ...]]:
     return {
-        **_each("by", "cluster.algorithm", ("auto", "kmeans", "linkage", "ward")),
+        **_each("by", "cluster.algorithm", ("vote", "auto", "kmeans", "linkage", "ward")),
         **_each("of", "cluster.on", ("embedding", "graph_view")),
         **_each("restarts", "cluster.restarts", (1, 4, 8, 16)),
         **_each("size power", "cluster.size_power", (0.0, 0.25, 0.5, 0.75, 1.0)),

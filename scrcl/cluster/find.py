@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.cluster.levels import levels_of, rank_by_size
 from scrcl.cluster.micro import summarise, summarise_clusters
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.table import ALGORITHMS
@@ -14,11 +15,12 @@ from scrcl.cluster.tree import Hierarchy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scrcl.cluster.levels import Levels
     from scrcl.cluster.protocol import Choice, Grouping
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Clusters", "cluster", "find_clusters", "rank_by_size"]
+__all__ = ["Clusters", "cluster", "find_clusters"]
 
 
 class Clusters(NamedTuple):
@@ -46,11 +48,13 @@ class Clusters(NamedTuple):
     """what the user should know"""
     choice: Choice | None
     """what ``auto`` chose; None for other algorithms"""
+    levels: Levels | None
+    """coarser and finer clusters, and how far each split is supported; None if no split was tested"""
 
 
 def cluster(
     points: FloatArray,
-    n_clusters: int,
+    n_clusters: int | None,
     *,
     settings: ClusterSettings,
     seed: int,
@@ -61,9 +65,9 @@ def cluster(
 
 
 def find_clusters(
-    spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+    spaces: Spaces, n_clusters: int | None, *, settings: ClusterSettings, seed: int
 ) -> Clusters:
-    """Cluster the cells into ``n_clusters``, and into each number of ``cluster.also``.
+    """Cluster the cells into ``n_clusters``, or as many as the data supports, and into each number of ``cluster.also``.
 
     Returns
     -------
@@ -80,7 +84,8 @@ def find_clusters(
     found = algorithm(spaces, n_clusters, settings=settings, seed=seed)
     cluster_of_micro = _by_size(found.cluster_of_micro, found.micro_labels)
     summary = found.summary or summarise(spaces.points, found.micro_labels)
-    tree = Hierarchy(summary, cluster_of_micro, size_power=found.size_power, spreads=found.spreads)
+    of_tree = found.tree_summary or summary
+    tree = Hierarchy(of_tree, cluster_of_micro, size_power=found.size_power, spreads=found.spreads)
     extra_cuts: dict[int, NDArray[np.int32]] = {}
     nested: dict[int, bool] = {}
     notes = [found.note] if found.note else _too_few(cluster_of_micro, n_clusters)
@@ -107,14 +112,10 @@ def find_clusters(
         nested=nested,
         notes=notes,
         choice=found.choice,
+        levels=None
+        if found.evidence is None
+        else levels_of(tree, found.micro_labels, found.evidence, smallest=settings.smallest_cells),
     )
-
-
-def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
-    """Return the new label of each cluster: the largest is 0, clusters of equal size keep their order."""
-    rank = np.empty(len(sizes), dtype=np.int32)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
-    return rank
 
 
 def _by_size(cluster_of_micro: IntArray, micro_labels: IntArray) -> NDArray[np.int32]:
@@ -123,9 +124,9 @@ def _by_size(cluster_of_micro: IntArray, micro_labels: IntArray) -> NDArray[np.i
     return rank_by_size(np.bincount(cluster_of_micro, micro_sizes))[cluster_of_micro]
 
 
-def _too_few(cluster_of_micro: IntArray, n_clusters: int) -> list[str]:
+def _too_few(cluster_of_micro: IntArray, n_clusters: int | None) -> list[str]:
     n_found = int(cluster_of_micro.max()) + 1
-    if n_found == n_clusters:
+    if n_clusters is None or n_found == n_clusters:
         return []
     return [f"Found {n_found} clusters instead of {n_clusters}, because too few cells differ."]
 

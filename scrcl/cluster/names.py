@@ -6,4 +6,4 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Algorithm"]
 
-Algorithm: TypeAlias = Literal["auto", "linkage", "ward", "kmeans", "leiden", "mixture"]
+Algorithm: TypeAlias = Literal["vote", "auto", "linkage", "ward", "kmeans", "leiden", "mixture"]

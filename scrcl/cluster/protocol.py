@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from scrcl.cluster.merging import Evidence
     from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.typing import FloatArray
+    from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Spaces"]
 
@@ -31,12 +34,20 @@ class Spaces:
         Neighbours of a cell in a graph that the algorithm builds.
     device
         Where k-means runs: ``cpu``, or a GPU as torch names it.
+    scalings
+        A function from cells, in ascending order, to their component scores after other scalings of the counts
+        (`scrcl.prep.scalings`), each of shape (n_some, n_comps). None if there are no counts, or scores are corrected.
+    tissue
+        A function from cells, in ascending order, to the graph of those that are near each other in the tissue; None
+        without coordinates.
     """
 
     points: FloatArray
     scores: FloatArray | None = None
     n_neighbors: int = 15
     device: str = "cpu"
+    scalings: Callable[[IntArray], list[FloatArray]] | None = None
+    tissue: Callable[[IntArray], Csr] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,19 +86,23 @@ class Grouping(NamedTuple):
     """with `spreads`, the cost of a merge in the tree of the micro-clusters: `scrcl.cluster.agglomerate`"""
     spreads: bool
     summary: MicroClusters | None = None
-    """sizes and spreads of the micro-clusters, if the algorithm has computed them"""
+    """means, sizes and spreads of the micro-clusters in the space that is clustered, if the algorithm has them"""
+    tree_summary: MicroClusters | None = None
+    """the same in the space that the tree is made in, if that is another one"""
     note: str | None = None
     """what the user should know, as a sentence"""
     choice: Choice | None = None
+    evidence: Evidence | None = None
+    """what shows how far clusters are apart, if the algorithm has it"""
 
 
 class ClusteringAlgorithm(Protocol):
     """From spaces to K clusters."""
 
     def __call__(
-        self, spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
+        self, spaces: Spaces, n_clusters: int | None, *, settings: ClusterSettings, seed: int
     ) -> Grouping:
-        """Return ``n_clusters`` clusters, or fewer if too few cells differ.
+        """Return ``n_clusters`` clusters, or fewer if too few cells differ. None: as many as the data supports.
 
         An algorithm that finds more or fewer for another reason explains it in ``note``.
         """

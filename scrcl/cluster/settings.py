@@ -26,13 +26,14 @@ class ClusterSettings(Settings):
     """How cells are clustered."""
 
     algorithm: Algorithm = option(
-        "auto",
+        "vote",
         "--algorithm",
         panel="Clusters",
-        description="Clustering algorithm. linkage and ward merge micro-clusters, by damped average linkage or Ward's "
-        "cost; kmeans finds K means; leiden finds communities at the resolution that gives K; mixture fits K Gaussians "
-        "of one covariance. auto is mixture for spatial domains; for types it joins micro-clusters by communities if "
-        "these agree, otherwise by linkage.",
+        description="Clustering algorithm. vote finds communities that several scalings of the counts agree on, and "
+        "merges those without a valley between them. linkage and ward merge micro-clusters, by damped average linkage "
+        "or Ward's cost; kmeans finds K means; leiden finds communities at the resolution that gives K; mixture fits K "
+        "Gaussians of one covariance. auto joins micro-clusters by communities if these agree, otherwise by linkage. "
+        "For spatial domains, vote and auto are mixture.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."
@@ -89,6 +90,19 @@ class ClusterSettings(Settings):
         lt=1,
         description="Smallest share of cells that counts as a cluster if n_clusters is auto; less if there are many "
         "clusters.",
+    )
+    least_support: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
+        "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
+        "one in the end. 0: only clusters of a few cells are merged. Not used with spatial.",
+    )
+    vote_cells: int = Field(
+        10_000,
+        ge=100,
+        description="vote: size of the random subset of cells that it clusters; others get the nearest micro-cluster.",
     )
     auto_cells: int = Field(
         20_000,

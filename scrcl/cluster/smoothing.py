@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.cluster.find import rank_by_size
+from scrcl.cluster.levels import rank_by_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -1,6 +1,7 @@
 """The clustering algorithms by name.
 
-A new algorithm is a file in `scrcl.cluster.algorithms`, a line here, and its name in `scrcl.cluster.names`.
+A new algorithm is a file in `scrcl.cluster.algorithms`, a line here, and its name in `scrcl.cluster.names`. `counted`
+adds the number of clusters to one that must be given it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from scrcl.cluster.algorithms.kmeans import by_kmeans
 from scrcl.cluster.algorithms.leiden import by_leiden
 from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.algorithms.mixture import by_mixture
+from scrcl.cluster.algorithms.vote import by_vote
 from scrcl.cluster.algorithms.ward import by_ward
+from scrcl.cluster.counted import counted
 
 if TYPE_CHECKING:
     from scrcl.cluster.names import Algorithm
@@ -21,10 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["ALGORITHMS"]
 
 ALGORITHMS: dict[Algorithm, ClusteringAlgorithm] = {
-    "auto": by_auto,
-    "linkage": by_linkage,
-    "ward": by_ward,
-    "kmeans": by_kmeans,
-    "leiden": by_leiden,
-    "mixture": by_mixture,
+    "vote": by_vote,
+    "auto": counted(by_auto),
+    "linkage": counted(by_linkage),
+    "ward": counted(by_ward),
+    "kmeans": counted(by_kmeans),
+    "leiden": counted(by_leiden),
+    "mixture": counted(by_mixture),
 }

@@ -44,6 +44,7 @@ class Hierarchy:
         spreads: bool,
     ) -> None:
         self.micro, self.cluster_of_micro = micro, cluster_of_micro
+        self.size_power, self.spreads = size_power, spreads
         self._micro_merges = merge_tree(
             micro, size_power=size_power, spreads=spreads, cluster_of_micro=cluster_of_micro
         )

@@ -2,6 +2,8 @@
 
 ========================================  =================================================
 ``obs["scrcl"]``                          cluster, categorical, largest cluster first
+``obs["scrcl_coarse"]``                   half as many clusters, which join those of ``scrcl``
+``obs["scrcl_fine"]``                     twice as many clusters, which divide those of ``scrcl``
 ``obs["scrcl_confidence"]``               confidence, 0 to 1, float32 (`scrcl.cluster.confidence`)
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., for ``cluster.also``
 ``obs["scrcl_name"]``                     name of the cluster, from a table of markers or from the user
@@ -32,7 +34,9 @@ Everything else is as in the input. What the input has under one of these keys g
 `scipy.cluster.hierarchy`: a row for each merge, with the two that are joined, the height and the number of leaves.
 Leaf i is cluster i, or micro-cluster i. ``cluster_sizes`` and ``group_sizes`` are their cells, and
 ``group_clusters`` is the cluster of each micro-cluster, whose own micro-clusters are joined first. Heights are costs
-(`scrcl.cluster.agglomerate`): squared distances times a power of the number of cells.
+(`scrcl.cluster.agglomerate`): squared distances times a power of the number of cells. ``splits``, shape
+(n_fine - 1, 4), is the tree of the fine clusters. In the place of heights it has the support of each split, -1 to 1
+(`scrcl.cluster.merging`).
 
 A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]`` and ``obs["scrcl_familiarity"]``
 (`scrcl.cluster.assign`).

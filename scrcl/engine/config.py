@@ -281,8 +281,8 @@ class RunConfig(Settings):
 
     @property
     def cluster_settings(self) -> ClusterSettings:
-        """How cells are clustered: on averages over the tissue, ``cluster.algorithm = auto`` is the mixture."""
-        if self.on_tissue and self.cluster.algorithm == "auto":
+        """How cells are clustered. ``vote`` and ``auto`` are for types: averages over the tissue get the mixture."""
+        if self.on_tissue and self.cluster.algorithm in ("vote", "auto"):
             return self.cluster.model_copy(update={"algorithm": "mixture"})
         return self.cluster
 

@@ -95,7 +95,10 @@ def test_linkage_is_taken_without_component_scores():
 def test_communities_of_a_subset_give_every_cell_a_cluster():
     points, truth = bridged()
     found = find_clusters(
-        Spaces(points, points), 4, settings=ClusterSettings(n_micro=60, auto_cells=200), seed=0
+        Spaces(points, points),
+        4,
+        settings=ClusterSettings(algorithm="auto", n_micro=60, auto_cells=200),
+        seed=0,
     )
     assert found.choice.algorithm == "communities"
     assert adjusted_rand_score(truth, found.labels) > 0.9

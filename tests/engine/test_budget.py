@@ -195,8 +195,9 @@ def test_extra_cuts_batches_and_communities_are_counted():
     assert cuts.fixed_bytes - plain.fixed_bytes >= 3 * 4 * ATLAS.n_cells
     assert cuts.disk_bytes - plain.disk_bytes == 3 * 4 * ATLAS.n_cells
     assert estimate("cluster", replace(ATLAS, n_batches=2)).fixed_bytes > plain.fixed_bytes
-    more = estimate("cluster", config=settings(cluster={"auto_cells": 90_000}))
+    more = estimate("cluster", config=settings(cluster={"vote_cells": 90_000}))
     assert more.block_bytes > plain.block_bytes
+    assert more.seconds > plain.seconds
 
 
 def test_micro_clusters_are_merged_in_memory_that_grows_with_their_pairs():

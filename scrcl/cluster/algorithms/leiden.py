@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Resolved", "by_leiden", "resolve"]
+__all__ = ["Resolved", "by_leiden", "of_all_cells", "resolve"]
 
 _MOST_STEPS = 24
 """Resolutions that are tried at most."""
@@ -67,7 +67,7 @@ def by_leiden(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
         subset, labels, settings.n_micro, seed=seed, device=spaces.device
     )
     return Grouping(
-        _of_all_cells(points, cells, micro_labels, micro_means),
+        of_all_cells(points, cells, micro_labels, micro_means),
         micro_means,
         cluster_of_micro,
         settings.size_power,
@@ -124,7 +124,7 @@ def _without_small(points: FloatArray, labels: IntArray, smallest: int) -> NDArr
     return kept
 
 
-def _of_all_cells(
+def of_all_cells(
     points: FloatArray, cells: IntArray, micro_labels: NDArray[np.int32], micro_means: FloatArray
 ) -> NDArray[np.int32]:
     """Return the micro-cluster of every cell: its own in the subset, the nearest mean for others."""

@@ -16,6 +16,7 @@ from scrcl.cluster.artifacts import (
     MICRO_MEANS,
 )
 from scrcl.cluster.confidence import ConfidenceSummary
+from scrcl.cluster.levels import Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.device import resolve_device
@@ -28,10 +29,11 @@ from scrcl.engine.memory import (
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_facts import cluster_overview
+from scrcl.engine.stages.correct import CORRECTION
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Section
 
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scrcl._contract import Shape
-    from scrcl.cluster.count import Counted
     from scrcl.cluster.find import Clusters
+    from scrcl.cluster.levels import Levels
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
@@ -68,6 +70,13 @@ _ARRAYS = (
 _COMMUNITY_BYTES = 150
 """Bytes for each edge while communities are found, in two graphs at once. 50 were measured for one graph."""
 
+_VOTE_BYTES = 450
+"""Bytes for each edge of one graph while several vote: six graphs, and the communities of their sum, which has about
+three times as many edges; a guess."""
+
+_SECONDS_PER_VOTE = 2e-3
+"""Seconds of a cell that votes: 18 partitions, the products of genes, and valleys."""
+
 _CLUSTERED_BYTES = 56
 """Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
 cluster and its confidence. Twice, for the clustering that it is compared with."""
@@ -87,15 +96,24 @@ class ExtraCut(Fields):
     nested: bool
 
 
+class LevelsRecord(Fields):
+    """Numbers of clusters of each level, and the splits around the clusters."""
+
+    n_fine: int
+    n_coarse: int
+    next_merge: Split | None
+    next_split: Split | None
+
+
 class ClusterRecord(Record):
     """How clusters were found, and their confidence.
 
     Attributes
     ----------
-    n_clusters_wanted
-        The number that was given or counted; the algorithm may find fewer.
     chosen_by
         ``given`` or ``auto``.
+    levels
+        Coarser and finer clusters, and the splits around those that are there; None if no split was tested.
     coherence
         Share of neighbours in the tissue with the same label, and the share by chance.
     n_clusters_before_smoothing, n_smoothed
@@ -103,10 +121,10 @@ class ClusterRecord(Record):
     """
 
     n_clusters: int
-    n_clusters_wanted: int
     chosen_by: str
     algorithm: str
     choice: Choice | None = None
+    levels: LevelsRecord | None = None
     extra_cuts: tuple[ExtraCut, ...] = ()
     confidence: ConfidenceSummary
     coherence: dict[str, float] | None = None
@@ -120,7 +138,9 @@ class ClusterStage(Stage[ClusterRecord]):
     name = "cluster"
     settings = ClusterSettings
     record = ClusterRecord
-    takes = (STATS, COMPONENTS, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING)
+    takes = (
+        STATS, FEATURES, COMPONENTS, CORRECTION, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING, TISSUE_SPACE
+    )  # fmt: skip
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
     redo_settings: ClassVar[tuple[str, ...]] = (
@@ -132,6 +152,8 @@ class ClusterStage(Stage[ClusterRecord]):
         "scrcl",
         r"scrcl_k\d+",
         "scrcl_unrefined",
+        "scrcl_coarse",
+        "scrcl_fine",
         "scrcl_confidence",
         "scrcl_margin",
         "scrcl_familiarity",
@@ -155,7 +177,7 @@ class ClusterStage(Stage[ClusterRecord]):
             raise InputError(message)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
-        """Return the embedding's blocks, communities of a subset, pairs of micro-clusters, and smoothing."""
+        """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
         n, settings = shape.n_cells, config.cluster
         edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
         width = embedding_width(config)
@@ -171,12 +193,16 @@ class ClusterStage(Stage[ClusterRecord]):
             LIBRARIES_BYTES + n * per_cell,
             max(
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
+                int(min(n, settings.vote_cells) * (_VOTE_BYTES * edges + 4 * width))
+                + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes),
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
             ),
-            disk_bytes=(8 + 4 * len(settings.also) + 4 * smooths) * n,
+            disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
             read_bytes=8 * n * width,
-            seconds=8 + 3.5e-5 * n * settings.restarts / 8,
+            seconds=4
+            + _SECONDS_PER_VOTE * min(n, settings.vote_cells)
+            + 1e-6 * n * settings.restarts / 8,
         )
 
     def run(self, context: Context, folder: Path) -> ClusterRecord:
@@ -191,14 +217,13 @@ class ClusterStage(Stage[ClusterRecord]):
         # Component scores describe cell types. Spatial domains join types, so scores do not help there.
         scores = None if config.spatial else context.open(COMPONENTS)
         covariates = context.covariates.of(context.open(STATS).retained)
-        counted = _count(config, points, scores, covariates)
+        tissue = _graph_in_tissue(config, covariates) if config.spatial else None
         found = find_clusters(
-            Spaces(points, scores, _n_neighbors(config), device),
-            counted.n_clusters,
+            Spaces(points, scores, _n_neighbors(config), device, _scalings(context), tissue),
+            _n_clusters(config, points, covariates),
             settings=settings,
             seed=config.seed,
         )
-        found = found._replace(notes=[*filter(None, [counted.note]), *found.notes])
         found, smoothing = _smoothed(context, found, covariates, folder)
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(found, name))
@@ -209,10 +234,10 @@ class ClusterStage(Stage[ClusterRecord]):
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
-            n_clusters_wanted=counted.n_clusters,
             chosen_by="auto" if config.n_clusters == "auto" else "given",
             algorithm=settings.algorithm,
             choice=found.choice,
+            levels=_write_levels(found.levels, folder),
             extra_cuts=tuple(
                 ExtraCut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
                 for k, labels in found.extra_cuts.items()
@@ -236,6 +261,9 @@ class ClusterStage(Stage[ClusterRecord]):
         obs: dict[str, Any] = {"scrcl": categorical(array("labels"))}
         if record.n_smoothed is not None:
             obs["scrcl_unrefined"] = categorical(array("before_smoothing"))
+        if record.levels is not None:
+            obs["scrcl_coarse"] = categorical(array("coarse"))
+            obs["scrcl_fine"] = categorical(array("fine"))
         obs["scrcl_confidence"] = array("confidence")
         obs |= {
             f"scrcl_k{cut.asked}": categorical(array(f"k{cut.asked}")) for cut in record.extra_cuts
@@ -251,6 +279,8 @@ class ClusterStage(Stage[ClusterRecord]):
             "group_clusters": cluster_of_micro,
         }
         uns: dict[str, Any] = {"n_clusters": record.n_clusters, "tree": tree}
+        if record.levels is not None:
+            tree["splits"] = array("splits")
         if record.choice is not None:
             uns["clusters_by"] = {k: v for k, v in vars(record.choice).items() if v is not None}
         colours = palette(len(obs["scrcl"].categories))
@@ -284,6 +314,21 @@ class ClusterStage(Stage[ClusterRecord]):
         return NewClusterStage(run)
 
 
+def _write_levels(levels: Levels | None, folder: Path) -> LevelsRecord | None:
+    """Write ``fine.npy``, ``coarse.npy`` and ``splits.npy``; return their part of the record."""
+    if levels is None:
+        return None
+    np.save(folder / "fine.npy", levels.fine)
+    np.save(folder / "coarse.npy", levels.coarse)
+    np.save(folder / "splits.npy", levels.splits)
+    return LevelsRecord(
+        n_fine=int(levels.fine.max()) + 1,
+        n_coarse=int(levels.coarse.max()) + 1,
+        next_merge=levels.next_merge,
+        next_split=levels.next_split,
+    )
+
+
 def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categorical:
     """Return labels as categories "0", "1", ..."""
     import pandas as pd
@@ -298,25 +343,36 @@ def _n_neighbors(config: RunConfig) -> int:
     return config.cluster.n_neighbors or config.graph.n_neighbors
 
 
-def _count(
-    config: RunConfig, points: FloatArray, scores: FloatArray | None, covariates: Covariates
-) -> Counted:
-    """Return the number of clusters: as given, or counted."""
-    from scrcl.cluster import count
-
+def _n_clusters(config: RunConfig, points: FloatArray, covariates: Covariates) -> int | None:
+    """Return the number of clusters: as given, or that of the domains of a tissue; None if clustering finds it."""
     if config.n_clusters != "auto":
-        return count.Counted(config.n_clusters, None)
-    if config.on_tissue:
-        from scrcl.cluster.count_domains import count_domains
+        return config.n_clusters
+    if not config.on_tissue:
+        return None
+    from scrcl.cluster.count_domains import count_domains
 
-        return count_domains(points, samples=covariates.samples, seed=config.seed)
-    return count.count_clusters(
-        [points] if scores is None else [scores, points],
-        n_neighbors=_n_neighbors(config),
-        settings=config.cluster,
-        seed=config.seed,
-        tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
-    )
+    return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters
+
+
+def _scalings(context: Context) -> Callable[[IntArray], list[FloatArray]] | None:
+    """Return a function from cells to their scores after other scalings of the counts; None where it cannot be."""
+    stats = context.open(STATS)
+    # Corrected scores are no longer those of the counts: other scalings would bring the batches back.
+    if stats.already_log or context.has(CORRECTION) or context.config.spatial:
+        return None
+    store, totals = context.open(FEATURES), stats.cell_counts[stats.retained]
+
+    def of_cells(cells: IntArray) -> list[FloatArray]:
+        from scrcl.cluster.algorithms.vote import MOST_COMPS
+        from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+        logs = store.gather(cells)
+        return [
+            scores(logs, totals[cells], MOST_COMPS)
+            for scores in (median_depth_scores, residual_scores)
+        ]
+
+    return of_cells
 
 
 def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
-    from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut
+    from scrcl.cluster.levels import Split
+    from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut, LevelsRecord
 
 __all__ = ["cluster_overview"]
 
@@ -17,6 +18,8 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
     n, coherence = max(record.n_cells or 0, 1), record.coherence
     n_low = record.confidence.n_low
     facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
+    if record.levels is not None:
+        facts |= _level_facts(record.levels)
     if record.extra_cuts:
         facts["extra cuts"] = ", ".join(map(_cut, record.extra_cuts))
     facts["confidence (median)"] = f"{record.confidence.p50:.2f}"
@@ -32,6 +35,28 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
             f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
         )
     return facts
+
+
+def _level_facts(levels: LevelsRecord) -> dict[str, str]:
+    """Return what one would get one step up and one step down."""
+    facts = {"levels (coarse, fine)": f"{levels.n_coarse} and {levels.n_fine} clusters"}
+    merge, split = levels.next_merge, levels.next_split
+    if merge is not None:
+        a, b = merge.clusters
+        facts["the next merge would be"] = f"clusters {a} and {b} ({_support(merge)})"
+    if split is not None:
+        n_a, n_b = split.cells
+        parts = f"into {n_a:,} and {n_b:,} cells"
+        facts["the next split would be"] = (
+            f"cluster {split.clusters[0]} {parts} ({_support(split)})"
+        )
+    return facts
+
+
+def _support(split: Split) -> str:
+    if split.support < 0:
+        return "too few cells to test"
+    return f"support {split.support:.2f}"
 
 
 def _cut(cut: ExtraCut) -> str:

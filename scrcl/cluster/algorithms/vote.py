@@ -1,0 +1,168 @@
+"""Communities that several representations of the same cells agree on, merged where no valley parts them.
+
+How counts are scaled, and how many components are kept, changes clusters as much as chance does. So the cells are
+compared in several representations: component scores, and scores after other scalings of the counts, each with fewer
+and with more components. Each gives a neighbour graph, and communities of it at several resolutions. An edge that is in
+many graphs weighs more, and so does one whose ends are in the same community in most partitions. Communities of that
+one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
+merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
+
+Another number is cut from a tree, whose upper part joins these clusters, and whose lower part divides them, by damped
+average linkage in all representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
+
+References
+----------
+Strehl and Ghosh: Cluster ensembles: a knowledge reuse framework for combining multiple partitions, JMLR 3 (2002),
+583-617.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._random import drawn_rows
+from scrcl.cluster.algorithms.leiden import of_all_cells
+from scrcl.cluster.algorithms.linkage import by_linkage
+from scrcl.cluster.counted import VALLEY_COMPS, counted
+from scrcl.cluster.merging import Evidence, merge_unsupported
+from scrcl.cluster.micro import micro_clusters_inside, summarise
+from scrcl.cluster.protocol import Grouping
+from scrcl.cluster.tree import Hierarchy
+from scrcl.graph.communities import leiden_of, neighbour_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scrcl.cluster.protocol import Spaces
+    from scrcl.cluster.settings import ClusterSettings
+    from scrcl.typing import Csr, FloatArray, IntArray
+
+__all__ = ["MOST_COMPS", "by_vote", "side_by_side", "vote"]
+
+MOST_COMPS = 30
+"""Components of a representation. Later ones hold more noise than structure."""
+
+_COMPS = (15, MOST_COMPS)
+"""Components in the graphs of a representation."""
+
+_RESOLUTIONS = (0.5, 1.0, 2.0)
+"""Resolutions of the partitions that vote."""
+
+
+def by_vote(
+    spaces: Spaces, n_clusters: int | None, *, settings: ClusterSettings, seed: int
+) -> Grouping:
+    """Return the clusters that the data supports, or a cut of their tree into ``n_clusters``.
+
+    At most ``cluster.vote_cells`` cells vote. The others get the cluster of their nearest micro-cluster. Without
+    component scores, as in a tissue, linkage finds the clusters.
+    """
+    if spaces.scores is None:
+        return counted(by_linkage)(spaces, n_clusters, settings=settings, seed=seed)
+    points, n_cells = spaces.points, len(spaces.points)
+    cells = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
+    evidence, supported = _supported(spaces, cells, settings, seed)
+    n_supported = int(supported.max()) + 1
+    wanted = n_clusters or n_supported
+    joint = side_by_side(evidence.spaces)
+    some_labels, _, cluster_of_micro = micro_clusters_inside(
+        joint, supported, settings.n_micro_clusters(n_cells, wanted), seed=seed
+    )
+    if wanted > len(cluster_of_micro):
+        return by_linkage(spaces, wanted, settings=settings, seed=seed)
+    # New cells and those that did not vote are compared in the space of the embedding.
+    means = summarise(np.asarray(points[cells]), some_labels).means.astype(np.float32)
+    micro_labels = of_all_cells(points, cells, some_labels, means)
+    summary = summarise(points, micro_labels)
+    tree_summary = replace(summarise(joint, some_labels), sizes=summary.sizes)
+    if wanted != n_supported:
+        tree = Hierarchy(
+            tree_summary, cluster_of_micro, size_power=settings.size_power, spreads=True
+        )
+        cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
+    return Grouping(
+        micro_labels,
+        means,
+        cluster_of_micro,
+        settings.size_power,
+        spreads=True,
+        summary=summary,
+        tree_summary=tree_summary,
+        note=_note(wanted, n_supported),
+        evidence=evidence,
+    )
+
+
+def side_by_side(spaces: Sequence[FloatArray]) -> NDArray[np.float32]:
+    """Return all spaces as one, each with the same total variance: shape (n_cells, sum of dimensions)."""
+    variances = [float(space.var(axis=0, dtype=np.float64).sum()) or 1.0 for space in spaces]
+    return np.concatenate(
+        [space / np.float32(np.sqrt(v)) for space, v in zip(spaces, variances, strict=True)],
+        axis=1,
+    ).astype(np.float32)
+
+
+def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> Csr:
+    """Return the graph of all representations, weighted by agreement.
+
+    Parameters
+    ----------
+    representations
+        Arrays of float32, shape (n_cells, n_comps) each, of the same cells; the leading components first.
+
+    Returns
+    -------
+    csr_matrix, shape (n_cells, n_cells)
+        Symmetric. The weight of an edge is the share of graphs that have it, times the square of the share of
+        partitions in which its ends are in one community.
+    """
+    from scipy.sparse import csr_matrix
+
+    graphs, partitions = [], []
+    for number, scores in enumerate(representations):
+        for n_comps in sorted({min(n, scores.shape[1]) for n in _COMPS}):
+            graph = neighbour_graph(np.ascontiguousarray(scores[:, :n_comps]), n_neighbors, seed)
+            communities = leiden_of(
+                graph, seed=seed, name=f"cluster.vote.{number}.{n_comps}", n_iterations=2
+            )
+            graphs.append(graph)
+            partitions += [communities(resolution) for resolution in _RESOLUTIONS]
+    union = reduce(add, graphs).tocoo()
+    agreement = np.zeros(union.nnz)
+    for partition in partitions:
+        agreement += partition[union.row] == partition[union.col]
+    agreement /= len(partitions)
+    weights = union.data / len(graphs) * agreement**2
+    kept = weights > 0
+    return csr_matrix((weights[kept], (union.row[kept], union.col[kept])), shape=union.shape)
+
+
+def _supported(
+    spaces: Spaces, cells: IntArray, settings: ClusterSettings, seed: int
+) -> tuple[Evidence, NDArray[np.int64]]:
+    """Return the evidence of some cells, and their clusters, shape (n_some,)."""
+    assert spaces.scores is not None
+    representations = [np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)]
+    if spaces.scalings is not None:
+        representations += spaces.scalings(cells)
+    graph = vote(representations, spaces.n_neighbors, seed)
+    communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
+    evidence = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in representations], seed=seed)
+    return evidence, merge_unsupported(evidence, communities, settings.least_support)[communities]
+
+
+def _note(wanted: int, n_supported: int) -> str | None:
+    if wanted <= n_supported:
+        return None
+    return (
+        f"The data supports {n_supported} clusters by cluster.least_support; {wanted} were asked for. Splits beyond "
+        f"these have no clear valley between them. Give --n-clusters {n_supported} or auto for the nearest that are "
+        "supported."
+    )

@@ -1,0 +1,132 @@
+"""Clusters one level up and one level down, and the support of each split between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scrcl.cluster.agglomerate import merge_tree
+from scrcl.cluster.micro import summarise_clusters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scrcl.cluster.agglomerate import Merges
+    from scrcl.cluster.merging import Evidence
+    from scrcl.cluster.tree import Hierarchy
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["Levels", "Split", "levels_of", "rank_by_size"]
+
+
+class Split(NamedTuple):
+    """Two groups of cells that the next merge would join, or the next split would part."""
+
+    cells: tuple[int, int]
+    """number of cells, the larger group first"""
+    clusters: tuple[int, int]
+    """their clusters: one cluster twice if it would be split"""
+    support: float
+    """depth of the valley between them; -1 if one has too few cells to measure it"""
+
+
+class Levels(NamedTuple):
+    """Half as many and twice as many clusters, all cut from one tree, with the support of its splits."""
+
+    fine: NDArray[np.int32]
+    """shape (n_cells,): largest cluster first"""
+    coarse: NDArray[np.int32]
+    """shape (n_cells,): largest cluster first"""
+    splits: NDArray[np.float64]
+    """shape (n_fine - 1, 4), in the form of scipy's ``linkage``, with leaves by their numbers in ``fine`` and with
+    supports in the place of heights; these do not ascend"""
+    next_merge: Split | None
+    """the first merge of two clusters in the tree; None if there is one cluster"""
+    next_split: Split | None
+    """the split of a cluster that has the most support; None if the fine clusters are the clusters"""
+
+
+def levels_of(
+    tree: Hierarchy, micro_labels: IntArray, evidence: Evidence, *, smallest: int
+) -> Levels:
+    """Return the levels around the clusters of a tree.
+
+    Parameters
+    ----------
+    tree
+        Its clusters must be numbered by size.
+    micro_labels
+        ndarray of int, shape (n_cells,): micro-cluster of each cell.
+    smallest
+        Cells of the smallest fine cluster, if the tree allows it.
+    """
+    cluster_of_micro = tree.cluster_of_micro
+    n_clusters = int(cluster_of_micro.max()) + 1
+    fine = _ranked(tree.cut(min(2 * n_clusters, tree.n_micro), smallest=smallest), tree)
+    coarse = _ranked(tree.cut((n_clusters + 1) // 2, smallest=smallest), tree)
+    cluster_of_fine = np.empty(int(fine.max()) + 1, np.int64)
+    cluster_of_fine[fine] = cluster_of_micro
+    merges = merge_tree(
+        summarise_clusters(tree.micro, fine),
+        size_power=tree.size_power,
+        spreads=tree.spreads,
+        cluster_of_micro=cluster_of_fine,
+    )
+    sizes = np.bincount(fine[micro_labels])
+    steps = _steps(merges, fine[micro_labels[evidence.cells]], sizes, cluster_of_fine, evidence)
+    n_inside = len(sizes) - n_clusters
+    return Levels(
+        fine=fine[micro_labels],
+        coarse=coarse[micro_labels],
+        splits=_linkage(merges, steps),
+        next_merge=steps[n_inside] if n_clusters > 1 else None,
+        next_split=max(steps[:n_inside], key=lambda step: step.support, default=None),
+    )
+
+
+def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
+    """Return the new label of each cluster: the largest is 0, clusters of equal size keep their order."""
+    rank = np.empty(len(sizes), dtype=np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
+    return rank
+
+
+def _ranked(parts: IntArray, tree: Hierarchy) -> NDArray[np.int32]:
+    return rank_by_size(np.bincount(parts, tree.micro.sizes))[parts]
+
+
+def _steps(
+    merges: Merges,
+    labels: IntArray,
+    sizes: IntArray,
+    cluster_of_fine: IntArray,
+    evidence: Evidence,
+) -> list[Split]:
+    """Return what each merge joins; ``labels`` are the fine clusters of the cells of the evidence."""
+    labels, sizes = labels.copy(), sizes.copy()
+    steps = []
+    for i, j in merges.pairs:
+        support = evidence.support(np.flatnonzero(labels == i), np.flatnonzero(labels == j))
+        larger, smaller = (i, j) if sizes[i] >= sizes[j] else (j, i)
+        steps.append(
+            Split(
+                (int(sizes[larger]), int(sizes[smaller])),
+                (int(cluster_of_fine[larger]), int(cluster_of_fine[smaller])),
+                support,
+            )
+        )
+        labels[labels == j] = i
+        sizes[i] += sizes[j]
+    return steps
+
+
+def _linkage(merges: Merges, steps: list[Split]) -> NDArray[np.float64]:
+    n = len(steps) + 1
+    name, leaves = np.arange(n), np.ones(n)
+    rows = np.empty((n - 1, 4))
+    for at, ((i, j), step) in enumerate(zip(merges.pairs, steps, strict=True)):
+        leaves[i] += leaves[j]
+        rows[at] = *sorted((name[i], name[j])), step.support, leaves[i]
+        name[i] = n + at
+    return rows

@@ -1,0 +1,151 @@
+"""Merge clusters that no valley parts.
+
+Clusterings cut large types and tails into pieces. So two clusters count as two types only if few cells lie between them
+(`scrcl.cluster.valley`). The pair with the shallowest valley is merged, its neighbours are measured again, and so on.
+Where the shallowest valley is deep enough, the clusters that are left are those that the data supports. There may be
+one.
+
+Valleys are measured on some hundred cells of each cluster, between clusters with near means. So the time depends on
+the number of clusters, and not on the number of cells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._random import stream
+from scrcl.cluster.valley import valley_depth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["Evidence", "merge_unsupported"]
+
+_NEAREST = 4
+"""Clusters with near means, in each space, that a cluster may be merged with next."""
+
+_MOST_CELLS = 800
+"""Cells of a group that show its valleys."""
+
+
+class Evidence:
+    """Some cells in one or several spaces, which show how far two groups of them are apart.
+
+    Parameters
+    ----------
+    cells
+        ndarray of int, shape (n_some,): their positions among all cells, ascending.
+    spaces
+        Arrays of float, shape (n_some, n_dims) each: representations of these cells.
+    """
+
+    def __init__(self, cells: IntArray, spaces: Sequence[FloatArray], *, seed: int) -> None:
+        self.cells, self.spaces = cells, spaces
+        # One random order for all groups. So a draw does not depend on earlier ones.
+        self._rank = stream(seed, "cluster.evidence").permutation(len(cells))
+
+    def support(self, a: IntArray, b: IntArray) -> float:
+        """Return the mean depth of the valley between two groups, given by positions among these cells.
+
+        Returns
+        -------
+        float
+            -1 if a group has too few cells for a valley.
+        """
+        some_a, some_b = self._some(a), self._some(b)
+        shares = {"share_a": len(some_a) / max(len(a), 1), "share_b": len(some_b) / max(len(b), 1)}
+        depths = [valley_depth(space[some_a], space[some_b], **shares) for space in self.spaces]
+        depth = float(np.mean(depths))
+        return -1.0 if np.isnan(depth) else depth
+
+    def means(self, group: IntArray) -> list[FloatArray]:
+        """Return the mean of a group in each space."""
+        return [space[group].mean(axis=0, dtype=np.float64) for space in self.spaces]
+
+    def _some(self, group: IntArray) -> IntArray:
+        return group[np.argsort(self._rank[group])[:_MOST_CELLS]]
+
+
+def merge_unsupported(
+    evidence: Evidence, labels: IntArray, least_support: float
+) -> NDArray[np.int64]:
+    """Merge the pair of lowest support until all supports reach ``least_support``, or one cluster is left.
+
+    Among pairs of equal support, the one with the nearest means is merged.
+
+    Parameters
+    ----------
+    labels
+        ndarray of int, shape (n_some,): the cluster of each cell of the evidence, 0 .. n_clusters - 1, none empty.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_clusters,)
+        The number of each cluster after the merges, 0 .. n_left - 1.
+    """
+    clusters = _Clusters(evidence, labels)
+    part = np.arange(len(clusters.groups))
+    while len(clusters.groups) > 1:
+        support, _, (kept, joined) = min(
+            (clusters.support(*pair), clusters.distance(*pair), pair)
+            for pair in clusters.near_pairs()
+        )
+        if support >= least_support:
+            break
+        clusters.merge(kept, joined)
+        part[part == joined] = kept
+    return np.unique(part, return_inverse=True)[1]
+
+
+class _Clusters:
+    """The clusters that are left, by number: their cells and means, and the supports that are known."""
+
+    def __init__(self, evidence: Evidence, labels: IntArray) -> None:
+        self._evidence = evidence
+        order = np.argsort(labels, kind="stable")
+        ends = np.cumsum(np.bincount(labels))
+        self.groups: dict[int, IntArray] = dict(enumerate(np.split(order, ends[:-1])))
+        self._means = {name: evidence.means(group) for name, group in self.groups.items()}
+        self._supports: dict[tuple[int, int], float] = {}
+
+    def near_pairs(self) -> Iterator[tuple[int, int]]:
+        """Yield each cluster with those that are nearest in a space, the lower number first."""
+        from scipy.spatial.distance import cdist
+
+        names = sorted(self.groups)
+        for space in range(len(self._evidence.spaces)):
+            means = np.stack([self._means[name][space] for name in names])
+            distances = cdist(means, means)
+            np.fill_diagonal(distances, np.inf)
+            nearest = np.argsort(distances, axis=1, kind="stable")[
+                :, : min(_NEAREST, len(names) - 1)
+            ]
+            for one, others in zip(names, nearest, strict=True):
+                for other in others:
+                    yield min(one, names[other]), max(one, names[other])
+
+    def distance(self, a: int, b: int) -> float:
+        """Return the distance between two means, over all spaces."""
+        means = zip(self._means[a], self._means[b], strict=True)
+        return float(np.sqrt(sum(np.square(one - other).sum() for one, other in means)))
+
+    def support(self, a: int, b: int) -> float:
+        """Return the support of the split between two clusters."""
+        if (a, b) not in self._supports:
+            self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b])
+        return self._supports[a, b]
+
+    def merge(self, a: int, b: int) -> None:
+        """Give the cells of ``b`` to ``a``."""
+        self.groups[a] = np.union1d(self.groups[a], self.groups.pop(b))
+        self._means[a] = self._evidence.means(self.groups[a])
+        del self._means[b]
+        self._supports = {
+            pair: value for pair, value in self._supports.items() if not {a, b} & set(pair)
+        }

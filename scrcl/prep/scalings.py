@@ -1,0 +1,112 @@
+"""Component scores of the same cells and genes after other scalings of the counts.
+
+Log values of counts per 10,000 are nearly binary where cells have far fewer counts than that. Two other scalings err
+differently: log values of counts scaled to the median total, and Pearson residuals. Structure that all of them show
+does not come from the scaling.
+
+Both follow from the stored log values and the totals of the cells. So they need no further read of the input.
+
+References
+----------
+Lause, Berens and Kobak: Analytic Pearson residuals for normalization of single-cell RNA-seq UMI data, Genome Biology 22
+(2021), 258.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._threads import one_blas_thread
+from scrcl.prep.normalize import size_factors
+from scrcl.prep.pca import fit_pca
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from scrcl.typing import Csr, FloatArray
+
+__all__ = ["median_depth_scores", "residual_scores"]
+
+_BLOCK_ROWS = 1024
+"""Rows that are made dense at a time."""
+
+_THETA = 100.0
+"""Residuals: the variance of a count is mean + mean^2 / theta, as in scanpy."""
+
+
+def median_depth_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[np.float32]:
+    """Return scores of ``log(1 + count * median / total)``, with the median of the totals.
+
+    Parameters
+    ----------
+    logs
+        CSR of float32, shape (n_cells, n_genes): log values of counts per 10,000.
+    totals
+        Shape (n_cells,), above 0: total of each cell over all genes.
+    n_comps
+        Number of components; fewer if the data has fewer.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_cells, n_found)
+        Memory: three float64 matrices of genes by genes, and a block of dense rows.
+    """
+    # A log value is log(1 + count / factor), and factors are proportional to totals.
+    scale = float(size_factors(np.array([np.median(totals)]))[0])
+
+    def blocks() -> Iterator[FloatArray]:
+        for _, rows in _dense(logs):
+            yield np.log1p(np.expm1(rows) * scale)
+
+    return _scores(blocks, logs.shape[1], n_comps)
+
+
+def residual_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[np.float32]:
+    """Return scores of Pearson residuals, clipped at the root of the number of cells.
+
+    A residual is the count less the one expected from the totals of cell and gene, in standard deviations. Parameters
+    and result are those of `median_depth_scores`.
+    """
+    factors, limit = size_factors(totals).astype(np.float64), np.sqrt(len(totals))
+    share = np.zeros(logs.shape[1])
+    for at, rows in _dense(logs):
+        share += factors[at] @ np.expm1(rows) / totals.sum()
+
+    def blocks() -> Iterator[FloatArray]:
+        for at, rows in _dense(logs):
+            expected = totals[at, None] * share
+            away = np.expm1(rows) * factors[at, None] - expected
+            # Genes that these cells lack have no residuals.
+            deviation = np.sqrt(expected + expected**2 / _THETA)
+            np.divide(away, deviation, out=away, where=deviation > 0)
+            yield np.clip(away, -limit, limit)
+
+    return _scores(blocks, logs.shape[1], n_comps)
+
+
+def _dense(logs: Csr) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield slices of rows, and these as dense float64."""
+    for start in range(0, logs.shape[0], _BLOCK_ROWS):
+        rows = logs[start : start + _BLOCK_ROWS].toarray().astype(np.float64)
+        yield slice(start, start + len(rows)), rows
+
+
+def _scores(
+    blocks: Callable[[], Iterator[FloatArray]], n_genes: int, n_comps: int
+) -> NDArray[np.float32]:
+    """Return the leading component scores of dense blocks of rows, which are made twice."""
+    gram, sums, n_cells = np.zeros((n_genes, n_genes)), np.zeros(n_genes), 0
+    with one_blas_thread():
+        for rows in blocks():
+            # Products of blocks in float32, which is twice as fast, and their sum in float64.
+            narrow = rows.astype(np.float32)
+            gram += narrow.T @ narrow
+            sums += narrow.sum(axis=0, dtype=np.float64)
+            n_cells += len(rows)
+        pca = fit_pca(gram, sums, n_cells, n_comps=min(n_comps, n_cells - 1, n_genes))
+        mean, loadings = sums / n_cells, pca.loadings.astype(np.float64)
+        return np.concatenate([((rows - mean) @ loadings).astype(np.float32) for rows in blocks()])

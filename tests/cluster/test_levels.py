@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import is_valid_linkage
+from sklearn.metrics import adjusted_rand_score
+
+from scrcl.cluster.find import find_clusters
+from scrcl.cluster.merging import Evidence, merge_unsupported
+from scrcl.cluster.protocol import Spaces
+from scrcl.cluster.settings import ClusterSettings
+from scrcl.cluster.valley import valley_depth
+
+
+def normal(n, *, at=0.0, n_dims=10, seed=0):
+    points = np.random.default_rng(seed).normal(size=(n, n_dims))
+    points[:, 0] += at
+    return points.astype(np.float32)
+
+
+def test_two_types_have_a_valley_and_two_halves_of_one_have_none():
+    assert valley_depth(normal(300), normal(300, at=6, seed=1)) > 0.9
+    whole = normal(600)
+    left = whole[:, 0] < 0
+    assert valley_depth(whole[left], whole[~left]) < 0.1
+
+
+def test_noise_in_many_dimensions_shows_no_valley():
+    # On the cells that an axis was found on, any two groups are apart.
+    pairs = [(normal(40, n_dims=30, seed=s), normal(40, n_dims=30, seed=s + 50)) for s in range(20)]
+    assert np.mean([valley_depth(a, b) for a, b in pairs]) < 0.2
+
+
+def test_the_share_of_the_drawn_cells_counts():
+    # A small type at the flank of a large one: without the true sizes, the flank would seem lower than it is.
+    large, small = normal(2000, at=0), normal(60, at=2.4, seed=1)
+    drawn = valley_depth(large[:200], small, share_a=0.1)
+    assert drawn == pytest.approx(valley_depth(large, small), abs=0.25)
+    assert valley_depth(large[:200], small) > drawn
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_few_cells_have_no_depth(n):
+    assert np.isnan(valley_depth(normal(100), normal(n, at=9)))
+
+
+def test_equal_cells_have_no_valley():
+    assert valley_depth(np.zeros((20, 3)), np.zeros((20, 3))) == 0
+
+
+def merged(points, labels, least_support=0.5, seed=0):
+    evidence = Evidence(np.arange(len(points)), [points], seed=seed)
+    return merge_unsupported(evidence, labels, least_support)
+
+
+def test_pieces_of_a_type_are_merged_and_types_are_not():
+    points = np.concatenate([normal(400), normal(200, at=8, seed=1), normal(200, at=16, seed=2)])
+    types = np.repeat([0, 1, 2], [400, 200, 200])
+    pieces = np.where((types == 0) & (points[:, 1] > 0), 3, types)
+    assert merged(points, pieces).tolist() == [0, 1, 2, 0]
+    assert merged(points, pieces, least_support=-1).tolist() == [0, 1, 2, 3]
+    assert merged(points, pieces, least_support=1.1).tolist() == [0, 0, 0, 0]
+
+
+def test_clusters_of_too_few_cells_join_the_nearest():
+    points = np.concatenate([normal(200), normal(200, at=9, seed=1), normal(2, at=30, seed=2)])
+    assert merged(points, np.repeat([0, 1, 2], [200, 200, 2])).tolist() == [0, 1, 1]
+
+
+def test_one_cluster_stays_one():
+    assert merged(normal(50), np.zeros(50, int)).tolist() == [0]
+
+
+def test_at_most_800_cells_of_a_group_are_measured():
+    points = np.concatenate([normal(3000), normal(900, at=4, seed=1)])
+    a, b = np.arange(3000), np.arange(3000, 3900)
+    one, other = (Evidence(np.arange(3900), [points], seed=seed).support(a, b) for seed in (0, 1))
+    assert one != other  # other cells are drawn
+    assert abs(one - other) < 0.2
+
+
+def found(points, k=None, **options):
+    chosen = ClusterSettings(**{"n_micro": 40, "restarts": 2, "algorithm": "linkage"} | options)
+    return find_clusters(Spaces(points), k, settings=chosen, seed=0)
+
+
+def test_one_type_is_one_cluster():
+    one = found(normal(300))
+    assert set(one.labels) == {0}
+    assert one.levels.next_merge is None
+    assert one.levels.next_split.support < 0.5
+    assert set(one.levels.coarse) == {0}
+    assert set(one.levels.fine) == {0, 1}
+    assert found(normal(300), least_support=0).labels.max() > 0
+
+
+def test_levels_nest_and_the_next_steps_are_named():
+    sizes = (300, 200, 150, 100)
+    points = np.concatenate([normal(n, at=9 * at, seed=at) for at, n in enumerate(sizes)])
+    clusters = found(points)
+    levels, truth = clusters.levels, np.repeat(np.arange(4), sizes)
+    assert adjusted_rand_score(truth, clusters.labels) > 0.98
+    assert (levels.fine.max() + 1, levels.coarse.max() + 1) == (8, 2)
+    for fine, coarse in ((levels.fine, clusters.labels), (clusters.labels, levels.coarse)):
+        pairs = set(zip(fine.tolist(), coarse.tolist(), strict=True))
+        assert len(pairs) == len(set(fine.tolist()))
+        assert np.all(np.diff(np.bincount(fine)) <= 0)
+    assert is_valid_linkage(np.maximum(levels.splits, 0))
+    assert levels.splits[-1, 3] == 8
+    # The merges inside of clusters come first, and have no valley.
+    assert levels.splits[:4, 2].max() < 0.5 < levels.splits[4:, 2].min()
+    merge, split = levels.next_merge, levels.next_split
+    assert merge.cells == tuple(np.bincount(clusters.labels)[list(merge.clusters)])
+    assert merge.support == levels.splits[4, 2]
+    assert split.clusters[0] == split.clusters[1]
+    assert sum(split.cells) == np.bincount(clusters.labels)[split.clusters[0]]
+    assert split.support == levels.splits[:4, 2].max()
+
+
+def test_no_split_is_tested_by_linkage_if_the_number_is_given():
+    assert found(normal(200), 2).levels is None

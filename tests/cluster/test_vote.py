@@ -1,0 +1,158 @@
+import re
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+
+from scrcl.cluster.algorithms.vote import by_vote, vote
+from scrcl.cluster.find import find_clusters
+from scrcl.cluster.protocol import Spaces
+from scrcl.cluster.settings import ClusterSettings
+from scrcl.graph.communities import neighbour_graph
+from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+
+def types(sizes, *, apart=9.0, n_dims=12, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    means = apart * np.eye(n_dims)[: len(sizes)]
+    points = means[truth] + rng.normal(size=(len(truth), n_dims))
+    order = rng.permutation(len(truth))
+    return points[order].astype(np.float32), truth[order]
+
+
+def clusters(points, k=None, *, scalings=None, **options):
+    spaces = Spaces(points, points, 15, scalings)
+    return find_clusters(spaces, k, settings=ClusterSettings(**options), seed=0)
+
+
+def test_dominant_types_stay_whole_and_small_ones_are_found():
+    points, truth = types((700, 60, 40), apart=5)
+    found = clusters(points)
+    assert adjusted_rand_score(truth, found.labels) > 0.9
+    # The communities cut the dominant type.
+    assert clusters(points, least_support=0).labels.max() > 2
+
+
+def test_one_type_is_one_cluster():
+    points = np.random.default_rng(0).normal(size=(600, 15)).astype(np.float32)
+    assert clusters(points).labels.max() == 0
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_any_number_is_cut_from_the_tree_of_the_supported_clusters(k):
+    points, _ = types((300, 200, 100, 60))
+    supported, cut = clusters(points), clusters(points, k)
+    assert supported.labels.max() + 1 == 4
+    assert cut.labels.max() + 1 == k
+    pairs = set(zip(supported.labels.tolist(), cut.labels.tolist(), strict=True))
+    assert len(pairs) == max(k, 4)
+    assert bool(cut.notes) == (k > 4)
+    if cut.notes:
+        assert re.search("supports 4 clusters .* 7 were asked for", cut.notes[0])
+    assert cut.levels.next_merge is not None
+
+
+def test_other_cells_take_the_cluster_of_the_nearest_micro_cluster():
+    points, truth = types((900, 600, 300))
+    found = clusters(points, vote_cells=400)
+    assert adjusted_rand_score(truth, found.labels) > 0.99
+
+
+def test_equal_cells_are_one_cluster():
+    found = clusters(np.ones((60, 5), np.float32))
+    assert set(found.labels) == {0}
+    assert found.levels.next_split is None or found.levels.next_split.support <= 0
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_a_few_cells_are_clustered(n):
+    points = types((n,))[0]
+    assert clusters(points).labels.max() == 0
+    assert clusters(points, 2).labels.max() == 1
+
+
+def test_without_scores_linkage_is_taken():
+    points, _ = types((200, 100))
+    found = find_clusters(Spaces(points), 2, settings=ClusterSettings(n_micro=40), seed=0)
+    linked = find_clusters(
+        Spaces(points), 2, settings=ClusterSettings(n_micro=40, algorithm="linkage"), seed=0
+    )
+    np.testing.assert_array_equal(found.labels, linked.labels)
+
+
+def test_edges_weigh_by_the_graphs_and_partitions_that_agree():
+    a, truth = types((60, 60), apart=4, seed=1)
+    b = types((60, 60), apart=4, seed=2)[0][np.argsort(np.argsort(truth, kind="stable"))]
+    graph = vote([a, b], 15, 0)
+    assert (graph != graph.T).nnz == 0
+    assert graph.data.min() > 0
+    assert graph.data.max() <= 1
+    # 12 components are below 15 and 30, so each representation has one graph.
+    union = neighbour_graph(a, 15, 0) + neighbour_graph(b, 15, 0)
+    assert set(zip(*graph.nonzero(), strict=True)) <= set(zip(*union.nonzero(), strict=True))
+    both = union.multiply(graph > 0).tocsr()
+    assert graph[both == 1].max() <= 0.5
+
+
+def test_the_representations_vote_together():
+    # Each shows two of three types.
+    points, truth = types((200, 200, 200))
+    first, second = points.copy(), points.copy()
+    first[:, 0], second[:, 1] = points[:, 3], points[:, 3]
+    second[:, 2], first[:, 2] = points[:, 4], points[:, 4]
+    alone = clusters(first)
+    both = clusters(first, scalings=lambda cells: [second[cells]])
+    assert alone.labels.max() + 1 == 2
+    assert adjusted_rand_score(truth, both.labels) > 0.95
+
+
+def counts(n=300, m=80, *, seed=0):
+    rng = np.random.default_rng(seed)
+    profile = rng.gamma(0.5, size=(3, m))
+    rows = profile[rng.integers(3, size=n)] * rng.lognormal(3, 0.5, size=(n, 1))
+    return rng.poisson(rows / profile.sum(axis=1).mean()).astype(np.float64) + (np.arange(m) == 0)
+
+
+def logs_of(x, totals):
+    return csr_matrix(np.log1p(1e4 * x / totals[:, None]).astype(np.float32))
+
+
+def same_scores(found, rows):
+    expected = PCA(found.shape[1], svd_solver="full").fit_transform(rows)
+    signs = np.sign((expected * found).sum(axis=0))
+    np.testing.assert_allclose(found * signs, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_median_depth_scores_are_those_of_the_rescaled_counts():
+    x = counts()
+    totals = x.sum(axis=1) + 5  # genes that were not selected
+    found = median_depth_scores(logs_of(x, totals), totals, 4)
+    same_scores(found, np.log1p(x * np.median(totals) / totals[:, None]))
+
+
+def test_residual_scores_are_those_of_pearson_residuals():
+    x = counts()
+    x[:, 7] = 0  # a gene that these cells lack
+    totals = x.sum(axis=1)
+    found = residual_scores(logs_of(x, totals), totals, 4)
+    mean = totals[:, None] * x.sum(axis=0) / totals.sum()
+    with np.errstate(invalid="ignore"):
+        residuals = np.nan_to_num((x - mean) / np.sqrt(mean + mean**2 / 100))
+    same_scores(found, np.clip(residuals, -np.sqrt(300), np.sqrt(300)))
+
+
+def test_there_are_at_most_as_many_scores_as_genes():
+    x = counts(20, 6)
+    assert median_depth_scores(logs_of(x, x.sum(axis=1)), x.sum(axis=1), 30).shape == (20, 6)
+
+
+def test_by_vote_repeats_itself():
+    points, _ = types((100, 60))
+    one, two = (
+        by_vote(Spaces(points, points), None, settings=ClusterSettings(), seed=3) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.micro_labels, two.micro_labels)
+    np.testing.assert_array_equal(one.cluster_of_micro, two.cluster_of_micro)

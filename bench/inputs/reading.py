@@ -66,9 +66,15 @@ def _read(path: Path) -> ad.AnnData:
         read = ad.read_zarr(zarr.storage.ZipStore(path, mode="r"))
     else:
         read = ad.read_zarr(path)
+    # anndata does not end where it makes names of bytes unique.
+    read.obs_names, read.var_names = map(_texts, (read.obs_names, read.var_names))
     read.var_names_make_unique()
     read.obs_names_make_unique()
     return read
+
+
+def _texts(names: Any) -> list[str]:
+    return [each.decode() if isinstance(each, bytes) else str(each) for each in names]
 
 
 def _lines(folder: Path, name: str) -> list[str]:

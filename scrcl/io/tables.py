@@ -74,6 +74,8 @@ def read_names(group: Any, *, name: str, label: str) -> pd.Index:
     try:
         names = np.asarray(read_elem(group[key]))
         _require_text(names)
+        if names.dtype.kind == "S":
+            names = np.char.decode(names, "utf-8")
         return pd.Index(names.astype(object)).map(str)
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error

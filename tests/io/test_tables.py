@@ -7,9 +7,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.tables import check_table, read_names
 from tests.cells import make_cells
 
 N = 60
@@ -167,3 +169,26 @@ def test_texts_in_memory_that_no_file_can_hold(text):
     adata.var_names = [text, *adata.var_names[1:]]
     with pytest.raises(InputError, match="gene names of AnnData object must be plain text"):
         from_anndata(adata)
+
+
+def named(path, values):
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.create_array("_index", data=values)
+    group["_index"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    group.attrs.update({"_index": "_index", "column-order": []})
+    return group
+
+
+@pytest.mark.parametrize(("kind", "names"), [("S5", ["a", "b"]), ("i8", ["7", "8"])])
+def test_names_of_bytes_and_whole_numbers_are_text(tmp_path, kind, names):
+    group = named(tmp_path / "obs.zarr", np.array(names).astype(kind))
+    assert read_names(group, name="obs", label="in").tolist() == names
+
+
+@pytest.mark.parametrize("kind", ["f8", "c16", "?"])
+def test_names_of_other_types_are_refused(tmp_path, kind):
+    group = named(tmp_path / "obs.zarr", np.array([1, 0]).astype(kind))
+    with pytest.raises(StoreError, match="which name nothing"):
+        read_names(group, name="obs", label="in")
+    with pytest.raises(StoreError, match="which name nothing"):
+        check_table(group, name="obs", label="in", n_rows=2)

@@ -48,6 +48,11 @@ class ScgpclSettings(Settings):
         ge=1,
         description="Largest number of cells kept for each gene, from which these are drawn.",
     )
+    one_length: bool = Field(
+        default=False,
+        description="Scale embedded cells to one length. The contrasts see only directions; prototypes, "
+        "fine-tuning and final clusters see lengths too unless this is true.",
+    )
     mask: float = Field(
         default=0.2, ge=0, lt=1, description="Share of feature columns that a view leaves out."
     )

@@ -1,4 +1,4 @@
-"""How often scGPCL finds its prototypes anew: agreement with labels, and the cost.
+"""How often scGPCL updates its prototypes: agreement with labels, and the cost.
 
 ``python -m bench.training.prototypes --data DIR --sets SET,SET --seeds 0,1 --every 20,1``
 

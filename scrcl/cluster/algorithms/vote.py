@@ -73,7 +73,11 @@ def by_vote(
     wanted = n_clusters or n_supported
     joint = side_by_side(evidence.spaces)
     some_labels, _, cluster_of_micro = micro_clusters_inside(
-        joint, supported, settings.n_micro_clusters(n_cells, wanted), seed=seed
+        joint,
+        supported,
+        settings.n_micro_clusters(n_cells, wanted),
+        seed=seed,
+        device=spaces.device,
     )
     if wanted > len(cluster_of_micro):
         return by_linkage(spaces, wanted, settings=settings, seed=seed)

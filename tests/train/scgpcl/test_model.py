@@ -88,25 +88,34 @@ def test_an_embedded_cell_does_not_depend_on_its_block(inputs):
     assert whole.std(axis=0).min() > 0
 
 
-def test_embedded_cells_have_one_length_and_views_in_training_have_their_own(inputs):
-    learner = ScgpclLearner(inputs, setup())
+def test_embedded_cells_have_one_length_on_request_and_views_in_training_have_their_own(inputs):
+    learner = ScgpclLearner(inputs, setup(one_length=True))
     batch = METHOD.batches(inputs, setup()).batch(0)
     view = learner.encoder(batch.x_bm, batch.views, batch.n_seeds, Ranks.alone())[0]
     lengths = torch.linalg.vector_norm(view, dim=1)
     assert lengths.std() > 0.1
     assert lengths.square().mean().item() == pytest.approx(view.shape[1], rel=0.1)
-    rows = CellEmbedder(learner, inputs, "cpu").embed(inputs.store.rows(0, 90))
+    rows, as_made = (
+        CellEmbedder(ScgpclLearner(inputs, setup(one_length=one)), inputs, "cpu").embed(
+            inputs.store.rows(0, 90)
+        )
+        for one in (True, False)
+    )
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), rows.shape[1] ** 0.5, rtol=1e-5)
+    lengths = np.linalg.norm(as_made, axis=1, keepdims=True)
+    assert lengths.std() > 0.1
+    np.testing.assert_allclose(as_made / lengths * rows.shape[1] ** 0.5, rows, rtol=1e-4, atol=1e-5)
 
 
-def test_clusters_of_fine_tuning_do_not_see_the_length_of_a_row(inputs):
-    learner = ScgpclLearner(inputs, setup())
+@pytest.mark.parametrize("one_length", [True, False])
+def test_clusters_of_fine_tuning_see_the_length_of_a_row_unless_asked_not_to(inputs, one_length):
+    learner = ScgpclLearner(inputs, setup(one_length=one_length))
     generator = torch.Generator().manual_seed(0)
     learner.centres.data.normal_(generator=generator)
     one, other = torch.randn(2, 20, learner.settings.dim, generator=generator)
     stretched = one * torch.linspace(0.5, 4, 20)[:, None]
     losses = [_clusters(learner, (rows, other), 20) for rows in (one, stretched, one.flip(1))]
-    torch.testing.assert_close(losses[1], losses[0])
+    assert torch.allclose(losses[1], losses[0], rtol=1e-4) == one_length
     assert abs(losses[2] - losses[0]) > 1e-4
 
 

@@ -24,7 +24,6 @@ from scrcl.train.methods.scgpcl.loss import (
     soft_assignment,
 )
 from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
-from scrcl.train.methods.scgpcl.model import even
 from scrcl.train.methods.scgpcl.refresh import refresh_clusters, refresh_prototypes
 from scrcl.train.methods.scgpcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
@@ -230,7 +229,9 @@ def _squared_errors(learner: ScgpclLearner, rows_be: Tensor, batch: Minibatch) -
 
 def _clusters(learner: ScgpclLearner, views: tuple[Tensor, Tensor], n_cells: int) -> Tensor:
     """Return the divergence of each view from the target that the other view gives."""
-    one, other = (soft_assignment(even(view), learner.centres) for view in views)
+    one, other = (
+        soft_assignment(learner.encoder.clustered(view), learner.centres) for view in views
+    )
     with torch.no_grad():
         target_one, target_other = (sharpened(shares, learner.sizes) for shares in (one, other))
     total = cluster_loss(one, target_other, n_cells) + cluster_loss(other, target_one, n_cells)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 
-__all__ = ["Decoder", "Encoder", "Surroundings", "View", "even"]
+__all__ = ["Decoder", "Encoder", "Surroundings", "View"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
     n_genes
         Number of genes.
     settings
-        ``dim``, ``hidden_dim`` and ``gene_dim`` are read.
+        ``dim``, ``hidden_dim``, ``gene_dim`` and ``one_length`` are read.
     precision
         Of matrix products in training.
     """
@@ -101,6 +101,7 @@ class Encoder(nn.Module):
         self.cell_norm, self.gene_norm = BatchNorm(hidden), BatchNorm(hidden)
         self.out_norm = BatchNorm(dim)
         self.is_narrow = precision == "bfloat16"
+        self.one_length = settings.one_length
 
     def forward(
         self, x_bm: Tensor, views: Sequence[View], n_seeds: int, ranks: Ranks
@@ -135,7 +136,7 @@ class Encoder(nn.Module):
         return list(torch.split(relu(normed), len(self.table)))
 
     def embed(self, x_bm: Tensor, neighbors_bm: Tensor, genes_mh: Tensor) -> Tensor:
-        """Return the `even` embedding of cells from their genes after the first layer; in evaluation mode only."""
+        """Return cells as they are clustered, from genes after the first layer; in evaluation mode only."""
         assert not self.training
         alone = Ranks.alone()
         near_bd = neighbors_bm @ self.table
@@ -143,7 +144,11 @@ class Encoder(nn.Module):
         hidden_bh = relu(self.cell_norm(hidden_bh, len(x_bm), alone))
         made_be = self.out_own(hidden_bh) + neighbors_bm @ self.out_genes(genes_mh)
         embedded: Tensor = self.out_norm(made_be, len(x_bm), alone)
-        return even(embedded)
+        return self.clustered(embedded)
+
+    def clustered(self, rows_be: Tensor) -> Tensor:
+        """Return embedded cells as they are clustered: with ``one_length``, of one length."""
+        return _even(rows_be) if self.one_length else rows_be
 
     def _cells_before(self, x_bm: Tensor, view: View) -> Tensor:
         near_bd = view.neighbors_bm @ _kept(self.table, view.kept_d)
@@ -202,10 +207,10 @@ class Decoder(nn.Module):
         return [each.float() for each in made]
 
 
-def even(rows_be: Tensor) -> Tensor:
+def _even(rows_be: Tensor) -> Tensor:
     """Return rows scaled to the length that batch normalisation gives them on average, the root of their width.
 
-    Both contrasts compare directions, so only these are learned to part cells. Lengths are left to the decoder.
+    Both contrasts compare directions, so only these are learned to part cells; the decoder reads lengths too.
     """
     scaled_be: Tensor = unit_rows(rows_be) * rows_be.shape[1] ** 0.5
     return scaled_be

@@ -60,8 +60,8 @@ class ReduceSettings(Settings):
     )
     depth: Literal["auto", "fixed", "median"] = Field(
         "auto",
-        description="Sum of a cell before the logarithm. fixed: 10,000; median: that of all cells, with spatial; auto: "
-        "median with spatial, if the values are counts.",
+        description="Sum of a cell before the logarithm. fixed: 10,000; median: that of all cells, with spatial; "
+        "auto: median with spatial, if the values are counts.",
     )
     unit_variance: Literal["auto", "yes", "no"] = Field(
         "auto",

@@ -29,9 +29,9 @@ class ClusterSettings(Settings):
         "vote",
         "--algorithm",
         panel="Clusters",
-        description="Clustering algorithm. vote finds communities that several scalings agree on; linkage and ward "
-        "merge micro-clusters; kmeans finds K means; leiden finds communities; mixture fits Gaussians of one "
-        "covariance. auto is communities if these agree, otherwise linkage. For domains, vote and auto are mixture.",
+        description="Clustering algorithm. vote: communities that several scalings agree on; linkage, ward: merged "
+        "micro-clusters; mixture: Gaussians of one covariance. auto: communities if these agree, else linkage. For "
+        "domains, vote and auto are mixture.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."

@@ -122,8 +122,8 @@ def search_notes(
         n_batches = len(np.unique(batches.codes))
         if n_batches > config.n_neighbors:
             yield (
-                f"There are {n_batches:,} batches, more than graph.n_neighbors ({config.n_neighbors}). Each batch gives a cell "
-                f"one neighbour, {n_batches:,} in all."
+                f"There are {n_batches:,} batches, more than graph.n_neighbors ({config.n_neighbors}). "
+                f"Each batch gives a cell one neighbour, {n_batches:,} in all."
             )
 
 

@@ -44,7 +44,7 @@ WITHOUT: dict[str, list[str]] = {
     "scrcl, default": [],
     "- one average": ["tissue.steps=1"],
     "- 15 components averaged, not 50": ["tissue.from_comps=15"],
-    "- a depth of 10,000": ["reduce.depth=10000"],
+    "- a depth of 10,000": ["reduce.depth=fixed"],
     "- genes of unit variance": ["reduce.unit_variance=yes"],
     "- genes as they vary": ["reduce.unit_variance=no"],
 }

@@ -29,11 +29,9 @@ class ClusterSettings(Settings):
         "vote",
         "--algorithm",
         panel="Clusters",
-        description="Clustering algorithm. vote finds communities that several scalings of the counts agree on, and "
-        "merges those without a valley between them. linkage and ward merge micro-clusters, by damped average linkage "
-        "or Ward's cost; kmeans finds K means; leiden finds communities at the resolution that gives K; mixture fits K "
-        "Gaussians of one covariance. auto joins micro-clusters by communities if these agree, otherwise by linkage. "
-        "For spatial domains, vote and auto are mixture.",
+        description="Clustering algorithm. vote: communities that several scalings agree on; linkage, ward: merged "
+        "micro-clusters; mixture: Gaussians of one covariance. auto: communities if these agree, else linkage. For "
+        "domains, vote and auto are mixture.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."

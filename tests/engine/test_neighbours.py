@@ -139,7 +139,8 @@ def test_coordinates_may_be_a_table_on_disk_and_in_memory(tmp_path):
     assert np.array_equal(found, expected)
     adata.write_h5ad(tmp_path / "cells.h5ad")
     for path in (tmp_path / "cells.h5ad", write_zarr(adata, tmp_path / "cells.zarr", 3)):
-        config = load_config(overrides={**FAST, "device": "cpu", "spatial": True})
+        graph = {"spatial_neighbors": FAST["graph"]["n_neighbors"]}
+        config = load_config(overrides={**FAST, "device": "cpu", "spatial": True, "graph": graph})
         out = tmp_path / f"out-{path.suffix}"
         run_files([path], out, config, until="graph")
         assert np.array_equal(np.load(out / "stages" / "graph" / "ids.npy"), expected)

@@ -120,10 +120,10 @@ def search_notes(
         yield f"{n_alone:,} of {n_cells:,} cells ({n_alone / n_cells:.1%}) have no other cell{where}."
     if config.balanced and batches is not None:
         n_batches = len(np.unique(batches.codes))
-        if n_batches > k:
+        if n_batches > config.n_neighbors:
             yield (
-                f"There are {n_batches:,} batches, more than graph.n_neighbors ({k}). Each batch gives a cell "
-                f"one neighbour, {n_batches:,} in all."
+                f"There are {n_batches:,} batches, more than graph.n_neighbors ({config.n_neighbors}). "
+                f"Each batch gives a cell one neighbour, {n_batches:,} in all."
             )
 
 

@@ -58,10 +58,10 @@ class ReduceSettings(Settings):
         description="Components from the genes' Gram matrix (gram) or by randomized SVD; auto: gram unless many genes "
         "are selected.",
     )
-    depth: Literal["auto", "10000", "median"] = Field(
+    depth: Literal["auto", "fixed", "median"] = Field(
         "auto",
-        description="Sum of a cell before the logarithm. median: the median of all cells, with spatial only; auto: "
-        "median with spatial, if the values are counts.",
+        description="Sum of a cell before the logarithm. fixed: 10,000; median: that of all cells, with spatial; "
+        "auto: median with spatial, if the values are counts.",
     )
     unit_variance: Literal["auto", "yes", "no"] = Field(
         "auto",
@@ -72,7 +72,7 @@ class ReduceSettings(Settings):
     def check_with(self, run: RunConfig) -> None:
         """Refuse other values without coordinates: predictions project new cells on the values as stored."""
         for name, value, plain in (
-            ("depth", self.depth, "10000"),
+            ("depth", self.depth, "fixed"),
             ("unit_variance", self.unit_variance, "no"),
         ):
             if value not in ("auto", plain) and not run.spatial:
@@ -207,7 +207,7 @@ def _values(context: Context) -> FeatureStore | RescaledStore:
     is_panel = store.n_vars == np.count_nonzero(stats.gene_cells >= config.features.min_cells)
     scales = {"auto": layout.kind != "irregular" or not is_panel, "yes": True, "no": False}
     depth = None
-    if settings.depth != "10000" and not stats.already_log:
+    if settings.depth != "fixed" and not stats.already_log:
         depth = float(np.median(stats.cell_counts[stats.retained]))
     if depth is None and not scales[settings.unit_variance]:
         return store

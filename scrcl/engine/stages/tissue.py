@@ -45,7 +45,7 @@ class TissueSettings(Settings):
     from_comps: int = Field(
         50, ge=2, description="Leading components that are averaged; fewer if there are fewer."
     )
-    n_comps: int = Field(
+    n_kept: int = Field(
         15, ge=1, description="Components of the averages, in which spatial domains are found."
     )
 
@@ -78,7 +78,7 @@ class TissueStage(Stage[TissueRecord]):
             LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
             min(n, _BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
             shared=True,
-            disk_bytes=4 * n * (min(settings.n_comps, d) + 3 * d),
+            disk_bytes=4 * n * (min(settings.n_kept, d) + 3 * d),
             read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
             seconds=0.1,
             shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
@@ -116,7 +116,7 @@ class TissueStage(Stage[TissueRecord]):
             rows = np.asarray(points[start:stop], np.float64)
             gram += rows.T @ rows
             sums += rows.sum(axis=0)
-        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_comps, d))
+        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_kept, d))
         with RowWriter(folder / "space.npy", n_cells, pca.loadings.shape[1]) as writer:
             for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
                 writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench._frame import runs
-from bench.accuracy import resampled, simulated
+from bench.accuracy import resampled, simulated, types
 from bench.accuracy.__main__ import main
 from bench.accuracy.cases import Case, measured
 from bench.accuracy.oracle import _best_step
@@ -205,3 +205,22 @@ def test_simulated_files_have_the_number_of_types_in_their_names(tmp_path, optio
     }  # fmt: skip
     one, other = (made[name].X.toarray() for name in ("sim03_0", "sim03_1"))
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):
+    cells = make_cells(120, 60, 3)
+    (tmp_path / "data").mkdir()
+    cells.write_h5ad(tmp_path / "data" / "made.h5ad")
+    page = tmp_path / "types.md"
+    types.main([*options(data=tmp_path / "data", out=page, algorithms="vote")])
+    text, rows = read(page)
+    of = {(row["family"], row["way"]): row for row in rows}
+    assert {family for family, _ in of} == {"sets", "few", "one", "poisson"}
+    assert of["sets", "vote found"]["ari"] > 0.9
+    assert of["sets", "vote at K"]["n_clusters"] == 3
+    assert of["few", "vote found"]["k"] == 3
+    assert of["poisson", "vote found"]["n_clusters"] == 1
+    assert ("one", "vote at K") not in of
+    assert "| sets (1) |" in text
+    assert "| below 3 % |" in text

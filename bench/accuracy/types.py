@@ -1,0 +1,225 @@
+"""The number of types and the types themselves, over families of sets: few types, one type, small sets.
+
+``python -m bench.accuracy.types --data DIR``
+
+Each set without coordinates gives a case of every family that it has types for:
+
+========  =====================================================================================
+sets      the set itself, at most ``--most-cells`` of its cells
+small     300 of its cells
+few       its largest type and two others, of 3 and 20 % of its size
+one       its largest type alone: one cluster is right
+poisson   counts of one profile at the totals of the cells: one cluster is right
+========  =====================================================================================
+
+Cells are clustered on components, without training: labels by ``vote`` do not depend on the embedding if all cells
+vote. Labels of the sets decide which cells a case has, and score. No clustering sees them, but some see their number.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench._frame.arguments import add_data, choices_of, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
+from bench.accuracy.cases import RARE, measured
+from bench.accuracy.peer_genes import selected
+from bench.accuracy.peers import by_kmeans, by_leiden, by_leiden_1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+    from bench._frame.rows import Row
+
+__all__ = ["FAMILIES", "main", "versions"]
+
+FAMILIES = ("sets", "small", "few", "one", "poisson")
+SMALL_CELLS = 300
+LEAST_CELLS = 12
+SHARES = (0.03, 0.2)
+N_COMPS = 50
+
+
+def versions(cells: AnnData, most_cells: int, *, seed: int) -> Iterator[tuple[str, AnnData]]:
+    """Yield the family and the cells of each case of a set; ``cells`` are counts with labels."""
+    rng = np.random.default_rng(seed)
+    types = cells.obs[LABELS].astype(str).to_numpy()
+    yield "sets", _some(cells, np.arange(cells.n_obs), most_cells, rng)
+    if cells.n_obs > 2 * SMALL_CELLS:
+        yield "small", _some(cells, np.arange(cells.n_obs), SMALL_CELLS, rng)
+    names, sizes = np.unique(types, return_counts=True)
+    largest = names[sizes.argmax()]
+    inside = np.flatnonzero(types == largest)
+    others = rng.permutation(names[(names != largest) & (sizes >= LEAST_CELLS)])
+    if len(others) >= len(SHARES):
+        n = min(len(inside), most_cells)
+        parts = [rng.permutation(inside)[:n]]
+        for name, share in zip(others, SHARES, strict=False):
+            size = max(int(share * n), LEAST_CELLS)
+            parts.append(rng.permutation(np.flatnonzero(types == name))[:size])
+        yield "few", cells[np.sort(np.concatenate(parts))].copy()
+    yield "one", _some(cells, inside, most_cells, rng)
+    yield "poisson", _poisson(_some(cells, np.arange(cells.n_obs), most_cells, rng), rng)
+
+
+def _some(cells: AnnData, rows: Any, most: int, rng: np.random.Generator) -> AnnData:
+    return cells[np.sort(rng.permutation(rows)[:most])].copy()
+
+
+def _poisson(cells: AnnData, rng: np.random.Generator) -> AnnData:
+    from scipy.sparse import csr_matrix
+
+    totals = np.asarray(cells.X.sum(axis=1), np.float64)
+    profile = np.asarray(cells.X.sum(axis=0), np.float64)
+    drawn = rng.poisson(totals.reshape(-1, 1) * profile.reshape(1, -1) / profile.sum())
+    cells.X = csr_matrix(drawn.astype(np.float32))
+    cells.obs[LABELS] = "one"
+    return cells
+
+
+def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any], Any]:
+    """Return clusters by the name of each way, and the types of the cells that have counts."""
+    import scanpy as sc
+
+    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.find import find_clusters
+    from scrcl.cluster.protocol import Spaces
+    from scrcl.cluster.settings import ClusterSettings
+    from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        path = Path(folder) / "cells.h5ad"
+        cells.write_h5ad(path)
+        genes = selected(path)
+    types = genes.obs[LABELS].astype(str).to_numpy()
+    totals = np.asarray(cells.X.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    sc.pp.pca(genes, n_comps=min(N_COMPS, min(genes.shape) - 1), random_state=0)
+    points, k = np.ascontiguousarray(genes.obsm["X_pca"], np.float32), len(set(types))
+    logs = genes.X.tocsr().astype(np.float32)
+    scalings = [f(logs, totals, MOST_COMPS) for f in (median_depth_scores, residual_scores)]
+    spaces = Spaces(points, points, scalings=lambda some: [rows[some] for rows in scalings])
+    found = {"Leiden at 1": by_leiden_1(points, k, seed=0)}
+    if k > 1:
+        found |= {
+            "Leiden at K": by_leiden(points, k, seed=0),
+            "k-means at K": by_kmeans(points, k, seed=0),
+        }
+    for algorithm in algorithms:
+        settings = ClusterSettings(algorithm=algorithm)
+        for at, number in (("found", None), ("at K", k)):
+            if number != 1:
+                labels = find_clusters(spaces, number, settings=settings, seed=0).labels
+                found[f"{algorithm} {at}"] = labels
+    return found, types
+
+
+def _tables(rows: list[Row]) -> list[str]:
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    ways.sort(key=lambda way: ("at K" in way, way))
+    body = []
+    for family in FAMILIES:
+        inside = [row for row in rows if row["family"] == family]
+        if inside:
+            n = len({row["dataset"] for row in inside})
+            body.append([f"{family} ({n})", *(_cell(inside, way) for way in ways)])
+    rare = [
+        [f"below {percent} %", *(_rare(rows, way, at) for way in ways)]
+        for at, percent in enumerate(RARE)
+    ]
+    each = [row for row in rows if row["family"] == "sets"]
+    sets = [
+        [f"{name} ({next(r['k'] for r in each if r['dataset'] == name)})"]
+        + [
+            next(
+                (f"{r['ari']:.2f} ({r['n_clusters']})" for r in each
+                 if (r["dataset"], r["way"]) == (name, way)), "",
+            )
+            for way in ways
+        ]
+        for name in dict.fromkeys(row["dataset"] for row in each)
+    ]  # fmt: skip
+    legend = (
+        "Mean ARI and, in brackets, mean error of K as a share of K. `one` and `poisson`: mean K and, in brackets, the "
+        "share of cases with one cluster."
+    )
+    return [
+        legend,
+        "",
+        *table(["family (cases)", *ways], body),
+        "",
+        "Rare types found (F1 of a half or more with a cluster), of all in `sets`, `small` and `few`:",
+        "",
+        *table(["types", *ways], rare),
+        "",
+        "Each set: ARI and number of clusters.",
+        "",
+        *table(["set (K)", *ways], sets),
+    ]
+
+
+def _cell(rows: list[Row], way: str) -> str:
+    own = [row for row in rows if row["way"] == way]
+    if not own:
+        return ""
+    if own[0]["family"] in ("one", "poisson"):
+        n = [row["n_clusters"] for row in own]
+        return f"{np.mean(n):.1f} ({np.mean(np.array(n) == 1):.0%})"
+    error = np.mean([abs(row["n_clusters"] - row["k"]) / row["k"] for row in own])
+    return f"{np.mean([row['ari'] for row in own]):.3f} ({error:.0%})"
+
+
+def _rare(rows: list[Row], way: str, at: int) -> str:
+    own = [row for row in rows if row["way"] == way and row["k"] > 1]
+    return f"{sum(row['rare_found'][at] for row in own)} of {sum(row['rare'][at] for row in own)}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Cluster all cases and write the tables and their rows."""
+    import anndata
+    from scipy.sparse import csr_matrix
+
+    parser = parser_of("bench.accuracy.types", __doc__)
+    add_data(parser)
+    parser.add_argument("--most-cells", type=int, default=3000)
+    parser.add_argument("--families", type=choices_of(FAMILIES, "families"), default=list(FAMILIES))
+    parser.add_argument("--algorithms", type=lambda text: text.split(","), default=["vote", "auto"])
+    args = parsed(parser, arguments)
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for path in labelled_files(args.data, args.sets):
+            read = anndata.read_h5ad(path)
+            if "spatial" in read.obsm:
+                continue
+            obs = read.obs[[LABELS]].astype(str)
+            cells = anndata.AnnData(csr_matrix(read.X), obs=obs, var=read.var[[]].copy())
+            seed = zlib.crc32(path.stem.encode())
+            for family, some in versions(cells, args.most_cells, seed=seed):
+                if family not in args.families:
+                    continue
+                found, types = _clusterings(some, args.algorithms)
+                for way, labels in found.items():
+                    case = {
+                        "dataset": path.stem,
+                        "family": family,
+                        "way": way,
+                        "k": len(set(types)),
+                    }
+                    rows.append({**stamp(), **measured(labels, types), **case})
+                    log.append(rows[-1])
+                print(family, path.stem, {way: int(max(own)) + 1 for way, own in found.items()})
+    write_page(args.out, "Number of types", args.command, conditions(), _tables(rows))
+
+
+if __name__ == "__main__":
+    main()

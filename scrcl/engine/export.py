@@ -144,15 +144,10 @@ def _h5ad(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
 
 
 def _zarr(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
-    import anndata
+    from scrcl.io.results import write_zarr
 
     adata = _with_x(run, inputs)
-
-    def write(path: Path) -> None:
-        with anndata.settings.override(zarr_write_format=3):
-            adata.write_zarr(path)
-
-    return write
+    return lambda path: write_zarr(adata, path)
 
 
 def _cellxgene(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:

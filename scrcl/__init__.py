@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.convert import convert
     from scrcl.engine.describe import describe
+    from scrcl.engine.export import export
+    from scrcl.engine.groups import find_markers, pseudobulk
     from scrcl.engine.open_run import open_run
     from scrcl.engine.simulate import simulate
     from scrcl.errors import ScrclError
@@ -33,10 +35,13 @@ __all__ = [
     "convert",
     "describe",
     "evaluate",
+    "export",
+    "find_markers",
     "fit",
     "open_run",
     "plan",
     "predict",
+    "pseudobulk",
     "rename",
     "simulate",
 ]
@@ -51,6 +56,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "engine.config": ["RunConfig"],
         "engine.convert": ["convert"],
         "engine.describe": ["describe"],
+        "engine.export": ["export"],
+        "engine.groups": ["find_markers", "pseudobulk"],
         "engine.open_run": ["open_run"],
         "engine.simulate": ["simulate"],
         "errors": ["ScrclError"],

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "clusters_table",
     "console",
+    "groups_table",
     "plan_table",
     "predicted_table",
     "record_table",
@@ -177,6 +178,14 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
         kind = [escape(str(row["cell_type"]))] if named else []
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
+    return table
+
+
+def groups_table(genes: Mapping[str, Sequence[str]]) -> Table:
+    """First marker genes of groups of cells."""
+    table = Table("group", "markers", box=None, pad_edge=False)
+    for group, first in genes.items():
+        table.add_row(escape(group), escape(", ".join(first)))
     return table
 
 

@@ -1,15 +1,20 @@
-"""Commands on finished runs: rename."""
+"""Commands on finished runs: markers, pseudobulk, export, rename."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scrcl.cli.app import FinishedOut, Quiet, app
+from scrcl.engine.export import FORMATS
+from scrcl.errors import InputError
 
-__all__ = ["rename"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["export", "markers", "pseudobulk", "rename"]
 
 Moved = Annotated[
     list[Path] | None,
@@ -44,3 +49,121 @@ def rename(
         soft_wrap=True,
         markup=False,
     )
+
+
+By = Annotated[
+    str,
+    typer.Option(
+        help="Column of obs with the groups: clusters, scrcl_k8, scrcl_name, or a column of the input."
+    ),
+]
+
+
+@app.command()
+def markers(
+    out: FinishedOut,
+    by: By = "scrcl",
+    pair: Annotated[
+        str | None,
+        typer.Option(help="Two groups, with a comma, that are compared with each other alone."),
+    ] = None,
+    n_genes: Annotated[
+        int | None, typer.Option(min=1, help="Genes of each group; by default as in the run.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="CSV file to write.", rich_help_panel="Output"),
+    ] = None,
+    inputs: Moved = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find marker genes of any groups of cells of the finished run in OUT."""
+    from scrcl._atomic import atomic_path
+    from scrcl.cli.render import console, groups_table, reporting
+    from scrcl.engine.groups import find_markers
+    from scrcl.markers.ranking import for_spreadsheets
+
+    _require_new(file)
+    with reporting(quiet) as reporter:
+        table = find_markers(
+            out, by=by, pair=_pair(pair), n_genes=n_genes, inputs=inputs or (), reporter=reporter
+        )
+    console.print(groups_table(_first_genes(table)))
+    if file is not None:
+        with atomic_path(file) as partial:
+            for_spreadsheets(table).to_csv(partial, index=False)
+        console.print(f"\nmarkers  {file}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def pseudobulk(
+    out: FinishedOut,
+    donors: Annotated[str, typer.Option(help="Column of obs with the donor of each cell.")],
+    file: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", help="AnnData file to write (.h5ad).", rich_help_panel="Output"
+        ),
+    ],
+    by: By = "scrcl",
+    inputs: Moved = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add up the counts of each group of cells in each donor, for tests between donors.
+
+    Cells of one donor are no replicates.
+    """
+    from scrcl._atomic import atomic_path
+    from scrcl.cli.render import console, reporting
+    from scrcl.engine.groups import pseudobulk as add_up
+
+    _require_new(file)
+    with reporting(quiet) as reporter:
+        sums = add_up(out, donors=donors, by=by, inputs=inputs or (), reporter=reporter)
+    with atomic_path(file) as partial:
+        sums.write_h5ad(partial)
+    console.print(
+        f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}", soft_wrap=True, markup=False
+    )
+
+
+@app.command()
+def export(
+    out: FinishedOut,
+    to: Annotated[
+        str,
+        typer.Option(help=f"Format: {', '.join(FORMATS)}.", autocompletion=lambda: list(FORMATS)),
+    ],
+    file: Annotated[
+        Path, typer.Option("-o", "--out", help="File to write.", rich_help_panel="Output")
+    ],
+    inputs: Moved = None,
+) -> None:
+    """Write the finished run in OUT for other programs: tables of cells, or an AnnData with X."""
+    from scrcl.cli.render import console
+    from scrcl.engine.export import export as write
+
+    console.print(str(write(out, file, to, inputs=inputs or ())), soft_wrap=True, markup=False)
+
+
+def _require_new(file: Path | None) -> None:
+    if file is not None and file.exists():
+        message = f"--out must be a new file; got {file}, which exists. Name another one."
+        raise InputError(message)
+
+
+def _pair(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2:
+        message = f"--pair must be two groups with a comma, as in 3,5; got {text!r}."
+        raise InputError(message)
+    return parts[0], parts[1]
+
+
+def _first_genes(table: pd.DataFrame) -> dict[str, list[str]]:
+    return {
+        str(group): list(rows["gene"].head(10))
+        for group, rows in table.groupby("cluster", sort=False)
+    }

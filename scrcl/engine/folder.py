@@ -25,7 +25,7 @@ from scrcl.engine.lock import hold
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from scrcl._settings import Settings
 
@@ -158,7 +158,7 @@ class RunFolder:
         *,
         restart: bool = False,
         again: Again | None = None,
-        advice: str = "",
+        advice: Callable[[Sequence[str]], str] = lambda _: "",
         cheap: Collection[str] = (),
     ) -> Iterator[RunFolder]:
         """Hold ``path`` for the run ``fingerprint``.
@@ -174,7 +174,7 @@ class RunFolder:
         again
             Keep only the earlier stages of the run that is there, and take these settings.
         advice
-            What else the user can do where another run is there.
+            Returns what else the user can do where another run is there, from the settings that differ.
         cheap
             Stages that cost little to repeat.
 
@@ -299,16 +299,17 @@ def _adopt(
     fingerprint: str,
     settings: dict[str, Any],
     restart: bool,
-    advice: str,
+    advice: Callable[[Sequence[str]], str],
 ) -> dict[str, Any]:
     """Return the manifest to continue with: the one found, or a new one."""
     if (path / _MANIFEST).exists() and not restart:
         found = read_manifest(path)
         if found.get("fingerprint") != fingerprint:
+            differing = _differing(found.get("settings", {}), settings)
             message = (
                 f"OUT must hold this run; got {path}, which holds another one "
                 f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-                f"Name another OUT, or use --restart to start over in this one.{advice}"
+                f"Name another OUT, or use --restart to start over in this one.{advice(differing)}"
             )
             raise ResumeError(message)
         return found
@@ -352,6 +353,12 @@ def _take_up(
         "settings": settings,
         "stages": kept,
     }
+
+
+def _differing(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Return the names of the settings that differ."""
+    a, b = _flat(found), _flat(asked)
+    return [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
 
 
 def _difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:

@@ -82,6 +82,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray) -> Maps | None:
     columns = [
         *_cluster_columns(run, labels, cells, names),
         number_column("confidence", np.asarray(run.open(CONFIDENCE))[cells], "Cells", (0, 1)),
+        *_quality_columns(run, rows),
         *_obs_columns(context, rows),
         *_gene_columns(context, run, rows),
     ]
@@ -114,6 +115,18 @@ def _cluster_columns(
             codes = np.where(codes < _MOST_CLUSTERS, codes, -1)
             columns.append(category_column(key, codes, levels[:_MOST_CLUSTERS], "Clusters"))
     return columns
+
+
+def _quality_columns(run: OpenRun, rows: IntArray) -> list[MapColumn]:
+    """Return what shows whether a cell is a good one: counts, genes, and the mitochondrial share if it is known."""
+    stats = run.open(STATS)
+    found = [number_column("genes detected", stats.cell_genes[rows].astype(float), "Cells")]
+    if not stats.already_log:
+        counts = np.log10(np.maximum(stats.cell_counts[rows], 1))
+        found.insert(0, number_column("counts (log10)", counts, "Cells"))
+    if stats.cell_mito.any():
+        found.append(number_column("mitochondrial share", stats.cell_mito[rows], "Cells"))
+    return found
 
 
 def _obs_columns(context: Context, rows: IntArray) -> list[MapColumn]:

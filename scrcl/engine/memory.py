@@ -24,6 +24,7 @@ __all__ = [
     "STREAM_BYTES",
     "TREE_BYTES",
     "block_rows",
+    "block_rows_of",
     "block_values",
     "dense_block_rows",
     "gram_bytes",
@@ -58,8 +59,13 @@ _MOST_BLOCK_ROWS = 16_384
 
 def block_rows(shape: Shape) -> int:
     """Return the rows of X in a block."""
-    rows = int(_BLOCK_VALUES / max(shape.values_per_row, 1.0))
-    return min(max(rows, 64), _MOST_BLOCK_ROWS, max(shape.n_cells, 1))
+    return block_rows_of(shape.values_per_row, shape.n_cells)
+
+
+def block_rows_of(values_per_row: float, n_cells: int) -> int:
+    """Return the rows in a block of a matrix with so many stored values in a row."""
+    rows = int(_BLOCK_VALUES / max(values_per_row, 1.0))
+    return min(max(rows, 64), _MOST_BLOCK_ROWS, max(n_cells, 1))
 
 
 def block_values(shape: Shape) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scrcl.engine.given_names import keep_names, read_names
-from scrcl.errors import InputError
+from scrcl.engine.groups import input_paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,13 +59,6 @@ def rename(
     from scrcl.engine.run import run_files
 
     run = open_run(out)
-    paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
-    if not paths or not all(path.exists() for path in paths):
-        message = (
-            f"the input of {run.path} must be where it was, as its result is written again; got "
-            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. "
-            "Name it by --input, or give the AnnData to scrcl.rename."
-        )
-        raise InputError(message)
+    paths = input_paths_of(run, inputs)
     keep_given(run.path, names)
     return run_files(paths, run.path, RunConfig(), start="names", reporter=reporter)

@@ -329,8 +329,16 @@ def _redoable(stages: Sequence[Stage[Any]]) -> list[str]:
     return [stage.name for stage in stages if stage.redo_settings]
 
 
-def _advice(stages: Sequence[Stage[Any]]) -> str:
-    ready = _redoable(stages)
-    if not ready:
+def _advice(stages: Sequence[Stage[Any]]) -> Callable[[Sequence[str]], str]:
+    """Return a function from settings that differ to the stage that a run can be redone from with them."""
+
+    def advice(differing: Sequence[str]) -> str:
+        for first in reversed([i for i, stage in enumerate(stages) if stage.redo_settings]):
+            free = [name for stage in stages[first:] for name in stage.redo_settings]
+            if differing and all(
+                any(f"{key}.".startswith(f"{name}.") for name in free) for key in differing
+            ):
+                return f" Or use --from {stages[first].name}: the trained model is kept."
         return ""
-    return f" If only settings of {' or '.join(ready)} differ, use --from {ready[0]}: the trained model is kept."
+
+    return advice

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result"]
+__all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result", "write_zarr"]
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def write_result(
         if fmt == "h5ad":
             adata.write_h5ad(partial)
         else:
-            _write_zarr(adata, partial)
+            write_zarr(adata, partial)
         if more is not None:
             _add(partial, fmt, more)
 
@@ -138,7 +138,7 @@ def pairs_in_blocks(rows: Callable[[int, int], Csr], n_obs: int, n_entries: int)
     return da.map_blocks(block, name=name, chunks=chunks, dtype=first.dtype, meta=first)
 
 
-def _write_zarr(adata: AnnData, path: Path) -> None:
+def write_zarr(adata: AnnData, path: Path) -> None:
     """Write Zarr version 2, which every reader supports."""
     # Chunks of zeros are written too: a reader could not tell them from lost ones.
     whole = zarr.config.set({"array.write_empty_chunks": True})

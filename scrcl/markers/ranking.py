@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scrcl.markers.scores import GeneScores, Test
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["COLUMNS", "marker_table", "scanpy_entry"]
+__all__ = ["COLUMNS", "for_spreadsheets", "marker_table", "scanpy_entry"]
 
 COLUMNS = (
     "cluster",
@@ -83,6 +83,17 @@ def _of_cluster(scores: GeneScores, genes: pd.Index, cluster: int, top: IntArray
         name: getattr(scores, name)[top, cluster] for name in COLUMNS if name not in columns
     }
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which no text begins like a formula: a quote is put before ``=``, ``+``, ``-`` and ``@``."""
+    import pandas as pd
+
+    safe = table.copy()
+    for name in table:
+        if pd.api.types.is_string_dtype(table[name]):
+            safe[name] = table[name].str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+    return safe
 
 
 def scanpy_entry(table: pd.DataFrame, *, groupby: str, test: Test) -> dict[str, Any]:

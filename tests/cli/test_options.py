@@ -131,7 +131,7 @@ def test_hidden_commands_have_the_old_names(scrcl):
         ("scrcl pred", {"predict"}),
         ("scrcl run --join ", {"inner", "outer"}),
         ("scrcl run --knn par", {"partitioned"}),
-        ("scrcl run --from ", {"cluster", "markers", "report"}),
+        ("scrcl run --from ", {"umap", "cluster", "markers", "names", "report"}),
         ("scrcl settings gr", {"graph"}),
     ],
 )

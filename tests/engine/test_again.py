@@ -37,9 +37,7 @@ def test_other_clusters_are_those_of_a_run_with_them_and_nothing_is_trained_agai
     result = run_files([cells], tmp_path / "out", six, start="cluster")
     after = times(tmp_path / "out")
     assert {name for name in before if before[name] != after[name]} == {
-        "cluster",
-        "markers",
-        "report",
+        *("cluster", "batches", "links", "markers", "names", "report"),
     }
     assert not (tmp_path / "out" / "result.h5ad").exists()
     alone = run_files([cells], tmp_path / "alone", six)
@@ -87,7 +85,7 @@ def test_a_run_that_is_not_finished_or_not_there_cannot_be_redone(tmp_path, cell
         run_files([cells], tmp_path / "out", config, start="cluster")
     assert not (tmp_path / "out").exists()
     run_files([cells], tmp_path / "out", config, until="graph")
-    with pytest.raises(ResumeError, match=r"embed; .* genes"):
+    with pytest.raises(ResumeError, match=r"umap; .* genes"):
         run_files([cells], tmp_path / "out", config, start="cluster")
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.markers.profiles import Profiles
-    from scrcl.markers.scores import GeneScores
 
 __all__ = ["MarkersSettings", "MarkersStage"]
 
@@ -98,30 +96,38 @@ class MarkersStage(Stage[MarkersRecord]):
 
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT."""
-        from scrcl.markers.ranking import marker_table
-        from scrcl.markers.values import bins_and_parts
+        from scrcl.engine.compare_genes import compared
+        from scrcl.markers.ranking import for_spreadsheets, marker_table
 
-        settings, genes = context.config.markers, context.matrix.var.index
+        settings, matrix = context.config.markers, context.matrix
         clusters = _clusters(context)
-        n_bins, n_parts = bins_and_parts(len(genes), int(clusters.max()) + 1)
-        scores, profiles = _compared(context, clusters, n_bins, n_parts)
-        profiles.save(folder / PROFILES_FILE)
+        found = compared(
+            matrix,
+            context.open(STATS),
+            clusters,
+            settings,
+            block_rows=context.budget.block_rows,
+            n_workers=context.budget.n_workers,
+            count=lambda: context.count("markers", matrix.n_obs),
+            client=context.client,
+        )
+        found.profiles.save(folder / PROFILES_FILE)
         table = marker_table(
-            scores,
-            genes,
+            found.scores,
+            matrix.var.index,
             n_top=settings.n_genes,
             min_fold_change=settings.min_fold_change,
             max_share_out=settings.max_share_out,
         )
         table.to_csv(folder / _FILE, index=False)
         with atomic_path(context.folder.path / _FILE) as partial:
-            table.to_csv(partial, index=False)
+            for_spreadsheets(table).to_csv(partial, index=False)
         return MarkersRecord(
             n_cells=int((clusters >= 0).sum()),
             files=(_FILE,),
             test=settings.test,
-            n_bins=n_bins,
-            n_reads=n_parts,
+            n_bins=found.n_bins,
+            n_reads=found.n_reads,
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -141,35 +147,3 @@ def _clusters(context: Context) -> np.ndarray:
     clusters = np.full(len(retained), -1, np.int32)
     clusters[retained] = context.open(LABELS)
     return clusters
-
-
-def _compared(
-    context: Context, clusters: np.ndarray, n_bins: int, n_parts: int
-) -> tuple[GeneScores, Profiles]:
-    """Return scores and profiles of all genes, from a read of X for each part of them."""
-    from scrcl.markers.profiles import joined, profiles_of
-    from scrcl.markers.scores import GeneScores, gene_scores
-    from scrcl.markers.values import Bins, values_by_cluster
-
-    stats, matrix, settings = context.open(STATS), context.matrix, context.config.markers
-    rows = matrix.rows if stats.is_canonical else matrix.x
-    mean, variance = stats.moments("log")
-    bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
-    scores, profiles = [], []
-    for part in np.array_split(np.arange(matrix.n_vars), n_parts):
-        genes = range(int(part[0]), int(part[-1]) + 1)
-        values = values_by_cluster(
-            rows(context.budget.block_rows),
-            genes,
-            labels=clusters,
-            n_clusters=int(clusters.max()) + 1,
-            bins=bins.of(genes),
-            cell_sums=None if stats.already_log else stats.cell_counts,
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("markers", matrix.n_obs),
-            client=context.client,
-        )
-        scores.append(gene_scores(values, test=settings.test, tie_correct=settings.tie_correct))
-        profiles.append(profiles_of(values))
-    whole = GeneScores(*(np.concatenate(arrays) for arrays in zip(*scores, strict=True)))
-    return whole, joined(profiles)

@@ -85,7 +85,8 @@ class CellMap {
       this.py[i] = (y - height / 2) * this.zoom + height / 2 + this.dy;
     }
   }
-  draw() {
+  // Of many cells only some are drawn while the map moves: step is 1 for all.
+  draw(step = 1) {
     this.resize();
     const { width, height } = this.canvas;
     if (!width || !height || !this.state.codes) return;
@@ -102,7 +103,8 @@ class CellMap {
     const disc = discOf(radius);
     const { codes, table, order, isFaded } = this.state;
     for (const faded of [true, false]) {
-      for (const i of order) {
+      for (let k = 0; k < order.length; k += step) {
+        const i = order[k];
         if (isFaded(i) !== faded || (this.shown && !this.shown(i))) continue;
         const colour = faded ? this.state.faint : table[codes[i]];
         stamp(data, width, height, this.px[i], this.py[i], disc, colour);
@@ -155,7 +157,13 @@ class CellMap {
   later() {
     if (this.waiting) return;
     this.waiting = true;
-    requestAnimationFrame(() => { this.waiting = false; this.draw(); });
+    const step = Math.ceil(this.x.length / 20000);
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.draw(step);
+      clearTimeout(this.rest);
+      if (step > 1) this.rest = setTimeout(() => this.draw(), 150);
+    });
   }
   listen() {
     const canvas = this.canvas, fingers = new Map();

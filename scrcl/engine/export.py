@@ -1,0 +1,205 @@
+"""Export of a finished run for other programs: a table of the cells, or an AnnData with X."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl._atomic import atomic_path
+from scrcl._sizes import format_bytes
+from scrcl.engine.groups import input_of
+from scrcl.engine.open_run import open_run
+from scrcl.errors import BudgetError, InputError, MissingDependencyError
+from scrcl.markers.ranking import for_spreadsheets
+from scrcl.prep.artifacts import STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["FORMATS", "export"]
+
+_COPIES = 3
+"""X in memory, and while it is normalised and written."""
+
+
+def export(
+    out: str | Path, target: str | Path, to: str, *, inputs: Sequence[str | Path] = ()
+) -> Path:
+    """Write what a finished run found for another program.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run. It is only read.
+    target
+        New file, or folder for ``zarr``.
+    to
+        One of `FORMATS`:
+
+        - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence and UMAP, and obs of the input;
+        - ``loupe-csv``: barcodes and clusters, for the import of categories in Loupe Browser;
+        - ``h5ad``, ``zarr``: the result with X as in the input;
+        - ``cellxgene``: h5ad with log values in X, counts in ``raw``, and the UMAP as the embedding that is shown.
+    inputs
+        Where the input of the run is now, if it was moved. Only formats with X read it.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        The format is unknown, the target exists, or the run has no UMAP to show.
+    BudgetError
+        X is too large for the memory of the run.
+    MissingDependencyError
+        pyarrow is not installed, which parquet needs.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.export("out/", "cells.csv", to="csv")  # doctest: +SKIP
+    """
+    path = Path(target)
+    if to not in FORMATS:
+        message = f"to must be one of {', '.join(FORMATS)}; got {to!r}."
+        raise InputError(message)
+    if path.exists():
+        message = f"the target must be new; got {path}, which exists. Name another one."
+        raise InputError(message)
+    if not path.parent.is_dir():
+        message = (
+            f"the target must lie in a folder that exists; got {path}. Make {path.parent} first."
+        )
+        raise InputError(message)
+    run = open_run(out)
+    write = FORMATS[to](run, inputs)
+    with atomic_path(path) as partial:
+        write(partial)
+    return path
+
+
+def _table(run: OpenRun) -> pd.DataFrame:
+    """Return obs of the result with the UMAP, our columns first."""
+    from scrcl.io.results import read_obs
+    from scrcl.maps.artifacts import LAYOUT
+
+    obs = read_obs(run.result_path)
+    if run.has(LAYOUT):
+        layout = np.asarray(run.open(LAYOUT))
+        obs = obs.assign(umap_1=layout[:, 0], umap_2=layout[:, 1])
+    ours = [name for name in obs if str(name).startswith(("scrcl", "umap_"))]
+    obs = obs[[*ours, *(name for name in obs if name not in ours)]]
+    return obs.rename_axis(index="cell").reset_index()
+
+
+def _csv(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+    table = for_spreadsheets(_as_text(_table(run)))
+    return lambda path: table.to_csv(path, index=False)
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return categories as texts."""
+    import pandas as pd
+
+    categories = [n for n in table if isinstance(table[n].dtype, pd.CategoricalDtype)]
+    return table.astype(dict.fromkeys(categories, object))
+
+
+def _parquet(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+    table = _table(run)
+
+    def write(path: Path) -> None:
+        try:
+            table.to_parquet(path, index=False)
+        except ImportError:
+            message = (
+                "parquet must have pyarrow; it is not installed. Install it, or export to csv."
+            )
+            raise MissingDependencyError(message) from None
+
+    return write
+
+
+def _loupe(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+    table = _as_text(_table(run))
+    shown = ["scrcl_name"] if "scrcl_name" in table else []
+    columns = {"cell": "Barcode", "scrcl": "scrcl cluster", "scrcl_name": "scrcl name"}
+    loupe = for_spreadsheets(table[["cell", "scrcl", *shown]].rename(columns=columns))
+    return lambda path: loupe.to_csv(path, index=False)
+
+
+def _h5ad(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
+    adata = _with_x(run, inputs)
+    return lambda path: adata.write_h5ad(path, compression="gzip")
+
+
+def _zarr(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
+    from scrcl.io.results import write_zarr
+
+    adata = _with_x(run, inputs)
+    return lambda path: write_zarr(adata, path)
+
+
+def _cellxgene(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
+    from scrcl.maps.artifacts import LAYOUT
+    from scrcl.prep.normalize import log_normalize, size_factors
+
+    if not run.has(LAYOUT):
+        message = f"{run.path} must have a UMAP for cellxgene; it was made with umap.cells=0. Redo it --from umap."
+        raise InputError(message)
+    adata, stats = _with_x(run, inputs), run.open(STATS)
+    if not stats.already_log:
+        adata.raw = adata.copy()
+        factors = size_factors(stats.cell_counts[stats.retained])
+        adata.X = log_normalize(adata.X, already_log=False, factors=factors)
+    adata.uns["default_embedding"] = "X_umap"
+    adata.uns["title"] = run.path.resolve().name
+    return lambda path: adata.write_h5ad(path, compression="gzip")
+
+
+def _with_x(run: OpenRun, inputs: Sequence[str | Path]) -> AnnData:
+    """Return the result with X of the input, in memory."""
+    from scipy import sparse
+
+    from scrcl.engine.memory import block_rows_of
+    from scrcl.io.stream import iter_rows
+
+    stats = run.open(STATS)
+    needed, limit = _COPIES * 8 * stats.n_nonzero, run.config.memory
+    if needed > limit:
+        message = (
+            f"X needs {format_bytes(needed)} to be exported; the run has {format_bytes(limit)}. "
+            "Use `scrcl run ... --from report --keep-x`, which copies X in blocks."
+        )
+        raise BudgetError(message)
+    adata = run.to_anndata()
+    if adata.X is None:
+        matrix = input_of(run, inputs)
+        rows = block_rows_of(stats.n_nonzero / max(matrix.n_obs, 1), matrix.n_obs)
+        kept = [
+            block[stats.retained[start : start + block.shape[0]]]
+            for start, block in iter_rows(matrix.x(rows))
+        ]
+        adata.X = sparse.vstack(kept, format="csr")
+    return adata
+
+
+FORMATS: dict[str, Callable[[OpenRun, Sequence[str | Path]], Callable[[Path], Any]]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "h5ad": _h5ad,
+    "zarr": _zarr,
+    "cellxgene": _cellxgene,
+    "loupe-csv": _loupe,
+}
+"""What a run can be exported to: each prepares the data, and returns what writes them to a path."""

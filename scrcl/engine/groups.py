@@ -1,0 +1,301 @@
+"""Groups of cells of a finished run, by clusters or by a column of obs; markers and sums of counts of any groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.errors import InputError, ResumeError
+from scrcl.prep.artifacts import STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from scrcl._progress import Reporter
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import IntArray
+
+__all__ = ["find_markers", "input_of", "input_paths_of", "pseudobulk"]
+
+MOST_GROUPS = 500
+"""Groups of a column. A column with more is not one of groups."""
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Group of each retained cell (-1: none), and the names of the groups."""
+
+    codes: IntArray
+    names: Sequence[str]
+
+
+def find_markers(
+    out: str | Path,
+    *,
+    by: str = "scrcl",
+    pair: tuple[str, str] | None = None,
+    n_genes: int | None = None,
+    inputs: Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+) -> pd.DataFrame:
+    """Find the marker genes of groups of cells of a finished run, from one more read of its input.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run. It is only read.
+    by
+        Column of obs of the result with the groups: clusters (``scrcl``), another number of clusters
+        (``scrcl_k8``), names (``scrcl_name``), or a column of the input.
+    pair
+        Two groups that are compared with each other alone. By default each group is compared with all other cells.
+    n_genes
+        Genes that are listed for each group; by default as in the run (``markers.n_genes``).
+    inputs
+        Where the input of the run is now, if it was moved.
+
+    Returns
+    -------
+    DataFrame
+        With the columns of ``markers.csv``; ``cluster`` has the names of the groups.
+
+    Raises
+    ------
+    InputError
+        There is no such column or group, a column has a value for almost every cell, or the input is gone.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.find_markers("out/", pair=("3", "5")).head()  # doctest: +SKIP
+    """
+    from scrcl.engine.compare_genes import compared
+    from scrcl.engine.open_run import open_run
+    from scrcl.markers.ranking import marker_table
+
+    run = open_run(out)
+    groups = _groups(run, by)
+    if pair is not None:
+        groups = _pair_of(groups, pair, by)
+    elif len(groups.names) < 2:
+        message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
+        raise InputError(message)
+    settings = run.config.markers
+    matrix = input_of(run, inputs)
+    found = compared(
+        matrix,
+        run.open(STATS),
+        _of_input(run, groups.codes),
+        settings,
+        **_how(matrix, reporter, "markers"),
+    )
+    table = marker_table(
+        found.scores,
+        matrix.var.index,
+        n_top=n_genes or settings.n_genes,
+        min_fold_change=settings.min_fold_change,
+        max_share_out=settings.max_share_out,
+    )
+    table["cluster"] = [groups.names[code] for code in table["cluster"]]
+    return table
+
+
+def pseudobulk(
+    out: str | Path,
+    *,
+    donors: str,
+    by: str = "scrcl",
+    inputs: Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+) -> AnnData:
+    """Add up the counts of each group of cells in each donor, from one more read of the input of a finished run.
+
+    Cells of one donor are no replicates: tests between conditions should compare donors. The result fits pydeseq2
+    and decoupler.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run. It is only read.
+    donors
+        Column of obs with the donor, or another unit of replication.
+    by
+        Column of obs with the groups of cells; see `find_markers`.
+    inputs
+        Where the input of the run is now, if it was moved.
+
+    Returns
+    -------
+    AnnData
+        A row for each donor and group that has cells. X holds sums of counts (float64), and obs the two columns and
+        ``n_cells``.
+
+    Raises
+    ------
+    InputError
+        There is no such column, the values are no counts, or the sums are too large for the memory of the run.
+    """
+    import anndata
+    import pandas as pd
+
+    from scrcl._sizes import format_bytes
+    from scrcl.engine.open_run import open_run
+    from scrcl.markers.pseudobulk import sums_of_groups
+
+    run = open_run(out)
+    stats = run.open(STATS)
+    if stats.already_log:
+        message = (
+            f"{run.path} must be a run on counts for sums of them; its values are logarithms. "
+            "Run on a layer of counts."
+        )
+        raise InputError(message)
+    of_donor, of_group = _groups(run, donors), _groups(run, by)
+    pairs = np.where(
+        (of_donor.codes >= 0) & (of_group.codes >= 0),
+        of_donor.codes * len(of_group.names) + of_group.codes,
+        -1,
+    )
+    there = np.unique(pairs[pairs >= 0])
+    matrix = input_of(run, inputs)
+    needed = 8 * len(there) * matrix.n_vars
+    if needed > run.config.memory:
+        message = (
+            f"sums of {len(there):,} groups need {format_bytes(needed)}, more than the memory of the run "
+            f"({format_bytes(run.config.memory)}). Name columns with fewer values."
+        )
+        raise InputError(message)
+    codes = np.where(pairs >= 0, np.searchsorted(there, pairs), -1)
+    how = _how(matrix, reporter, "pseudobulk")
+    sums = sums_of_groups(
+        matrix.x(how["block_rows"]),
+        _of_input(run, codes),
+        len(there),
+        n_workers=how["n_workers"],
+        on_rows=how["count"](),
+    )
+    names = [
+        (of_donor.names[pair // len(of_group.names)], of_group.names[pair % len(of_group.names)])
+        for pair in there
+    ]
+    obs = pd.DataFrame(
+        {
+            donors: pd.Categorical([donor for donor, _ in names]),
+            by: pd.Categorical([group for _, group in names]),
+            "n_cells": np.bincount(codes[codes >= 0], minlength=len(there)),
+        },
+        index=[f"{donor}_{group}" for donor, group in names],
+    )
+    return anndata.AnnData(sums, obs=obs, var=pd.DataFrame(index=matrix.var.index))
+
+
+def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
+    """Open the input of a finished run again.
+
+    Raises
+    ------
+    InputError
+        It is not where it was, or was an AnnData in memory.
+    ResumeError
+        It has changed since.
+    """
+    from scrcl.io.identity import content_of
+    from scrcl.io.open import open_input
+
+    paths = input_paths_of(run, inputs)
+    config, scratch = run.config, run.folder.stage(run.stages[0].name)
+    matrix = open_input(paths, layer=config.layer, join=config.join, scratch=scratch)
+    if content_of(matrix.identity) != run.manifest["settings"]["input"]:
+        message = (
+            f"the input must be that of {run.path}; got {matrix.label}, whose content is another. "
+            "Name the right file by --input."
+        )
+        raise ResumeError(message)
+    return matrix
+
+
+def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path]:
+    """Return where the input of a finished run is.
+
+    Raises
+    ------
+    InputError
+        It is not where it was, or was an AnnData in memory.
+    """
+    paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
+    if not paths or not all(path.exists() for path in paths):
+        message = (
+            f"the input of {run.path} must be where it was; got "
+            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. Name it by --input, or in Python give the data."
+        )
+        raise InputError(message)
+    return paths
+
+
+def _how(matrix: CellMatrix, reporter: Reporter | None, name: str) -> dict[str, Any]:
+    """Return how the input is read: blocks of the size of a run, one for each core."""
+    from scrcl.engine.memory import block_rows_of
+    from scrcl.io.arrays import cores
+
+    def count() -> Any:
+        if reporter is None:
+            return None
+        reporter.stage_started(name, matrix.n_obs, "cells")
+        return reporter.advance
+
+    n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
+    rows = block_rows_of(n_values / matrix.n_obs, matrix.n_obs)
+    return {"block_rows": rows, "n_workers": cores(), "count": count}
+
+
+def _of_input(run: OpenRun, codes: IntArray) -> IntArray:
+    """Return codes of the cells of the input, -1 for those that are not retained."""
+    retained = run.open(STATS).retained
+    whole = np.full(len(retained), -1, np.int32)
+    whole[retained] = codes
+    return whole
+
+
+def _groups(run: OpenRun, by: str) -> _Groups:
+    import pandas as pd
+
+    from scrcl.io.results import read_obs
+
+    obs = read_obs(run.result_path)
+    if by not in obs:
+        message = f"by must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
+        raise InputError(message)
+    column = obs[by]
+    if pd.api.types.is_float_dtype(column):
+        message = f"by must be a column of groups; got {by!r}, which has numbers. Name a column of categories."
+        raise InputError(message)
+    found = column.astype("category").cat.remove_unused_categories()
+    names = [str(name) for name in found.cat.categories]
+    if len(names) > MOST_GROUPS:
+        message = (
+            f"by must be a column with at most {MOST_GROUPS} groups; got {by!r} with {len(names):,}. "
+            "Name another column."
+        )
+        raise InputError(message)
+    return _Groups(found.cat.codes.to_numpy(np.int64), names)
+
+
+def _pair_of(groups: _Groups, pair: tuple[str, str], by: str) -> _Groups:
+    for name in pair:
+        if name not in groups.names:
+            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join(groups.names[:50])}."
+            raise InputError(message)
+    if pair[0] == pair[1]:
+        message = f"pair must name two groups; got {pair[0]!r} twice."
+        raise InputError(message)
+    codes = np.full(len(groups.codes), -1, np.int64)
+    for new, name in enumerate(pair):
+        codes[groups.codes == list(groups.names).index(name)] = new
+    return _Groups(codes, pair)

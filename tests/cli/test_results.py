@@ -1,0 +1,70 @@
+"""Commands on finished runs, as typed."""
+
+import anndata
+import pandas as pd
+import pytest
+
+from scrcl.engine.load_config import load_config
+from scrcl.engine.run import run_files
+from tests.cells import FAST, make_cells
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    adata = make_cells()
+    adata.obs["donor"] = ["a", "b"] * 120
+    adata.write_h5ad(folder / "cells.h5ad")
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu"})
+    run_files([folder / "cells.h5ad"], folder / "out", config)
+    return folder / "out"
+
+
+def test_markers_of_a_pair_are_printed_and_written(scrcl, out, tmp_path):
+    file = tmp_path / "pair.csv"
+    code, shown, _ = scrcl("markers", out, "--pair", "0,2", "-o", file, "--n-genes", 5, "--quiet")
+    table = pd.read_csv(file)
+    assert code == 0
+    assert sorted(set(table["cluster"])) == [0, 2]
+    assert len(table) == 10
+    assert table["gene"][0] in shown
+    before = file.read_text()
+    code, _, error = scrcl("markers", out, "-o", file, "--quiet")
+    assert code == 2
+    assert "must be a new file" in error
+    assert file.read_text() == before
+    assert "two groups with a comma" in scrcl("markers", out, "--pair", "1", "--quiet")[2]
+
+
+def test_sums_by_donor_are_written(scrcl, out, tmp_path):
+    file = tmp_path / "bulk.h5ad"
+    assert scrcl("pseudobulk", out, "--donors", "donor", "-o", file, "--quiet")[0] == 0
+    bulk = anndata.read_h5ad(file)
+    assert bulk.obs["n_cells"].sum() == 240
+    assert set(bulk.obs["donor"]) == {"a", "b"}
+
+
+def test_clusters_are_renamed(scrcl, out, tmp_path):
+    (tmp_path / "names.csv").write_text("cluster,name\n1,mine\n")
+    code, shown, _ = scrcl("rename", out, tmp_path / "names.csv", "--quiet")
+    assert code == 0
+    assert "mine" in shown
+    obs = anndata.read_h5ad(out / "result.h5ad").obs
+    assert set(obs["scrcl"][obs["scrcl_name"] == "mine"]) == {"1"}
+    (tmp_path / "names.csv").write_text("cluster,name\n9,mine\n")
+    code, _, error = scrcl("rename", out, tmp_path / "names.csv", "--quiet")
+    assert code == 2
+    assert "0 to 3; got '9'" in error
+
+
+def test_a_run_is_exported_and_nothing_is_overwritten(scrcl, out, tmp_path):
+    file = tmp_path / "cells.csv"
+    assert scrcl("export", out, "--to", "csv", "-o", file)[0] == 0
+    before = file.read_bytes()
+    code, _, error = scrcl("export", out, "--to", "h5ad", "-o", file)
+    assert code == 2
+    assert "must be new" in error
+    assert file.read_bytes() == before
+    code, _, error = scrcl("export", out, "--to", "seurat", "-o", tmp_path / "x")
+    assert code == 2
+    assert "csv, parquet, h5ad, zarr, cellxgene, loupe-csv; got 'seurat'" in error

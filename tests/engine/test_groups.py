@@ -1,0 +1,111 @@
+"""Markers of any groups of cells, and sums of counts by donor, of a finished run."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import scrcl
+from scrcl.engine.load_config import load_config
+from scrcl.engine.run import run_files
+from scrcl.errors import InputError, ResumeError
+from scrcl.markers.ranking import for_spreadsheets
+from tests.cells import FAST, make_cells
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("groups")
+    adata = make_cells()
+    has_counts = np.arange(240) != 5
+    adata.X = sparse.csr_matrix(sparse.diags(has_counts.astype(np.float32)) @ adata.X)
+    adata.obs["donor"] = pd.Categorical(np.where(np.arange(240) % 3, "d1", "d0"))
+    adata.obs["depth"] = np.linspace(0, 1, 240)
+    adata.obs["barcode"] = [f"b{i}" for i in range(240)]
+    adata.write_h5ad(folder / "cells.h5ad")
+    config = load_config(
+        overrides={**FAST, "n_clusters": 4, "device": "cpu", "cluster": {"also": [2]}}
+    )
+    run_files([folder / "cells.h5ad"], folder / "out", config)
+    return folder, adata
+
+
+def test_markers_of_the_clusters_are_those_of_the_run(done):
+    out = done[0] / "out"
+    table = scrcl.find_markers(out)
+    before = pd.read_csv(out / "markers.csv")
+    assert table["cluster"].tolist() == before["cluster"].astype(str).tolist()
+    assert table["gene"].tolist() == before["gene"].tolist()
+    assert table["auc"].to_numpy() == pytest.approx(before["auc"])
+
+
+def test_a_pair_is_compared_alone_as_scanpy_does(done):
+    import scanpy as sc
+
+    folder, adata = done
+    table = scrcl.find_markers(
+        folder / "out", by="cell_type", pair=("type 1", "type 3"), n_genes=200
+    )
+    logs = adata[adata.X.sum(axis=1).A1 > 0].copy()
+    sc.pp.normalize_total(logs, target_sum=1e4)
+    sc.pp.log1p(logs)
+    sc.tl.rank_genes_groups(
+        logs, "cell_type", groups=["type 1"], reference="type 3", method="wilcoxon"
+    )
+    theirs = sc.get.rank_genes_groups_df(logs, "type 1").set_index("names")["scores"]
+    mine = table[table["cluster"] == "type 1"].set_index("gene")["score"]
+    assert set(table["cluster"]) == {"type 1", "type 3"}
+    assert mine.to_numpy() == pytest.approx(theirs[mine.index], abs=0.1)
+
+
+def test_other_cuts_can_be_compared(done):
+    assert set(scrcl.find_markers(done[0] / "out", by="scrcl_k2")["cluster"]) == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"by": "none"}, "column of obs; got 'none'. There are: .*cell_type"),
+        ({"by": "depth"}, "'depth', which has numbers"),
+        ({"by": "cell_type", "pair": ("type 1", "type 9")}, "got 'type 9'. There are: type 0"),
+        ({"by": "cell_type", "pair": ("type 1", "type 1")}, "'type 1' twice"),
+        ({"inputs": ["nowhere.h5ad"]}, "must be where it was; got nowhere"),
+    ],
+)
+def test_groups_that_are_none_are_refused(done, asked, match):
+    with pytest.raises(InputError, match=match):
+        scrcl.find_markers(done[0] / "out", **asked)
+
+
+def test_a_column_with_a_name_for_each_cell_and_another_input_are_refused(
+    done, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scrcl.engine.groups.MOST_GROUPS", 100)
+    with pytest.raises(InputError, match="at most 100 groups; got 'barcode' with 239"):
+        scrcl.find_markers(done[0] / "out", by="barcode")
+    make_cells(seed=9).write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(ResumeError, match="content is another"):
+        scrcl.find_markers(done[0] / "out", inputs=[tmp_path / "other.h5ad"])
+
+
+def test_sums_are_those_of_the_counts_of_each_donor_and_cluster(done):
+    folder, adata = done
+    bulk = scrcl.pseudobulk(folder / "out", donors="donor")
+    labels = anndata.read_h5ad(folder / "out" / "result.h5ad").obs["scrcl"]
+    counts = adata[labels.index]
+    for i, row in enumerate(bulk.obs.itertuples()):
+        cells = ((counts.obs["donor"] == row.donor) & (labels == row.scrcl)).to_numpy()
+        assert cells.sum() == row.n_cells > 0
+        assert bulk.X[i] == pytest.approx(counts.X[cells].sum(axis=0).A1)
+    assert bulk.n_obs == 8
+    assert bulk.obs["n_cells"].sum() == 239
+    assert bulk.var_names.equals(adata.var_names)
+
+
+def test_texts_that_begin_like_formulas_get_a_quote():
+    table = pd.DataFrame({"gene": ["=1+1", "@x", "-a", "CD3D"], "score": [-1.0, 2, 3, 4]})
+    safe = for_spreadsheets(table)
+    assert safe["gene"].tolist() == ["'=1+1", "'@x", "'-a", "CD3D"]
+    assert safe["score"].tolist() == [-1, 2, 3, 4]
+    assert table["gene"][0] == "=1+1"

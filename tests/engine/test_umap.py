@@ -1,0 +1,64 @@
+"""The map of a run: of all cells, of some with the others among them, in a tissue, and none."""
+
+import numpy as np
+import pytest
+
+from scrcl.engine.load_config import load_config
+from scrcl.engine.run import run_files
+from tests.cells import FAST, make_cells
+
+
+def layout_of(folder, name, *, until="umap", **settings):
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu", **settings})
+    done = run_files([folder / "cells.h5ad"], folder / name, config, until=until)
+    record = next(stage for stage in done.stages if stage["name"] == "umap")
+    file = done.out / "stages" / "umap" / "layout.npy"
+    return (np.load(file) if file.exists() else None), record
+
+
+def kept_types(layout, types):
+    """Return the share of nearest neighbours of the same type."""
+    apart = np.linalg.norm(layout[:, None] - layout[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.argsort(apart, axis=1)[:, :5]
+    return (types[nearest] == types[:, None]).mean()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("umap")
+    make_cells(spatial=True).write_h5ad(path / "cells.h5ad")
+    return path
+
+
+def test_cells_that_are_not_laid_out_are_put_among_their_like(folder):
+    types = make_cells().obs["cell_type"].to_numpy()
+    whole, record = layout_of(folder, "whole", umap={"cells": 240})
+    assert record["n_laid_out"] == 240
+    part, record = layout_of(folder, "part", umap={"cells": 120})
+    assert record["n_laid_out"] == 120
+    for layout in (whole, part):
+        assert layout.shape == (240, 2)
+        assert np.isfinite(layout).all()
+        assert kept_types(layout, types) > 0.8  # 0.25 by chance
+    again, _ = layout_of(folder, "again", umap={"cells": 120})
+    assert np.array_equal(again, part)
+
+
+def test_a_tissue_is_laid_out_by_its_embedding_and_not_by_its_coordinates(folder):
+    config = {"spatial": True, "umap": {"cells": 240}}
+    layout, _ = layout_of(folder, "tissue", **config)
+    coordinates = make_cells(spatial=True).obsm["spatial"]
+    space = np.load(folder / "tissue" / "stages" / "graph" / "ids.npy")
+    apart = np.linalg.norm(layout[:, None] - layout[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    near = np.argsort(apart, axis=1)[:, : space.shape[1]]
+    shared = np.mean([len(np.intersect1d(a, b)) for a, b in zip(near, space, strict=True)])
+    assert shared < 0.6 * space.shape[1]
+    assert layout.shape == coordinates.shape
+
+
+def test_without_cells_there_is_no_map(folder):
+    layout, record = layout_of(folder, "none", umap={"cells": 0})
+    assert layout is None
+    assert record["left_as_is"]

@@ -1,5 +1,7 @@
 """The map of a run: of all cells, of some with the others among them, in a tissue, and none."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,8 @@ def layout_of(folder, name, *, until="umap", **settings):
 
 def kept_types(layout, types):
     """Return the share of nearest neighbours of the same type."""
-    apart = np.linalg.norm(layout[:, None] - layout[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    nearest = np.argsort(apart, axis=1)[:, :5]
-    return (types[nearest] == types[:, None]).mean()
+    near = nearest(layout, 5)
+    return (types[near] == types[:, None]).mean()
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,24 @@ def test_cells_that_are_not_laid_out_are_put_among_their_like(folder):
 def test_a_tissue_is_laid_out_by_its_embedding_and_not_by_its_coordinates(folder):
     config = {"spatial": True, "umap": {"cells": 240}}
     layout, _ = layout_of(folder, "tissue", **config)
-    coordinates = make_cells(spatial=True).obsm["spatial"]
-    space = np.load(folder / "tissue" / "stages" / "graph" / "ids.npy")
-    apart = np.linalg.norm(layout[:, None] - layout[None], axis=2)
+    stages = folder / "tissue" / "stages"
+    in_space = np.load(stages / "graph" / "ids.npy")
+    k = in_space.shape[1]
+    space = json.loads((stages / "embed" / "space.json").read_text())["clustered"]
+    embedding = np.load(stages / "embed" / f"{space}.npy")
+    near, like = (nearest(points, k) for points in (layout, embedding))
+    assert shared(near, like) > 1.2 * shared(near, in_space)
+
+
+def nearest(points, k):
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(apart, np.inf)
-    near = np.argsort(apart, axis=1)[:, : space.shape[1]]
-    shared = np.mean([len(np.intersect1d(a, b)) for a, b in zip(near, space, strict=True)])
-    assert shared < 0.6 * space.shape[1]
-    assert layout.shape == coordinates.shape
+    return np.argsort(apart, axis=1)[:, :k]
+
+
+def shared(first, second):
+    """Return how many neighbours two lists have in common."""
+    return np.mean([len(np.intersect1d(a, b)) for a, b in zip(first, second, strict=True)])
 
 
 def test_without_cells_there_is_no_map(folder):

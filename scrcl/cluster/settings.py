@@ -90,7 +90,7 @@ class ClusterSettings(Settings):
         "clusters.",
     )
     least_support: float = Field(
-        0.6,
+        0.5,
         ge=0,
         le=1,
         description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "

@@ -224,7 +224,7 @@ def test_labels_alone_are_those_of_the_clustering():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("cluster.spherical=true", r"cluster\.spherical .*kmeans; got auto"),
+        ("cluster.spherical=true", r"cluster\.spherical .*kmeans; got vote"),
         ("cluster.also=[3,3]", r"cluster\.also .*got \[3, 3\]"),
         ("cluster.also=[1]", "cluster.also"),
         ("cluster.n_neighbors=0", r"cluster\.n_neighbors .*got 0"),

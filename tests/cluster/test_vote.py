@@ -24,7 +24,7 @@ def types(sizes, *, apart=9.0, n_dims=12, seed=0):
 
 
 def clusters(points, k=None, *, scalings=None, **options):
-    spaces = Spaces(points, points, 15, scalings)
+    spaces = Spaces(points, points, scalings=scalings)
     return find_clusters(spaces, k, settings=ClusterSettings(**options), seed=0)
 
 

@@ -35,7 +35,7 @@ FAST = {
     "scrcl": {"dim": 16, "refined_dim": 8},
     "cluster": {"restarts": 2},
     "umap": {"cells": 0},
-    "report": {"map_cells": 0},
+    "report": {"umap_cells": 0},
 }
 """Settings that make a run take a second: what is tested is not how well it clusters."""
 

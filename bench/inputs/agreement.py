@@ -47,7 +47,7 @@ JOINS = (
 
 _SMALL = (
     "reduce.n_comps=10", "graph.n_neighbors=6", "train.steps=6", "scrcl.dim=16", "scrcl.refined_dim=8",
-    "report.map_cells=0", "n_clusters=3",
+    "report.umap_cells=0", "n_clusters=3",
 )  # fmt: skip
 
 

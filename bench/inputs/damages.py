@@ -61,7 +61,7 @@ FORMATS = (
 
 _SETTINGS = (
     "reduce.n_comps=5", "graph.n_neighbors=4", "train.steps=2", "scrcl.dim=8", "scrcl.refined_dim=4",
-    "report.map_cells=0", "n_clusters=3",
+    "report.umap_cells=0", "n_clusters=3",
 )  # fmt: skip
 _HALF_WRITTEN = (".partial", ".tmp", ".unfinished")
 

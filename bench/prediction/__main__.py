@@ -177,7 +177,7 @@ def _run(folder: Path, name: str, cells: AnnData, k: int, seed: int, settings: l
     path, out = folder / f"{name}.h5ad", folder / name
     cells.write_h5ad(path)
     # Pictures would take most of the time, and do not matter here.
-    config = runs.config_of(["report.map_cells=0", *settings], n_clusters=k, seed=seed)
+    config = runs.config_of(["report.umap_cells=0", *settings], n_clusters=k, seed=seed)
     runs.run(path, out, config)
     return out
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from scrcl._sizes import format_bytes
 from scrcl.report.colours import DARK_COLOURS, PAGE_COLOURS
 from scrcl.report.maps import payload
+from scrcl.report.pictures import still_pictures
 
 if TYPE_CHECKING:
     from scrcl.report.maps import Maps
@@ -183,6 +184,7 @@ def render_page(page: Page) -> str:
         # The browser runs the script with this hash and no other.
         allowed=f"; script-src 'sha256-{_hash_of(script)}'" if script else "",
         payload="" if page.maps is None else payload(page.maps),
+        pictures=[] if page.maps is None else list(still_pictures(page.maps)),
         page=page,
         # Pairs, not one mapping: two sections may use the same name, and both facts are shown.
         overview=[

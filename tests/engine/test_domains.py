@@ -222,7 +222,7 @@ def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
 
 def test_without_cells_to_draw_there_are_no_empty_pictures(tmp_path):
     result, _ = run(make_cells(spatial=True), tmp_path / "out")
-    drawn, _ = run(make_cells(spatial=True), tmp_path / "drawn", report={"map_cells": 3})
+    drawn, _ = run(make_cells(spatial=True), tmp_path / "drawn", report={"umap_cells": 3})
     texts = [one.report_path.read_text() for one in (result, drawn)]
     assert ["Cells in space" in text for text in texts] == [False, True]
     shown = [re.search(r"The maps show (\d+) of 240 cells", text) for text in texts]
@@ -240,7 +240,7 @@ def test_coherence_without_pairs_is_none(tmp_path):
 @pytest.mark.slow
 def test_domains_that_lie_together_and_are_alike_are_counted(tmp_path):
     adata = layered("layers_thick")
-    config = {"n_clusters": "auto", "spatial": True, "device": "cpu", "report": {"map_cells": 0}}
+    config = {"n_clusters": "auto", "spatial": True, "device": "cpu", "report": {"umap_cells": 0}}
     found = scrcl.fit(adata, out=tmp_path / "out", **config)
     assert found.obs["scrcl"].nunique() == 5
     slices = layered("layers_thick")  # the same sheet twice, in the same place: two slices

@@ -18,7 +18,7 @@ EVIL = "<img src=x onerror=alert(1)></script>"
 
 def run(adata, folder, **more):
     adata.write_h5ad(folder / "cells.h5ad")
-    settings = {**FAST, "device": "cpu", "umap": {"cells": 240}, "report": {"map_cells": 1000}}
+    settings = {**FAST, "device": "cpu", "umap": {"cells": 240}, "report": {"umap_cells": 1000}}
     config = load_config(overrides={**settings, **more})
     return run_files([folder / "cells.h5ad"], folder / "out", config)
 

@@ -372,7 +372,7 @@ def test_a_spatial_run_takes_its_graph_from_the_coordinates(tmp_path, config):
 
     adata = make_cells(spatial=True)
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    drawn = config.report.model_copy(update={"map_cells": 3})
+    drawn = config.report.model_copy(update={"umap_cells": 3})
     spatial = config.model_copy(update={"spatial": True, "report": drawn})
     result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", spatial)
     found = anndata.read_h5ad(result.result_path)

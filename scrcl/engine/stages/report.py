@@ -62,7 +62,7 @@ _PAIR_BLOCK_BYTES = 90 * 10**6
 class ReportSettings(Settings):
     """What the report shows."""
 
-    map_cells: int = Field(
+    umap_cells: int = Field(
         100_000, ge=0, description="Number of cells in the maps of the report; 0 draws none."
     )
     map_genes: int = Field(
@@ -106,7 +106,7 @@ class ReportStage(Stage[ReportRecord]):
         edges, cuts = MORE_NEIGHBORS * k, len(config.cluster.also)
         of_method = estimates_of(shape, config)
         embeddings = of_method.new_cells.disk_bytes // n + 4 * shape.n_comps
-        drawn = min(n, config.report.map_cells)
+        drawn = min(n, config.report.umap_cells)
         maps = drawn * (_DRAWN_BYTES + 12 * config.report.map_genes)
         blocks = max(
             min(_PAIR_BLOCK_BYTES, 40 * n * k), int(block_values(shape) * _BYTES_PER_VALUE)
@@ -134,7 +134,7 @@ class ReportStage(Stage[ReportRecord]):
         near_together = retained[context.open(PARTITION).order]
         write_order(folder / ORDER, near_together, context.matrix.obs.index)
         names = cluster_names(run, len(rows))
-        cells = drawn_cells(labels, context.config.report.map_cells, seed=context.config.seed)
+        cells = drawn_cells(labels, context.config.report.umap_cells, seed=context.config.seed)
         write_page(
             context,
             run,

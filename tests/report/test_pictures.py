@@ -1,0 +1,57 @@
+"""Still pictures of the maps: each slice is drawn, in the colours of its clusters."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from scrcl.report.maps import Maps, category_column
+from scrcl.report.pictures import MAX_PICTURES, still_pictures
+
+
+def pixels_of(png):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+
+
+def rgb(colour):
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def area(pixels, colour):
+    return int((pixels == rgb(colour)).all(axis=2).sum())
+
+
+def maps_of(codes, slices, **fields):
+    column = category_column("cluster", np.asarray(codes), ["0", "1"], "Clusters")
+    grid = np.stack(np.divmod(np.arange(len(codes)), 10), axis=1).astype(float)
+    return Maps(len(codes), None, [column], grid, np.asarray(slices), ["a", "b"], **fields), column
+
+
+def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
+    maps, column = maps_of([0] * 50 + [1] * 50, [0] * 50 + [1] * 50)
+    (first, one), (second, two) = still_pictures(maps)
+    assert ("space, a" in first, "space, b" in second) == (True, True)
+    one, two = pixels_of(one), pixels_of(two)
+    assert area(one, column.colours[0]) > 50
+    assert area(one, column.colours[1]) == 0
+    assert area(two, column.colours[1]) == area(one, column.colours[0])
+
+
+def test_both_axes_have_one_scale_and_y_points_down():
+    codes = [1] + [0] * 99
+    maps, column = maps_of(codes, [0] * 100)
+    ((_, png),) = still_pictures(maps)
+    pixels = pixels_of(png)
+    rows, columns = np.nonzero((pixels != 255).any(axis=2))
+    assert np.ptp(rows) == np.ptp(columns)
+    at = np.argwhere((pixels == rgb(column.colours[1])).all(axis=2)).mean(axis=0)
+    assert at[0] < rows.mean()  # the first cell is at (0, 0): at the top left
+    assert at[1] < columns.mean()
+
+
+def test_only_some_of_many_slices_have_a_picture():
+    n = MAX_PICTURES + 5
+    column = category_column("cluster", np.zeros(n, int), ["0"], "Clusters")
+    maps = Maps(n, None, [column], np.zeros((n, 2)), np.arange(n), [f"s{i}" for i in range(n)])
+    assert len(list(still_pictures(maps))) == MAX_PICTURES

@@ -12,6 +12,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError
 
 SETTINGS = {each.name: each for each in settings_of(RunConfig()) if option_of(each.field)}
+VALUES = {"memory": "7GB", "preset": "scgpcl-paper"}
 NEEDED = {"sample_key": ["--spatial"]}
 OPTIONS = {
     "n_clusters": "--n-clusters", "seed": "--seed", "memory": "--memory", "device": "--device", "layer": "--layer",
@@ -51,7 +52,7 @@ def test_options_keep_their_names():
 def test_the_value_of_every_option_reaches_its_setting(name):
     setting, needed = SETTINGS[name], NEEDED.get(name, [])
     is_flag = setting.field.annotation is bool
-    value = "7GB" if name == "memory" else "true" if is_flag else another_value(setting)
+    value = VALUES.get(name) or ("true" if is_flag else another_value(setting))
     is_number = setting.field.annotation in (int, float) and name != "memory"
     text = value if is_flag or is_number else f'"{value}"'
     typed = [] if is_flag else [value]

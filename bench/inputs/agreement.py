@@ -124,10 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
             found = _joined_run(names, cells, Path(scratch) / f"join-{number}", args.set)
             first = first or found
             rows.append({"what": " + ".join(names), "run": found == first})
-    said = {True: "same", False: "DIFFERENT", None: ""}
+    shown = {True: "same", False: "DIFFERENT", None: ""}
     body = table(
         ["encoding, or encodings of two halves", "genes, cells, values", "components and labels"],
-        [[row["what"], said[row.get("values")], said[row.get("run")]] for row in rows],
+        [[row["what"], shown[row.get("values")], shown[row.get("run")]] for row in rows],
     )
     write_page(args.out, "One matrix in many encodings", args.command, conditions(), body)
     write_rows(args.out, rows)

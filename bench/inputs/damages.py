@@ -126,10 +126,10 @@ def judged(
         warnings.simplefilter("ignore")
         code, text = through(path, out)
     errors = [line for line in text.splitlines() if line.startswith("error: ")]
-    row: Row = {"said": (errors or [""])[-1].replace(str(folder), "")[:400], "right": False}
+    row: Row = {"output": (errors or [""])[-1].replace(str(folder), "")[:400], "right": False}
     left = [p.name for p in folder.rglob("*") if p.suffix in _HALF_WRITTEN]
     if "Traceback" in text or code not in (0, 2):
-        return {**row, "outcome": "traceback", "said": " ".join(text.split())[-400:]}
+        return {**row, "outcome": "traceback", "output": " ".join(text.split())[-400:]}
     if hash_of(path) != content:
         return {**row, "outcome": "input changed"}
     if code == 2:
@@ -189,7 +189,7 @@ def _body(rows: list[Row]) -> list[str]:
     body = [f"{len(rows)} damages, {len(rows) - len(wrong)} with the right outcome.", ""]
     body += table(["damage", *outcomes], [*lines, total])
     if wrong:
-        listed = [[r["number"], r["format"], r["what"], r["outcome"], r["said"]] for r in wrong]
+        listed = [[r["number"], r["format"], r["what"], r["outcome"], r["output"]] for r in wrong]
         body += [
             "",
             "## Wrong",

@@ -1,7 +1,7 @@
 """How deep the valley between two groups of cells is: evidence that they are two types, and not one that was cut.
 
 Two halves of one type that a clustering has cut have their most cells where they were cut. Between two types there are
-few. So both groups are projected on the axis that tells them apart best, and the density of the cells between the two
+few. So both groups are projected on the axis that separates them best, and the density of the cells between the two
 medians is compared with that at the medians. The axis is found on one half of the cells, and the density is that of the
 other half. Otherwise noise alone would show a valley, as soon as there are many dimensions and few cells.
 """
@@ -68,7 +68,7 @@ def _discriminant(a: FloatArray, b: FloatArray) -> FloatArray:
 def _depth(a: FloatArray, b: FloatArray, weight_a: float, weight_b: float) -> float:
     low, high = np.median(b), np.median(a)
     if low >= high:
-        return 0.0  # the axis tells nothing about cells that it was not found on
+        return 0.0  # the axis means nothing about cells that it was not found on
     first, last = min(a.min(), b.min()), max(a.max(), b.max())
     width = (last - first) / _BINS
     density = weight_a * _density(a, first, width) + weight_b * _density(b, first, width)

@@ -51,7 +51,7 @@ def batch_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
 def confounded_levels(
     obs: pd.DataFrame, batches: CellLabels, *, but: Iterable[str]
 ) -> dict[str, list[str]]:
-    """Return the conditions that cannot be told from a batch: each has one batch alone, which has no other condition.
+    """Return the conditions that coincide with a batch: each has one batch alone, which has no other condition.
 
     Parameters
     ----------

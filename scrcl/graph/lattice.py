@@ -142,7 +142,7 @@ def _grid_of(coordinates: FloatArray) -> tuple[Kind, float]:
     if pitch <= 0:
         return "irregular", 0.0
     for kind, distances in _DISTANCES.items():
-        # Rings of both grids begin with 1; the second ring tells them apart.
+        # Rings of both grids begin with 1; the second ring shows which it is.
         off = np.abs(near[:, :, None] / pitch - np.array(distances)).min(axis=2)
         if (off < _TOLERANCE).all(axis=1).mean() >= _LEAST_SHARE:
             return kind, pitch

@@ -195,8 +195,8 @@ class _Axes:
         below = _ticks(self.x_range, whole=self.whole) if numbers_below else []
         for value, x in zip(below, self.x(np.array(below)), strict=True):
             parts.append(svg_text(x, self.bottom + 14, _number(value)))
-        beside = _ticks(self.y_range)
-        for value, y in zip(beside, self.y(np.array(beside)), strict=True):
+        left_of = _ticks(self.y_range)
+        for value, y in zip(left_of, self.y(np.array(beside)), strict=True):
             parts.append(svg_text(self.left - 5, y + 4, _number(value), anchor="end"))
         return "".join(parts)
 

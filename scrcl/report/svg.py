@@ -7,7 +7,7 @@ from html import escape
 __all__ = ["named", "shortened", "svg_open", "svg_text"]
 
 _MOST_NAME = 24
-"""Letters of a name beside a drawing; all of them are in its title."""
+"""Letters of a name in a drawing; all of them are in its title."""
 
 
 def svg_open(width: float, height: float, label: str) -> str:

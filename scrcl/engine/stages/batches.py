@@ -91,7 +91,7 @@ class BatchesRecord(Record):
     batches, by_cluster
         With batches: over all cells, and for each cluster.
     confounded
-        Conditions that cannot be told from a batch, by column of obs.
+        Conditions that coincide with a batch, by column of obs.
     checked, suspected
         Without batches: columns that look like batches, and those of them that neighbours follow, the strongest first.
     """

@@ -81,7 +81,7 @@ def batch_notes(record: BatchesRecord) -> Iterator[str]:
         )
     for column, levels in record.confounded.items():
         yield (
-            f"Correction cannot tell obs[{column!r}] from the batch for {_some(levels)}: each is one batch, "
+            f"Correction cannot separate obs[{column!r}] from the batch for {_some(levels)}: each is one batch, "
             "which holds nothing else. A real difference between such conditions may be removed."
         )
 

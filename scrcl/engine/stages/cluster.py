@@ -19,7 +19,6 @@ from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
-from scrcl.engine.device import resolve_device
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
@@ -38,7 +37,6 @@ from scrcl.report.colours import palette
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.cluster_new_cells import NewClusterStage
     from scrcl.io.matrix import CellMatrix
-    from scrcl.typing import Csr, FloatArray, IntArray
+    from scrcl.typing import IntArray
 
 __all__ = ["ClusterRecord", "ClusterStage", "categorical"]
 
@@ -209,18 +207,14 @@ class ClusterStage(Stage[ClusterRecord]):
         """Write labels, confidence, the trees, and the means by which new cells are assigned."""
         from scrcl.cluster.confidence import confidence, describe_confidence
         from scrcl.cluster.find import find_clusters
-        from scrcl.cluster.protocol import Spaces
+        from scrcl.engine.stages.cluster_inputs import n_clusters_of, spaces_of
 
         config, settings = context.config, context.config.cluster_settings
         points = context.open(TISSUE_SPACE if config.on_tissue else EMBEDDING)
-        device = resolve_device(config.device, context.ranks.local)
-        # Component scores describe cell types. Spatial domains join types, so scores do not help there.
-        scores = None if config.spatial else context.open(COMPONENTS)
         covariates = context.covariates.of(context.open(STATS).retained)
-        tissue = _graph_in_tissue(config, covariates) if config.spatial else None
         found = find_clusters(
-            Spaces(points, scores, _n_neighbors(config), device, _scalings(context), tissue),
-            _n_clusters(config, points, covariates),
+            spaces_of(context, points, covariates),
+            n_clusters_of(config, points, covariates),
             settings=settings,
             seed=config.seed,
         )
@@ -337,59 +331,6 @@ def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categoric
     return pd.Categorical.from_codes(
         labels.tolist(), categories=pd.Index([str(i) for i in range(n)])
     )
-
-
-def _n_neighbors(config: RunConfig) -> int:
-    return config.cluster.n_neighbors or config.graph.n_neighbors
-
-
-def _n_clusters(config: RunConfig, points: FloatArray, covariates: Covariates) -> int | None:
-    """Return the number of clusters: as given, or that of the domains of a tissue; None if clustering finds it."""
-    if config.n_clusters != "auto":
-        return config.n_clusters
-    if not config.on_tissue:
-        return None
-    from scrcl.cluster.count_domains import count_domains
-
-    return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters
-
-
-def _scalings(context: Context) -> Callable[[IntArray], list[FloatArray]] | None:
-    """Return a function from cells to their scores after other scalings of the counts; None where it cannot be."""
-    stats = context.open(STATS)
-    # Corrected scores are no longer those of the counts: other scalings would bring the batches back.
-    if stats.already_log or context.has(CORRECTION) or context.config.spatial:
-        return None
-    store, totals = context.open(FEATURES), stats.cell_counts[stats.retained]
-
-    def of_cells(cells: IntArray) -> list[FloatArray]:
-        from scrcl.cluster.algorithms.vote import MOST_COMPS
-        from scrcl.prep.scalings import median_depth_scores, residual_scores
-
-        logs = store.gather(cells)
-        return [
-            scores(logs, totals[cells], MOST_COMPS)
-            for scores in (median_depth_scores, residual_scores)
-        ]
-
-    return of_cells
-
-
-def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:
-    """Return a function from cells to their graph: each is joined to the nearest of them in its sample."""
-    from scrcl.graph.csr import connectivities, symmetric_graph
-    from scrcl.graph.spatial import spatial_knn
-
-    coordinates, samples = covariates.coordinates, covariates.samples
-    assert coordinates is not None, "a spatial run without coordinates is refused"
-
-    def graph_of(cells: IntArray) -> Csr:
-        k = min(_n_neighbors(config), len(cells) - 1)
-        samples_of_cells = None if samples is None else samples.of(cells)
-        found = spatial_knn(coordinates[cells], k, samples=samples_of_cells)
-        return connectivities(symmetric_graph(found.ids))
-
-    return graph_of
 
 
 def _smoothed(

@@ -1,0 +1,95 @@
+"""What the stage ``cluster`` gives to the algorithms: spaces, the tissue, and the number of clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrcl.cluster.protocol import Spaces
+from scrcl.engine.device import resolve_device
+from scrcl.engine.stages.correct import CORRECTION
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.typing import Csr, FloatArray, IntArray
+
+__all__ = ["n_clusters_of", "spaces_of"]
+
+
+def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> Spaces:
+    """Return the spaces in which cells are compared.
+
+    Parameters
+    ----------
+    points
+        What is clustered, shape (n_cells, n_dims).
+    covariates
+        Those of the retained cells.
+    """
+    config = context.config
+    return Spaces(
+        points,
+        # Component scores describe cell types. Spatial domains join types, so scores do not help there.
+        scores=None if config.spatial else context.open(COMPONENTS),
+        n_neighbors=_n_neighbors(config),
+        device=resolve_device(config.device, context.ranks.local),
+        scalings=_scalings(context),
+        tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
+    )
+
+
+def _n_neighbors(config: RunConfig) -> int:
+    return config.cluster.n_neighbors or config.graph.n_neighbors
+
+
+def n_clusters_of(config: RunConfig, points: FloatArray, covariates: Covariates) -> int | None:
+    """Return the number of clusters: as given, or that of the domains of a tissue; None if clustering finds it."""
+    if config.n_clusters != "auto":
+        return config.n_clusters
+    if not config.on_tissue:
+        return None
+    from scrcl.cluster.count_domains import count_domains
+
+    return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters
+
+
+def _scalings(context: Context) -> Callable[[IntArray], list[FloatArray]] | None:
+    """Return a function from cells to their scores after other scalings of the counts; None where it cannot be."""
+    stats = context.open(STATS)
+    # Corrected scores are no longer those of the counts: other scalings would bring the batches back.
+    if stats.already_log or context.has(CORRECTION) or context.config.spatial:
+        return None
+    store, totals = context.open(FEATURES), stats.cell_counts[stats.retained]
+
+    def of_cells(cells: IntArray) -> list[FloatArray]:
+        from scrcl.cluster.algorithms.vote import MOST_COMPS
+        from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+        logs = store.gather(cells)
+        return [
+            scores(logs, totals[cells], MOST_COMPS)
+            for scores in (median_depth_scores, residual_scores)
+        ]
+
+    return of_cells
+
+
+def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:
+    """Return a function from cells to their graph: each is joined to the nearest of them in its sample."""
+    from scrcl.graph.csr import connectivities, symmetric_graph
+    from scrcl.graph.spatial import spatial_knn
+
+    coordinates, samples = covariates.coordinates, covariates.samples
+    assert coordinates is not None, "a spatial run without coordinates is refused"
+
+    def graph_of(cells: IntArray) -> Csr:
+        k = min(_n_neighbors(config), len(cells) - 1)
+        samples_of_cells = None if samples is None else samples.of(cells)
+        found = spatial_knn(coordinates[cells], k, samples=samples_of_cells)
+        return connectivities(symmetric_graph(found.ids))
+
+    return graph_of

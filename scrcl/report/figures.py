@@ -196,7 +196,7 @@ class _Axes:
         for value, x in zip(below, self.x(np.array(below)), strict=True):
             parts.append(svg_text(x, self.bottom + 14, _number(value)))
         left_of = _ticks(self.y_range)
-        for value, y in zip(left_of, self.y(np.array(beside)), strict=True):
+        for value, y in zip(left_of, self.y(np.array(left_of)), strict=True):
             parts.append(svg_text(self.left - 5, y + 4, _number(value), anchor="end"))
         return "".join(parts)
 

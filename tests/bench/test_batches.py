@@ -49,7 +49,7 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
         ("Harmony + Leiden", True),
     ]
     plain, corrected, *peers = rows
-    assert peers[0]["ari_at_k"] < peers[1]["ari_at_k"]
+    assert all(row["ari_at_k"] > 0.9 for row in peers)
     assert corrected["nmi_batches"] < plain["nmi_batches"]
     assert corrected["mixing_before"] < corrected["mixing_after"]
     donors.main([*options(data=tmp_path / "data", out=page), *quick, "--random"])

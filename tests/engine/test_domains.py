@@ -126,11 +126,11 @@ def test_fit_writes_both_and_a_later_fit_leaves_none_of_an_earlier_one():
     keep[7] = 0
     adata.X = adata.X.multiply(keep).tocsr()
     quick = {**FAST, "device": "cpu", "n_clusters": 4, "spatial": True}
-    scrcl.fit(adata, **quick, cluster={"refine_labels": 10, "also": [6]})
+    scrcl.fit(adata, **{**quick, "cluster": {"refine_labels": 10, "also": [6]}})
     assert adata.obs["scrcl_k6"].isna().sum() == 1
     assert adata.obs["scrcl_unrefined"].isna().to_numpy().nonzero()[0].tolist() == [7]
     assert (adata.obs["scrcl_unrefined"] != adata.obs["scrcl"]).any()
-    scrcl.fit(adata, **quick, cluster={"refine_labels": 0})
+    scrcl.fit(adata, **{**quick, "cluster": {"refine_labels": 0}})
     assert not {"scrcl_unrefined", "scrcl_k6"} & set(adata.obs)
 
 

@@ -35,15 +35,13 @@ def test_230_clusters_of_240_cells_with_markup_and_formulas_in_names(tmp_path):
     adata.var_names = names
     adata.obs["donor <1>"] = pd.Categorical([EVIL, "b"] * 120)
     adata.obs["barcode"] = [f"b{i}" for i in range(240)]
-    adata.obs["million"] = pd.Categorical.from_codes(
-        [0] * 240, [f"level {i}" for i in range(10**6)]
-    )
+    adata.obs["many"] = pd.Categorical.from_codes([0] * 240, [f"level {i}" for i in range(10**5)])
     result = run(adata, tmp_path, n_clusters=230, cluster={"algorithm": "kmeans"})
     n_clusters = len(result.clusters)
     assert n_clusters > 200
     assert min(row["n_cells"] for row in result.clusters) == 1
     page, data = data_of(result)
-    assert "<img" not in page
+    assert EVIL not in page
     columns = {column["name"]: column for column in data["columns"]}
     assert len(columns["cluster"]["levels"]) == 200
     assert set(columns["donor <1>"]["levels"]) == {EVIL, "b"}

@@ -100,7 +100,7 @@ def test_a_prediction_is_refused_and_its_run_is_named(out, tmp_path):
     assert str(out) in message
 
 
-@pytest.mark.parametrize(("until", "lacking"), [("graph", "tissue"), ("cluster", "markers")])
+@pytest.mark.parametrize(("until", "lacking"), [("graph", "tissue"), ("cluster", "batches")])
 def test_a_run_that_is_not_finished_is_refused_and_the_stage_is_named(
     cells, tmp_path, config, until, lacking
 ):

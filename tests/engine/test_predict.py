@@ -173,15 +173,6 @@ def test_too_few_genes_are_refused(run, tmp_path):
     assert not (tmp_path / "predicted").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_of_genes_of_one_name_the_first_is_taken(run, tmp_path):
-    plain = predicted(run, new_cells(), tmp_path)
-    other = make_cells(n_cells=90, seed=3)
-    other.obs_names = new_cells().obs_names
-    twice = anndata.concat([new_cells(), other[:, :20]], axis=1, merge="first")
-    assert_equal(predicted(run, twice, tmp_path, restart=True), plain)
-
-
 def test_the_prediction_for_a_cell_does_not_depend_on_the_others(run, tmp_path):
     whole = predicted(run, new_cells(), tmp_path)
     part = predicted(run, new_cells()[50:57].copy(), tmp_path, restart=True)

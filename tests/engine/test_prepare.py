@@ -208,7 +208,7 @@ def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
             {"features": {"max_mito": 0.1, "mito_prefix": "gene1"}},
             r"max_mito .*log values",
         ),
-        (None, {"features": {"min_genes": 10**6}}, r"cells .*10 .*got 0"),
+        (None, {"features": {"min_genes": 10**6}}, r"min_genes .*150; got 1,000,000"),
     ],
 )
 def test_filters_and_columns_that_cannot_be_used_are_refused(tmp_path, change, overrides, message):
@@ -279,7 +279,7 @@ def test_a_run_stopped_by_a_full_disk_in_any_stage_resumes_when_there_is_room(
                 assert (out / "stages" / stage["name"]).is_dir()
         size_kb = int(size_kb * 1.15) + 16
         resize(size_kb)
-    assert len(stopped_at) >= 4
+    assert len(stopped_at) >= 3
     assert reasons <= {"; it is full", " for the res"}
     ours, theirs = (anndata.read_h5ad(r.result_path) for r in (result, expected))
     assert ours.obs["scrcl"].tolist() == theirs.obs["scrcl"].tolist()

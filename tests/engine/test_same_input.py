@@ -119,6 +119,6 @@ def test_memory_without_a_unit_is_refused(text):
 
 
 def test_a_filter_that_leaves_no_cell_is_named(path, tmp_path):
-    filtered = load_config(overrides={**FAST, "features": {"min_genes": 1000}})
-    with pytest.raises(InputError, match=r"got 0. Widen the filters \(features.min_genes = 1000\)"):
+    filtered = load_config(overrides={**FAST, "features": {"min_genes": 140}})
+    with pytest.raises(InputError, match=r"got 0. Widen the filters \(features.min_genes = 140\)"):
         run_files([path], tmp_path / "out", filtered)

@@ -384,8 +384,9 @@ def test_a_file_from_before_anndata_0_7_is_read():
     assert matrix.obs["bulk_labels"].cat.categories[0] == "CD4+/CD25 T Reg"
     stats = compute_stats(matrix.x(256))
     assert stats.already_log
-    with pytest.raises(InputError, match="raw"):
-        compute_stats(open_input([path]).x(256))
+    scaled = open_input([path])
+    with pytest.raises(InputError, match=r"scaled .*--layer \(raw\)"):
+        compute_stats(scaled.x(256), other_layers=scaled.layers)
     with pytest.raises(InputError, match="Layers: raw"):
         open_input([path], layer="counts")
 

@@ -9,6 +9,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.batches import BatchesStage
+from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.io.labels import CellLabels
 from tests.cells import FAST
 from tests.engine.test_correct import with_donors
@@ -54,6 +55,11 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
     )
     page = (corrected.path / "report.html").read_text()
     assert "Mixing is the share" in page
+
+
+def test_corrected_components_do_not_vote(corrected, unnamed):
+    assert corrected.record(ClusterStage).algorithm == "auto"
+    assert unnamed.record(ClusterStage).algorithm == "vote"
 
 
 def test_a_condition_of_one_donor_is_named(corrected):

@@ -139,7 +139,15 @@ def write_into(
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
-        adata.varm[key] = result.varm[key]
+        adata.varm[key] = _by_gene(result.varm[key], result.var_names, adata.var_names)
+
+
+def _by_gene(values: Any, genes: pd.Index, wanted: pd.Index) -> Any:
+    """Return the rows of other genes, by name; 0 for those that the run left out, such as antibodies."""
+    if genes.equals(wanted):
+        return values
+    at = genes.get_indexer(wanted)
+    return np.where((at >= 0)[:, None], values[at], 0)
 
 
 def _make_room(adata: AnnData, new: Mapping[str, Any], ours: re.Pattern[str]) -> None:

@@ -184,3 +184,12 @@ def test_scores_of_a_run_are_those_of_its_labels(tmp_path):
     expected = score(adata.obs["scrcl"], adata.obs["cell_type"])
     assert {name: getattr(scores, name) for name in expected} == expected
     assert scores.coherence is None
+
+
+def test_features_that_are_left_out_have_loadings_of_zero():
+    adata = make_cells()
+    adata.var["feature_types"] = ["Gene Expression"] * 140 + ["Antibody Capture"] * 10
+    loadings = scrcl.fit(adata, **QUICK).varm["PCs"]
+    assert loadings.shape == (150, 12)
+    assert loadings[:140].any()
+    assert not loadings[140:].any()

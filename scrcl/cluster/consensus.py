@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
 from scrcl.cluster.agglomerate import agglomerate
 from scrcl.cluster.micro import MicroClusters
 
@@ -81,6 +82,4 @@ def separations(micro_labels: IntArray, views: Iterable[IntArray]) -> MicroClust
 def _shares(micro_labels: IntArray, labels: IntArray, sizes: FloatArray) -> FloatArray:
     """Return the share of each micro-cluster's cells in each cluster: shape (n_micro, n_clusters)."""
     n_micro, n_labels = len(sizes), int(labels.max()) + 1
-    flat = micro_labels.astype(np.int64) * n_labels + labels
-    counts = np.bincount(flat, minlength=n_micro * n_labels).reshape(n_micro, n_labels)
-    return np.asarray(counts / sizes[:, None])
+    return np.asarray(crosstab(micro_labels, labels, n_micro, n_labels) / sizes[:, None])

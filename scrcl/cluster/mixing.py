@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
 from scrcl._random import drawn_rows
 from scrcl.io.arrays import release, row_blocks
 
@@ -137,9 +138,7 @@ def batch_entropies(labels: IntArray, codes: IntArray) -> NDArray[np.float64]:
     n_clusters, n_batches = int(labels.max()) + 1, int(codes.max()) + 1
     if n_batches == 1:
         return np.ones(n_clusters)
-    table = np.bincount(
-        labels.astype(np.int64) * n_batches + codes, minlength=n_clusters * n_batches
-    ).reshape(n_clusters, n_batches)
+    table = crosstab(labels, codes, n_clusters, n_batches)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     # 0 log 0 is 0: a batch without cells in the cluster adds nothing.
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)

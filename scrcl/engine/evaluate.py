@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
 from scrcl.engine.annotate import without_ours
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.open_run import OpenRun, saved_config
@@ -153,9 +154,7 @@ def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | No
 
 
 def _contingency(found: IntArray, true: IntArray) -> IntArray:
-    shape = (int(found.max()) + 1, int(true.max()) + 1)
-    flat = np.ravel_multi_index((found, true), shape)
-    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+    return crosstab(found, true, int(found.max()) + 1, int(true.max()) + 1)
 
 
 def _macro_f1(table: IntArray, rows: IntArray, columns: IntArray) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import atomic_path
+from scrcl._crosstab import crosstab
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
     of_cluster = np.zeros(int(before.max()) + 1, np.int64)
     of_cluster[clusters] = number + 1
     n_clusters, width = int(labels.max()) + 1, len(distinct) + 1
-    counts = np.bincount(
-        labels.astype(np.int64) * width + of_cluster[before], minlength=n_clusters * width
-    )
-    counts = counts.reshape(n_clusters, width)
+    counts = crosstab(labels, of_cluster[before], n_clusters, width)
     found = {}
     for cluster, row in enumerate(counts):
         best = int(row[1:].argmax()) + 1

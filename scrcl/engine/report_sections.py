@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 from scrcl.engine.stages.cluster import ClusterStage
@@ -165,10 +166,7 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
     if groups is None:
         return []
     found = groups.of(run.open(STATS).retained)
-    labels = np.asarray(run.open(LABELS), np.int64)
-    counts = np.bincount(
-        found.codes * len(names) + labels, minlength=len(found.names) * len(names)
-    ).reshape(len(found.names), len(names))
+    counts = crosstab(found.codes, run.open(LABELS), len(found.names), len(names))
     there = np.flatnonzero(counts.sum(axis=1))
     if len(there) < 2:
         return []

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -170,8 +172,7 @@ def mixing_in_clusters(
     across = inside & (codes[near] != codes[:, None])
     seen = across.sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
     n_batches = int(codes.max()) + 1
-    table = np.bincount(labels * n_batches + codes, minlength=n_clusters * n_batches)
-    table = table.reshape(n_clusters, n_batches)
+    table = crosstab(labels, codes, n_clusters, n_batches)
     sizes = table.sum(axis=1)
     others = (sizes[labels] - table[labels, codes]) / np.maximum(sizes[labels] - 1, 1)
     sums = [np.bincount(labels, values, minlength=n_clusters) for values in (seen, others)]

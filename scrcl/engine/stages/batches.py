@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
+from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import LABELS
 from scrcl.cluster.mixing import BatchMixing
 from scrcl.engine.learning import embedding_width
@@ -157,8 +158,7 @@ def _with_batches(
     from scrcl.engine.covariates import batch_columns
 
     config = context.config
-    table = np.zeros((int(labels.max()) + 1, len(batches.names)), np.int64)
-    np.add.at(table, (labels, batches.codes), 1)
+    table = crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
     with atomic_path(context.folder.path / COMPOSITION) as path:
         pd.DataFrame(_rows(table, batches.names)).to_csv(path, index=False)
     obs = context.matrix.fresh_obs()
@@ -266,8 +266,7 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
 
 def _clusters_that_follow(batches: CellLabels, labels: IntArray) -> tuple[str, ...]:
     """Return the clusters whose cells are nearly all from one batch, far more than chance gives."""
-    table = np.zeros((int(labels.max()) + 1, len(batches.names)), np.int64)
-    np.add.at(table, (labels, batches.codes), 1)
+    table = crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     by_chance = table.sum(axis=0) / len(labels)
     largest = shares.argmax(axis=1)

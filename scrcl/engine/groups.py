@@ -87,12 +87,12 @@ def find_markers(
     elif len(groups.names) < 2:
         message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
         raise InputError(message)
-    settings = run.config.markers
+    settings, stats = run.config.markers, run.open(STATS)
     matrix = input_of(run, inputs)
     found = compared(
         matrix,
-        run.open(STATS),
-        _of_input(run, groups.codes),
+        stats,
+        stats.of_all_rows(groups.codes),
         settings,
         **_how(matrix, reporter, "markers"),
     )
@@ -176,7 +176,7 @@ def pseudobulk(
     how = _how(matrix, reporter, "pseudobulk")
     sums = sums_of_groups(
         matrix.x(how["block_rows"]),
-        _of_input(run, codes),
+        stats.of_all_rows(codes),
         len(there),
         n_workers=how["n_workers"],
         on_rows=how["count"](),
@@ -253,14 +253,6 @@ def _how(matrix: CellMatrix, reporter: Reporter | None, name: str) -> dict[str, 
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     rows = block_rows_of(n_values / matrix.n_obs, matrix.n_obs)
     return {"block_rows": rows, "n_workers": cores(), "count": count}
-
-
-def _of_input(run: OpenRun, codes: IntArray) -> IntArray:
-    """Return codes of the cells of the input, -1 for those that are not retained."""
-    retained = run.open(STATS).retained
-    whole = np.full(len(retained), -1, np.int32)
-    whole[retained] = codes
-    return whole
 
 
 def _groups(run: OpenRun, by: str) -> _Groups:

@@ -14,6 +14,8 @@ from scrcl.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["CellFilter", "MatrixStats", "Scale"]
@@ -125,6 +127,12 @@ class MatrixStats:
     def batch_gene_cells(self) -> IntArray:
         """Like `gene_cells`, for each batch: int64, shape (n_batches, n_vars)."""
         return np.rint(self.sums[:, :, 0]).astype(np.int64)
+
+    def of_all_rows(self, codes: IntArray) -> NDArray[np.int32]:
+        """Return codes of the retained cells for all rows of the input, -1 for the others: shape (n_obs,)."""
+        whole = np.full(len(self.retained), -1, np.int32)
+        whole[self.retained] = codes
+        return whole
 
     def moments(self, scale: Scale, batch: int | None = None) -> tuple[FloatArray, FloatArray]:
         """Return mean and variance (divisor n - 1) of each gene: two of float64, shape (n_vars,).

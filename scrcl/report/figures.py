@@ -53,10 +53,8 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
         values = np.array([row.get(name, np.nan) for row in history], float)
         seen = np.isfinite(values)
         axes = _Axes.around(steps, values[seen], left=i * width, size=_SMALL)
-        points = zip(axes.x(steps[seen]), axes.y(values[seen]), strict=True)
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts += [axes.drawn(), svg_text(axes.left, 12, name, anchor="start")]
-        parts.append(f'<polyline class="curve" points="{path}"/>')
+        parts.append(axes.curve(steps[seen], values[seen]))
     return "".join([*parts, "</svg>"])
 
 
@@ -117,9 +115,7 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
     axes = _Axes.around(across, up, left=0, size=_WIDE)
     parts = [svg_open(*_WIDE, "How clusters join"), axes.drawn(numbers_below=False)]
     for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        points = zip(axes.x(np.array(x)), axes.y(np.array(y)), strict=True)
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(f'<polyline class="curve" points="{path}"/>')
+        parts.append(axes.curve(np.array(x), np.array(y)))
     turned = len(leaves) > _MAX_BARS // 2 or max(map(len, leaves)) > 4
     for i, leaf in enumerate(leaves):
         x = float(axes.x(np.array([5.0 + 10 * i]))[0])
@@ -187,6 +183,12 @@ class _Axes:
         return self.bottom - (np.asarray(values, float) - low) / (high - low) * (
             self.bottom - self.top
         )
+
+    def curve(self, x: FloatArray, y: FloatArray) -> str:
+        """Return a line through points."""
+        points = zip(self.x(x), self.y(y), strict=True)
+        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in points)
+        return f'<polyline class="curve" points="{path}"/>'
 
     def drawn(self, *, numbers_below: bool = True) -> str:
         """Return the two lines and their numbers."""

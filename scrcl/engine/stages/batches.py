@@ -20,7 +20,8 @@ from scrcl.engine.stages.batches_facts import (
     clusters_table,
     suspicion_notes,
 )
-from scrcl.engine.stages.correct import TEST_CELLS, CorrectStage, Mixing
+from scrcl.engine.stages.cluster_inputs import n_neighbors_of
+from scrcl.engine.stages.correct import TEST_CELLS, CorrectStage, Mixing, neighbours_among
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
@@ -156,11 +157,12 @@ def _with_batches(
     from scrcl.cluster.mixing import describe_mixing
     from scrcl.engine.batch_columns import confounded_levels
     from scrcl.engine.covariates import batch_columns
+    from scrcl.markers.ranking import for_spreadsheets
 
     config = context.config
     table = crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
     with atomic_path(context.folder.path / COMPOSITION) as path:
-        pd.DataFrame(_rows(table, batches.names)).to_csv(path, index=False)
+        for_spreadsheets(pd.DataFrame(_rows(table, batches.names))).to_csv(path, index=False)
     obs = context.matrix.fresh_obs()
     key = str(config.batch_key)
     confounded = confounded_levels(
@@ -174,7 +176,7 @@ def _with_batches(
             batches.codes,
             context.open(NEIGHBOR_IDS),
             context.open(EMBEDDING),
-            n_neighbors=config.cluster.n_neighbors or config.graph.n_neighbors,
+            n_neighbors=n_neighbors_of(config),
             n_cells=config.cluster.auto_cells,
             seed=config.seed,
         ),
@@ -208,7 +210,7 @@ def _by_cluster(
     cells = cells_of_every_batch(codes, TEST_CELLS)
 
     def mixing(points: FloatArray) -> list[float | None]:
-        ids = _neighbours(points, cells, context.config.seed)
+        ids = neighbours_among(points, cells, context.config.seed)
         found = mixing_in_clusters(ids, codes[cells], labels[cells], len(table))
         return [None if np.isnan(value) else float(value) for value in found]
 
@@ -241,7 +243,7 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
     cells = drawn_rows(len(labels), TEST_CELLS, context.config.seed, "batches.check")
     if len(cells) < 3:
         return BatchesRecord(checked=tuple(columns))
-    ids = _neighbours(context.open(COMPONENTS), cells, context.config.seed)
+    ids = neighbours_among(context.open(COMPONENTS), cells, context.config.seed)
     suspected = []
     for name, batches in columns.items():
         _, codes = np.unique(batches.codes[cells], return_inverse=True)
@@ -251,7 +253,7 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
                 SuspectedColumn(
                     column=name,
                     n_batches=len(batches.names),
-                    mixing=Mixing(mixing=effect.mixing, error=effect.error, shared=effect.shared),
+                    mixing=Mixing.of(effect),
                     clusters=_clusters_that_follow(batches, labels),
                 )
             )
@@ -273,10 +275,3 @@ def _clusters_that_follow(batches: CellLabels, labels: IntArray) -> tuple[str, .
     top = shares.max(axis=1)
     follows = (top >= _FOLLOWS) & (top >= _LIFT * by_chance[largest])
     return tuple(str(i) for i in np.flatnonzero(follows))
-
-
-def _neighbours(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
-    from scrcl.graph.knn import knn
-    from scrcl.prep.batch_effect import WIDE
-
-    return knn(np.asarray(points[cells]), min(WIDE, len(cells) - 1), seed=seed).ids

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrcl.engine.covariates import Covariates
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["n_clusters_of", "settings_of", "spaces_of"]
+__all__ = ["n_clusters_of", "n_neighbors_of", "settings_of", "spaces_of"]
 
 
 def settings_of(context: Context) -> ClusterSettings:
@@ -48,14 +48,15 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         points,
         # Component scores describe cell types. Spatial domains join types, so scores do not help there.
         scores=None if config.spatial else context.open(COMPONENTS),
-        n_neighbors=_n_neighbors(config),
+        n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
         scalings=_scalings(context),
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )
 
 
-def _n_neighbors(config: RunConfig) -> int:
+def n_neighbors_of(config: RunConfig) -> int:
+    """Return the neighbours of a cell in the graphs that clusters are found and compared in."""
     return config.cluster.n_neighbors or config.graph.n_neighbors
 
 
@@ -100,7 +101,7 @@ def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[Int
     assert coordinates is not None, "a spatial run without coordinates is refused"
 
     def graph_of(cells: IntArray) -> Csr:
-        k = min(_n_neighbors(config), len(cells) - 1)
+        k = min(n_neighbors_of(config), len(cells) - 1)
         samples_of_cells = None if samples is None else samples.of(cells)
         found = spatial_knn(coordinates[cells], k, samples=samples_of_cells)
         return connectivities(symmetric_graph(found.ids))

@@ -46,6 +46,7 @@ __all__ = [
     "Mixing",
     "blocks_of",
     "correction_bytes",
+    "neighbours_among",
 ]
 
 FIT_CELLS = 100_000
@@ -103,6 +104,11 @@ class Mixing(Fields):
     mixing: float
     error: float
     shared: float
+
+    @classmethod
+    def of(cls, effect: BatchEffect) -> Mixing:
+        """Return what was measured, for a record."""
+        return cls(mixing=effect.mixing, error=effect.error, shared=effect.shared)
 
 
 class CorrectRecord(Record):
@@ -174,7 +180,7 @@ class CorrectStage(Stage[CorrectRecord]):
         points = context.open(COMPONENTS)
         test = _TestSet.of(points, codes, context.config.seed)
         codes, effect = test.batches_to_correct(codes)
-        record = plain.model_copy(update={"before": _mixing(effect)})
+        record = plain.model_copy(update={"before": Mixing.of(effect)})
         if method == "auto" and not effect.found:
             why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
             return record.model_copy(update={"reason": why})
@@ -189,7 +195,7 @@ class CorrectStage(Stage[CorrectRecord]):
                 "n_cells": len(points),
                 "left_as_is": False,
                 "reason": f"neighbours from other batches are {effect.mixing:.2f} of what chance gives",
-                "after": _mixing(after),
+                "after": Mixing.of(after),
                 **update,
             }
         )
@@ -245,7 +251,7 @@ class _TestSet:
         from scrcl.prep.batch_subset import cells_of_every_batch
 
         cells = cells_of_every_batch(codes, TEST_CELLS)
-        return cls(cells, _neighbours(points, cells, seed), codes[cells], seed)
+        return cls(cells, neighbours_among(points, cells, seed), codes[cells], seed)
 
     def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect]:
         """Return the batches of all cells as they are to be corrected, and how far they keep apart.
@@ -267,7 +273,7 @@ class _TestSet:
         """Return how far batches keep apart in other points of the same cells."""
         from scrcl.prep.batch_effect import measure_effect
 
-        ids = _neighbours(points, self._cells, self._seed)
+        ids = neighbours_among(points, self._cells, self._seed)
         return measure_effect(ids, codes[self._cells])
 
 
@@ -282,7 +288,8 @@ def _codes(batches: CellLabels) -> tuple[IntArray, int]:
     return codes.astype(np.int32), len(names)
 
 
-def _neighbours(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
+def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
+    """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
     from scrcl.graph.knn import knn
     from scrcl.prep.batch_effect import WIDE
 
@@ -360,7 +367,3 @@ def _write_rows(folder: Path, cells: IntArray, rows: FloatArray) -> None:
     scores = np.load(folder / "scores.npy")
     scores[cells] = rows
     np.save(folder / "scores.npy", scores)
-
-
-def _mixing(effect: BatchEffect) -> Mixing:
-    return Mixing(mixing=effect.mixing, error=effect.error, shared=effect.shared)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from scrcl._atomic import atomic_path
@@ -100,10 +99,11 @@ class MarkersStage(Stage[MarkersRecord]):
         from scrcl.markers.ranking import for_spreadsheets, marker_table
 
         settings, matrix = context.config.markers, context.matrix
-        clusters = _clusters(context)
+        stats = context.open(STATS)
+        clusters = stats.of_all_rows(context.open(LABELS))
         found = compared(
             matrix,
-            context.open(STATS),
+            stats,
             clusters,
             settings,
             block_rows=context.budget.block_rows,
@@ -139,11 +139,3 @@ class MarkersStage(Stage[MarkersRecord]):
             return AnnDataKeys(uns={"markers": table})
         entry = scanpy_entry(table, groupby="scrcl", test=run.config.markers.test)
         return AnnDataKeys(uns={"markers": table}, uns_other={"rank_genes_groups": entry})
-
-
-def _clusters(context: Context) -> np.ndarray:
-    """Return the cluster of each cell of the input, -1 for those that are not retained."""
-    retained = context.open(STATS).retained
-    clusters = np.full(len(retained), -1, np.int32)
-    clusters[retained] = context.open(LABELS)
-    return clusters

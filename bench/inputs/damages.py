@@ -33,10 +33,11 @@ from bench.inputs.damage import DAMAGES, fitting
 from bench.inputs.encodings import ENCODINGS, small_cells
 from bench.inputs.reading import Found, read_plainly, read_result
 from scrcl._contract import Estimate
+from scrcl.engine.annotate import merged_keys
 from scrcl.engine.open_run import OpenRun
 from scrcl.engine.results import write_result_of
 from scrcl.engine.run import run_files
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import StatsStage
@@ -79,7 +80,7 @@ class _ResultStage(Stage[Record]):
     def run(self, context: Context, folder: Path) -> Record:  # noqa: ARG002
         """Write the result."""
         run = OpenRun(context.folder, context.stages[:-1], context.config)
-        return Record(files=(write_result_of(context, run, AnnDataKeys()),))
+        return Record(files=(write_result_of(context, merged_keys(run, run.finished)),))
 
 
 _STAGES = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())

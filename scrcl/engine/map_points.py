@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._random import drawn_rows, stream
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
-from scrcl.engine.annotate import merged_keys, without_ours
+from scrcl.engine.annotate import without_ours
 from scrcl.io.labels import CellLabels
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import MARKERS, NAMES
@@ -17,7 +17,7 @@ from scrcl.report.maps import Maps, category_column, column_of, number_column
 from scrcl.report.slices import by_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -71,8 +71,8 @@ def cluster_names(run: OpenRun, n_clusters: int) -> list[str]:
     return [f"{i} {name}" if name != str(i) else str(i) for i, name in enumerate(names)]
 
 
-def maps_of(context: Context, run: OpenRun, cells: IntArray) -> Maps | None:
-    """Return the maps of the cells that are drawn; None if there are none."""
+def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, Any]) -> Maps | None:
+    """Return the maps of the cells that are drawn; None if there are none. ``obs`` are the columns of the result."""
     labels = np.asarray(run.open(LABELS))
     names = cluster_names(run, int(labels.max()) + 1)
     rows = np.flatnonzero(run.open(STATS).retained)[cells]
@@ -80,7 +80,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray) -> Maps | None:
         return None
     space, slice_of, slices = _space(context, rows)
     columns = [
-        *_cluster_columns(run, labels, cells, names),
+        *_cluster_columns(obs, labels, cells, names),
         number_column("confidence", np.asarray(run.open(CONFIDENCE))[cells], "Cells", (0, 1)),
         *_quality_columns(run, rows),
         *_obs_columns(context, rows),
@@ -101,14 +101,14 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray) -> Maps | None:
 
 
 def _cluster_columns(
-    run: OpenRun, labels: IntArray, cells: IntArray, names: Sequence[str]
+    obs: Mapping[str, Any], labels: IntArray, cells: IntArray, names: Sequence[str]
 ) -> list[MapColumn]:
     """Return the clusters, and every other clustering of the run."""
     import pandas as pd
 
     shown = np.where(labels < _MOST_CLUSTERS, labels, -1)[cells]
     columns = [category_column("cluster", shown, names[:_MOST_CLUSTERS], "Clusters")]
-    for key, values in merged_keys(run, run.finished).obs.items():
+    for key, values in obs.items():
         if key != "scrcl" and isinstance(values, pd.Categorical):
             levels = [str(level) for level in values.categories]
             codes = np.asarray(values.codes, np.int64)[cells]

@@ -12,7 +12,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
-from scrcl.engine.annotate import merged_keys, without_ours
+from scrcl.engine.annotate import without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.prep.artifacts import STATS
@@ -41,8 +41,8 @@ _HDF5_BYTES = 2_000_000
 """What many small elements take, and the report."""
 
 
-def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
-    """Write the result: annotations of the input, and the keys of all finished stages and ``more``.
+def write_result_of(context: Context, keys: AnnDataKeys) -> str:
+    """Write the result: annotations of the input, and the keys of the stages (`merged_keys`).
 
     Returns
     -------
@@ -53,7 +53,7 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
 
     config, matrix = context.config, context.matrix
     name = f"result.{config.format}"
-    stats, keys = context.open(STATS), merged_keys(run, run.finished)
+    stats = context.open(STATS)
     rows = np.flatnonzero(stats.retained)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
@@ -67,7 +67,6 @@ def write_result_of(context: Context, run: OpenRun, more: AnnDataKeys) -> str:
     )
     ours = {
         **keys.uns,
-        **more.uns,
         "config": _without_none(config.model_dump(mode="json")),
         "versions": versions(),
         "seed": config.seed,

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import StoredRows
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["TARGET_SUM", "counts_of", "linear_values", "log_normalize", "row_sums", "size_factors"]
+__all__ = [
+    "TARGET_SUM",
+    "at_depth",
+    "counts_of",
+    "linear_values",
+    "log_normalize",
+    "row_sums",
+    "size_factors",
+]
 
 TARGET_SUM = 1e4
 """Sum of each cell after normalisation, as is usual with scanpy."""
@@ -60,6 +68,11 @@ def log_normalize(
     values = block.data / np.repeat(factors, np.diff(block.indptr))
     np.log1p(values, out=values)
     return sparse.csr_matrix((values, block.indices, block.indptr), shape=block.shape)
+
+
+def at_depth(logs: FloatArray, scale: float) -> FloatArray:
+    """Return what log values are if sums of cells are ``scale`` times as large, in the dtype of ``logs``."""
+    return np.log1p(np.expm1(logs) * logs.dtype.type(scale))
 
 
 def counts_of(rows: Csr, totals: FloatArray) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from scrcl.io.stream import reduce_rows
 from scrcl.prep.gram import column_sums, packed_gram, unpack
-from scrcl.prep.normalize import TARGET_SUM
+from scrcl.prep.normalize import TARGET_SUM, at_depth
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -107,7 +107,7 @@ class _Rescale:
     def __call__(self, rows: Csr) -> Csr:
         values = rows.data
         if self.depth is not None:
-            values = np.log1p(np.expm1(values) * np.float32(self.depth / TARGET_SUM))
+            values = at_depth(values, self.depth / TARGET_SUM)
         if self.factors is not None:
             values = values * self.factors[rows.indices]
         return sparse.csr_matrix((values, rows.indices, rows.indptr), shape=rows.shape)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._threads import one_blas_thread
-from scrcl.prep.normalize import size_factors
+from scrcl.prep.normalize import at_depth, size_factors
 from scrcl.prep.pca import fit_pca
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def median_depth_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[
 
     def blocks() -> Iterator[FloatArray]:
         for _, rows in _dense(logs):
-            yield np.log1p(np.expm1(rows) * scale)
+            yield at_depth(rows, scale)
 
     return _scores(blocks, logs.shape[1], n_comps)
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.annotate import merged_keys
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.map_points import cluster_names, drawn_cells, maps_of
 from scrcl.engine.memory import (
@@ -24,7 +25,7 @@ from scrcl.engine.memory import (
 from scrcl.engine.report_sections import cluster_sections, summary_of
 from scrcl.engine.results import write_page, write_result_of
 from scrcl.engine.row_order import ORDER, write_order
-from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.graph.artifacts import PARTITION
@@ -129,7 +130,8 @@ class ReportStage(Stage[ReportRecord]):
         labels = np.asarray(context.open(LABELS))
         markers = _shown(context.open(MARKERS), context.config.report.n_markers)
         rows = _rows(labels, markers, run)
-        result = write_result_of(context, run, AnnDataKeys())
+        keys = merged_keys(run, run.finished)
+        result = write_result_of(context, keys)
         retained = np.flatnonzero(context.open(STATS).retained)
         near_together = retained[context.open(PARTITION).order]
         write_order(folder / ORDER, near_together, context.matrix.obs.index)
@@ -140,7 +142,7 @@ class ReportStage(Stage[ReportRecord]):
             run,
             cluster_sections(context, run, rows, names),
             summary=summary_of(run, rows, names),
-            maps=maps_of(context, run, cells),
+            maps=maps_of(context, run, cells, keys.obs),
         )
         return ReportRecord(
             n_cells=len(labels), files=(result, "report.html"), result=result, clusters=rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy as np
 from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.cluster.margin import BLOCK_VALUES
+from scrcl.engine.annotate import merged_keys
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.results import write_page, write_result_of
-from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
 from scrcl.report.colours import palette
@@ -77,13 +79,12 @@ class NewReportStage(Stage[NewReportRecord]):
         pd.DataFrame([row.model_dump() for row in rows]).to_csv(
             folder / "clusters.csv", index=False
         )
-        origin = AnnDataKeys(
-            uns={
-                "predicted_from": str(self._run.path.resolve()),
-                "run_fingerprint": self._run.fingerprint,
-            }
-        )
-        result = write_result_of(context, run, origin)
+        keys = merged_keys(run, run.finished)
+        origin = {
+            "predicted_from": str(self._run.path.resolve()),
+            "run_fingerprint": self._run.fingerprint,
+        }
+        result = write_result_of(context, replace(keys, uns={**keys.uns, **origin}))
         source = Section("Run", overview={"run": str(self._run.path)})
         write_page(context, run, [_clusters_section(rows), source])
         return NewReportRecord(

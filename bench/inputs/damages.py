@@ -35,7 +35,7 @@ from bench.inputs.reading import Found, read_plainly, read_result
 from scrcl._contract import Estimate
 from scrcl.engine.annotate import merged_keys
 from scrcl.engine.open_run import OpenRun
-from scrcl.engine.results import write_result_of
+from scrcl.engine.results import keys_of_input, write_result_of
 from scrcl.engine.run import run_files
 from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.features import FeaturesStage
@@ -80,7 +80,7 @@ class _ResultStage(Stage[Record]):
     def run(self, context: Context, folder: Path) -> Record:  # noqa: ARG002
         """Write the result."""
         run = OpenRun(context.folder, context.stages[:-1], context.config)
-        return Record(files=(write_result_of(context, merged_keys(run, run.finished)),))
+        return Record(files=(write_result_of(context, merged_keys(run, run.finished, keys_of_input(context))),))
 
 
 _STAGES = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())

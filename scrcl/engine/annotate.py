@@ -28,7 +28,9 @@
 ``uns["scrcl_colors"]``                   colours of the clusters
 ========================================  =================================================
 
-Everything else is as in the input. What the input has under one of these keys gets the suffix ``_in_file``.
+Everything else is as in the input. Where the input has a key of its own that a stage writes, such as ``X_umap``, that
+of the input stays, and those of the stage get the suffix ``_scrcl``: all of them, as loadings and variances of two
+analyses are no pair. ``uns["scrcl"]`` lists the run's keys of each slot (``obsm_keys`` and so on).
 
 ``tree`` holds ``clusters``, shape (n_clusters - 1, 4), and ``groups``, shape (n_micro - 1, 4), in the format of
 `scipy.cluster.hierarchy`: a row for each merge, with the two that are joined, the height and the number of leaves.
@@ -46,6 +48,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +57,7 @@ from scrcl.engine.stage import AnnDataKeys
 from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -67,9 +70,19 @@ __all__ = ["merged_keys", "without_ours", "write_into"]
 
 _LOG = logging.getLogger(__name__)
 
+_SUFFIX = "_scrcl"
 
-def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
-    """Return the keys of all stages. Large arrays and graphs stay on disk."""
+
+def merged_keys(
+    run: OpenRun, stages: Iterable[Stage[Any]], of_input: Mapping[str, Collection[str]]
+) -> AnnDataKeys:
+    """Return the keys of all stages, under names that the input does not have. Large arrays and graphs stay on disk.
+
+    Parameters
+    ----------
+    of_input
+        Keys that the result keeps of the input, by slot (`scrcl.engine.results.keys_of_input`).
+    """
     obs: dict[str, Any] = {}
     obsm: dict[str, Any] = {}
     obsp: dict[str, Any] = {}
@@ -80,7 +93,7 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
     n_pairs = 0
     for stage in stages:
         try:
-            keys = stage.keys(run)
+            keys = _beside(stage.keys(run), of_input)
         except ScrclError:
             raise
         except Exception as error:
@@ -97,6 +110,38 @@ def merged_keys(run: OpenRun, stages: Iterable[Stage[Any]]) -> AnnDataKeys:
         ):  # fmt: skip
             merged.update(of_stage)
     return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs, varm)
+
+
+_SHARED = {"var": "var", "obsm": "obsm", "varm": "varm", "uns": "uns_other"}
+"""Slots whose keys are scanpy's, so that an input can have them too; and the fields that hold them."""
+
+
+def _beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDataKeys:
+    """Return the keys of a stage, all renamed if the input has one of them. Those with our name are ours."""
+    ours = {
+        slot: [key for key in getattr(keys, field) if "scrcl" not in key]
+        for slot, field in _SHARED.items()
+    }
+    both = [
+        f"{slot}[{key!r}]"
+        for slot, names in ours.items()
+        for key in names
+        if key in of_input.get(slot, ())
+    ]
+    if not both:
+        return keys
+    new = [f"{slot}[{key + _SUFFIX!r}]" for slot, names in ours.items() for key in names]
+    _LOG.warning(
+        "%s of the input: kept. Those of the run are %s", ", ".join(both), ", ".join(new)
+    )
+    renamed = {
+        field: {
+            key + _SUFFIX if key in ours[slot] else key: value
+            for key, value in getattr(keys, field).items()
+        }
+        for slot, field in _SHARED.items()
+    }
+    return replace(keys, **renamed)
 
 
 def without_ours(obs: pd.DataFrame, stages: Iterable[Stage[Any]]) -> pd.DataFrame:
@@ -116,7 +161,7 @@ def write_into(
     import pandas as pd
 
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
-    _make_room(adata, result.uns["scrcl"], ours)
+    _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         column = result.obs[key]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -139,40 +184,35 @@ def write_into(
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
-        adata.varm[key] = _by_gene(result.varm[key], result.var_names, adata.var_names)
+        adata.varm[key] = _by_gene(result.varm[key], result.var_names, adata.var_names, 0)
+    for key in ours_in["var_keys"]:
+        column = result.var[key].to_numpy()
+        other = False if column.dtype == bool else np.nan
+        adata.var[key] = _by_gene(column, result.var_names, adata.var_names, other)
 
 
-def _by_gene(values: Any, genes: pd.Index, wanted: pd.Index) -> Any:
-    """Return the rows of other genes, by name; 0 for those that the run left out, such as antibodies."""
+def _by_gene(values: Any, genes: pd.Index, wanted: pd.Index, other: float) -> Any:
+    """Return the rows of other genes, by name; ``other`` for those that the run left out, such as antibodies."""
     if genes.equals(wanted):
         return values
     at = genes.get_indexer(wanted)
-    return np.where((at >= 0)[:, None], values[at], 0)
+    found = at >= 0
+    return np.where(found.reshape(-1, *[1] * (values.ndim - 1)), values[at], other)
 
 
-def _make_room(adata: AnnData, new: Mapping[str, Any], ours: re.Pattern[str]) -> None:
-    """Remove the keys of an earlier run, and rename those of the user that the new one has too."""
+def _remove_earlier(adata: AnnData, ours: re.Pattern[str]) -> None:
+    """Remove what an earlier run wrote."""
+    from scrcl.io.slots import earlier_keys
+
     for column in [column for column in adata.obs if ours.fullmatch(str(column))]:
         del adata.obs[column]
     for key in [key for key in adata.obsp if str(key).startswith("scrcl_")]:
         del adata.obsp[key]
-    for slot in ("obsm", "varm", "uns"):
-        _keep_users(adata, slot, new[f"{slot}_keys"])
-    for key in (*adata.uns.get("scrcl", {}).get("uns_keys", ()), "scrcl"):
-        adata.uns.pop(key, None)
-
-
-def _keep_users(adata: AnnData, slot: str, keys: Iterable[str]) -> None:
-    """Give entries of a slot that the run has too another name, unless an earlier run wrote them."""
-    from scrcl.io.slots import free_name
-
-    earlier, entries = adata.uns.get("scrcl", {}).get(f"{slot}_keys", ()), getattr(adata, slot)
-    for key in [key for key in keys if key in entries and key not in earlier]:
-        if key.startswith("scrcl"):  # colours that scanpy chose for the clusters of an earlier run
-            continue
-        name = free_name(entries, key)
-        entries[name] = entries[key]
-        _LOG.warning("%s[%r] is kept as %r, as the run has its own", slot, key, name)
+    earlier = {slot: earlier_keys(adata, slot) for slot in _SHARED}
+    for slot, keys in earlier.items():
+        entries = getattr(adata, slot)
+        for key in [key for key in keys if key in entries]:
+            del entries[key]
 
 
 def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:

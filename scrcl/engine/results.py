@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scrcl.report.page import Section
     from scrcl.typing import IntArray
 
-__all__ = ["write_page", "write_result_of"]
+__all__ = ["keys_of_input", "write_page", "write_result_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
-    var = _with_columns(matrix.var, keys.var, matrix.label)
+    var = matrix.var[_columns_of_input(context)].copy()
+    for key, values in keys.var.items():
+        var[key] = values
     x_bytes = 8 * stats.n_nonzero * (1 + len(matrix.layers)) if config.keep_x else 0
     require_room(
         context.folder.path,
@@ -70,6 +72,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         "config": _without_none(config.model_dump(mode="json")),
         "versions": versions(),
         "seed": config.seed,
+        "var_keys": list(keys.var),
         "obsm_keys": list(keys.obsm),
         "varm_keys": list(keys.varm),
         "uns_keys": list(keys.uns_other),
@@ -91,6 +94,31 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         more=partial(_keep, context, rows),
     )
     return name
+
+
+def keys_of_input(context: Context) -> dict[str, set[str]]:
+    """Return the keys of the input that the result keeps, by slot: obsm, varm, uns, and columns of var."""
+    from scrcl.io.joined import shared_obsm
+    from scrcl.io.slots import keys_of
+
+    kept: dict[str, set[str]] = {"var": set(_columns_of_input(context))}
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        if context.matrix.identity.get("samples"):
+            return {**kept, "obsm": set(shared_obsm(sources))}
+        for slot in ("obsm", "uns", *(() if context.config.layer == "raw" else ("varm",))):
+            kept[slot] = {key for source in sources for key in keys_of(source, slot)}
+    return kept
+
+
+def _columns_of_input(context: Context) -> list[str]:
+    """Return the columns of var without those that an earlier run wrote."""
+    from scrcl.io.slots import earlier_keys
+
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        ours = {key for source in sources for key in earlier_keys(source, "var")}
+    return [column for column in context.matrix.var if str(column) not in ours]
 
 
 def _keep(context: Context, rows: IntArray, target: Any) -> None:
@@ -142,23 +170,6 @@ def _kept_bytes(context: Context, rows: IntArray) -> int:
         with open_source() as source:
             total += slot_bytes(_kept(context, rows, source))
     return total
-
-
-def _with_columns(table: pd.DataFrame, columns: Mapping[str, Any], label: str) -> pd.DataFrame:
-    """Return a table of genes with the run's columns. Those of the input keep their values under another name."""
-    renamed = {name: f"{name}_in_file" for name in columns if name in table}
-    renamed = {old: new for old, new in renamed.items() if new not in table}
-    if renamed:
-        _LOG.warning(
-            "%s: var[%s] kept as %s, as the run has its own",
-            label,
-            ", ".join(map(repr, renamed)),
-            ", ".join(map(repr, renamed.values())),
-        )
-    wide = table.rename(columns=renamed)
-    for name, values in columns.items():
-        wide[name] = values
-    return wide
 
 
 def write_page(

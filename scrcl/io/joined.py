@@ -21,7 +21,7 @@ from scrcl.errors import InputError
 from scrcl.io.copying import copy_arrays, copy_table, is_table
 from scrcl.io.matrix import rows_from_reader
 from scrcl.io.results import storable
-from scrcl.io.slots import copy_images, element_of, free_name, keys_of, named_rows, row_names
+from scrcl.io.slots import copy_images, element_of, keys_of, named_rows, row_names
 from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scrcl.io.slots import Kept
     from scrcl.typing import IntArray
 
-__all__ = ["copy_joined", "write_other_layers"]
+__all__ = ["copy_joined", "shared_obsm", "write_other_layers"]
 
 _BLOCK_ROWS = 4096
 _NOT_KEPT = ("varm", "varp", "obsp", "uns")
@@ -53,7 +53,7 @@ def copy_joined(parts: Sequence[Kept], target: Any, *, label: str) -> None:
     """
     copy_images([part.source for part in parts], target)
     keys = [keys_of(part.source, "obsm") for part in parts]
-    shared = [key for key in keys[0] if all(key in each for each in keys)]
+    shared = shared_obsm([part.source for part in parts])
     lost = [f"obsm/{key}" for key in dict.fromkeys(chain(*keys)) if key not in shared]
     for slot in _NOT_KEPT:
         found = dict.fromkeys(chain(*(keys_of(part.source, slot) for part in parts)))
@@ -62,23 +62,30 @@ def copy_joined(parts: Sequence[Kept], target: Any, *, label: str) -> None:
         _log.warning("%s: not kept, as they are not of all cells: %s", label, ", ".join(lost))
     group = target.require_group("obsm")
     for key in shared:
-        name = free_name(group, key)
+        if key in group:  # the run's own
+            continue
         try:
-            _copy_below(parts, key, group, name, target)
+            _copy_below(parts, key, group, target)
         except Exception as error:
             if (
                 isinstance(error, OSError) and error.errno is not None
             ):  # the result cannot be written
                 raise
-            if name in group:
-                del group[name]
+            if key in group:
+                del group[key]
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             _log.warning(
                 "%s: obsm/%s is left out, because it cannot be kept: %s", label, key, reason
             )
 
 
-def _copy_below(parts: Sequence[Kept], key: str, group: Any, name: str, target: Any) -> None:
+def shared_obsm(sources: Sequence[Any]) -> list[str]:
+    """Return the keys of obsm that all inputs have, in the order of the first."""
+    first, *others = (keys_of(source, "obsm") for source in sources)
+    return [key for key in first if all(key in keys for keys in others)]
+
+
+def _copy_below(parts: Sequence[Kept], key: str, group: Any, target: Any) -> None:
     elements = [element_of(part.source, "obsm")[key] for part in parts]
     if all(map(is_table, elements)):
         rows = [
@@ -88,17 +95,17 @@ def _copy_below(parts: Sequence[Kept], key: str, group: Any, name: str, target: 
         copy_table(
             list(zip(elements, rows, strict=True)),
             group,
-            name,
+            key,
             row_names(target["obs"], "obs", "the result"),
         )
     elif all(hasattr(element, "ndim") and not sparse.issparse(element) for element in elements):
-        copy_arrays([(e, part.rows) for e, part in zip(elements, parts, strict=True)], group, name)
+        copy_arrays([(e, part.rows) for e, part in zip(elements, parts, strict=True)], group, key)
     else:
         blocks = [_sparse_rows(e)[part.rows] for e, part in zip(elements, parts, strict=True)]
         if len({block.shape[1] for block in blocks}) > 1:
             message = f"it has {' and '.join(str(block.shape[1]) for block in blocks)} columns"
             raise ValueError(message)
-        _write_blocks(group, name, da.concatenate(blocks), np.result_type(*map(_dtype, elements)))
+        _write_blocks(group, key, da.concatenate(blocks), np.result_type(*map(_dtype, elements)))
 
 
 def _dtype(element: Any) -> np.dtype[Any]:

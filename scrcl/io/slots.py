@@ -22,7 +22,7 @@ from scrcl.io.copying import copy_element, copy_table, is_table
 from scrcl.io.tables import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
@@ -32,8 +32,8 @@ __all__ = [
     "Kept",
     "copy_images",
     "copy_slots",
+    "earlier_keys",
     "element_of",
-    "free_name",
     "keys_of",
     "named_rows",
     "row_names",
@@ -86,7 +86,7 @@ class _Slot:
 
 
 def copy_slots(kept: Kept, target: Any) -> None:
-    """Copy the slots of an input into a result that has none of the same name; ours are left as they are.
+    """Copy the slots of an input into a result; what the result has already is left as it is.
 
     Parameters
     ----------
@@ -96,33 +96,24 @@ def copy_slots(kept: Kept, target: Any) -> None:
     for slot in _slots(kept):
         parent, _, key = slot.name.rpartition("/")
         group = target.require_group(parent) if parent else target
-        name, taken = key, set(group.keys())
+        taken = set(group.keys())
         try:
-            name = free_name(group, key) if parent in ("obsm", "varm", "obsp", "uns") else key
-            if name in group and group[name].attrs.get("encoding-type") == "null":
-                del group[name]  # a store says so that it has no X or raw
-            if name in group:  # the run's own
+            if key in group and group[key].attrs.get("encoding-type") == "null":
+                del group[key]  # a store says so that it has no X or raw
+            if key in group:  # the run's own
                 continue
             if is_table(slot.element) and slot.shape:
-                _copy_named(kept, slot, target, group, name)
+                _copy_named(kept, slot, target, group, key)
             else:
                 _require_shape(slot)
-                copy_element(slot.element, group, name, kept.taken, slot.cell_axes)
-            if name != key:
-                _log.warning(
-                    "%s: %s[%r] is kept as %r, as the run has its own",
-                    kept.label,
-                    parent,
-                    key,
-                    name,
-                )
+                copy_element(slot.element, group, key, kept.taken, slot.cell_axes)
         except Exception as error:
             if (
                 isinstance(error, OSError) and error.errno is not None
             ):  # the result cannot be written
                 raise
-            if name in group and name not in taken:
-                del group[name]  # the part that was written
+            if key in group and key not in taken:
+                del group[key]  # the part that was written
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             _log.warning(
                 "%s: %s is left out, because it cannot be kept: %s", kept.label, slot.name, reason
@@ -233,31 +224,18 @@ def keys_of(source: Any, name: str) -> list[str]:
         return []
     if name == "layers":
         return keys
-    ours = _earlier_keys(source) | {"scrcl", "scrcl_colors"}
+    ours = earlier_keys(source, name) | {"scrcl", "scrcl_colors"}
     return [key for key in keys if key not in ours and (name == "uns" or key[:6] != "scrcl_")]
 
 
-def _earlier_keys(source: Any) -> set[str]:
-    """Return the keys of obsm, varm and uns that an earlier run wrote."""
-    found: set[str] = set()
+def earlier_keys(source: Any, slot: str) -> set[str]:
+    """Return the keys of a slot (obsm, varm, uns), or the columns of var, that an earlier run wrote."""
     try:
         uns = element_of(source, "uns")
-        if uns is None or "scrcl" not in uns:
-            return found
-        for slot in ("obsm", "varm", "uns"):
-            names = uns["scrcl"][f"{slot}_keys"]
-            found |= set(map(str, read_elem(names) if hasattr(names, "attrs") else names))
-    except Exception:  # noqa: BLE001 - another program's "scrcl"
-        return found
-    return found
-
-
-def free_name(taken: Container[str], key: str) -> str:
-    """Return the key, or with a suffix if it is taken: the name of what the user has under a key of the run."""
-    name = key
-    while name in taken:
-        name += "_in_file"
-    return name
+        names = uns["scrcl"][f"{slot}_keys"]
+        return set(map(str, read_elem(names) if hasattr(names, "attrs") else names))
+    except Exception:  # noqa: BLE001 - there is none, or it is another program's "scrcl"
+        return set()
 
 
 def _require_shape(slot: _Slot) -> None:

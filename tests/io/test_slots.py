@@ -132,22 +132,27 @@ def test_a_slot_of_another_length_is_left_out(tmp_path, caplog, kind):
     assert "spatial" in found.uns
 
 
-def test_keys_of_the_run_win_and_those_of_the_file_get_another_name(tmp_path, caplog):
+def test_what_the_result_has_already_is_left_as_it_is(tmp_path):
     source = annotated()
-    source.obsm["X_pca"] = np.zeros((N, 2))
+    source.obsm["X_scrcl"] = np.zeros((N, 2))
     path = tmp_path / "result.h5ad"
-    ad.AnnData(obs=source.obs, obsm={"X_pca": np.ones((N, 3))}).write_h5ad(path)
-    with h5py.File(path, "r+") as root, caplog.at_level(logging.WARNING, "scrcl"):
+    ad.AnnData(obs=source.obs, obsm={"X_scrcl": np.ones((N, 3))}).write_h5ad(path)
+    with h5py.File(path, "r+") as root:
         copy_slots(Kept(source, np.arange(N), N, None, "cells.h5ad"), root)
-    found = ad.read_h5ad(path)
-    assert found.obsm["X_pca"].all()
-    assert not found.obsm["X_pca_in_file"].any()
-    assert "obsm['X_pca'] is kept as 'X_pca_in_file'" in caplog.text
-    source.uns["scrcl"] = {"obsm_keys": np.array(["X_pca"])}  # of an earlier run
+    assert ad.read_h5ad(path).obsm["X_scrcl"].all()
+
+
+def test_what_an_earlier_run_wrote_is_not_kept(tmp_path):
+    source, path = annotated(), tmp_path / "result.h5ad"
+    source.obsm["X_pca"] = np.zeros((N, 2))
+    source.uns["X_pca"] = "of the user"
+    source.uns["scrcl"] = {"obsm_keys": np.array(["X_pca"])}
     ad.AnnData(obs=source.obs).write_h5ad(path)
     with h5py.File(path, "r+") as root:
         copy_slots(Kept(source, np.arange(N), N, None, "cells.h5ad"), root)
-    assert "X_pca" not in ad.read_h5ad(path).obsm
+    found = ad.read_h5ad(path)
+    assert "X_pca" not in found.obsm
+    assert found.uns["X_pca"] == "of the user"
 
 
 def test_images_of_several_samples_stand_side_by_side(tmp_path):

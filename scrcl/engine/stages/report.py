@@ -23,7 +23,7 @@ from scrcl.engine.memory import (
     block_values,
 )
 from scrcl.engine.report_sections import cluster_sections, summary_of
-from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.row_order import ORDER, write_order
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
@@ -130,7 +130,7 @@ class ReportStage(Stage[ReportRecord]):
         labels = np.asarray(context.open(LABELS))
         markers = _shown(context.open(MARKERS), context.config.report.n_markers)
         rows = _rows(labels, markers, run)
-        keys = merged_keys(run, run.finished)
+        keys = merged_keys(run, run.finished, keys_of_input(context))
         result = write_result_of(context, keys)
         retained = np.flatnonzero(context.open(STATS).retained)
         near_together = retained[context.open(PARTITION).order]

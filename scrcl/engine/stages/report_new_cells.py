@@ -13,7 +13,7 @@ from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.annotate import merged_keys
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
-from scrcl.engine.results import write_page, write_result_of
+from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
@@ -79,7 +79,7 @@ class NewReportStage(Stage[NewReportRecord]):
         pd.DataFrame([row.model_dump() for row in rows]).to_csv(
             folder / "clusters.csv", index=False
         )
-        keys = merged_keys(run, run.finished)
+        keys = merged_keys(run, run.finished, keys_of_input(context))
         origin = {
             "predicted_from": str(self._run.path.resolve()),
             "run_fingerprint": self._run.fingerprint,

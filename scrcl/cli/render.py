@@ -91,7 +91,7 @@ class Bars:
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Replace the bar by a line with the time taken."""
         self._drop()
-        outcome = "[dim]already done, skipped[/]" if resumed else f"{seconds:8.1f} s"
+        outcome = "[dim]found finished, skipped[/]" if resumed else f"{seconds:8.1f} s"
         self._console.print(f"[green]✓[/] {name:<9} {outcome}")
 
     def _drop(self) -> None:
@@ -150,7 +150,7 @@ class Lines:
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Print that the stage is done."""
         self._print(
-            f"{name}: already done, skipped" if resumed else f"{name}: done in {seconds:.1f} s"
+            f"{name}: found finished, skipped" if resumed else f"{name}: done in {seconds:.1f} s"
         )
 
     def _print(self, text: str) -> None:

@@ -37,7 +37,7 @@ def test_new_clusters_come_from_the_trained_model(scrcl, cells, tmp_path):
     assert scrcl("run", cells, "-o", out, *fast("--quiet", "--n-clusters", 3))[0] == 0
     code, shown, _ = scrcl("run", cells, "-o", out, *fast("--n-clusters", 5, "--from", "cluster"))
     assert code == 0
-    assert "embed: already done, skipped" in shown
+    assert "embed: found finished, skipped" in shown
     assert json.loads((out / "run.json").read_text())["n_clusters"] == 5
     code, _, error = scrcl("run", cells, "-o", out, *fast("--from", "train"))
     assert code == 2
@@ -206,7 +206,7 @@ def test_a_signal_outside_of_training_leaves_only_whole_stages(cells, tmp_path):
     again = start(cells, out, *fast("--n-clusters", 4))
     shown, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert "read: already done, skipped" in shown
+    assert "read: found finished, skipped" in shown
 
 
 def torchrun(cells, out, *more, n_ranks=2):
@@ -234,7 +234,7 @@ def test_two_processes_give_the_result_of_one(scrcl, cells, tmp_path):
     assert (train["n_ranks"], train["n_batches"]) == (2, 4)
     again = torchrun(cells, tmp_path / "two", *mini)
     assert again.returncode == 0
-    assert "train: already done, skipped" in again.stdout
+    assert "train: found finished, skipped" in again.stdout
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["deterministic", "resolve_device", "versions"]
 
 _LIBRARIES = (
-    "anndata", "dask", "faiss-cpu", "faiss-gpu", "h5py", "numpy", "pandas", "scanpy",
-    "scikit-learn", "scipy", "torch", "umap-learn", "zarr",
+    "anndata", "dask", "faiss-cpu", "faiss-gpu", "h5py", "harmonypy", "numpy", "pandas", "scanpy",
+    "scikit-learn", "scipy", "torch", "zarr",
 )  # fmt: skip
 
 
@@ -74,9 +75,12 @@ def deterministic(device: str) -> Iterator[None]:
 def versions() -> dict[str, str]:
     """Versions of scrcl, Python and the libraries that affect results; missing ones are left out."""
     found = {"scrcl": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return found | {name: known for name in _LIBRARIES if (known := _version(name)) is not None}
+
+
+@cache  # it opens and parses a file
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -16,6 +17,8 @@ from scrcl.report.maps import payload
 from scrcl.report.pictures import still_pictures
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from scrcl.report.maps import Maps
 
 __all__ = ["Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
@@ -167,18 +170,8 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Return the page as one HTML text that needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=PackageLoader("scrcl.report", "templates"),
-    )
-    environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
     script = "" if page.maps is None else _file("page.js")
-    return environment.get_template("page.html.jinja").render(
+    return _template().render(
         style=_file("page.css"),
         script=script,
         # The browser runs the script with this hash and no other.
@@ -199,6 +192,21 @@ def render_page(page: Page) -> str:
         colours=PAGE_COLOURS,
         dark_colours=DARK_COLOURS,
     )
+
+
+@cache  # compiling it takes a tenth of a second, and one process may write many pages
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=PackageLoader("scrcl.report", "templates"),
+    )
+    environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
+    return environment.get_template("page.html.jinja")
 
 
 def _file(name: str) -> str:

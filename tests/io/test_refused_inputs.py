@@ -98,7 +98,13 @@ def test_a_10x_file_that_lacks_a_part_names_it(tmp_path, part):
     assert f"matrix has no {'gene_names, genes' if part == 'features' else part}" in refusal(path)
 
 
-@pytest.mark.parametrize(("part", "values"), [("data", ["a"]), ("indices", [0.5]), ("shape", [1])])
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("data", ["a"]), ("indices", [0.5]), ("shape", [1]), ("barcodes", list(range(40))), ("features/name", [0.5]),
+        ("features/id", list(range(30))),
+    ],
+)  # fmt: skip
 def test_a_10x_file_with_a_part_of_another_type_names_it(tmp_path, part, values):
     path = write_10x(table(COUNTS), tmp_path)
     with h5py.File(path, "r+") as file:
@@ -106,6 +112,7 @@ def test_a_10x_file_with_a_part_of_another_type_names_it(tmp_path, part, values)
         file["matrix"][part] = values
     assert "must" in refusal(path)
     assert part in refusal(path)
+    assert "download" not in refusal(path)
 
 
 def test_a_table_that_does_not_say_what_names_its_rows_is_refused(tmp_path):

@@ -6,6 +6,7 @@ Version 3 has one group ``matrix`` with ``features``. Older files have one group
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -20,8 +21,6 @@ from scrcl.io.matrix import CellMatrix, rows_from_reader
 from scrcl.io.stream import DAMAGE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scrcl.io.transpose import Scratch
 
 __all__ = ["open_matrix", "recognizes"]
@@ -137,4 +136,12 @@ def _genes(group: h5py.Group) -> pd.DataFrame:
 
 
 def _strings(dataset: Any) -> np.ndarray:
+    """Return names as text, also those that are not UTF-8. Numbers are refused: they may be row numbers, no names."""
+    found = getattr(dataset, "dtype", "a group")
+    if isinstance(found, str) or h5py.check_string_dtype(found) is None:
+        message = (
+            f"{dataset.name.strip('/')} of {Path(dataset.file.filename).name} must be a list of texts; got {found}. "
+            "Write the names again as text."
+        )
+        raise StoreError(message)
     return np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)

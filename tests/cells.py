@@ -33,7 +33,7 @@ FAST = {
     "graph": {"n_neighbors": 8},
     "train": {"steps": 8, "checkpoint_every": 2, "report_every": 2},
     "scrcl": {"dim": 16, "refined_dim": 8},
-    "cluster": {"restarts": 2},
+    "cluster": {"restarts": 2, "algorithm": "kmeans"},
     "umap": {"cells": 0},
     "report": {"umap_cells": 0},
 }

@@ -80,7 +80,11 @@ class _ResultStage(Stage[Record]):
     def run(self, context: Context, folder: Path) -> Record:  # noqa: ARG002
         """Write the result."""
         run = OpenRun(context.folder, context.stages[:-1], context.config)
-        return Record(files=(write_result_of(context, merged_keys(run, run.finished, keys_of_input(context))),))
+        return Record(
+            files=(
+                write_result_of(context, merged_keys(run, run.finished, keys_of_input(context))),
+            )
+        )
 
 
 _STAGES = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())

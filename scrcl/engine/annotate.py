@@ -131,9 +131,7 @@ def _beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDa
     if not both:
         return keys
     new = [f"{slot}[{key + _SUFFIX!r}]" for slot, names in ours.items() for key in names]
-    _LOG.warning(
-        "%s of the input: kept. Those of the run are %s", ", ".join(both), ", ".join(new)
-    )
+    _LOG.warning("%s of the input: kept. Those of the run are %s", ", ".join(both), ", ".join(new))
     renamed = {
         field: {
             key + _SUFFIX if key in ours[slot] else key: value

@@ -16,7 +16,8 @@ from bench.accuracy.tables import tables
 from bench.accuracy.verdict import verdict
 from tests.cells import FAST_SETTINGS, make_cells
 
-PCA = ("pca_kmeans", "pca_leiden", "pca_leiden_1", "pca_ward")
+PCA = ("pca_kmeans", "pca_ward")
+"""Peers that start fast. Leiden communities are compared in the table of families, in this process."""
 
 
 @pytest.mark.slow
@@ -208,6 +209,8 @@ def test_simulated_files_have_the_number_of_types_in_their_names(tmp_path, optio
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):
     cells = make_cells(120, 60, 3)
     (tmp_path / "data").mkdir()
@@ -220,6 +223,7 @@ def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):
     assert of["sets", "vote found"]["ari"] > 0.9
     assert of["sets", "vote at K"]["n_clusters"] == 3
     assert of["few", "vote found"]["k"] == 3
+    assert of["sets", "Leiden at K"]["ari"] > 0.9
     assert of["poisson", "vote found"]["n_clusters"] == 1
     assert ("one", "vote at K") not in of
     assert "| sets (1) |" in text

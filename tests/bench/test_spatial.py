@@ -9,6 +9,7 @@ from scrcl.graph.spatial import spatial_knn
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_the_spatial_table_has_a_row_for_each_method_and_smoothing(
     tmp_path, data, quick, read, monkeypatch
 ):

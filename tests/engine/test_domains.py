@@ -242,6 +242,7 @@ def test_domains_that_lie_together_and_are_alike_are_counted(tmp_path):
     adata = layered("layers_thick")
     # Domains are counted on averages over the tissue, so training may be short.
     quick = {name: FAST[name] for name in ("train", "scrcl", "umap", "report")}
+    quick["cluster"] = {"restarts": 2}
     config = {**quick, "n_clusters": "auto", "spatial": True, "device": "cpu"}
     found = scrcl.fit(adata, out=tmp_path / "out", **config)
     assert found.obs["scrcl"].nunique() == 5

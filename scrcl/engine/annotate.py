@@ -132,7 +132,7 @@ def _beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDa
         return keys
     new = [f"{slot}[{key + _SUFFIX!r}]" for slot, names in ours.items() for key in names]
     _LOG.warning("%s of the input: kept. Those of the run are %s", ", ".join(both), ", ".join(new))
-    renamed = {
+    renamed: dict[str, Any] = {
         field: {
             key + _SUFFIX if key in ours[slot] else key: value
             for key, value in getattr(keys, field).items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -20,8 +19,6 @@ from scrcl.prep.artifacts import STATS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
-
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stage import AnnDataKeys
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["keys_of_input", "write_page", "write_result_of"]
-
-_LOG = logging.getLogger(__name__)
 
 _ENTRY_BYTES = 12
 """A value and its column, as anndata writes them in blocks."""
@@ -118,7 +113,7 @@ def _columns_of_input(context: Context) -> list[str]:
     with ExitStack() as stack:
         sources = [stack.enter_context(source()) for source in context.matrix.sources]
         ours = {key for source in sources for key in earlier_keys(source, "var")}
-    return [column for column in context.matrix.var if str(column) not in ours]
+    return [str(column) for column in context.matrix.var if str(column) not in ours]
 
 
 def _keep(context: Context, rows: IntArray, target: Any) -> None:

@@ -60,6 +60,13 @@ def _preset(value: object) -> str | None:
     raise ValueError(message)
 
 
+def _with_slices_as_batches(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose batches are the slices, if there are slices and no batches are named."""
+    if values.get("spatial") and values.get("batch_key") is None:
+        return {**values, "batch_key": values.get("sample_key")}
+    return dict(values)
+
+
 def _over_preset(values: dict[str, Any]) -> dict[str, Any]:
     """Return the given settings over those of the preset that they name, if any."""
     name = _preset(values.get("preset"))
@@ -164,7 +171,7 @@ class RunConfig(Settings):
         "--sample-key",
         panel="Input",
         description="With spatial: column of obs with the slice of each cell; cells of different slices are never "
-        "neighbours.",
+        "neighbours. Slices are the batches, so that they share domains, unless --batch-key names others.",
     )
     format: Literal["h5ad", "zarr"] = option(
         "h5ad", "--format", panel="Output", description="File format of the result."
@@ -197,7 +204,7 @@ class RunConfig(Settings):
         """Check the groups of the chosen method and of further stages. Refuse other names."""
         if not isinstance(values, dict):
             return values
-        values = _over_preset(values)
+        values = _with_slices_as_batches(_over_preset(values))
         method = _method(values.get("method", cls.model_fields["method"].default))
         # Dumped settings may hold an empty group of another method, which sets nothing.
         extra = {

@@ -80,7 +80,8 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
         obs = matrix.fresh_obs()
         samples = _read_column(obs, config.sample_key, "sample")
         batches = _read_batches(obs, config.batch_key)
-    if batches is not None and len(batches.names) == len(batches.codes) > 1:
+    named = config.batch_key not in (None, config.sample_key)  # slices have checks of their own
+    if named and batches is not None and len(batches.names) == len(batches.codes) > 1:
         message = (
             f"batch_key must name a column with values that cells share; got {config.batch_key!r}, with a different "
             f"value for each of {len(batches.names):,} cells. Name the column of the batch."

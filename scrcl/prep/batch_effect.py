@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEW_SHARED",
+    "MIXED",
     "NEAR",
     "WIDE",
     "BatchEffect",
@@ -38,7 +39,7 @@ WIDE = 15
 _LEAST_SHARE = 0.25
 """A cell counts if its wide neighbourhood has this share of the cells of other batches that chance gives."""
 
-_MIXED = 0.94
+MIXED = 0.94
 """Mixing below which batches are corrected. Batches drawn at random have 1.00 with a deviation of .01 on sets of some
 thousand cells, cell types of one batch only .96 to 1.00, and donors that clusters follow .73 to .88
 (``bench.batches.donors``)."""
@@ -72,14 +73,13 @@ class BatchEffect:
     error: float
     shared: float
 
-    @property
-    def found(self) -> bool:
-        """Whether the batches differ by more than chance.
+    def differ(self, mixed: float = MIXED) -> bool:
+        """Return whether the batches differ by more than chance, and mix less than ``mixed``.
 
         If they share nearly no region, few cells show how they mix, and that is a sign of an effect by itself.
         """
         by_chance = _DEVIATIONS * self.error if self.shared > FEW_SHARED else 0.0
-        return self.mixing < min(_MIXED, 1 - by_chance)
+        return self.mixing < min(mixed, 1 - by_chance)
 
 
 def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
+from scrcl.prep.batch_effect import MIXED
 from tests.cells import FAST, make_cells
 from tests.graph.test_lattice import hexagonal, numbered, square
 
@@ -100,3 +102,34 @@ def test_settings_of_a_tissue_are_refused_without_coordinates(group, settings):
     (name,) = settings
     with pytest.raises(InputError, match=rf"{group}\.{name} must .*spatial"):
         load_config(overrides={group: settings})
+
+
+def two_slices(shift, *, n=3000):
+    """Return cells of two slices of one tissue; the second has counts of each gene times a factor of its own."""
+    rng = np.random.default_rng(1)
+    cells = tissue(rng.random((n, 2)), n_genes=60)
+    second = np.arange(n) % 2 == 1
+    factors = np.where(second[:, None], np.exp(rng.normal(0, shift, 60)), 1)
+    counts = rng.poisson(np.asarray(cells.X.todense()) * factors)
+    cells.X = sparse.csr_matrix(counts.astype(np.float32))
+    cells.obs["slice"] = pd.Categorical(np.where(second, "b", "a"))
+    return cells
+
+
+def test_a_small_shift_between_slices_is_corrected_since_averages_show_it(tmp_path):
+    found = run(two_slices(0.2), tmp_path / "shifted", sample_key="slice")["correct"]
+    assert found["n_corrected"] == 2
+    assert found["before"]["mixing"] > MIXED  # cells without a tissue would be left as they are
+    even = run(two_slices(0), tmp_path / "even", sample_key="slice")["correct"]
+    assert even["left_as_is"]
+    asked = run(two_slices(0.2), tmp_path / "asked", sample_key="slice", correct={"method": "none"})
+    assert asked["correct"]["reason"] == "as set"
+
+
+def test_slices_are_the_batches_unless_others_are_named():
+    def key(**settings):
+        return load_config(overrides=settings).batch_key
+
+    assert key(spatial=True, sample_key="slice") == "slice"
+    assert key(spatial=True, sample_key="slice", batch_key="donor") == "donor"
+    assert key(spatial=True) is None

@@ -22,7 +22,7 @@ def test_batches_at_random_mix_as_by_chance(cells):
     codes = np.random.default_rng(1).integers(3, size=900)
     found = measure_effect(near(cells[0]), codes)
     assert found.mixing == pytest.approx(1, abs=0.04)
-    assert not found.found
+    assert not found.differ()
     assert found.shared == 1
 
 
@@ -30,7 +30,7 @@ def test_shifted_batches_keep_apart(cells):
     codes = np.random.default_rng(1).integers(3, size=900)
     shift = np.random.default_rng(2).normal(size=(3, 8))
     found = measure_effect(near(cells[0] + shift[codes]), codes)
-    assert found.found
+    assert found.differ()
     assert found.mixing < 0.92
 
 
@@ -39,23 +39,23 @@ def test_types_of_one_batch_are_no_batch_effect(cells):
     codes = np.random.default_rng(1).integers(2, size=900)
     codes[types == 0], codes[types == 1] = 0, 1
     found = measure_effect(near(points), codes)
-    assert not found.found
+    assert not found.differ()
     assert found.shared == pytest.approx(np.isin(types, range(2, 6)).mean(), abs=0.02)
 
 
 def test_batches_far_apart_share_no_region(cells):
     codes = np.arange(900) % 2
     found = measure_effect(near(cells[0] + 100 * codes[:, None]), codes)
-    assert (found.mixing, found.shared, found.found) == (0, 0, True)
+    assert (found.mixing, found.shared, found.differ()) == (0, 0, True)
 
 
 def test_batches_that_mix_are_one_group_and_the_others_another(cells):
     codes = np.random.default_rng(1).integers(4, size=900)
     ids = near(cells[0] + 100 * (codes >= 2)[:, None])
-    assert not measure_effect(ids, codes).found
+    assert not measure_effect(ids, codes).differ()
     groups = groups_that_mix(ids, codes)
     assert groups[0] == groups[1] != groups[2] == groups[3]
-    assert measure_effect(ids, groups[codes]).found
+    assert measure_effect(ids, groups[codes]).differ()
 
 
 def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):

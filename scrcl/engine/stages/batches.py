@@ -248,7 +248,7 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
     for name, batches in columns.items():
         _, codes = np.unique(batches.codes[cells], return_inverse=True)
         effect = measure_effect(ids, codes)
-        if codes.max() > 0 and effect.found:
+        if codes.max() > 0 and effect.differ():
             suspected.append(
                 SuspectedColumn(
                     column=name,

@@ -17,6 +17,7 @@ from torch import nn
 
 from scrcl._random import derive_seed
 from scrcl._settings import Settings
+from scrcl.train.adam import Adam
 from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
 from scrcl.train.stop import NeighborsStable
@@ -46,6 +47,7 @@ __all__ = [
     "Method",
     "NewCellEncoder",
     "NewCells",
+    "Optimizer",
     "Phase",
     "Setup",
     "Step",
@@ -134,6 +136,24 @@ class Setup(Generic[SettingsT]):
         return replace(of_sample, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
 
 
+class Optimizer(Protocol):
+    """What training needs of an optimizer. Those of torch have it."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Change each weight by its gradient."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Set what `state_dict` returned."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of training with its own steps, optimizer and stopping rule.
@@ -154,7 +174,7 @@ class Phase:
 
     name: str
     schedule: Schedule
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     stop: StoppingRule | None = None
     refresh_every: int = 0
 
@@ -332,9 +352,8 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
         """Return the phases of training, in order: one phase with Adam unless overridden."""
         train = setup.train
 
-        def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-            decay = train.weight_decay
-            return torch.optim.Adam(parameters, lr=train.lr, weight_decay=decay, fused=True)
+        def adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
+            return Adam(parameters, lr=train.lr, weight_decay=train.weight_decay)
 
         stop = NeighborsStable(train.patience) if train.stop == "auto" else None
         return [Phase("train", schedule_of(train, inputs.n_cells), adam, stop)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from scrcl.train.method import Method, Phase, Setup
+    from scrcl.train.method import Method, Optimizer, Phase, Setup
 
 __all__ = ["TrainState"]
 
@@ -48,7 +48,7 @@ class TrainState(Generic[LearnerT]):
     """
 
     learner: LearnerT
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     phases: Sequence[Phase]
     seed: int
     step: int = 0

@@ -47,6 +47,7 @@ WITHOUT: dict[str, list[str]] = {
     "- a depth of 10,000": ["reduce.depth=fixed"],
     "- genes of unit variance": ["reduce.unit_variance=yes"],
     "- genes as they vary": ["reduce.unit_variance=no"],
+    "- slices as they are": ["correct.method=none"],
 }
 """Settings of each row"""
 

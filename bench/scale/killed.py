@@ -16,13 +16,14 @@ import signal
 import subprocess
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench._frame import runs
-from bench._frame.arguments import add_settings, parsed, parser_of
+from bench._frame.arguments import add_settings, parsed, parser_of, words
 from bench._frame.conditions import conditions, stamp
 from bench._frame.page import table, write_page
 from bench._frame.process import bench_command, scrcl_command
@@ -51,20 +52,23 @@ def kill_everywhere(cells: Path, folder: Path, config: RunConfig) -> dict[str, b
     runs.run(cells, whole, config)
     names = [stage.name for stage in STAGES]
     training = names.index("train")
-    for where in [*names[:training], IN_TRAINING, *names[training:]]:
-        command = bench_command(
-            "scale.killed", cells, "--kill", where, "--into", killed, "--settings", settings
-        )
-        ended = subprocess.run(command, check=False).returncode
-        if ended != -signal.SIGKILL:
-            message = f"the run must be killed in {where}; got exit code {ended}."
-            raise RuntimeError(message)
+    places = ",".join([*names[:training], IN_TRAINING, *names[training:]])
+    command = bench_command(
+        "scale.killed", cells, "--kill", places, "--into", killed, "--settings", settings
+    )
+    subprocess.run(command, check=True)
     runs.run(cells, killed, config)
     return runs.same_files(whole, killed, COMPARED)
 
 
 def kill_at_random(
-    cells: Path, folder: Path, config: RunConfig, *, n_moments: int, seed: int = 0
+    cells: Path,
+    folder: Path,
+    config: RunConfig,
+    *,
+    n_moments: int,
+    seed: int = 0,
+    warm_up: bool = True,
 ) -> list[dict[str, Any]]:
     """Return, for each moment, its second, the progress of the run, and which files are the same.
 
@@ -73,7 +77,8 @@ def kill_at_random(
     settings = folder / "run.toml"
     settings.write_text(config.to_toml(), encoding="utf-8")
     whole, killed = folder / "whole", folder / "killed"
-    _run(cells, folder / "warm", settings)  # so that compiled code is cached
+    if warm_up:  # so that compiled code is cached
+        _run(cells, folder / "warm", settings)
     start = time.perf_counter()
     _run(cells, whole, settings)
     longest = time.perf_counter() - start
@@ -112,6 +117,27 @@ def _progress(out: Path) -> str:
     saved = sorted(path.stem for path in (out / "checkpoints").glob("step-*.ckpt"))
     in_training = last == "inputs" and saved
     return f"{last}, step {int(saved[-1].removeprefix('step-'))}" if in_training else last
+
+
+def _kill_in(cells: Path, out: Path, config: RunConfig, places: list[str]) -> None:
+    """Kill a run in each place in turn. Each run is a fork of this process, which has loaded the large libraries."""
+    import anndata  # noqa: F401
+    import igraph  # noqa: F401
+    import sklearn.cluster  # noqa: F401
+    import torch  # noqa: F401
+
+    for where in places:
+        child = os.fork()
+        if child == 0:
+            try:
+                _run_until_killed(cells, out, config, where)
+            finally:  # never back into the loop
+                traceback.print_exc()
+                os._exit(1)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if ended != -signal.SIGKILL:
+            message = f"the run must be killed in {where}; got exit code {ended}."
+            raise RuntimeError(message)
 
 
 def _run_until_killed(cells: Path, out: Path, config: RunConfig, where: str) -> None:
@@ -172,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--moments", type=int, default=0, help="kill at so many random moments")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     # Internal: the run that is killed is started with these.
-    parser.add_argument("--kill", help=argparse.SUPPRESS)
+    parser.add_argument("--kill", type=words, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--settings", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -186,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     fields = {} if args.settings else {"n_clusters": args.n_clusters}
     config = load_config(args.settings, settings=args.set, overrides=fields)
     if args.kill is not None:
-        _run_until_killed(args.cells, args.into, config, args.kill)
+        _kill_in(args.cells, args.into, config, args.kill)
         return
     with tempfile.TemporaryDirectory(prefix="scrcl-killed-") as name:
         if args.moments:

@@ -18,7 +18,9 @@ from tests.engine.test_correct import with_donors
 def finished(adata, folder, **settings):
     path = folder / "cells.h5ad"
     adata.write_h5ad(path)
-    config = load_config(overrides={**FAST, "device": "cpu", "n_clusters": 4, **settings})
+    config = load_config(
+        overrides={**FAST, "cluster": {}, "device": "cpu", "n_clusters": 4, **settings}
+    )
     run_files([path], folder / "out", config)
     return open_run(folder / "out")
 

@@ -7,7 +7,7 @@ import scrcl
 from scrcl.cluster.algorithms import vote
 from tests.cells import FAST, make_cells
 
-QUICK = {**FAST, "device": "cpu", "n_clusters": "auto"}
+QUICK = {**FAST, "device": "cpu", "n_clusters": "auto", "cluster": {"algorithm": "vote"}}
 
 
 def same_type(n=200, *, equal=False):

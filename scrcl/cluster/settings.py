@@ -65,7 +65,12 @@ class ClusterSettings(Settings):
         description="linkage and ward: number of clusterings, each from other micro-clusters, that form a consensus. "
         "1: only the first. auto also uses half as many for the communities of each graph.",
     )
-    starts: int = Field(20, ge=1, description="mixture: starts, of which the most likely is kept.")
+    starts: int = Field(
+        20,
+        ge=1,
+        description="mixture: starts, of which the most likely is kept. Below 6,000 cells there are more, up to three "
+        "times as many: the fewer the cells, the more maxima.",
+    )
     n_init: int = Field(10, ge=1, description="kmeans: runs, of which the best is kept.")
     spherical: bool = Field(False, description="kmeans: cluster directions; lengths are ignored.")
     size_power: float = Field(

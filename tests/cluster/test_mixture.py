@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from scrcl.cluster.algorithms import mixture
-from scrcl.cluster.algorithms.mixture import by_mixture, fit_mixture
+from scrcl.cluster.algorithms.mixture import _n_starts, by_mixture, fit_mixture
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
 
@@ -61,3 +61,11 @@ def test_the_scale_of_the_points_changes_nothing():
 def test_few_cells_and_a_single_domain_are_no_error(k):
     assert len(np.unique(labels_of(long_domains(n=3, n_domains=1)[0], k))) <= k
     assert set(labels_of(np.zeros((20, 3), np.float32), k)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "least", "expected"),
+    [(1_000, 20, 60), (4_000, 20, 30), (6_000, 20, 20), (10**6, 20, 20), (100, 1, 3)],
+)
+def test_small_tissues_have_more_starts(n_cells, least, expected):
+    assert _n_starts(n_cells, least) == expected

@@ -79,7 +79,7 @@ def by_mixture(
 
 
 def _n_starts(n_cells: int, least: int) -> int:
-    """Return how many starts a tissue gets. With 20, seeds disagreed on a tissue of 1,207 cells; with 60 they agreed."""
+    """Return how many starts a tissue gets. With 20, seeds disagreed on a tissue of 1,207 cells; with 60 not."""
     return min(max(least, least * _SMALL_TISSUE // n_cells), _MOST_STARTS * least)
 
 

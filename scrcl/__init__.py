@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.groups import find_markers, pseudobulk
     from scrcl.engine.open_run import open_run
     from scrcl.engine.simulate import simulate
+    from scrcl.engine.subclusters import subcluster
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer
 
@@ -44,6 +45,7 @@ __all__ = [
     "pseudobulk",
     "rename",
     "simulate",
+    "subcluster",
 ]
 
 __version__ = "0.1.0"
@@ -60,6 +62,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "engine.groups": ["find_markers", "pseudobulk"],
         "engine.open_run": ["open_run"],
         "engine.simulate": ["simulate"],
+        "engine.subclusters": ["subcluster"],
         "errors": ["ScrclError"],
         "graph.transformer": ["KNNTransformer"],
     },

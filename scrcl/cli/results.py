@@ -1,4 +1,4 @@
-"""Commands on finished runs: markers, pseudobulk, export, rename."""
+"""Commands on finished runs: markers, pseudobulk, export, rename, subcluster."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scrcl.cli.app import FinishedOut, Quiet, app
+from scrcl.cli.options import Given, with_settings
 from scrcl.engine.export import FORMATS
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["export", "markers", "pseudobulk", "rename"]
+__all__ = ["export", "markers", "pseudobulk", "rename", "subcluster"]
 
 Moved = Annotated[
     list[Path] | None,
@@ -49,6 +50,53 @@ def rename(
         soft_wrap=True,
         markup=False,
     )
+
+
+@app.command()
+@with_settings(
+    only=["n_clusters", "memory", "device"],
+    defaults={"memory": "that of the run", "device": "that of the run"},
+)
+def subcluster(
+    context: typer.Context,
+    out: FinishedOut,
+    clusters: Annotated[
+        list[str],
+        typer.Option("--cluster", help="Number or name of a cluster; repeat for more."),
+    ],
+    given: Given,
+    write: Annotated[
+        bool,
+        typer.Option(
+            help="Put obs['scrcl_sub'] into the result and the report now, or leave it to --from subclusters.",
+            rich_help_panel="Output",
+        ),
+    ] = True,
+    inputs: Moved = None,
+    quiet: Quiet = False,
+) -> None:
+    """Look into clusters of the finished run in OUT: subclusters of each, and their marker genes.
+
+    Each cluster gets variable genes, components and neighbours of its own. Tables lie in OUT/subclusters/CLUSTER.
+    """
+    from scrcl.cli.render import console, groups_table, reporting
+    from scrcl.engine.subclusters import subcluster as look_into
+
+    with reporting(quiet) as reporter:
+        looks = look_into(
+            out,
+            clusters,
+            write=write,
+            inputs=inputs or (),
+            reporter=reporter,
+            interruption=context.obj,
+            **given,
+        )
+    for look in looks:
+        console.print(f"\n{look.summary}", soft_wrap=True, markup=False)
+        if look.n_subclusters > 1:
+            console.print(groups_table(_first_genes(look.markers)))
+            console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)
 
 
 By = Annotated[

@@ -41,7 +41,17 @@ __all__ = [
 ]
 
 _RESULTS = ("result.h5ad", "result.zarr", "report.html")
-_OURS = ("stages", "checkpoints", *_RESULTS, "markers.csv", GIVEN_NAMES, "config.toml")
+_OURS = (
+    "stages",
+    "checkpoints",
+    *_RESULTS,
+    "markers.csv",
+    "batches.csv",
+    "cells.csv",
+    GIVEN_NAMES,
+    "subclusters",
+    "config.toml",
+)
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 
@@ -157,6 +167,7 @@ class RunFolder:
         settings: dict[str, Any],
         *,
         restart: bool = False,
+        replace: bool = False,
         again: Again | None = None,
         advice: Callable[[Sequence[str]], str] = lambda _: "",
         cheap: Collection[str] = (),
@@ -171,6 +182,8 @@ class RunFolder:
             What the run depends on, as a hash and as JSON values.
         restart
             Remove the run that is there.
+        replace
+            Remove the run that is there if it is another one.
         again
             Keep only the earlier stages of the run that is there, and take these settings.
         advice
@@ -200,7 +213,10 @@ class RunFolder:
             raise StoreError(message) from None
         try:
             if again is None:
-                folder = cls(path, _adopt(path, fingerprint, settings, restart, advice))
+                adopted = _adopt(
+                    path, fingerprint, settings, restart=restart, replace=replace, advice=advice
+                )
+                folder = cls(path, adopted)
             else:
                 folder = cls(path, _take_up(path, fingerprint, settings, again))
             with naming_full_disk(path):
@@ -298,22 +314,25 @@ def _adopt(
     path: Path,
     fingerprint: str,
     settings: dict[str, Any],
+    *,
     restart: bool,
+    replace: bool,
     advice: Callable[[Sequence[str]], str],
 ) -> dict[str, Any]:
     """Return the manifest to continue with: the one found, or a new one."""
-    if (path / _MANIFEST).exists() and not restart:
-        found = read_manifest(path)
-        if found.get("fingerprint") != fingerprint:
-            differing = _differing(found.get("settings", {}), settings)
-            message = (
-                f"OUT must hold this run; got {path}, which holds another one "
-                f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-                f"Name another OUT, or use --restart to start over in this one.{advice(differing)}"
-            )
-            raise ResumeError(message)
+    there = (path / _MANIFEST).exists()
+    found = read_manifest(path) if there and not restart else {}
+    if found.get("fingerprint") == fingerprint:
         return found
-    if restart:
+    if found and not replace:
+        differing = _differing(found.get("settings", {}), settings)
+        message = (
+            f"OUT must hold this run; got {path}, which holds another one "
+            f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
+            f"Name another OUT, or use --restart to start over in this one.{advice(differing)}"
+        )
+        raise ResumeError(message)
+    if restart or found:
         for name in (*_OURS, _MANIFEST):
             remove(path / name)
     return {"format": FORMAT, "fingerprint": fingerprint, "settings": settings, "stages": []}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
-__all__ = ["find_markers", "input_of", "input_paths_of", "pseudobulk"]
+__all__ = ["find_markers", "input_of", "input_paths_of", "pseudobulk", "require_same"]
 
 MOST_GROUPS = 500
 """Groups of a column. A column with more is not one of groups."""
@@ -206,12 +206,25 @@ def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
     ResumeError
         It has changed since.
     """
-    from scrcl.io.identity import content_of
     from scrcl.io.open import open_input
 
     paths = input_paths_of(run, inputs)
     config, scratch = run.config, run.folder.stage(run.stages[0].name)
-    matrix = open_input(paths, layer=config.layer, join=config.join, scratch=scratch)
+    return require_same(
+        run, open_input(paths, layer=config.layer, join=config.join, scratch=scratch)
+    )
+
+
+def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:
+    """Return the input if it is that of the run.
+
+    Raises
+    ------
+    ResumeError
+        Its content is another.
+    """
+    from scrcl.io.identity import content_of
+
     if content_of(matrix.identity) != run.manifest["settings"]["input"]:
         message = (
             f"the input must be that of {run.path}; got {matrix.label}, whose content is another. "

@@ -198,6 +198,12 @@ def open_run(out: str | Path) -> OpenRun:
             f"{folder.manifest['predicted_from']}."
         )
         raise StoreError(message)
+    if "looked_into" in folder.manifest:
+        message = (
+            f"OUT must be a run; got {path}, a closer look into cluster {folder.manifest['looked_into']} of one. "
+            f"Name the run: {path.parent.parent}."
+        )
+        raise StoreError(message)
     lacking = [stage.name for stage in STAGES if folder.entry(stage.name) is None]
     if lacking:
         message = (

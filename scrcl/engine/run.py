@@ -64,6 +64,8 @@ class RunOptions(TypedDict, total=False):
         Receives progress; nothing is reported where it is left out.
     restart
         Start over where the output folder holds a run.
+    replace
+        Start over where the output folder holds another run: other settings, or other cells.
     start
         A stage such as ``cluster`` or ``report``: redo it and later stages of the run in the output folder, with new
         settings of theirs. The trained model is kept.
@@ -82,6 +84,7 @@ class RunOptions(TypedDict, total=False):
 
     reporter: Reporter | None
     restart: bool
+    replace: bool
     start: str | None
     until: str | None
     client: Any
@@ -185,10 +188,14 @@ def run_matrix(
             raise
         return RunResult(out, [])
     restart = options.get("restart", False)
-    again = _again(stages, options.get("start"), restart=restart)
+    claim: dict[str, Any] = {
+        "restart": restart,
+        "replace": options.get("replace", False),
+        "again": _again(stages, options.get("start"), restart=restart),
+    }
     with ranks.leading():
         wanted = stages_until(stages, options.get("until"))
-        return _lead(open_matrix, out, config, wanted, workers, restart=restart, again=again)
+        return _lead(open_matrix, out, config, wanted, workers, claim)
 
 
 def _lead(
@@ -197,11 +204,9 @@ def _lead(
     config: RunConfig,
     stages: Sequence[Stage[Any]],
     workers: Workers,
-    *,
-    restart: bool,
-    again: Again | None,
+    claim: Mapping[str, Any],
 ) -> RunResult:
-    """Check, claim the folder, and run the stages."""
+    """Check, claim the folder (``claim`` says how), and run the stages."""
     header = open_matrix(None)
     for stage in stages:
         stage.check(header, config)
@@ -220,8 +225,7 @@ def _lead(
         out,
         fingerprint_of(__version__, settings),
         settings,
-        restart=restart,
-        again=again,
+        **claim,
         advice=_advice(stages),
         cheap=[stage.name for stage in stages if stage.is_cheap],
     ) as folder:

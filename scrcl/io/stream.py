@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, OnRows
 
-__all__ = ["DAMAGE", "iter_rows", "map_rows", "reduce_rows"]
+__all__ = ["DAMAGE", "RowBlock", "blocks_of", "iter_rows", "map_rows", "reduce_rows"]
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def map_rows(
     if n_workers < 1:
         message = f"n_workers must be at least 1; got {n_workers}."
         raise InputError(message)
-    blocks = _blocks(x)
+    blocks = blocks_of(x)
     of_rows = getattr(map_block, "of_rows", None)
     tasks = [
         partial(_map, of_rows(block.start, block.stop) if of_rows else map_block, block)
@@ -108,7 +108,7 @@ def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
     StoreError
         A block could not be read; the message names its rows.
     """
-    blocks = _blocks(x)
+    blocks = blocks_of(x)
     if n_ahead < 1:
         for block in blocks:
             yield block.start, block.read()
@@ -118,7 +118,7 @@ def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
         yield block.start, rows
 
 
-def _map(map_block: Callable[[int, Any], T], block: _Block) -> T:
+def _map(map_block: Callable[[int, Any], T], block: RowBlock) -> T:
     return map_block(block.start, block.read())
 
 
@@ -135,7 +135,7 @@ def _threads(n_workers: int) -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True)
-class _Block:
+class RowBlock:
     """Rows ``start`` to ``stop`` of a dask array."""
 
     start: int
@@ -157,7 +157,7 @@ class _Block:
             raise StoreError(message) from error
 
 
-def _blocks(x: da.Array) -> list[_Block]:
+def blocks_of(x: da.Array) -> list[RowBlock]:
     """Return the row blocks of ``x``. Dask fuses reading and conversion where it can."""
     assert x.numblocks[1] == 1
     (x,) = dask.optimize(x)
@@ -165,7 +165,7 @@ def _blocks(x: da.Array) -> list[_Block]:
     ends = np.cumsum([0, *x.chunks[0]]).tolist()
     keys = [(x.name, index, 0) for index in range(len(ends) - 1)]
     return [
-        _Block(start, stop, key, cull(graph, [key])[0])
+        RowBlock(start, stop, key, cull(graph, [key])[0])
         for key, (start, stop) in zip(keys, pairwise(ends), strict=True)
     ]
 

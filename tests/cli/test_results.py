@@ -57,6 +57,25 @@ def test_clusters_are_renamed(scrcl, out, tmp_path):
     assert "0 to 3; got '9'" in error
 
 
+def test_a_cluster_is_looked_into(scrcl, out):
+    code, shown, _ = scrcl(
+        "subcluster", out, "--cluster", 0, "--n-clusters", 2, "--no-write", "--quiet"
+    )
+    table = pd.read_csv(out / "subclusters" / "0" / "cells.csv", dtype=str)
+    markers = pd.read_csv(out / "subclusters" / "0" / "markers.csv", dtype=str)
+    assert code == 0
+    assert "Cluster 0: 2 subclusters" in shown
+    assert markers["gene"][0] in shown
+    assert set(table["subcluster"]) == {"0_0", "0_1"}
+    code, _, error = scrcl("subcluster", out, "--cluster", "9", "--quiet")
+    assert code == 2
+    assert "a cluster of the run, 0 to 3" in error
+    assert "got '9'" in error
+    code, _, error = scrcl("markers", out / "subclusters" / "0")
+    assert code == 2
+    assert "a closer look into cluster 0 of one" in error
+
+
 def test_a_run_is_exported_and_nothing_is_overwritten(scrcl, out, tmp_path):
     file = tmp_path / "cells.csv"
     assert scrcl("export", out, "--to", "csv", "-o", file)[0] == 0

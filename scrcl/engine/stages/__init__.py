@@ -23,6 +23,7 @@ from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.report import ReportStage
 from scrcl.engine.stages.stats import StatsStage
+from scrcl.engine.stages.subclusters import SubclustersStage
 from scrcl.engine.stages.tissue import TissueStage
 from scrcl.engine.stages.train import TrainStage
 from scrcl.engine.stages.umap import UmapStage
@@ -50,5 +51,6 @@ STAGES: tuple[Stage[Any], ...] = (
     LinksStage(),
     MarkersStage(),
     NamesStage(),
+    SubclustersStage(),
     ReportStage(),
 )

@@ -1,0 +1,169 @@
+"""The stages of a closer look at the cells of one cluster: those of a run, and two of its own.
+
+Nothing is trained: the leading components of these cells take the place of the embedding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl._atomic import atomic_path
+from scrcl._contract import Estimate
+from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.stage import Record, Stage
+from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.embed import EMBEDDING, mark_space
+from scrcl.engine.stages.features import FeaturesStage
+from scrcl.engine.stages.graph import GraphStage
+from scrcl.engine.stages.markers import MarkersStage
+from scrcl.engine.stages.reduce import ReduceStage
+from scrcl.engine.stages.stats import StatsStage
+from scrcl.markers.artifacts import MARKERS
+from scrcl.prep.artifacts import COMPONENTS, STATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.typing import IntArray
+
+__all__ = ["CELLS_FILE", "MARKERS_FILE", "CellsStage", "stages_of_look", "subcluster_names"]
+
+CELLS_FILE, MARKERS_FILE = "cells.csv", "markers.csv"
+
+_BLOCK_ROWS = 65_536
+
+
+class LeadingRecord(Record):
+    """How many components are compared."""
+
+    n_dims: int
+
+
+class LeadingStage(Stage[LeadingRecord]):
+    """Gives the leading components as the space that is clustered."""
+
+    name = "leading"
+    record = LeadingRecord
+    takes = (COMPONENTS,)
+    gives = (EMBEDDING,)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return one block of components."""
+        width = _width(shape.n_comps)
+        return Estimate(
+            LIBRARIES_BYTES,
+            4 * _BLOCK_ROWS * shape.n_comps,
+            disk_bytes=4 * shape.n_cells * width,
+            read_bytes=4 * shape.n_cells * shape.n_comps,
+        )
+
+    def run(self, context: Context, folder: Path) -> LeadingRecord:
+        """Write ``components.npy``."""
+        from scrcl.io.arrays import release, row_blocks
+
+        scores = context.open(COMPONENTS)
+        shape = (len(scores), _width(scores.shape[1]))
+        leading = np.lib.format.open_memmap(
+            folder / "components.npy", mode="w+", dtype=np.float32, shape=shape
+        )
+        for start, stop in row_blocks(len(scores), _BLOCK_ROWS):
+            leading[start:stop] = scores[start:stop, : shape[1]]
+            release(scores)
+        leading.flush()
+        mark_space(folder, "components")
+        return LeadingRecord(n_cells=len(scores), n_dims=shape[1])
+
+
+def _width(n_comps: int) -> int:
+    """Return the components that are compared, as in the vote."""
+    from scrcl.cluster.algorithms.vote import MOST_COMPS
+
+    return min(MOST_COMPS, n_comps)
+
+
+class CellsRecord(Record):
+    """Subclusters that were found; one means that the cluster was not divided."""
+
+    n_subclusters: int
+
+
+class CellsStage(Stage[CellsRecord]):
+    """Writes the subcluster of each cell, and the markers under the names of the subclusters.
+
+    Parameters
+    ----------
+    cluster
+        The cluster that is looked into.
+    """
+
+    name = "cells"
+    record = CellsRecord
+    takes = (STATS, LABELS, CONFIDENCE, MARKERS)
+
+    def __init__(self, cluster: int) -> None:
+        self._cluster = cluster
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the table of the cells."""
+        return Estimate(
+            LIBRARIES_BYTES + 2 * ANNOTATION_BYTES * shape.n_cells,
+            disk_bytes=40 * shape.n_cells,
+        )
+
+    def run(self, context: Context, folder: Path) -> CellsRecord:  # noqa: ARG002
+        """Write ``cells.csv`` and ``markers.csv`` into the folder of the look."""
+        import pandas as pd
+
+        from scrcl.markers.ranking import for_spreadsheets
+
+        labels = np.asarray(context.open(LABELS))
+        names = np.array(subcluster_names(self._cluster, labels), object)
+        if len(names) < 2:
+            return CellsRecord(n_cells=len(labels), n_subclusters=1)
+        cells = pd.DataFrame(
+            {
+                "cell": context.matrix.obs.index[context.open(STATS).retained],
+                "subcluster": names[labels],
+                "confidence": np.asarray(context.open(CONFIDENCE)),
+            }
+        )
+        markers = context.open(MARKERS)
+        markers["cluster"] = names[markers["cluster"].to_numpy(int)]
+        for file, table in ((CELLS_FILE, cells), (MARKERS_FILE, markers)):
+            with atomic_path(context.folder.path / file) as partial:
+                for_spreadsheets(table).to_csv(partial, index=False)
+        return CellsRecord(n_cells=len(labels), n_subclusters=len(names), files=(CELLS_FILE,))
+
+    def headline(self, record: CellsRecord) -> dict[str, Any]:
+        """Return the cluster that was looked into, and how many subclusters it has."""
+        return {"looked_into": self._cluster, "n_subclusters": record.n_subclusters}
+
+
+def subcluster_names(cluster: int, labels: IntArray) -> list[str]:
+    """Return the names of the subclusters, ``3_0``, ``3_1``, ... as Seurat names them.
+
+    A comma or a point in their place would be taken for a list or a number by the next program that reads the table.
+    """
+    return [f"{cluster}_{i}" for i in range(int(labels.max()) + 1)]
+
+
+def stages_of_look(cluster: int) -> tuple[Stage[Any], ...]:
+    """Return the stages of a look into a cluster, in order."""
+    return (
+        StatsStage(),
+        FeaturesStage(),
+        ReduceStage(),
+        CorrectStage(),
+        GraphStage(),
+        LeadingStage(),
+        ClusterStage(),
+        MarkersStage(),
+        CellsStage(cluster),
+    )

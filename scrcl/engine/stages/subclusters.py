@@ -1,0 +1,184 @@
+"""Stage ``subclusters``: takes up what closer looks into clusters found (`scrcl.engine.subclusters`).
+
+A look stays as long as its cluster has the same cells. After clusters are found again, a look into other cells is left
+out, with a note.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from scrcl._contract import Estimate
+from scrcl._settings import Settings
+from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.folder import RunFolder, fingerprint_of_array, read_manifest
+from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.outputs import Outputs
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.closer import stages_of_look, subcluster_names
+from scrcl.errors import StoreError
+from scrcl.markers.artifacts import MARKERS
+from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Column, Section, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.typing import IntArray
+
+__all__ = ["LOOKS", "SubclustersSettings", "SubclustersStage", "digest_of_cells"]
+
+LOOKS = "subclusters"
+"""Folder in OUT with a folder for each cluster that was looked into."""
+
+_KEY = "scrcl_sub"
+_CODES = "codes.npy"
+_SHOWN_MARKERS = 8
+
+
+class SubclustersSettings(Settings):
+    """Closer looks into clusters."""
+
+    min_cells: int = Field(
+        20, ge=5, description="`scrcl subcluster` does not divide clusters of fewer cells."
+    )
+
+
+class SubclusterRow(Fields):
+    """A subcluster: its name, its cells, its share of the cluster, and its first marker genes."""
+
+    name: str
+    n_cells: int
+    share: float
+    markers: tuple[str, ...]
+
+
+class SubclustersRecord(Record):
+    """Subclusters of the clusters that were looked into, and the categories of ``obs["scrcl_sub"]``."""
+
+    rows: tuple[SubclusterRow, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class SubclustersStage(Stage[SubclustersRecord]):
+    """Puts the subclusters of each cluster that was looked into in its place."""
+
+    name = "subclusters"
+    settings = SubclustersSettings
+    record = SubclustersRecord
+    takes = (STATS, LABELS)
+    redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
+    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the labels of all cells, and positions of those of a cluster."""
+        return Estimate(LIBRARIES_BYTES + 24 * shape.n_cells, disk_bytes=4 * shape.n_cells)
+
+    def run(self, context: Context, folder: Path) -> SubclustersRecord:
+        """Write the subcluster of each cell, or its cluster, if there are any looks."""
+        labels = np.asarray(context.open(LABELS))
+        rows_of_cells = np.flatnonzero(context.open(STATS).retained)
+        notes: list[str] = []
+        found = dict(_looks(context.folder.path, labels, rows_of_cells, notes))
+        if not found:
+            return SubclustersRecord(left_as_is=True, notes=tuple(notes))
+        codes, names = np.empty(len(labels), np.int32), list[str]()
+        rows: list[SubclusterRow] = []
+        for cluster in range(int(labels.max()) + 1):
+            inside = labels == cluster
+            if cluster not in found:
+                codes[inside] = len(names)
+                names.append(str(cluster))
+                continue
+            of_cells = np.asarray(found[cluster].open(LABELS))
+            codes[inside] = len(names) + of_cells
+            names += subcluster_names(cluster, of_cells)
+            rows += _rows(cluster, of_cells, found[cluster])
+        np.save(folder / _CODES, codes)
+        return SubclustersRecord(
+            n_cells=len(labels), rows=tuple(rows), names=tuple(names), notes=tuple(notes)
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return clusters and subclusters as one column."""
+        import pandas as pd
+
+        from scrcl.report.colours import palette
+
+        record = run.record(SubclustersStage)
+        if record.left_as_is:
+            return AnnDataKeys()
+        codes = np.load(run.folder.stage(self.name) / _CODES)
+        column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
+        colours = {f"{_KEY}_colors": palette(len(record.names))}
+        return AnnDataKeys(obs={_KEY: column}, uns_other=colours)
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return the subclusters and their markers."""
+        record = run.record(SubclustersStage)
+        if record.left_as_is:
+            return None
+        columns = (
+            Column("subcluster"),
+            Column("cells", "number"),
+            Column("share of the cluster", "share"),
+            Column("markers", "markers"),
+        )
+        caption = "Markers compare a subcluster with the other cells of its cluster alone."
+        table = Table(
+            columns,
+            [(row.name, row.n_cells, row.share, row.markers) for row in record.rows],
+            caption,
+        )
+        return Section("Subclusters", table=table, notes=record.notes)
+
+
+def digest_of_cells(rows: IntArray) -> str:
+    """Return a hash of positions of cells in the input."""
+    return fingerprint_of_array(np.asarray(rows, np.int64))
+
+
+def _looks(
+    out: Path, labels: IntArray, rows: IntArray, notes: list[str]
+) -> Iterator[tuple[int, Outputs]]:
+    """Yield the clusters that were divided, and what the look left; add a note for each that no longer fits."""
+    folders = [path for path in out.glob(f"{LOOKS}/*") if path.name.isdecimal()]
+    for path in sorted(folders, key=lambda path: int(path.name)):
+        cluster = int(path.name)
+        try:
+            manifest = read_manifest(path)
+        except StoreError:
+            continue  # a look that did not begin
+        if manifest.get("n_subclusters", 1) < 2:
+            continue
+        cells = rows[labels == cluster]
+        if manifest["settings"]["input"]["cells"] != digest_of_cells(cells):
+            notes.append(
+                f"The subclusters of {cluster} are left out, because cluster {cluster} has other cells now. Look "
+                f"into it again by `scrcl subcluster`."
+            )
+            continue
+        yield cluster, Outputs(RunFolder(path, manifest), stages_of_look(cluster))
+
+
+def _rows(cluster: int, labels: IntArray, look: Outputs) -> list[SubclusterRow]:
+    """Return a row for each subcluster."""
+    table = look.open(MARKERS)
+    sizes = np.bincount(labels)
+    return [
+        SubclusterRow(
+            name=name,
+            n_cells=int(sizes[i]),
+            share=float(sizes[i] / len(labels)),
+            markers=tuple(table["gene"][table["cluster"] == i].head(_SHOWN_MARKERS)),
+        )
+        for i, name in enumerate(subcluster_names(cluster, labels))
+    ]

@@ -1,0 +1,295 @@
+"""A closer look at the cells of a cluster: their own variable genes, components, neighbours and clusters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.engine.groups import input_of, input_paths_of
+from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
+from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
+from scrcl.errors import InputError
+from scrcl.markers.artifacts import NAMES
+from scrcl.prep.artifacts import STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from scrcl._interrupt import Interruption
+    from scrcl._progress import Reporter
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import IntArray
+
+__all__ = ["Subclusters", "subcluster"]
+
+_LEAST_NEIGHBORS = 2
+
+
+@dataclass(frozen=True)
+class Subclusters:
+    """What a closer look into one cluster found.
+
+    Attributes
+    ----------
+    cluster
+        The cluster that was looked into.
+    n_cells
+        Its cells.
+    n_subclusters
+        Subclusters that were found; 1 if it was not divided.
+    summary
+        The outcome as a sentence.
+    folder
+        Folder of the look in OUT; None if there were too few cells.
+    """
+
+    cluster: int
+    n_cells: int
+    n_subclusters: int
+    summary: str
+    folder: Path | None
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """Name of each cell, its subcluster and confidence, as in ``cells.csv``; without rows if not divided."""
+        return self._table(CELLS_FILE, ("cell", "subcluster", "confidence"))
+
+    @property
+    def markers(self) -> pd.DataFrame:
+        """Genes of each subcluster against the rest of the cluster, as in ``markers.csv``."""
+        from scrcl.markers.ranking import COLUMNS
+
+        return self._table(MARKERS_FILE, COLUMNS)
+
+    def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        import pandas as pd
+
+        if self.folder is None or self.n_subclusters < 2:
+            return pd.DataFrame(columns=list(columns))
+        text = ("cell", "subcluster", "cluster", "gene")
+        return pd.read_csv(
+            self.folder / name, keep_default_na=False, dtype=dict.fromkeys(text, str)
+        )
+
+
+def subcluster(
+    out: str | Path,
+    clusters: int | str | Sequence[int | str],
+    *,
+    n_clusters: int | str = "auto",
+    write: bool = True,
+    memory: int | str | None = None,
+    device: str | None = None,
+    data: AnnData | None = None,
+    inputs: Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+    interruption: Interruption | None = None,
+) -> list[Subclusters]:
+    """Look into clusters of a finished run, each with its own genes, components, neighbours and clusters.
+
+    The cells of a cluster are read from the input of the run, and go through its stages but for training. The look lies
+    in ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv``; the same call again finds it there. The
+    result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of all other cells.
+
+    Parameters
+    ----------
+    out
+        Output folder of the run. Its stages up to the names stay as they are.
+    clusters
+        Numbers of clusters, or their names. Each is looked into alone.
+    n_clusters
+        Subclusters of each cluster, or ``"auto"``: as many as the data supports, which may be one.
+    write
+        Write the result and the report again. If not, ``--from subclusters`` does so later.
+    memory, device
+        As for `scrcl.fit`; by default as in the run.
+    data
+        The input of the run, if that was an AnnData in memory; it gets the column too.
+    inputs
+        Where the input of the run is now, if it was moved.
+    reporter
+        Receives the progress.
+    interruption
+        A `scrcl.Interruption`, as for `scrcl.fit`.
+
+    Returns
+    -------
+    list of Subclusters
+        One for each cluster, in the order of their numbers.
+
+    Raises
+    ------
+    InputError
+        There is no such cluster, it has fewer cells than ``n_clusters``, or the input is gone.
+    ResumeError
+        The input has changed since the run.
+    BudgetError
+        The memory is too small.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.subcluster("out/", 3)[0].cells["subcluster"].value_counts()  # doctest: +SKIP
+    """
+    from scrcl.engine.open_run import open_run
+
+    run = open_run(out)
+    chosen = _chosen(run, clusters)
+    matrix = _matrix(run, data, inputs)
+    given = {"memory": memory, "device": device}
+    config = _config(run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v}})
+    how = {"reporter": reporter, "interruption": interruption}
+    found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
+    if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):
+        _write(run, data, inputs, how)
+    return found
+
+
+def _chosen(run: OpenRun, clusters: int | str | Sequence[int | str]) -> list[int]:
+    """Return the numbers of the clusters that are named, ascending."""
+    wanted = [clusters] if isinstance(clusters, (int, str, np.integer)) else list(clusters)
+    n_clusters = int(run.labels.max()) + 1
+    names = list(map(str, run.open(NAMES)["name"])) if run.has(NAMES) else []
+    chosen: set[int] = set()
+    for one in wanted:
+        text = str(one).strip()
+        if text.isdecimal() and int(text) < n_clusters:
+            chosen.add(int(text))
+            continue
+        same = [cluster for cluster, name in enumerate(names) if name == text]
+        if not same:
+            known = [name for i, name in enumerate(names) if name != str(i)]
+            more = f", or a name: {', '.join(dict.fromkeys(known))}" if known else ""
+            message = (
+                f"cluster must be a cluster of the run, 0 to {n_clusters - 1}{more}; got {text!r}."
+            )
+            raise InputError(message)
+        chosen.update(same)
+    if not chosen:
+        message = (
+            f"cluster must name at least one cluster of the run, 0 to {n_clusters - 1}; got none."
+        )
+        raise InputError(message)
+    return sorted(chosen)
+
+
+def _matrix(run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path]) -> CellMatrix:
+    """Open the input of the run again."""
+    if data is None:
+        return input_of(run, inputs)
+    from scrcl.engine.groups import require_same
+    from scrcl.io.open import from_anndata
+
+    return require_same(run, from_anndata(data, layer=run.config.layer))
+
+
+def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:
+    """Return the settings of a look: those of the run for genes, components, neighbours, batches and markers.
+
+    Clusters are found as by default. Cells were filtered before, and coordinates would only find the tissue again.
+    """
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.load_config import load_config, validated
+
+    of_run = run.config
+    as_started = load_config(run.path / "config.toml")
+    kept = {
+        "features": {"n_top_genes", "flavor", "min_cells", "mito_prefix", "dtype"},
+        "reduce": {"n_comps", "solver"},
+        "graph": {"n_neighbors", "backend", "recall", "symmetry"},
+        "markers": set(type(of_run.markers).model_fields),
+    }
+    values = {group: of_run.group(group).model_dump(include=names) for group, names in kept.items()}
+    values["features"]["values"] = "log" if run.open(STATS).already_log else "counts"
+    if of_run.batch_key is not None:
+        values["correct"] = of_run.group("correct").model_dump()
+    plain = ("seed", "layer", "join", "batch_key")
+    values |= {name: getattr(of_run, name) for name in plain}
+    values |= {"memory": as_started.memory, "device": as_started.device, **given}
+    return validated(RunConfig, values)
+
+
+def _look(
+    run: OpenRun, matrix: CellMatrix, cluster: int, config: RunConfig, how: dict[str, Any]
+) -> Subclusters:
+    """Look into one cluster."""
+    from scrcl.engine.run import run_matrix
+    from scrcl.io.subset import some_cells
+
+    stats = run.open(STATS)
+    cells = np.flatnonzero(stats.retained)[run.labels == cluster]
+    least = run.config.group(LOOKS).min_cells
+    if len(cells) < least:
+        summary = (
+            f"Cluster {cluster} has {len(cells):,} cells, fewer than {least} (subclusters.min_cells). "
+            "It is not divided."
+        )
+        return Subclusters(cluster, len(cells), 1, summary, None)
+    some = some_cells(
+        matrix,
+        cells,
+        nnz=max(int(stats.cell_genes[cells].sum()), 1),
+        label=f"cluster {cluster} of {matrix.label}",
+        digest=digest_of_cells(cells),
+    )
+    folder = run.path / LOOKS / str(cluster)
+    fitting = _fitting(config, cells, run.n_cells)
+    stages = stages_of_look(cluster)
+    run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
+    return _found(folder, cluster, len(cells))
+
+
+def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
+    """Return the settings for so few cells: fewer neighbours, and a gene must be in as large a share of the cells."""
+    n = len(cells)
+    neighbors = max(min(config.graph.n_neighbors, n // 3), _LEAST_NEIGHBORS)
+    min_cells = max(math.ceil(config.features.min_cells * n / n_all), 1)
+    return config.model_copy(
+        update={
+            "graph": config.graph.model_copy(update={"n_neighbors": neighbors}),
+            "features": config.features.model_copy(update={"min_cells": min_cells}),
+        }
+    )
+
+
+def _found(folder: Path, cluster: int, n_cells: int) -> Subclusters:
+    """Return what a look left, and the outcome as a sentence."""
+    from scrcl.engine.folder import read_manifest
+
+    n_found = int(read_manifest(folder)["n_subclusters"])
+    if n_found > 1:
+        summary = f"Cluster {cluster}: {n_found} subclusters of {n_cells:,} cells."
+    else:
+        summary = (
+            f"Cluster {cluster} is one group: no valley parts its {n_cells:,} cells. It is not divided. "
+            "Give a number by --n-clusters to divide it all the same."
+        )
+    return Subclusters(cluster, n_cells, n_found, summary, folder)
+
+
+def _has_some(run: OpenRun) -> bool:
+    """Return whether the result has subclusters of earlier looks."""
+    return not run.record(SubclustersStage).left_as_is
+
+
+def _write(
+    run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path], how: dict[str, Any]
+) -> None:
+    """Write the result and the report of the run again, with what all looks found."""
+    from scrcl.engine.api import fit
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.run import run_files
+
+    if data is not None:
+        fit(data, out=run.path, start=LOOKS, **how)
+        return
+    run_files(input_paths_of(run, inputs), run.path, RunConfig(), start=LOOKS, **how)

@@ -7,6 +7,7 @@
 ``obs["scrcl_confidence"]``               confidence, 0 to 1, float32 (`scrcl.cluster.confidence`)
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., for ``cluster.also``
 ``obs["scrcl_name"]``                     name of the cluster, from a table of markers or from the user
+``obs["scrcl_pseudotime"]``               diffusion pseudotime from a root, 0 to 1; NaN where no path leads
 ``obs["scrcl_sub"]``                      subclusters of the clusters that were looked into, and other clusters
 ``obs["scrcl_unrefined"]``                clusters before smoothing, where domains of a tissue are smoothed
 ``obsm["X_scrcl"]``                       the space of the method that was clustered, float32

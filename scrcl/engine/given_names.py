@@ -9,20 +9,72 @@ import numpy as np
 from scrcl._atomic import atomic_path
 from scrcl._crosstab import crosstab
 from scrcl.errors import InputError
+from scrcl.markers.artifacts import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scrcl.engine.outputs import Outputs
     from scrcl.typing import IntArray
 
-__all__ = ["GIVEN_NAMES", "keep_names", "names_given", "read_names"]
+__all__ = [
+    "GIVEN_NAMES",
+    "clusters_named",
+    "keep_names",
+    "names_given",
+    "plain_names",
+    "read_names",
+    "shown_names",
+]
 
 GIVEN_NAMES = "names.npz"
 """File in OUT: names by cluster, and the cluster of each cell then."""
 
 _LEAST_SHARE = 0.5
 """Share of a cluster's cells that must have had a name for it to be carried over."""
+
+
+def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
+    """Return the clusters that a text means: one by its number, or all that have it as their name.
+
+    Parameters
+    ----------
+    names
+        Name of each cluster; its number where it has none.
+    what
+        What the text sets, for the message.
+
+    Raises
+    ------
+    InputError
+        There is no such cluster.
+    """
+    wanted = text.strip()
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return [int(wanted)]
+    same = [cluster for cluster, name in enumerate(names) if name == wanted]
+    if not same:
+        known = dict.fromkeys(name for i, name in enumerate(names) if name != str(i))
+        more = f", or a name: {', '.join(known)}" if known else ""
+        message = (
+            f"{what} must name a cluster of the run, 0 to {len(names) - 1}{more}; got {wanted!r}."
+        )
+        raise InputError(message)
+    return same
+
+
+def plain_names(run: Outputs, labels: IntArray) -> list[str]:
+    """Return the name of each cluster; its number where it has none."""
+    if run.has(NAMES):
+        return list(map(str, run.open(NAMES)["name"]))
+    return [str(i) for i in range(int(labels.max()) + 1)]
+
+
+def shown_names(run: Outputs, labels: IntArray) -> list[str]:
+    """Return how clusters are shown: their number, and their name if they have one."""
+    names = enumerate(plain_names(run, labels))
+    return [f"{i} {name}" if name != str(i) else str(i) for i, name in names]
 
 
 def read_names(path: Path, n_clusters: int) -> dict[int, str]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._random import drawn_rows, stream
-from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import without_ours
+from scrcl.engine.given_names import shown_names
 from scrcl.io.labels import CellLabels
 from scrcl.maps.artifacts import LAYOUT
-from scrcl.markers.artifacts import MARKERS, NAMES
+from scrcl.markers.artifacts import MARKERS
 from scrcl.prep.artifacts import STATS
 from scrcl.report.maps import Maps, category_column, column_of, number_column
 from scrcl.report.slices import by_slice
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from scrcl.report.maps import MapColumn
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["cluster_names", "drawn_cells", "maps_of"]
+__all__ = ["drawn_cells", "maps_of"]
 
 LEAST_OF_CLUSTER = 50
 """Cells of each cluster that are drawn at least."""
@@ -63,25 +64,17 @@ def drawn_cells(labels: IntArray, n_most: int, *, seed: int) -> IntArray:
     return np.sort(np.concatenate(more))
 
 
-def cluster_names(run: OpenRun, n_clusters: int) -> list[str]:
-    """Return how clusters are shown: their number, and their name if they have one."""
-    if not run.has(NAMES):
-        return [str(i) for i in range(n_clusters)]
-    names = run.open(NAMES)["name"]
-    return [f"{i} {name}" if name != str(i) else str(i) for i, name in enumerate(names)]
-
-
 def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, Any]) -> Maps | None:
     """Return the maps of the cells that are drawn; None if there are none. ``obs`` are the columns of the result."""
     labels = np.asarray(run.open(LABELS))
-    names = cluster_names(run, int(labels.max()) + 1)
+    names = shown_names(run, labels)
     rows = np.flatnonzero(run.open(STATS).retained)[cells]
     if not len(cells):
         return None
     space, slice_of, slices = _space(context, rows)
     columns = [
         *_cluster_columns(obs, labels, cells, names),
-        number_column("confidence", np.asarray(run.open(CONFIDENCE))[cells], "Cells", (0, 1)),
+        *_number_columns(obs, cells),
         *_quality_columns(run, rows),
         *_obs_columns(context, rows),
         *_gene_columns(context, run, rows),
@@ -115,6 +108,15 @@ def _cluster_columns(
             codes = np.where(codes < _MOST_CLUSTERS, codes, -1)
             columns.append(category_column(key, codes, levels[:_MOST_CLUSTERS], "Clusters"))
     return columns
+
+
+def _number_columns(obs: Mapping[str, Any], cells: IntArray) -> list[MapColumn]:
+    """Return the numbers that the run found for each cell: the confidence, and pseudotime; all of them 0 to 1."""
+    return [
+        number_column(key.removeprefix("scrcl_"), np.asarray(values)[cells], "Cells", (0, 1))
+        for key, values in obs.items()
+        if isinstance(values, np.ndarray)
+    ]
 
 
 def _quality_columns(run: OpenRun, rows: IntArray) -> list[MapColumn]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
 from scrcl.errors import InputError
-from scrcl.markers.artifacts import NAMES
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -157,29 +157,14 @@ def subcluster(
 def _chosen(run: OpenRun, clusters: int | str | Sequence[int | str]) -> list[int]:
     """Return the numbers of the clusters that are named, ascending."""
     wanted = [clusters] if isinstance(clusters, (int, str, np.integer)) else list(clusters)
-    n_clusters = int(run.labels.max()) + 1
-    names = list(map(str, run.open(NAMES)["name"])) if run.has(NAMES) else []
-    chosen: set[int] = set()
-    for one in wanted:
-        text = str(one).strip()
-        if text.isdecimal() and int(text) < n_clusters:
-            chosen.add(int(text))
-            continue
-        same = [cluster for cluster, name in enumerate(names) if name == text]
-        if not same:
-            known = [name for i, name in enumerate(names) if name != str(i)]
-            more = f", or a name: {', '.join(dict.fromkeys(known))}" if known else ""
-            message = (
-                f"cluster must be a cluster of the run, 0 to {n_clusters - 1}{more}; got {text!r}."
-            )
-            raise InputError(message)
-        chosen.update(same)
-    if not chosen:
+    names = plain_names(run, run.labels)
+    if not wanted:
         message = (
-            f"cluster must name at least one cluster of the run, 0 to {n_clusters - 1}; got none."
+            f"cluster must name at least one cluster of the run, 0 to {len(names) - 1}; got none."
         )
         raise InputError(message)
-    return sorted(chosen)
+    chosen = (clusters_named(str(one), names, what="cluster") for one in wanted)
+    return sorted({cluster for found in chosen for cluster in found})
 
 
 def _matrix(run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path]) -> CellMatrix:

@@ -132,7 +132,10 @@ def test_hidden_commands_have_the_old_names(scrcl):
         ("scrcl pred", {"predict"}),
         ("scrcl run --join ", {"inner", "outer"}),
         ("scrcl run --knn par", {"partitioned"}),
-        ("scrcl run --from ", {"umap", "cluster", "markers", "names", "subclusters", "report"}),
+        (
+            "scrcl run --from ",
+            {"umap", "cluster", "markers", "names", "subclusters", "pseudotime", "report"},
+        ),
         ("scrcl settings gr", {"graph"}),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_cluster_is_looked_into(scrcl, out):
     assert set(table["subcluster"]) == {"0_0", "0_1"}
     code, _, error = scrcl("subcluster", out, "--cluster", "9", "--quiet")
     assert code == 2
-    assert "a cluster of the run, 0 to 3" in error
+    assert "must name a cluster of the run, 0 to 3" in error
     assert "got '9'" in error
     code, _, error = scrcl("markers", out / "subclusters" / "0")
     assert code == 2

@@ -76,9 +76,11 @@ def looked(made, tmp_path_factory):
     """The run after looks into the cluster with two parts and the one with 13 cells."""
     folder = tmp_path_factory.mktemp("looked") / "out"
     shutil.copytree(made / "out", folder)
-    stages = contents(folder / "stages", but=("names", "subclusters", "report"))
+    stages = contents(folder / "stages", but=("names", "subclusters", "pseudotime", "report"))
     looks = scrcl.subcluster(folder, [0, "2"])
-    assert contents(folder / "stages", but=("names", "subclusters", "report")) == stages
+    assert (
+        contents(folder / "stages", but=("names", "subclusters", "pseudotime", "report")) == stages
+    )
     return folder, looks
 
 

@@ -19,6 +19,7 @@ from scrcl.engine.stages.inputs import InputsStage
 from scrcl.engine.stages.links import LinksStage
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.names import NamesStage
+from scrcl.engine.stages.pseudotime import PseudotimeStage
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.report import ReportStage
@@ -52,5 +53,6 @@ STAGES: tuple[Stage[Any], ...] = (
     MarkersStage(),
     NamesStage(),
     SubclustersStage(),
+    PseudotimeStage(),
     ReportStage(),
 )

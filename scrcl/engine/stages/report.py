@@ -14,8 +14,9 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import merged_keys
+from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width, estimates_of
-from scrcl.engine.map_points import cluster_names, drawn_cells, maps_of
+from scrcl.engine.map_points import drawn_cells, maps_of
 from scrcl.engine.memory import (
     ANNOTATION_BYTES,
     LIBRARIES_BYTES,
@@ -135,7 +136,7 @@ class ReportStage(Stage[ReportRecord]):
         retained = np.flatnonzero(context.open(STATS).retained)
         near_together = retained[context.open(PARTITION).order]
         write_order(folder / ORDER, near_together, context.matrix.obs.index)
-        names = cluster_names(run, len(rows))
+        names = shown_names(run, labels)
         cells = drawn_cells(labels, context.config.report.umap_cells, seed=context.config.seed)
         write_page(
             context,

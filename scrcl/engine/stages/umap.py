@@ -7,8 +7,6 @@ of the cells is laid out by its own nearest neighbours, and the others are put a
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,16 +18,18 @@ from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["UmapSettings", "UmapStage"]
 
@@ -38,11 +38,6 @@ _EDGE_BYTES = 90
 
 _EDGES_PER_S = 2e6
 """Edges that are laid out in a second, over all epochs; measured."""
-
-_NEAR = 5
-"""Cells of the layout among which another cell is put."""
-
-_BLOCK_ROWS = 16_384
 
 
 class UmapSettings(Settings):
@@ -105,8 +100,8 @@ class UmapStage(Stage[UmapRecord]):
         if settings.cells == 0 or len(scores) < 2:
             return UmapRecord(n_laid_out=0, left_as_is=True)
         cells = drawn_rows(len(scores), settings.cells, config.seed, "umap.cells")
-        points = context.open(EMBEDDING) if config.spatial else scores
-        ids, distances = _neighbours(context, points, cells)
+        points = space_of_maps(context)
+        ids, distances = neighbours_among(context, points, cells)
         layout = umap_layout(
             edge_weights(ids, distances),
             np.asarray(scores[cells, :2]),
@@ -115,7 +110,7 @@ class UmapStage(Stage[UmapRecord]):
             on_epochs=context.count("umap", n_epochs_of(len(cells)), "epochs"),
         )
         if len(cells) < len(scores):
-            layout = _with_others(context, points, cells, layout)
+            layout = with_others(context, points, cells, layout, "umap")
         np.save(folder / "layout.npy", layout)
         return UmapRecord(n_cells=len(scores), n_laid_out=len(cells))
 
@@ -124,52 +119,3 @@ class UmapStage(Stage[UmapRecord]):
         if run.record(UmapStage).left_as_is:
             return AnnDataKeys()
         return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
-
-
-def _neighbours(
-    context: Context, points: FloatArray, cells: IntArray
-) -> tuple[IntArray, FloatArray]:
-    """Return the nearest neighbours of the cells that are laid out, among themselves."""
-    from scrcl.engine.stages.graph_search import search_of
-    from scrcl.graph.knn import knn
-
-    config = context.config
-    if len(cells) == len(points) and not config.spatial:
-        ids, distances = context.open(NEIGHBOR_IDS), context.open(NEIGHBOR_DISTANCES)
-        return np.array(ids), np.array(distances)
-    k = min(config.graph.n_neighbors, len(cells) - 1)
-    found = knn(np.asarray(points[cells]), k, seed=config.seed, search=search_of(config))
-    return found.ids, found.distances
-
-
-def _with_others(
-    context: Context, points: FloatArray, cells: IntArray, layout: FloatArray
-) -> FloatArray:
-    """Return positions of all cells: those that are not laid out are put among the nearest that are."""
-    from scrcl.engine.stages.graph_search import search_of
-    from scrcl.graph.backends import SearchTask, choose, make_searcher
-    from scrcl.io.arrays import cores, for_each_block, release, row_blocks
-    from scrcl.maps.place import placed
-
-    config, search = context.config, search_of(context.config)
-    others = np.delete(np.arange(len(points)), cells)
-    whole = np.empty((len(points), 2), np.float32)
-    whole[cells] = layout
-    near = np.asarray(points[cells])
-    k = min(_NEAR, len(cells))
-    with TemporaryDirectory() as scratch:
-        task = SearchTask(k=k, seed=config.seed, device=search.device, folder=Path(scratch))
-        searcher = make_searcher(choose(search, *near.shape, n_queries=len(others)), near, task)
-
-        def put(start: int, stop: int) -> None:
-            rows = others[start:stop]
-            whole[rows] = placed(*searcher.search(np.asarray(points[rows]), k), layout)
-            release(points)
-
-        for_each_block(
-            put,
-            row_blocks(len(others), _BLOCK_ROWS),
-            n_workers=1 if searcher.has_threads else min(cores(), context.budget.n_workers),
-            on_rows=context.count("umap", len(others)),
-        )
-    return whole

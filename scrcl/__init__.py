@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import open_run
     from scrcl.engine.simulate import simulate
     from scrcl.engine.subclusters import subcluster
+    from scrcl.engine.write_back import write_back
     from scrcl.errors import ScrclError
     from scrcl.graph.transformer import KNNTransformer
 
@@ -46,6 +47,7 @@ __all__ = [
     "rename",
     "simulate",
     "subcluster",
+    "write_back",
 ]
 
 __version__ = "0.1.0"
@@ -63,6 +65,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "engine.open_run": ["open_run"],
         "engine.simulate": ["simulate"],
         "engine.subclusters": ["subcluster"],
+        "engine.write_back": ["write_back"],
         "errors": ["ScrclError"],
         "graph.transformer": ["KNNTransformer"],
     },

@@ -82,7 +82,10 @@ class _ResultStage(Stage[Record]):
         run = OpenRun(context.folder, context.stages[:-1], context.config)
         return Record(
             files=(
-                write_result_of(context, merged_keys(run, run.finished, keys_of_input(context))),
+                write_result_of(
+                    context,
+                    merged_keys(run, run.finished, keys_of_input(context.matrix, context.config)),
+                ),
             )
         )
 

@@ -179,19 +179,38 @@ def pseudobulk(
 def export(
     out: FinishedOut,
     to: Annotated[
-        str,
+        str | None,
         typer.Option(help=f"Format: {', '.join(FORMATS)}.", autocompletion=lambda: list(FORMATS)),
-    ],
+    ] = None,
     file: Annotated[
-        Path, typer.Option("-o", "--out", help="File to write.", rich_help_panel="Output")
-    ],
+        Path | None, typer.Option("-o", "--out", help="File to write.", rich_help_panel="Output")
+    ] = None,
+    into_input: Annotated[
+        bool,
+        typer.Option(
+            "--write-back",
+            help="Add the keys of the result to the Zarr store that the run read. X is not touched.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     inputs: Moved = None,
 ) -> None:
     """Write the finished run in OUT for other programs: tables of cells, or an AnnData with X."""
     from scrcl.cli.render import console
     from scrcl.engine.export import export as write
+    from scrcl.engine.write_back import write_back
 
-    console.print(str(write(out, file, to, inputs=inputs or ())), soft_wrap=True, markup=False)
+    if into_input and (to is not None or file is not None):
+        message = f"--write-back must go without --to and -o; got {to or file}. It writes into the input of the run."
+        raise InputError(message)
+    if into_input:
+        written = write_back(out, inputs=inputs or ())
+    elif to is None or file is None:
+        message = f"export must have --to ({', '.join(FORMATS)}) and -o FILE, or --write-back; one is missing."
+        raise InputError(message)
+    else:
+        written = write(out, file, to, inputs=inputs or ())
+    console.print(str(written), soft_wrap=True, markup=False)
 
 
 def _require_new(file: Path | None) -> None:

@@ -66,9 +66,9 @@ if TYPE_CHECKING:
 
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stage import Stage
-    from scrcl.typing import BoolArray, Csr
+    from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["merged_keys", "without_ours", "write_into"]
+__all__ = ["by_gene", "merged_keys", "spread_categories", "without_ours", "write_into"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -165,11 +165,7 @@ def write_into(
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         column = result.obs[key]
         if isinstance(column.dtype, pd.CategoricalDtype):
-            codes = np.full(adata.n_obs, -1, dtype=np.int64)
-            codes[rows] = column.cat.codes
-            adata.obs[key] = pd.Categorical.from_codes(
-                codes.tolist(), categories=column.cat.categories
-            )
+            adata.obs[key] = spread_categories(column.array, rows, adata.n_obs)
         else:
             values = np.full(adata.n_obs, np.nan, dtype=np.float32)
             values[rows] = column
@@ -184,14 +180,23 @@ def write_into(
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
-        adata.varm[key] = _by_gene(result.varm[key], result.var_names, adata.var_names, 0)
+        adata.varm[key] = by_gene(result.varm[key], result.var_names, adata.var_names, 0)
     for key in ours_in["var_keys"]:
         column = result.var[key].to_numpy()
         other = False if column.dtype == bool else np.nan
-        adata.var[key] = _by_gene(column, result.var_names, adata.var_names, other)
+        adata.var[key] = by_gene(column, result.var_names, adata.var_names, other)
 
 
-def _by_gene(values: Any, genes: pd.Index, wanted: pd.Index, other: float) -> Any:
+def spread_categories(column: pd.Categorical, rows: IntArray, n: int) -> pd.Categorical:
+    """Return a column for ``n`` cells that has its values at ``rows``, and is missing elsewhere."""
+    import pandas as pd
+
+    codes = np.full(n, -1, dtype=np.int64)
+    codes[rows] = column.codes
+    return pd.Categorical.from_codes(codes.tolist(), categories=column.categories)
+
+
+def by_gene(values: Any, genes: pd.Index, wanted: pd.Index, other: float) -> Any:
     """Return the rows of other genes, by name; ``other`` for those that the run left out, such as antibodies."""
     if genes.equals(wanted):
         return values

@@ -19,15 +19,17 @@ from scrcl.prep.artifacts import STATS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stage import AnnDataKeys
+    from scrcl.io.matrix import CellMatrix
     from scrcl.io.slots import Kept
     from scrcl.report.maps import Maps
     from scrcl.report.page import Section
     from scrcl.typing import IntArray
 
-__all__ = ["keys_of_input", "write_page", "write_result_of"]
+__all__ = ["about_run", "keys_of_input", "write_page", "write_result_of"]
 
 _ENTRY_BYTES = 12
 """A value and its column, as anndata writes them in blocks."""
@@ -53,7 +55,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
-    var = matrix.var[_columns_of_input(context)].copy()
+    var = matrix.var[_columns_of_input(matrix)].copy()
     for key, values in keys.var.items():
         var[key] = values
     x_bytes = 8 * stats.n_nonzero * (1 + len(matrix.layers)) if config.keep_x else 0
@@ -62,6 +64,25 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         _result_bytes(context, keys) + x_bytes + _kept_bytes(context, rows),
         "the result",
     )
+    write_result(
+        context.folder.path / name,
+        fmt=config.format,
+        obs=obs,
+        var=var,
+        obsm=dict(keys.obsm),
+        obsp=dict(keys.obsp),
+        varm=dict(keys.varm),
+        uns={"scrcl": about_run(context.folder.manifest, config, keys), **keys.uns_other},
+        x=matrix.x(context.budget.block_rows)[rows]
+        if config.keep_x and not _copies_values(context)
+        else None,
+        more=partial(_keep, context, rows),
+    )
+    return name
+
+
+def about_run(manifest: Mapping[str, Any], config: RunConfig, keys: AnnDataKeys) -> dict[str, Any]:
+    """Return ``uns["scrcl"]``: what the stages put there, settings, versions, notes, and the names of the keys."""
     ours = {
         **keys.uns,
         "config": _without_none(config.model_dump(mode="json")),
@@ -72,48 +93,34 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         "varm_keys": list(keys.varm),
         "uns_keys": list(keys.uns_other),
     }
-    if notes := [note for entry in context.folder.manifest["stages"] for note in entry["notes"]]:
+    if notes := [note for entry in manifest["stages"] for note in entry["notes"]]:
         ours["notes"] = notes
-    write_result(
-        context.folder.path / name,
-        fmt=config.format,
-        obs=obs,
-        var=var,
-        obsm=dict(keys.obsm),
-        obsp=dict(keys.obsp),
-        varm=dict(keys.varm),
-        uns={"scrcl": ours, **keys.uns_other},
-        x=matrix.x(context.budget.block_rows)[rows]
-        if config.keep_x and not _copies_values(context)
-        else None,
-        more=partial(_keep, context, rows),
-    )
-    return name
+    return ours
 
 
-def keys_of_input(context: Context) -> dict[str, set[str]]:
+def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:
     """Return the keys of the input that the result keeps, by slot: obsm, varm, uns, and columns of var."""
     from scrcl.io.joined import shared_obsm
     from scrcl.io.slots import keys_of
 
-    kept: dict[str, set[str]] = {"var": set(_columns_of_input(context))}
+    kept: dict[str, set[str]] = {"var": set(_columns_of_input(matrix))}
     with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in context.matrix.sources]
-        if context.matrix.identity.get("samples"):
+        sources = [stack.enter_context(source()) for source in matrix.sources]
+        if matrix.identity.get("samples"):
             return {**kept, "obsm": set(shared_obsm(sources))}
-        for slot in ("obsm", "uns", *(() if context.config.layer == "raw" else ("varm",))):
+        for slot in ("obsm", "uns", *(() if config.layer == "raw" else ("varm",))):
             kept[slot] = {key for source in sources for key in keys_of(source, slot)}
     return kept
 
 
-def _columns_of_input(context: Context) -> list[str]:
+def _columns_of_input(matrix: CellMatrix) -> list[str]:
     """Return the columns of var without those that an earlier run wrote."""
     from scrcl.io.slots import earlier_keys
 
     with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        sources = [stack.enter_context(source()) for source in matrix.sources]
         ours = {key for source in sources for key in earlier_keys(source, "var")}
-    return [str(column) for column in context.matrix.var if str(column) not in ours]
+    return [str(column) for column in matrix.var if str(column) not in ours]
 
 
 def _keep(context: Context, rows: IntArray, target: Any) -> None:

@@ -57,6 +57,17 @@ def test_clusters_are_renamed(scrcl, out, tmp_path):
     assert "0 to 3; got '9'" in error
 
 
+def test_a_file_is_not_written_back_to(scrcl, out, tmp_path):
+    for options, match in (
+        (["--write-back"], "must have a Zarr store as input"),
+        (["--write-back", "--to", "csv"], "must go without --to and -o; got csv"),
+        (["--to", "csv"], "one is missing"),
+    ):
+        code, _, error = scrcl("export", out, *options)
+        assert code == 2
+        assert match in error
+
+
 def test_a_cluster_is_looked_into(scrcl, out):
     code, shown, _ = scrcl(
         "subcluster", out, "--cluster", 0, "--n-clusters", 2, "--no-write", "--quiet"

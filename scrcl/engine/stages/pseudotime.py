@@ -216,7 +216,7 @@ def _root_cells(context: Context, settings: PseudotimeSettings) -> IntArray:
         names = plain_names(context, labels)
         chosen = clusters_named(settings.cluster, names, what="pseudotime.root")
         return np.flatnonzero(np.isin(labels, chosen))
-    at = int(context.matrix.obs.index.get_indexer([settings.root])[0])
+    at = int(np.flatnonzero(context.matrix.obs.index == settings.root)[0])
     retained = context.open(STATS).retained
     if not retained[at]:
         message = (

@@ -131,7 +131,7 @@ class ReportStage(Stage[ReportRecord]):
         labels = np.asarray(context.open(LABELS))
         markers = _shown(context.open(MARKERS), context.config.report.n_markers)
         rows = _rows(labels, markers, run)
-        keys = merged_keys(run, run.finished, keys_of_input(context))
+        keys = merged_keys(run, run.finished, keys_of_input(context.matrix, context.config))
         result = write_result_of(context, keys)
         retained = np.flatnonzero(context.open(STATS).retained)
         near_together = retained[context.open(PARTITION).order]

@@ -79,7 +79,7 @@ class NewReportStage(Stage[NewReportRecord]):
         pd.DataFrame([row.model_dump() for row in rows]).to_csv(
             folder / "clusters.csv", index=False
         )
-        keys = merged_keys(run, run.finished, keys_of_input(context))
+        keys = merged_keys(run, run.finished, keys_of_input(context.matrix, context.config))
         origin = {
             "predicted_from": str(self._run.path.resolve()),
             "run_fingerprint": self._run.fingerprint,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "export"]
 
+_LOG = logging.getLogger(__name__)
+
+_CHECKER = "cellxgene-schema"
+_SHOWN_FAULTS = 3
+
 _COPIES = 3
 """X in memory, and while it is normalised and written."""
 
@@ -46,7 +54,8 @@ def export(
         - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence and UMAP, and obs of the input;
         - ``loupe-csv``: barcodes and clusters, for the import of categories in Loupe Browser;
         - ``h5ad``, ``zarr``: the result with X as in the input;
-        - ``cellxgene``: h5ad with log values in X, counts in ``raw``, and the UMAP as the embedding that is shown.
+        - ``cellxgene``: h5ad with log values in X, counts in ``raw``, and the UMAP as the embedding that is shown. If
+          ``cellxgene-schema`` is installed, a warning counts what the schema of CELLxGENE Discover asks for besides.
     inputs
         Where the input of the run is now, if it was moved. Only formats with X read it.
 
@@ -85,6 +94,8 @@ def export(
     write = FORMATS[to](run, inputs)
     with atomic_path(path) as partial:
         write(partial)
+    if to == "cellxgene":
+        _check_schema(path)
     return path
 
 
@@ -165,6 +176,40 @@ def _cellxgene(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], A
     adata.uns["default_embedding"] = "X_umap"
     adata.uns["title"] = run.path.resolve().name
     return lambda path: adata.write_h5ad(path, compression="gzip")
+
+
+def _check_schema(path: Path) -> None:
+    """Report what the schema of CELLxGENE Discover asks for and the file lacks, if its checker is installed.
+
+    The schema asks for ontology terms that only the authors of the data know. The file can be viewed without them.
+    """
+    checker = shutil.which(_CHECKER)
+    if checker is None:
+        _LOG.warning(
+            "%s is not checked against the schema of CELLxGENE Discover: %s is not installed. Install it from PyPI in "
+            "an environment of its own, and add that to PATH.",
+            path,
+            _CHECKER,
+        )
+        return
+    # The program is found on PATH, and the path is an argument of its own.
+    done = subprocess.run(  # noqa: S603
+        [checker, "validate", str(path)], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        _LOG.info("%s fits the schema of CELLxGENE Discover", path)
+        return
+    lines = (done.stderr + done.stdout).splitlines()
+    faults = [line.rpartition("ERROR:")[2].strip() for line in lines if "ERROR:" in line]
+    first = " ".join(faults[:_SHOWN_FAULTS]) or f"{_CHECKER} failed: {' '.join(lines[-1:])}"
+    _LOG.warning(
+        "%s lacks %d things that the schema of CELLxGENE Discover asks for (%s validate lists them). It can be viewed "
+        "all the same. %s",
+        path,
+        len(faults),
+        _CHECKER,
+        first,
+    )
 
 
 def _with_x(run: OpenRun, inputs: Sequence[str | Path]) -> AnnData:

@@ -1,5 +1,7 @@
 """Exports of a finished run hold what it found, for the same cells."""
 
+import re
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -59,6 +61,33 @@ def test_cellxgene_has_log_values_counts_and_the_umap(done, tmp_path):
     assert found.X.toarray() == pytest.approx(logs.X.toarray(), rel=1e-4)
     assert np.array_equal(found.raw.X.toarray(), cells.X.toarray())
     assert found.uns["default_embedding"] in found.obsm
+
+
+@pytest.mark.parametrize(
+    ("script", "match"),
+    [
+        (None, "not checked .* cellxgene-schema is not installed"),
+        (
+            "echo 'ERROR:x.y:ERROR: one' >&2; echo 'ERROR: two' >&2; exit 1",
+            "lacks 2 things .* one two",
+        ),
+        ("echo 'no such option' >&2; exit 2", "cellxgene-schema failed: no such option"),
+        ('test "$1 $2" = "validate $HERE/c.h5ad"', None),
+    ],
+)
+def test_the_schema_of_cellxgene_is_checked(done, tmp_path, monkeypatch, caplog, script, match):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    if script is not None:
+        (programs / "cellxgene-schema").write_text(f"#!/bin/sh\n{script}\n")
+        (programs / "cellxgene-schema").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    scrcl.export(done[0], tmp_path / "c.h5ad", to="cellxgene")
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (
+        [re.search(match, text) is not None for text in warned] == [True] if match else not warned
+    )
 
 
 def test_what_does_not_fit_and_an_input_that_is_gone_are_refused(done, tmp_path, monkeypatch):

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from anndata.utils import make_index_unique
 
 from scrcl.io.tables import storable_part
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray
 
@@ -54,8 +53,9 @@ def _named(table: pd.DataFrame, *, kind: str, label: str) -> tuple[pd.DataFrame,
     table = storable_part(table, name=_TABLES[kind], kind=kind, label=label)
     names = table.index.astype(str)
     is_repeated = np.asarray(names.duplicated(keep=False))
-    if is_repeated.any():
-        repeated = names[names.duplicated()]
+    names = _none_empty(names, kind=kind, label=label)
+    repeated = names[names.duplicated()]
+    if len(repeated):
         _log.warning(
             "%s has %d repeated %s names, the first is %r. Made them unique with -1, -2, ...",
             label,
@@ -67,3 +67,21 @@ def _named(table: pd.DataFrame, *, kind: str, label: str) -> tuple[pd.DataFrame,
     table = table.copy(deep=False)
     table.index = names
     return table, is_repeated
+
+
+def _none_empty(names: pd.Index, *, kind: str, label: str) -> pd.Index:
+    """Return the names; empty ones are made of the position, with a warning."""
+    is_empty = np.asarray(names.str.strip() == "")
+    if not is_empty.any():
+        return names
+    at = np.flatnonzero(is_empty)
+    made = np.array(names, object)
+    made[at] = [f"unnamed_{kind}_{i}" for i in at.tolist()]
+    _log.warning(
+        "%s has %d %ss without a name. They are called by their position: %s, ...",
+        label,
+        len(at),
+        kind,
+        made[at[0]],
+    )
+    return pd.Index(made, name=names.name)

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io import formats
+from scrcl.io.annotations import with_unique_names
 from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.stream import iter_rows
@@ -438,3 +439,13 @@ def test_the_help_names_every_format_and_every_format_defines_a_reader():
         assert callable(reader.recognizes)
         assert callable(reader.open_matrix)
         assert each.text in formats.FORMATS_HELP
+
+
+def test_genes_and_cells_without_names_are_called_by_their_position(caplog):
+    genes = pd.DataFrame({"n": range(4)}, index=["a", "", " ", "unnamed_gene_1"])
+    named = with_unique_names(genes, kind="gene", label="x.h5ad")
+    assert named.index.tolist() == ["a", "unnamed_gene_1", "unnamed_gene_2", "unnamed_gene_1-1"]
+    assert "x.h5ad has 2 genes without a name" in caplog.text
+    assert genes.index.tolist()[1] == ""
+    cells = with_unique_names(pd.DataFrame(index=["", "", ""]), kind="cell", label="x.h5ad")
+    assert cells.index.tolist() == ["unnamed_cell_0", "unnamed_cell_1", "unnamed_cell_2"]

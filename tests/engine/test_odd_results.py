@@ -56,6 +56,20 @@ def test_230_clusters_of_240_cells_with_markup_and_formulas_in_names(tmp_path):
     assert found.uns["paga"]["connectivities"].shape == (n_clusters, n_clusters)
 
 
+def test_genes_without_names_and_a_column_with_a_million_levels_have_a_report(tmp_path):
+    adata = make_cells()
+    adata.var_names = [""] * 150
+    adata.obs["many"] = pd.Categorical.from_codes(
+        np.arange(240), [f"level {i}" for i in range(10**6)]
+    )
+    result = run(adata, tmp_path, n_clusters=4, cluster={"algorithm": "kmeans"})
+    page, data = data_of(result)
+    assert len(page) < 500_000
+    assert "many" not in {column["name"] for column in data["columns"]}
+    genes = pd.read_csv(result.out / "markers.csv")["gene"]
+    assert genes.str.fullmatch(r"unnamed_gene_\d+").all()
+
+
 def test_one_cluster_has_a_report_without_links_and_dots(tmp_path):
     adata = make_cells(n_types=1)
     result = run(adata, tmp_path)

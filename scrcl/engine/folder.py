@@ -41,7 +41,15 @@ __all__ = [
 ]
 
 _RESULTS = ("result.h5ad", "result.zarr", "report.html")
-_OURS = ("stages", "checkpoints", *_RESULTS, "markers.csv", GIVEN_NAMES, "config.toml")
+_OURS = (
+    "stages",
+    "checkpoints",
+    *_RESULTS,
+    "markers.csv",
+    "gene_associations.csv",
+    GIVEN_NAMES,
+    "config.toml",
+)
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 

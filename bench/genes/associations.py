@@ -49,7 +49,8 @@ def _values(out: Path) -> dict[str, Any]:
     """Return the association of each cell and selected gene by each way, and both embeddings."""
     import torch
 
-    model, inputs = runs.opened(out).model.model, runs.training_inputs(out)
+    model: Any = runs.opened(out).model.model
+    inputs = runs.training_inputs(out)
     logs = runs.log_values(out).toarray()
     e, z = (np.load(out / "stages" / "embed" / f"{name}.npy") for name in ("embedding", "refined"))
     with torch.no_grad():

@@ -38,7 +38,7 @@ _BYTES_PER_VALUE = 24
 
 _PLANNED_CLUSTERS = 50
 
-_SHOWN_GENES, _SHOWN_CLUSTERS, _SHOWN_MODULES = 8, 60, 12
+_SHOWN_GENES, _SHOWN_CLUSTERS = 8, 60
 
 
 class AssociationsRecord(Record):
@@ -96,14 +96,14 @@ class AssociationsStage(Stage[AssociationsRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the first genes of each cluster by the model, and which of them are markers."""
-        from scrcl.report.page import Column, Section, Table
+        from scrcl.report.page import Cell, Column, Section, Table
 
         if run.record(AssociationsStage).space is None:
             return None
         table = _saved(run)
         if not len(table):
             return None
-        rows = []
+        rows: list[list[Cell]] = []
         for cluster, of_cluster in list(table.groupby("cluster"))[:_SHOWN_CLUSTERS]:
             top = of_cluster[of_cluster["rank"] < _SHOWN_GENES]
             flagged = [

@@ -21,6 +21,8 @@
 ``uns["scrcl"]["clusters_by"]``           the algorithm that ``auto`` chose, and the agreement that decided
 ``uns["scrcl"]["notes"]``                 what the user should know
 ``uns["scrcl"]["markers"]``               marker genes of each cluster
+``uns["scrcl"]["associations"]``          genes of each cluster by the trained model, if the method has them
+``var["scrcl_module"]``                   module of the gene in the gene graph, -1: none
 ``uns["rank_genes_groups"]``              the same for scanpy's plots and ``sc.get.rank_genes_groups_df``
 ``uns["scrcl"]["names"]``                 the two best names of each cluster, and their scores
 ``uns["paga"]``, ``uns["scrcl_sizes"]``   links of the clusters

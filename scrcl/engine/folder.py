@@ -46,6 +46,7 @@ _OURS = (
     "checkpoints",
     *_RESULTS,
     "markers.csv",
+    "gene_associations.csv",
     "batches.csv",
     "cells.csv",
     GIVEN_NAMES,

@@ -37,7 +37,7 @@ _MARKER_ROWS = 8_000
 """Rows of the table of markers in the page."""
 
 _MARKER_COLUMNS = (
-    "cluster", "gene", "score", "log_fold_change", "auc", "p_adjusted", "share_in", "share_out",
+    "cluster", "gene", "score", "log_fold_change", "auc", "p_adjusted", "share_in", "share_out", "kind",
 )  # fmt: skip
 _WORDS = {
     "log_fold_change": "log2 fold change",
@@ -209,7 +209,7 @@ def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
         values = shown[name]
         if name == "cluster":
             columns.append([names[int(cluster)] for cluster in values])
-        elif name == "gene":
+        elif name in ("gene", "kind"):
             columns.append(list(values))
         else:
             # Spreadsheets and JSON have no infinity.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.markers.tables import MarkerSet
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["UNKNOWN", "GeneNames", "Name", "gene_names", "name_clusters", "set_scores"]
+__all__ = ["UNKNOWN", "GeneNames", "Name", "gene_names", "is_text", "name_clusters", "set_scores"]
 
 UNKNOWN = "unknown"
 
@@ -91,7 +91,7 @@ class Name(NamedTuple):
 def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
     """Find the genes of a table in the index or in a text column of var, whichever has most of them."""
     wanted = {gene for each in sets for gene in each.genes}
-    candidates = [None, *(str(name) for name in var if _is_text(var[name]))]
+    candidates = [None, *(str(name) for name in var if is_text(var[name]))]
     best = GeneNames({}, None, len(wanted), False)
     for any_case in (False, True):
         for column in candidates:
@@ -110,7 +110,8 @@ def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
     return best
 
 
-def _is_text(column: pd.Series) -> bool:
+def is_text(column: pd.Series) -> bool:
+    """Return whether a column of a table holds texts."""
     import pandas as pd
 
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column

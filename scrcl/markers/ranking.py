@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from scrcl.markers.scores import GeneScores, Test
     from scrcl.typing import BoolArray, FloatArray, IntArray
@@ -25,6 +26,7 @@ COLUMNS = (
     "auc",
     "share_in",
     "share_out",
+    "kind",
 )
 """Columns of the table of markers."""
 
@@ -32,6 +34,7 @@ COLUMNS = (
 def marker_table(
     scores: GeneScores,
     genes: pd.Index,
+    kinds: NDArray[np.object_],
     *,
     n_top: int,
     min_fold_change: float,
@@ -42,6 +45,11 @@ def marker_table(
     Genes that mark the cluster come first, by score: those above ``min_fold_change`` that at most a share
     ``max_share_out`` of the other cells expresses. Genes that all cells express can have the largest scores and still
     mark nothing. The others follow, by score too.
+
+    Parameters
+    ----------
+    genes, kinds
+        Names of the genes, and their kinds (`scrcl.markers.kinds`): they are listed, and change no order.
 
     Returns
     -------
@@ -55,7 +63,11 @@ def marker_table(
     n_clusters = scores.score.shape[1]
     parts = [
         _of_cluster(
-            scores, genes, cluster, _order(scores.score[:, cluster], marks[:, cluster])[:n_top]
+            scores,
+            genes,
+            kinds,
+            cluster,
+            _order(scores.score[:, cluster], marks[:, cluster])[:n_top],
         )
         for cluster in range(n_clusters)
         if n_clusters > 1  # a cluster of all cells has nothing to be compared with
@@ -68,7 +80,13 @@ def _order(score: FloatArray, marks: BoolArray) -> IntArray:
     return np.lexsort((-score, ~marks))
 
 
-def _of_cluster(scores: GeneScores, genes: pd.Index, cluster: int, top: IntArray) -> pd.DataFrame:
+def _of_cluster(
+    scores: GeneScores,
+    genes: pd.Index,
+    kinds: NDArray[np.object_],
+    cluster: int,
+    top: IntArray,
+) -> pd.DataFrame:
     import pandas as pd
     from scipy.stats import false_discovery_control
 
@@ -77,6 +95,7 @@ def _of_cluster(scores: GeneScores, genes: pd.Index, cluster: int, top: IntArray
         "cluster": np.full(len(top), cluster),
         "rank": np.arange(len(top)),
         "gene": np.asarray(genes)[top],
+        "kind": kinds[top],
         "p_adjusted": false_discovery_control(p_value)[top],
     }
     columns |= {

@@ -83,7 +83,7 @@ class Maps:
     columns
         The first one colours the maps at first.
     markers
-        Rows of the table of markers: cluster, gene, and numbers in the order of ``marker_columns``.
+        Rows of the table of markers: cluster, gene, numbers and texts in the order of ``marker_columns``.
     cluster_names
         Name of each cluster, with which its number is shown.
     least

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scrcl.report.maps import Maps
 
-__all__ = ["Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
+__all__ = ["Cell", "Column", "Figure", "Page", "Section", "StageUsage", "Table", "render_page"]
 
 Cell: TypeAlias = str | float | Sequence[str] | None
 

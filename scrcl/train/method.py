@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Embedded",
     "Estimates",
+    "GeneVectors",
     "Inputs",
     "Learner",
     "Method",
@@ -239,6 +240,15 @@ class Embedded(NamedTuple):
     """The method's own clusters, shape (n_cells,), if it has any"""
 
 
+class GeneVectors(NamedTuple):
+    """What a method says about genes: the association of a cell and a gene is the product of their vectors."""
+
+    space: str
+    """Name of the ``.npy`` file of `Method.embed` with the vectors of the cells"""
+    vectors: FloatArray
+    """float, shape (n_genes, width): those of the selected genes"""
+
+
 class Estimates(NamedTuple):
     """What a method's stages take."""
 
@@ -389,6 +399,18 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
         self, learner: LearnerT, inputs: InputsT, folder: Path, work: Work, *, space: str
     ) -> Embedded:
         """Write the embedding ``space`` of all cells into ``folder``, and others if they cost little."""
+
+    def gene_vectors(self, opener: Opener, folder: Path) -> GeneVectors | None:  # noqa: ARG002
+        """Return vectors of the selected genes in a space of the cells; None if the method has no such thing.
+
+        Parameters
+        ----------
+        opener
+            Opens artifacts.
+        folder
+            Holds what `embed` wrote.
+        """
+        return None
 
     @abstractmethod
     def new_cells(

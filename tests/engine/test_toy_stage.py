@@ -139,7 +139,8 @@ def test_redoing_an_earlier_stage_redoes_a_new_one(cells, tmp_path, config, stag
     run_files([cells], out, six, stages=stages, start="cluster")
     after = times(out)
     assert {name for name in before if before[name] != after[name]} == {
-        "cluster", "batches", "links", "markers", "names", "subclusters", "pseudotime", "sizes", "report"
+        "cluster", "batches", "links", "markers", "associations", "names", "subclusters", "pseudotime", "sizes",
+        "report",
     }  # fmt: skip
     run = opened(out, stages, six)
     assert run.labels.max() == 5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrcl.engine.stages.associations import AssociationsStage
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage
@@ -51,6 +52,7 @@ STAGES: tuple[Stage[Any], ...] = (
     BatchesStage(),
     LinksStage(),
     MarkersStage(),
+    AssociationsStage(),
     NamesStage(),
     SubclustersStage(),
     PseudotimeStage(),

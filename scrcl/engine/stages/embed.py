@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.embed_new_cells import NewEmbedStage
 
-__all__ = ["EMBEDDING", "EmbedStage", "mark_space"]
+__all__ = ["EMBEDDING", "SPACES", "EmbedStage", "mark_space"]
 
 _SPACE = "space.json"
 
@@ -35,6 +35,14 @@ def _open_embedding(folder: Path) -> Any:
 
 EMBEDDING: Artifact[Any] = Artifact("embedding", _open_embedding)
 """Memory map of float32, shape (n_cells, n_dims): the space of the method that is clustered."""
+
+
+def _folder(folder: Path) -> Path:
+    return folder
+
+
+SPACES: Artifact[Path] = Artifact("spaces of the method", _folder)
+"""The folder with all spaces that the method wrote, each as ``<space>.npy``."""
 
 
 class EmbedRecord(Record):
@@ -49,7 +57,7 @@ class EmbedStage(Stage[EmbedRecord]):
     name = "embed"
     record = EmbedRecord
     takes = (METHOD_INPUTS, WEIGHTS)
-    gives = (EMBEDDING,)
+    gives = (EMBEDDING, SPACES)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the method estimates."""

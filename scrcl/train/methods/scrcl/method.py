@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 
 from scrcl._random import torch_stream
 from scrcl.graph.artifacts import CELL_GRAPH, GENE_GRAPH, GENE_SKETCH, PARTITION
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
 from scrcl.train.counts import require_counts
-from scrcl.train.method import Embedded, Learner, Method
+from scrcl.train.method import Embedded, GeneVectors, Learner, Method
 from scrcl.train.methods.scrcl import memory
 from scrcl.train.methods.scrcl.embed import embed_all, write_graph_view
 from scrcl.train.methods.scrcl.inputs import Inputs, open_inputs, write_inputs
@@ -167,6 +168,13 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
             return Embedded(("embedding", "refined"))
         write_graph_view(folder, block_rows=work.block_rows)
         return Embedded(("embedding", "refined", "graph_view"))
+
+    def gene_vectors(self, opener: Opener, folder: Path) -> GeneVectors:
+        """Return the genes in the space of Z."""
+        from scrcl.train.methods.scrcl.gene_vectors import fitted_gene_vectors
+
+        refined = np.load(folder / "refined.npy", mmap_mode="r")
+        return GeneVectors("refined", fitted_gene_vectors(opener.open(FEATURES), refined))
 
     def new_cells(
         self, learner: ScrclLearner, inputs: Inputs, new: NewCells, work: Work

@@ -1,0 +1,1 @@
+"""Markers against other implementations."""

@@ -1,0 +1,160 @@
+"""Scores of markers against scanpy's tests, on every set: rank correlation over all genes of each labelled type.
+
+``python -m bench.markers.agreement --data DIR``
+
+Types are only groups to compare here. Both read the same log values; cells without counts and types of one cell are
+left out. Spearman's correlation of the scores, the lowest and the mean over types; the lowest after scores are rounded
+to four decimals, since rounding errors part genes with equal scores; the largest difference of two scores; and the CPU
+seconds of both, where the first set of ours includes compilation.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench._frame import runs
+from bench._frame.arguments import add_data, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
+
+if TYPE_CHECKING:
+    from bench._frame.rows import Row
+
+__all__ = ["TESTS", "main"]
+
+TESTS = ("wilcoxon", "t-test")
+
+
+def _theirs(cells: Any, codes: Any, test: str, *, is_log: bool) -> Any:
+    """Return scanpy's scores, shape (n_genes, n_groups)."""
+    import anndata
+    import pandas as pd
+    import scanpy as sc
+
+    kept = codes >= 0
+    logs = anndata.AnnData(
+        cells.X[kept].astype(np.float32), var=pd.DataFrame(index=cells.var_names)
+    )
+    logs.obs["group"] = pd.Categorical(codes[kept].astype(str))
+    if not is_log:
+        sc.pp.normalize_total(logs, target_sum=1e4)
+        sc.pp.log1p(logs)
+    with np.errstate(invalid="ignore"):  # scanpy divides 0 by 0 for a gene that no cell has
+        sc.tl.rank_genes_groups(logs, "group", method=test)
+    by_group = [
+        sc.get.rank_genes_groups_df(logs, str(group)).set_index("names")["scores"]
+        for group in range(int(codes.max()) + 1)
+    ]
+    return np.column_stack([each.reindex(logs.var_names).fillna(0) for each in by_group])
+
+
+def _measured(path: Path) -> list[Row]:
+    import anndata
+
+    from scrcl.engine.compare_genes import compared
+    from scrcl.engine.stages.markers import MarkersSettings
+    from scrcl.io.open import open_input
+    from scrcl.prep.artifacts import STATS
+
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        out = Path(folder) / "out"
+        runs.run(path, out, runs.config_of(), until="stats")
+        stats = runs.opened(out).open(STATS)
+        matrix = open_input([path], layer=None, join="inner", scratch=Path(folder))
+        cells = anndata.read_h5ad(path)
+        cells.var_names_make_unique()
+        codes = _codes(cells.obs[LABELS], stats.retained)
+        rows: list[Row] = []
+        for test in TESTS:
+            start = time.process_time()
+            found = compared(
+                matrix, stats, codes, MarkersSettings(test=test), block_rows=2048, n_workers=1
+            ).scores.score
+            ours, start = time.process_time() - start, time.process_time()
+            other = _theirs(cells, codes, test, is_log=stats.already_log)
+            seconds = time.process_time() - start
+            rho = _correlation(found, other)
+            rows.append(
+                {
+                    "dataset": path.stem,
+                    "n_cells": int((codes >= 0).sum()),
+                    "n_genes": cells.n_vars,
+                    "n_groups": len(rho),
+                    "test": test,
+                    "lowest": float(min(rho)),
+                    "mean": float(np.mean(rho)),
+                    "rounded": float(min(_correlation(found.round(4), other.round(4)))),
+                    "largest": float(np.abs(found - other).max()),
+                    "cpu_s": ours,
+                    "scanpy_cpu_s": seconds,
+                }
+            )
+    return rows
+
+
+def _correlation(one: Any, other: Any) -> list[float]:
+    from scipy.stats import spearmanr
+
+    return [float(spearmanr(a, b).statistic) for a, b in zip(one.T, other.T, strict=True)]
+
+
+def _codes(labels: Any, retained: Any) -> Any:
+    """Return the group of each cell, -1 for cells without counts and types of one cell."""
+    names, codes = np.unique(np.asarray(labels, str), return_inverse=True)
+    codes = np.where(retained, codes, -1)
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    number = np.full(len(names) + 1, -1, np.int32)
+    number[np.flatnonzero(sizes > 1)] = np.arange(np.count_nonzero(sizes > 1))
+    return number[codes]
+
+
+_COLUMNS = (
+    "set", "cells", "genes", "types", "test", "lowest", "mean", "lowest, rounded", "largest difference", "CPU s",
+    "scanpy's",
+)  # fmt: skip
+
+
+def _line(row: Row) -> list[object]:
+    return [
+        row["dataset"],
+        f"{row['n_cells']:,}",
+        f"{row['n_genes']:,}",
+        row["n_groups"],
+        row["test"],
+        *(f"{row[name]:.6f}" for name in ("lowest", "mean", "rounded")),
+        f"{row['largest']:.1e}",
+        *(f"{row[name]:.1f}" for name in ("cpu_s", "scanpy_cpu_s")),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare on every set; the page is written after each."""
+    parser = parser_of("bench.markers.agreement", __doc__)
+    add_data(parser)
+    args = parsed(parser, arguments)
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for path in labelled_files(args.data, args.sets):
+            for row in _measured(path):
+                rows.append({**stamp(), **row})
+                log.append(rows[-1])
+                print(rows[-1], file=sys.stderr, flush=True)
+            write_page(
+                args.out,
+                "Markers against scanpy",
+                args.command,
+                conditions(libraries=["scanpy"]),
+                table(_COLUMNS, [_line(row) for row in rows]),
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Associations of clusters and genes by what a method has learned: vectors of cells and of genes.
+
+The association of a cell and a gene is the inner product of their vectors. So the mean over a cluster minus the mean
+over all other cells needs only the mean vectors of the clusters, and no matrix of cells by genes is formed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from scrcl.io.arrays import release, row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["ASSOCIATION_COLUMNS", "association_table", "cluster_associations"]
+
+ASSOCIATION_COLUMNS = ("cluster", "rank", "gene", "association", "module", "marker_rank", "kind")
+"""Columns of the table of associations."""
+
+
+def cluster_associations(
+    cells: FloatArray, genes: FloatArray, labels: IntArray, *, block_rows: int = 65_536
+) -> NDArray[np.float64]:
+    """Return the mean association in each cluster minus that of all other cells.
+
+    Parameters
+    ----------
+    cells
+        ndarray or memory map of float32, shape (n_cells, width): vectors of the cells, read in blocks.
+    genes
+        ndarray of float, shape (n_genes, width): vectors of the genes.
+    labels
+        ndarray of int, shape (n_cells,): cluster of each cell.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_clusters, n_genes)
+        Zeros where there is one cluster: there are no other cells.
+    """
+    sizes = np.bincount(labels)
+    sums = np.zeros((len(sizes), cells.shape[1]))
+    for start, stop in row_blocks(len(cells), block_rows):
+        rows = np.arange(stop - start)
+        member = csr_matrix(
+            (np.ones(len(rows)), (labels[start:stop], rows)), shape=(len(sizes), len(rows))
+        )
+        sums += member @ np.asarray(cells[start:stop], np.float64)
+        release(cells)
+    if len(sizes) == 1:
+        return np.zeros((1, len(genes)))
+    inside = sums / np.maximum(sizes, 1)[:, None]
+    outside = (sums.sum(axis=0) - sums) / (sizes.sum() - sizes)[:, None]
+    found: NDArray[np.float64] = (inside - outside) @ np.asarray(genes, np.float64).T
+    return found
+
+
+def association_table(
+    scores: FloatArray,
+    genes: Sequence[str],
+    *,
+    modules: IntArray,
+    kinds: NDArray[np.object_],
+    markers: pd.DataFrame,
+    n_top: int,
+) -> pd.DataFrame:
+    """Return the genes with the largest associations of each cluster.
+
+    Parameters
+    ----------
+    scores
+        ndarray of float, shape (n_clusters, n_genes), from `cluster_associations`.
+    genes, modules, kinds
+        Name, module and kind of each gene.
+    markers
+        Table of the markers of the same clusters.
+
+    Returns
+    -------
+    DataFrame
+        ``n_top`` rows for each cluster, or all genes if there are fewer, with `ASSOCIATION_COLUMNS`. ``rank`` counts
+        from 0. ``marker_rank`` is the rank among the markers of the cluster, -1 for a gene that is not listed there.
+        Empty where there is one cluster.
+    """
+    import pandas as pd
+
+    names, parts = np.asarray(genes, object), []
+    for cluster, row in enumerate(scores if len(scores) > 1 else ()):
+        top = np.argsort(-row, kind="stable")[:n_top]
+        own = markers[markers["cluster"] == cluster].set_index("gene")["rank"]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "cluster": cluster,
+                    "rank": np.arange(len(top)),
+                    "gene": names[top],
+                    "association": row[top],
+                    "module": modules[top],
+                    "marker_rank": own.reindex(names[top]).fillna(-1).to_numpy(np.int64),
+                    "kind": kinds[top],
+                }
+            )
+        )
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=list(ASSOCIATION_COLUMNS))
+    )

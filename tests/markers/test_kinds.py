@@ -1,0 +1,29 @@
+"""Genes that rarely mark a type, by their symbols."""
+
+import pandas as pd
+import pytest
+
+from scrcl.markers.kinds import gene_kinds, kinds_of
+
+
+@pytest.mark.parametrize(
+    ("symbols", "kind"),
+    [
+        (["MT-CO1", "mt-Nd4l"], "mitochondrial"),
+        (
+            ["RPL13A", "Rpl22l1", "RPS4Y1", "RPS4X", "RPLP0", "Rpsa", "RPL36AL", "UBA52"],
+            "ribosomal",
+        ),
+        (["ACTB", "Gapdh", "EEF1A1", "Malat1", "C1orf43"], "housekeeping"),
+        (["CD3E", "RPS6KA1", "RPS6KL1", "MRPL1", "RPS19BP1", "MTOR", "ENSG00000231500", "NA"], ""),
+    ],
+)
+def test_symbols_of_human_and_mouse_have_their_kind(symbols, kind):
+    assert list(gene_kinds(symbols)) == [kind] * len(symbols)
+
+
+def test_kinds_come_from_the_column_of_var_that_has_symbols():
+    symbols = ["RPL13", "CD3E", "ACTB"]
+    var = pd.DataFrame({"n": [1, 2, 3], "symbol": symbols}, index=["ENSG1", "ENSG2", "ENSG3"])
+    assert list(kinds_of(var)) == ["ribosomal", "", "housekeeping"]
+    assert list(kinds_of(pd.DataFrame(index=symbols))) == ["ribosomal", "", "housekeeping"]

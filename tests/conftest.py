@@ -11,6 +11,15 @@ from tests.cells import make_cells
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_collection_modifyitems(items):
+    """Let one worker run all tests that share a fixture of their file: two would make it twice."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        shares = any(found[-1].scope == "module" for found in fixtures)
+        if shares and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _files_are_not_flushed():
     """Do without fsync: no test loses power, and a toy run flushes hundreds of files."""

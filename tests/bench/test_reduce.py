@@ -30,6 +30,7 @@ def toy(tmp_path, atlases, options, read):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("atlases")
 def test_stages_are_measured_by_size_and_compared_with_their_estimates(toy):
     text, found = toy("plan", "scale")
     for stage in ("read", "stats", "features", "reduce", "**whole process**"):
@@ -42,6 +43,7 @@ def test_stages_are_measured_by_size_and_compared_with_their_estimates(toy):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("atlases")
 def test_decoding_alone_is_measured_on_the_same_blocks_for_each_kind_of_store(toy):
     text, found = toy("decode")
     rows = found["decode"]
@@ -66,6 +68,7 @@ def test_the_sizes_of_a_block_are_those_of_its_stored_types():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("atlases")
 def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
     make_cells(n_cells=400, n_genes=300).write_h5ad(tmp_path / "cells.h5ad")
     text, found = toy("peers", atlas=tmp_path / "cells.h5ad")
@@ -78,6 +81,7 @@ def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("atlases")
 def test_a_peer_that_runs_out_of_memory_is_reported_and_the_others_continue(toy):
     text, found = toy("peers", **{"limit-gb": 0.5, "sides": "memory,scrcl"})
     sides = found["peers"]["sides"]
@@ -87,6 +91,7 @@ def test_a_peer_that_runs_out_of_memory_is_reported_and_the_others_continue(toy)
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("atlases")
 def test_genes_and_components_of_a_set_are_compared_with_those_of_scanpy(toy, tmp_path):
     (tmp_path / "data").mkdir()
     make_cells(n_cells=300, n_genes=400).write_h5ad(tmp_path / "data" / "plain.h5ad")

@@ -11,6 +11,7 @@ from tests.cells import make_cells
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Let one worker run all tests that share a fixture of their file: two would make it twice."""
     for item in items:

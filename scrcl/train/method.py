@@ -17,7 +17,7 @@ from torch import nn
 
 from scrcl._random import derive_seed
 from scrcl._settings import Settings
-from scrcl.train.adam import Adam
+from scrcl.train.optimizer import Adam, Optimizer
 from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
 from scrcl.train.stop import NeighborsStable
@@ -48,7 +48,6 @@ __all__ = [
     "Method",
     "NewCellEncoder",
     "NewCells",
-    "Optimizer",
     "Phase",
     "Setup",
     "Step",
@@ -135,24 +134,6 @@ class Setup(Generic[SettingsT]):
             minibatch_cells=self.train.stop_cells, minibatches="uniform", fanout=None
         )
         return replace(of_sample, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
-
-
-class Optimizer(Protocol):
-    """What training needs of an optimizer. Those of torch have it."""
-
-    param_groups: list[dict[str, Any]]
-
-    def step(self) -> Any:
-        """Change each weight by its gradient."""
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Set what `state_dict` returned."""
 
 
 @dataclass(frozen=True)

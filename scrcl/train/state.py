@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from scrcl.train.method import Method, Optimizer, Phase, Setup
+    from scrcl.train.method import Method, Phase, Setup
+    from scrcl.train.optimizer import Optimizer
 
 __all__ = ["TrainState"]
 

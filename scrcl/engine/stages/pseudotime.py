@@ -47,7 +47,7 @@ _NODE_BYTES = 300
 """For each cell that is compared: the vectors of the search for eigenvectors, and coordinates."""
 
 _EDGES_PER_S = 1e6
-"""Edges that a core goes through in a second, over all iterations; measured."""
+"""Edges that a core goes through in a second, over all iterations; a guess."""
 
 _MOST_OF_ROOT = 1_000
 """Cells of the root's cluster that are compared at least, where it has them."""

@@ -1,7 +1,8 @@
-"""Adam by torch's kernel, without torch's optimizer class, whose first object loads the whole compiler of torch.
+"""What training needs of an optimizer, and Adam.
 
-Loading it takes as long as importing torch (2.5 CPU seconds), in every process that trains. The values are those of
-`torch.optim.Adam` with ``fused=True``, bit by bit.
+Adam is torch's kernel without torch's optimizer class, whose first object loads the whole compiler of torch. That takes
+as long as importing torch (2.5 CPU seconds), in every process that trains. The values are those of `torch.optim.Adam`
+with ``fused=True``, bit by bit.
 
 References
 ----------
@@ -10,7 +11,7 @@ Kingma and Ba: Adam: a method for stochastic optimization, ICLR 2015.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.optim.adam import adam
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "Optimizer"]
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 _NAMES = ("exp_avg", "exp_avg_sq", "step")
+
+
+class Optimizer(Protocol):
+    """What training needs of an optimizer. Those of torch have it."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Change each weight by its gradient."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Set what `state_dict` returned."""
 
 
 class Adam:

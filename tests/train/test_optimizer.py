@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scrcl.train.adam import Adam
+from scrcl.train.optimizer import Adam
 
 
 def gradients(step):
@@ -67,7 +67,7 @@ def test_a_step_without_gradients_changes_nothing():
 
 def test_the_compiler_of_torch_is_not_loaded():
     code = (
-        "import sys, torch; from torch import nn; from scrcl.train.adam import Adam\n"
+        "import sys, torch; from torch import nn; from scrcl.train.optimizer import Adam\n"
         "layer = nn.Linear(2, 2); adam = Adam(layer.parameters(), lr=1, weight_decay=0)\n"
         "layer(torch.ones(1, 2)).sum().backward(); nn.utils.clip_grad_norm_(layer.parameters(), 1)\n"
         "adam.step(); adam.zero_grad(); print('torch._dynamo' in sys.modules)"

@@ -172,6 +172,6 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
     start = f"{group}." if group else ""
     names = [each.removeprefix(start).split(".")[0] for each in known if each.startswith(start)]
     near = [f"{start}{each}" for each in get_close_matches(last, names, n=1)]
-    if len(elsewhere) == 1 or near:
-        return f" Did you mean {(elsewhere if len(elsewhere) == 1 else near)[0]}?"
+    if meant := (elsewhere if len(elsewhere) in {1, 2} else near):
+        return f" Did you mean {' or '.join(meant)}?"
     return f" Known settings: {', '.join(dict.fromkeys(names))}." if names else ""

@@ -69,7 +69,10 @@ def test_memory_and_device_are_not_in_the_fingerprint():
     ("settings", "message"),
     [
         (["train.lrr=1"], "train.lrr must be a known setting; got 1. Did you mean train.lr?"),
-        (["graph.n_comps=8"], "graph.n_comps must .* got 8. Did you mean reduce.n_comps?"),
+        (
+            ["graph.n_comps=8"],
+            "graph.n_comps must .* got 8. Did you mean reduce.n_comps or pseudotime.n_comps?",
+        ),
         (["n_cluster=8"], "n_cluster must .* got 8. Did you mean n_clusters?"),
         (["train.lr=0"], "train.lr must be greater than 0; got 0"),
         (["train.lr=fast"], "train.lr must be a valid number"),

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["by_gene", "merged_keys", "spread_categories", "without_ours", "write_into"]
+__all__ = ["by_gene", "merged_keys", "spread", "without_ours", "write_into"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,50 +160,49 @@ def write_into(
     Other cells (no counts, or filtered) get no cluster, NaN and no neighbours. Keys of an earlier run are removed
     first: mixed keys of two runs would look like one result.
     """
-    import pandas as pd
-
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
-        column = result.obs[key]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            adata.obs[key] = spread_categories(column.array, rows, adata.n_obs)
-        else:
-            values = np.full(adata.n_obs, np.nan, dtype=np.float32)
-            values[rows] = column
-            adata.obs[key] = values
+        adata.obs[key] = spread(result.obs[key].array, rows, adata.n_obs)
     ours_in = result.uns["scrcl"]
     for key in ours_in["obsm_keys"]:
         whole = np.full((adata.n_obs, result.obsm[key].shape[1]), np.nan, dtype=np.float32)
         whole[rows] = result.obsm[key]
         adata.obsm[key] = whole
     for key in [key for key in result.obsp if str(key).startswith("scrcl_")]:
-        adata.obsp[key] = _spread(result.obsp[key], rows, adata.n_obs)
+        adata.obsp[key] = _spread_pairs(result.obsp[key], rows, adata.n_obs)
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
-        adata.varm[key] = by_gene(result.varm[key], result.var_names, adata.var_names, 0)
+        adata.varm[key] = by_gene(result.varm[key], result.var_names, adata.var_names)
     for key in ours_in["var_keys"]:
         column = result.var[key].to_numpy()
-        other = False if column.dtype == bool else np.nan
-        adata.var[key] = by_gene(column, result.var_names, adata.var_names, other)
+        adata.var[key] = by_gene(column, result.var_names, adata.var_names)
 
 
-def spread_categories(column: pd.Categorical, rows: IntArray, n: int) -> pd.Categorical:
+def spread(column: Any, rows: IntArray, n: int) -> Any:
     """Return a column for ``n`` cells that has its values at ``rows``, and is missing elsewhere."""
     import pandas as pd
 
-    codes = np.full(n, -1, dtype=np.int64)
-    codes[rows] = column.codes
-    return pd.Categorical.from_codes(codes.tolist(), categories=column.categories)
+    if isinstance(column, pd.Categorical):
+        codes = np.full(n, -1, dtype=np.int64)
+        codes[rows] = column.codes
+        return pd.Categorical.from_codes(codes.tolist(), categories=column.categories)
+    values = np.full(n, np.nan, dtype=np.float32)
+    values[rows] = column
+    return values
 
 
-def by_gene(values: Any, genes: pd.Index, wanted: pd.Index, other: float) -> Any:
-    """Return the rows of other genes, by name; ``other`` for those that the run left out, such as antibodies."""
+def by_gene(values: Any, genes: pd.Index, wanted: pd.Index) -> Any:
+    """Return the rows of other genes, by name.
+
+    Genes that the run left out, such as antibodies, have loadings of 0, no flag (False), and NaN in other columns.
+    """
     if genes.equals(wanted):
         return values
     at = genes.get_indexer(wanted)
     found = at >= 0
+    other: float = 0 if values.ndim > 1 else False if values.dtype == bool else np.nan
     return np.where(found.reshape(-1, *[1] * (values.ndim - 1)), values[at], other)
 
 
@@ -226,7 +225,7 @@ def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:
     return re.compile("|".join(pattern for stage in stages for pattern in stage.owned_obs))
 
 
-def _spread(matrix: Csr, rows: Any, n: int) -> Csr:
+def _spread_pairs(matrix: Csr, rows: Any, n: int) -> Csr:
     """Place the rows and columns of ``matrix`` at ``rows`` of an ``n`` x ``n`` matrix."""
     from scipy.sparse import csr_matrix
 

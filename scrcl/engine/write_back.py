@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.engine.annotate import by_gene, merged_keys, spread_categories, without_ours
+from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of
-from scrcl.engine.groups import input_paths_of
+from scrcl.engine.groups import input_paths_of, require_same
 from scrcl.engine.lock import hold
-from scrcl.errors import InputError, ResumeError
+from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -133,13 +133,7 @@ def _same(run: OpenRun, store: Path) -> CellMatrix:
     content = content_of(matrix.identity)
     if content == run.manifest.get("written_back"):
         _attach(run)
-    if content != run.manifest["settings"]["input"]:
-        message = (
-            f"the input must be that of {run.path}; got {matrix.label}, whose content is another. "
-            "Run on it again, and write that run back."
-        )
-        raise ResumeError(message)
-    return matrix
+    return require_same(run, matrix)
 
 
 def _announce(run: OpenRun, content: dict[str, Any]) -> None:
@@ -164,7 +158,8 @@ def _keys(run: OpenRun, matrix: CellMatrix) -> AnnDataKeys:
 
     keys = merged_keys(run, run.finished, keys_of_input(matrix, run.config))
     retained = run.open(STATS).retained
-    obs = {key: _of_all(column, retained) for key, column in keys.obs.items()}
+    rows, n = np.flatnonzero(retained), len(retained)
+    obs = {key: spread(column, rows, n) for key, column in keys.obs.items()}
     return replace(
         keys,
         obs=obs,
@@ -173,15 +168,6 @@ def _keys(run: OpenRun, matrix: CellMatrix) -> AnnDataKeys:
         uns={},
         uns_other={**keys.uns_other, "scrcl": about_run(run.manifest, run.config, keys)},
     )
-
-
-def _of_all(column: Any, retained: BoolArray) -> Any:
-    """Return a column of obs for all cells; missing where a cell was left out."""
-    if hasattr(column, "categories"):
-        return spread_categories(column, np.flatnonzero(retained), len(retained))
-    values = np.full(len(retained), np.nan, np.float32)
-    values[retained] = column
-    return values
 
 
 def _rows_of_all(array: Any, retained: BoolArray) -> Any:
@@ -250,7 +236,7 @@ def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> N
         genes = _genes_of(root, matrix)
         for slot, entries in of_genes.items():
             whole = {
-                key: by_gene(np.asarray(values), matrix.var.index, genes, _other(values, slot))
+                key: by_gene(np.asarray(values), matrix.var.index, genes)
                 for key, values in entries.items()
             }
             if slot == "var":
@@ -316,13 +302,6 @@ def _genes_of(root: Any, matrix: CellMatrix) -> pd.Index:
     unique[~left_out] = matrix.var.index
     unique[left_out] = [f"\0{i}" for i in range(int(left_out.sum()))]
     return pd.Index(unique)
-
-
-def _other(values: Any, slot: str) -> Any:
-    """Return the value for features that the run left out."""
-    if slot == "varm":
-        return 0
-    return False if np.asarray(values).dtype == bool else np.nan
 
 
 def _bytes(keys: AnnDataKeys, matrix: CellMatrix) -> int:

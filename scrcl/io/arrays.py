@@ -42,6 +42,7 @@ __all__ = [
     "require_neighbors",
     "row_blocks",
     "stored_array",
+    "write_leading",
 ]
 
 CHECK_ROWS = 65_536
@@ -244,6 +245,14 @@ class RowWriter:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._descriptor)
+
+
+def write_leading(path: Path, rows: FloatArray, n_columns: int, *, block_rows: int) -> None:
+    """Write the leading columns of an array or memory map of float32 into a ``.npy`` file, block by block."""
+    with RowWriter(path, len(rows), n_columns) as writer:
+        for start, stop in row_blocks(len(rows), block_rows):
+            writer.write(start, rows[start:stop, :n_columns])
+            release(rows)
 
 
 def stored_array(name: str, file: str) -> Artifact[Any]:

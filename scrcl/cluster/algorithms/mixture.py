@@ -45,7 +45,7 @@ _SHORT, _LONG = 10, 300
 
 _KEPT = 4
 _SMALL_TISSUE = 6_000
-"""Cells below which there are more starts, and no more rounds in all."""
+"""Cells below which there are more starts."""
 
 _MOST_STARTS = 3
 """Times that a tissue of few cells has more starts."""

@@ -66,19 +66,13 @@ class LeadingStage(Stage[LeadingRecord]):
 
     def run(self, context: Context, folder: Path) -> LeadingRecord:
         """Write ``components.npy``."""
-        from scrcl.io.arrays import release, row_blocks
+        from scrcl.io.arrays import write_leading
 
         scores = context.open(COMPONENTS)
-        shape = (len(scores), _width(scores.shape[1]))
-        leading = np.lib.format.open_memmap(
-            folder / "components.npy", mode="w+", dtype=np.float32, shape=shape
-        )
-        for start, stop in row_blocks(len(scores), _BLOCK_ROWS):
-            leading[start:stop] = scores[start:stop, : shape[1]]
-            release(scores)
-        leading.flush()
+        width = _width(scores.shape[1])
+        write_leading(folder / "components.npy", scores, width, block_rows=_BLOCK_ROWS)
         mark_space(folder, "components")
-        return LeadingRecord(n_cells=len(scores), n_dims=shape[1])
+        return LeadingRecord(n_cells=len(scores), n_dims=width)
 
 
 def _width(n_comps: int) -> int:

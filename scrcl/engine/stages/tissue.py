@@ -87,7 +87,7 @@ class TissueStage(Stage[TissueRecord]):
     def run(self, context: Context, folder: Path) -> TissueRecord:
         """Write ``space.npy``."""
         from scrcl.graph.propagate import average
-        from scrcl.io.arrays import RowWriter, release, row_blocks
+        from scrcl.io.arrays import RowWriter, row_blocks, write_leading
         from scrcl.prep.pca import fit_pca
 
         if not context.config.spatial:
@@ -96,10 +96,7 @@ class TissueStage(Stage[TissueRecord]):
         scores, ids = context.open(COMPONENTS), context.open(NEIGHBOR_IDS)
         n_cells, d = len(scores), min(settings.from_comps, scores.shape[1])
         leading, averages = folder / "leading.npy", folder / "averages.npy"
-        with RowWriter(leading, n_cells, d) as writer:
-            for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
-                writer.write(start, np.ascontiguousarray(scores[start:stop, :d]))
-                release(scores)
+        write_leading(leading, scores, d, block_rows=_BLOCK_ROWS)
         average(
             np.load(leading, mmap_mode="r"),
             ids,

@@ -1,12 +1,14 @@
 """What all tests share. Threads wait without spinning, as tests may share their cores; set before torch is loaded."""
 
 import os
+import subprocess
 import sys
 
 import pytest
 
 from scrcl.cli.main import main
 from tests.cells import make_cells
+from tests.warm import WarmPopen
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -27,6 +29,12 @@ def _files_are_not_flushed():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """Start Python commands with the large libraries loaded, in tests that measure neither time nor memory."""
+    monkeypatch.setattr(subprocess, "Popen", WarmPopen)
 
 
 @pytest.fixture

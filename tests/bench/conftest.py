@@ -7,6 +7,11 @@ import pytest
 from tests.cells import FAST_SETTINGS, make_cells
 
 
+@pytest.fixture(autouse=True)
+def _processes_are_warm(warm):
+    """Let no benchmark import the large libraries once more: what it measures at toy size is never read."""
+
+
 @pytest.fixture(scope="session")
 def quick():
     return [part for setting in FAST_SETTINGS for part in ("--set", setting)]

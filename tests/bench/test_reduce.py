@@ -1,5 +1,7 @@
 """The benchmark from a store to components at toy size."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from bench.reduce.decode import block_sizes
 from bench.reduce.peers import SIDES
 from scrcl.io.matrix import StoredRows
 from tests.cells import make_cells
+from tests.warm import ColdPopen
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +85,9 @@ def test_scanpy_and_scrcl_find_the_same_on_the_store_they_share(toy, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("atlases")
-def test_a_peer_that_runs_out_of_memory_is_reported_and_the_others_continue(toy):
+def test_a_peer_that_runs_out_of_memory_is_reported_and_the_others_continue(toy, monkeypatch):
+    # With the libraries loaded, a process would be above the limit before it begins.
+    monkeypatch.setattr(subprocess, "Popen", ColdPopen)
     text, found = toy("peers", **{"limit-gb": 0.5, "sides": "memory,scrcl"})
     sides = found["peers"]["sides"]
     assert "failed" in sides["memory"]

@@ -161,6 +161,7 @@ convert([Path(sys.argv[1])], Path(sys.argv[2]), order=sys.argv[3] or None, block
 """
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("order", ["", "tissue"])
 def test_a_killed_conversion_resumes_and_ends_in_the_same_bytes(order, cells, tmp_path):
     convert([cells], tmp_path / "whole.zarr", order=order or None)

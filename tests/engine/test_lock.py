@@ -17,6 +17,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path):
     file = tmp_path / ".lock"
     command = [sys.executable, "-c", HOLDING, str(file)]

@@ -103,6 +103,7 @@ def test_bad_input_on_resume_keeps_what_was_finished(tmp_path):
     assert read_manifest(out)["stages"] == []
 
 
+@pytest.mark.usefixtures("warm")
 def test_two_processes_cannot_work_in_one_folder(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"

@@ -136,6 +136,7 @@ def test_the_run_still_knows_the_store_and_written_keys_are_replaced(folder):
     assert len(set(order)) == len(order)
 
 
+@pytest.mark.usefixtures("warm")
 @ONE_FORMAT
 def test_a_killed_process_leaves_the_store_whole(folder, monkeypatch):
     store = folder / "cells.zarr"

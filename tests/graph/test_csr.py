@@ -97,6 +97,7 @@ csr.symmetric_graph(np.array([[1], [0]], np.int32), Path(sys.argv[1]))
 """
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_killed_build_leaves_no_graph_and_the_next_build_is_complete(tmp_path):
     folder = tmp_path / "graph"
     ended = subprocess.run([sys.executable, "-c", BUILD_AND_DIE, folder], check=False)

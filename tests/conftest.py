@@ -5,12 +5,17 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import settings
 
 from scrcl.cli.main import main
 from tests.cells import make_cells
 from tests.warm import WarmPopen
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A busy machine is no failure.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

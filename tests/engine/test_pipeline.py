@@ -158,6 +158,7 @@ def test_labels_change_nothing(tmp_path, config):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_run_killed_in_each_stage_and_resumed_ends_in_the_same_result(cells, tmp_path, config):
     same = kill_everywhere(cells, tmp_path, config)
     assert len(same) == 5
@@ -168,6 +169,7 @@ def test_a_run_killed_in_each_stage_and_resumed_ends_in_the_same_result(cells, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_the_command_killed_at_random_moments_ends_in_the_same_result(cells, tmp_path, config):
     rows = kill_at_random(cells, tmp_path, config, n_moments=1, warm_up=False)
     assert len(rows) == 1

@@ -71,9 +71,7 @@ def test_the_order_of_samples_and_their_store_change_no_component(tmp_path):
     assert_close(prepared([tmp_path / "joined.zarr"], tmp_path / "store"), expected)
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(block_rows=st.integers(1, 300), n_workers=st.integers(1, 4))
 def test_blocks_and_workers_change_no_component(tmp_path, monkeypatch, block_rows, n_workers):
     (tmp_path / "runs").mkdir(exist_ok=True)

@@ -16,7 +16,6 @@ from anndata import settings as anndata_settings
 from scipy import sparse
 
 import scrcl
-from scrcl.engine.config import RunConfig
 from scrcl.engine.folder import read_manifest
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
@@ -127,7 +126,8 @@ def test_the_store_has_the_keys_of_the_result_and_x_is_not_touched(folder):
 def test_the_run_still_knows_the_store_and_written_keys_are_replaced(folder):
     store = folder / "cells.zarr"
     write_back(folder)
-    run_files([store], folder / "out", RunConfig(n_clusters=3), start="cluster")
+    config = load_config(overrides={**FAST, "n_clusters": 3, "device": "cpu"})
+    run_files([store], folder / "out", config, start="cluster")
     write_back(folder)
     result = scrcl.open_run(folder / "out").to_anndata()
     assert result.obs["scrcl"].nunique() == 3

@@ -25,7 +25,7 @@ def by_lists(backend="partitioned", k=15, seed=0):
     return partial(make_searcher, backend, task=SearchTask(k=k, seed=seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(2, 60),
     n_dims=st.integers(1, 3),

@@ -34,7 +34,7 @@ def neighbour_ids(draw):
 MODES = st.sampled_from(["union", "mutual"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(neighbour_ids(), MODES, st.integers(1, 60))
 def test_the_graph_joins_neighbours_for_any_block_size(ids, mode, block_entries):
     graph = symmetric_graph(ids, mode=mode, block_entries=block_entries)
@@ -44,7 +44,7 @@ def test_the_graph_joins_neighbours_for_any_block_size(ids, mode, block_entries)
     assert np.array_equal(graph.degrees, adjacency(ids, mode).sum(axis=1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ids=neighbour_ids(), mode=MODES, block_entries=st.integers(1, 60))
 def test_a_graph_on_disk_equals_the_one_in_memory(tmp_path_factory, ids, mode, block_entries):
     folder = tmp_path_factory.mktemp("ids")
@@ -142,7 +142,7 @@ def test_memory_stays_within_the_budget_and_does_not_grow_with_edges(tmp_path):
     assert grown < 200_000 * NODE_BYTES + EDGE_BLOCK_BYTES  # the ids take 80 MB, the edges 160 MB
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(neighbour_ids(), st.data())
 def test_rows_of_the_normalised_adjacency_equal_those_of_the_dense_matrix(ids, data):
     graph = symmetric_graph(ids)
@@ -178,7 +178,7 @@ def test_the_distance_matrix_leaves_out_missing_neighbours():
     assert matrix.data.tolist() == [2, 1, 3, 4, 5]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(neighbour_ids(), st.data())
 def test_a_range_of_rows_equals_that_range_of_the_whole_matrix(ids, data):
     graph, distances = symmetric_graph(ids), 0.5 * ids.astype(np.float32)

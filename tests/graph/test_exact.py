@@ -15,7 +15,7 @@ def all_pairs(queries, base):
     return ((queries[:, None].astype(np.float64) - base[None]) ** 2).sum(axis=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 90),
     n_dims=st.integers(1, 8),
@@ -74,7 +74,7 @@ def test_of_equally_near_centroids_the_first_is_returned():
     assert squared.tolist() == [1, 1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 300), st.integers(1, 4), st.integers(1, 9), st.integers(0, 1_000))
 def test_each_query_searches_only_the_lists_that_it_visits(n, n_visits, k, seed):
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def distances_to(x, ids, metric):
     return np.take_along_axis(gene_distances(x, metric), ids.astype(int), axis=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_genes=st.integers(2, 30),
     k=st.integers(1, 8),

@@ -29,7 +29,7 @@ def test_the_objective_is_as_good_as_that_of_scikit_learn(seed):
     assert found.objective <= 1.02 * theirs
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(5, 80), st.integers(1, 5), st.integers(1, 5), st.integers(0, 1_000))
 def test_labels_are_the_nearest_centroids_and_the_objective_sums_their_distances(
     n, n_dims, k, seed

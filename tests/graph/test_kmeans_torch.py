@@ -48,7 +48,7 @@ def test_the_objective_is_within_a_hundredth_of_that_of_faiss(by_torch, seed):
     assert np.isclose(found.objective, inertia(points, found.centroids), rtol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(3, 200), st.integers(1, 8), st.integers(1, 9), st.booleans(), st.integers(0, 99))
 def test_both_passes_are_those_of_the_cpu(n, n_dims, k, spherical, seed):
     rng = np.random.default_rng(seed)

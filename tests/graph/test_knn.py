@@ -24,7 +24,7 @@ def clustered(n, n_dims, n_clusters=40, seed=0):
     return (centres[rng.integers(n_clusters, size=n)] + rng.normal(size=(n, n_dims))).astype("f4")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(4, 60), st.integers(1, 6), st.integers(1, 3), st.integers(0, 10_000))
 def test_exact_search_equals_all_pairs_with_ties_by_id(n, n_dims, k, seed):
     points = np.random.default_rng(seed).integers(0, 3, size=(n, n_dims)).astype(np.float32)

@@ -84,7 +84,7 @@ def test_rows_are_written_in_order(tmp_path, monkeypatch):
     assert np.array_equal(written, points[order] - centre)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(0, 1_000))
 def test_a_walk_visits_every_centroid_once(n, n_dims, seed):
     centroids = np.random.default_rng(seed).integers(0, 4, (n, n_dims)).astype(np.float32)

@@ -13,9 +13,7 @@ from scrcl.graph.propagate import average, propagate
 from tests.reference_graph import adjacency, normalized
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 4), st.integers(0, 1_000))
 def test_propagation_equals_powers_of_the_dense_matrix(tmp_path, n, k, n_times, seed):
     rng = np.random.default_rng(seed)

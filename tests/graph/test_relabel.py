@@ -33,7 +33,7 @@ def numbered(seeds, neighbours):
 
 
 @pytest.mark.parametrize("relabel", RELABELLERS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_cells_get_the_numbers_of_a_dictionary(relabel, data):
     ids = data.draw(st.sampled_from([IDS, FEW]))

@@ -16,7 +16,7 @@ def some_graph(n, k, seed):
     return symmetric_graph(rng.integers(0, n, (n, k))), rng.permutation(n)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 6), st.integers(1, 50), st.integers(0, 30))
 def test_a_renumbered_graph_has_the_same_edges(n, k, block_rows, seed):
     graph, order = some_graph(n, k, seed)

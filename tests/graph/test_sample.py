@@ -19,7 +19,7 @@ def random_graph(n, k, seed):
     return symmetric_graph(rng.integers(0, n, size=(n, k)).astype(np.int32))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(1, 40),
     st.integers(0, 6),
@@ -51,7 +51,7 @@ class Coarse:
         return self._rng.integers(low, high, size) % 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 30), st.integers(1, 8), st.integers(1, 8), st.integers(0, 1_000))
 def test_the_first_neighbours_with_equal_keys_are_kept(n, k, fanout, seed):
     graph = random_graph(n, k, seed)

@@ -23,7 +23,7 @@ def hexagons(n_rows, n_columns, pitch=1.0):
     return pitch * np.c_[columns + 0.5 * (rows % 2), rows * np.sqrt(3) / 2], inner
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 3), st.integers(1, 8), st.integers(0, 1_000), st.booleans())
 def test_nearest_cells_on_shuffled_grids_equal_those_of_all_pairs_with_ties_by_id(
     n_dims, k, seed, stacked
@@ -40,7 +40,7 @@ def test_nearest_cells_on_shuffled_grids_equal_those_of_all_pairs_with_ties_by_i
     assert (found.ids.dtype, found.distances.dtype) == (np.int32, np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(2, 60),
     n_dims=st.integers(2, 3),

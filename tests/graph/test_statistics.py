@@ -19,7 +19,7 @@ def neighbour_ids(draw):
     return rng.integers(-1, n, (n, k)).astype(np.int32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(neighbour_ids())
 def test_a_description_counts_edges_degrees_components_and_hubs(ids):
     dense = adjacency(ids)
@@ -42,7 +42,7 @@ def test_a_description_counts_edges_degrees_components_and_hubs(ids):
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(neighbour_ids(), st.integers(1, 30))
 def test_components_equal_those_of_scipy_for_any_block_size(ids, block_entries):
     graph = symmetric_graph(ids)

@@ -25,7 +25,7 @@ def whole(x):
     st.integers(1, 40), st.integers(1, 20), st.integers(1, 2_000), st.floats(0, 1),
     st.integers(1, 50), st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_rows_come_in_any_order_for_any_block_size(
     tmp_path_factory, n_obs, n_vars, block_bytes, density, block_rows, seed
 ):

@@ -31,7 +31,7 @@ def source_of(x):
 @given(
     st.integers(1, 40), st.integers(1, 20), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99)
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_row_major_copy_equals_the_matrix_for_any_bucket_size(
     tmp_path_factory, n_obs, n_vars, n_entries, density, seed
 ):

@@ -30,7 +30,7 @@ def example(seed, n_batches=3, n_obs=90, n_vars=40):
     return counts, rng.gamma(2, 2, size=(n_batches, n_vars)), codes
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 100), st.integers(1, 3))
 def test_sums_equal_those_of_the_dense_rows_of_each_batch(seed, n_batches, block_rows, n_workers):
     counts, limits, codes = example(seed, n_batches)

@@ -39,7 +39,7 @@ def assert_same(one, other, rtol=1e-12):
 
 
 @given(small_counts, st.integers(1, 13))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_statistics_of_counts_equal_those_of_the_dense_matrix(counts, block_rows):
     stats = compute_stats(rows(counts, block_rows))
     filled = counts.sum(axis=1) > 0
@@ -60,7 +60,7 @@ def test_statistics_of_counts_equal_those_of_the_dense_matrix(counts, block_rows
 
 
 @given(small_counts)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_log_normalised_rows_equal_the_plain_formula(counts):
     block = sparse.csr_matrix(counts)
     logs = log_normalize(block, already_log=False)

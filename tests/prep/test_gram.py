@@ -24,7 +24,7 @@ def products(rows, index_dtype=np.uint16):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 60), st.integers(1, 30), st.sampled_from([0, 0.02, 0.1, 0.5, 1]),
     st.sampled_from([np.uint16, np.int32]), st.integers(0, 1000),

@@ -170,7 +170,7 @@ def test_equal_ranks_are_ordered_as_in_scanpy(n_top):
     assert_as_scanpy(adata, "seurat_v3", n_top)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.sampled_from(["seurat", "cell_ranger"]),
     st.integers(0, 10**6),

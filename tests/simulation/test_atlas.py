@@ -67,7 +67,7 @@ def draw(mean, dispersion, n_cells, seed=0):
 
 
 @given(st.integers(0, 700), st.integers(0, 700))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_do_not_depend_on_the_range(a, b):
     start, stop = sorted((a, b))
     whole = SMALL.rows(0, 700)
@@ -137,7 +137,7 @@ def test_type_sizes_span_three_orders_of_magnitude_and_every_type_occurs():
 @given(
     st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=8), st.integers(0, 500), st.integers(0, 9)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_apportioned_numbers_sum_to_the_total(weights, total, least):
     whole = apportion(np.array(weights), total, least=least)
     assert whole.sum() == total

@@ -16,7 +16,7 @@ def epoch_of(epochs, number):
     return [epochs.seeds(first + place) for place in range(epochs.n_batches)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(2, 200),
     st.integers(1, 12),

@@ -33,7 +33,7 @@ sizes = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**sizes)
 def test_blocks_hold_each_pair_once_by_row_and_by_column(
     n_rows, n_columns, density, seed, block_rows
@@ -55,7 +55,7 @@ def test_blocks_hold_each_pair_once_by_row_and_by_column(
     assert torch.equal(again, values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**sizes)
 def test_propagation_of_what_blocks_encode_and_its_gradients_equal_the_dense_ones(
     n_rows, n_columns, density, seed, block_rows

@@ -81,7 +81,7 @@ def test_without_dropout_it_is_the_negative_binomial_of_scipy():
     st.sampled_from([0, 1, 3, 10**4, 10**7]),
     st.floats(-7, 7),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_zeros_huge_counts_and_tiny_dispersions_have_finite_losses_and_gradients(
     mean, dispersion, dropout, count, factor
 ):

@@ -64,7 +64,7 @@ def assert_equals_the_paper(n, k, t, m, seed):
         assert_same(found[name], expected[name], raw, 1e-9)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(
     n=st.integers(3, 24),
     k=st.integers(1, 5),

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import dendrogram, fcluster, is_valid_linkage, linkage
 from sklearn.metrics import adjusted_rand_score
@@ -100,7 +100,6 @@ def test_extra_cuts_nest_in_one_tree_that_scipy_draws(algorithm):
 
 
 @given(seed=st.integers(0, 100), k=st.integers(1, 5), more=st.integers(0, 12))
-@settings(deadline=None)
 def test_every_cut_nests_in_any_clusters(seed, k, more):
     rng = np.random.default_rng(seed)
     micro = summarise(rng.normal(size=(60, 3)), np.r_[np.arange(20), rng.integers(20, size=40)])

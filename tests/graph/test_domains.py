@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scrcl.errors import InputError
@@ -22,7 +22,6 @@ def tissue(seed, n_cells, n_samples, *, n_labels=3, side=6):
     return labels, coordinates, CellLabels(codes, tuple(map(str, range(n_samples))))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**20), st.integers(2, 40), st.integers(1, 3), st.integers(1, 45))
 def test_a_cell_takes_the_most_frequent_label_of_its_nearest_cells(seed, n_cells, n_samples, n):
     labels, coordinates, samples = tissue(seed, n_cells, n_samples)
@@ -95,7 +94,6 @@ def test_coordinates_that_are_not_finite_are_refused():
         majority_labels(np.zeros(3), np.array([[0, 0], [1, np.nan], [2, 2]]), 1)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**20), st.integers(2, 40), st.integers(1, 3))
 def test_coherence_is_the_share_of_pairs_with_equal_labels(seed, n_cells, n_samples):
     labels, coordinates, samples = tissue(seed, n_cells, n_samples)

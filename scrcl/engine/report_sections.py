@@ -9,6 +9,7 @@ import numpy as np
 from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE
+from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.maps.artifacts import CLUSTER_LINKS
@@ -73,7 +74,7 @@ def cluster_sections(
     sections = [Section("Clusters", table=_table(rows), notes=notes)]
     if len(rows) > 1:
         sections += [_dots(run, names), _links(run, names)]
-    return [*sections, *_composition(context, run, names), _quality(context, run)]
+    return [*sections, *_composition(context, run, names), quality_section(context, run)]
 
 
 def _table(rows: Sequence[ClusterRow]) -> Table:
@@ -178,45 +179,6 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
     if len(shown) < len(there):
         caption += f" The first {len(shown)} of {len(there)} batches."
     return [Section("Composition", figures=[Figure(drawn, caption, "svg", wide=True)])]
-
-
-def _quality(context: Context, run: OpenRun) -> Section:
-    """Return counts, genes and mitochondrial share of the cells, for each batch or sample."""
-    stats, groups = run.open(STATS), context.covariates.batches or context.covariates.samples
-    n = len(stats.retained)
-    codes = np.zeros(n, np.int64) if groups is None else np.asarray(groups.codes, np.int64)
-    names = ("all cells",) if groups is None else groups.names
-    columns = [
-        Column("cells", "text"),
-        Column("number", "number"),
-        Column("left out", "number"),
-        *(
-            []
-            if stats.already_log
-            else [Column("counts (median)", "number"), Column("counts (5% to 95%)")]
-        ),
-        Column("genes (median)", "number"),
-        Column("genes (5% to 95%)"),
-        *([Column("mitochondrial share (median)", "share")] if stats.cell_mito.any() else []),
-    ]
-    rows = []
-    for code, name in list(enumerate(names))[:_MOST_GROUPS]:
-        cells = np.flatnonzero(codes == code)
-        if not len(cells):
-            continue
-        values = [] if stats.already_log else _spread(stats.cell_counts[cells])
-        values += _spread(stats.cell_genes[cells])
-        if stats.cell_mito.any():
-            values.append(float(np.median(stats.cell_mito[cells])))
-        rows.append([name, len(cells), int((~stats.retained[cells]).sum()), *values])
-    caption = "All cells of the input, also those that were left out. The maps can be coloured by the same values."
-    return Section("Quality of the cells", table=Table(columns, rows, caption))
-
-
-def _spread(values: np.ndarray) -> list[int | str | float]:
-    """Return the median, and the range of most values as text."""
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-    return [round(float(middle)), f"{low:,.0f} to {high:,.0f}"]
 
 
 def _plural(word: str, n: int) -> str:

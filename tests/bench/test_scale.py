@@ -22,7 +22,7 @@ def test_a_small_run_is_measured_beside_scanpy(tmp_path, monkeypatch, read):
     monkeypatch.setattr(
         small,
         "_commands",
-        lambda *_: dict.fromkeys(("scrcl", "scanpy"), [sys.executable, "-Sc", ""]),
+        lambda *_: {side: [sys.executable, "-Sc", ""] for side in ("scrcl", "scanpy")},
     )
     page = tmp_path / "page.md"
     small.main([str(tmp_path / "cells.h5ad"), "--repeats", "2", "--out", str(page)])

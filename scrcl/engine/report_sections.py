@@ -29,8 +29,8 @@ __all__ = ["cluster_sections", "summary_of"]
 
 _MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
 _MOST_LINKED, _MOST_GROUPS = 100, 60
-_LARGEST = 3
-"""Clusters that the summary names."""
+_LARGEST, _DOUBTFUL = 3, 12
+"""Clusters that the summary names, and that the note about doubtful ones names."""
 
 
 def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -> list[str]:
@@ -63,18 +63,19 @@ def cluster_sections(
     doubtful = [
         name for name, row in zip(names, rows, strict=True) if row.confidence < LOW_CONFIDENCE
     ]
-    notes: tuple[str, ...] = ()
-    if doubtful:
-        which = (
-            f"Cluster {doubtful[0]} is"
-            if len(doubtful) == 1
-            else f"Clusters {', '.join(doubtful)} are"
-        )
-        notes = (f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}.",)
+    notes = (_doubtful_note(doubtful),) if doubtful else ()
     sections = [Section("Clusters", table=_table(rows), notes=notes)]
     if len(rows) > 1:
         sections += [_dots(run, names), _links(run, names)]
     return [*sections, *_composition(context, run, names), quality_section(context, run)]
+
+
+def _doubtful_note(names: Sequence[str]) -> str:
+    which = f"Cluster {names[0]} is" if len(names) == 1 else f"Clusters {', '.join(names)} are"
+    if len(names) > _DOUBTFUL:
+        n_others = len(names) - _DOUBTFUL
+        which = f"Clusters {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
+    return f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}."
 
 
 def _table(rows: Sequence[ClusterRow]) -> Table:

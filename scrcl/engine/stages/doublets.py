@@ -75,7 +75,7 @@ class SampleDoublets(Fields):
     Attributes
     ----------
     n_scored, n_called
-        Cells that have a score, and those above the threshold.
+        Cells that have a score, and those above the threshold; None where scrublet finds no threshold.
     n_parts
         Random parts that were scored one by one.
     why_not
@@ -85,7 +85,7 @@ class SampleDoublets(Fields):
     sample: str
     n_cells: int
     n_scored: int
-    n_called: int
+    n_called: int | None
     median: float | None
     n_parts: int
     why_not: str = ""
@@ -190,7 +190,8 @@ class DoubletsStage(Stage[DoubletsRecord]):
         rows = [
             (
                 *(s.sample, s.n_cells, s.n_scored, s.n_called),
-                *(s.n_called / max(s.n_scored, 1), s.median),
+                None if s.n_called is None else s.n_called / max(s.n_scored, 1),
+                s.median,
                 *([s.why_not] if remarks else []),
             )
             for s in record.samples[:_SHOWN]
@@ -256,7 +257,8 @@ def _scored(
     from scrcl.prep.doublets import FEWEST_CELLS, doublet_scores
 
     parts = list(_parts(cells, settings.cells, context.config.seed, name))
-    n_called, why_not = 0, ""
+    n_called: int | None = None
+    why_not = ""
     for number, part in enumerate(parts):
         context.interruption.check()
         if len(part) < FEWEST_CELLS:
@@ -272,7 +274,7 @@ def _scored(
             continue
         scores[part] = found.scores
         if found.threshold is not None:
-            n_called += int(np.count_nonzero(found.scores > found.threshold))
+            n_called = (n_called or 0) + int(np.count_nonzero(found.scores > found.threshold))
     there = scores[cells][np.isfinite(scores[cells])]
     return SampleDoublets(
         sample=name,
@@ -312,10 +314,14 @@ def _counts(context: Context, rows: IntArray) -> Csr:
 
 
 def _notes(kind: str, samples: list[SampleDoublets]) -> tuple[str, ...]:
-    n_scored, n_called = (sum(getattr(s, key) for s in samples) for key in ("n_scored", "n_called"))
-    notes = [
-        f"{n_called / max(n_scored, 1):.1%} of {n_scored:,} scored cells are called doublets. None is left out."
-    ]
+    called = [s.n_called for s in samples if s.n_called is not None]
+    n_scored = sum(s.n_scored for s in samples)
+    share = (
+        f"{sum(called) / max(n_scored, 1):.1%} of {n_scored:,} scored cells are called doublets."
+    )
+    if not called:
+        share = f"None of {n_scored:,} scored cells is called a doublet: simulated doublets show no two modes."
+    notes = [f"{share} No cell is left out."]
     if not kind:
         notes.append(
             "Doublets were looked for among all cells at once. If they come from several samples, name them by "

@@ -28,7 +28,7 @@ from bench._frame.rows import RowLog
 if TYPE_CHECKING:
     from bench._frame.rows import Row
 
-__all__ = ["TESTS", "main"]
+__all__ = ["TESTS", "codes_of", "main"]
 
 TESTS = ("wilcoxon", "t-test")
 
@@ -71,7 +71,7 @@ def _measured(path: Path) -> list[Row]:
         matrix = open_input([path], layer=None, join="inner", scratch=Path(folder))
         cells = anndata.read_h5ad(path)
         cells.var_names_make_unique()
-        codes = _codes(cells.obs[LABELS], stats.retained)
+        codes = codes_of(cells.obs[LABELS], stats.retained)
         rows: list[Row] = []
         for test in TESTS:
             start = time.process_time()
@@ -106,7 +106,7 @@ def _correlation(one: Any, other: Any) -> list[float]:
     return [float(spearmanr(a, b).statistic) for a, b in zip(one.T, other.T, strict=True)]
 
 
-def _codes(labels: Any, retained: Any) -> Any:
+def codes_of(labels: Any, retained: Any) -> Any:
     """Return the group of each cell, -1 for cells without counts and types of one cell."""
     names, codes = np.unique(np.asarray(labels, str), return_inverse=True)
     codes = np.where(retained, codes, -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,11 +137,13 @@ def _run_and_show(
     inputs: list[Path], out: Path, config: RunConfig, *, quiet: bool, **how: Any
 ) -> bool:
     """Run and print the result; False on a rank other than the first, which prints nothing."""
+    from scrcl.cli.libraries import load_libraries
+
+    load_libraries()
     from scrcl.cli.render import clusters_table, console, reporting, stages_table
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
-    _load_igraph()
     ranks = Ranks.from_environment()
     if not ranks.is_first:
         run_files(inputs, out, config, ranks=ranks, **how)
@@ -161,21 +162,6 @@ def _run_and_show(
         ending = f"\nresult  {result.result_path}\nreport  {result.report_path}"
     console.print(ending, soft_wrap=True, markup=False)
     return True
-
-
-def _load_igraph() -> None:
-    """Load igraph without matplotlib, which it only draws with, but loads wherever it can: a second for each command.
-
-    This is for the command line. In a user's own process igraph must be able to draw.
-    """
-    modules: dict[str, Any] = sys.modules
-    if "matplotlib" in modules:
-        return
-    modules["matplotlib"] = None  # importing it fails
-    try:
-        import igraph  # noqa: F401
-    finally:
-        del modules["matplotlib"]
 
 
 def _known(scores: Scores) -> dict[str, Any]:

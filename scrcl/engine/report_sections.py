@@ -9,6 +9,7 @@ import numpy as np
 from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE
+from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.maps.artifacts import CLUSTER_LINKS
@@ -28,8 +29,8 @@ __all__ = ["cluster_sections", "summary_of"]
 
 _MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
 _MOST_LINKED, _MOST_GROUPS = 100, 60
-_LARGEST = 3
-"""Clusters that the summary names."""
+_LARGEST, _DOUBTFUL = 3, 12
+"""Clusters that the summary names, and that the note about doubtful ones names."""
 
 
 def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -> list[str]:
@@ -62,18 +63,19 @@ def cluster_sections(
     doubtful = [
         name for name, row in zip(names, rows, strict=True) if row.confidence < LOW_CONFIDENCE
     ]
-    notes: tuple[str, ...] = ()
-    if doubtful:
-        which = (
-            f"Cluster {doubtful[0]} is"
-            if len(doubtful) == 1
-            else f"Clusters {', '.join(doubtful)} are"
-        )
-        notes = (f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}.",)
+    notes = (_doubtful_note(doubtful),) if doubtful else ()
     sections = [Section("Clusters", table=_table(rows), notes=notes)]
     if len(rows) > 1:
         sections += [_dots(run, names), _links(run, names)]
-    return [*sections, *_composition(context, run, names), _quality(context, run)]
+    return [*sections, *_composition(context, run, names), quality_section(context, run)]
+
+
+def _doubtful_note(names: Sequence[str]) -> str:
+    which = f"Cluster {names[0]} is" if len(names) == 1 else f"Clusters {', '.join(names)} are"
+    if len(names) > _DOUBTFUL:
+        n_others = len(names) - _DOUBTFUL
+        which = f"Clusters {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
+    return f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}."
 
 
 def _table(rows: Sequence[ClusterRow]) -> Table:
@@ -178,45 +180,6 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
     if len(shown) < len(there):
         caption += f" The first {len(shown)} of {len(there)} batches."
     return [Section("Composition", figures=[Figure(drawn, caption, "svg", wide=True)])]
-
-
-def _quality(context: Context, run: OpenRun) -> Section:
-    """Return counts, genes and mitochondrial share of the cells, for each batch or sample."""
-    stats, groups = run.open(STATS), context.covariates.batches or context.covariates.samples
-    n = len(stats.retained)
-    codes = np.zeros(n, np.int64) if groups is None else np.asarray(groups.codes, np.int64)
-    names = ("all cells",) if groups is None else groups.names
-    columns = [
-        Column("cells", "text"),
-        Column("number", "number"),
-        Column("left out", "number"),
-        *(
-            []
-            if stats.already_log
-            else [Column("counts (median)", "number"), Column("counts (5% to 95%)")]
-        ),
-        Column("genes (median)", "number"),
-        Column("genes (5% to 95%)"),
-        *([Column("mitochondrial share (median)", "share")] if stats.cell_mito.any() else []),
-    ]
-    rows = []
-    for code, name in list(enumerate(names))[:_MOST_GROUPS]:
-        cells = np.flatnonzero(codes == code)
-        if not len(cells):
-            continue
-        values = [] if stats.already_log else _spread(stats.cell_counts[cells])
-        values += _spread(stats.cell_genes[cells])
-        if stats.cell_mito.any():
-            values.append(float(np.median(stats.cell_mito[cells])))
-        rows.append([name, len(cells), int((~stats.retained[cells]).sum()), *values])
-    caption = "All cells of the input, also those that were left out. The maps can be coloured by the same values."
-    return Section("Quality of the cells", table=Table(columns, rows, caption))
-
-
-def _spread(values: np.ndarray) -> list[int | str | float]:
-    """Return the median, and the range of most values as text."""
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-    return [round(float(middle)), f"{low:,.0f} to {high:,.0f}"]
 
 
 def _plural(word: str, n: int) -> str:

@@ -16,6 +16,7 @@ from scrcl._random import derive_seed, stream
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
 from scrcl.graph.kmeans_passes import passes_on, unit
+from scrcl.graph.plus_plus import plus_plus
 from scrcl.io.arrays import as_points, require_finite
 
 if TYPE_CHECKING:
@@ -220,14 +221,11 @@ def _farthest(squared: FloatArray, n: int) -> IntArray:
 
 def _plus_plus(points: FloatArray, k: int, seed: int, run: int, spherical: bool) -> FloatArray:
     """Return k-means++ centroids of a sample of the points."""
-    from sklearn.cluster import kmeans_plusplus
-
     n_rows = max(_SEEDING_ROWS, min(256 * k, _MOST_SEEDING_ROWS), k)
     sample = _sample(points, n_rows, seed, "graph.kmeans.sample", run)
     draws = derive_seed(seed, "graph.kmeans.plusplus", run) % (1 << 32)
     with one_blas_thread():
-        centroids, _ = kmeans_plusplus(unit(sample) if spherical else sample, k, random_state=draws)
-    return np.ascontiguousarray(centroids, dtype=np.float32)
+        return plus_plus(unit(sample) if spherical else sample, k, seed=draws)
 
 
 def _sample(points: FloatArray, n_rows: int, seed: int, name: str, run: int) -> FloatArray:

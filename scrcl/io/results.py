@@ -148,9 +148,14 @@ def write_zarr(adata: AnnData, path: Path) -> None:
 
 
 def _in_blocks(array: np.ndarray) -> np.ndarray | da.Array:
-    """Return a memory map of a whole file as a dask array of row blocks, and other arrays unchanged."""
+    """Return a memory map of a whole file as a dask array of row blocks, and other arrays unchanged.
+
+    So is one that is no larger than a block: to write it, dask would load distributed.
+    """
     base: Any = array.base  # only a whole map can be opened again from its file
     if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
+        return np.asarray(array)
+    if array.nbytes <= _BLOCK_BYTES:
         return np.asarray(array)
     file = {
         "filename": array.filename,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scrcl.markers.scores import GeneScores, Test
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["COLUMNS", "for_spreadsheets", "marker_table", "scanpy_entry"]
+__all__ = ["COLUMNS", "adjusted", "for_spreadsheets", "marker_table", "scanpy_entry"]
 
 COLUMNS = (
     "cluster",
@@ -88,7 +88,6 @@ def _of_cluster(
     top: IntArray,
 ) -> pd.DataFrame:
     import pandas as pd
-    from scipy.stats import false_discovery_control
 
     p_value = scores.p_value[:, cluster]
     columns: dict[str, Any] = {
@@ -96,12 +95,21 @@ def _of_cluster(
         "rank": np.arange(len(top)),
         "gene": np.asarray(genes)[top],
         "kind": kinds[top],
-        "p_adjusted": false_discovery_control(p_value)[top],
+        "p_adjusted": adjusted(p_value)[top],
     }
     columns |= {
         name: getattr(scores, name)[top, cluster] for name in COLUMNS if name not in columns
     }
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+
+def adjusted(p_values: FloatArray) -> FloatArray:
+    """Return p values adjusted by Benjamini and Hochberg, as ``scipy.stats.false_discovery_control`` does."""
+    order, n = np.argsort(p_values), len(p_values)
+    steps = p_values[order] * (n / np.arange(1, n + 1))
+    found = np.empty_like(steps)
+    found[order] = np.minimum.accumulate(steps[::-1])[::-1]
+    return np.clip(found, 0, 1)
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:

@@ -134,7 +134,16 @@ def test_hidden_commands_have_the_old_names(scrcl):
         ("scrcl run --knn par", {"partitioned"}),
         (
             "scrcl run --from ",
-            {"umap", "cluster", "markers", "names", "subclusters", "pseudotime", "report"},
+            {
+                "umap",
+                "doublets",
+                "cluster",
+                "markers",
+                "names",
+                "subclusters",
+                "pseudotime",
+                "report",
+            },
         ),
         ("scrcl settings gr", {"graph"}),
     ],

@@ -86,7 +86,7 @@ def test_a_run_that_is_not_finished_or_not_there_cannot_be_redone(tmp_path, cell
         run_files([cells], tmp_path / "out", config, start="cluster")
     assert not (tmp_path / "out").exists()
     run_files([cells], tmp_path / "out", config, until="graph")
-    with pytest.raises(ResumeError, match=r"finished up to umap; .* is not finished"):
+    with pytest.raises(ResumeError, match=r"finished up to doublets; .* is not finished"):
         run_files([cells], tmp_path / "out", config, start="cluster")
 
 

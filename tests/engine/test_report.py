@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from scrcl.engine.report_sections import _doubtful_note
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes
 
@@ -62,3 +63,9 @@ def test_each_fault_of_a_graph_is_noted(changes, numbers):
     (note,) = graph_notes(HEALTHY.model_copy(update=changes), GraphSettings())
     for number in numbers:
         assert number in note
+
+
+def test_the_note_of_doubtful_clusters_names_a_few():
+    assert _doubtful_note(["3"]).startswith("Cluster 3 is doubtful")
+    assert _doubtful_note(["1", "2"]).startswith("Clusters 1, 2 are doubtful")
+    assert "10, 11 and 488 others are doubtful" in _doubtful_note([str(i) for i in range(500)])

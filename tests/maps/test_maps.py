@@ -13,7 +13,7 @@ from scrcl.graph.knn import knn
 from scrcl.maps.dendrogram import scanpy_dendrogram
 from scrcl.maps.paga import Links, paga_links, positions, scanpy_paga
 from scrcl.maps.place import placed
-from scrcl.maps.umap import umap_layout
+from scrcl.maps.umap import _CURVES, fitted_curve, umap_layout
 from scrcl.maps.weights import edge_weights
 
 RNG = np.random.default_rng(0)
@@ -115,3 +115,7 @@ def test_a_dendrogram_is_the_tree_without_clusters_that_lost_their_cells():
     meet = hierarchy.cophenet(less["linkage"])
     kept = [0, 1, 2, 4, 5, 7]  # pairs of the first four of five clusters
     assert meet == pytest.approx(hierarchy.cophenet(whole["linkage"])[kept])
+
+
+def test_the_curve_that_is_kept_is_the_fitted_one():
+    assert _CURVES[0.5] == pytest.approx(fitted_curve(0.5), rel=1e-6)

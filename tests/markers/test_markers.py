@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import stats
 
 from scrcl.io.open import from_anndata
-from scrcl.markers.ranking import marker_table, scanpy_entry
-from scrcl.markers.scores import gene_scores
+from scrcl.markers.ranking import adjusted, marker_table, scanpy_entry
+from scrcl.markers.scores import _normal_p, _welch, gene_scores
 from scrcl.markers.values import Bins, bins_and_parts, table_bytes, values_by_cluster
 from tests.cells import make_cells
 
@@ -177,3 +178,29 @@ def test_shares_are_of_the_cells_in_and_outside_of_a_cluster(adata, logs):
         inside = labels == cluster
         np.testing.assert_allclose(scores.share_in[:, cluster], has[inside].mean(axis=0))
         np.testing.assert_allclose(scores.share_out[:, cluster], has[~inside].mean(axis=0))
+
+
+def test_p_values_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    z = np.append(rng.normal(size=50) * 9, [0, np.inf])
+    assert np.array_equal(_normal_p(z), 2 * stats.norm.sf(np.abs(z)))
+    p_values = np.append(rng.random(50) ** 4, [0, 0.2, 0.2])
+    assert np.array_equal(adjusted(p_values), stats.false_discovery_control(p_values))
+    n = np.array([0.0, 1, 2, 100]), np.array([200.0, 199, 198, 100])
+    mean, variance = rng.gamma(1, size=(2, 9, 4)), rng.gamma(1, size=(2, 9, 4))
+    variance[0, 3] = variance[1, 3:5] = 0
+    with np.errstate(all="ignore"):
+        theirs = stats.ttest_ind_from_stats(
+            mean[0],
+            np.sqrt(variance[0]),
+            n[0],
+            mean[1],
+            np.sqrt(variance[1]),
+            n[1],
+            equal_var=False,
+        )
+    known = np.isfinite(theirs.statistic) & np.isfinite(theirs.pvalue)
+    t, p = _welch(mean[0], variance[0], n[0], mean[1], variance[1], n[1])
+    assert known.any()
+    assert np.array_equal(t, np.where(known, theirs.statistic, 0))
+    assert np.array_equal(p, np.where(known, theirs.pvalue, 1))

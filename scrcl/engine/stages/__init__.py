@@ -12,6 +12,7 @@ from scrcl.engine.stages.associations import AssociationsStage
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.doublets import DoubletsStage
 from scrcl.engine.stages.embed import EmbedStage
 from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.genes import GenesStage
@@ -48,6 +49,7 @@ STAGES: tuple[Stage[Any], ...] = (
     TrainStage(),
     EmbedStage(),
     UmapStage(),
+    DoubletsStage(),
     ClusterStage(),
     BatchesStage(),
     LinksStage(),

@@ -197,6 +197,23 @@ class _Propagate(torch.autograd.Function):
         return None, None, *sums.totals
 
 
+class _Known(torch.autograd.Function):
+    """A zero whose gradients with respect to ``made`` are known.
+
+    ``torch.autograd.grad`` takes such gradients itself, but to compare their shapes it loads sympy: half a second of
+    each run.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grads: tuple[Tensor, ...], *made: Tensor) -> Tensor:
+        ctx.grads = grads
+        return made[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ARG004
+        return None, *ctx.grads
+
+
 class _Gradients:
     """Gradients of operands, summed over blocks; None if an operand needs none.
 
@@ -229,7 +246,10 @@ class _Gradients:
         """Add the gradients of the parts, from the gradients ``grads`` of what was ``made`` of them."""
         totals = [total for total in _cut(self.totals, block, self._n_rows) if total is not None]
         leaves = [part for part in parts if part.requires_grad]
-        for total, part in zip(totals, torch.autograd.grad(made, leaves, grads), strict=True):
+        with torch.enable_grad():
+            known = _Known.apply(grads, *made)  # type: ignore[no-untyped-call]
+        found = torch.autograd.grad(known, leaves)
+        for total, part in zip(totals, found, strict=True):
             total.add_(part)
 
 

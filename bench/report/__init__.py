@@ -1,0 +1,1 @@
+"""The report of large runs in a browser."""

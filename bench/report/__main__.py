@@ -1,0 +1,188 @@
+"""The report of a finished run in headless Chromium: size, time to open, and time of a frame while a map is moved.
+
+``python -m bench.report OUT --repeats 3``
+
+Chromium is steered by its own protocol, on a local port. The page is open when its script has drawn the maps
+(``data-ready``). A frame is a move of the map by a few pixels, and all that the browser does until the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bench._frame import runs
+from bench._frame.arguments import add_repeats, parsed, parser_of
+from bench._frame.conditions import conditions, stamp
+from bench._frame.page import table, write_page
+from bench._frame.rows import RowLog
+
+if TYPE_CHECKING:
+    from bench._frame.rows import Row
+
+__all__ = ["BROWSERS", "browser", "main", "opened_in"]
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+_READY = "document.documentElement?.dataset.ready === 'yes'"
+_MOST_S = 60
+_FRAMES = """(async () => {
+  const canvas = document.getElementById("umap"), box = canvas.getBoundingClientRect();
+  const fire = (kind, x) => canvas.dispatchEvent(new PointerEvent(kind, {
+    pointerId: 1, clientX: x, clientY: box.top + 200, buttons: 1, bubbles: true}));
+  const frame = () => new Promise(requestAnimationFrame);
+  canvas.setPointerCapture = () => {};
+  fire("pointerdown", box.left + 200);
+  await frame();
+  const start = performance.now();
+  for (let i = 0; i < 30; i++) { fire("pointermove", box.left + 200 + 3 * i); await frame(); }
+  const spent = performance.now() - start;
+  fire("pointerup", box.left + 290);
+  return spent / 30;
+})()"""
+
+
+def browser() -> str | None:
+    """Return the path of a Chromium; None where there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def opened_in(chromium: str, page: Path) -> dict[str, float]:
+    """Open a page; return milliseconds until it was drawn, and for a frame."""
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-", ignore_cleanup_errors=True) as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
+        command = [chromium, *flags, "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+        # Chromium's command can be a script in front of others, which must end too: hence the session.
+        with subprocess.Popen(
+            [*command, "about:blank"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            try:
+                assert process.stderr is not None
+                address = next(
+                    line.split()[-1] for line in process.stderr if "listening on ws" in line
+                )
+                return asyncio.run(_measured(address, page))
+            finally:
+                os.killpg(process.pid, signal.SIGTERM)
+
+
+async def _measured(address: str, page: Path) -> dict[str, float]:
+    from tornado.httpclient import AsyncHTTPClient
+    from tornado.websocket import websocket_connect
+
+    port = address.split(":")[2].split("/", maxsplit=1)[0]
+    answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json")
+    target = next(each for each in json.loads(answer.body) if each["type"] == "page")
+    socket = await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 28)
+    n_sent = 0
+
+    async def ask(method: str, **params: Any) -> Any:
+        nonlocal n_sent
+        n_sent += 1
+        await socket.write_message(json.dumps({"id": n_sent, "method": method, "params": params}))
+        while True:
+            message = await socket.read_message()
+            assert message is not None, "Chromium ended"
+            found = json.loads(message)
+            if found.get("id") == n_sent:
+                return found["result"]
+
+    async def value(expression: str) -> Any:
+        found = await ask(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    start = time.perf_counter()
+    await ask("Page.navigate", url=page.absolute().as_uri())
+    while not await value(_READY):
+        assert time.perf_counter() - start < _MOST_S, "the page does not get ready"
+        await asyncio.sleep(0.01)
+    opened = time.perf_counter() - start
+    frame_ms = await value(_FRAMES)
+    socket.close()
+    return {"opened_ms": 1000 * opened, "frame_ms": frame_ms}
+
+
+def _row(out: Path, found: dict[str, float]) -> Row:
+    run = runs.opened(out)
+    return {
+        "n_cells": len(run.labels),
+        "n_drawn": min(len(run.labels), run.config.report.umap_cells),
+        "n_clusters": int(run.labels.max()) + 1,
+        "n_genes": run.config.report.map_genes,
+        "page_bytes": (out / "report.html").stat().st_size,
+        **found,
+    }
+
+
+_COLUMNS = (
+    "run",
+    "cells",
+    "drawn",
+    "clusters",
+    "MB",
+    "opens in s, median",
+    "least",
+    "ms a frame, median",
+    "least",
+)
+
+
+def _line(name: str, rows: list[Row]) -> list[object]:
+    of_run: list[Any] = [row for row in rows if row["run"] == name]
+    first = of_run[0]
+    times = [
+        f"{statistic(row[key] for row in of_run) / unit:.{digits}f}"
+        for key, unit, digits in (("opened_ms", 1000, 2), ("frame_ms", 1, 0))
+        for statistic in (median, min)
+    ]
+    return [
+        name,
+        f"{first['n_cells']:,}",
+        f"{first['n_drawn']:,}",
+        first["n_clusters"],
+        f"{first['page_bytes'] / 1e6:.2f}",
+        *times,
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the reports of some runs."""
+    parser = parser_of("bench.report", __doc__)
+    parser.add_argument("outs", type=Path, nargs="+", help="folders of finished runs")
+    add_repeats(parser, 3, "how often each page is opened")
+    args = parsed(parser, arguments)
+    chromium = browser()
+    if chromium is None:
+        parser.error(f"one of {', '.join(BROWSERS)} must be on the path")
+    rows: list[Row] = []
+    with RowLog(args.out) as log:
+        for _ in range(args.repeats):
+            for out in args.outs:
+                found = opened_in(chromium, out / "report.html")
+                rows.append({**stamp(), "run": out.name, **_row(out, found)})
+                log.append(rows[-1])
+                print(rows[-1], file=sys.stderr, flush=True)
+    write_page(
+        args.out,
+        "The report in a browser",
+        args.command,
+        conditions(),
+        table(_COLUMNS, [_line(out.name, rows) for out in args.outs]),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,14 @@ from scrcl.report.maps import Maps, category_column, number_column
 from scrcl.report.page import Column, Page, Section, Table, render_page
 
 CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(
+        None,
+        map(
+            shutil.which,
+            ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome"),
+        ),
+    ),
+    None,
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 

@@ -116,6 +116,7 @@ def merge_tree(
     size_power: float,
     spreads: bool = True,
     cluster_of_micro: IntArray | None = None,
+    cluster_spreads: bool | None = None,
 ) -> Merges:
     """Merge the pair of lowest cost until one group is left. Among equal costs, the lowest pair is merged.
 
@@ -129,6 +130,8 @@ def merge_tree(
         Add the spreads of both groups to the squared distance between their means.
     cluster_of_micro
         ndarray of int, shape (n_micro,): merge the micro-clusters of each cluster before any two clusters.
+    cluster_spreads
+        As ``spreads``, for merges of clusters; the same if None.
     """
     n_micro = len(micro.sizes)
     state = _Merging(micro, size_power, spreads)
@@ -142,6 +145,7 @@ def merge_tree(
     for step in range(n_micro - 1):
         if step == n_inside:  # every cluster is one group now, so clusters may be merged
             is_forbidden[:] = False
+            state.count_spreads = spreads if cluster_spreads is None else cluster_spreads
             costs = state.costs()
         # argmin takes the first of equal costs, so ties are always decided in the same way.
         i, j = sorted(divmod(int(np.argmin(costs)), n_micro))
@@ -166,14 +170,15 @@ class _Merging:
         self._distances = _mean_square_distances(micro)
         self._sizes = micro.sizes.astype(np.float64).copy()
         # Distances always include both spreads, because their update is a plain weighted mean then. Without
-        # spreads in the cost, they are subtracted again, and so must be tracked.
-        self._spreads = None if spreads else micro.spreads.astype(np.float64).copy()
+        # spreads in the cost, they are subtracted again.
+        self._spreads = micro.spreads.astype(np.float64).copy()
+        self.count_spreads = spreads
         self._power = size_power
 
     def costs(self) -> FloatArray:
         """Return costs of all pairs, shape (n_micro, n_micro); infinite on the diagonal and for merged groups."""
         distances = self._distances
-        if self._spreads is not None:
+        if not self.count_spreads:
             distances = distances - self._spreads[:, None] - self._spreads[None, :]
         costs = distances * _size_term(self._sizes[:, None], self._sizes[None, :], self._power)
         np.fill_diagonal(costs, np.inf)
@@ -183,7 +188,7 @@ class _Merging:
     def costs_of(self, i: int) -> FloatArray:
         """Return costs of merging group ``i`` with each other, shape (n_micro,)."""
         distances = self._distances[i]
-        if self._spreads is not None:
+        if not self.count_spreads:
             distances = distances - self._spreads[i] - self._spreads
         return np.asarray(distances * _size_term(self._sizes[i], self._sizes, self._power))
 
@@ -191,11 +196,10 @@ class _Merging:
         """Merge group ``j`` into group ``i``."""
         distances, sizes = self._distances, self._sizes
         share = sizes[i] / (sizes[i] + sizes[j])
-        if self._spreads is not None:
-            # Spread of the union: the mean of both spreads, and the variance between the two means.
-            between = distances[i, j] - self._spreads[i] - self._spreads[j]
-            self._spreads[i] = share * self._spreads[i] + (1 - share) * self._spreads[j]
-            self._spreads[i] += share * (1 - share) * between
+        # Spread of the union: the mean of both spreads, and the variance between the two means.
+        between = distances[i, j] - self._spreads[i] - self._spreads[j]
+        self._spreads[i] = share * self._spreads[i] + (1 - share) * self._spreads[j]
+        self._spreads[i] += share * (1 - share) * between
         # Lance-Williams update of average linkage: cells of i and j count by their numbers.
         distances[i] = share * distances[i] + (1 - share) * distances[j]
         distances[:, i] = distances[i]

@@ -94,6 +94,8 @@ class Grouping(NamedTuple):
     choice: Choice | None = None
     evidence: Evidence | None = None
     """what shows how far clusters are apart, if the algorithm has it"""
+    cluster_spreads: bool | None = None
+    """as `spreads`, for merges of clusters; the same if None"""
 
 
 class ClusteringAlgorithm(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Hierarchy:
         Means, sizes and spreads of the micro-clusters.
     cluster_of_micro
         ndarray of int, shape (n_micro,): 0 .. K - 1, none empty.
-    size_power, spreads
+    size_power, spreads, cluster_spreads
         The cost of a merge, as in `merge_tree`.
     """
 
@@ -42,16 +42,22 @@ class Hierarchy:
         *,
         size_power: float,
         spreads: bool,
+        cluster_spreads: bool | None = None,
     ) -> None:
         self.micro, self.cluster_of_micro = micro, cluster_of_micro
-        self.size_power, self.spreads = size_power, spreads
-        self._micro_merges = merge_tree(
-            micro, size_power=size_power, spreads=spreads, cluster_of_micro=cluster_of_micro
-        )
+        self._cost: dict[str, Any] = {
+            "size_power": size_power,
+            "spreads": spreads,
+            "cluster_spreads": cluster_spreads,
+        }
+        self._micro_merges = self.merges(micro, cluster_of_micro)
         # Merging clusters by their own means, sizes and spreads numbers the leaves by cluster.
-        self._cluster_merges = merge_tree(
-            summarise_clusters(micro, cluster_of_micro), size_power=size_power, spreads=spreads
-        )
+        clusters = summarise_clusters(micro, cluster_of_micro)
+        self._cluster_merges = self.merges(clusters, np.arange(len(clusters.sizes)))
+
+    def merges(self, groups: MicroClusters, cluster_of_group: IntArray) -> Merges:
+        """Return the merges of any parts of the clusters, at the costs of this tree."""
+        return merge_tree(groups, cluster_of_micro=cluster_of_group, **self._cost)
 
     @property
     def n_micro(self) -> int:

@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import adjusted_rand_score
 
 from scrcl.cluster.agglomerate import agglomerate, cut, merge_tree
-from scrcl.cluster.micro import summarise
+from scrcl.cluster.micro import MicroClusters, summarise
 from scrcl.errors import InputError
 
 
@@ -97,3 +97,15 @@ def test_a_cut_nests_in_every_coarser_one(seed, k):
     fine, coarse = cut(tree, k), cut(tree, max(k - 1, 1))
     assert len(set(fine)) == k
     assert len(set(zip(fine, coarse, strict=True))) == k
+
+
+def test_clusters_can_be_merged_by_their_means_alone():
+    # Groups 0 and 1 are near each other and diffuse; 2 and 3 are compact, and a little farther apart.
+    means = np.array([[0.0], [2.0], [10.0], [13.0]])
+    micro = MicroClusters(means, np.full(4, 50), np.array([9.0, 9.0, 0.1, 0.1]))
+    clusters = np.arange(4)
+    diffuse = merge_tree(micro, size_power=0.5, cluster_of_micro=clusters)
+    assert diffuse.pairs[0].tolist() == [2, 3]
+    alone = merge_tree(micro, size_power=0.5, cluster_of_micro=clusters, cluster_spreads=False)
+    assert alone.pairs[0].tolist() == [0, 1]
+    assert alone.costs[0] == pytest.approx(4 * 25**0.5)

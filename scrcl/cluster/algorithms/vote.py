@@ -7,8 +7,9 @@ many graphs weighs more, and so does one whose ends are in the same community in
 one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
 merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
 
-Another number is cut from a tree, whose upper part joins these clusters, and whose lower part divides them, by damped
-average linkage in all representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
+Another number is cut from a tree. Its upper part joins these clusters by the damped distance of their means: how
+diffuse a type is says nothing about which type is next to it. Its lower part divides them by damped average linkage.
+Both are in all representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
 
 References
 ----------
@@ -88,7 +89,11 @@ def by_vote(
     tree_summary = replace(summarise(joint, some_labels), sizes=summary.sizes)
     if wanted != n_supported:
         tree = Hierarchy(
-            tree_summary, cluster_of_micro, size_power=settings.size_power, spreads=True
+            tree_summary,
+            cluster_of_micro,
+            size_power=settings.size_power,
+            spreads=True,
+            cluster_spreads=False,
         )
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
     return Grouping(
@@ -97,6 +102,7 @@ def by_vote(
         cluster_of_micro,
         settings.size_power,
         spreads=True,
+        cluster_spreads=False,
         summary=summary,
         tree_summary=tree_summary,
         note=_note(wanted, n_supported),

@@ -131,6 +131,18 @@ def _reader_of(path: Path) -> Reader:
     if path.is_file() and zipfile.is_zipfile(path):
         message = f"The input must be unpacked, unless it is a Zarr; got the zip file {path}. Unpack it with unzip."
         raise StoreError(message)
+    if text := next(iter([*sorted(path.glob("*.mtx*"))] if path.is_dir() else []), None):
+        message = (
+            f"A folder must hold matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv, each may be gzipped; got "
+            f"{path} with {content}. Name the three files of one matrix so, {text.name} as matrix.mtx."
+        )
+        raise StoreError(message)
+    if path.is_file() and re.search(r"\.mtx(\.gz)?$", path.name):
+        message = (
+            f"An mtx must be given as its folder, with the names of genes and cells; got the file {path}. "
+            f"Give {path.parent}."
+        )
+        raise StoreError(message)
     found = f"it holds {content}" if fault is None else f"it cannot be opened: {fault}"
     message = f"The input must be {FORMATS_HELP}; got {path}: {found}."
     raise StoreError(message) from fault

@@ -32,6 +32,7 @@ __all__ = [
     "Kept",
     "copy_images",
     "copy_slots",
+    "described_slot",
     "earlier_keys",
     "element_of",
     "keys_of",
@@ -236,6 +237,21 @@ def earlier_keys(source: Any, slot: str) -> set[str]:
         return set(map(str, read_elem(names) if hasattr(names, "attrs") else names))
     except Exception:  # noqa: BLE001 - there is none, or it is another program's "scrcl"
         return set()
+
+
+def described_slot(source: Any, name: str, key: str) -> str:
+    """Return in words what a slot holds under a key: "an array of float64, 240 by 1"; "none" where it holds nothing."""
+    part = element_of(source, name)
+    if part is None or key not in part:
+        return "none"
+    element = part[key]
+    if is_table(element):
+        columns = element.columns if hasattr(element, "columns") else element.attrs["column-order"]
+        return f"a table with the columns {', '.join(map(str, columns))}"
+    dtype = getattr(element, "dtype", "unknown type")
+    is_sparse = sparse.issparse(element) or hasattr(element, "keys")
+    kind = "a sparse matrix" if is_sparse else f"an array of {dtype}"
+    return f"{kind}, {' by '.join(map(str, _shape(element) or ()))}"
 
 
 def _require_shape(slot: _Slot) -> None:

@@ -7,6 +7,7 @@ it as a part. The entries may come from any source that can be read twice: CSC a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["ENTRY", "CompressedColumns", "Scratch"]
+
+_log = logging.getLogger(__name__)
 
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 """One entry of a matrix."""
@@ -122,6 +125,7 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
         starts = _bucket_starts(ends, n_entries)
         buckets = partial / "buckets.bin"
         _fill_buckets(buckets, _readable(entries.chunks(n_entries), label), starts, ends)
+        n_repeated = 0
         with buckets.open("rb") as file:
             for number, (first, stop) in enumerate(pairwise(starts.tolist())):
                 bucket = np.fromfile(file, dtype=ENTRY, count=int(ends[stop] - ends[first]))
@@ -129,9 +133,16 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
                 rows = sparse.coo_matrix(
                     (bucket["value"], coords), shape=(stop - first, n_vars)
                 ).tocsr()
+                n_repeated += len(bucket) - rows.nnz
                 rows.sort_indices()
                 write_part(partial, number, rows)
         buckets.unlink()
+        if n_repeated:
+            _log.warning(
+                "%s: %s for the same cell and gene as another. Their values are added",
+                label,
+                "1 entry is" if n_repeated == 1 else f"{n_repeated:,} entries are",
+            )
         write_index(partial, np.diff(starts).tolist(), n_vars)
 
 

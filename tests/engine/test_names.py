@@ -137,13 +137,14 @@ def test_a_tissue_without_a_table_is_refused():
         ("cluster,name\n7,a\n", "clusters of the run, 0 to 2; got '7'"),
         ("cluster,name\nx,a\n", "got 'x'"),
         ("cluster,name\n1,a\n1,b\n", "once; got 1 twice"),
+        ("cluster,name\n0,1,a\n", "3 fields, line 2"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         read_names(tmp_path / "n.csv", 3)
-    with pytest.raises(InputError, match="readable CSV"):
+    with pytest.raises(InputError, match="readable text"):
         read_names(tmp_path / "none.csv", 3)
 
 

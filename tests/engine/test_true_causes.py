@@ -117,6 +117,14 @@ def test_a_limit_that_no_gene_reaches_names_one_that_some_do(tmp_path):
         run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
 
 
+def test_a_matrix_of_zeros_is_named_as_such(tmp_path):
+    adata = make_cells()
+    adata.X = adata.X * 0
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="all of its values are zero"):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(overrides=FAST))
+
+
 @pytest.mark.parametrize("where", [None, "raw", "counts"])
 def test_advice_on_scaled_values_names_only_what_is_there(tmp_path, where):
     adata = make_cells()

@@ -160,3 +160,11 @@ def test_antibodies_of_one_sample_are_none_of_another_that_names_no_kinds(tmp_pa
         x = joined.x(100).compute().toarray()
         np.testing.assert_array_equal(x, np.vstack([COUNTS[:, :9].toarray()] * 2))
     assert "plain.h5ad: 3 features are left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["GSM1_matrix.mtx", "UniqueAndMult-EM.mtx", "cells_x_genes.mtx"])
+def test_an_mtx_of_another_name_says_what_the_names_must_be(tmp_path, name):
+    path = write_store("mtx", table(COUNTS), tmp_path)
+    text = (path / "matrix.mtx").rename(path / name)
+    assert f"Name the three files of one matrix so, {name} as matrix.mtx" in refusal(path)
+    assert f"Give {path}." in refusal(text)

@@ -15,6 +15,7 @@ from scrcl.errors import InputError
 from scrcl.graph.lattice import find_layout, to_scale
 from scrcl.io.coordinates import coordinate_keys
 from scrcl.io.slots import described_slot, element_of
+from scrcl.io.tables import why_left_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +151,9 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
 
     if key is None:
         return None
+    if reason := why_left_out(obs, key):
+        message = f"{kind}_key must name a column that can be read; got {key!r}. {reason}."
+        raise InputError(message)
     if key not in obs:
         columns = ", ".join(map(str, obs.columns)) or "none"
         message = f"{kind}_key must be a column of obs; got {key!r}. There are: {columns}."

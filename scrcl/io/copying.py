@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["copy_arrays", "copy_element", "copy_table", "is_table"]
+__all__ = ["copy_arrays", "copy_element", "copy_table", "is_table", "require_readable"]
 
 _BLOCK_BYTES = 16 << 20
 _BLOCK_VALUES = 1 << 20
@@ -122,8 +122,42 @@ def copy_element(
         write_elem(group, name, values if taken is None else _take(values, taken, axes))
 
 
+def require_readable(element: Any) -> None:
+    """Raise whatever anndata raises on an element on disk that it cannot read. Numbers are not read.
+
+    Copied as it is, such an element would make the whole result unreadable.
+    """
+    if not _on_disk(element):
+        return
+    encoding = element.attrs.get("encoding-type", "")
+    if getattr(element, "dtype", None) is not None and hasattr(element, "shape"):
+        is_plain = encoding in ("array", "") and element.shape and element.dtype.kind in "biufc"
+        if not is_plain:
+            read_elem(element)
+    elif encoding in ("dict", "raw", ""):
+        for key in element:
+            require_readable(element[key])
+    elif encoding in _COMPRESSED:
+        _require_whole(element)
+    else:
+        read_elem(element)
+
+
+def _require_whole(matrix: Any) -> None:
+    """Refuse a CSR or CSC matrix whose parts do not fit each other. Readers would go beyond their ends."""
+    n_lines = int(matrix.attrs["shape"][0 if matrix.attrs["encoding-type"] == "csr_matrix" else 1])
+    indptr, sizes = matrix["indptr"], [int(matrix[key].shape[0]) for key in ("data", "indices")]
+    last = int(indptr[-1]) if indptr.shape[0] == n_lines + 1 else -1
+    if {*sizes, last} != {last}:
+        message = (
+            f"it has {sizes[0]:,} values, {sizes[1]:,} indices and {indptr.shape[0]:,} ends of {n_lines:,} rows or "
+            "columns, which do not fit each other"
+        )
+        raise ValueError(message)
+
+
 def _on_disk(element: Any) -> bool:
-    return isinstance(element, h5py.Group | h5py.Dataset) or hasattr(element, "metadata")
+    return isinstance(element, h5py.HLObject) or hasattr(element, "metadata")
 
 
 def _write_from_memory(

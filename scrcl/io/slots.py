@@ -18,7 +18,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scrcl.io.coordinates import rows_by_name
-from scrcl.io.copying import copy_element, copy_table, is_table
+from scrcl.io.copying import copy_element, copy_table, is_table, require_readable
 from scrcl.io.tables import read_names
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ def copy_slots(kept: Kept, target: Any) -> None:
                 _copy_named(kept, slot, target, group, key)
             else:
                 _require_shape(slot)
+                if key == "raw":
+                    _require_raw(slot.element, kept.n_obs)
+                require_readable(slot.element)
                 copy_element(slot.element, group, key, kept.taken, slot.cell_axes)
         except Exception as error:
             if (
@@ -128,8 +131,14 @@ def copy_images(sources: Sequence[Any], target: Any) -> None:
         for library in spatial if hasattr(spatial, "keys") else ():
             group = target.require_group("uns/spatial")
             group.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
-            if library not in group:
-                copy_element(spatial[library], group, str(library), None, ())
+            if library in group:
+                continue
+            try:
+                require_readable(spatial[library])
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+                _warn_unreadable(f"uns/spatial/{library}", error)
+                continue
+            copy_element(spatial[library], group, str(library), None, ())
 
 
 def slot_bytes(kept: Kept) -> int:
@@ -259,6 +268,14 @@ def _require_shape(slot: _Slot) -> None:
     for axis, needed in enumerate(slot.shape):
         if shape is None or len(shape) <= axis or shape[axis] != needed:
             message = f"it has the shape {shape}, not {slot.shape} at the front"
+            raise ValueError(message)
+
+
+def _require_raw(raw: Any, n_obs: int) -> None:
+    if hasattr(raw, "attrs"):
+        shape = _shape(raw["X"])
+        if shape is None or shape[0] != n_obs:
+            message = f"it has the shape {shape} for {n_obs:,} cells"
             raise ValueError(message)
 
 

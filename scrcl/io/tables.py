@@ -19,9 +19,17 @@ from scrcl.io.hdf5_filters import require_filters
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["check_table", "read_names", "read_table", "storable_part", "stored_names"]
+__all__ = [
+    "check_table",
+    "read_names",
+    "read_table",
+    "storable_part",
+    "stored_names",
+    "why_left_out",
+]
 
 _CHECK_ROWS = 65_536
+_LEFT_OUT = "left_out"
 _NUMBERS = "biufcM"
 
 _log = logging.getLogger(__name__)
@@ -43,7 +51,7 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
         The names of the rows cannot be read.
     """
     index = read_names(group, name=name, label=label)
-    columns = {}
+    columns, left_out = {}, {}
     for column in _column_names(group):
         try:
             _require_filters(group[column], label)
@@ -51,8 +59,8 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
             _require_length(values, len(index))
             columns[column] = values
         except Exception as error:  # noqa: BLE001
-            _leave_out(label, name, column, error)
-    table = pd.DataFrame(columns, index=index)
+            left_out[column] = _leave_out(label, name, column, error)
+    table = _with_reasons(pd.DataFrame(columns, index=index), left_out)
     key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
 
@@ -124,14 +132,26 @@ def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> p
         text, why = fault
         message = f"{kind} names of {label} must be plain text; got {text!r} in {name}, with {why}. Rename it."
         raise InputError(message)
-    kept = []
+    kept, left_out = [], {}
     for position, column in enumerate(table.columns):
         reason = _fault_of_column(str(column), table.iloc[:, position])
         if reason is None:
             kept.append(position)
         else:
-            _leave_out(label, name, column, reason)
-    return table if len(kept) == table.shape[1] else table.iloc[:, kept]
+            left_out[str(column)] = _leave_out(label, name, column, reason)
+    return _with_reasons(table.iloc[:, kept], left_out) if left_out else table
+
+
+def why_left_out(table: pd.DataFrame, column: str) -> str | None:
+    """Return why a column of the input is not in its table; None if it is, or never was."""
+    reason: str | None = table.attrs.get(_LEFT_OUT, {}).get(column)
+    return reason
+
+
+def _with_reasons(table: pd.DataFrame, left_out: dict[str, str]) -> pd.DataFrame:
+    if left_out:
+        table.attrs = {**table.attrs, _LEFT_OUT: {**table.attrs.get(_LEFT_OUT, {}), **left_out}}
+    return table
 
 
 def _fault_of_column(name: str, column: pd.Series) -> str | None:
@@ -194,11 +214,13 @@ def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
     return StoreError(message)
 
 
-def _leave_out(label: str, table: str, column: object, why: Exception | str) -> None:
+def _leave_out(label: str, table: str, column: object, why: Exception | str) -> str:
+    """Warn of a column that is left out, and return the reason."""
     reason = why if isinstance(why, str) else _reason(why)
     _log.warning(
         "%s: %s[%r] is left out, because it cannot be kept: %s", label, table, str(column), reason
     )
+    return reason
 
 
 def _reason(error: Exception) -> str:

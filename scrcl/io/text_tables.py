@@ -69,5 +69,8 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
 
 
 def _refuse(what: str, rule: str, path: Path, line: int, found: str = "") -> NoReturn:
-    message = f"{what} must have {rule}; got {path} ({found}line {line:,}). Repair that line, or put its fields in quotes."
+    message = (
+        f"{what} must have {rule}; got {path} ({found}line {line:,}). "
+        "Repair that line, or put its fields in quotes."
+    )
     raise InputError(message)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import zarr
 
+from scrcl.engine.covariates import read_covariates
+from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import from_anndata, open_input
 from scrcl.io.tables import check_table, read_names
@@ -102,6 +104,15 @@ def test_a_damaged_column_is_found_early_and_left_out(path, caplog, damage, colu
     assert f"cells.h5ad: obs['{column}'] is left out" in caplog.text
     assert len(caplog.records) == 1
     pd.testing.assert_frame_equal(matrix.obs, whole.drop(columns=column))
+
+
+def test_a_key_whose_column_cannot_be_read_says_why(path):
+    with h5py.File(path, "r+") as file:
+        code_too_large(file)
+    matrix = open_input([path])
+    config = load_config(overrides={"batch_key": "cell_type"})
+    with pytest.raises(InputError, match=r"can be read; got 'cell_type'. ValueError: codes need"):
+        read_covariates(matrix, config)
 
 
 def test_a_damaged_column_of_genes_is_left_out(path, caplog):

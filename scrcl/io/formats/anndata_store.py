@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _PARTS = ("data", "indices", "indptr")
 _HOLDERS = ("mod", "tables", "table")
 """Groups of MuData and SpatialData whose members are AnnData."""
@@ -45,7 +46,7 @@ def recognizes(path: Path, file: h5py.File | None) -> bool:
         return any(isinstance(file.get(name), h5py.Group) for name in ("obs", "var"))
     if path.is_file():
         return zipfile.is_zipfile(path) and zip_root(path) is not None
-    return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    return any((path / name).exists() for name in _ZARR_MARKS)
 
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:

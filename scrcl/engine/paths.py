@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from scrcl.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Inputs", "input_paths"]
 
@@ -24,14 +23,21 @@ def input_paths(inputs: Inputs) -> list[Path]:
     InputError
         There is none, or a value is not a path.
     """
-    try:
-        paths = (
-            [Path(inputs)] if isinstance(inputs, str | Path) else [Path(each) for each in inputs]
+    given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []
+    if isinstance(inputs, Sequence | Iterator) and not given:
+        given = list(inputs)
+        if not given:
+            message = "inputs must name at least one file; got none."
+            raise InputError(message)
+    wrong = [each for each in given or [inputs] if not isinstance(each, str | PathLike)]
+    if wrong:
+        several = "several of " if given else ""
+        message = (
+            f"inputs must be a path, several paths, or one AnnData; got {several}{type(wrong[0]).__name__}. "
+            "Write it as .h5ad, or make one AnnData of it."
         )
-    except TypeError:
-        message = f"inputs must be a path or several paths; got {type(inputs).__name__}."
-        raise InputError(message) from None
-    if not paths:
-        message = "inputs must name at least one file; got none."
         raise InputError(message)
-    return paths
+    if "" in given:
+        message = "inputs must be paths; got an empty text."
+        raise InputError(message)
+    return [Path(str(each)) for each in given]

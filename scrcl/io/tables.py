@@ -31,6 +31,8 @@ __all__ = [
 _CHECK_ROWS = 65_536
 _LEFT_OUT = "left_out"
 _NUMBERS = "biufcM"
+_NAME_NOTHING = "bfcmMV"
+"""Kinds of values that are no names: numbers with fractions, dates, records."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def read_names(group: Any, *, name: str, label: str) -> pd.Index:
         _require_text(names)
         if names.dtype.kind == "S":
             names = np.char.decode(names, "utf-8")
-        return pd.Index(names.astype(object)).map(str)
+        texts = pd.Index(names.astype(object))
+        return texts.map(str).where(texts.notna(), "")
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
 
@@ -127,7 +130,16 @@ def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> p
     InputError
         The name of a row cannot be stored: it holds a NUL or half of a surrogate pair.
     """
-    fault = _fault_of(table.index.astype(str))
+    names = table.index
+    if names.nlevels > 1 or names.dtype.kind in _NAME_NOTHING:
+        found = (
+            f"{names.nlevels} names for each"
+            if names.nlevels > 1
+            else f"values of type {names.dtype}"
+        )
+        message = f"{kind} names of {label} must be text or whole numbers; got {found} in {name}. Rename them."
+        raise InputError(message)
+    fault = _fault_of(names.astype(str))
     if fault is not None:
         text, why = fault
         message = f"{kind} names of {label} must be plain text; got {text!r} in {name}, with {why}. Rename it."
@@ -195,7 +207,7 @@ def _index_key(group: Any, name: str, label: str) -> str:
 def _require_text(names: Any) -> None:
     """Refuse names that are neither text nor whole numbers."""
     kind = getattr(getattr(names, "dtype", None), "kind", "O")
-    if kind in "bfcmMV":
+    if kind in _NAME_NOTHING:
         message = f"it has values of type {names.dtype}, which name nothing"
         raise ValueError(message)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from anndata.io import write_elem
 
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.load_config import load_config
@@ -180,6 +181,33 @@ def test_texts_in_memory_that_no_file_can_hold(text):
     adata.var_names = [text, *adata.var_names[1:]]
     with pytest.raises(InputError, match="gene names of AnnData object must be plain text"):
         from_anndata(adata)
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        (pd.MultiIndex.from_arrays([np.arange(N), np.arange(N)]), "2 names for each"),
+        (pd.Index(np.arange(N) / 2), "values of type float64"),
+        (pd.date_range("2020", periods=N), "values of type datetime64"),
+    ],
+)
+def test_an_index_in_memory_that_names_nothing_is_refused(index, found):
+    adata = make_cells(n_cells=N)
+    adata.obs.index = index
+    with pytest.raises(InputError, match=f"cell names of AnnData object must be .*got {found}"):
+        from_anndata(adata).check_obs()
+
+
+def test_a_missing_name_is_none(tmp_path):
+    adata = make_cells(n_cells=N, n_genes=4)
+    adata.var.index = pd.Index([None, "NA", np.nan, "nan"], dtype=object)
+    names = ["unnamed_gene_0", "NA", "unnamed_gene_2", "nan"]
+    assert from_anndata(adata).var.index.tolist() == names
+    group = named(tmp_path / "obs.zarr", np.arange(4))
+    del group["_index"]
+    with ad.settings.override(allow_write_nullable_strings=True):
+        write_elem(group, "_index", pd.array([None, "NA", None, "nan"], dtype="string"))
+    assert read_names(group, name="obs", label="in").tolist() == ["", "NA", "", "nan"]
 
 
 def named(path, values):

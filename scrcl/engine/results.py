@@ -73,7 +73,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         obsp=dict(keys.obsp),
         varm=dict(keys.varm),
         uns={"scrcl": about_run(context.folder.manifest, config, keys), **keys.uns_other},
-        x=matrix.x(context.budget.block_rows)[rows]
+        x=_x_of_input(context).x(context.budget.block_rows)[rows]
         if config.keep_x and not _copies_values(context)
         else None,
         more=partial(_keep, context, rows),
@@ -142,7 +142,7 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
                 parts.append(replace(_kept(context, own, source), n_obs=size))
                 first += size
             copy_joined(parts, target, label=matrix.label)
-    if config.keep_x and sizes:
+    if config.keep_x and not _copies_values(context):
         write_other_layers(
             matrix, rows, target, layer=config.layer, block_rows=context.budget.block_rows
         )
@@ -162,6 +162,13 @@ def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
     return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
+
+
+def _x_of_input(context: Context) -> CellMatrix:
+    """Return X, also where another layer was read; that layer if X has other genes."""
+    from scrcl.io.joined import x_of
+
+    return x_of(context.matrix, context.config.layer) or context.matrix
 
 
 def _kept_bytes(context: Context, rows: IntArray) -> int:

@@ -63,7 +63,7 @@ class StoredRows(NamedTuple):
     n_vars: int
 
 
-def _no_layer(name: str) -> CellMatrix:
+def _no_layer(name: str | None) -> CellMatrix:
     raise KeyError(name)
 
 
@@ -106,7 +106,7 @@ class CellMatrix:
     repeated_genes
         Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
     open_layer
-        Opens another of the matrices by name, with the same cells; for inputs that are joined.
+        Opens another of the matrices by name (None: X), with the same cells. Raises InputError if it is not there.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
         what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else; a join
@@ -130,7 +130,7 @@ class CellMatrix:
     repeated_genes: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     n_genes_dropped: int = 0
-    open_layer: Callable[[str], CellMatrix] = field(default=_no_layer, repr=False)
+    open_layer: Callable[[str | None], CellMatrix] = field(default=_no_layer, repr=False)
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -71,19 +71,18 @@ def open_input(
     require_join(join)
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
+
+    def other(name: str | None) -> CellMatrix:
+        return open_input(paths, layer=name, join=join, scratch=scratch, block_bytes=block_bytes)
+
     if len(opened) > 1:
         joined = join_samples(opened, [Path(path) for path in paths], how=join)
-
-        def other(name: str) -> CellMatrix:
-            return open_input(
-                paths, layer=name, join=join, scratch=scratch, block_bytes=block_bytes
-            )
-
         return replace(joined, open_layer=other)
     (only,) = opened
     return replace(
         unique_genes(only),
         load_obs=lambda: with_unique_names(only.fresh_obs(), kind="cell", label=only.label),
+        open_layer=other,
     )
 
 

@@ -93,6 +93,7 @@ def from_anndata(
         sources=(lambda: nullcontext(adata),),
         identity=identity,
         rows=rows,
+        open_layer=lambda name: from_anndata(adata, layer=name, scratch=scratch),
     )
     return unique_genes(genes_only(matrix))
 

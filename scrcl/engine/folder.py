@@ -53,6 +53,8 @@ _OURS = (
     "subclusters",
     "config.toml",
 )
+_IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
+"""Files that are only a part of their input, which is the folder."""
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 
@@ -99,6 +101,8 @@ def keep_apart(identity: dict[str, Any], out: Path) -> None:
     here = out.resolve()
     for sample in identity.get("samples", [identity]):
         there = Path(sample["path"]) if "path" in sample else None
+        if there and there.name in _IN_A_FOLDER:
+            there = there.parent
         if there and (there.is_relative_to(here) or here.is_relative_to(there)):
             message = f"OUT must be apart from the input; got {out} and {there}. Name another OUT."
             raise InputError(message)

@@ -353,8 +353,8 @@ def break_empty(folder: Path) -> Path:
     ("damage", "message"),
     [
         (break_nothing, "must exist"),
-        (break_cut, "cannot be opened"),
-        (break_text, "cannot be opened"),
+        (break_cut, "cut short: .* bytes are there"),
+        (break_text, "no HDF5 file"),
         (break_h5, r"a\.h5: it holds X"),
         (break_folder, "matrix.mtx.*holds readme.txt"),
         (break_barcodes, "31 genes by 1 cells"),

@@ -166,5 +166,5 @@ def test_antibodies_of_one_sample_are_none_of_another_that_names_no_kinds(tmp_pa
 def test_an_mtx_of_another_name_says_what_the_names_must_be(tmp_path, name):
     path = write_store("mtx", table(COUNTS), tmp_path)
     text = (path / "matrix.mtx").rename(path / name)
-    assert f"Name the three files of one matrix so, {name} as matrix.mtx" in refusal(path)
-    assert f"Give {path}." in refusal(text)
+    assert f"a folder with {name}. Name the three files of one matrix matrix.mtx" in refusal(path)
+    assert f"all three files, {path}." in refusal(text)

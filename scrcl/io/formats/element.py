@@ -55,7 +55,12 @@ def zip_root(path: Path) -> str | None:
 def store_root(path: Path) -> Iterator[Any]:
     """Open the root group of a store for reading: Zarr if it is a folder or a zip file, else HDF5."""
     if is_zarr(path):
-        yield _open_zarr(path)
+        try:
+            root = _open_zarr(path)
+        except zarr.errors.ContainsArrayError as error:
+            message = f"{path} must hold an AnnData; it is a single array. Give the folder of the whole store."
+            raise StoreError(message) from error
+        yield root
     else:
         with h5py.File(path, "r") as file:
             yield file

@@ -132,7 +132,15 @@ def _genes(group: h5py.Group) -> pd.DataFrame:
     features = group["features"]
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     table = {name: _strings(features[key]) for name, key in columns.items() if key in features}
-    return pd.DataFrame(table, index=_strings(features["name"]))
+    names = _strings(features["name"])
+    for name, values in table.items():
+        if len(values) != len(names):
+            message = (
+                f"{features.name.strip('/')}/{columns[name]} of {Path(group.file.filename).name} must have a value for "
+                f"each of {len(names):,} features; got {len(values):,}. Write the file again."
+            )
+            raise StoreError(message)
+    return pd.DataFrame(table, index=names)
 
 
 def _strings(dataset: Any) -> np.ndarray:

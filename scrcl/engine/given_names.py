@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._crosstab import crosstab
-from scrcl.errors import InputError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.text_tables import read_text_table
 from scrcl.markers.artifacts import NAMES
 
@@ -127,8 +127,15 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
     path = out / GIVEN_NAMES
     if not path.exists():
         return {}
-    with np.load(path) as kept:
-        clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
+    try:
+        with np.load(path) as kept:
+            clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
+    except Exception as error:
+        message = (
+            f"{path} must hold the names that were given; got {type(error).__name__}. "
+            "Delete it, and name the clusters again."
+        )
+        raise StoreError(message) from error
     if not len(clusters) or len(before) != len(labels):
         return {}
     # Column 0 counts cells without a name.

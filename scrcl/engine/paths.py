@@ -1,15 +1,18 @@
-"""Paths of inputs as callers give them."""
+"""Paths of inputs as callers give them, and where an output may be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from scrcl.errors import InputError
 
-__all__ = ["Inputs", "input_paths"]
+__all__ = ["Inputs", "input_paths", "keep_apart"]
+
+_IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
+"""Files that are only a part of their input, which is the folder."""
 
 Inputs: TypeAlias = "str | Path | Sequence[str | Path]"
 """One input or several, which are samples."""
@@ -41,3 +44,15 @@ def input_paths(inputs: Inputs) -> list[Path]:
         message = "inputs must be paths; got an empty text."
         raise InputError(message)
     return [Path(str(each)) for each in given]
+
+
+def keep_apart(identity: dict[str, Any], out: Path) -> None:
+    """Refuse an OUT that is an input, holds one, or lies in one: inputs are never written to."""
+    here = out.resolve()
+    for sample in identity.get("samples", [identity]):
+        there = Path(sample["path"]) if "path" in sample else None
+        if there and there.name in _IN_A_FOLDER:
+            there = there.parent
+        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
+            message = f"OUT must be apart from the input; got {out} and {there}. Name another OUT."
+            raise InputError(message)

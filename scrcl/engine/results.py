@@ -11,7 +11,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
-from scrcl.engine.annotate import without_ours
+from scrcl.engine.annotate import warn_of_replaced, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.prep.artifacts import STATS
@@ -52,6 +52,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
     name = f"result.{config.format}"
     stats = context.open(STATS)
     rows = np.flatnonzero(stats.retained)
+    _warn_of_replaced(context)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
@@ -111,6 +112,12 @@ def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:
         for slot in ("obsm", "uns", *(() if config.layer == "raw" else ("varm",))):
             kept[slot] = {key for source in sources for key in keys_of(source, slot)}
     return kept
+
+
+def _warn_of_replaced(context: Context) -> None:
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        warn_of_replaced(sources, context.matrix.obs, context.stages)
 
 
 def _columns_of_input(matrix: CellMatrix) -> list[str]:

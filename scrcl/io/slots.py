@@ -35,6 +35,7 @@ __all__ = [
     "described_slot",
     "earlier_keys",
     "element_of",
+    "has_run",
     "keys_of",
     "named_rows",
     "row_names",
@@ -261,6 +262,14 @@ def described_slot(source: Any, name: str, key: str) -> str:
     is_sparse = sparse.issparse(element) or hasattr(element, "keys")
     kind = "a sparse matrix" if is_sparse else f"an array of {dtype}"
     return f"{kind}, {' by '.join(map(str, _shape(element) or ()))}"
+
+
+def has_run(source: Any) -> bool:
+    """Return whether a run of scrcl wrote into a store or an AnnData."""
+    try:
+        return "scrcl" in element_of(source, "uns")
+    except Exception:  # noqa: BLE001 - there is no uns, or it cannot be read
+        return False
 
 
 def _require_shape(slot: _Slot) -> None:

@@ -9,8 +9,10 @@ from scipy import sparse
 
 from bench.inputs.damages import UP_TO_RESULT
 from scrcl import fit
+from scrcl.engine.annotate import warn_of_replaced
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.engine.stages import STAGES
 from tests.cells import FAST, make_cells
 
 SETTINGS = {**FAST, "n_clusters": 4, "device": "cpu"}
@@ -63,6 +65,16 @@ def test_a_result_has_all_slots_of_the_input(tmp_path, fmt):
     assert_equal(found.X, given.X)
     assert_equal(found.layers["doubled"], given.layers["doubled"])
     assert_equal(found.raw.X, given.raw.X)
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_column_with_the_name_of_a_run_is_said_unless_a_run_wrote_it(caplog, has_run):
+    adata = make_cells()
+    adata.obs["scrcl_name"] = "mine"
+    if has_run:
+        adata.uns["scrcl"] = {"seed": 0}
+    warn_of_replaced([adata], adata.obs, STAGES)
+    assert ("obs['scrcl_name'] of the input is not kept" in caplog.text) != has_run
 
 
 def with_antibodies(layer_of_all):

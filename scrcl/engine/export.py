@@ -97,7 +97,7 @@ def _table(run: OpenRun) -> pd.DataFrame:
     from scrcl.io.results import read_obs
     from scrcl.maps.artifacts import LAYOUT
 
-    obs = read_obs(run.result_path)
+    obs = read_obs(run.result_path, whole=True)
     if run.has(LAYOUT):
         layout = np.asarray(run.open(LAYOUT))
         obs = obs.assign(umap_1=layout[:, 0], umap_2=layout[:, 1])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
+    "arrays_of",
     "check_table",
     "read_names",
     "read_table",
@@ -282,13 +283,13 @@ def _check_categorical(element: Any, n_rows: int) -> None:
 
 
 def _require_filters(element: Any, label: str) -> None:
-    for array in _arrays(element):
+    for array in arrays_of(element):
         require_filters(array, label=label)
 
 
 def _warn_of_missing_chunks(element: Any, name: str, label: str) -> None:
     """Say which chunks of a Zarr are not there. They may be lost, or hold nothing but the fill value."""
-    for array in _arrays(element):
+    for array in arrays_of(element):
         if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
             _log.warning(
                 "%s: %d of %d chunks of %s are missing (in %s): their cells get the value %r. If the store was not "
@@ -302,13 +303,13 @@ def _warn_of_missing_chunks(element: Any, name: str, label: str) -> None:
             )
 
 
-def _arrays(element: Any) -> Iterator[Any]:
+def arrays_of(element: Any) -> Iterator[Any]:
     """Yield the arrays of a column: itself, or its parts."""
     if hasattr(element, "shape"):
         yield element
     else:
         for key in element:
-            yield from _arrays(element[key])
+            yield from arrays_of(element[key])
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:

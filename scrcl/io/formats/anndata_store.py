@@ -18,7 +18,7 @@ from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
-from scrcl.io.tables import check_table, read_names, read_table, stored_names
+from scrcl.io.tables import arrays_of, check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -55,8 +55,13 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         return _describe(path, root, layer, scratch)
 
 
-def read_obs(path: Path) -> pd.DataFrame:
+def read_obs(path: Path, *, whole: bool = False) -> pd.DataFrame:
     """Return ``obs`` of an AnnData store.
+
+    Parameters
+    ----------
+    whole
+        Whether chunks that are missing are lost, as in the stores that scrcl writes: it writes those of zeros too.
 
     Raises
     ------
@@ -64,6 +69,8 @@ def read_obs(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
+        if whole:
+            _require_chunks(path, list(arrays_of(root["obs"])))
         return read_table(root["obs"], name="obs", label=path.name)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
 
+from scrcl.io.tables import read_column
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -76,7 +78,7 @@ def _column(table: Any, column: str) -> pd.Series[Any]:
     if isinstance(table, pd.DataFrame):
         found: pd.Series[Any] = table.iloc[:, _columns(table).index(column)]
         return found
-    return pd.Series(read_elem(table[column]))
+    return pd.Series(read_column(table, column))
 
 
 def _below_each_other(pieces: list[pd.Series[Any]]) -> pd.Series[Any]:
@@ -101,6 +103,7 @@ def copy_element(
         taken is None
         and isinstance(element, h5py.Group | h5py.Dataset)
         and isinstance(group, h5py.Group)
+        and not _has_references(element)
     ):
         element.file.copy(element, group, name)
     elif encoding in _COMPRESSED:
@@ -120,6 +123,14 @@ def copy_element(
     else:
         values = read_elem(element)
         write_elem(group, name, values if taken is None else _take(values, taken, axes))
+
+
+def _has_references(element: Any) -> bool:
+    """Return whether an HDF5 element holds a table of anndata 0.7, which refers to its categories. A copy would not."""
+    found: list[str] = []
+    if isinstance(element, h5py.Group):
+        element.visit(lambda name: found.append(name) if name.endswith("__categories") else None)
+    return bool(found)
 
 
 def require_readable(element: Any) -> None:

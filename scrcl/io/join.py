@@ -21,6 +21,7 @@ from scrcl.io.coordinates import Coordinates, joined_coordinates
 from scrcl.io.feature_types import genes_of_all
 from scrcl.io.matrix import CellMatrix, select_columns
 from scrcl.io.stored_dtype import exact_x
+from scrcl.io.tables import reasons_of, with_reasons
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -230,8 +231,12 @@ def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
         keys=_sample_names(paths),
         index_unique="-",
     )
-    obs: pd.DataFrame = joined.obs
-    return obs
+    left_out = {
+        column: f"{sample.label}: {reason}"
+        for sample, table in zip(samples, tables, strict=True)
+        for column, reason in reasons_of(table).items()
+    }
+    return with_reasons(joined.obs, left_out)
 
 
 def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:

@@ -232,7 +232,11 @@ def as_csr(block: Any) -> Csr:
         data = _for_scipy(block.data)
         return sparse.csr_matrix((data, indices, block.indptr), shape=(n_rows, block.n_vars))
     csr = sparse.csr_matrix(_for_scipy(block) if isinstance(block, np.ndarray) else block)
-    csr.check_format(full_check=True)
+    try:
+        csr.check_format(full_check=True)
+    except ValueError as error:
+        message = f"The matrix must have columns and row ends that fit its shape; got: {error}. Make it again."
+        raise InputError(message) from error
     return csr
 
 

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 __all__ = [
     "arrays_of",
     "check_table",
+    "read_column",
     "read_names",
     "read_table",
+    "reasons_of",
     "storable_part",
     "stored_names",
     "why_left_out",
+    "with_reasons",
 ]
 
 _CHECK_ROWS = 65_536
@@ -58,14 +61,31 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
     for column in _column_names(group):
         try:
             _require_filters(group[column], label)
-            values = read_elem(group[column])
+            values = read_column(group, column)
             _require_length(values, len(index))
             columns[column] = values
         except Exception as error:  # noqa: BLE001
             left_out[column] = _leave_out(label, name, column, error)
-    table = _with_reasons(pd.DataFrame(columns, index=index), left_out)
+    table = with_reasons(pd.DataFrame(columns, index=index), left_out)
     key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
+
+
+def read_column(group: Any, column: str) -> Any:
+    """Return a column of a data frame of an AnnData store, also of one that anndata 0.7 wrote."""
+    found = _earlier_categories(group, column)
+    if found is None:
+        return read_elem(group[column])
+    codes: Any = np.asarray(group[column][...])
+    ordered = bool(found.attrs.get("ordered", False))
+    return pd.Categorical.from_codes(codes, read_elem(found), ordered=ordered)
+
+
+def _earlier_categories(group: Any, column: str) -> Any:
+    """Return the categories of a column of codes as anndata 0.7 wrote it: the column refers to them. None of others."""
+    element = group[column]
+    reference = element.attrs.get("categories") if hasattr(element, "shape") else None
+    return None if reference is None else group[reference]
 
 
 def stored_names(group: Any, *, name: str, label: str) -> Any:
@@ -106,13 +126,13 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
     key = _index_key(group, name, label)
     try:
         _require_text(group[key])
-        _check_element(group[key], n_rows)
+        _check_element(group, key, n_rows)
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
     for column in _column_names(group):
         try:
             _require_filters(group[column], label)
-            _check_element(group[column], n_rows)
+            _check_element(group, column, n_rows)
             _warn_of_missing_chunks(group[column], f"{name}[{column!r}]", label)
         except Exception as error:  # noqa: BLE001
             _leave_out(label, name, column, error)
@@ -152,18 +172,23 @@ def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> p
             kept.append(position)
         else:
             left_out[str(column)] = _leave_out(label, name, column, reason)
-    return _with_reasons(table.iloc[:, kept], left_out) if left_out else table
+    return with_reasons(table.iloc[:, kept], left_out) if left_out else table
 
 
 def why_left_out(table: pd.DataFrame, column: str) -> str | None:
     """Return why a column of the input is not in its table; None if it is, or never was."""
-    reason: str | None = table.attrs.get(_LEFT_OUT, {}).get(column)
-    return reason
+    return reasons_of(table).get(column)
 
 
-def _with_reasons(table: pd.DataFrame, left_out: dict[str, str]) -> pd.DataFrame:
+def reasons_of(table: pd.DataFrame) -> dict[str, str]:
+    """Return why columns of the input are not in its table, by their names."""
+    return dict(table.attrs.get(_LEFT_OUT, {}))
+
+
+def with_reasons(table: pd.DataFrame, left_out: dict[str, str]) -> pd.DataFrame:
+    """Return the table, which keeps why columns were left out of it."""
     if left_out:
-        table.attrs = {**table.attrs, _LEFT_OUT: {**table.attrs.get(_LEFT_OUT, {}), **left_out}}
+        table.attrs = {**table.attrs, _LEFT_OUT: {**reasons_of(table), **left_out}}
     return table
 
 
@@ -214,10 +239,14 @@ def _require_text(names: Any) -> None:
 
 
 def _column_names(group: Any) -> list[str]:
-    """Return the names of the columns; of a table that does not list them, all members but the names of the rows."""
+    """Return the names of the columns; of a table that does not list them, all members that can be one."""
     listed = group.attrs.get("column-order")
     key = group.attrs["_index"]
-    return [name for name in group if name != key] if listed is None else list(map(str, listed))
+    return (
+        [name for name in group if name not in (key, "__categories")]
+        if listed is None
+        else list(map(str, listed))
+    )
 
 
 def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
@@ -247,13 +276,16 @@ def _require_length(values: Any, n_rows: int) -> None:
         raise ValueError(message)
 
 
-def _check_element(element: Any, n_rows: int) -> None:
+def _check_element(group: Any, column: str, n_rows: int) -> None:
     """Read a column a piece at a time; raises whatever is wrong with it."""
+    element, earlier = group[column], _earlier_categories(group, column)
     encoding = element.attrs.get("encoding-type", "array")
-    if encoding in ("array", "string-array") and hasattr(element, "shape"):
+    if earlier is not None:
+        _check_codes(element, earlier, n_rows)
+    elif encoding in ("array", "string-array") and hasattr(element, "shape"):
         _check_array(element, n_rows)
     elif encoding == "categorical":
-        _check_categorical(element, n_rows)
+        _check_codes(element["codes"], element["categories"], n_rows)
     elif encoding in ("nullable-integer", "nullable-boolean"):
         for part in ("values", "mask"):
             _check_array(element[part], n_rows)
@@ -268,15 +300,15 @@ def _check_array(array: Any, n_rows: int) -> None:
             _check_texts(piece)
 
 
-def _check_categorical(element: Any, n_rows: int) -> None:
-    categories = read_elem(element["categories"])
+def _check_codes(codes: Any, stored_categories: Any, n_rows: int) -> None:
+    categories = read_elem(stored_categories)
     if len(pd.unique(pd.Series(categories))) != len(categories):
         message = "its categories repeat"
         raise ValueError(message)
     if np.asarray(categories).dtype.kind not in _NUMBERS:
         _check_texts(categories)
-    _require_length(element["codes"], n_rows)
-    for piece in _pieces(element["codes"]):
+    _require_length(codes, n_rows)
+    for piece in _pieces(codes):
         if not -1 <= piece.min() <= piece.max() < len(categories):
             message = f"it has codes outside of its {len(categories):,} categories"
             raise ValueError(message)

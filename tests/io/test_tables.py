@@ -13,7 +13,9 @@ from anndata.io import write_elem
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError, StoreError
+from scrcl.io.formats.element import store_root
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.slots import Kept, copy_slots
 from scrcl.io.tables import check_table, read_names
 from tests.cells import make_cells
 
@@ -114,6 +116,55 @@ def test_a_key_whose_column_cannot_be_read_says_why(path):
     config = load_config(overrides={"batch_key": "cell_type"})
     with pytest.raises(InputError, match=r"can be read; got 'cell_type'. ValueError: codes need"):
         read_covariates(matrix, config)
+
+
+def as_0_7(file, table, column):
+    """Store a categorical column as anndata 0.7 did: codes that refer to their categories."""
+    group = file[table]
+    codes, categories = group[column]["codes"][:], group[column]["categories"][:]
+    del group[column]
+    kept = group.require_group("__categories")
+    kept.create_dataset(column, data=categories, dtype=h5py.string_dtype())
+    kept[column].attrs["ordered"] = True
+    group[column] = codes
+    group[column].attrs["categories"] = kept[column].ref
+    group.attrs["encoding-version"] = "0.1.0"
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_categories_of_anndata_0_7_are_those_that_anndata_reads(path, tmp_path, caplog):
+    whole = ad.read_h5ad(path)
+    whole.obsm["table"] = whole.obs[["cell_type"]]
+    whole.var["kind"] = pd.Categorical(["a", "b", "c"] * 50)
+    whole.raw = whole
+    whole.uns["table"] = whole.var[["kind"]]
+    whole.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for table, column in (("obs", "cell_type"), ("obsm/table", "cell_type")):
+            as_0_7(file, table, column)
+        for table in ("var", "raw/var", "uns/table"):
+            as_0_7(file, table, "kind")
+    expected = ad.read_h5ad(path)
+    matrix = open_input([path])
+    matrix.check_obs()
+    pd.testing.assert_frame_equal(matrix.obs, expected.obs)
+    pd.testing.assert_frame_equal(matrix.var, expected.var)
+    assert matrix.obs["cell_type"].cat.ordered
+    result = tmp_path / "result.h5ad"
+    ad.AnnData(obs=expected.obs, var=expected.var).write_h5ad(result)
+    with store_root(path) as source, h5py.File(result, "r+") as target:
+        copy_slots(Kept(source, np.arange(N), N, 150, "cells.h5ad", with_values=True), target)
+    found = ad.read_h5ad(result)
+    pd.testing.assert_frame_equal(found.obsm["table"], expected.obsm["table"])
+    pd.testing.assert_frame_equal(found.raw.var, expected.raw.var)
+    pd.testing.assert_frame_equal(found.uns["table"], expected.uns["table"])
+    assert not caplog.records
+    with h5py.File(path, "r+") as file:
+        file["obs/cell_type"][7] = 99
+    matrix = open_input([path])
+    matrix.check_obs()
+    assert "outside of its 4 categories" in caplog.text
+    assert "cell_type" not in matrix.obs
 
 
 def test_a_damaged_column_of_genes_is_left_out(path, caplog):

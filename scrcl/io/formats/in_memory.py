@@ -14,7 +14,7 @@ import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
-from scrcl.errors import InputError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
@@ -66,7 +66,7 @@ def from_anndata(
     def obs() -> pd.DataFrame:
         return with_unique_names(adata.obs, kind="cell", label=label)
 
-    in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
+    in_file = _identity_of_file(Path(adata.filename), shape, layer) if backed else None
     blocks = _blocks(x) if isinstance(x, da.Array) else [x]
     identity = in_file or memory_identity(blocks, shape, adata.obs_names, var.index)
 
@@ -96,6 +96,14 @@ def from_anndata(
         open_layer=lambda name: from_anndata(adata, layer=name, scratch=scratch),
     )
     return unique_genes(genes_only(matrix))
+
+
+def _identity_of_file(path: Path, shape: tuple[int, int], layer: str | None) -> dict[str, Any]:
+    try:
+        return file_identity(path, shape=shape, layer=layer)
+    except OSError as error:
+        message = f"The file of a backed AnnData must be readable; got {path} ({error.strerror}). Open it again."
+        raise StoreError(message) from error
 
 
 def _rows(x: Any, start: int, stop: int) -> Any:

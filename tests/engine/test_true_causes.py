@@ -127,6 +127,16 @@ def test_a_damaged_matrix_in_memory_is_one_line(part, value):
         fit(adata, **FAST)
 
 
+def test_a_dask_array_that_fails_is_one_line():
+    import dask.array as da
+
+    adata = make_cells()
+    x = da.from_array(adata.X.toarray(), chunks=(100, 150))
+    adata.X = x.map_blocks(lambda _: 1 / 0, dtype="f4", meta=np.zeros((0, 0), "f4"))
+    with pytest.raises(StoreError, match="dask array must be .*rows 0 to 99 .*ZeroDivisionError"):
+        fit(adata, **FAST)
+
+
 def test_a_backed_object_whose_file_is_gone_is_one_line(tmp_path):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     adata = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")

@@ -109,7 +109,17 @@ def _identity_of_file(path: Path, shape: tuple[int, int], layer: str | None) -> 
 def _rows(x: Any, start: int, stop: int) -> Any:
     """Return some rows; those of a dask array are computed in this thread, as the reader has threads of its own."""
     rows = x[start:stop]
-    return rows.compute(scheduler="synchronous") if isinstance(rows, da.Array) else rows
+    if not isinstance(rows, da.Array):
+        return rows
+    try:
+        return rows.compute(scheduler="synchronous")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        message = (
+            f"The dask array must be computable; rows {start:,} to {stop - 1:,} are not: {reason}. "
+            "Check what it is made of."
+        )
+        raise StoreError(message) from error
 
 
 def _blocks(x: da.Array) -> Iterator[Csr | np.ndarray]:

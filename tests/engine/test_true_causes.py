@@ -133,7 +133,7 @@ def test_a_dask_array_that_fails_is_one_line():
     adata = make_cells()
     x = da.from_array(adata.X.toarray(), chunks=(100, 150))
     adata.X = x.map_blocks(lambda _: 1 / 0, dtype="f4", meta=np.zeros((0, 0), "f4"))
-    with pytest.raises(StoreError, match="dask array must be .*rows 0 to 99 .*ZeroDivisionError"):
+    with pytest.raises(StoreError, match=r"dask array must be .*rows 0 to 99 .*ZeroDivisionError"):
         fit(adata, **FAST)
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "canonical_rows",
     "column_lookup",
     "plain_rows",
+    "require_format",
     "rows_from_reader",
     "select_columns",
     "with_columns",
@@ -232,12 +233,23 @@ def as_csr(block: Any) -> Csr:
         data = _for_scipy(block.data)
         return sparse.csr_matrix((data, indices, block.indptr), shape=(n_rows, block.n_vars))
     csr = sparse.csr_matrix(_for_scipy(block) if isinstance(block, np.ndarray) else block)
-    try:
-        csr.check_format(full_check=True)
-    except ValueError as error:
-        message = f"The matrix must have columns and row ends that fit its shape; got: {error}. Make it again."
-        raise InputError(message) from error
+    require_format(csr)
     return csr
+
+
+def require_format(matrix: Any) -> None:
+    """Check the arrays of a compressed matrix. Routines of scipy would read outside of them.
+
+    Raises
+    ------
+    InputError
+        They do not fit its shape, or each other.
+    """
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        message = f"The matrix must have indices and ends that fit its shape; got: {error}. Make it again."
+        raise InputError(message) from error
 
 
 def _for_scipy(values: np.ndarray) -> np.ndarray:

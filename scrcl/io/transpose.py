@@ -55,23 +55,52 @@ _Source: TypeAlias = Callable[[], AbstractContextManager[_Entries]]
 
 @dataclass(frozen=True)
 class CompressedColumns:
-    """Entries of a CSC matrix. ``data`` and ``indices`` may be on disk, ``indptr`` is in memory."""
+    """Entries of a CSC matrix. ``data`` and ``indices`` may be on disk, ``indptr`` is in memory.
+
+    ``label`` names the matrix in messages.
+    """
 
     data: Any
     indices: Any
     indptr: IntArray
     shape: tuple[int, int]
+    label: str = "The matrix"
 
     def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
-        """Yield the entries, column by column."""
+        """Yield the entries, column by column.
+
+        Raises
+        ------
+        StoreError
+            The parts do not fit each other, or an entry is of a cell that there is not.
+        """
+        self._require_fit()
         for start in range(0, int(self.indptr[-1]), n_entries):
             stop = min(start + n_entries, int(self.indptr[-1]))
             entries = np.empty(stop - start, dtype=ENTRY)
-            entries["row"] = self.indices[start:stop]
+            rows = np.asarray(self.indices[start:stop])
+            if not 0 <= int(rows.min()) <= int(rows.max()) < self.shape[0]:
+                at = int(np.argmax((rows < 0) | (rows >= self.shape[0])))
+                message = (
+                    f"{self.label} must have values of {self.shape[0]:,} cells; value {start + at:,} is of cell "
+                    f"{int(rows[at]):,}. Copy or download it again."
+                )
+                raise StoreError(message)
+            entries["row"] = rows
             entries["value"] = self.data[start:stop]
             positions = np.arange(start, stop)
             entries["column"] = np.searchsorted(self.indptr, positions, side="right") - 1
             yield entries
+
+    def _require_fit(self) -> None:
+        n_values, n_indices, ends = self.data.shape[0], self.indices.shape[0], self.indptr
+        is_whole = len(ends) == self.shape[1] + 1 and ends[0] == 0 and ends[-1] == n_values
+        if n_values != n_indices or not is_whole or (np.diff(ends.astype(np.int64)) < 0).any():
+            message = (
+                f"{self.label} must be complete; {n_values:,} values, {n_indices:,} indices and the ends of its genes "
+                f"do not fit each other and {self.shape[1]:,} genes. Copy or download it again."
+            )
+            raise StoreError(message)
 
 
 @dataclass(frozen=True)

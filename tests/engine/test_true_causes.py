@@ -120,10 +120,12 @@ def test_a_limit_that_no_gene_reaches_names_one_that_some_do(tmp_path):
 
 
 @pytest.mark.parametrize(("part", "value"), [("indices", 500), ("indptr", 0)])
-def test_a_damaged_matrix_in_memory_is_one_line(part, value):
+@pytest.mark.parametrize("layout", [sparse.csr_matrix, sparse.csc_matrix])
+def test_a_damaged_matrix_in_memory_is_one_line(layout, part, value):
     adata = make_cells()
+    adata.X = layout(adata.X)
     getattr(adata.X, part)[5] = value
-    with pytest.raises(InputError, match="columns and row ends that fit its shape"):
+    with pytest.raises(InputError, match="indices and ends that fit its shape"):
         fit(adata, **FAST)
 
 

@@ -307,5 +307,9 @@ def _columns(path: Path, name: str) -> Iterator[CompressedColumns]:
     with store_root(path) as root:
         group = root[name]
         yield CompressedColumns(
-            group["data"], group["indices"], group["indptr"][...], _shape(path, name, group)
+            group["data"],
+            group["indices"],
+            np.asarray(group["indptr"][...]).astype(np.int64),
+            _shape(path, name, group),
+            f"{name} of {path.name}",
         )

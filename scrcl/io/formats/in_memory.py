@@ -19,7 +19,7 @@ from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
-from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout, require_format, rows_from_reader
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def from_anndata(
     x, var = _element(adata, layer)
     label, layout = _LABEL, _layout(x)
     if sparse.issparse(x):
+        if layout == "csc":  # rows are checked as they are read
+            require_format(x)
         x = x.tocsr()
     shape = (int(x.shape[0]), int(x.shape[1]))
     backed = isinstance(x, (CSRDataset, CSCDataset, h5py.Dataset))
@@ -140,7 +142,8 @@ def _coordinates(adata: AnnData) -> Coordinates:
 
 @contextmanager
 def _columns(group: Any, shape: tuple[int, int]) -> Iterator[CompressedColumns]:
-    yield CompressedColumns(group["data"], group["indices"], group["indptr"][...], shape)
+    indptr = np.asarray(group["indptr"][...]).astype(np.int64)
+    yield CompressedColumns(group["data"], group["indices"], indptr, shape)
 
 
 def _check(obs: Callable[[], pd.DataFrame]) -> None:

@@ -281,7 +281,7 @@ def _require_shape(slot: _Slot) -> None:
 
 
 def _require_raw(raw: Any, n_obs: int) -> None:
-    if hasattr(raw, "attrs"):
+    if hasattr(raw, "attrs") and hasattr(raw, "keys"):  # a store says by an array that it has none
         shape = _shape(raw["X"])
         if shape is None or shape[0] != n_obs:
             message = f"it has the shape {shape} for {n_obs:,} cells"

@@ -165,6 +165,17 @@ def test_a_slot_that_would_make_the_result_unreadable_is_left_out(tmp_path, capl
     assert found.layers["dense"].shape == (N, GENES)
 
 
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_a_store_without_raw_has_nothing_that_is_left_out(tmp_path, caplog, kind):
+    path = tmp_path / f"cells.{kind}"
+    plain = ad.AnnData(annotated().X, annotated().obs, annotated().var)
+    plain.write_h5ad(path) if kind == "h5ad" else plain.write_zarr(path)
+    with store_root(path) as source:
+        found = copied(tmp_path, source, np.arange(N), kind)
+    assert not caplog.records
+    assert found.raw is None
+
+
 def test_an_image_that_cannot_be_read_is_left_out_of_several(tmp_path, caplog):
     path = tmp_path / "cells.h5ad"
     annotated().write_h5ad(path)

@@ -13,7 +13,14 @@ import zarr
 
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
-from scrcl.io.formats.element import CompressedRows, DenseRows, is_zarr, store_root, zip_root
+from scrcl.io.formats.element import (
+    CompressedRows,
+    DenseRows,
+    is_zarr,
+    require_pairs,
+    store_root,
+    zip_root,
+)
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
@@ -290,6 +297,7 @@ def _require_numbers(path: Path, name: str, element: Any) -> None:
             rule = "numbers" if part == "data" else "whole numbers"
             message = f"{name}/{part} of {path.name} must be a list of {rule}; got {found}. Write X again with anndata."
             raise StoreError(message)
+    require_pairs(element["data"], element["indices"], name=name, label=path.name)
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:

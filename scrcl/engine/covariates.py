@@ -13,9 +13,6 @@ import numpy as np
 from scrcl.engine.folder import fingerprint_of, fingerprint_of_array
 from scrcl.errors import InputError
 from scrcl.graph.lattice import find_layout, to_scale
-from scrcl.io.coordinates import coordinate_keys
-from scrcl.io.slots import described_slot, element_of
-from scrcl.io.tables import why_left_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +145,7 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
     import pandas as pd
 
     from scrcl.io.labels import CellLabels
+    from scrcl.io.tables import why_left_out
 
     if key is None:
         return None
@@ -171,6 +169,9 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
 
 def _found_instead(matrix: CellMatrix) -> str:
     """Return what an input without usable coordinates has in their place, and which of several inputs that is."""
+    from scrcl.io.coordinates import coordinate_keys
+    from scrcl.io.slots import described_slot, element_of
+
     for number, source in enumerate(matrix.sources, start=1):
         with source() as held:
             found = described_slot(held, "obsm", _SPATIAL)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.errors import InputError
-from scrcl.io.reorder import checked_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +78,8 @@ def read_order(
         return np.argsort(last, kind="stable")
     else:
         rows = _read_file(_file_of(Path(order), matrix), matrix)
+    from scrcl.io.reorder import checked_order
+
     rows = checked_order(rows, matrix.n_obs)
     text = f"--order has {len(rows):,} of {matrix.n_obs:,} rows."
     if len(rows) < matrix.n_obs:

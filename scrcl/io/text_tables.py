@@ -10,12 +10,12 @@ import csv
 import io
 from typing import TYPE_CHECKING, NoReturn
 
-import pandas as pd
-
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
 __all__ = ["read_text_table"]
 
@@ -35,6 +35,8 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
     InputError
         The file cannot be read, or a line has another number of fields than the first. The message has its number.
     """
+    import pandas as pd
+
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

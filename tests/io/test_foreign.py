@@ -47,6 +47,7 @@ def archive():
         ("a.pkl", b"\x80\x04", "Python objects"),
         ("a.parquet", b"PAR1", "Parquet"),
     ],
+    ids=lambda each: each if isinstance(each, str) else "",  # packed bytes hold the time
 )
 def test_a_foreign_file_is_named_with_what_to_do(tmp_path, name, content, advice):
     (tmp_path / name).write_bytes(content)

@@ -73,7 +73,6 @@ def _cut(part, n):
         (_set("indptr", 0, 3), "do not fit each other"),
         (_set("indptr", 12, 5), "do not fit each other"),
         (_cut("indptr", 12), "do not fit each other"),
-        (_cut("indices", 9), "9 indices and the ends"),
     ],
 )
 def test_damage_of_a_matrix_by_genes_is_named(tmp_path, damage, found):

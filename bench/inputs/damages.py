@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.context import Context
 
-__all__ = ["FORMATS", "hash_of", "judged", "main", "through_stages"]
+__all__ = ["FORMATS", "UP_TO_RESULT", "hash_of", "judged", "main", "through_stages"]
 
 FORMATS = (
     "h5ad CSR", "h5ad CSC", "h5ad dense", "h5ad CSR, gzip", "h5ad dense, tables of records", "Zarr v2 CSR",
@@ -90,14 +90,15 @@ class _ResultStage(Stage[Record]):
         )
 
 
-_STAGES = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())
+UP_TO_RESULT = (ReadStage(), StatsStage(), FeaturesStage(), _ResultStage())
+"""The stages of a run that read the input, and one that writes the result."""
 
 
 def through_stages(path: Path, out: Path) -> tuple[int, str]:
     """Run the stages that read the input, and write the result; returns exit code and text as the command would."""
     config = runs.config_of([*_SETTINGS], device="cpu", keep_x=True)
     try:
-        run_files([path], out, config, stages=_STAGES)
+        run_files([path], out, config, stages=UP_TO_RESULT)
     except ScrclError as error:
         return 2, f"error: {error}"
     except Exception:  # noqa: BLE001 - it is what is looked for

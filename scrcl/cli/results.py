@@ -126,19 +126,20 @@ def markers(
     quiet: Quiet = False,
 ) -> None:
     """Find marker genes of any groups of cells of the finished run in OUT."""
-    from scrcl._atomic import atomic_path
     from scrcl.cli.render import console, groups_table, reporting
+    from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import find_markers
     from scrcl.markers.ranking import for_spreadsheets
 
-    _require_new(file)
+    if file is not None:
+        require_new(file, "--out")
     with reporting(quiet) as reporter:
         table = find_markers(
             out, by=by, pair=_pair(pair), n_genes=n_genes, inputs=inputs or (), reporter=reporter
         )
     console.print(groups_table(_first_genes(table)))
     if file is not None:
-        with atomic_path(file) as partial:
+        with writing(file) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
         console.print(f"\nmarkers  {file}", soft_wrap=True, markup=False)
 
@@ -161,14 +162,14 @@ def pseudobulk(
 
     Cells of one donor are no replicates.
     """
-    from scrcl._atomic import atomic_path
     from scrcl.cli.render import console, reporting
+    from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import pseudobulk as add_up
 
-    _require_new(file)
+    require_new(file, "--out")
     with reporting(quiet) as reporter:
         sums = add_up(out, donors=donors, by=by, inputs=inputs or (), reporter=reporter)
-    with atomic_path(file) as partial:
+    with writing(file) as partial:
         sums.write_h5ad(partial)
     console.print(
         f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}", soft_wrap=True, markup=False
@@ -211,12 +212,6 @@ def export(
     else:
         written = write(out, file, to, inputs=inputs or ())
     console.print(str(written), soft_wrap=True, markup=False)
-
-
-def _require_new(file: Path | None) -> None:
-    if file is not None and file.exists():
-        message = f"--out must be a new file; got {file}, which exists. Name another one."
-        raise InputError(message)
 
 
 def _pair(text: str | None) -> tuple[str, str] | None:

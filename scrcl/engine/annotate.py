@@ -152,6 +152,26 @@ def without_ours(obs: pd.DataFrame, stages: Iterable[Stage[Any]]) -> pd.DataFram
     return obs[[column for column in obs if not ours.fullmatch(str(column))]]
 
 
+def warn_of_replaced(
+    sources: Iterable[Any], obs: pd.DataFrame, stages: Iterable[Stage[Any]]
+) -> None:
+    """Warn of columns that have the names of a run's, where no earlier run wrote them.
+
+    Parameters
+    ----------
+    sources
+        What the input was read from; see `scrcl.io.slots`. A run leaves ``uns["scrcl"]``.
+    """
+    from scrcl.io.slots import has_run
+
+    ours = _owned_pattern(stages)
+    named = [str(column) for column in obs if ours.fullmatch(str(column))]
+    if named and not any(map(has_run, sources)):
+        _LOG.warning(
+            "obs[%r] of the input is not kept: its name is one of a run of scrcl", named[0]
+        )
+
+
 def write_into(
     adata: AnnData, result: AnnData, retained: BoolArray, stages: Sequence[Stage[Any]]
 ) -> None:
@@ -161,6 +181,7 @@ def write_into(
     first: mixed keys of two runs would look like one result.
     """
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
+    warn_of_replaced([adata], adata.obs, stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         adata.obs[key] = spread(result.obs[key].array, rows, adata.n_obs)

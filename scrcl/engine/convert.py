@@ -6,6 +6,7 @@ to OUT when it is complete. After a kill or a full disk, the same call continues
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from scrcl._progress import Silent
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
-from scrcl.engine.folder import fingerprint_of_array, keep_apart
-from scrcl.engine.paths import input_paths
+from scrcl.engine.folder import fingerprint_of_array
+from scrcl.engine.paths import input_paths, keep_apart
 from scrcl.engine.row_order import read_order
 from scrcl.errors import InputError
 from scrcl.io import store
@@ -28,6 +29,7 @@ from scrcl.io.identity import content_of
 from scrcl.io.open import open_input
 from scrcl.io.parts import column_dtype
 from scrcl.io.reorder import SCRATCH_INDEX_BYTES, reorder_rows
+from scrcl.io.slots import keys_of
 from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ _FILES = (".h5ad", ".h5", ".hdf5", ".h5mu", ".loom", ".zip")
 
 __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
+_log = logging.getLogger(__name__)
+
+_ORIGIN = "scrcl_store"
+"""Key of uns that says what a store was made of."""
 _VERSION = 1
 # Disk of a row-major copy, for each value: sorted records and the parts made from them (`scrcl.io.transpose`).
 _TRANSPOSE_BYTES = 20
@@ -135,6 +141,7 @@ def convert(
         paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
     )
     keep_apart(matrix.identity, out)
+    _warn_of_lost(matrix, layer)
     return convert_matrix(
         matrix,
         out,
@@ -144,6 +151,23 @@ def convert(
         n_workers=n_workers,
         reporter=reporter,
     )
+
+
+def _warn_of_lost(matrix: CellMatrix, layer: str | None) -> None:
+    """Warn of what the inputs hold besides what a store has: one matrix, obs, var and coordinates."""
+    lost = [] if layer is None else ["X"]
+    lost += [name if name == "raw" else f"layers/{name}" for name in matrix.layers if name != layer]
+    for open_source in matrix.sources:
+        with open_source() as source:
+            for slot in ("obsm", "varm", "obsp", "varp", "uns"):
+                kept = matrix.obsm if slot == "obsm" else (_ORIGIN,)
+                lost += [f"{slot}/{key}" for key in keys_of(source, slot) if key not in kept]
+    if lost:
+        _log.warning(
+            "%s: a store holds one matrix, obs, var and coordinates. Not written: %s",
+            matrix.label,
+            ", ".join(dict.fromkeys(lost)),
+        )
 
 
 def convert_matrix(
@@ -308,7 +332,7 @@ class _Conversion:
         """Return the origin of the store, for ``uns``."""
         identity = self.matrix.identity
         return {
-            "scrcl_store": {
+            _ORIGIN: {
                 "version": _VERSION,
                 "scrcl": __version__,
                 "sources": np.array(self.names, dtype=object),

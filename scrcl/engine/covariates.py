@@ -145,9 +145,13 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
     import pandas as pd
 
     from scrcl.io.labels import CellLabels
+    from scrcl.io.tables import why_left_out
 
     if key is None:
         return None
+    if reason := why_left_out(obs, key):
+        message = f"{kind}_key must name a column that can be read; got {key!r}. {reason}."
+        raise InputError(message)
     if key not in obs:
         columns = ", ".join(map(str, obs.columns)) or "none"
         message = f"{kind}_key must be a column of obs; got {key!r}. There are: {columns}."
@@ -163,12 +167,31 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
     return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
 
 
+def _found_instead(matrix: CellMatrix) -> str:
+    """Return what an input without usable coordinates has in their place, and which of several inputs that is."""
+    from scrcl.io.coordinates import coordinate_keys
+    from scrcl.io.slots import described_slot, element_of
+
+    for number, source in enumerate(matrix.sources, start=1):
+        with source() as held:
+            found = described_slot(held, "obsm", _SPATIAL)
+            usable = _SPATIAL in coordinate_keys(element_of(held, "obsm") or {})
+        if not usable:
+            which = (
+                f"input {number} of {len(matrix.sources)}"
+                if len(matrix.sources) > 1
+                else "the input"
+            )
+            return f"{which} has {found}"
+    return "the input has none"
+
+
 def _read_coordinates(matrix: CellMatrix) -> FloatArray:
     if _SPATIAL not in matrix.obsm:
-        others = f"; it has {', '.join(sorted(matrix.obsm))}" if matrix.obsm else ""
+        others = f" Other coordinates: {', '.join(sorted(matrix.obsm))}." if matrix.obsm else ""
         message = (
-            '--spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; the input has '
-            f"none{others}. Add them, or run without --spatial."
+            '--spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; '
+            f"{_found_instead(matrix)}. Add them, or run without --spatial.{others}"
         )
         raise InputError(message)
     coordinates = np.asarray(matrix.obsm[_SPATIAL])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
+    from scrcl.typing import Csr
 
 __all__ = ["describe", "for_people", "joined"]
 
@@ -45,7 +46,8 @@ class Description:
     obs, obsm
         Names of the annotations of cells.
     values
-        ``counts``, ``not counts ...``, ``all zero``, or unknown if single rows cannot be read (CSC, mtx).
+        ``counts``, ``counts that are not whole numbers``, ``logarithms ...``, ``not counts ...``, ``all zero``, or
+        unknown if single rows cannot be read (CSC, mtx).
     sample_cells, largest_in_sample
         The first so many cells, and their largest value; None if unknown.
     """
@@ -164,5 +166,22 @@ def _look(matrix: CellMatrix) -> tuple[str, float | None]:
     if not np.isfinite(data).all():
         return "some are NaN or infinite", None
     whole = bool(np.all(data >= 0) and np.all(data == np.floor(data)))
-    kind = "counts" if whole else "not counts (log, scaled or corrected values)"
-    return kind, float(data.max())
+    return "counts" if whole else _not_counts(block), float(data.max())
+
+
+def _not_counts(block: Csr) -> str:
+    """Return what values are that are no whole numbers, as a run would take them."""
+    from scrcl.prep.value_kind import evidence_of_rows, value_kind
+
+    if block.data.min() < 0:
+        return "not counts (some are negative, as scaled or corrected values are)"
+    rows = np.arange(block.shape[0])
+    kind = value_kind(evidence_of_rows(block.data, block.indptr.astype(np.int64), rows))
+    if kind.is_mixed:
+        return "logarithms in some cells, counts in others"
+    name = (
+        "logarithms of normalised counts"
+        if kind.already_log
+        else "counts that are not whole numbers"
+    )
+    return name if kind.is_clear else f"{name}, as a guess"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
-from scrcl.errors import ScrclError, StoreError
+from scrcl.errors import InputError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["naming_full_disk", "require_room"]
+__all__ = ["naming_full_disk", "require_new", "require_room", "writing"]
 
 _FREE_BYTES = 1 << 20
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written|errno = 28\b")
+"""What NumPy and HDF5 say of a full disk."""
 
 
 def require_room(path: Path, n_bytes: float, what: str) -> None:
@@ -53,13 +58,59 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError) as error:
         number = getattr(error, "errno", None)
-        if number == errno.ENOSPC or (number is None and _free_bytes(path) < _FREE_BYTES):
+        is_full = number is None and (
+            _CUT_SHORT.search(str(error)) is not None or _free_bytes(path) < _FREE_BYTES
+        )
+        if number == errno.ENOSPC or is_full:
             message = (
                 f"the disk of {path} must have room; it is full. Free some space and repeat the same command "
                 "to resume; finished work is kept."
             )
             raise StoreError(message) from error
         raise
+
+
+def require_new(path: Path, what: str) -> None:
+    """Check that a file can be written, before the work that fills it.
+
+    Parameters
+    ----------
+    what
+        What it is, for messages: an option, or a name.
+
+    Raises
+    ------
+    InputError
+        It exists, or its folder does not or cannot be written.
+    """
+    if path.exists():
+        message = f"{what} must be new; got {path}, which exists. Name another one."
+        raise InputError(message)
+    if not path.parent.is_dir():
+        message = f"{what} must lie in a folder that exists; got {path}. Make {path.parent} first."
+        raise InputError(message)
+    if not os.access(path.parent, os.W_OK):
+        message = f"{what} must lie in a folder that can be written; got {path}. Name another one."
+        raise InputError(message)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write a file, as `scrcl._atomic.atomic_path` does.
+
+    Raises
+    ------
+    StoreError
+        The disk is full, or the file cannot be written.
+    """
+    try:
+        with naming_full_disk(path), atomic_path(path) as partial:
+            yield partial
+    except OSError as error:
+        if isinstance(error, ScrclError):
+            raise
+        message = f"{path} must be a file that can be written; got {error.strerror or error}. Name another one."
+        raise StoreError(message) from error
 
 
 def _free_bytes(path: Path) -> int:

@@ -110,7 +110,7 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
     """
     folder = RunFolder(out, read_manifest(out))
     run = OpenRun(folder, STAGES, saved_config(folder))
-    obs = read_obs(run.result_path)
+    obs = read_obs(run.result_path, whole=True)
     given = without_ours(obs, STAGES)
     if key not in obs:
         others = ", ".join(map(str, given.columns)) or "none"

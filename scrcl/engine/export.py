@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
+from scrcl.engine.disk import require_new, writing
 from scrcl.engine.groups import input_of
 from scrcl.engine.open_run import open_run
 from scrcl.errors import BudgetError, InputError, MissingDependencyError
@@ -82,17 +82,10 @@ def export(
     if to not in FORMATS:
         message = f"to must be one of {', '.join(FORMATS)}; got {to!r}."
         raise InputError(message)
-    if path.exists():
-        message = f"the target must be new; got {path}, which exists. Name another one."
-        raise InputError(message)
-    if not path.parent.is_dir():
-        message = (
-            f"the target must lie in a folder that exists; got {path}. Make {path.parent} first."
-        )
-        raise InputError(message)
+    require_new(path, "the target")
     run = open_run(out)
     write = FORMATS[to](run, inputs)
-    with atomic_path(path) as partial:
+    with writing(path) as partial:
         write(partial)
     if to == "cellxgene":
         _check_schema(path)
@@ -104,7 +97,7 @@ def _table(run: OpenRun) -> pd.DataFrame:
     from scrcl.io.results import read_obs
     from scrcl.maps.artifacts import LAYOUT
 
-    obs = read_obs(run.result_path)
+    obs = read_obs(run.result_path, whole=True)
     if run.has(LAYOUT):
         layout = np.asarray(run.open(LAYOUT))
         obs = obs.assign(umap_1=layout[:, 0], umap_2=layout[:, 1])

@@ -36,7 +36,6 @@ __all__ = [
     "fingerprint_of",
     "fingerprint_of_array",
     "fingerprints_of_files",
-    "keep_apart",
     "read_manifest",
 ]
 
@@ -94,16 +93,6 @@ def fingerprints_of_files(config: Settings) -> dict[str, Any]:
     return {"tables": found} if found else {}
 
 
-def keep_apart(identity: dict[str, Any], out: Path) -> None:
-    """Refuse an OUT that is an input, holds one, or lies in one: inputs are never written to."""
-    here = out.resolve()
-    for sample in identity.get("samples", [identity]):
-        there = Path(sample["path"]) if "path" in sample else None
-        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
-            message = f"OUT must be apart from the input; got {out} and {there}. Name another OUT."
-            raise InputError(message)
-
-
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return ``run.json`` of an output folder.
 
@@ -131,6 +120,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         message = (
             f"OUT must have format {FORMAT}, which this scrcl {__version__} reads; got {path} of format "
             f"{found}, made by scrcl {made_by}. Name another OUT, or delete this one."
+        )
+        raise StoreError(message)
+    if not isinstance(manifest.get("settings"), dict):
+        message = (
+            f"{path / _MANIFEST} must hold the settings of a run; it does not. Name another OUT."
         )
         raise StoreError(message)
     return manifest

@@ -8,7 +8,8 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._crosstab import crosstab
-from scrcl.errors import InputError
+from scrcl.errors import InputError, StoreError
+from scrcl.io.text_tables import read_text_table
 from scrcl.markers.artifacts import NAMES
 
 if TYPE_CHECKING:
@@ -85,16 +86,7 @@ def read_names(path: Path, n_clusters: int) -> dict[int, str]:
     InputError
         The table cannot be read, lacks a column, names a cluster twice, or one that does not exist.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig"
-        )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
-        message = f"NAMES must be a readable CSV file; got {path} ({reason})."
-        raise InputError(message) from None
+    table = read_text_table(path, what="NAMES")
     if not {"cluster", "name"} <= set(table.columns):
         message = f"NAMES must have columns cluster and name; got {path} with {', '.join(map(str, table.columns))}."
         raise InputError(message)
@@ -135,8 +127,15 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
     path = out / GIVEN_NAMES
     if not path.exists():
         return {}
-    with np.load(path) as kept:
-        clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
+    try:
+        with np.load(path) as kept:
+            clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
+    except Exception as error:
+        message = (
+            f"{path} must hold the names that were given; got {type(error).__name__}. "
+            "Delete it, and name the clusters again."
+        )
+        raise StoreError(message) from error
     if not len(clusters) or len(before) != len(labels):
         return {}
     # Column 0 counts cells without a name.

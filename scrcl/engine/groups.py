@@ -137,7 +137,7 @@ def pseudobulk(
     -------
     AnnData
         A row for each donor and group that has cells. X holds sums of counts (float64), and obs the two columns and
-        ``n_cells``.
+        ``n_cells``, which is ``n_cells_in_sum`` where a column has that name.
 
     Raises
     ------
@@ -187,11 +187,12 @@ def pseudobulk(
         (of_donor.names[pair // len(of_group.names)], of_group.names[pair % len(of_group.names)])
         for pair in there
     ]
+    counts = "n_cells" if "n_cells" not in (donors, by) else "n_cells_in_sum"
     obs = pd.DataFrame(
         {
             donors: pd.Categorical([donor for donor, _ in names]),
             by: pd.Categorical([group for _, group in names]),
-            "n_cells": np.bincount(codes[codes >= 0], minlength=len(there)),
+            counts: np.bincount(codes[codes >= 0], minlength=len(there)),
         },
         index=[f"{donor}_{group}" for donor, group in names],
     )
@@ -275,7 +276,7 @@ def _groups(run: OpenRun, by: str) -> _Groups:
 
     from scrcl.io.results import read_obs
 
-    obs = read_obs(run.result_path)
+    obs = read_obs(run.result_path, whole=True)
     if by not in obs:
         message = f"by must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
         raise InputError(message)

@@ -80,7 +80,7 @@ class OpenRun(Outputs):
         """Names of the retained cells, in the order of the input."""
         from scrcl.io.results import read_obs
 
-        return read_obs(self.result_path).index
+        return read_obs(self.result_path, whole=True).index
 
     @cached_property
     def var(self) -> pd.DataFrame:

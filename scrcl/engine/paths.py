@@ -1,16 +1,18 @@
-"""Paths of inputs as callers give them."""
+"""Paths of inputs as callers give them, and where an output may be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 from scrcl.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["Inputs", "input_paths", "keep_apart"]
 
-__all__ = ["Inputs", "input_paths"]
+_IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
+"""Files that are only a part of their input, which is the folder."""
 
 Inputs: TypeAlias = "str | Path | Sequence[str | Path]"
 """One input or several, which are samples."""
@@ -24,14 +26,33 @@ def input_paths(inputs: Inputs) -> list[Path]:
     InputError
         There is none, or a value is not a path.
     """
-    try:
-        paths = (
-            [Path(inputs)] if isinstance(inputs, str | Path) else [Path(each) for each in inputs]
+    given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []
+    if isinstance(inputs, Sequence | Iterator) and not given:
+        given = list(inputs)
+        if not given:
+            message = "inputs must name at least one file; got none."
+            raise InputError(message)
+    wrong = [each for each in given or [inputs] if not isinstance(each, str | PathLike)]
+    if wrong:
+        several = "several of " if given else ""
+        message = (
+            f"inputs must be a path, several paths, or one AnnData; got {several}{type(wrong[0]).__name__}. "
+            "Write it as .h5ad, or make one AnnData of it."
         )
-    except TypeError:
-        message = f"inputs must be a path or several paths; got {type(inputs).__name__}."
-        raise InputError(message) from None
-    if not paths:
-        message = "inputs must name at least one file; got none."
         raise InputError(message)
-    return paths
+    if "" in given:
+        message = "inputs must be paths; got an empty text."
+        raise InputError(message)
+    return [Path(str(each)) for each in given]
+
+
+def keep_apart(identity: dict[str, Any], out: Path) -> None:
+    """Refuse an OUT that is an input, holds one, or lies in one: inputs are never written to."""
+    here = out.resolve()
+    for sample in identity.get("samples", [identity]):
+        there = Path(sample["path"]) if "path" in sample else None
+        if there and there.name in _IN_A_FOLDER:
+            there = there.parent
+        if there and (there.is_relative_to(here) or here.is_relative_to(there)):
+            message = f"OUT must be apart from the input; got {out} and {there}. Name another OUT."
+            raise InputError(message)

@@ -11,7 +11,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
-from scrcl.engine.annotate import without_ours
+from scrcl.engine.annotate import warn_of_replaced, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.prep.artifacts import STATS
@@ -52,6 +52,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
     name = f"result.{config.format}"
     stats = context.open(STATS)
     rows = np.flatnonzero(stats.retained)
+    _warn_of_replaced(context)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
@@ -73,7 +74,7 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
         obsp=dict(keys.obsp),
         varm=dict(keys.varm),
         uns={"scrcl": about_run(context.folder.manifest, config, keys), **keys.uns_other},
-        x=matrix.x(context.budget.block_rows)[rows]
+        x=_x_of_input(context).x(context.budget.block_rows)[rows]
         if config.keep_x and not _copies_values(context)
         else None,
         more=partial(_keep, context, rows),
@@ -113,6 +114,12 @@ def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:
     return kept
 
 
+def _warn_of_replaced(context: Context) -> None:
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in context.matrix.sources]
+        warn_of_replaced(sources, context.matrix.obs, context.stages)
+
+
 def _columns_of_input(matrix: CellMatrix) -> list[str]:
     """Return the columns of var without those that an earlier run wrote."""
     from scrcl.io.slots import earlier_keys
@@ -142,7 +149,7 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
                 parts.append(replace(_kept(context, own, source), n_obs=size))
                 first += size
             copy_joined(parts, target, label=matrix.label)
-    if config.keep_x and sizes:
+    if config.keep_x and not _copies_values(context):
         write_other_layers(
             matrix, rows, target, layer=config.layer, block_rows=context.budget.block_rows
         )
@@ -162,6 +169,13 @@ def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
     return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
+
+
+def _x_of_input(context: Context) -> CellMatrix:
+    """Return X, also where another layer was read; that layer if X has other genes."""
+    from scrcl.io.joined import x_of
+
+    return x_of(context.matrix, context.config.layer) or context.matrix
 
 
 def _kept_bytes(context: Context, rows: IntArray) -> int:

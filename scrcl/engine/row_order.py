@@ -78,6 +78,9 @@ def read_order(
         return np.argsort(last, kind="stable")
     else:
         rows = _read_file(_file_of(Path(order), matrix), matrix)
+    from scrcl.io.reorder import checked_order
+
+    rows = checked_order(rows, matrix.n_obs)
     text = f"--order has {len(rows):,} of {matrix.n_obs:,} rows."
     if len(rows) < matrix.n_obs:
         _log.warning("%s The other cells are left out.", text)
@@ -122,7 +125,7 @@ def _read_file(path: Path, matrix: CellMatrix) -> IntArray:
                 return _rows_of_run(path, dict(saved), matrix)
         if path.suffix == ".npy":
             return _rows_of_array(np.load(path, allow_pickle=False), matrix, str(path))
-        return _rows_of_text(path, path.read_text("utf-8"), matrix)
+        return _rows_of_text(path, path.read_text("utf-8-sig"), matrix)
     except InputError:
         raise
     except (OSError, EOFError, KeyError, OverflowError, ValueError, zipfile.BadZipFile) as error:

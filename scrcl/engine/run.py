@@ -21,10 +21,10 @@ from scrcl.engine.folder import (
     RunFolder,
     fingerprint_of,
     fingerprints_of_files,
-    keep_apart,
     read_manifest,
 )
 from scrcl.engine.load_config import load_config, with_given
+from scrcl.engine.paths import keep_apart
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
 from scrcl.engine.stages import STAGES

@@ -84,13 +84,13 @@ class Graph:
         except Exception as error:
             message = (
                 "graph must be a folder with indptr.npy and indices.npy; "
-                f"got {folder}: {error}. Build the graph again."
+                f"got {folder}: {error}. Delete that folder, and repeat the command that made it."
             )
             raise StoreError(message) from error
         if not _fits(indptr, indices):
             message = (
                 "graph must have int64 indptr that ends at the length of int32 or int64 indices; "
-                f"got {folder}. Build the graph again."
+                f"got {folder}. Delete that folder, and repeat the command that made it."
             )
             raise StoreError(message)
         return cls(indptr, indices)

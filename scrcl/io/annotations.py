@@ -51,7 +51,7 @@ def unique_genes(matrix: CellMatrix, *, label: str | None = None) -> CellMatrix:
 def _named(table: pd.DataFrame, *, kind: str, label: str) -> tuple[pd.DataFrame, BoolArray]:
     """Return the table with unique names, and which names repeated before."""
     table = storable_part(table, name=_TABLES[kind], kind=kind, label=label)
-    names = table.index.astype(str)
+    names = table.index.astype(str).where(table.index.notna(), "")
     is_repeated = np.asarray(names.duplicated(keep=False))
     names = _none_empty(names, kind=kind, label=label)
     repeated = names[names.duplicated()]

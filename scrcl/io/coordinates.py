@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
+from scipy import sparse
 
 from scrcl.errors import InputError
 
@@ -212,7 +213,8 @@ def take_rows(values: Places, rows: IntArray) -> Places:
 
 def _is_array(element: Any) -> bool:
     kind = getattr(getattr(element, "dtype", None), "kind", "")
-    return kind != "" and kind in _NUMBERS and element.ndim == 2 and element.shape[1] in _N_DIMS
+    is_dense = kind != "" and kind in _NUMBERS and not sparse.issparse(element)
+    return is_dense and element.ndim == 2 and element.shape[1] in _N_DIMS
 
 
 def _is_table(element: Any) -> bool:

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
 
+from scrcl.io.tables import read_column
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from scrcl.typing import IntArray
 
-__all__ = ["copy_arrays", "copy_element", "copy_table", "is_table"]
+__all__ = ["copy_arrays", "copy_element", "copy_table", "is_table", "require_readable"]
 
 _BLOCK_BYTES = 16 << 20
 _BLOCK_VALUES = 1 << 20
@@ -76,7 +78,7 @@ def _column(table: Any, column: str) -> pd.Series[Any]:
     if isinstance(table, pd.DataFrame):
         found: pd.Series[Any] = table.iloc[:, _columns(table).index(column)]
         return found
-    return pd.Series(read_elem(table[column]))
+    return pd.Series(read_column(table, column))
 
 
 def _below_each_other(pieces: list[pd.Series[Any]]) -> pd.Series[Any]:
@@ -101,6 +103,7 @@ def copy_element(
         taken is None
         and isinstance(element, h5py.Group | h5py.Dataset)
         and isinstance(group, h5py.Group)
+        and not _has_references(element)
     ):
         element.file.copy(element, group, name)
     elif encoding in _COMPRESSED:
@@ -122,8 +125,50 @@ def copy_element(
         write_elem(group, name, values if taken is None else _take(values, taken, axes))
 
 
+def _has_references(element: Any) -> bool:
+    """Return whether an HDF5 element holds a table of anndata 0.7, which refers to its categories. A copy would not."""
+    found: list[str] = []
+    if isinstance(element, h5py.Group):
+        element.visit(lambda name: found.append(name) if name.endswith("__categories") else None)
+    return bool(found)
+
+
+def require_readable(element: Any) -> None:
+    """Raise whatever anndata raises on an element on disk that it cannot read. Numbers are not read.
+
+    Copied as it is, such an element would make the whole result unreadable.
+    """
+    if not _on_disk(element):
+        return
+    encoding = element.attrs.get("encoding-type", "")
+    if getattr(element, "dtype", None) is not None and hasattr(element, "shape"):
+        is_plain = encoding in ("array", "") and element.shape and element.dtype.kind in "biufc"
+        if not is_plain:
+            read_elem(element)
+    elif encoding in ("dict", "raw", ""):
+        for key in element:
+            require_readable(element[key])
+    elif encoding in _COMPRESSED:
+        _require_whole(element)
+    else:
+        read_elem(element)
+
+
+def _require_whole(matrix: Any) -> None:
+    """Refuse a CSR or CSC matrix whose parts do not fit each other. Readers would go beyond their ends."""
+    n_lines = int(matrix.attrs["shape"][0 if matrix.attrs["encoding-type"] == "csr_matrix" else 1])
+    indptr, sizes = matrix["indptr"], [int(matrix[key].shape[0]) for key in ("data", "indices")]
+    last = int(indptr[-1]) if indptr.shape[0] == n_lines + 1 else -1
+    if {*sizes, last} != {last}:
+        message = (
+            f"it has {sizes[0]:,} values, {sizes[1]:,} indices and {indptr.shape[0]:,} ends of {n_lines:,} rows or "
+            "columns, which do not fit each other"
+        )
+        raise ValueError(message)
+
+
 def _on_disk(element: Any) -> bool:
-    return isinstance(element, h5py.Group | h5py.Dataset) or hasattr(element, "metadata")
+    return isinstance(element, h5py.HLObject) or hasattr(element, "metadata")
 
 
 def _write_from_memory(

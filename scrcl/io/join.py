@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from functools import reduce
+from itertools import chain, count
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import dask.array as da
@@ -20,6 +21,7 @@ from scrcl.io.coordinates import Coordinates, joined_coordinates
 from scrcl.io.feature_types import genes_of_all
 from scrcl.io.matrix import CellMatrix, select_columns
 from scrcl.io.stored_dtype import exact_x
+from scrcl.io.tables import reasons_of, with_reasons
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -208,17 +210,20 @@ def _common_genes(samples: list[CellMatrix], indexes: list[pd.Index]) -> pd.Inde
     return genes
 
 
-def _rename_sample_column(obs: pd.DataFrame) -> pd.DataFrame:
-    """Rename a column ``sample`` of the file, because the join adds its own."""
-    if "sample" not in obs:
-        return obs
-    others = obs.drop(columns="sample_in_file", errors="ignore")
-    return others.rename(columns={"sample": "sample_in_file"})
+def _rename_sample_columns(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Rename columns ``sample`` of the files to a name that none of them has, because the join adds its own."""
+    taken = set[str]().union(*(map(str, table.columns) for table in tables))
+    if "sample" not in taken:
+        return tables
+    free = chain(["sample_in_file"], (f"sample_in_file_{n}" for n in count(2)))
+    name = next(each for each in free if each not in taken)
+    _log.warning("the column 'sample' of the input is kept as %r: 'sample' names the inputs", name)
+    return [table.rename(columns={"sample": name}) for table in tables]
 
 
 def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
     """Return the annotations of all cells, with the new column ``sample``."""
-    tables = [_rename_sample_column(sample.fresh_obs()) for sample in samples]
+    tables = _rename_sample_columns([sample.fresh_obs() for sample in samples])
     joined = concat(
         [AnnData(obs=table.set_axis(table.index.astype(str))) for table in tables],
         join="outer",
@@ -226,8 +231,12 @@ def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
         keys=_sample_names(paths),
         index_unique="-",
     )
-    obs: pd.DataFrame = joined.obs
-    return obs
+    left_out = {
+        column: f"{sample.label}: {reason}"
+        for sample, table in zip(samples, tables, strict=True)
+        for column, reason in reasons_of(table).items()
+    }
+    return with_reasons(joined.obs, left_out)
 
 
 def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:
@@ -242,7 +251,21 @@ def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:
 
 
 def _sample_names(paths: list[Path]) -> list[str]:
-    """Return the parts of the paths that differ, without suffixes. Links keep their own names."""
+    """Return the parts of the paths that differ, without suffixes. Links keep their own names.
+
+    A file has its own name if no other has it. Files of one name have the part in which their paths differ.
+    """
+    stems = [_stem(path) for path in paths]
+    names = list(stems)
+    for stem in {stem for stem in stems if stems.count(stem) > 1}:
+        alike = [at for at, each in enumerate(stems) if each == stem]
+        for at, name in zip(alike, _differing_parts([paths[at] for at in alike]), strict=True):
+            names[at] = name
+    return names if len(set(names)) == len(names) else _differing_parts(paths)
+
+
+def _differing_parts(paths: list[Path]) -> list[str]:
+    """Return the last part in which all paths differ, or all such parts joined."""
     whole = [path.absolute() for path in paths]
     parts = [(*path.parts[:-1], _stem(path)) for path in whole]
     depth = min(len(each) for each in parts)

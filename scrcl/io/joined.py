@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scrcl.io.slots import Kept
     from scrcl.typing import IntArray
 
-__all__ = ["copy_joined", "shared_obsm", "write_other_layers"]
+__all__ = ["copy_joined", "shared_obsm", "write_other_layers", "x_of"]
 
 _BLOCK_ROWS = 4096
 _NOT_KEPT = ("varm", "varp", "obsp", "uns")
@@ -129,18 +129,21 @@ def _sparse_rows(element: Any) -> da.Array:
 def write_other_layers(
     matrix: CellMatrix, rows: IntArray, target: Any, *, layer: str | None, block_rows: int
 ) -> None:
-    """Write the layers and raw that all inputs have, on the genes of the join.
+    """Write the layers and raw that all inputs have, on the genes of the result. A warning names those of other genes.
 
     Parameters
     ----------
     matrix
-        The joined inputs, of which ``layer`` was read.
+        The inputs, of which ``layer`` was read.
     rows
         Positions of the cells that are kept.
     target
         Root group of the result, open for writing.
     """
-    for name in matrix.layers if layer != "raw" else ():
+    has_x, lost = x_of(matrix, layer) is not None, []
+    if not has_x:
+        lost.append("X")
+    for name in matrix.layers if has_x or layer != "raw" else ():
         try:
             other = matrix.open_layer(name)
         except InputError as error:
@@ -157,6 +160,25 @@ def write_other_layers(
             _write_blocks(raw, "X", x, other.dtype)
         elif other.var.index.equals(matrix.var.index):
             _write_blocks(target.require_group("layers"), name, x, other.dtype)
+        else:
+            lost.append(f"layers/{name}")
+    if layer == "raw" and not has_x:
+        lost += [f"layers/{name}" for name in matrix.layers if name != "raw"]
+    if lost:
+        _log.warning(
+            "%s: not kept, as the result has other genes: %s", matrix.label, ", ".join(lost)
+        )
+
+
+def x_of(matrix: CellMatrix, layer: str | None) -> CellMatrix | None:
+    """Return X of the inputs of which ``layer`` was read; None if it has other genes, or they have none."""
+    if layer is None:
+        return matrix
+    try:
+        x = matrix.open_layer(None)
+    except InputError:
+        return None
+    return x if x.var.index.equals(matrix.var.index) else None
 
 
 def _write_blocks(group: Any, name: str, x: da.Array, dtype: np.dtype[Any]) -> None:

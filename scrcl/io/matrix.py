@@ -36,6 +36,7 @@ __all__ = [
     "canonical_rows",
     "column_lookup",
     "plain_rows",
+    "require_format",
     "rows_from_reader",
     "select_columns",
     "with_columns",
@@ -63,7 +64,7 @@ class StoredRows(NamedTuple):
     n_vars: int
 
 
-def _no_layer(name: str) -> CellMatrix:
+def _no_layer(name: str | None) -> CellMatrix:
     raise KeyError(name)
 
 
@@ -106,7 +107,7 @@ class CellMatrix:
     repeated_genes
         Names of genes that repeated before they were made unique. Which of them has which suffix is by chance.
     open_layer
-        Opens another of the matrices by name, with the same cells; for inputs that are joined.
+        Opens another of the matrices by name (None: X), with the same cells. Raises InputError if it is not there.
     sources
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
         what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else; a join
@@ -130,7 +131,7 @@ class CellMatrix:
     repeated_genes: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     n_genes_dropped: int = 0
-    open_layer: Callable[[str], CellMatrix] = field(default=_no_layer, repr=False)
+    open_layer: Callable[[str | None], CellMatrix] = field(default=_no_layer, repr=False)
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -232,8 +233,23 @@ def as_csr(block: Any) -> Csr:
         data = _for_scipy(block.data)
         return sparse.csr_matrix((data, indices, block.indptr), shape=(n_rows, block.n_vars))
     csr = sparse.csr_matrix(_for_scipy(block) if isinstance(block, np.ndarray) else block)
-    csr.check_format(full_check=True)
+    require_format(csr)
     return csr
+
+
+def require_format(matrix: Any) -> None:
+    """Check the arrays of a compressed matrix. Routines of scipy would read outside of them.
+
+    Raises
+    ------
+    InputError
+        They do not fit its shape, or each other.
+    """
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        message = f"The matrix must have indices and ends that fit its shape; got: {error}. Make it again."
+        raise InputError(message) from error
 
 
 def _for_scipy(values: np.ndarray) -> np.ndarray:

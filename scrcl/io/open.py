@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
@@ -18,6 +17,7 @@ import h5py
 from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.feature_types import genes_only
+from scrcl.io.foreign import advice_on
 from scrcl.io.formats import FORMATS, FORMATS_HELP
 from scrcl.io.formats.in_memory import from_anndata
 from scrcl.io.join import join_samples, require_join
@@ -71,27 +71,27 @@ def open_input(
     require_join(join)
     copies = Scratch(scratch, block_bytes)
     opened = [_open_one(Path(path), layer, copies) for path in paths]
+
+    def other(name: str | None) -> CellMatrix:
+        return open_input(paths, layer=name, join=join, scratch=scratch, block_bytes=block_bytes)
+
     if len(opened) > 1:
         joined = join_samples(opened, [Path(path) for path in paths], how=join)
-
-        def other(name: str) -> CellMatrix:
-            return open_input(
-                paths, layer=name, join=join, scratch=scratch, block_bytes=block_bytes
-            )
-
         return replace(joined, open_layer=other)
     (only,) = opened
     return replace(
         unique_genes(only),
         load_obs=lambda: with_unique_names(only.fresh_obs(), kind="cell", label=only.label),
+        open_layer=other,
     )
 
 
 def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     if address := re.match(r"(\w{2,}):/+(.*)", str(path)):
-        given = f"{address[1]}://{address[2]}"
+        remedy = f"Give /{address[2]}" if address[1] == "file" else "Download it first"
         message = (
-            f"The input must be a local file or folder; got the address {given}. Download it first."
+            f"The input must be a local file or folder; got the address {address[1]}://{address[2]}. "
+            f"{remedy}."
         )
         raise StoreError(message)
     try:
@@ -100,14 +100,15 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
         message = f"The input must be readable; got {path} ({error.strerror})."
         raise StoreError(message) from error
     if not exists:
-        message = f"The input must exist; got {path}. Check the path."
+        is_link = f", a link to {path.readlink()}, which does not" if path.is_symlink() else ""
+        message = f"The input must exist; got {path}{is_link}. Check the path."
         raise StoreError(message)
     return genes_only(_reader_of(path).open_matrix(path, layer=layer, scratch=scratch))
 
 
 def _reader_of(path: Path) -> Reader:
     """Return the reader of the first format that recognizes ``path``."""
-    file, content = None, "nothing"
+    file, names = None, list[str]()
     fault: Exception | None = None
     try:
         if not path.is_dir():
@@ -122,15 +123,18 @@ def _reader_of(path: Path) -> Reader:
                 if reader.recognizes(path, file):
                     return reader
             names = [p.name for p in path.iterdir()] if path.is_dir() else list(file or ())
-            content = ", ".join(sorted(names)[:5]) or "nothing"
     except DAMAGE as error:
         fault = error
-    if path.suffix == ".gz" and path.is_file():
-        message = f"The input must be unpacked; got the gzipped file {path}. Unpack it with gunzip."
+    advice = advice_on(path, None if path.is_dir() or file is None else names, fault)
+    if advice is not None:
+        message = f"The input must be {FORMATS_HELP}; got {path}, {advice}"
         raise StoreError(message)
-    if path.is_file() and zipfile.is_zipfile(path):
-        message = f"The input must be unpacked, unless it is a Zarr; got the zip file {path}. Unpack it with unzip."
-        raise StoreError(message)
-    found = f"it holds {content}" if fault is None else f"it cannot be opened: {fault}"
+    content = ", ".join(sorted(names)[:5]) or "nothing"
+    if fault is None:
+        found = f"it holds {content}"
+    elif "file signature not found" in str(fault):
+        found = "it is no HDF5 file"
+    else:
+        found = f"it cannot be opened: {fault}"
     message = f"The input must be {FORMATS_HELP}; got {path}: {found}."
     raise StoreError(message) from fault

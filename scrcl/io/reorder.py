@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scrcl.io.store import Survey
     from scrcl.typing import Csr, IntArray, OnRows
 
-__all__ = ["SCRATCH_INDEX_BYTES", "reorder_rows"]
+__all__ = ["SCRATCH_INDEX_BYTES", "checked_order", "reorder_rows"]
 
 SCRATCH_INDEX_BYTES = 4
 """Bytes of a column index in the copy. Each value takes the size of its dtype in addition."""
@@ -71,7 +71,7 @@ def reorder_rows(
     InputError
         ``order`` is empty, repeats a row, or has a row number that does not exist.
     """
-    order = _checked(order, matrix.n_obs)
+    order = checked_order(order, matrix.n_obs)
     identity = {**matrix.identity, "order": digest({"rows": order.tobytes()})}
     folder = scratch_folder / f"ordered-{digest(identity)}"
 
@@ -107,7 +107,8 @@ def reorder_rows(
     )
 
 
-def _checked(order: IntArray, n_obs: int) -> IntArray:
+def checked_order(order: IntArray, n_obs: int) -> IntArray:
+    """Return row numbers as int64. Raises InputError as `reorder_rows` does."""
     order = np.asarray(order)
     if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
         message = f"order must be a list of row numbers; got {order.dtype} of shape {order.shape}."

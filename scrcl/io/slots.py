@@ -18,7 +18,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scrcl.io.coordinates import rows_by_name
-from scrcl.io.copying import copy_element, copy_table, is_table
+from scrcl.io.copying import copy_element, copy_table, is_table, require_readable
 from scrcl.io.tables import read_names
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ __all__ = [
     "Kept",
     "copy_images",
     "copy_slots",
+    "described_slot",
     "earlier_keys",
     "element_of",
+    "has_run",
     "keys_of",
     "named_rows",
     "row_names",
@@ -106,6 +108,9 @@ def copy_slots(kept: Kept, target: Any) -> None:
                 _copy_named(kept, slot, target, group, key)
             else:
                 _require_shape(slot)
+                if key == "raw":
+                    _require_raw(slot.element, kept.n_obs)
+                require_readable(slot.element)
                 copy_element(slot.element, group, key, kept.taken, slot.cell_axes)
         except Exception as error:
             if (
@@ -127,8 +132,14 @@ def copy_images(sources: Sequence[Any], target: Any) -> None:
         for library in spatial if hasattr(spatial, "keys") else ():
             group = target.require_group("uns/spatial")
             group.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
-            if library not in group:
-                copy_element(spatial[library], group, str(library), None, ())
+            if library in group:
+                continue
+            try:
+                require_readable(spatial[library])
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+                _warn_unreadable(f"uns/spatial/{library}", error)
+                continue
+            copy_element(spatial[library], group, str(library), None, ())
 
 
 def slot_bytes(kept: Kept) -> int:
@@ -238,11 +249,42 @@ def earlier_keys(source: Any, slot: str) -> set[str]:
         return set()
 
 
+def described_slot(source: Any, name: str, key: str) -> str:
+    """Return in words what a slot holds under a key: "an array of float64, 240 by 1"; "none" where it holds nothing."""
+    part = element_of(source, name)
+    if part is None or key not in part:
+        return "none"
+    element = part[key]
+    if is_table(element):
+        columns = element.columns if hasattr(element, "columns") else element.attrs["column-order"]
+        return f"a table with the columns {', '.join(map(str, columns))}"
+    dtype = getattr(element, "dtype", "unknown type")
+    is_sparse = sparse.issparse(element) or hasattr(element, "keys")
+    kind = "a sparse matrix" if is_sparse else f"an array of {dtype}"
+    return f"{kind}, {' by '.join(map(str, _shape(element) or ()))}"
+
+
+def has_run(source: Any) -> bool:
+    """Return whether a run of scrcl wrote into a store or an AnnData."""
+    try:
+        return "scrcl" in element_of(source, "uns")
+    except Exception:  # noqa: BLE001 - there is no uns, or it cannot be read
+        return False
+
+
 def _require_shape(slot: _Slot) -> None:
     shape = _shape(slot.element) if slot.shape else ()
     for axis, needed in enumerate(slot.shape):
         if shape is None or len(shape) <= axis or shape[axis] != needed:
             message = f"it has the shape {shape}, not {slot.shape} at the front"
+            raise ValueError(message)
+
+
+def _require_raw(raw: Any, n_obs: int) -> None:
+    if hasattr(raw, "attrs") and hasattr(raw, "keys"):  # a store says by an array that it has none
+        shape = _shape(raw["X"])
+        if shape is None or shape[0] != n_obs:
+            message = f"it has the shape {shape} for {n_obs:,} cells"
             raise ValueError(message)
 
 

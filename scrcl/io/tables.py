@@ -19,10 +19,24 @@ from scrcl.io.hdf5_filters import require_filters
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["check_table", "read_names", "read_table", "storable_part", "stored_names"]
+__all__ = [
+    "arrays_of",
+    "check_table",
+    "read_column",
+    "read_names",
+    "read_table",
+    "reasons_of",
+    "storable_part",
+    "stored_names",
+    "why_left_out",
+    "with_reasons",
+]
 
 _CHECK_ROWS = 65_536
+_LEFT_OUT = "left_out"
 _NUMBERS = "biufcM"
+_NAME_NOTHING = "bfcmMV"
+"""Kinds of values that are no names: numbers with fractions, dates, records."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,18 +57,35 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
         The names of the rows cannot be read.
     """
     index = read_names(group, name=name, label=label)
-    columns = {}
+    columns, left_out = {}, {}
     for column in _column_names(group):
         try:
             _require_filters(group[column], label)
-            values = read_elem(group[column])
+            values = read_column(group, column)
             _require_length(values, len(index))
             columns[column] = values
         except Exception as error:  # noqa: BLE001
-            _leave_out(label, name, column, error)
-    table = pd.DataFrame(columns, index=index)
+            left_out[column] = _leave_out(label, name, column, error)
+    table = with_reasons(pd.DataFrame(columns, index=index), left_out)
     key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
+
+
+def read_column(group: Any, column: str) -> Any:
+    """Return a column of a data frame of an AnnData store, also of one that anndata 0.7 wrote."""
+    found = _earlier_categories(group, column)
+    if found is None:
+        return read_elem(group[column])
+    codes: Any = np.asarray(group[column][...])
+    ordered = bool(found.attrs.get("ordered", False))
+    return pd.Categorical.from_codes(codes, read_elem(found), ordered=ordered)
+
+
+def _earlier_categories(group: Any, column: str) -> Any:
+    """Return the categories of a column of codes as anndata 0.7 wrote it: the column refers to them. None of others."""
+    element = group[column]
+    reference = element.attrs.get("categories") if hasattr(element, "shape") else None
+    return None if reference is None else group[reference]
 
 
 def stored_names(group: Any, *, name: str, label: str) -> Any:
@@ -76,7 +107,8 @@ def read_names(group: Any, *, name: str, label: str) -> pd.Index:
         _require_text(names)
         if names.dtype.kind == "S":
             names = np.char.decode(names, "utf-8")
-        return pd.Index(names.astype(object)).map(str)
+        texts = pd.Index(names.astype(object))
+        return texts.map(str).where(texts.notna(), "")
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
 
@@ -94,13 +126,13 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
     key = _index_key(group, name, label)
     try:
         _require_text(group[key])
-        _check_element(group[key], n_rows)
+        _check_element(group, key, n_rows)
     except Exception as error:
         raise _unreadable_names(f"{name}/{key}", label, error) from error
     for column in _column_names(group):
         try:
             _require_filters(group[column], label)
-            _check_element(group[column], n_rows)
+            _check_element(group, column, n_rows)
             _warn_of_missing_chunks(group[column], f"{name}[{column!r}]", label)
         except Exception as error:  # noqa: BLE001
             _leave_out(label, name, column, error)
@@ -119,19 +151,45 @@ def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> p
     InputError
         The name of a row cannot be stored: it holds a NUL or half of a surrogate pair.
     """
-    fault = _fault_of(table.index.astype(str))
+    names = table.index
+    if names.nlevels > 1 or names.dtype.kind in _NAME_NOTHING:
+        found = (
+            f"{names.nlevels} names for each"
+            if names.nlevels > 1
+            else f"values of type {names.dtype}"
+        )
+        message = f"{kind} names of {label} must be text or whole numbers; got {found} in {name}. Rename them."
+        raise InputError(message)
+    fault = _fault_of(names.astype(str))
     if fault is not None:
         text, why = fault
         message = f"{kind} names of {label} must be plain text; got {text!r} in {name}, with {why}. Rename it."
         raise InputError(message)
-    kept = []
+    kept, left_out = [], {}
     for position, column in enumerate(table.columns):
         reason = _fault_of_column(str(column), table.iloc[:, position])
         if reason is None:
             kept.append(position)
         else:
-            _leave_out(label, name, column, reason)
-    return table if len(kept) == table.shape[1] else table.iloc[:, kept]
+            left_out[str(column)] = _leave_out(label, name, column, reason)
+    return with_reasons(table.iloc[:, kept], left_out) if left_out else table
+
+
+def why_left_out(table: pd.DataFrame, column: str) -> str | None:
+    """Return why a column of the input is not in its table; None if it is, or never was."""
+    return reasons_of(table).get(column)
+
+
+def reasons_of(table: pd.DataFrame) -> dict[str, str]:
+    """Return why columns of the input are not in its table, by their names."""
+    return dict(table.attrs.get(_LEFT_OUT, {}))
+
+
+def with_reasons(table: pd.DataFrame, left_out: dict[str, str]) -> pd.DataFrame:
+    """Return the table, which keeps why columns were left out of it."""
+    if left_out:
+        table.attrs = {**table.attrs, _LEFT_OUT: {**reasons_of(table), **left_out}}
+    return table
 
 
 def _fault_of_column(name: str, column: pd.Series) -> str | None:
@@ -175,16 +233,20 @@ def _index_key(group: Any, name: str, label: str) -> str:
 def _require_text(names: Any) -> None:
     """Refuse names that are neither text nor whole numbers."""
     kind = getattr(getattr(names, "dtype", None), "kind", "O")
-    if kind in "bfcmMV":
+    if kind in _NAME_NOTHING:
         message = f"it has values of type {names.dtype}, which name nothing"
         raise ValueError(message)
 
 
 def _column_names(group: Any) -> list[str]:
-    """Return the names of the columns; of a table that does not list them, all members but the names of the rows."""
+    """Return the names of the columns; of a table that does not list them, all members that can be one."""
     listed = group.attrs.get("column-order")
     key = group.attrs["_index"]
-    return [name for name in group if name != key] if listed is None else list(map(str, listed))
+    return (
+        [name for name in group if name not in (key, "__categories")]
+        if listed is None
+        else list(map(str, listed))
+    )
 
 
 def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
@@ -194,11 +256,13 @@ def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
     return StoreError(message)
 
 
-def _leave_out(label: str, table: str, column: object, why: Exception | str) -> None:
+def _leave_out(label: str, table: str, column: object, why: Exception | str) -> str:
+    """Warn of a column that is left out, and return the reason."""
     reason = why if isinstance(why, str) else _reason(why)
     _log.warning(
         "%s: %s[%r] is left out, because it cannot be kept: %s", label, table, str(column), reason
     )
+    return reason
 
 
 def _reason(error: Exception) -> str:
@@ -212,13 +276,16 @@ def _require_length(values: Any, n_rows: int) -> None:
         raise ValueError(message)
 
 
-def _check_element(element: Any, n_rows: int) -> None:
+def _check_element(group: Any, column: str, n_rows: int) -> None:
     """Read a column a piece at a time; raises whatever is wrong with it."""
+    element, earlier = group[column], _earlier_categories(group, column)
     encoding = element.attrs.get("encoding-type", "array")
-    if encoding in ("array", "string-array") and hasattr(element, "shape"):
+    if earlier is not None:
+        _check_codes(element, earlier, n_rows)
+    elif encoding in ("array", "string-array") and hasattr(element, "shape"):
         _check_array(element, n_rows)
     elif encoding == "categorical":
-        _check_categorical(element, n_rows)
+        _check_codes(element["codes"], element["categories"], n_rows)
     elif encoding in ("nullable-integer", "nullable-boolean"):
         for part in ("values", "mask"):
             _check_array(element[part], n_rows)
@@ -233,28 +300,28 @@ def _check_array(array: Any, n_rows: int) -> None:
             _check_texts(piece)
 
 
-def _check_categorical(element: Any, n_rows: int) -> None:
-    categories = read_elem(element["categories"])
+def _check_codes(codes: Any, stored_categories: Any, n_rows: int) -> None:
+    categories = read_elem(stored_categories)
     if len(pd.unique(pd.Series(categories))) != len(categories):
         message = "its categories repeat"
         raise ValueError(message)
     if np.asarray(categories).dtype.kind not in _NUMBERS:
         _check_texts(categories)
-    _require_length(element["codes"], n_rows)
-    for piece in _pieces(element["codes"]):
+    _require_length(codes, n_rows)
+    for piece in _pieces(codes):
         if not -1 <= piece.min() <= piece.max() < len(categories):
             message = f"it has codes outside of its {len(categories):,} categories"
             raise ValueError(message)
 
 
 def _require_filters(element: Any, label: str) -> None:
-    for array in _arrays(element):
+    for array in arrays_of(element):
         require_filters(array, label=label)
 
 
 def _warn_of_missing_chunks(element: Any, name: str, label: str) -> None:
     """Say which chunks of a Zarr are not there. They may be lost, or hold nothing but the fill value."""
-    for array in _arrays(element):
+    for array in arrays_of(element):
         if isinstance(array, zarr.Array) and array.nchunks_initialized < array.nchunks:
             _log.warning(
                 "%s: %d of %d chunks of %s are missing (in %s): their cells get the value %r. If the store was not "
@@ -268,13 +335,13 @@ def _warn_of_missing_chunks(element: Any, name: str, label: str) -> None:
             )
 
 
-def _arrays(element: Any) -> Iterator[Any]:
+def arrays_of(element: Any) -> Iterator[Any]:
     """Yield the arrays of a column: itself, or its parts."""
     if hasattr(element, "shape"):
         yield element
     else:
         for key in element:
-            yield from _arrays(element[key])
+            yield from arrays_of(element[key])
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:

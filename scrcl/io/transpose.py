@@ -7,6 +7,7 @@ it as a part. The entries may come from any source that can be read twice: CSC a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["ENTRY", "CompressedColumns", "Scratch"]
+
+_log = logging.getLogger(__name__)
 
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 """One entry of a matrix."""
@@ -52,23 +55,52 @@ _Source: TypeAlias = Callable[[], AbstractContextManager[_Entries]]
 
 @dataclass(frozen=True)
 class CompressedColumns:
-    """Entries of a CSC matrix. ``data`` and ``indices`` may be on disk, ``indptr`` is in memory."""
+    """Entries of a CSC matrix. ``data`` and ``indices`` may be on disk, ``indptr`` is in memory.
+
+    ``label`` names the matrix in messages.
+    """
 
     data: Any
     indices: Any
     indptr: IntArray
     shape: tuple[int, int]
+    label: str = "The matrix"
 
     def chunks(self, n_entries: int) -> Iterator[np.ndarray]:
-        """Yield the entries, column by column."""
+        """Yield the entries, column by column.
+
+        Raises
+        ------
+        StoreError
+            The parts do not fit each other, or an entry is of a cell that there is not.
+        """
+        self._require_fit()
         for start in range(0, int(self.indptr[-1]), n_entries):
             stop = min(start + n_entries, int(self.indptr[-1]))
             entries = np.empty(stop - start, dtype=ENTRY)
-            entries["row"] = self.indices[start:stop]
+            rows = np.asarray(self.indices[start:stop])
+            if not 0 <= int(rows.min()) <= int(rows.max()) < self.shape[0]:
+                at = int(np.argmax((rows < 0) | (rows >= self.shape[0])))
+                message = (
+                    f"{self.label} must have values of {self.shape[0]:,} cells; value {start + at:,} is of cell "
+                    f"{int(rows[at]):,}. Copy or download it again."
+                )
+                raise StoreError(message)
+            entries["row"] = rows
             entries["value"] = self.data[start:stop]
             positions = np.arange(start, stop)
             entries["column"] = np.searchsorted(self.indptr, positions, side="right") - 1
             yield entries
+
+    def _require_fit(self) -> None:
+        n_values, n_indices, ends = self.data.shape[0], self.indices.shape[0], self.indptr
+        is_whole = len(ends) == self.shape[1] + 1 and ends[0] == 0 and ends[-1] == n_values
+        if n_values != n_indices or not is_whole or (np.diff(ends.astype(np.int64)) < 0).any():
+            message = (
+                f"{self.label} must be complete; {n_values:,} values, {n_indices:,} indices and the ends of its genes "
+                f"do not fit each other and {self.shape[1]:,} genes. Copy or download it again."
+            )
+            raise StoreError(message)
 
 
 @dataclass(frozen=True)
@@ -122,6 +154,7 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
         starts = _bucket_starts(ends, n_entries)
         buckets = partial / "buckets.bin"
         _fill_buckets(buckets, _readable(entries.chunks(n_entries), label), starts, ends)
+        n_repeated = 0
         with buckets.open("rb") as file:
             for number, (first, stop) in enumerate(pairwise(starts.tolist())):
                 bucket = np.fromfile(file, dtype=ENTRY, count=int(ends[stop] - ends[first]))
@@ -129,9 +162,16 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
                 rows = sparse.coo_matrix(
                     (bucket["value"], coords), shape=(stop - first, n_vars)
                 ).tocsr()
+                n_repeated += len(bucket) - rows.nnz
                 rows.sort_indices()
                 write_part(partial, number, rows)
         buckets.unlink()
+        if n_repeated:
+            _log.warning(
+                "%s: %s for the same cell and gene as another. Their values are added",
+                label,
+                "1 entry is" if n_repeated == 1 else f"{n_repeated:,} entries are",
+            )
         write_index(partial, np.diff(starts).tolist(), n_vars)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrcl.errors import InputError
+from scrcl.io.text_tables import read_text_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -145,27 +146,20 @@ def _table_rows(path: Path) -> Iterator[_Row]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Return a table of texts, whatever separates its columns."""
+    """Return a table of texts, of a workbook or of a text."""
+    if path.suffix.lower() not in _WORKBOOKS:
+        return read_text_table(path, what="names.table")
     import pandas as pd
 
     try:
-        if path.suffix.lower() in _WORKBOOKS:
-            table = pd.read_excel(path, dtype=str, keep_default_na=False)
-        else:
-            # Gene lists in one column hold commas too: the first line decides.
-            with path.open(encoding="utf-8-sig") as file:
-                first = file.readline()
-            separator = max("\t,;", key=first.count)
-            table = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-            )
-    except (OSError, ValueError, ImportError) as error:
+        table = pd.read_excel(path, dtype=str, keep_default_na=False)
+    except Exception as error:  # noqa: BLE001 - the readers of workbooks have errors of their own
         raise InputError(_unreadable(path, error)) from None
     return table.rename(columns=str)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+    reason = getattr(error, "strerror", None) or f"{error}".strip().partition("\n")[0]
     return (
         f"names.table must be a readable table (.csv, .tsv, .xlsx or .gmt); got {path} ({reason})."
     )

@@ -183,6 +183,9 @@ class MatrixStats:
             for name in cls.__dataclass_fields__.keys() - values.keys():
                 values[name] = np.load(folder / f"{name}.npy")
         except Exception as error:
-            message = f"{folder} must hold matrix statistics; got {error}. Compute them again."
+            message = (
+                f"{folder} must hold matrix statistics; got {error}. "
+                "Delete that folder, and repeat the command that made it."
+            )
             raise StoreError(message) from error
         return cls(**values)

@@ -31,9 +31,29 @@ def test_markers_of_a_pair_are_printed_and_written(scrcl, out, tmp_path):
     before = file.read_text()
     code, _, error = scrcl("markers", out, "-o", file, "--quiet")
     assert code == 2
-    assert "must be a new file" in error
+    assert "must be new" in error
     assert file.read_text() == before
     assert "two groups with a comma" in scrcl("markers", out, "--pair", "1", "--quiet")[2]
+
+
+@pytest.mark.parametrize("command", [["markers"], ["pseudobulk", "--donors", "donor"]])
+def test_a_file_in_no_folder_is_refused_before_the_work(scrcl, out, tmp_path, command):
+    code, shown, error = scrcl(*command, out, "-o", tmp_path / "none" / "file")
+    assert code == 2
+    assert error.startswith("error: --out must lie in a folder that exists")
+    assert error.count("\n") == 1
+    assert not shown
+
+
+def test_a_file_that_cannot_be_written_is_one_line(scrcl, out, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    code, _, error = scrcl("markers", out, "-o", tmp_path / "m.csv", "--quiet")
+    assert code == 2
+    assert "m.csv must be a file that can be written; got Permission denied" in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sums_by_donor_are_written(scrcl, out, tmp_path):

@@ -149,6 +149,20 @@ def test_commands_and_functions_have_the_same_names():
     assert functions - {"info", "run", "demo", "settings"} <= set(scrcl.__all__)
 
 
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (np.zeros((3, 3)), "ndarray"), (None, "NoneType"), (make_cells(12).to_df(), "DataFrame"), ({"X": 1}, "dict"),
+        ([make_cells(12)], "several of AnnData"), (["a.h5ad", 3], "several of int"), ("", "an empty text"),
+        ([], "none"),
+    ],
+
+)  # fmt: skip
+def test_what_is_no_input_is_named(data, found):
+    with pytest.raises(InputError, match=f"inputs must .*got {found}"):
+        scrcl.fit(data)
+
+
 def test_data_functions_take_paths_as_text(tmp_path):
     store, copy = str(tmp_path / "atlas.zarr"), str(tmp_path / "copy.zarr")
     written = scrcl.simulate(store, n_cells=300, n_genes=200, n_types=3, n_samples=2, seed=1)

@@ -331,3 +331,17 @@ def test_a_column_named_like_a_half_written_file_is_kept(tmp_path):
     assert ad.read_zarr(tmp_path / "out.zarr").obs["score.partial"].tolist() == list(
         range(adata.n_obs)
     )
+
+
+def test_what_a_store_does_not_hold_is_said(tmp_path, caplog):
+    adata = table(random_counts(20, 12))
+    adata.layers["log"] = adata.X.log1p()
+    adata.raw = adata
+    adata.obsm["spatial"], adata.obsm["wide"] = np.ones((20, 2)), np.ones((20, 5))
+    adata.uns["images"] = 1
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    convert(tmp_path / "cells.h5ad", tmp_path / "x.zarr", layer="log")
+    assert "Not written: X, raw, obsm/wide, uns/images" in caplog.text
+    caplog.clear()
+    convert(tmp_path / "x.zarr", tmp_path / "y.zarr")
+    assert "Not written" not in caplog.text

@@ -21,6 +21,7 @@ def done(tmp_path_factory):
     has_counts = np.arange(240) != 5
     adata.X = sparse.csr_matrix(sparse.diags(has_counts.astype(np.float32)) @ adata.X)
     adata.obs["donor"] = pd.Categorical(np.where(np.arange(240) % 3, "d1", "d0"))
+    adata.obs["n_cells"] = ["many", "few"] * 120
     adata.obs["depth"] = np.linspace(0, 1, 240)
     adata.obs["barcode"] = [f"b{i}" for i in range(240)]
     adata.write_h5ad(folder / "cells.h5ad")
@@ -101,6 +102,12 @@ def test_sums_are_those_of_the_counts_of_each_donor_and_cluster(done):
     assert bulk.n_obs == 8
     assert bulk.obs["n_cells"].sum() == 239
     assert bulk.var_names.equals(adata.var_names)
+
+
+def test_a_column_of_the_name_of_the_numbers_of_cells_stays(done):
+    found = scrcl.pseudobulk(done[0] / "out", donors="n_cells")
+    assert set(found.obs["n_cells"]) == {"many", "few"}
+    assert found.obs["n_cells_in_sum"].sum() == 239
 
 
 def test_texts_that_begin_like_formulas_get_a_quote():

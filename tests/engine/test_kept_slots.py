@@ -7,9 +7,12 @@ from anndata.tests.helpers import assert_equal
 from pandas.testing import assert_frame_equal
 from scipy import sparse
 
+from bench.inputs.damages import UP_TO_RESULT
 from scrcl import fit
+from scrcl.engine.annotate import warn_of_replaced
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.engine.stages import STAGES
 from tests.cells import FAST, make_cells
 
 SETTINGS = {**FAST, "n_clusters": 4, "device": "cpu"}
@@ -62,6 +65,46 @@ def test_a_result_has_all_slots_of_the_input(tmp_path, fmt):
     assert_equal(found.X, given.X)
     assert_equal(found.layers["doubled"], given.layers["doubled"])
     assert_equal(found.raw.X, given.raw.X)
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_column_with_the_name_of_a_run_is_said_unless_a_run_wrote_it(caplog, has_run):
+    adata = make_cells()
+    adata.obs["scrcl_name"] = "mine"
+    if has_run:
+        adata.uns["scrcl"] = {"seed": 0}
+    warn_of_replaced([adata], adata.obs, STAGES)
+    assert ("obs['scrcl_name'] of the input is not kept" in caplog.text) != has_run
+
+
+def with_antibodies(layer_of_all):
+    """Return cells with three antibodies, and the log values of all of them in X, counts in a layer and in raw."""
+    adata = make_cells()
+    adata.var["feature_types"] = ["Gene Expression"] * 147 + ["Antibody Capture"] * 3
+    adata.layers["counts"] = adata.X.copy()
+    adata.raw = adata if layer_of_all else adata[:, :20].copy()
+    adata.X = adata.X.log1p()
+    return adata
+
+
+@pytest.mark.parametrize(("layer", "same"), [("counts", True), ("raw", True), ("raw", False)])
+@pytest.mark.parametrize("n_inputs", [1, 2])
+def test_x_raw_and_layers_are_kept_without_antibodies(tmp_path, caplog, layer, same, n_inputs):
+    given = with_antibodies(same)
+    paths = [tmp_path / f"{number}.h5ad" for number in range(n_inputs)]
+    for path in paths:
+        given.write_h5ad(path)
+    config = load_config(overrides={**SETTINGS, "layer": layer, "keep_x": True})
+    run_files(paths, tmp_path / "out", config, stages=UP_TO_RESULT)
+    found = ad.read_h5ad(tmp_path / "out" / "result.h5ad")
+    if not same:
+        assert "not kept, as the result has other genes: X, layers/counts" in caplog.text
+        assert_equal(found.X[:240], given.raw.X)
+        return
+    genes = given[:, :147]
+    assert_equal(found.X[:240], genes.X)
+    assert_equal(found.layers["counts"][:240], genes.layers["counts"])
+    assert_equal(found.raw.X[:240], given.raw.X[:, :147])
 
 
 def test_fit_changes_nothing_of_the_user(tmp_path):

@@ -11,7 +11,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
-from scrcl.errors import InputError, ResumeError
+from scrcl.errors import InputError, ResumeError, StoreError
 from tests.cells import FAST, make_cells
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
@@ -137,14 +137,21 @@ def test_a_tissue_without_a_table_is_refused():
         ("cluster,name\n7,a\n", "clusters of the run, 0 to 2; got '7'"),
         ("cluster,name\nx,a\n", "got 'x'"),
         ("cluster,name\n1,a\n1,b\n", "once; got 1 twice"),
+        ("cluster,name\n0,1,a\n", "3 fields, line 2"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         read_names(tmp_path / "n.csv", 3)
-    with pytest.raises(InputError, match="readable CSV"):
+    with pytest.raises(InputError, match="readable text"):
         read_names(tmp_path / "none.csv", 3)
+
+
+def test_damaged_names_are_named(tmp_path):
+    (tmp_path / "names.npz").write_bytes(b"junk")
+    with pytest.raises(StoreError, match=r"names\.npz must hold the names .* Delete it"):
+        names_given(tmp_path, LABELS)
 
 
 def test_names_follow_the_cells_and_an_empty_name_takes_one_away(tmp_path):

@@ -6,6 +6,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.plan import plan_run
@@ -154,23 +155,26 @@ def test_one_position_for_all_cells_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "coordinates",
+    ("coordinates", "found"),
     [
-        np.zeros((240, 1)),
-        np.zeros((240, 4)),
-        pd.DataFrame({"x": np.arange(240.0), "name": "spot"}),
-        pd.DataFrame({"x": np.arange(240.0)}),
+        (np.zeros((240, 1)), "an array of float64, 240 by 1"),
+        (np.zeros((240, 4)), "an array of float64, 240 by 4"),
+        (sparse.csr_matrix(np.ones((240, 2))), "a sparse matrix, 240 by 2"),
+        (pd.DataFrame({"x": np.arange(240.0), "name": "spot"}), "a table with the columns x, name"),
+        (pd.DataFrame({"x": np.arange(240.0)}), "a table with the columns x"),
     ],
 )
-def test_coordinates_of_another_kind_are_refused_before_anything_is_written(tmp_path, coordinates):
+def test_coordinates_of_another_kind_are_refused_before_anything_is_written(
+    tmp_path, coordinates, found
+):
     adata = make_cells()
     if isinstance(coordinates, pd.DataFrame):
         coordinates.index = adata.obs_names
     adata.obsm["spatial"] = coordinates
-    with pytest.raises(InputError, match=r"spatial .*coordinates"):
+    with pytest.raises(InputError, match=f"spatial .*coordinates.*the input has {found}"):
         run(adata, tmp_path / "out", spatial=True)
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(InputError, match=r"spatial .*coordinates"):
+    with pytest.raises(InputError, match=f"spatial .*coordinates.*the input has {found}"):
         plan_run([tmp_path / "cells.h5ad"], load_config(overrides={"spatial": True}))
     assert not (tmp_path / "out").exists()
 

@@ -1,5 +1,7 @@
 """Results that are hard to show: a cluster for nearly every cell, one cluster, markup and formulas in names."""
 
+import base64
+import gzip
 import json
 import re
 
@@ -7,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.map_points import LEAST_OF_CLUSTER, drawn_cells
@@ -26,6 +29,10 @@ def run(adata, folder, **more):
 def data_of(result):
     page = result.report_path.read_text()
     return page, json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def unpacked(text, dtype=np.uint8):
+    return np.frombuffer(gzip.decompress(base64.b64decode(text)), dtype).astype(float)
 
 
 def test_230_clusters_of_240_cells_with_markup_and_formulas_in_names(tmp_path):
@@ -68,6 +75,32 @@ def test_genes_without_names_and_a_column_with_many_levels_have_a_report(tmp_pat
     assert "many" not in {column["name"] for column in data["columns"]}
     genes = pd.read_csv(result.out / "markers.csv")["gene"]
     assert genes.str.fullmatch(r"unnamed_gene_\d+").all()
+
+
+def test_each_point_of_a_map_has_the_values_of_its_cell(tmp_path):
+    adata = make_cells()
+    x = adata.X.toarray()
+    x[::9] = 0  # no cells of the result
+    adata.X = sparse.csr_matrix(x)
+    adata.obs["n"] = np.random.default_rng(0).permutation(240)
+    result = run(adata, tmp_path, n_clusters=4, report={"umap_cells": 30, "map_genes": 1})
+    found = anndata.read_h5ad(result.result_path)
+    labels = found.obs["scrcl"].cat.codes.to_numpy()
+    cells = drawn_cells(labels, 30, seed=0)
+    assert len(cells) < found.n_obs < 240
+    data = data_of(result)[1]
+    columns = {column["name"]: unpacked(column["data"]) for column in data["columns"]}
+    assert columns["cluster"].tolist() == labels[cells].tolist()
+    (gene,) = [column["name"] for column in data["columns"] if column["group"] == "Genes"]
+    shares = x[:, adata.var_names.get_loc(gene)] / np.maximum(x.sum(axis=1), 1)
+    expected = {
+        "n": found.obs["n"].to_numpy()[cells],
+        gene: np.log1p(1e4 * shares[x.any(axis=1)][cells]),
+    }
+    for name, values in expected.items():
+        assert np.corrcoef(columns[name], values)[0, 1] > 0.999
+    for axis, values in zip("xy", found.obsm["X_umap"][cells].T, strict=True):
+        assert np.corrcoef(unpacked(data["umap"][axis], "<u2"), values)[0, 1] > 0.999
 
 
 def test_one_cluster_has_a_report_without_links_and_dots(tmp_path):

@@ -319,6 +319,23 @@ def test_a_panel_of_few_genes_is_taken_whole(tmp_path):
     np.testing.assert_array_equal(found["features/genes"], np.flatnonzero(x.any(axis=0)))
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda x: x, "counts"),
+        (lambda x: x * 0.3, "counts that are not whole numbers"),
+        (lambda x: np.log1p(x / x.sum(axis=1, keepdims=True) * 1e4), "logarithms of normalised counts"),
+        (lambda x: x - 1, "not counts (some are negative, as scaled or corrected values are)"),
+        (lambda x: np.vstack([x[:120], np.log1p(x[120:])]), "logarithms in some cells, counts in others"),
+    ],
+)  # fmt: skip
+def test_values_are_described_as_a_run_takes_them(tmp_path, change, kind):
+    adata = make_cells()
+    adata.X = change(adata.X.toarray()).astype(np.float32)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    assert describe(tmp_path / "cells.h5ad").values == kind
+
+
 def test_what_is_seen_in_the_first_rows_is_called_a_sample(tmp_path):
     adata = make_cells(n_cells=1_200, n_genes=20)
     adata.X[1_100, adata.X[1_100].indices[0]] = 5_000

@@ -112,10 +112,17 @@ def test_names_that_could_be_rows_are_refused_unless_they_mean_the_same(tmp_path
         ("1 2\n3 4\n", "'1 2' in line 1"),
     ],
 )
-def test_a_faulty_line_of_an_order_is_named(text, message, clustered, tmp_path):
+def test_a_faulty_line_of_an_order_is_named(text, message, clustered, tmp_path, caplog):
     (tmp_path / "order").write_text(text)
     with pytest.raises(InputError, match=message):
         convert(clustered / "cells.h5ad", tmp_path / "o.zarr", order=tmp_path / "order")
+    assert "left out" not in caplog.text
+
+
+def test_names_as_windows_writes_them_are_an_order(clustered, tmp_path):
+    (tmp_path / "order").write_text("\ufeffcell7\r\ncell3\r\n", newline="")
+    convert(clustered / "cells.h5ad", tmp_path / "o.zarr", order=tmp_path / "order")
+    assert written(tmp_path / "o.zarr") == ["cell7", "cell3"]
 
 
 def test_rows_of_a_run_keep_their_order(clustered, tmp_path):

@@ -164,6 +164,12 @@ def test_a_run_json_of_another_program_is_left_alone(tmp_path, text, restart):
     assert (tmp_path / "run.json").read_text() == text
 
 
+def test_a_run_json_without_settings_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 2, "fingerprint": "f", "stages": []}')
+    with pytest.raises(StoreError, match=r"run\.json must hold the settings"):
+        read_manifest(tmp_path)
+
+
 def test_bad_input_removes_the_folders_above_that_were_made(tmp_path):
     with pytest.raises(InputError), claim(tmp_path / "a" / "b" / "out") as folder:
         fail_in(folder)

@@ -2,11 +2,13 @@
 
 import zipfile
 
+import anndata
 import h5py
 import numpy as np
 import pytest
 from scipy import sparse
 
+from scrcl import fit
 from scrcl.cli import main as command_line
 from scrcl.engine.convert import convert
 from scrcl.engine.load_config import load_config
@@ -115,6 +117,42 @@ def test_a_limit_that_no_gene_reaches_names_one_that_some_do(tmp_path):
     config = load_config(overrides={**FAST, "features": {"min_cells": 230}})
     with pytest.raises(InputError, match=r"0 genes are in so many of 200 .* Set it to 199 or less"):
         run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+
+
+@pytest.mark.parametrize(("part", "value"), [("indices", 500), ("indptr", 0)])
+@pytest.mark.parametrize("layout", [sparse.csr_matrix, sparse.csc_matrix])
+def test_a_damaged_matrix_in_memory_is_one_line(layout, part, value):
+    adata = make_cells()
+    adata.X = layout(adata.X)
+    getattr(adata.X, part)[5] = value
+    with pytest.raises(InputError, match="indices and ends that fit its shape"):
+        fit(adata, **FAST)
+
+
+def test_a_dask_array_that_fails_is_one_line():
+    import dask.array as da
+
+    adata = make_cells()
+    x = da.from_array(adata.X.toarray(), chunks=(100, 150))
+    adata.X = x.map_blocks(lambda _: 1 / 0, dtype="f4", meta=np.zeros((0, 0), "f4"))
+    with pytest.raises(StoreError, match=r"dask array must be .*rows 0 to 99 .*ZeroDivisionError"):
+        fit(adata, **FAST)
+
+
+def test_a_backed_object_whose_file_is_gone_is_one_line(tmp_path):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    (tmp_path / "cells.h5ad").unlink()
+    with pytest.raises(StoreError, match=r"file of a backed AnnData.*cells\.h5ad"):
+        fit(adata, **FAST)
+
+
+def test_a_matrix_of_zeros_is_named_as_such(tmp_path):
+    adata = make_cells()
+    adata.X = adata.X * 0
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="all of its values are zero"):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(overrides=FAST))
 
 
 @pytest.mark.parametrize("where", [None, "raw", "counts"])

@@ -353,8 +353,8 @@ def break_empty(folder: Path) -> Path:
     ("damage", "message"),
     [
         (break_nothing, "must exist"),
-        (break_cut, "cannot be opened"),
-        (break_text, "cannot be opened"),
+        (break_cut, "cut short: .* bytes are there"),
+        (break_text, "no HDF5 file"),
         (break_h5, r"a\.h5: it holds X"),
         (break_folder, "matrix.mtx.*holds readme.txt"),
         (break_barcodes, "31 genes by 1 cells"),
@@ -414,7 +414,17 @@ def test_results_of_earlier_joins_can_be_joined_again(tmp_path):
         ad.AnnData(COUNTS.copy(), obs=obs).write_h5ad(tmp_path / f"{name}.h5ad")
     joined = open_input([tmp_path / "one.h5ad", tmp_path / "two.h5ad"])
     assert joined.obs["sample"].cat.categories.tolist() == ["one", "two"]
-    assert set(joined.obs["sample_in_file"]) == {"x"}
+    assert set(joined.obs["sample_in_file_2"]) == {"x"}
+    assert set(joined.obs["sample_in_file"]) == {"y"}
+
+
+def test_a_file_of_its_own_name_has_it_whatever_the_others_are_called(tmp_path):
+    paths = [tmp_path / "s1/out.h5ad", tmp_path / "s2/out.h5ad", tmp_path / "own.h5ad"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        table(COUNTS).write_h5ad(path)
+    samples = open_input(paths).obs["sample"]
+    assert list(samples.cat.categories) == ["s1", "s2", "own"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", ">f4", ">i2"])

@@ -102,7 +102,7 @@ def test_a_10x_file_that_lacks_a_part_names_it(tmp_path, part):
     ("part", "values"),
     [
         ("data", ["a"]), ("indices", [0.5]), ("shape", [1]), ("barcodes", list(range(40))), ("features/name", [0.5]),
-        ("features/id", list(range(30))),
+        ("features/id", list(range(30))), ("features/feature_type", ["Gene Expression"] * 5),
     ],
 )  # fmt: skip
 def test_a_10x_file_with_a_part_of_another_type_names_it(tmp_path, part, values):
@@ -113,6 +113,29 @@ def test_a_10x_file_with_a_part_of_another_type_names_it(tmp_path, part, values)
     assert "must" in refusal(path)
     assert part in refusal(path)
     assert "download" not in refusal(path)
+
+
+@pytest.mark.parametrize(("name", "group"), [("h5ad csr", "X"), ("10x h5", "matrix")])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_indices_that_are_not_as_many_as_the_values_are_refused_at_once(
+    tmp_path, name, group, more
+):
+    path = write_store(name, table(COUNTS), tmp_path / "in")
+    with h5py.File(path, "r+") as file:
+        indices = np.resize(file[group]["indices"][:], COUNTS.nnz + more)
+        del file[group]["indices"]
+        file[group]["indices"] = indices
+    assert f"must have an index for each value; {group}/indices has {len(indices):,}" in refusal(
+        path
+    )
+
+
+def test_names_of_a_10x_file_that_are_not_utf8_are_said(tmp_path, caplog):
+    path = write_10x(table(COUNTS), tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["matrix/barcodes"][3] = b"cell\xf2"
+    assert open_input([path]).obs.index[3] == "cell\ufffd"
+    assert "1 names in matrix/barcodes are not UTF-8" in caplog.text
 
 
 def test_a_table_that_does_not_say_what_names_its_rows_is_refused(tmp_path):
@@ -160,3 +183,11 @@ def test_antibodies_of_one_sample_are_none_of_another_that_names_no_kinds(tmp_pa
         x = joined.x(100).compute().toarray()
         np.testing.assert_array_equal(x, np.vstack([COUNTS[:, :9].toarray()] * 2))
     assert "plain.h5ad: 3 features are left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["GSM1_matrix.mtx", "UniqueAndMult-EM.mtx", "cells_x_genes.mtx"])
+def test_an_mtx_of_another_name_says_what_the_names_must_be(tmp_path, name):
+    path = write_store("mtx", table(COUNTS), tmp_path)
+    text = (path / "matrix.mtx").rename(path / name)
+    assert f"a folder with {name}. Name the three files of one matrix matrix.mtx" in refusal(path)
+    assert f"all three files, {path}." in refusal(text)

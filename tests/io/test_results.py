@@ -171,3 +171,14 @@ def test_a_big_embedding_on_disk_is_never_whole_in_memory(fmt, tmp_path):
     )
     assert size_mb > 140
     assert grown_mb < 75
+
+
+def test_a_lost_chunk_of_a_result_is_named_and_zeros_are_no_lost_ones(tmp_path):
+    path = tmp_path / "result.zarr"
+    obs = pd.DataFrame({"scrcl": pd.Categorical(["0"] * 9), "n": 0}, [f"c{i}" for i in range(9)])
+    var = pd.DataFrame(index=["g"])
+    write_result(path, fmt="zarr", obs=obs, var=var, obsm={}, obsp={}, uns={})
+    pd.testing.assert_frame_equal(read_obs(path, whole=True), obs)
+    (path / "obs/scrcl/codes/0").unlink()
+    with pytest.raises(StoreError, match="1 of 1 chunks of obs/scrcl/codes are missing"):
+        read_obs(path, whole=True)

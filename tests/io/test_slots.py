@@ -132,6 +132,61 @@ def test_a_slot_of_another_length_is_left_out(tmp_path, caplog, kind):
     assert "spatial" in found.uns
 
 
+def _unknown(root):
+    root["uns/spatial/lib0"].attrs["encoding-type"] = "of-the-future"
+
+
+def _short_layer(root):
+    values, attributes = (
+        root["layers/counts/indices"][:9],
+        dict(root["layers/counts/indices"].attrs),
+    )
+    del root["layers/counts/indices"]
+    root["layers/counts/indices"] = values
+    root["layers/counts/indices"].attrs.update(attributes)
+
+
+def _short_raw(root):
+    root["raw/X"].attrs["shape"] = [N - 1, 30]
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [(_unknown, "uns/spatial"), (_short_layer, "layers/counts"), (_short_raw, "raw")],
+)
+def test_a_slot_that_would_make_the_result_unreadable_is_left_out(tmp_path, caplog, damage, name):
+    path = tmp_path / "cells.h5ad"
+    annotated().write_h5ad(path)
+    with h5py.File(path, "r+") as root:
+        damage(root)
+    with store_root(path) as source:
+        found = copied(tmp_path, source, np.arange(N), "h5ad")
+    assert f"{name} is left out" in caplog.text
+    assert found.layers["dense"].shape == (N, GENES)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_a_store_without_raw_has_nothing_that_is_left_out(tmp_path, caplog, kind):
+    path = tmp_path / f"cells.{kind}"
+    plain = ad.AnnData(annotated().X, annotated().obs, annotated().var)
+    plain.write_h5ad(path) if kind == "h5ad" else plain.write_zarr(path)
+    with store_root(path) as source:
+        found = copied(tmp_path, source, np.arange(N), kind)
+    assert not caplog.records
+    assert found.raw is None
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_several(tmp_path, caplog):
+    path = tmp_path / "cells.h5ad"
+    annotated().write_h5ad(path)
+    ad.AnnData(obs=annotated().obs).write_h5ad(tmp_path / "result.h5ad")
+    with h5py.File(path, "r+") as root, h5py.File(tmp_path / "result.h5ad", "r+") as target:
+        _unknown(root)
+        copy_images([root, annotated(1)], target)
+    assert list(ad.read_h5ad(tmp_path / "result.h5ad").uns["spatial"]) == ["lib1"]
+    assert "uns/spatial/lib0 is left out" in caplog.text
+
+
 def test_what_the_result_has_already_is_left_as_it_is(tmp_path):
     source = annotated()
     source.obsm["X_scrcl"] = np.zeros((N, 2))

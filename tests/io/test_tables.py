@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from anndata.io import write_elem
 
+from scrcl.engine.covariates import read_covariates
+from scrcl.engine.load_config import load_config
 from scrcl.errors import InputError, StoreError
+from scrcl.io.formats.element import store_root
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.slots import Kept, copy_slots
 from scrcl.io.tables import check_table, read_names
 from tests.cells import make_cells
 
@@ -104,6 +109,64 @@ def test_a_damaged_column_is_found_early_and_left_out(path, caplog, damage, colu
     pd.testing.assert_frame_equal(matrix.obs, whole.drop(columns=column))
 
 
+def test_a_key_whose_column_cannot_be_read_says_why(path):
+    with h5py.File(path, "r+") as file:
+        code_too_large(file)
+    matrix = open_input([path])
+    config = load_config(overrides={"batch_key": "cell_type"})
+    with pytest.raises(InputError, match=r"can be read; got 'cell_type'. ValueError: codes need"):
+        read_covariates(matrix, config)
+
+
+def as_0_7(file, table, column):
+    """Store a categorical column as anndata 0.7 did: codes that refer to their categories."""
+    group = file[table]
+    codes, categories = group[column]["codes"][:], group[column]["categories"][:]
+    del group[column]
+    kept = group.require_group("__categories")
+    kept.create_dataset(column, data=categories, dtype=h5py.string_dtype())
+    kept[column].attrs["ordered"] = True
+    group[column] = codes
+    group[column].attrs["categories"] = kept[column].ref
+    group.attrs["encoding-version"] = "0.1.0"
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_categories_of_anndata_0_7_are_those_that_anndata_reads(path, tmp_path, caplog):
+    whole = ad.read_h5ad(path)
+    whole.obsm["table"] = whole.obs[["cell_type"]]
+    whole.var["kind"] = pd.Categorical(["a", "b", "c"] * 50)
+    whole.raw = whole
+    whole.uns["table"] = whole.var[["kind"]]
+    whole.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for table, column in (("obs", "cell_type"), ("obsm/table", "cell_type")):
+            as_0_7(file, table, column)
+        for table in ("var", "raw/var", "uns/table"):
+            as_0_7(file, table, "kind")
+    expected = ad.read_h5ad(path)
+    matrix = open_input([path])
+    matrix.check_obs()
+    pd.testing.assert_frame_equal(matrix.obs, expected.obs)
+    pd.testing.assert_frame_equal(matrix.var, expected.var)
+    assert matrix.obs["cell_type"].cat.ordered
+    result = tmp_path / "result.h5ad"
+    ad.AnnData(obs=expected.obs, var=expected.var).write_h5ad(result)
+    with store_root(path) as source, h5py.File(result, "r+") as target:
+        copy_slots(Kept(source, np.arange(N), N, 150, "cells.h5ad", with_values=True), target)
+    found = ad.read_h5ad(result)
+    pd.testing.assert_frame_equal(found.obsm["table"], expected.obsm["table"])
+    pd.testing.assert_frame_equal(found.raw.var, expected.raw.var)
+    pd.testing.assert_frame_equal(found.uns["table"], expected.uns["table"])
+    assert not caplog.records
+    with h5py.File(path, "r+") as file:
+        file["obs/cell_type"][7] = 99
+    matrix = open_input([path])
+    matrix.check_obs()
+    assert "outside of its 4 categories" in caplog.text
+    assert "cell_type" not in matrix.obs
+
+
 def test_a_damaged_column_of_genes_is_left_out(path, caplog):
     with h5py.File(path, "r+") as file:
         replace(file["var"], "length", np.arange(3))
@@ -169,6 +232,33 @@ def test_texts_in_memory_that_no_file_can_hold(text):
     adata.var_names = [text, *adata.var_names[1:]]
     with pytest.raises(InputError, match="gene names of AnnData object must be plain text"):
         from_anndata(adata)
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        (pd.MultiIndex.from_arrays([np.arange(N), np.arange(N)]), "2 names for each"),
+        (pd.Index(np.arange(N) / 2), "values of type float64"),
+        (pd.date_range("2020", periods=N), "values of type datetime64"),
+    ],
+)
+def test_an_index_in_memory_that_names_nothing_is_refused(index, found):
+    adata = make_cells(n_cells=N)
+    adata.obs.index = index
+    with pytest.raises(InputError, match=f"cell names of AnnData object must be .*got {found}"):
+        from_anndata(adata).check_obs()
+
+
+def test_a_missing_name_is_none(tmp_path):
+    adata = make_cells(n_cells=N, n_genes=4)
+    adata.var.index = pd.Index([None, "NA", np.nan, "nan"], dtype=object)
+    names = ["unnamed_gene_0", "NA", "unnamed_gene_2", "nan"]
+    assert from_anndata(adata).var.index.tolist() == names
+    group = named(tmp_path / "obs.zarr", np.arange(4))
+    del group["_index"]
+    with ad.settings.override(allow_write_nullable_strings=True):
+        write_elem(group, "_index", pd.array([None, "NA", None, "nan"], dtype="string"))
+    assert read_names(group, name="obs", label="in").tolist() == ["", "NA", "", "nan"]
 
 
 def named(path, values):

@@ -40,7 +40,6 @@ def edit(path, number, change):
         lambda line: f"{line} 1 2 3",
         lambda line: line.replace(" ", ","),
         lambda line: f"1.5 {line.split(' ', 1)[1]}",
-        lambda line: f"99999999999 {line.split(' ', 1)[1]}",
         lambda line: f"{line.rsplit(' ', 1)[0]} NA",
         lambda line: f'{line.rsplit(" ", 1)[0]} "3"',
         lambda line: f"% {line}",
@@ -54,6 +53,52 @@ def test_an_entry_that_has_not_three_numbers_is_refused_with_its_line(change, nu
     edit(path, number, change)
     with pytest.raises(StoreError, match=rf"matrix.mtx must have .*in line {number} "):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ("0 1 3", "rows 1 to 7"), ("99999999999 1 3", "rows 1 to 7"), ("8 1 3", "rows 1 to 7"),
+        ("-1 1 3", "rows 1 to 7"), ("1 10 3", "columns 1 to 9"),
+        ("1 1 nan", "finite values"), ("1 1 -inf", "finite values"), ("1 1 2.5", "whole numbers"),
+        ("1 1 1_000", "a row, a column and a value"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_breaks_what_the_header_says_is_refused_with_its_line(entry, rule, folder):
+    edit(folder / "matrix.mtx", 7, lambda _: entry)
+    with pytest.raises(StoreError, match=rf"matrix.mtx must have {rule}.*got '{entry}' in line 7"):
+        read(folder)
+
+
+def test_fractions_that_starsolo_calls_float_are_read(folder):
+    path = folder / "matrix.mtx"
+    path.write_text(path.read_text().replace("integer", "float"))
+    edit(path, 7, lambda line: f"{line}.5")
+    assert read(folder)[1].sum() == COUNTS.sum() + 0.5
+
+
+def test_entries_that_repeat_are_added_with_a_warning(folder, caplog):
+    path = folder / "matrix.mtx"
+    lines = path.read_text().split("\n")
+    lines[7] = lines[6]
+    path.write_text("\n".join(lines))
+    read(folder)
+    assert "1 entry is for the same cell and gene as another" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["matrix.mtx", "barcodes.tsv", "genes.tsv"])
+def test_a_file_that_is_there_twice_is_said(name, folder, caplog):
+    other = folder / ("genes.tsv" if name == "genes.tsv" else f"{name}.gz")
+    other.write_bytes(b"of another matrix")
+    read(folder)
+    taken = "features.tsv" if name == "genes.tsv" else name
+    assert f"{taken} is read, and {other.name} is not" in caplog.text
+
+
+def test_a_text_that_is_called_gz_is_named(folder):
+    (folder / "features.tsv").rename(folder / "features.tsv.gz")
+    with pytest.raises(StoreError, match=r"features\.tsv\.gz must be gzipped.* Remove \.gz"):
+        open_input([folder])
 
 
 def test_blank_lines_tabs_and_line_ends_of_windows_are_no_faults(folder):
@@ -78,8 +123,9 @@ def test_entries_come_in_pieces_of_the_size_asked_for(folder):
     n_lines = next(
         i for i, line in enumerate(path.read_text().split("\n"), 1) if line[:1].isdigit()
     )
+    header = text_lines.Header("integer", COUNTS.shape[::-1], COUNTS.nnz, n_lines)
     for size in (1, 2, 5):
-        pieces = [len(t) for t in text_lines.entry_tables(path, size, n_header_lines=n_lines)]
+        pieces = [len(t) for t in text_lines.entry_tables(path, size, header=header)]
         assert sum(pieces) == COUNTS.nnz
         assert max(pieces) <= size
 

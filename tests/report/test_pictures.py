@@ -50,6 +50,18 @@ def test_both_axes_have_one_scale_and_y_points_down():
     assert at[1] < columns.mean()
 
 
+def test_a_lonely_point_has_its_colour_where_it_lies():
+    codes = [1] + [0] * 99
+    column = category_column("cluster", np.asarray(codes), ["0", "1"], "Clusters")
+    grid = np.stack(np.divmod(np.arange(100), 10), axis=1).astype(float)
+    ((_, png),) = still_pictures(Maps(100, grid, [column]))
+    pixels = pixels_of(png)
+    rows, columns = np.nonzero((pixels != 255).any(axis=2))
+    at = np.argwhere((pixels == rgb(column.colours[1])).all(axis=2)).mean(axis=0)
+    # The first cell is at (0, 0): on a UMAP at the bottom left.
+    assert np.abs(at - [rows.max(), columns.min()]).max() < 15
+
+
 def test_only_some_of_many_slices_have_a_picture():
     n = MAX_PICTURES + 5
     column = category_column("cluster", np.zeros(n, int), ["0"], "Clusters")

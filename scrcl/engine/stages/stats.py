@@ -332,6 +332,9 @@ def _require_cells(config: RunConfig, n_cells: int) -> None:
     }
     filters = ", ".join(f"features.{name} = {value}" for name, value in limits.items() if value)
     widen = f"Widen the filters ({filters})" if filters else f"Lower {name}"
+    if not n_cells and not filters:
+        message = "The matrix must have counts; all of its values are zero. Check the input, or choose another layer."
+        raise InputError(message)
     message = (
         f"cells that have counts and pass the filters must be at least {smallest} for "
         f"{smallest - 2} neighbours; got {n_cells}. {widen}, or check the input."

@@ -13,12 +13,19 @@ import zarr
 
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
-from scrcl.io.formats.element import CompressedRows, DenseRows, is_zarr, store_root, zip_root
+from scrcl.io.formats.element import (
+    CompressedRows,
+    DenseRows,
+    is_zarr,
+    require_pairs,
+    store_root,
+    zip_root,
+)
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
 from scrcl.io.stream import DAMAGE
-from scrcl.io.tables import check_table, read_names, read_table, stored_names
+from scrcl.io.tables import arrays_of, check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _PARTS = ("data", "indices", "indptr")
 _HOLDERS = ("mod", "tables", "table")
 """Groups of MuData and SpatialData whose members are AnnData."""
@@ -45,7 +53,7 @@ def recognizes(path: Path, file: h5py.File | None) -> bool:
         return any(isinstance(file.get(name), h5py.Group) for name in ("obs", "var"))
     if path.is_file():
         return zipfile.is_zipfile(path) and zip_root(path) is not None
-    return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    return any((path / name).exists() for name in _ZARR_MARKS)
 
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
@@ -54,8 +62,13 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         return _describe(path, root, layer, scratch)
 
 
-def read_obs(path: Path) -> pd.DataFrame:
+def read_obs(path: Path, *, whole: bool = False) -> pd.DataFrame:
     """Return ``obs`` of an AnnData store.
+
+    Parameters
+    ----------
+    whole
+        Whether chunks that are missing are lost, as in the stores that scrcl writes: it writes those of zeros too.
 
     Raises
     ------
@@ -63,6 +76,8 @@ def read_obs(path: Path) -> pd.DataFrame:
         The store is missing or damaged.
     """
     with _readable(path), store_root(path) as root:
+        if whole:
+            _require_chunks(path, list(arrays_of(root["obs"])))
         return read_table(root["obs"], name="obs", label=path.name)
 
 
@@ -282,6 +297,7 @@ def _require_numbers(path: Path, name: str, element: Any) -> None:
             rule = "numbers" if part == "data" else "whole numbers"
             message = f"{name}/{part} of {path.name} must be a list of {rule}; got {found}. Write X again with anndata."
             raise StoreError(message)
+    require_pairs(element["data"], element["indices"], name=name, label=path.name)
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:
@@ -299,5 +315,9 @@ def _columns(path: Path, name: str) -> Iterator[CompressedColumns]:
     with store_root(path) as root:
         group = root[name]
         yield CompressedColumns(
-            group["data"], group["indices"], group["indptr"][...], _shape(path, name, group)
+            group["data"],
+            group["indices"],
+            np.asarray(group["indptr"][...]).astype(np.int64),
+            _shape(path, name, group),
+            f"{name} of {path.name}",
         )

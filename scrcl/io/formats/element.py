@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["CompressedRows", "DenseRows", "is_zarr", "store_root", "zip_root"]
+__all__ = ["CompressedRows", "DenseRows", "is_zarr", "require_pairs", "store_root", "zip_root"]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
 """Reads a converted store 2.7 times as fast as the codecs of zarr itself (``bench.storage``)."""
@@ -55,7 +55,12 @@ def zip_root(path: Path) -> str | None:
 def store_root(path: Path) -> Iterator[Any]:
     """Open the root group of a store for reading: Zarr if it is a folder or a zip file, else HDF5."""
     if is_zarr(path):
-        yield _open_zarr(path)
+        try:
+            root = _open_zarr(path)
+        except zarr.errors.ContainsArrayError as error:
+            message = f"{path} must hold an AnnData; it is a single array. Give the folder of the whole store."
+            raise StoreError(message) from error
+        yield root
     else:
         with h5py.File(path, "r") as file:
             yield file
@@ -150,12 +155,6 @@ class CompressedRows(_Rows):
         with self._element() as arrays:
             data = self._read(arrays, "data", first, last)
             indices = self._read(arrays, "indices", first, last)
-            if len(indices) != len(data):
-                message = (
-                    f"{self.path.name} must have an index for each value; {self.name}/indices has "
-                    f"{arrays['indices'].shape[0]:,} for {arrays['data'].shape[0]:,} in {self.name}/data. Repair it."
-                )
-                raise StoreError(message)
             self._require_columns(arrays, indices, first)
         return StoredRows(data, indices, ends - first, self.shape[1])
 
@@ -205,6 +204,16 @@ class CompressedRows(_Rows):
         chunk, start, stop = _chunk_at(arrays["indices"], f"{self.name}/indices", at)
         why = f"it refers to gene {int(indices[at - first]):,} of {n_vars:,}"
         raise self._fail(chunk, self._rows_of(start, stop), why)
+
+
+def require_pairs(data: Any, indices: Any, *, name: str, label: str) -> None:
+    """Raise StoreError unless there is an index for each value."""
+    if data.shape[0] != indices.shape[0]:
+        message = (
+            f"{label} must have an index for each value; {name}/indices has {indices.shape[0]:,} for "
+            f"{data.shape[0]:,} in {name}/data. Copy or download it again."
+        )
+        raise StoreError(message)
 
 
 class DenseRows(_Rows):

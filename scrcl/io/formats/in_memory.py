@@ -14,12 +14,12 @@ import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
-from scrcl.errors import InputError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
-from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout, require_format, rows_from_reader
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def from_anndata(
     x, var = _element(adata, layer)
     label, layout = _LABEL, _layout(x)
     if sparse.issparse(x):
+        if layout == "csc":  # rows are checked as they are read
+            require_format(x)
         x = x.tocsr()
     shape = (int(x.shape[0]), int(x.shape[1]))
     backed = isinstance(x, (CSRDataset, CSCDataset, h5py.Dataset))
@@ -66,7 +68,7 @@ def from_anndata(
     def obs() -> pd.DataFrame:
         return with_unique_names(adata.obs, kind="cell", label=label)
 
-    in_file = file_identity(Path(adata.filename), shape=shape, layer=layer) if backed else None
+    in_file = _identity_of_file(Path(adata.filename), shape, layer) if backed else None
     blocks = _blocks(x) if isinstance(x, da.Array) else [x]
     identity = in_file or memory_identity(blocks, shape, adata.obs_names, var.index)
 
@@ -93,14 +95,33 @@ def from_anndata(
         sources=(lambda: nullcontext(adata),),
         identity=identity,
         rows=rows,
+        open_layer=lambda name: from_anndata(adata, layer=name, scratch=scratch),
     )
     return unique_genes(genes_only(matrix))
+
+
+def _identity_of_file(path: Path, shape: tuple[int, int], layer: str | None) -> dict[str, Any]:
+    try:
+        return file_identity(path, shape=shape, layer=layer)
+    except OSError as error:
+        message = f"The file of a backed AnnData must be readable; got {path} ({error.strerror}). Open it again."
+        raise StoreError(message) from error
 
 
 def _rows(x: Any, start: int, stop: int) -> Any:
     """Return some rows; those of a dask array are computed in this thread, as the reader has threads of its own."""
     rows = x[start:stop]
-    return rows.compute(scheduler="synchronous") if isinstance(rows, da.Array) else rows
+    if not isinstance(rows, da.Array):
+        return rows
+    try:
+        return rows.compute(scheduler="synchronous")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        message = (
+            f"The dask array must be computable; rows {start:,} to {stop - 1:,} are not: {reason}. "
+            "Check what it is made of."
+        )
+        raise StoreError(message) from error
 
 
 def _blocks(x: da.Array) -> Iterator[Csr | np.ndarray]:
@@ -121,7 +142,8 @@ def _coordinates(adata: AnnData) -> Coordinates:
 
 @contextmanager
 def _columns(group: Any, shape: tuple[int, int]) -> Iterator[CompressedColumns]:
-    yield CompressedColumns(group["data"], group["indices"], group["indptr"][...], shape)
+    indptr = np.asarray(group["indptr"][...]).astype(np.int64)
+    yield CompressedColumns(group["data"], group["indices"], indptr, shape)
 
 
 def _check(obs: Callable[[], pd.DataFrame]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.formats.text_lines import entry_tables, name_table, open_bytes
+from scrcl.io.formats.text_lines import Header, entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
 from scrcl.io.stream import DAMAGE
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "recognizes"]
 
+_FIELDS = {"integer": "integer", "real": "real", "float": "real", "double": "real"}
+"""Types of the values by the banner. STARsolo calls fractions float."""
 _DTYPES: dict[str, np.dtype[Any]] = {"integer": np.dtype("int64"), "real": np.dtype("float32")}
-"""By the banner. Fractions are read as float32."""
+"""Fractions are read as float32."""
 
 _FEATURE_COLUMNS = (1, 2, 3, 6)
 """Six: with the position in the genome, as Cell Ranger ARC writes them."""
@@ -42,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
     """Return whether the path is a folder with ``matrix.mtx`` or ``matrix.mtx.gz``."""
-    return _either(path, "matrix.mtx") is not None
+    return any((path / name).is_file() for name in ("matrix.mtx", "matrix.mtx.gz"))
 
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
@@ -97,21 +99,11 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
 
 
 @dataclass(frozen=True)
-class _Header:
-    """Header of the text: type and number of entries, shape, and number of header lines."""
-
-    field: str
-    shape: tuple[int, int]
-    nnz: int
-    n_lines: int
-
-
-@dataclass(frozen=True)
 class _TextEntries:
     """Entries of an mtx text, whose rows are genes (as 10x writes it) or cells."""
 
     path: Path
-    header: _Header
+    header: Header
     rows_are_cells: bool
     shape: tuple[int, int]
 
@@ -120,11 +112,10 @@ class _TextEntries:
         # The text calls its own axes row and column; an entry has the cell as its row.
         first, second = ("row", "column") if self.rows_are_cells else ("column", "row")
         n_read = 0
-        for table in self._tables(n_entries):
+        for table in entry_tables(self.path, n_entries, header=self.header):
             entries = np.empty(len(table), dtype=ENTRY)
             entries["row"], entries["column"] = table[first] - 1, table[second] - 1
             entries["value"] = table["value"]
-            self._check(entries)
             n_read += len(entries)
             yield entries
         if n_read != self.header.nnz:
@@ -134,28 +125,19 @@ class _TextEntries:
             )
             raise StoreError(message)
 
-    def _tables(self, n_entries: int) -> Iterator[pd.DataFrame]:
-        return entry_tables(self.path, n_entries, n_header_lines=self.header.n_lines)
-
-    def _check(self, entries: np.ndarray) -> None:
-        for name, size in zip(("row", "column"), self.shape, strict=True):
-            if entries[name].min() < 0 or entries[name].max() >= size:
-                message = f"{self.path} must match its shape; got a {name} outside {size:,}."
-                raise StoreError(message)
-
 
 @contextmanager
-def _entries(path: Path, header: _Header, rows_are_cells: bool) -> Iterator[_TextEntries]:
+def _entries(path: Path, header: Header, rows_are_cells: bool) -> Iterator[_TextEntries]:
     n_obs, n_vars = header.shape if rows_are_cells else header.shape[::-1]
     yield _TextEntries(path, header, rows_are_cells, (n_obs, n_vars))
 
 
-def _read_header(path: Path) -> _Header:
+def _read_header(path: Path) -> Header:
     """Read the banner, the comments and the line with the sizes."""
     with open_bytes(path) as lines:
         banner = lines.readline().decode(errors="replace").lower().split()
         good = len(banner) == 5 and banner[:3] == ["%%matrixmarket", "matrix", "coordinate"]
-        if not good or banner[3] not in _DTYPES or banner[4] != "general":
+        if not good or banner[3] not in _FIELDS or banner[4] != "general":
             message = (
                 f"{path} must begin with '%%MatrixMarket matrix coordinate integer general' (or "
                 f"real); got {' '.join(banner)[:80]!r}."
@@ -171,12 +153,12 @@ def _read_header(path: Path) -> _Header:
                     )
                     raise StoreError(message)
                 n_rows, n_columns, nnz = map(int, sizes)
-                return _Header(banner[3], (n_rows, n_columns), nnz, number)
+                return Header(_FIELDS[banner[3]], (n_rows, n_columns), nnz, number)
     message = f"{path} must give its size; got only comments."
     raise StoreError(message)
 
 
-def _rows_are_cells(header: _Header, n_genes: int, n_cells: int, path: Path) -> bool:
+def _rows_are_cells(header: Header, n_genes: int, n_cells: int, path: Path) -> bool:
     """Return whether the rows of the text are cells. A square matrix is taken as 10x writes it: genes."""
     if header.shape == (n_genes, n_cells):
         if n_genes == n_cells:
@@ -211,13 +193,17 @@ def _genes(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(folder: Path, *names: str, n_columns: tuple[int, ...], what: str) -> pd.DataFrame:
-    for name in names:
-        path = _either(folder, name)
-        if path is not None:
-            return name_table(path, n_columns=n_columns, what=what)
+    path = _either(folder, *names)
+    if path is not None:
+        return name_table(path, n_columns=n_columns, what=what)
     message = f"{folder} must hold {' or '.join(names)} (or .gz) next to matrix.mtx; it does not."
     raise StoreError(message)
 
 
-def _either(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+def _either(folder: Path, *names: str) -> Path | None:
+    """Return the first of the files that is there, gzipped or not. A warning names the others."""
+    found = [p for name in names for p in (folder / name, folder / f"{name}.gz") if p.is_file()]
+    if len(found) > 1:
+        others = ", ".join(path.name for path in found[1:])
+        _log.warning("%s: %s is read, and %s is not", folder, found[0].name, others)
+    return found[0] if found else None

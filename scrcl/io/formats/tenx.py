@@ -6,6 +6,7 @@ Version 3 has one group ``matrix`` with ``features``. Older files have one group
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.formats.element import CompressedRows
+from scrcl.io.formats.element import CompressedRows, require_pairs
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, rows_from_reader
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["open_matrix", "recognizes"]
 
 _PARTS = {"barcodes", "data", "indices", "indptr", "shape"}
+_log = logging.getLogger(__name__)
+
 _MARKS = 4
 """A group with so many of these parts is a 10x matrix."""
 
@@ -118,6 +121,7 @@ def _require_parts(path: Path, group: h5py.Group) -> None:
             message = f"{array.name.strip('/')} of {path.name} must be a list of {rule}; got {found}. Write it again."
             raise StoreError(message)
         require_filters(array, label=path.name)
+    require_pairs(group["data"], group["indices"], name=group.name.strip("/"), label=path.name)
     if len(group["shape"]) != 2:
         message = (
             f"{path} must have two numbers as its shape; got {len(group['shape'])}. Write it again."
@@ -132,7 +136,15 @@ def _genes(group: h5py.Group) -> pd.DataFrame:
     features = group["features"]
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     table = {name: _strings(features[key]) for name, key in columns.items() if key in features}
-    return pd.DataFrame(table, index=_strings(features["name"]))
+    names = _strings(features["name"])
+    for name, values in table.items():
+        if len(values) != len(names):
+            message = (
+                f"{features.name.strip('/')}/{columns[name]} of {Path(group.file.filename).name} must have a value for "
+                f"each of {len(names):,} features; got {len(values):,}. Write the file again."
+            )
+            raise StoreError(message)
+    return pd.DataFrame(table, index=names)
 
 
 def _strings(dataset: Any) -> np.ndarray:
@@ -144,4 +156,14 @@ def _strings(dataset: Any) -> np.ndarray:
             "Write the names again as text."
         )
         raise StoreError(message)
-    return np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)
+    names = np.asarray(dataset.asstr("utf-8", errors="replace")[...], dtype=object)
+    replaced = [name for name in names if "\ufffd" in name]
+    if replaced:
+        _log.warning(
+            "%s: %d names in %s are not UTF-8. What cannot be read is shown as in %r",
+            Path(dataset.file.filename).name,
+            len(replaced),
+            dataset.name.strip("/"),
+            replaced[0],
+        )
+    return names

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 import numpy as np
@@ -19,23 +21,63 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["entry_tables", "name_table", "open_bytes"]
+__all__ = ["Header", "entry_tables", "name_table", "open_bytes"]
 
+_GZIP = b"\x1f\x8b"
 _N_FIELDS = 3
 _LEAST_LINE_BYTES = 6
 """``1 1 1`` and the end of the line."""
 _BLANKS = (ord(" "), ord("\t"), ord("\r"), ord("\n"))
 _SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
 _EXACT_IN_FLOAT32 = 1 << 24
-_LARGEST_INDEX = np.iinfo(np.int32).max
+_ENTRY = re.compile(
+    rb"-?\d+(\.0*)?\s+-?\d+(\.0*)?\s+[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|nan)",
+    re.IGNORECASE,
+)
+"""Two whole numbers and any number."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first lines of an mtx text say.
+
+    Parameters
+    ----------
+    field
+        Type of the values: ``"integer"`` or ``"real"``.
+    shape, nnz
+        Numbers of rows, columns and entries of the text.
+    n_lines
+        Number of lines before the first entry.
+    """
+
+    field: str
+    shape: tuple[int, int]
+    nnz: int
+    n_lines: int
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a text, gzipped or not, for reading its bytes."""
+    """Open a text, gzipped or not, for reading its bytes.
+
+    Raises
+    ------
+    StoreError
+        The file has the suffix of gzip, but is a text.
+    """
+    if path.suffix == ".gz":
+        with path.open("rb") as file:
+            first = file.read(2)
+        if first and first != _GZIP:
+            message = (
+                f"{path} must be gzipped; got a file that begins with {first!r}. Remove .gz from its name if it is "
+                "unpacked."
+            )
+            raise StoreError(message)
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
-def entry_tables(path: Path, n_entries: int, *, n_header_lines: int) -> Iterator[pd.DataFrame]:
+def entry_tables(path: Path, n_entries: int, *, header: Header) -> Iterator[pd.DataFrame]:
     """Yield the entries of an mtx text as tables ``row``, ``column``, ``value`` of at most ``n_entries`` rows.
 
     Rows and columns are int32 and start at 1, values are float32.
@@ -43,25 +85,25 @@ def entry_tables(path: Path, n_entries: int, *, n_header_lines: int) -> Iterator
     Raises
     ------
     StoreError
-        A line is not a row, a column and a value. The message has its number.
+        A line is not a row, a column and a value, or does not fit the header. The message has its number.
     """
-    n_lines = n_header_lines
+    n_lines = header.n_lines
     with open_bytes(path) as file:
-        for _ in range(n_header_lines):
+        for _ in range(header.n_lines):
             file.readline()
         while block := file.read(n_entries * _LEAST_LINE_BYTES):
             if not block.endswith(b"\n"):
                 block += file.readline()
-            table = _parsed(path, block, n_lines)
+            table = _parsed(path, block, n_lines, header)
             n_lines += block.count(b"\n")
             if len(table):
                 yield table
 
 
-def _parsed(path: Path, block: bytes, n_before: int) -> pd.DataFrame:
+def _parsed(path: Path, block: bytes, n_before: int, header: Header) -> pd.DataFrame:
     counts = _field_counts(block)
     if b"\0" in block or not ((counts == _N_FIELDS) | (counts == 0)).all():
-        _fail_at_line(path, block, n_before)
+        _fail_at_line(path, block, n_before, header)
     if not counts.any():
         return pd.DataFrame({"row": [], "column": [], "value": []})
     try:
@@ -75,11 +117,9 @@ def _parsed(path: Path, block: bytes, n_before: int) -> pd.DataFrame:
             na_filter=False,
         )
     except (ValueError, OverflowError):
-        _fail_at_line(path, block, n_before)
-    if (
-        not table[["row", "column"]].max().max() <= _LARGEST_INDEX
-    ):  # a narrower dtype would wrap around
-        _fail_at_line(path, block, n_before)
+        _fail_at_line(path, block, n_before, header)
+    if not _fits(table, header):
+        _fail_at_line(path, block, n_before, header)
     wide = table["value"].abs().to_numpy() > _EXACT_IN_FLOAT32
     if wide.any() and not (table["value"] == table["value"].astype(np.float32))[wide].all():
         message = (
@@ -89,6 +129,17 @@ def _parsed(path: Path, block: bytes, n_before: int) -> pd.DataFrame:
         raise StoreError(message)
     with np.errstate(over="ignore"):
         return table.astype({"row": np.int32, "column": np.int32, "value": np.float32})
+
+
+def _fits(table: pd.DataFrame, header: Header) -> bool:
+    """Return whether all entries lie in the matrix, and their values are finite and of the type that is named."""
+    values = table["value"].to_numpy()
+    inside = all(
+        table[name].min() > 0 and table[name].max() <= size
+        for name, size in zip(("row", "column"), header.shape, strict=True)
+    )
+    is_right = np.isfinite(values).all() and (header.field != "integer" or (values % 1 == 0).all())
+    return bool(inside and is_right)
 
 
 def _field_counts(block: bytes) -> np.ndarray:
@@ -103,33 +154,39 @@ def _field_counts(block: bytes) -> np.ndarray:
     return np.add.reduceat(begins.astype(np.int32), np.concatenate([[0], starts]))
 
 
-def _fail_at_line(path: Path, block: bytes, n_before: int) -> NoReturn:
-    """Raise the error of the first line that is no entry."""
+def _fail_at_line(path: Path, block: bytes, n_before: int, header: Header) -> NoReturn:
+    """Raise the error of the first line that is no entry of the matrix."""
     for number, line in enumerate(block.split(b"\n"), start=n_before + 1):
-        if line.strip() and not _is_entry(line):
+        rule = _broken_rule(line, header) if line.strip() else ""
+        if rule:
             text = line.decode(errors="replace").strip()[:60]
-            message = (
-                f"{path} must have a row, a column and a value on each line after its header; got {text!r} in line "
-                f"{number:,} ({len(line.split())} fields). Repair that line, or write the file again."
-            )
+            message = f"{path} must have {rule.format(text=repr(text), number=f'line {number:,}')}"
             raise StoreError(message)
     message = f"{path} must be a text of numbers; lines {n_before + 1:,} and later are not."
     raise StoreError(message)
 
 
-def _is_entry(line: bytes) -> bool:
+def _broken_rule(line: bytes, header: Header) -> str:
+    """Return which rule a line breaks, to be filled with its text and number; empty if it is an entry."""
     fields = line.split()
-    try:
-        row, column, _ = int(fields[0]), int(fields[1]), float(fields[2])
-    except (ValueError, IndexError):
-        return False
-    whole = fields[0].isdigit() and fields[1].isdigit()
-    return (
-        len(fields) == _N_FIELDS
-        and whole
-        and max(row, column) <= _LARGEST_INDEX
-        and b"\0" not in line
-    )
+    found = _ENTRY.fullmatch(line.strip()) if len(fields) == _N_FIELDS else None
+    if found is None:
+        return (
+            f"a row, a column and a value on each line after its header; got {{text}} in {{number}} ({len(fields)} "
+            "fields). Repair that line, or write the file again."
+        )
+    row, column, value = (float(field) for field in fields)
+    for name, at, size in zip(("rows", "columns"), (row, column), header.shape, strict=True):
+        if not 1 <= at <= size:
+            return f"{name} 1 to {size:,}, the size in its header; got {{text}} in {{number}}. Write the file again."
+    if not np.isfinite(value):
+        return "finite values; got {text} in {number}. Repair that line, or write the file again."
+    if header.field == "integer" and value % 1:
+        return (
+            "whole numbers, as its first line says integer; got {text} in {number}. If it holds fractions, write real "
+            "in its first line."
+        )
+    return ""
 
 
 def name_table(path: Path, *, n_columns: tuple[int, ...], what: str) -> pd.DataFrame:
@@ -159,9 +216,11 @@ def name_table(path: Path, *, n_columns: tuple[int, ...], what: str) -> pd.DataF
     width = len(fields[0])
     for number, each in enumerate(fields, start=1):
         if width not in n_columns or len(each) != width or not each[0]:
-            at = f"line {number:,}" + (
-                f" has {len(each)} fields, line 1 has {width}" if each[0] else ""
-            )
+            at = f"line {number:,}"
+            if each[0]:
+                at += f" has {len(each)} fields" + (f", line 1 has {width}" if number > 1 else "")
+            elif len(each) == width > 1:
+                at += ", where the first column is empty"
             _refuse(path, number, "\t".join(each), f"{what}, set apart by tabs, on each line", at)
     if width == 1:
         _require_no_separator(path, [each[0] for each in fields], what)

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.spatial import __main__ as spatial
-from bench.spatial import layers
+from bench.spatial import layers, sections
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
 
@@ -42,3 +42,26 @@ def test_simulated_layers_have_the_widths_that_they_are_listed_with():
         assert (sizes // layers.N_ACROSS).tolist() == list(tissue.widths)
         near = spatial_knn(cells.obsm["spatial"], 6).ids
         assert coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8
+
+
+def test_the_table_of_sections_has_the_default_and_slices_as_they_are(tmp_path, quick, read):
+    page = tmp_path / "sections.md"
+    sections.main(
+        [
+            "--out",
+            str(page),
+            "--seeds",
+            "0",
+            "--effects",
+            "100",
+            "--sections",
+            "2",
+            "--genes",
+            "100",
+            *quick,
+        ]
+    )
+    text, rows = read(page)
+    assert [row["way"] for row in rows] == ["default", "slices as they are"]
+    assert "2 sections." in text
+    assert all(row["of_one_at_k"] <= row["k_at_k"] for row in rows)

@@ -3,7 +3,8 @@
 import pytest
 
 from bench.spatial import __main__ as spatial
-from bench.spatial import layers, sections
+from bench.spatial import layers, patients, sections
+from scrcl.cluster import count_domains
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
 
@@ -44,7 +45,11 @@ def test_simulated_layers_have_the_widths_that_they_are_listed_with():
         assert coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8
 
 
-def test_the_table_of_sections_has_the_default_and_slices_as_they_are(tmp_path, quick, read):
+def test_the_table_of_sections_has_the_default_and_slices_as_they_are(
+    tmp_path, quick, read, monkeypatch
+):
+    monkeypatch.setattr(patients, "_SIDES", (8, 10))
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
     page = tmp_path / "sections.md"
     sections.main(
         [

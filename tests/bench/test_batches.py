@@ -40,8 +40,12 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
     (tmp_path / "data").mkdir()
     cells.write_h5ad(tmp_path / "data" / "shifted.h5ad")
     page = tmp_path / "donors.md"
-    donors.main([*options(data=tmp_path / "data", out=page), *quick, "--peers"])
-    _, rows = read(page)
+    given = [*options(data=tmp_path / "data", out=page), *quick]
+    donors.main(given)
+    donors.main([*given, "--keep", "--ways", "PCA + Leiden,Harmony + Leiden"])
+    text, rows = read(page)
+    assert text.count("`python -m bench.batches.donors") == 2
+    assert "| the 1 sets of all rows |" in text
     assert [(row["way"], row["corrected"]) for row in rows] == [
         ("genes only", False),
         ("correct", True),

@@ -24,6 +24,7 @@ from scrcl.engine.stages.correct_fit import (
     correct_cells,
     neighbours_among,
 )
+from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -50,8 +51,9 @@ __all__ = [
     "correction_bytes",
 ]
 
-_FIT_ARRAYS = 6
-"""Copies of the components in float64 while Harmony is fitted: its own three, and their products; a guess."""
+_FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
+"""For each cell that Harmony is fitted on: its shares of 100 clusters, and copies of its components; measured
+(``bench.batches.million``)."""
 
 
 def _load_correction(folder: Path) -> Correction:
@@ -149,11 +151,14 @@ class CorrectStage(Stage[CorrectRecord]):
         n, d = shape.n_cells, shape.n_comps
         fitted, streamed = min(n, FIT_CELLS), n > FIT_CELLS
         return Estimate(
-            LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n,
-            fitted * (8 * _FIT_ARRAYS * d + 24 * 100) + correction_bytes(shape.n_batches, d),
+            LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n + min(4 * n * d, SMALL_MAP_BYTES),
+            fitted * (_FIT_BYTES_PER_COMP * d + _FIT_BYTES) + correction_bytes(shape.n_batches, d),
             disk_bytes=4 * n * d,
             read_bytes=8 * n * d,
-            seconds=1 + 2.5e-6 * fitted * d + (6e-7 * n * d + 5e-6 * n) * streamed,
+            # Measured (``bench.batches.million``). Slices may need a second fit.
+            seconds=2.5
+            + (4e-5 + 4.5e-7 * d) * fitted * (2 if config.spatial else 1)
+            + (3.5e-6 + 8e-8 * d + 3.5e-8 * shape.n_batches) * n * streamed,
         )
 
     def run(self, context: Context, folder: Path) -> CorrectRecord:

@@ -194,7 +194,7 @@ class CorrectStage(Stage[CorrectRecord]):
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
-                "reason": f"neighbours from other batches are {effect.mixing:.2f} of what chance gives",
+                "reason": _why(effect),
                 "after": Mixing.of(after),
                 **update,
             }
@@ -267,6 +267,17 @@ class _TestSet:
 
         ids = neighbours_among(points, self._cells, self._seed)
         return measure_effect(ids, codes[self._cells])
+
+
+def _why(effect: BatchEffect) -> str:
+    """Return why components are corrected."""
+    from scrcl.prep.batch_effect import FEW_SHARED
+
+    if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
+        return (
+            f"batches lie apart ({effect.shared:.0%} of the cells have other batches around them)"
+        )
+    return f"neighbours from other batches are {effect.mixing:.2f} of what chance gives"
 
 
 def _method(config: RunConfig) -> str:

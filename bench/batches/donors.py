@@ -5,8 +5,9 @@
 Batches are the first column of ``--columns`` that a set has. With ``--random`` every set has three made batches
 instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
 clustered at the true one. ``--ways`` names what is compared: scrcl, also with balanced neighbours, and Leiden on
-scanpy's components, plain or corrected by Harmony, or on scVI's latent space; "found" is then resolution 1. ``--keep``
-adds to the rows of the page. Types are used only for the score.
+scanpy's components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on
+scVI's latent space; "found" is then resolution 1. ``--keep`` adds to the rows of the page. Types are used only for the
+score.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _WAYS: dict[str, dict[str, Any]] = {
 }
 """Settings of scrcl: genes are selected by batch in all cases."""
 
-_PEERS = ("PCA + Leiden", "Harmony + Leiden", "scVI + Leiden")
+_PEERS = ("PCA + Leiden", "Harmony + Leiden", "balanced + Leiden", "scVI + Leiden")
 
 
 def _cases(path: Path, args: Any) -> Iterator[tuple[AnnData, str]]:
@@ -104,13 +105,17 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
 
 def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
     """Return the scores of Leiden on the space of a peer."""
-    from bench.accuracy.peers import by_leiden, by_leiden_1
+    from bench.accuracy.peers import by_leiden, by_leiden_1, by_leiden_on
     from scrcl.engine.evaluate import score
 
     points, types = _space(way, path, cells, column, seed), cells.obs[LABELS].to_numpy()
     _, codes = np.unique(cells.obs[column].astype(str), return_inverse=True)
     k = len(set(types))
-    found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
+    if way.startswith("balanced"):
+        graph = _balanced_graph(points, codes, seed)
+        found, at_k = by_leiden_on(graph, None, seed=seed), by_leiden_on(graph, k, seed=seed)
+    else:
+        found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
     return {
         "k": k,
         "k_found": int(found.max()) + 1,
@@ -122,6 +127,20 @@ def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
         "mixing_after": None,
         "nmi_batches": float(normalized_mutual_info_score(codes, found)),
     }
+
+
+def _balanced_graph(points: Any, codes: Any, seed: int) -> Any:
+    """Return the graph of cells with as many neighbours in each batch, weighted as those of a run are."""
+    from bench.accuracy.peers import N_NEIGHBORS
+    from scrcl.graph.balanced import balanced_knn
+    from scrcl.graph.csr import connectivities, symmetric_graph
+    from scrcl.graph.exact import ExactSearcher
+
+    found = balanced_knn(
+        np.asarray(points, np.float32), codes, N_NEIGHBORS, seed=seed,
+        make_searcher=ExactSearcher, make_exact=ExactSearcher,
+    )  # fmt: skip
+    return connectivities(symmetric_graph(found.ids))
 
 
 def _space(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Any:
@@ -137,7 +156,7 @@ def _space(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Any:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             return np.load(out)
     plain = np.asarray(components(path, seed=seed))
-    if way.startswith("PCA"):
+    if not way.startswith("Harmony"):
         return plain
     from harmonypy import run_harmony
 

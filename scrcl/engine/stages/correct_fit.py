@@ -33,6 +33,8 @@ TEST_CELLS = 20_000
 
 BLOCK_ROWS = 16_384
 
+_GATHERED_ROWS = 4_096
+
 _LEAST_JOINED = 0.5
 """Share of the cells of slices that must have other slices around them after Harmony. On simulated sections it was .9
 to 1.0, or .0 to .13 (``bench.spatial.sections``)."""
@@ -58,7 +60,18 @@ def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray
     from scrcl.graph.knn import knn
     from scrcl.prep.batch_effect import WIDE
 
-    return knn(np.asarray(points[cells]), min(WIDE, len(cells) - 1), seed=seed).ids
+    return knn(_gathered(points, cells), min(WIDE, len(cells) - 1), seed=seed).ids
+
+
+def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
+    """Return some rows. Rows that ascend are read with few pages of a large map in memory at a time."""
+    from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
+
+    rows = np.empty((len(cells), points.shape[1]), points.dtype)
+    for start, stop in row_blocks(len(cells), _GATHERED_ROWS):
+        rows[start:stop] = points[cells[start:stop]]
+        release(points, above=SMALL_MAP_BYTES)
+    return rows
 
 
 def correct_cells(
@@ -79,9 +92,9 @@ def correct_cells(
         order = partition(points, seed=seed, n_workers=n_workers).order
     cells = cells_of_every_batch(codes, FIT_CELLS, order)
     tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
-    fitted = np.asarray(points[cells])
+    fitted = _gathered(points, cells)
     counterparts: Counterparts | None
-    counterparts = find_counterparts(np.asarray(points[tested]), codes[tested], seed=seed)
+    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
     kept = ~counterparts.alone(fitted, codes[cells])
     if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
         kept[:], counterparts = True, None

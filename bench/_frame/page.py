@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["FINDINGS", "head", "line", "table", "write_page"]
+__all__ = ["FINDINGS", "commands_of", "head", "line", "table", "write_page"]
 
 FINDINGS = "## Findings"
 """What follows this heading was written by hand. It is kept when the page is written again."""
@@ -46,6 +46,12 @@ def write_page(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return text
+
+
+def commands_of(path: Path) -> list[str]:
+    """Return the commands that a page names, for one whose rows come from several."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [text.strip("`") for text in lines if text.startswith("`python -m bench.")]
 
 
 def _findings(path: Path) -> str:

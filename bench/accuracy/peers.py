@@ -29,6 +29,7 @@ __all__ = [
     "by_kmeans",
     "by_leiden",
     "by_leiden_1",
+    "by_leiden_on",
     "components",
 ]
 
@@ -97,6 +98,15 @@ def _leiden_at_k(adata: Any, k: int, *, seed: int, tries: int = 40) -> Any:
         low, high = (resolution, high) if n < k else (low, resolution)
     assert best is not None
     return best[1]
+
+
+def by_leiden_on(graph: Any, k: int | None, *, seed: int) -> Any:
+    """Return Leiden communities of a graph, sparse and symmetric: K of them, or those at resolution 1 without K."""
+    import anndata
+
+    adata = anndata.AnnData(shape=(graph.shape[0], 0), obsp={"connectivities": graph})
+    adata.uns["neighbors"] = {"connectivities_key": "connectivities", "params": {}}
+    return _leiden(adata, 1.0, seed) if k is None else _leiden_at_k(adata, k, seed=seed)
 
 
 def _with_graph(points: Any, seed: int) -> Any:

@@ -34,8 +34,8 @@ def missing(methods: Iterable[str]) -> str | None:
     )
 
 
-def latent(path: Path, *, seed: int) -> Any:
-    """Return the latent means of the cells: float32, shape (n_cells, 10).
+def latent(path: Path, *, seed: int, batch: str | None = None) -> Any:
+    """Return the latent means of the cells: float32, shape (n_cells, 10). ``batch`` is a column of obs.
 
     A cell without counts in the selected genes has no library size. It is left out of training, and gets 0, the mean
     of the prior.
@@ -48,7 +48,7 @@ def latent(path: Path, *, seed: int) -> Any:
     some = adata[counted].copy()
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         scvi.settings.logging_dir = folder
-        scvi.model.SCVI.setup_anndata(some, layer=COUNTS)
+        scvi.model.SCVI.setup_anndata(some, layer=COUNTS, batch_key=batch)
         model = scvi.model.SCVI(some)
         model.train(enable_progress_bar=False)
         found = model.get_latent_representation()
@@ -62,13 +62,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("input", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", help="column of obs with the batches")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     lacking = missing(["scvi"])
     if lacking:
         parser.error(lacking)
-    np.save(args.out, latent(args.input, seed=args.seed))
+    np.save(args.out, latent(args.input, seed=args.seed, batch=args.batch))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@
 
 Batches are the first column of ``--columns`` that a set has. With ``--random`` every set has three made batches
 instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
-clustered at the true one. ``--peers`` adds scanpy's components with Leiden, plain and corrected by Harmony; "found" is
-then resolution 1. Types are used only for the score.
+clustered at the true one. ``--ways`` names what is compared: scrcl, also with balanced neighbours, and Leiden on
+scanpy's components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on
+scVI's latent space; "found" is then resolution 1. ``--keep`` adds to the rows of the page. Types are used only for the
+score.
 """
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +22,20 @@ import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
 
 from bench._frame import runs
-from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of, words
+from bench._frame.arguments import (
+    add_data,
+    add_seeds,
+    add_settings,
+    choices_of,
+    parsed,
+    parser_of,
+    words,
+)
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import commands_of, table, write_page
+from bench._frame.process import bench_command
+from bench._frame.rows import RowLog, read_rows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +47,14 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _MADE = "made"
-_WAYS = {"genes only": "none", "correct": "auto"}
-"""Settings of ``correct.method``: genes selected by batch in both cases."""
+_WAYS: dict[str, dict[str, Any]] = {
+    "genes only": {"correct": {"method": "none"}},
+    "correct": {},
+    "balanced": {"graph": {"balanced": True}},
+}
+"""Settings of scrcl: genes are selected by batch in all cases."""
+
+_PEERS = ("PCA + Leiden", "Harmony + Leiden", "balanced + Leiden", "scVI + Leiden")
 
 
 def _cases(path: Path, args: Any) -> Iterator[tuple[AnnData, str]]:
@@ -59,9 +78,8 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
     from scrcl.engine.stages.correct import CorrectStage
 
     config = runs.config_of(
-        settings, seed=seed, batch_key=column, correct={"method": _WAYS[way]},
-        spatial="spatial" in cells.obsm,
-    )  # fmt: skip
+        settings, seed=seed, batch_key=column, spatial="spatial" in cells.obsm, **_WAYS[way]
+    )
     types = cells.obs[LABELS].to_numpy()
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         file, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
@@ -85,37 +103,67 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
     }
 
 
-def _peers(path: Path, cells: AnnData, column: str, seed: int) -> Iterator[tuple[str, Row]]:
-    """Yield the scores of scanpy's components with Leiden, as they are and corrected by Harmony."""
-    from harmonypy import run_harmony
-
-    from bench.accuracy.peers import by_leiden, by_leiden_1, components
+def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
+    """Return the scores of Leiden on the space of a peer."""
+    from bench.accuracy.peers import by_leiden, by_leiden_1, by_leiden_on
     from scrcl.engine.evaluate import score
 
-    plain, types = np.asarray(components(path, seed=seed)), cells.obs[LABELS].to_numpy()
+    points, types = _space(way, path, cells, column, seed), cells.obs[LABELS].to_numpy()
     _, codes = np.unique(cells.obs[column].astype(str), return_inverse=True)
+    k = len(set(types))
+    if way.startswith("balanced"):
+        graph = _balanced_graph(points, codes, seed)
+        found, at_k = by_leiden_on(graph, None, seed=seed), by_leiden_on(graph, k, seed=seed)
+    else:
+        found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
+    return {
+        "k": k,
+        "k_found": int(found.max()) + 1,
+        "ari_found": score(found, types)["ari"],
+        "ari_at_k": score(at_k, types)["ari"],
+        "corrected": way != "PCA + Leiden",
+        "reason": "",
+        "mixing_before": None,
+        "mixing_after": None,
+        "nmi_batches": float(normalized_mutual_info_score(codes, found)),
+    }
+
+
+def _balanced_graph(points: Any, codes: Any, seed: int) -> Any:
+    """Return the graph of cells with as many neighbours in each batch, weighted as those of a run are."""
+    from bench.accuracy.peers import N_NEIGHBORS
+    from scrcl.graph.balanced import balanced_knn
+    from scrcl.graph.csr import connectivities, symmetric_graph
+    from scrcl.graph.exact import ExactSearcher
+
+    found = balanced_knn(
+        np.asarray(points, np.float32), codes, N_NEIGHBORS, seed=seed,
+        make_searcher=ExactSearcher, make_exact=ExactSearcher,
+    )  # fmt: skip
+    return connectivities(symmetric_graph(found.ids))
+
+
+def _space(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Any:
+    from bench.accuracy.peers import components
+
+    if way.startswith("scVI"):
+        with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+            file, out = Path(folder) / "cells.h5ad", Path(folder) / "latent.npy"
+            cells.write_h5ad(file)
+            command = bench_command(
+                "accuracy.scvi", file, "--seed", seed, "--batch", column, "--out", out
+            )
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            return np.load(out)
+    plain = np.asarray(components(path, seed=seed))
+    if not way.startswith("Harmony"):
+        return plain
+    from harmonypy import run_harmony
+
     batches = cells.obs[[column]].astype(str)
     harmony = run_harmony(plain, batches, [column], verbose=False, random_state=seed)
     corrected = np.asarray(harmony.Z_corr)
-    if corrected.shape != plain.shape:
-        corrected = corrected.T
-    k = len(set(types))
-    for way, points in {"PCA + Leiden": plain, "Harmony + Leiden": corrected}.items():
-        found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
-        yield (
-            way,
-            {
-                "k": k,
-                "k_found": int(found.max()) + 1,
-                "ari_found": score(found, types)["ari"],
-                "ari_at_k": score(at_k, types)["ari"],
-                "corrected": points is corrected,
-                "reason": "",
-                "mixing_before": None,
-                "mixing_after": None,
-                "nmi_batches": float(normalized_mutual_info_score(codes, found)),
-            },
-        )
+    return corrected if corrected.shape == plain.shape else corrected.T
 
 
 def _tables(rows: list[Row]) -> list[str]:
@@ -130,17 +178,34 @@ def _tables(rows: list[Row]) -> list[str]:
         ]
         for row in rows
     ]  # fmt: skip
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    in_all = _sets_of_all(rows, ways)
     means = [
-        [
-            way,
-            *(
-                f"{np.mean([row[score] for row in rows if row['way'] == way]):.3f}"
-                for score in ("ari_found", "ari_at_k")
-            ),
-        ]
-        for way in dict.fromkeys(row["way"] for row in rows)
+        [way, *_means(rows, way, {row["dataset"] for row in rows}), *_means(rows, way, in_all)]
+        for way in ways
     ]
-    return [*table(columns, body), "", *table(["mean over sets", "ARI found", "ARI at K"], means)]
+    heading = ["mean over sets", "sets", "ARI found", "ARI at K"]
+    heading += [f"the {len(in_all)} sets of all rows", "ARI found", "ARI at K"]
+    return [*table(columns, body), "", *table(heading, means)]
+
+
+def _sets_of_all(rows: list[Row], ways: list[str]) -> set[str]:
+    """Return the sets that have a row for each of the ways."""
+    return set.intersection(
+        *({row["dataset"] for row in rows if row["way"] == way} for way in ways)
+    )
+
+
+def _means(rows: list[Row], way: str, sets: set[str]) -> list[object]:
+    """Return the number of sets with a row, and mean scores of a way over them."""
+    own = [row for row in rows if row["way"] == way and row["dataset"] in sets]
+    if not own:
+        return [0, "", ""]
+    scores = ("ari_found", "ari_at_k")
+    return [
+        len({row["dataset"] for row in own}),
+        *(f"{np.mean([row[score] for row in own]):.3f}" for score in scores),
+    ]
 
 
 def _number(value: float | None) -> str:
@@ -156,29 +221,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
     parser.add_argument("--random", action="store_true", help="made batches that differ in nothing")
     parser.add_argument(
-        "--peers", action="store_true", help="also scanpy, with and without Harmony"
+        "--ways",
+        type=choices_of([*_WAYS, *_PEERS], "ways"),
+        default=["genes only", "correct"],
+        help="what is compared",
     )
+    parser.add_argument("--keep", action="store_true", help="add to the rows of the page")
     args = parsed(parser, arguments)
+    kept = read_rows(rows_of(args.out)) if args.keep else []
+    commands = [*(commands_of(args.out) if args.keep else []), args.command]
     rows: list[Row] = []
-    with RowLog(args.out) as log:
+    with RowLog(args.out, kept) as log:
         for path in labelled_files(args.data, args.sets):
             for cells, column in _cases(path, args):
-                for seed in args.seeds:
-                    for way in _WAYS:
-                        scores = _run(cells, column, way, seed, args.set)
-                        case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
-                        rows.append({**stamp(), **case, **scores})
-                        log.append(rows[-1])
-                        print(rows[-1], flush=True)
-                    for way, scores in _peers(path, cells, column, seed) if args.peers else ():
-                        case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
-                        rows.append({**stamp(), **case, **scores})
-                        log.append(rows[-1])
+                for seed, way in product(args.seeds, args.ways):
+                    if way == "balanced" and "spatial" in cells.obsm:
+                        continue  # slices have coordinates of their own
+                    peer = way in _PEERS
+                    scores = (
+                        _peer(way, path, cells, column, seed)
+                        if peer
+                        else _run(cells, column, way, seed, args.set)
+                    )
+                    case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
+                    rows.append({**stamp(), **case, **scores})
+                    log.append(rows[-1])
+                    print(rows[-1], flush=True)
+    rows = sorted([*kept, *rows], key=lambda row: (row["dataset"], row["seed"]))
     note = (
-        "`genes only`: correct.method=none. `correct`: the default. Mixing: neighbours from other batches, over their "
-        "number by chance."
+        "`genes only`: correct.method=none. `correct`: the default. `balanced`: graph.balanced=true. Mixing: "
+        "neighbours from other batches, over their number by chance."
     )
-    write_page(args.out, "Donors", args.command, conditions(), [note, "", *_tables(rows)])
+    write_page(args.out, "Donors", commands, conditions(), [note, "", *_tables(rows)])
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
     read = Covariates(samples=samples, batches=batches)
     if config.spatial:
         given = _read_coordinates(matrix)
+        _require_places(given, samples)
         read = replace(
             read, coordinates=to_scale(given, samples), layout=find_layout(given, samples)
         )
@@ -203,10 +204,35 @@ def _read_coordinates(matrix: CellMatrix) -> FloatArray:
             f"the first is {name}. Remove or repair them."
         )
         raise InputError(message)
+    varies = np.ptp(coordinates, axis=0) > 0 if len(coordinates) else np.ones(3, bool)
+    # A flat tissue may come with a third coordinate that is the same everywhere; then it may still be a grid.
+    return (
+        coordinates if varies.all() or coordinates.shape[1] == 2 else coordinates[:, _flat(varies)]
+    )
+
+
+def _flat(varies: BoolArray) -> list[int]:
+    """Return the axes of a tissue without one along which nothing varies, but at least two."""
+    constant = int(np.flatnonzero(~varies)[-1])
+    return [axis for axis in range(len(varies)) if axis != constant]
+
+
+def _require_places(coordinates: FloatArray, samples: CellLabels | None) -> None:
+    """Refuse coordinates that are the same for all cells, or for all of a sample."""
     if len(coordinates) > 1 and not np.ptp(coordinates, axis=0).any():
         message = (
             f'obsm["spatial"] must differ between cells; got one position for all {len(coordinates):,}. '
             "Check the coordinates."
         )
         raise InputError(message)
-    return coordinates
+    if samples is None:
+        return
+    sizes = np.bincount(samples.codes, minlength=len(samples.names))
+    order = np.argsort(samples.codes, kind="stable")
+    for code, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+        if len(rows) > 1 and not np.ptp(coordinates[rows], axis=0).any():
+            message = (
+                f'obsm["spatial"] must differ between the cells of a sample; got one position for all {len(rows):,} '
+                f"of {samples.names[code]}. Check the coordinates, or leave this sample out."
+            )
+            raise InputError(message)

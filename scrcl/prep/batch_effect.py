@@ -28,6 +28,7 @@ __all__ = [
     "groups_that_mix",
     "measure_effect",
     "mixing_in_clusters",
+    "share_joined",
 ]
 
 NEAR = 5
@@ -113,6 +114,23 @@ def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:
     mixing = float(seen.mean() / expected.mean())
     spread = np.std(seen - mixing * expected) / expected.mean()
     return BatchEffect(mixing, float(spread / np.sqrt(len(seen))), shared)
+
+
+def share_joined(ids: IntArray, codes: IntArray) -> float:
+    """Return the share of the cells of all batches but the largest that have other batches around them.
+
+    Batches may be of very different sizes: few of a large batch are near to a small one, so only the others are asked.
+
+    Parameters
+    ----------
+    ids, codes
+        As in `measure_effect`.
+    """
+    sizes = np.bincount(codes)
+    by_chance = 1 - sizes / len(codes)
+    across = (codes[ids[:, :WIDE]] != codes[:, None]).mean(axis=1)
+    asked = codes != int(sizes.argmax())
+    return float((across > _LEAST_SHARE * by_chance[codes])[asked].mean())
 
 
 def groups_that_mix(ids: IntArray, codes: IntArray) -> NDArray[np.int64]:

@@ -106,6 +106,14 @@ class Correction:
             found[cells] = points[cells] - weights @ self.shifts[batch]
         return np.asarray(found, np.float32)
 
+    def moved(self, means: FloatArray) -> Correction:
+        """Return a correction of points that lie ``means[batch]`` away from those that this one corrects."""
+        return replace(
+            self,
+            shifts=(self.shifts + means[:, None, :]).astype(np.float32),
+            mean_shifts=(self.mean_shifts + means).astype(np.float32),
+        )
+
     def weights(self, points: FloatArray, batch: int) -> NDArray[np.float32]:
         """Return the share of each soft cluster in each row: float32, shape (n, K).
 

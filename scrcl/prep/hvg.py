@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.typing import BoolArray, FloatArray, IntArray
 
@@ -128,7 +129,7 @@ def highly_variable(
     else:
         filled = [batch.of(detected) for batch in batches if batch.gene_cells.any()]
         if len(batches) == 1:
-            table = _by_dispersion(flavor, filled[0], n_top=n_top)
+            table = pd.DataFrame(_by_dispersion(flavor, filled[0], n_top=n_top))
         else:
             names = None if gene_names is None else gene_names[detected]
             table = _by_votes(flavor, filled, n_top=n_top, gene_names=names)
@@ -139,44 +140,86 @@ def highly_variable(
             )
             raise InputError(message)
     if not detected.all():
-        table = _spread(table, detected, missing=np.nan)
+        columns = {str(name): column.to_numpy() for name, column in table.items()}
+        table = pd.DataFrame(_spread(columns, detected, missing=np.nan))
     return table["highly_variable"].to_numpy(), table
 
 
 def _by_dispersion(
     flavor: Literal["seurat", "cell_ranger"], batch: BatchMoments, *, n_top: int
-) -> pd.DataFrame:
-    """Return the table of the genes in one batch, with zeros for genes that the batch lacks."""
+) -> dict[str, np.ndarray]:
+    """Return columns of the genes in one batch, with zeros for genes that the batch lacks."""
     has = batch.gene_cells > 0
     mean = batch.mean[has]
     # The variance of a single cell is only a rounding error.
-    dispersion = (batch.var[has] if batch.n_cells > 1 else np.zeros_like(mean)) / mean
+    dispersions = (batch.var[has] if batch.n_cells > 1 else np.zeros_like(mean)) / mean
+    means = mean
     if flavor == "seurat":
-        means = pd.Series(np.log1p(mean))
-        dispersions = pd.Series(np.log(np.where(dispersion > 0, dispersion, np.nan)))
-        norm = _in_deviations(dispersions, pd.cut(means, bins=_N_BINS, labels=False))
+        means = np.log1p(mean)
+        dispersions = np.log(np.where(dispersions > 0, dispersions, np.nan))
+        norm = _in_deviations(dispersions, _bins_of_equal_width(means))
     else:
-        means, dispersions = pd.Series(mean), pd.Series(dispersion)
         edges = np.unique([-np.inf, *np.percentile(mean, _PERCENTILES), np.inf]).tolist()
-        norm = _in_median_deviations(dispersions, pd.cut(means, bins=edges, labels=False))
-    found = pd.DataFrame(
-        {
-            "highly_variable": _reach_cutoff(norm.to_numpy(), n_top),
-            "means": means,
-            "dispersions": dispersions,
-            "dispersions_norm": norm,
-        }
-    )
+        bins = pd.cut(pd.Series(means), bins=edges, labels=False)
+        norm = _in_median_deviations(pd.Series(dispersions), bins).to_numpy()
+    found = {
+        "highly_variable": _reach_cutoff(norm, n_top),
+        "means": means,
+        "dispersions": dispersions,
+        "dispersions_norm": norm,
+    }
     return found if has.all() else _spread(found, has, missing=0.0)
 
 
-def _in_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
+def _bins_of_equal_width(values: FloatArray) -> IntArray:
+    """Return the bin of each value, as ``pandas.cut`` does with a number of bins and finite values."""
+    least, most = values.min(), values.max()
+    if least == most:
+        step = 0.001 * abs(least) if least != 0 else 0.001
+        edges = np.linspace(least - step, most + step, _N_BINS + 1)
+    else:
+        edges = np.linspace(least, most, _N_BINS + 1)
+        edges[0] -= 0.001 * (most - least)
+    return np.asarray(edges.searchsorted(values, side="left") - 1, np.int64)
+
+
+def _in_deviations(dispersions: FloatArray, bins: IntArray) -> FloatArray:
     """Return the distance of each dispersion from the mean of its bin, in standard deviations of the bin."""
-    groups = dispersions.groupby(bins)
-    average, deviation = groups.transform("mean"), groups.transform("std")
+    average, deviation = (found[bins] for found in compiled(_of_bins)(dispersions, bins, _N_BINS))
     # A single gene in a bin scores 1, as in Seurat.
-    single = deviation.isna()
-    return (dispersions - average.where(~single, 0.0)) / deviation.where(~single, average)
+    single = np.isnan(deviation)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        norm: FloatArray = (dispersions - np.where(single, 0.0, average)) / np.where(
+            single, average, deviation
+        )
+    return norm
+
+
+def _of_bins(values: np.ndarray, bins: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the values of each bin that are not NaN, summed as pandas sums groups.
+
+    Thousands of batches have a table each, and pandas takes milliseconds for one, whatever its size.
+    """
+    n, total, error = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
+    mean, squares = np.zeros(n_bins), np.zeros(n_bins)
+    for at in range(len(values)):
+        value, bin_ = values[at], bins[at]
+        if np.isnan(value):
+            continue
+        n[bin_] += 1
+        step = value - error[bin_]
+        summed = total[bin_] + step
+        error[bin_] = summed - total[bin_] - step
+        total[bin_] = summed
+        before = mean[bin_]
+        mean[bin_] += (value - before) / n[bin_]
+        squares[bin_] += (value - mean[bin_]) * (value - before)
+    deviation = np.full(n_bins, np.nan)
+    for bin_ in range(n_bins):
+        mean[bin_] = total[bin_] / n[bin_] if n[bin_] else np.nan
+        if n[bin_] > 1:
+            deviation[bin_] = np.sqrt(squares[bin_] / (n[bin_] - 1))
+    return mean, deviation
 
 
 def _in_median_deviations(dispersions: pd.Series, bins: pd.Series) -> pd.Series:
@@ -211,9 +254,9 @@ def _by_votes(
     votes = np.zeros(n_genes, dtype=np.int64)
     for batch in batches:
         found = _by_dispersion(flavor, batch, n_top=n_top)
-        votes += found["highly_variable"].to_numpy()
+        votes += found["highly_variable"]
         for name, average in averages.items():
-            average.add(found[name].to_numpy())
+            average.add(found[name])
     table = pd.DataFrame({name: average.value() for name, average in averages.items()})
     scores = table["dispersions_norm"].to_numpy()
     order = np.arange(n_genes) if gene_names is None else gene_names.argsort()
@@ -319,12 +362,13 @@ def _marked(positions: IntArray, n: int) -> BoolArray:
     return marked
 
 
-def _spread(table: pd.DataFrame, rows: BoolArray, *, missing: float) -> pd.DataFrame:
+def _spread(
+    table: dict[str, np.ndarray], rows: BoolArray, *, missing: float
+) -> dict[str, np.ndarray]:
     """Return ``table`` with its rows where ``rows`` is True, and ``missing``, False or 0 elsewhere."""
     columns = {}
-    for name, column in table.items():
-        values = column.to_numpy()
+    for name, values in table.items():
         fill = missing if values.dtype.kind == "f" else 0
         columns[name] = np.full(len(rows), fill, dtype=values.dtype)
         columns[name][rows] = values
-    return pd.DataFrame(columns)
+    return columns

@@ -1,9 +1,11 @@
 """The benchmark of biological batches at toy size."""
 
+import json
+
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.batches import donors
+from bench.batches import donors, million
 from bench.batches.__main__ import main
 from tests.cells import make_cells
 
@@ -40,8 +42,12 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
     (tmp_path / "data").mkdir()
     cells.write_h5ad(tmp_path / "data" / "shifted.h5ad")
     page = tmp_path / "donors.md"
-    donors.main([*options(data=tmp_path / "data", out=page), *quick, "--peers"])
-    _, rows = read(page)
+    given = [*options(data=tmp_path / "data", out=page), *quick]
+    donors.main(given)
+    donors.main([*given, "--keep", "--ways", "PCA + Leiden,Harmony + Leiden"])
+    text, rows = read(page)
+    assert text.count("`python -m bench.batches.donors") == 2
+    assert "| the 1 sets of all rows |" in text
     assert [(row["way"], row["corrected"]) for row in rows] == [
         ("genes only", False),
         ("correct", True),
@@ -56,3 +62,12 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
     text, rows = read(page)
     assert not any(row["corrected"] for row in rows)
     assert "left as is" in text
+
+
+def test_the_stage_alone_is_measured_against_its_estimate(tmp_path):
+    million._write_points(tmp_path, 600, 6, 3)
+    million._measure(tmp_path, direct=False)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["mixing_before"] < found["mixing_after"]
+    assert found["expected_bytes"] > 0 < found["expected_seconds"]
+    assert found["n_fitted"] == 600

@@ -2,10 +2,13 @@
 
 import pytest
 
+from bench._frame.stage_times import run_timed
 from bench.spatial import __main__ as spatial
-from bench.spatial import layers
+from bench.spatial import bins, layers, patients, sections
+from scrcl.cluster import count_domains
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
+from tests.cells import FAST_SETTINGS
 
 
 @pytest.mark.slow
@@ -42,3 +45,47 @@ def test_simulated_layers_have_the_widths_that_they_are_listed_with():
         assert (sizes // layers.N_ACROSS).tolist() == list(tissue.widths)
         near = spatial_knn(cells.obsm["spatial"], 6).ids
         assert coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8
+
+
+def test_the_table_of_sections_has_the_default_and_slices_as_they_are(
+    tmp_path, quick, read, monkeypatch
+):
+    monkeypatch.setattr(patients, "_SIDES", (8, 10))
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    page = tmp_path / "sections.md"
+    sections.main(
+        [
+            "--out",
+            str(page),
+            "--seeds",
+            "0",
+            "--effects",
+            "100",
+            "--sections",
+            "2",
+            "--genes",
+            "100",
+            *quick,
+        ]
+    )
+    text, rows = read(page)
+    assert [row["way"] for row in rows] == ["default", "slices as they are"]
+    assert "2 sections." in text
+    assert all(row["of_one_at_k"] <= row["k_at_k"] for row in rows)
+
+
+def test_bins_lie_on_a_grid_and_their_run_has_cpu_seconds_of_each_stage(tmp_path):
+    file = tmp_path / "bins.h5ad"
+    bins.write_bins(file, 400, n_genes=60, counts=40)
+    stages = run_timed(
+        file, tmp_path / "out", settings=FAST_SETTINGS, until="tissue", memory="2GB", spatial=True
+    )
+    assert [stage["name"] for stage in stages][-1] == "tissue"
+    assert all(stage["cpu_seconds"] >= 0 for stage in stages)
+    rows = [
+        {"n_cells": n, "ari": None, "peak_rss_bytes": 1, "input_bytes": 1, "out_bytes": 1}
+        | {"stages": [{"name": "graph", "cpu_seconds": n / 10, "peak_rss_bytes": 1}]}
+        for n in (10, 40)
+    ]
+    (line,) = [line for line in bins._table(rows) if line.startswith("| graph")]
+    assert line.endswith("| 1.00 |")

@@ -10,7 +10,7 @@ from scrcl.engine.open_run import OpenRun, open_run
 from scrcl.engine.plan import plan_run
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.run import run_files
-from scrcl.engine.stages import correct
+from scrcl.engine.stages import correct_fit
 from scrcl.engine.stages.cluster_new_cells import NewClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_new_cells import NewCorrectStage
@@ -124,8 +124,8 @@ def test_a_type_that_one_donor_has_is_kept_apart(tmp_path):
 def test_large_data_is_fitted_on_a_subset_and_agrees_with_the_fit_on_all(tmp_path, monkeypatch):
     adata = with_donors(900)
     whole = corrected(adata, tmp_path, batch_key="donor")
-    monkeypatch.setattr(correct, "FIT_CELLS", 450)
-    monkeypatch.setattr(correct, "BLOCK_ROWS", 128)
+    monkeypatch.setattr(correct_fit, "FIT_CELLS", 450)
+    monkeypatch.setattr(correct_fit, "BLOCK_ROWS", 128)
     part = corrected(adata, tmp_path, "part", batch_key="donor")
     assert part.record(CorrectStage).n_fitted <= 450
     plain = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")

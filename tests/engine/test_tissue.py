@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from bench.spatial.patients import PATIENT, patients
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
 from scrcl.errors import InputError
@@ -124,6 +125,51 @@ def test_a_small_shift_between_slices_is_corrected_since_averages_show_it(tmp_pa
     assert even["left_as_is"]
     asked = run(two_slices(0.2), tmp_path / "asked", sample_key="slice", correct={"method": "none"})
     assert asked["correct"]["reason"] == "as set"
+
+
+def test_slices_that_harmony_alone_cannot_join_are_moved_to_one_mean_first(tmp_path):
+    cells = patients(3, effect=1.0, seed=0, n_genes=300)
+    found = run(cells, tmp_path / "out", sample_key=PATIENT)["correct"]
+    assert found["before"]["shared"] == 0
+    assert found["centred"]
+    assert found["after"]["shared"] > 0.5
+    assert any("moved to the mean" in note for note in found["notes"])
+    plain = run(cells, tmp_path / "cells", spatial=False, batch_key=PATIENT, until="correct")
+    assert not plain["correct"]["centred"]  # cells of donors may be of other types
+
+
+def test_a_tissue_in_which_nothing_varies_is_one_domain(tmp_path):
+    found = run(tissue(square(n=12)), tmp_path / "out", until="cluster", n_clusters="auto")
+    assert found["tissue"]["is_uniform"]
+    assert found["cluster"]["n_clusters"] == 1
+    assert any("one domain" in note for note in found["tissue"]["notes"])
+    asked = run(tissue(square(n=12)), tmp_path / "asked", n_clusters=3)
+    assert asked["tissue"]["notes"] == []
+
+
+def test_a_third_coordinate_that_is_the_same_everywhere_changes_nothing(tmp_path):
+    points = square(n=8)
+    found = run(tissue(np.column_stack([points, np.zeros(64)])), tmp_path / "out", until="graph")
+    assert found["graph"]["layout"]["kind"] == "square"
+
+
+def test_a_slice_at_one_place_is_refused_before_anything_is_written(tmp_path):
+    points = square(n=8)
+    points[40:] = 0
+    cells = tissue(points)
+    cells.obs["slice"] = np.repeat(["a", "b"], [40, 24])
+    with pytest.raises(InputError, match="one position for all 24 of b"):
+        run(cells, tmp_path / "out", sample_key="slice")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("second", "note"), [(1.0, "at the place of another"), (1000.0, "two units")]
+)
+def test_slices_without_a_sample_key_are_suspected(tmp_path, second, note):
+    points = np.concatenate([square(n=8), second * square(n=8)])
+    found = run(tissue(points), tmp_path / "out", until="graph")
+    assert any(note in text and "--sample-key" in text for text in found["graph"]["notes"])
 
 
 def test_slices_are_the_batches_unless_others_are_named():

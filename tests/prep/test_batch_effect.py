@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from scrcl.prep.batch_effect import groups_that_mix, measure_effect, mixing_in_clusters
+from scrcl.prep.batch_effect import (
+    groups_that_mix,
+    measure_effect,
+    mixing_in_clusters,
+    share_joined,
+)
 from scrcl.prep.batch_subset import cells_of_every_batch
 
 
@@ -47,6 +52,17 @@ def test_batches_far_apart_share_no_region(cells):
     codes = np.arange(900) % 2
     found = measure_effect(near(cells[0] + 100 * codes[:, None]), codes)
     assert (found.mixing, found.shared, found.differ()) == (0, 0, True)
+
+
+def test_a_batch_of_three_cells_is_joined_if_it_lies_among_the_others(cells):
+    points, codes = cells[0], np.zeros(900, int)
+    codes[:3] = 1
+    assert share_joined(near(points), codes) == 1
+    assert (
+        measure_effect(near(points), codes).shared < 0.2
+    )  # of the large batch, few are near to it
+    halves = np.arange(900) % 2
+    assert share_joined(near(points + 100 * halves[:, None]), halves) == 0
 
 
 def test_batches_that_mix_are_one_group_and_the_others_another(cells):

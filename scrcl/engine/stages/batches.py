@@ -21,7 +21,8 @@ from scrcl.engine.stages.batches_facts import (
     suspicion_notes,
 )
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
-from scrcl.engine.stages.correct import TEST_CELLS, CorrectStage, Mixing, neighbours_among
+from scrcl.engine.stages.correct import CorrectStage, Mixing
+from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS

@@ -214,7 +214,7 @@ class ClusterStage(Stage[ClusterRecord]):
         covariates = context.covariates.of(context.open(STATS).retained)
         found = find_clusters(
             spaces_of(context, points, covariates),
-            n_clusters_of(config, points, covariates),
+            n_clusters_of(context, points, covariates),
             settings=settings,
             seed=config.seed,
         )

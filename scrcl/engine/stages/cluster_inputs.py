@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scrcl.cluster.protocol import Spaces
 from scrcl.engine.device import resolve_device
 from scrcl.engine.stages.correct import CORRECTION
+from scrcl.engine.stages.tissue import TissueStage
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
 
 if TYPE_CHECKING:
@@ -60,12 +61,15 @@ def n_neighbors_of(config: RunConfig) -> int:
     return config.cluster.n_neighbors or config.graph.n_neighbors
 
 
-def n_clusters_of(config: RunConfig, points: FloatArray, covariates: Covariates) -> int | None:
+def n_clusters_of(context: Context, points: FloatArray, covariates: Covariates) -> int | None:
     """Return the number of clusters: as given, or that of the domains of a tissue; None if clustering finds it."""
+    config = context.config
     if config.n_clusters != "auto":
         return config.n_clusters
     if not config.on_tissue:
         return None
+    if context.record(TissueStage).is_uniform:
+        return 1
     from scrcl.cluster.count_domains import count_domains
 
     return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,15 +18,20 @@ from scrcl.engine.stages.correct_facts import (
     correction_notes,
     correction_overview,
 )
+from scrcl.engine.stages.correct_fit import (
+    FIT_CELLS,
+    TEST_CELLS,
+    correct_cells,
+    neighbours_among,
+)
+from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from scrcl._contract import Shape
-    from scrcl.cluster.counterparts import Counterparts
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -39,27 +44,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CORRECTED_BATCHES",
     "CORRECTION",
-    "TEST_CELLS",
     "CorrectRecord",
     "CorrectSettings",
     "CorrectStage",
     "Mixing",
-    "blocks_of",
     "correction_bytes",
-    "neighbours_among",
 ]
 
-FIT_CELLS = 100_000
-"""Cells that Harmony is fitted on. More are corrected block by block. The number decides the result, so it is the same
-for any memory."""
-
-TEST_CELLS = 20_000
-"""Cells whose neighbours show whether batches keep apart."""
-
-BLOCK_ROWS = 16_384
-
-_FIT_ARRAYS = 6
-"""Copies of the components in float64 while Harmony is fitted: its own three, and their products; a guess."""
+_FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
+"""For each cell that Harmony is fitted on: its shares of 100 clusters, and copies of its components; measured
+(``bench.batches.million``)."""
 
 
 def _load_correction(folder: Path) -> Correction:
@@ -126,6 +120,8 @@ class CorrectRecord(Record):
         Share of cells of types that one batch alone has. They are shifted with their batch, and never joined to others.
     n_fitted
         Cells that Harmony was fitted on; fewer than all if the atlas is large.
+    centred
+        Whether slices were moved to one mean before, because Harmony alone did not join them.
     """
 
     reason: str
@@ -136,6 +132,7 @@ class CorrectRecord(Record):
     share_alone: float = 0.0
     n_fitted: int = 0
     n_rounds: int = 0
+    centred: bool = False
 
 
 class CorrectStage(Stage[CorrectRecord]):
@@ -154,11 +151,14 @@ class CorrectStage(Stage[CorrectRecord]):
         n, d = shape.n_cells, shape.n_comps
         fitted, streamed = min(n, FIT_CELLS), n > FIT_CELLS
         return Estimate(
-            LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n,
-            fitted * (8 * _FIT_ARRAYS * d + 24 * 100) + correction_bytes(shape.n_batches, d),
+            LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n + min(4 * n * d, SMALL_MAP_BYTES),
+            fitted * (_FIT_BYTES_PER_COMP * d + _FIT_BYTES) + correction_bytes(shape.n_batches, d),
             disk_bytes=4 * n * d,
             read_bytes=8 * n * d,
-            seconds=1 + 2.5e-6 * fitted * d + (6e-7 * n * d + 5e-6 * n) * streamed,
+            # Measured (``bench.batches.million``). Slices may need a second fit.
+            seconds=2.5
+            + (4e-5 + 4.5e-7 * d) * fitted * (2 if config.spatial else 1)
+            + (3.5e-6 + 8e-8 * d + 3.5e-8 * shape.n_batches) * n * streamed,
         )
 
     def run(self, context: Context, folder: Path) -> CorrectRecord:
@@ -184,7 +184,7 @@ class CorrectStage(Stage[CorrectRecord]):
         if method == "auto" and not effect.differ(test.mixed):
             why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
             return record.model_copy(update={"reason": why})
-        update = _correct(context, points, codes, folder)
+        update = correct_cells(context, points, codes, folder)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
         numbers = {batches.names[b]: int(codes[at]) for b, at in zip(present, first, strict=True)}
@@ -194,7 +194,7 @@ class CorrectStage(Stage[CorrectRecord]):
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
-                "reason": f"neighbours from other batches are {effect.mixing:.2f} of what chance gives",
+                "reason": _why(effect),
                 "after": Mixing.of(after),
                 **update,
             }
@@ -223,21 +223,6 @@ class CorrectStage(Stage[CorrectRecord]):
 def correction_bytes(n_batches: int, n_comps: int) -> int:
     """Return the bytes of the sums of each batch and cluster, and of what is solved from them."""
     return 40 * n_batches * 100 * n_comps
-
-
-def blocks_of(
-    points: FloatArray, codes: IntArray, alone: Counterparts | None = None
-) -> Iterator[tuple[FloatArray, IntArray]]:
-    """Yield blocks of points and their batches, without those that no other batch has."""
-    from scrcl.io.arrays import release, row_blocks
-
-    for start, stop in row_blocks(len(points), BLOCK_ROWS):
-        rows, own = np.asarray(points[start:stop]), codes[start:stop]
-        if alone is not None:
-            kept = ~alone.alone(rows, own)
-            rows, own = rows[kept], own[kept]
-        yield rows, own
-        release(points)
 
 
 class _TestSet:
@@ -284,6 +269,17 @@ class _TestSet:
         return measure_effect(ids, codes[self._cells])
 
 
+def _why(effect: BatchEffect) -> str:
+    """Return why components are corrected."""
+    from scrcl.prep.batch_effect import FEW_SHARED
+
+    if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
+        return (
+            f"batches lie apart ({effect.shared:.0%} of the cells have other batches around them)"
+        )
+    return f"neighbours from other batches are {effect.mixing:.2f} of what chance gives"
+
+
 def _method(config: RunConfig) -> str:
     method = str(config.group("correct").method)
     return "none" if method == "auto" and config.graph.balanced else method
@@ -293,84 +289,3 @@ def _codes(batches: CellLabels) -> tuple[IntArray, int]:
     """Return batches numbered without gaps, and how many there are."""
     names, codes = np.unique(batches.codes, return_inverse=True)
     return codes.astype(np.int32), len(names)
-
-
-def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
-    """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
-    from scrcl.graph.knn import knn
-    from scrcl.prep.batch_effect import WIDE
-
-    return knn(np.asarray(points[cells]), min(WIDE, len(cells) - 1), seed=seed).ids
-
-
-def _correct(context: Context, points: FloatArray, codes: IntArray, folder: Path) -> dict[str, Any]:
-    """Fit Harmony, write corrected scores, and return what the record holds about it."""
-    from scrcl.cluster.counterparts import find_counterparts
-    from scrcl.io.arrays import cores
-    from scrcl.prep.batch_subset import cells_of_every_batch
-    from scrcl.prep.harmony import fit_harmony, refit
-
-    seed, n_batches = context.config.seed, int(codes.max()) + 1
-    n_workers = min(cores(), context.budget.n_workers)
-    order = None
-    if len(points) > FIT_CELLS:
-        from scrcl.graph.partition import partition
-
-        order = partition(points, seed=seed, n_workers=n_workers).order
-    cells = cells_of_every_batch(codes, FIT_CELLS, order)
-    tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
-    fitted = np.asarray(points[cells])
-    counterparts: Counterparts | None
-    counterparts = find_counterparts(np.asarray(points[tested]), codes[tested], seed=seed)
-    kept = ~counterparts.alone(fitted, codes[cells])
-    if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
-        kept[:], counterparts = True, None
-    cells = cells[kept]
-    fit = fit_harmony(fitted[kept], codes[cells], n_batches, seed=seed, n_workers=n_workers)
-    correction = fit.correction
-    in_memory = len(points) <= FIT_CELLS
-    if not in_memory:
-        correction = refit(
-            correction, lambda: blocks_of(points, codes, counterparts), n_batches=n_batches
-        )
-    n_alone = _write(context, points, codes, correction, counterparts, folder)
-    if in_memory:
-        _write_rows(folder, cells, fit.corrected)
-    correction.save(folder / "correction.npz")
-    return {
-        "n_corrected": n_batches,
-        "share_alone": n_alone / len(points),
-        "n_fitted": len(cells),
-        "n_rounds": fit.n_rounds,
-    }
-
-
-def _write(
-    context: Context,
-    points: FloatArray,
-    codes: IntArray,
-    correction: Correction,
-    counterparts: Counterparts | None,
-    folder: Path,
-) -> int:
-    """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
-    from scrcl._threads import one_blas_thread
-    from scrcl.io.arrays import RowWriter, release, row_blocks
-
-    advance, n_alone = context.count("correct", len(points)), 0
-    with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
-        for start, stop in row_blocks(len(points), BLOCK_ROWS):
-            rows, own = np.asarray(points[start:stop]), codes[start:stop]
-            alone = None if counterparts is None else counterparts.alone(rows, own)
-            writer.write(start, correction.corrected(rows, own, alone))
-            n_alone += 0 if alone is None else int(alone.sum())
-            release(points)
-            advance(stop - start)
-    return n_alone
-
-
-def _write_rows(folder: Path, cells: IntArray, rows: FloatArray) -> None:
-    """Replace rows of ``scores.npy``, which is small enough to be in memory."""
-    scores = np.load(folder / "scores.npy")
-    scores[cells] = rows
-    np.save(folder / "scores.npy", scores)

@@ -17,11 +17,16 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
     from scrcl.prep.batch_effect import FEW_SHARED
 
     before = record.before
-    if before is not None and before.shared <= FEW_SHARED:
+    if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
             f"Batches share few regions ({before.shared:.0%} of the cells have other batches around them). The "
             "correction joins what lies nearest. If the batches hold different cell types, run with "
             "--set correct.method=none and compare."
+        )
+    if record.centred:
+        yield (
+            "Slices lay so far apart that Harmony alone did not join them, so each was moved to the mean of all first. "
+            "If slices hold other domains, or the same in other shares, compare with a run of each slice alone."
         )
     if record.n_corrected < record.n_batches:
         yield (

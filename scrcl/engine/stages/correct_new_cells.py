@@ -15,14 +15,8 @@ from scrcl._random import drawn_rows
 from scrcl.engine.covariates import batch_columns, batch_names
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Record, Stage
-from scrcl.engine.stages.correct import (
-    BLOCK_ROWS,
-    CORRECTED_BATCHES,
-    CORRECTION,
-    TEST_CELLS,
-    blocks_of,
-    correction_bytes,
-)
+from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
+from scrcl.engine.stages.correct_fit import BLOCK_ROWS, TEST_CELLS, blocks_of
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 

@@ -17,7 +17,13 @@ from scrcl.engine.memory import (
     SEARCH_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Stage
-from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview, search_notes
+from scrcl.engine.stages.graph_notes import (
+    graph_facts,
+    graph_notes,
+    graph_overview,
+    search_notes,
+    tissue_notes,
+)
 from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
 from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
 from scrcl.errors import InputError
@@ -234,6 +240,9 @@ class GraphStage(Stage[GraphRecord]):
             for kind, column in (("batch", covariates.batches), ("sample", covariates.samples))
             if column is not None
         }
+        of_tissue: tuple[str, ...] = ()
+        if covariates.coordinates is not None:
+            of_tissue = tuple(tissue_notes(covariates, np.asarray(found.distances[:, 0])))
         return GraphRecord(
             n_cells=graph.n,
             n_neighbors=found.ids.shape[1],
@@ -245,7 +254,10 @@ class GraphStage(Stage[GraphRecord]):
             **shares,
             locality=_locality(graph, lists),
             layout=None if covariates.layout is None else covariates.layout._asdict(),
-            notes=tuple(search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1])),
+            notes=(
+                *search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1]),
+                *of_tissue,
+            ),
         )
 
     def headline(self, record: GraphRecord) -> dict[str, float]:

@@ -14,11 +14,24 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
     from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
+    from scrcl.typing import FloatArray
 
-__all__ = ["graph_facts", "graph_notes", "graph_overview", "recall_text", "search_notes"]
+__all__ = [
+    "graph_facts",
+    "graph_notes",
+    "graph_overview",
+    "recall_text",
+    "search_notes",
+    "tissue_notes",
+]
 
 _WHOLE = 0.9
 """Share of cells in the largest connected component below which a graph counts as broken up."""
+
+_MANY_STACKED = 0.2
+_FEW = 0.05
+_OTHER_UNIT = 50
+"""Ratio of nearest distances, without the highest and lowest 5 %, that one tissue does not have in one unit."""
 
 _FEW_PARTS = 10
 _PARTS_PER_CELL = 0.001
@@ -124,6 +137,30 @@ def search_notes(
             yield (
                 f"There are {n_batches:,} batches, more than graph.n_neighbors ({config.n_neighbors}). "
                 f"Each batch gives a cell one neighbour, {n_batches:,} in all."
+            )
+
+
+def tissue_notes(covariates: Covariates, nearest: FloatArray) -> Iterator[str]:
+    """Yield what the distances of nearest cells show about the coordinates.
+
+    Parameters
+    ----------
+    nearest
+        ndarray of float32, shape (n_cells,): distance of the nearest cell of the same sample, infinite without one.
+    """
+    samples = covariates.samples
+    found = nearest[np.isfinite(nearest)]
+    share = float((found == 0).mean()) if len(found) else 0.0
+    several = "If the input holds several slices, name their column by --sample-key."
+    if share > _MANY_STACKED:
+        hint = "Check the coordinates." if samples is not None else several
+        yield f"{share:.0%} of the cells lie at the place of another cell. {hint}"
+    if samples is None and (found > 0).any():
+        near, far = np.quantile(found[found > 0], [_FEW, 1 - _FEW])
+        if far > _OTHER_UNIT * near:
+            yield (
+                f"The nearest cell is {near:.4g} away for some cells and {far:.4g} for others, so coordinates may be "
+                f"in two units. {several}"
             )
 
 

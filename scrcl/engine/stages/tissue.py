@@ -19,7 +19,7 @@ from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.io.arrays import SMALL_MAP_BYTES
-from scrcl.prep.artifacts import COMPONENTS
+from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.graph.autocorrelation import Autocorrelation
 
 __all__ = ["TissueSettings", "TissueStage"]
 
@@ -51,12 +52,22 @@ class TissueSettings(Settings):
 
 
 class TissueRecord(Record):
-    """How many components were averaged over how many neighbours, and kept."""
+    """How many components were averaged over how many neighbours, and kept.
+
+    Attributes
+    ----------
+    autocorrelation
+        Moran's I of the component that has most of it.
+    is_uniform
+        Whether no component varies from place to place, so that the tissue is one domain.
+    """
 
     n_neighbors: int = 0
     n_averaged: int = 0
     n_comps: int = 0
     variance_explained: float = 0.0
+    autocorrelation: float = 0.0
+    is_uniform: bool = False
 
 
 class TissueStage(Stage[TissueRecord]):
@@ -65,7 +76,7 @@ class TissueStage(Stage[TissueRecord]):
     name = "tissue"
     settings = TissueSettings
     record = TissueRecord
-    takes = (COMPONENTS, NEIGHBOR_IDS)
+    takes = (STATS, COMPONENTS, NEIGHBOR_IDS)
     gives = (TISSUE_SPACE,)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -86,6 +97,7 @@ class TissueStage(Stage[TissueRecord]):
 
     def run(self, context: Context, folder: Path) -> TissueRecord:
         """Write ``space.npy``."""
+        from scrcl.graph.autocorrelation import autocorrelation
         from scrcl.graph.propagate import average
         from scrcl.io.arrays import RowWriter, row_blocks, write_leading
         from scrcl.prep.pca import fit_pca
@@ -97,8 +109,11 @@ class TissueStage(Stage[TissueRecord]):
         n_cells, d = len(scores), min(settings.from_comps, scores.shape[1])
         leading, averages = folder / "leading.npy", folder / "averages.npy"
         write_leading(leading, scores, d, block_rows=_BLOCK_ROWS)
+        points = np.load(leading, mmap_mode="r")
+        samples = context.covariates.of(context.open(STATS).retained).samples
+        varies = autocorrelation(points, ids, None if samples is None else samples.codes)
         average(
-            np.load(leading, mmap_mode="r"),
+            points,
             ids,
             averages,
             n_times=settings.steps,
@@ -124,6 +139,9 @@ class TissueStage(Stage[TissueRecord]):
             n_averaged=d,
             n_comps=pca.loadings.shape[1],
             variance_explained=float(pca.explained_variance_ratio.sum()),
+            autocorrelation=varies.largest,
+            is_uniform=varies.is_uniform,
+            notes=_notes(context.config, varies),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -142,4 +160,23 @@ class TissueStage(Stage[TissueRecord]):
             f"{record.n_comps} components ({record.variance_explained:.0%} of the variance) of {record.n_averaged} "
             f"that were averaged over a cell and its {record.n_neighbors} neighbours, {settings.steps} times"
         )
-        return Section("Tissue", overview={"space of the domains": text})
+        varies = f"Moran's I {record.autocorrelation:.2f} in the component that varies most from place to place"
+        return Section(
+            "Tissue",
+            overview={"space of the domains": text, "structure in space": varies},
+            notes=record.notes,
+        )
+
+
+def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
+    """Return a note on a tissue that is one domain, where domains are counted."""
+    if not (varies.is_uniform and config.on_tissue and config.n_clusters == "auto"):
+        return ()
+    why = (
+        f"Nothing varies from place to place beyond chance (Moran's I {varies.largest:.3f} at most; {varies.least:.3f} "
+        "would show)"
+    )
+    if varies.least >= 1:
+        why = "There are too few cells to show whether anything varies from place to place"
+    hint = "To divide it anyway, run with --n-clusters. For cell types, run without --spatial."
+    return (f"{why}, so the tissue is one domain. {hint}",)

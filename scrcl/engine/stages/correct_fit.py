@@ -1,0 +1,191 @@
+"""What the stage ``correct`` does to component scores: Harmony on a subset, and all cells block by block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scrcl.cluster.counterparts import Counterparts
+    from scrcl.engine.context import Context
+    from scrcl.prep.harmony import Correction, Fit
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = [
+    "BLOCK_ROWS",
+    "FIT_CELLS",
+    "TEST_CELLS",
+    "blocks_of",
+    "correct_cells",
+    "neighbours_among",
+]
+
+FIT_CELLS = 100_000
+"""Cells that Harmony is fitted on. More are corrected block by block. The number decides the result, so it is the same
+for any memory."""
+
+TEST_CELLS = 20_000
+"""Cells whose neighbours show whether batches keep apart."""
+
+BLOCK_ROWS = 16_384
+
+_GATHERED_ROWS = 4_096
+
+_LEAST_JOINED = 0.5
+"""Share of the cells of slices that must have other slices around them after Harmony. On simulated sections it was .9
+to 1.0, or .0 to .13 (``bench.spatial.sections``)."""
+
+
+def blocks_of(
+    points: FloatArray, codes: IntArray, alone: Counterparts | None = None
+) -> Iterator[tuple[FloatArray, IntArray]]:
+    """Yield blocks of points and their batches, without those that no other batch has."""
+    from scrcl.io.arrays import release, row_blocks
+
+    for start, stop in row_blocks(len(points), BLOCK_ROWS):
+        rows, own = np.asarray(points[start:stop]), codes[start:stop]
+        if alone is not None:
+            kept = ~alone.alone(rows, own)
+            rows, own = rows[kept], own[kept]
+        yield rows, own
+        release(points)
+
+
+def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
+    """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
+    from scrcl.graph.knn import knn
+    from scrcl.prep.batch_effect import WIDE
+
+    return knn(_gathered(points, cells), min(WIDE, len(cells) - 1), seed=seed).ids
+
+
+def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
+    """Return some rows. Rows that ascend are read with few pages of a large map in memory at a time."""
+    from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
+
+    rows = np.empty((len(cells), points.shape[1]), points.dtype)
+    for start, stop in row_blocks(len(cells), _GATHERED_ROWS):
+        rows[start:stop] = points[cells[start:stop]]
+        release(points, above=SMALL_MAP_BYTES)
+    return rows
+
+
+def correct_cells(
+    context: Context, points: FloatArray, codes: IntArray, folder: Path
+) -> dict[str, Any]:
+    """Fit Harmony, write corrected scores, and return what the record holds about it."""
+    from scrcl.cluster.counterparts import find_counterparts
+    from scrcl.io.arrays import cores
+    from scrcl.prep.batch_subset import cells_of_every_batch
+    from scrcl.prep.harmony import refit
+
+    seed, n_batches = context.config.seed, int(codes.max()) + 1
+    n_workers = min(cores(), context.budget.n_workers)
+    order = None
+    if len(points) > FIT_CELLS:
+        from scrcl.graph.partition import partition
+
+        order = partition(points, seed=seed, n_workers=n_workers).order
+    cells = cells_of_every_batch(codes, FIT_CELLS, order)
+    tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
+    fitted = _gathered(points, cells)
+    counterparts: Counterparts | None
+    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
+    kept = ~counterparts.alone(fitted, codes[cells])
+    if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
+        kept[:], counterparts = True, None
+    cells = cells[kept]
+    fit, means = _fit(
+        fitted[kept],
+        codes[cells],
+        n_batches,
+        context.config.spatial,
+        seed=seed,
+        n_workers=n_workers,
+    )
+    correction = fit.correction
+    in_memory = len(points) <= FIT_CELLS
+    if not in_memory:
+
+        def blocks() -> Iterator[tuple[FloatArray, IntArray]]:
+            for rows, own in blocks_of(points, codes, counterparts):
+                yield (rows if means is None else rows - means[own]), own
+
+        correction = refit(correction, blocks, n_batches=n_batches)
+    if means is not None:
+        correction = correction.moved(means)
+    n_alone = _write(context, points, codes, correction, counterparts, folder)
+    if in_memory:
+        _write_rows(folder, cells, fit.corrected)
+    correction.save(folder / "correction.npz")
+    return {
+        "n_corrected": n_batches,
+        "share_alone": n_alone / len(points),
+        "n_fitted": len(cells),
+        "n_rounds": fit.n_rounds,
+        "centred": means is not None,
+    }
+
+
+def _fit(
+    points: FloatArray, codes: IntArray, n_batches: int, spatial: bool, *, seed: int, n_workers: int
+) -> tuple[Fit, FloatArray | None]:
+    """Fit Harmony; return also the means of the batches, float32, if the points were moved by them before.
+
+    Where batches lie far apart, Harmony starts with a cluster for each, and never joins them. Slices are of one kind of
+    tissue, so most of what parts their means is no biology. Then they are moved to one mean first. Without slices this
+    would join batches of different cell types.
+    """
+    from scrcl.prep.batch_effect import share_joined
+    from scrcl.prep.batch_subset import cells_of_every_batch
+    from scrcl.prep.harmony import fit_harmony
+
+    fit = fit_harmony(points, codes, n_batches, seed=seed, n_workers=n_workers)
+    if not spatial:
+        return fit, None
+    tested = cells_of_every_batch(codes, TEST_CELLS)
+    near = neighbours_among(fit.corrected, tested, seed)
+    if share_joined(near, codes[tested]) >= _LEAST_JOINED:
+        return fit, None
+    sizes = np.maximum(np.bincount(codes, minlength=n_batches), 1)
+    means = np.zeros((n_batches, points.shape[1]))
+    np.add.at(means, codes, points)
+    means = (means / sizes[:, None]).astype(np.float32)
+    return fit_harmony(
+        points - means[codes], codes, n_batches, seed=seed, n_workers=n_workers
+    ), means
+
+
+def _write(
+    context: Context,
+    points: FloatArray,
+    codes: IntArray,
+    correction: Correction,
+    counterparts: Counterparts | None,
+    folder: Path,
+) -> int:
+    """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
+    from scrcl._threads import one_blas_thread
+    from scrcl.io.arrays import RowWriter, release, row_blocks
+
+    advance, n_alone = context.count("correct", len(points)), 0
+    with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
+        for start, stop in row_blocks(len(points), BLOCK_ROWS):
+            rows, own = np.asarray(points[start:stop]), codes[start:stop]
+            alone = None if counterparts is None else counterparts.alone(rows, own)
+            writer.write(start, correction.corrected(rows, own, alone))
+            n_alone += 0 if alone is None else int(alone.sum())
+            release(points)
+            advance(stop - start)
+    return n_alone
+
+
+def _write_rows(folder: Path, cells: IntArray, rows: FloatArray) -> None:
+    """Replace rows of ``scores.npy``, which is small enough to be in memory."""
+    scores = np.load(folder / "scores.npy")
+    scores[cells] = rows
+    np.save(folder / "scores.npy", scores)

@@ -5,6 +5,7 @@
 ``obs["scrcl_coarse"]``                   half as many clusters, which join those of ``scrcl``
 ``obs["scrcl_fine"]``                     twice as many clusters, which divide those of ``scrcl``
 ``obs["scrcl_confidence"]``               confidence, 0 to 1, float32 (`scrcl.cluster.confidence`)
+``obs["scrcl_doublet_score"]``            score of scrublet, if asked for; NaN for cells that were not scored
 ``obs["scrcl_k8"]``, ...                  the same cells in 8 clusters, ..., for ``cluster.also``
 ``obs["scrcl_name"]``                     name of the cluster, from a table of markers or from the user
 ``obs["scrcl_pseudotime"]``               diffusion pseudotime from a root, 0 to 1; NaN where no path leads

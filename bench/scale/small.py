@@ -11,10 +11,8 @@ components, neighbours, UMAP, Leiden clusters (igraph) and Wilcoxon markers, and
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench._frame.arguments import add_repeats, parsed, parser_of
 from bench._frame.conditions import conditions, stamp
 from bench._frame.page import table, write_page
-from bench._frame.process import bench_command, scrcl_command
+from bench._frame.process import bench_command, scrcl_command, used
 from bench._frame.rows import RowLog
 
 if TYPE_CHECKING:
@@ -51,14 +49,9 @@ def by_scanpy(path: Path, out: Path) -> None:
 
 
 def _measured(command: list[str]) -> dict[str, float]:
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    seconds, usage = used(command)
     return {
-        "wall_s": time.perf_counter() - start,
+        "wall_s": seconds,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "load": os.getloadavg()[0],
     }

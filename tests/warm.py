@@ -74,15 +74,16 @@ class _Server:
         return int(self._socket.recv(64))
 
 
-_server: list[_Server] = []
+_server: list[_Server | None] = []
 
 
 def _loaded():
     """Return the server, started when it is first needed, or None on a system without it."""
-    if not sys.platform.startswith("linux"):
-        return None
     if not _server:
-        _server.append(_Server())
+        try:
+            _server.append(_Server() if sys.platform.startswith("linux") else None)
+        except OSError:  # not every container lets a process adopt others
+            _server.append(None)
     return _server[0]
 
 

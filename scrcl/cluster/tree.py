@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,11 +46,9 @@ class Hierarchy:
         cluster_spreads: bool | None = None,
     ) -> None:
         self.micro, self.cluster_of_micro = micro, cluster_of_micro
-        self._cost: dict[str, Any] = {
-            "size_power": size_power,
-            "spreads": spreads,
-            "cluster_spreads": cluster_spreads,
-        }
+        self._merge_tree = partial(
+            merge_tree, size_power=size_power, spreads=spreads, cluster_spreads=cluster_spreads
+        )
         self._micro_merges = self.merges(micro, cluster_of_micro)
         # Merging clusters by their own means, sizes and spreads numbers the leaves by cluster.
         clusters = summarise_clusters(micro, cluster_of_micro)
@@ -57,7 +56,7 @@ class Hierarchy:
 
     def merges(self, groups: MicroClusters, cluster_of_group: IntArray) -> Merges:
         """Return the merges of any parts of the clusters, at the costs of this tree."""
-        return merge_tree(groups, cluster_of_micro=cluster_of_group, **self._cost)
+        return self._merge_tree(groups, cluster_of_micro=cluster_of_group)
 
     @property
     def n_micro(self) -> int:

@@ -227,12 +227,10 @@ def _require_places(coordinates: FloatArray, samples: CellLabels | None) -> None
         raise InputError(message)
     if samples is None:
         return
-    sizes = np.bincount(samples.codes, minlength=len(samples.names))
-    order = np.argsort(samples.codes, kind="stable")
-    for code, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+    for name, rows in samples.groups():
         if len(rows) > 1 and not np.ptp(coordinates[rows], axis=0).any():
             message = (
                 f'obsm["spatial"] must differ between the cells of a sample; got one position for all {len(rows):,} '
-                f"of {samples.names[code]}. Check the coordinates, or leave this sample out."
+                f"of {name}. Check the coordinates, or leave this sample out."
             )
             raise InputError(message)

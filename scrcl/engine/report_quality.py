@@ -54,13 +54,7 @@ def _groups(context: Context) -> list[tuple[str, IntArray]]:
     groups = context.covariates.samples or context.covariates.batches
     if groups is None:
         return [("all cells", np.arange(context.matrix.n_obs))]
-    order = np.argsort(groups.codes, kind="stable")
-    sizes = np.bincount(groups.codes, minlength=len(groups.names))
-    parts = np.split(order, np.cumsum(sizes)[:-1])
-    found: list[tuple[str, IntArray]] = [
-        (name, part) for name, part in zip(groups.names, parts, strict=True) if len(part)
-    ]
-    return found[:_MOST_GROUPS]
+    return groups.groups()[:_MOST_GROUPS]
 
 
 def _figures(stats: MatrixStats, groups: list[tuple[str, IntArray]]) -> list[Figure]:

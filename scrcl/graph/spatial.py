@@ -164,9 +164,7 @@ def require_shared_samples(samples: CellLabels) -> None:
 
 def _rows_by_sample(samples: CellLabels) -> list[IntArray]:
     """Return the rows of each sample of two cells or more, ascending."""
-    order = np.argsort(samples.codes, kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(samples.codes))[:-1])
-    return [rows for rows in groups if len(rows) > 1]
+    return [rows for _, rows in samples.groups() if len(rows) > 1]
 
 
 def _refuse_radius(radius: float, nearest: FloatArray) -> None:

@@ -57,7 +57,7 @@ def advice_on(path: Path, members: Iterable[str] | None, fault: Exception | None
     members
         Names in an HDF5 file that could be opened; None for other files and folders.
     fault
-        What HDF5 said of it.
+        The error of HDF5, if it was not opened.
     """
     try:
         if path.is_dir():

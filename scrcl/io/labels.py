@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from scrcl.typing import BoolArray, IntArray
 
@@ -29,3 +31,10 @@ class CellLabels:
     def of(self, cells: BoolArray | IntArray) -> CellLabels:
         """Return the labels of some cells. All names are kept, even those without cells."""
         return CellLabels(self.codes[cells], self.names)
+
+    def groups(self) -> list[tuple[str, IntArray]]:
+        """Return the name and the cells, ascending, of each batch or sample that has cells."""
+        order = np.argsort(self.codes, kind="stable")
+        sizes = np.bincount(self.codes, minlength=len(self.names))
+        parts = np.split(order, np.cumsum(sizes)[:-1])
+        return [(name, rows) for name, rows in zip(self.names, parts, strict=True) if len(rows)]

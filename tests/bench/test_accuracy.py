@@ -209,7 +209,6 @@ def test_simulated_files_have_the_number_of_types_in_their_names(tmp_path, optio
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):
     cells = make_cells(120, 60, 3)

@@ -228,11 +228,7 @@ def _samples(context: Context, retained: IntArray) -> tuple[str, list[tuple[str,
         groups, kind = _files(context), "sample"
     if groups is None:
         return "", [("all cells", np.arange(len(retained)))]
-    codes = np.asarray(groups.codes)[retained]
-    order = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes, minlength=len(groups.names))
-    parts = np.split(order, np.cumsum(sizes)[:-1])
-    return kind, [(n, part) for n, part in zip(groups.names, parts, strict=True) if len(part)]
+    return kind, groups.of(retained).groups()
 
 
 def _files(context: Context) -> CellLabels:

@@ -22,7 +22,22 @@ if TYPE_CHECKING:
     from scrcl.cluster.micro import MicroClusters
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Merges", "agglomerate", "cut", "fair_cut", "merge_tree"]
+__all__ = ["WARD", "MergeCost", "Merges", "agglomerate", "cut", "fair_cut", "merge_tree"]
+
+
+class MergeCost(NamedTuple):
+    """What it costs to join two groups."""
+
+    size_power: float
+    """0 for average linkage, 1 for Ward's size term"""
+    spreads: bool = True
+    """add the spreads of both groups to the squared distance between their means"""
+    spreads_of_clusters: bool = True
+    """the same, where whole clusters are joined"""
+
+
+WARD = MergeCost(1.0, spreads=False, spreads_of_clusters=False)
+"""The increase of the sum of squares."""
 
 
 class Merges(NamedTuple):
@@ -38,8 +53,7 @@ def agglomerate(
     micro: MicroClusters,
     n_clusters: int,
     *,
-    size_power: float,
-    spreads: bool = True,
+    cost: MergeCost,
     smallest: int = 1,
 ) -> NDArray[np.int32]:
     """Return ``n_clusters`` clusters of at least ``smallest`` cells each, cut from the merge tree.
@@ -64,7 +78,7 @@ def agglomerate(
             "Ask for fewer clusters."
         )
         raise InputError(message)
-    tree = merge_tree(micro, size_power=size_power, spreads=spreads)
+    tree = merge_tree(micro, cost)
     return fair_cut(tree, micro, n_clusters, smallest=smallest)
 
 
@@ -111,12 +125,7 @@ def cut(tree: Merges, n_parts: int) -> NDArray[np.int32]:
 
 
 def merge_tree(
-    micro: MicroClusters,
-    *,
-    size_power: float,
-    spreads: bool = True,
-    cluster_of_micro: IntArray | None = None,
-    cluster_spreads: bool | None = None,
+    micro: MicroClusters, cost: MergeCost, *, cluster_of_micro: IntArray | None = None
 ) -> Merges:
     """Merge the pair of lowest cost until one group is left. Among equal costs, the lowest pair is merged.
 
@@ -124,17 +133,12 @@ def merge_tree(
 
     Parameters
     ----------
-    size_power
-        0 for average linkage, 1 for Ward's size term.
-    spreads
-        Add the spreads of both groups to the squared distance between their means.
     cluster_of_micro
-        ndarray of int, shape (n_micro,): merge the micro-clusters of each cluster before any two clusters.
-    cluster_spreads
-        As ``spreads``, for merges of clusters; the same if None.
+        ndarray of int, shape (n_micro,): merge the micro-clusters of each cluster before any two clusters. Unset: the
+        micro-clusters are no parts of clusters.
     """
     n_micro = len(micro.sizes)
-    state = _Merging(micro, size_power, spreads)
+    state = _Merging(micro, cost)
     is_forbidden = np.zeros((n_micro, n_micro), bool)
     n_inside = n_micro - 1
     if cluster_of_micro is not None:
@@ -145,7 +149,7 @@ def merge_tree(
     for step in range(n_micro - 1):
         if step == n_inside:  # every cluster is one group now, so clusters may be merged
             is_forbidden[:] = False
-            state.count_spreads = spreads if cluster_spreads is None else cluster_spreads
+            state.count_spreads = cost.spreads_of_clusters
             costs = state.costs()
         # argmin takes the first of equal costs, so ties are always decided in the same way.
         i, j = sorted(divmod(int(np.argmin(costs)), n_micro))
@@ -165,15 +169,15 @@ class _Merging:
     Each merge updates them exactly, so they are those of the cells, without another look at the cells.
     """
 
-    def __init__(self, micro: MicroClusters, size_power: float, spreads: bool) -> None:
+    def __init__(self, micro: MicroClusters, cost: MergeCost) -> None:
         self.alive = np.ones(len(micro.sizes), bool)
         self._distances = _mean_square_distances(micro)
         self._sizes = micro.sizes.astype(np.float64).copy()
         # Distances always include both spreads, because their update is a plain weighted mean then. Without
         # spreads in the cost, they are subtracted again.
         self._spreads = micro.spreads.astype(np.float64).copy()
-        self.count_spreads = spreads
-        self._power = size_power
+        self.count_spreads = cost.spreads
+        self._power = cost.size_power
 
     def costs(self) -> FloatArray:
         """Return costs of all pairs, shape (n_micro, n_micro); infinite on the diagonal and for merged groups."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._crosstab import crosstab
-from scrcl.cluster.agglomerate import agglomerate
+from scrcl.cluster.agglomerate import MergeCost, agglomerate
 from scrcl.cluster.micro import MicroClusters
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def consensus(
     if sizes is not None:
         micro = replace(micro, sizes=np.asarray(sizes, np.float64))
     # No size term: evidence accumulation is plain average linkage.
-    return agglomerate(micro, n_clusters, size_power=0, smallest=smallest)
+    return agglomerate(micro, n_clusters, cost=MergeCost(0), smallest=smallest)
 
 
 def separations(micro_labels: IntArray, views: Iterable[IntArray]) -> MicroClusters:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from scrcl.cluster.agglomerate import MergeCost
     from scrcl.cluster.merging import Evidence
     from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.settings import ClusterSettings
@@ -82,9 +83,8 @@ class Grouping(NamedTuple):
     """shape (n_micro, n_dims)"""
     cluster_of_micro: NDArray[np.int32]
     """shape (n_micro,): 0 .. n_found - 1, none without a micro-cluster"""
-    size_power: float
-    """with `spreads`, the cost of a merge in the tree of the micro-clusters: `scrcl.cluster.agglomerate`"""
-    spreads: bool
+    cost: MergeCost
+    """of merges in the tree"""
     summary: MicroClusters | None = None
     """means, sizes and spreads of the micro-clusters in the space that is clustered, if the algorithm has them"""
     tree_summary: MicroClusters | None = None
@@ -94,8 +94,6 @@ class Grouping(NamedTuple):
     choice: Choice | None = None
     evidence: Evidence | None = None
     """what shows how far clusters are apart, if the algorithm has it"""
-    cluster_spreads: bool | None = None
-    """as `spreads`, for merges of clusters; the same if None"""
 
 
 class ClusteringAlgorithm(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from scrcl.cluster.micro import MicroClusters, summarise_clusters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.cluster.agglomerate import Merges
+    from scrcl.cluster.agglomerate import MergeCost, Merges
     from scrcl.typing import IntArray
 
 __all__ = ["Hierarchy", "linkage_matrix"]
@@ -32,23 +31,10 @@ class Hierarchy:
         Means, sizes and spreads of the micro-clusters.
     cluster_of_micro
         ndarray of int, shape (n_micro,): 0 .. K - 1, none empty.
-    size_power, spreads, cluster_spreads
-        The cost of a merge, as in `merge_tree`.
     """
 
-    def __init__(
-        self,
-        micro: MicroClusters,
-        cluster_of_micro: IntArray,
-        *,
-        size_power: float,
-        spreads: bool,
-        cluster_spreads: bool | None = None,
-    ) -> None:
-        self.micro, self.cluster_of_micro = micro, cluster_of_micro
-        self._merge_tree = partial(
-            merge_tree, size_power=size_power, spreads=spreads, cluster_spreads=cluster_spreads
-        )
+    def __init__(self, micro: MicroClusters, cluster_of_micro: IntArray, cost: MergeCost) -> None:
+        self.micro, self.cluster_of_micro, self._cost = micro, cluster_of_micro, cost
         self._micro_merges = self.merges(micro, cluster_of_micro)
         # Merging clusters by their own means, sizes and spreads numbers the leaves by cluster.
         clusters = summarise_clusters(micro, cluster_of_micro)
@@ -56,7 +42,7 @@ class Hierarchy:
 
     def merges(self, groups: MicroClusters, cluster_of_group: IntArray) -> Merges:
         """Return the merges of any parts of the clusters, at the costs of this tree."""
-        return self._merge_tree(groups, cluster_of_micro=cluster_of_group)
+        return merge_tree(groups, self._cost, cluster_of_micro=cluster_of_group)
 
     @property
     def n_micro(self) -> int:

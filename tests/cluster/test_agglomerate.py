@@ -6,7 +6,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.agglomerate import agglomerate, cut, merge_tree
+from scrcl.cluster.agglomerate import MergeCost, agglomerate, cut, merge_tree
 from scrcl.cluster.micro import MicroClusters, summarise
 from scrcl.errors import InputError
 
@@ -37,14 +37,14 @@ def test_merging_summaries_is_merging_the_cells_in_them(seed, power, k):
     points = rng.normal(size=(40, 3))
     labels = np.unique(rng.integers(10, size=40), return_inverse=True)[1]
     k = min(k, labels.max() + 1)
-    merged = agglomerate(summarise(points, labels), k, size_power=power)[labels]
+    merged = agglomerate(summarise(points, labels), k, cost=MergeCost(power))[labels]
     assert adjusted_rand_score(naive(points, labels, k, power), merged) == pytest.approx(1)
 
 
 def test_single_cells_without_a_size_term_are_average_linkage():
     points = np.random.default_rng(0).normal(size=(60, 4))
     theirs = fcluster(linkage(pdist(points, "sqeuclidean"), "average"), 7, "maxclust")
-    mine = agglomerate(summarise(points, np.arange(60)), 7, size_power=0)
+    mine = agglomerate(summarise(points, np.arange(60)), 7, cost=MergeCost(0))
     assert adjusted_rand_score(theirs, mine) == 1
 
 
@@ -55,7 +55,7 @@ def test_a_large_type_stays_whole_next_to_small_ones():
     means = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
     points = means[truth] + rng.normal(size=(len(truth), 2))
     micro = np.unique(np.floor(points), axis=0, return_inverse=True)[1].ravel()
-    merged = agglomerate(summarise(points, micro), 4, size_power=0.5)[micro]
+    merged = agglomerate(summarise(points, micro), 4, cost=MergeCost(0.5))[micro]
     assert adjusted_rand_score(truth, merged) > 0.99
 
 
@@ -69,7 +69,7 @@ def test_summaries_do_not_depend_on_the_block_size():
 
 def test_more_clusters_than_micro_clusters_are_refused():
     with pytest.raises(InputError, match=r"n_clusters .*\(2\); got 3"):
-        agglomerate(summarise(np.eye(2), np.arange(2)), 3, size_power=0.5)
+        agglomerate(summarise(np.eye(2), np.arange(2)), 3, cost=MergeCost(0.5))
 
 
 def test_a_few_outliers_are_not_a_cluster():
@@ -77,23 +77,23 @@ def test_a_few_outliers_are_not_a_cluster():
     truth = np.repeat([0, 1, 2], [50, 50, 2])
     points = np.array([[0.0, 0], [8, 0], [60, 60]])[truth] + rng.normal(size=(102, 2))
     micro = summarise(points, np.arange(102))
-    stray = agglomerate(micro, 2, size_power=0)
+    stray = agglomerate(micro, 2, cost=MergeCost(0))
     assert sorted(np.bincount(stray)) == [2, 100]
-    kept = agglomerate(micro, 2, size_power=0, smallest=5)
+    kept = agglomerate(micro, 2, cost=MergeCost(0), smallest=5)
     assert adjusted_rand_score(truth[:100], kept[:100]) == 1
     assert kept[100] == kept[101] == kept[50]
 
 
 def test_the_number_of_clusters_holds_if_all_micro_clusters_are_small():
     micro = summarise(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9))
-    assert len(set(agglomerate(micro, 6, size_power=0.5, smallest=5))) == 6
+    assert len(set(agglomerate(micro, 6, cost=MergeCost(0.5), smallest=5))) == 6
 
 
 @given(seed=st.integers(0, 50), k=st.integers(1, 12))
 def test_a_cut_nests_in_every_coarser_one(seed, k):
     rng = np.random.default_rng(seed)
     micro = summarise(rng.normal(size=(12, 3)), np.arange(12))
-    tree = merge_tree(micro, size_power=0.5)
+    tree = merge_tree(micro, MergeCost(0.5))
     fine, coarse = cut(tree, k), cut(tree, max(k - 1, 1))
     assert len(set(fine)) == k
     assert len(set(zip(fine, coarse, strict=True))) == k
@@ -104,8 +104,8 @@ def test_clusters_can_be_merged_by_their_means_alone():
     means = np.array([[0.0], [2.0], [10.0], [13.0]])
     micro = MicroClusters(means, np.full(4, 50), np.array([9.0, 9.0, 0.1, 0.1]))
     clusters = np.arange(4)
-    diffuse = merge_tree(micro, size_power=0.5, cluster_of_micro=clusters)
+    diffuse = merge_tree(micro, MergeCost(0.5), cluster_of_micro=clusters)
     assert diffuse.pairs[0].tolist() == [2, 3]
-    alone = merge_tree(micro, size_power=0.5, cluster_of_micro=clusters, cluster_spreads=False)
+    alone = merge_tree(micro, MergeCost(0.5, spreads_of_clusters=False), cluster_of_micro=clusters)
     assert alone.pairs[0].tolist() == [0, 1]
     assert alone.costs[0] == pytest.approx(4 * 25**0.5)

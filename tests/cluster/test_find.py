@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import dendrogram, fcluster, is_valid_linkage, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.agglomerate import agglomerate, merge_tree
+from scrcl.cluster.agglomerate import WARD, MergeCost, agglomerate, merge_tree
 from scrcl.cluster.algorithms.leiden import resolve
 from scrcl.cluster.consensus import consensus, separations
 from scrcl.cluster.count import count_clusters
@@ -104,7 +104,7 @@ def test_every_cut_nests_in_any_clusters(seed, k, more):
     rng = np.random.default_rng(seed)
     micro = summarise(rng.normal(size=(60, 3)), np.r_[np.arange(20), rng.integers(20, size=40)])
     clusters = np.r_[np.arange(k), rng.integers(k, size=20 - k)]
-    tree = Hierarchy(micro, clusters, size_power=0.5, spreads=True)
+    tree = Hierarchy(micro, clusters, MergeCost(0.5))
     np.testing.assert_array_equal(tree.cut(k, smallest=3), clusters)
     n = min(k + more, 20)
     fine = tree.cut(n, smallest=3)
@@ -117,8 +117,8 @@ def test_every_cut_nests_in_any_clusters(seed, k, more):
 def test_parts_of_a_cluster_are_not_outliers():
     points, _ = blobs((100, 100, 2), n_dims=2)
     micro = summarise(points, np.arange(202))
-    clusters = agglomerate(micro, 2, size_power=0.0, smallest=5)
-    tree = Hierarchy(micro, clusters, size_power=0.0, spreads=True)
+    clusters = agglomerate(micro, 2, cost=MergeCost(0.0), smallest=5)
+    tree = Hierarchy(micro, clusters, MergeCost(0.0))
     assert np.bincount(tree.cut(4, smallest=5)).min() >= 5
     assert np.bincount(tree.cut(4, smallest=1)).min() < 5
 
@@ -127,7 +127,7 @@ def test_parts_of_a_cluster_are_not_outliers():
 def test_without_spreads_the_tree_of_cells_is_wards(seed):
     points = np.random.default_rng(seed).normal(size=(50, 4))
     theirs = linkage(points, "ward")
-    mine = merge_tree(summarise(points, np.arange(50)), size_power=1.0, spreads=False)
+    mine = merge_tree(summarise(points, np.arange(50)), WARD)
     np.testing.assert_allclose(np.sqrt(2 * mine.costs), theirs[:, 2], rtol=1e-6)
     matrix = linkage_matrix(mine)
     np.testing.assert_array_equal(matrix[:, [0, 1, 3]], theirs[:, [0, 1, 3]])
@@ -136,7 +136,7 @@ def test_without_spreads_the_tree_of_cells_is_wards(seed):
 def test_ward_of_micro_clusters_counts_every_cell():
     points = np.random.default_rng(4).normal(size=(60, 3))
     labels = np.repeat(np.arange(12), 5)
-    merges = merge_tree(summarise(points, labels), size_power=1.0, spreads=False)
+    merges = merge_tree(summarise(points, labels), WARD)
     parts = {i: points[labels == i] for i in range(12)}
 
     def squares(cells):
@@ -333,6 +333,6 @@ def test_leiden_keeps_a_type_that_is_small_only_in_its_subset():
 
 def test_heights_of_a_tree_are_never_below_zero():
     summary = summarise(np.full((6, 3), 0.1, np.float32), np.arange(6) % 3)
-    merges = merge_tree(summary, size_power=1, spreads=False)
+    merges = merge_tree(summary, WARD)
     lowered = merges._replace(costs=np.asarray(merges.costs) - 1e-9)
     assert (linkage_matrix(lowered)[:, 2] >= 0).all()

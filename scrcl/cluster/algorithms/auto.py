@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._random import derive_seed
-from scrcl.cluster.agglomerate import agglomerate
+from scrcl.cluster.agglomerate import MergeCost, agglomerate
 from scrcl.cluster.algorithms.leiden import resolve
 from scrcl.cluster.algorithms.linkage import by_linkage, view_cells
 from scrcl.cluster.consensus import consensus
@@ -63,7 +63,7 @@ def by_auto(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed:
             np.ascontiguousarray(rows, np.float32),
             n_clusters,
             n_neighbors=spaces.n_neighbors,
-            size_power=settings.size_power,
+            cost=MergeCost(settings.size_power),
             smallest=settings.smallest_in_subset(len(cells), len(linked.micro_labels)),
             seeds=[derive_seed(seed, "cluster.auto", number, view) for view in range(n_views)],
         )
@@ -96,7 +96,7 @@ def _communities(
     n_clusters: int,
     *,
     n_neighbors: int,
-    size_power: float,
+    cost: MergeCost,
     smallest: int,
     seeds: list[int],
 ) -> list[Resolved]:
@@ -113,7 +113,7 @@ def _communities(
         if view.n_found > n_clusters:
             # No resolution joins connected components of a graph. If these are more than K, linkage joins them.
             summary = summarise(rows, view.labels)
-            joined = agglomerate(summary, n_clusters, size_power=size_power, smallest=smallest)
+            joined = agglomerate(summary, n_clusters, cost=cost, smallest=smallest)
             view = view._replace(labels=joined.astype(np.int64)[view.labels], n_found=n_clusters)
         views.append(view)
     return views

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.cluster.agglomerate import WARD
 from scrcl.cluster.protocol import Grouping
 from scrcl.io.arrays import row_blocks
 
@@ -43,7 +44,7 @@ def by_kmeans(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
         # distance is the one nearest in direction, so new cells are assigned correctly.
         means = (means * _mean_length(spaces.points)).astype(np.float32)
     cluster_of_micro = np.arange(len(means), dtype=np.int32)
-    return Grouping(found.labels, means, cluster_of_micro, size_power=1.0, spreads=False)
+    return Grouping(found.labels, means, cluster_of_micro, WARD)
 
 
 def without_empty(found: KMeans) -> KMeans:

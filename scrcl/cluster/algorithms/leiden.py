@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._random import drawn_rows
+from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping
 from scrcl.graph.communities import leiden_of, neighbour_graph
@@ -70,8 +71,7 @@ def by_leiden(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
         of_all_cells(points, cells, micro_labels, micro_means),
         micro_means,
         cluster_of_micro,
-        settings.size_power,
-        spreads=True,
+        MergeCost(settings.size_power),
         note=_note(n_clusters, int(labels.max()) + 1, found.resolution),
     )
 

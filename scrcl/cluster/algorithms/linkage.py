@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._random import derive_seed, drawn_rows
-from scrcl.cluster.agglomerate import agglomerate
+from scrcl.cluster.agglomerate import MergeCost, agglomerate
 from scrcl.cluster.algorithms.kmeans import without_empty
 from scrcl.cluster.consensus import consensus
 from scrcl.cluster.micro import summarise
@@ -52,8 +52,7 @@ def by_linkage(
         n_clusters,
         settings=settings,
         seed=seed,
-        size_power=settings.size_power,
-        spreads=True,
+        cost=MergeCost(settings.size_power),
     )
 
 
@@ -63,8 +62,7 @@ def merge_micro_clusters(
     *,
     settings: ClusterSettings,
     seed: int,
-    size_power: float,
-    spreads: bool,
+    cost: MergeCost,
 ) -> Grouping:
     """Return the consensus of several clusterings, each by k-means to micro-clusters and a merge tree of them.
 
@@ -91,8 +89,7 @@ def merge_micro_clusters(
         cluster_of_micro = agglomerate(
             summary,
             min(n_clusters, len(found.centroids)),
-            size_power=size_power,
-            spreads=spreads,
+            cost=cost,
             smallest=settings.smallest_in_subset(len(points), n_cells),
         )
         return found, summary, cluster_of_micro
@@ -119,7 +116,7 @@ def merge_micro_clusters(
             smallest=settings.smallest_cells,
             sizes=summary.sizes,
         )
-    return Grouping(first.labels, first.centroids, cluster_of_micro, size_power, spreads, summary)
+    return Grouping(first.labels, first.centroids, cluster_of_micro, cost, summary)
 
 
 def view_cells(micro_labels: IntArray, n_most: int, seed: int, name: str) -> IntArray:

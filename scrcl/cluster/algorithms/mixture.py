@@ -20,6 +20,7 @@ import numpy as np
 
 from scrcl._random import derive_seed, drawn_rows
 from scrcl._threads import one_blas_thread
+from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.micro import micro_clusters_inside
 from scrcl.cluster.protocol import Grouping
 from scrcl.io.arrays import release, row_blocks
@@ -75,7 +76,7 @@ def by_mixture(
     micro = micro_clusters_inside(
         np.asarray(points), labels, n_micro, seed=seed, device=spaces.device
     )
-    return Grouping(*micro, settings.size_power, spreads=True)
+    return Grouping(*micro, MergeCost(settings.size_power))
 
 
 def _n_starts(n_cells: int, least: int) -> int:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._random import drawn_rows
+from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.algorithms.leiden import of_all_cells
 from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.counted import VALLEY_COMPS, counted
@@ -87,22 +88,15 @@ def by_vote(
     micro_labels = of_all_cells(points, cells, some_labels, means)
     summary = summarise(points, micro_labels)
     tree_summary = replace(summarise(joint, some_labels), sizes=summary.sizes)
+    cost = MergeCost(settings.size_power, spreads_of_clusters=False)
     if wanted != n_supported:
-        tree = Hierarchy(
-            tree_summary,
-            cluster_of_micro,
-            size_power=settings.size_power,
-            spreads=True,
-            cluster_spreads=False,
-        )
+        tree = Hierarchy(tree_summary, cluster_of_micro, cost)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
     return Grouping(
         micro_labels,
         means,
         cluster_of_micro,
-        settings.size_power,
-        spreads=True,
-        cluster_spreads=False,
+        cost,
         summary=summary,
         tree_summary=tree_summary,
         note=_note(wanted, n_supported),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrcl.cluster.agglomerate import WARD
 from scrcl.cluster.algorithms.linkage import merge_micro_clusters
 
 if TYPE_CHECKING:
@@ -18,6 +19,4 @@ __all__ = ["by_ward"]
 
 def by_ward(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int) -> Grouping:
     """Merge at least ``cluster.n_micro`` micro-clusters by Ward's cost."""
-    return merge_micro_clusters(
-        spaces, n_clusters, settings=settings, seed=seed, size_power=1.0, spreads=False
-    )
+    return merge_micro_clusters(spaces, n_clusters, settings=settings, seed=seed, cost=WARD)

@@ -56,7 +56,8 @@ def gene_scores(values: ClusterValues, *, test: Test, tie_correct: bool = False)
     # expm1 of the mean log values, and 1e-9 against division by 0: both as in scanpy.
     fold = np.log2((np.expm1(mean_in) + 1e-9) / (np.expm1(mean_out) + 1e-9))
     return GeneScores(
-        score,
+        # As precise as scanpy's. Genes that one cell has all have the same t; rounding errors would order them.
+        score.astype(np.float32).astype(np.float64),
         p_value,
         auc,
         fold,

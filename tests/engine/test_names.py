@@ -125,9 +125,29 @@ def test_a_table_that_does_not_fit_is_refused_before_out_is_made(cells, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tissue_without_a_table_is_refused():
+def test_a_tissue_without_a_table_is_refused(cells, tmp_path):
     with pytest.raises(InputError, match=r"must go with names\.table"):
-        load_config(overrides={"names": {"tissues": "Blood"}})
+        run_files([cells[0]], tmp_path / "out", config_of(names={"tissues": "Blood"}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_chose_rows_of_its_table_can_be_opened(named, cells, tmp_path):
+    table = tmp_path / "t.csv"
+    rows = cells[1].read_text().splitlines()
+    lines = [f"{rows[0]},tissue,species"]
+    lines += [f"{row},{('Blood', 'Lung')[i % 2]},human" for i, row in enumerate(rows[1:])]
+    table.write_text("\n".join(lines))
+    for tissues in (None, "Blood"):
+        choice = {"table": str(table), "species": "human", "tissues": tissues, "min_score": 1}
+        run_files([cells[0]], named.out, RunConfig(names=choice), start="names")
+        run = scrcl.open_run(named.out)
+        notes = " ".join(run.record(NamesStage).notes)
+        assert ("all 2 tissues" in notes) == (tissues is None)
+        assert set(obs_of(named.out)["scrcl_name"]) > {"type 0"}
+    redone = RunConfig(
+        names={"table": str(cells[1]), "tissues": None, "species": None, "min_score": 1}
+    )
+    run_files([cells[0]], named.out, redone, start="names")
 
 
 @pytest.mark.parametrize(

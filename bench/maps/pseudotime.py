@@ -100,10 +100,11 @@ def _measured(name: str, cells: Any, root: str, settings: list[str]) -> list[Row
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         source, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
         cells.write_h5ad(source)
-        theirs, about = None, {}
+        theirs: Any = None
+        about: dict[str, Any] = {}
         for n_compared in (cells.n_obs, max(cells.n_obs // 10, 100)):
             config = runs.config_of(settings, pseudotime={"root": root, "cells": n_compared})
-            start = None if theirs is None else "pseudotime"
+            start: str | None = None if theirs is None else "pseudotime"
             runs.run(source, out, config, start=start)
             result = runs.result(out)
             if theirs is None:

@@ -69,7 +69,7 @@ def compared(
     rows = matrix.rows if stats.is_canonical else matrix.x
     mean, variance = stats.moments("log")
     bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
-    how = {"test": settings.test, "tie_correct": settings.tie_correct}
+    how: Any = {"test": settings.test, "tie_correct": settings.tie_correct}
     scores, profiles = [], []
     for part in np.array_split(np.arange(matrix.n_vars), n_parts):
         genes = range(int(part[0]), int(part[-1]) + 1)

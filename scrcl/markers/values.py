@@ -75,7 +75,7 @@ class ClusterValues:
             pooled.append(sums)
         return ClusterValues(cells, *pooled)
 
-    def _by_gene(self) -> tuple[FloatArray, ...]:
+    def _by_gene(self) -> tuple[Any, ...]:
         return self.expressing, self.total, self.squares, self.histogram
 
 

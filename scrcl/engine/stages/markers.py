@@ -15,6 +15,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,6 +163,11 @@ class MarkersStage(Stage[MarkersRecord]):
             return AnnDataKeys(uns={"markers": table})
         entry = scanpy_entry(table, groupby="scrcl", test=run.config.markers.test)
         return AnnDataKeys(uns={"markers": table}, uns_other={"rank_genes_groups": entry})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return the note on p values; the genes themselves are shown with the clusters."""
+        record = run.record(MarkersStage)
+        return Section("Marker genes", notes=record.notes) if record.notes else None
 
 
 def _note(*, is_within: bool) -> str:

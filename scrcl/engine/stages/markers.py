@@ -98,8 +98,8 @@ class MarkersStage(Stage[MarkersRecord]):
         tables, n_reads = table_bytes(shape.n_vars), 1
         if config.markers.within_batches and shape.n_batches > 1:
             _, n_reads = bins_and_parts(shape.n_vars, _PLANNED_CLUSTERS * shape.n_batches)
-            # Sums by batch and cluster, and the histograms of one batch in float64, some genes at a time.
-            tables, n_reads = tables + tables // 4, n_reads if n_reads <= MOST_READS else 1
+            # The histograms of one batch, or of all together, and sums of the tests.
+            tables, n_reads = 2 * tables, n_reads if n_reads <= MOST_READS else 1
         return Estimate(
             # Ranks are computed from some genes at a time, in float64.
             STREAM_BYTES + tables + 12 * shape.n_cells + 60 * 10**6,

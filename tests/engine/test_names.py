@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import scrcl
+from scrcl.cli.render import clusters_table
 from scrcl.engine.config import RunConfig
 from scrcl.engine.given_names import keep_names, names_given, read_names
 from scrcl.engine.load_config import load_config
@@ -57,6 +58,10 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert known.mean() > 0.5
     assert (obs["scrcl_name"].astype(str) == truth.astype(str))[known].mean() > 0.8
     assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
+    first = next(row for row in named.clusters if row["cell_type"] != "unknown")
+    assert first["gap"] > 0
+    drawn = "".join(str(cell) for cell in clusters_table(named.clusters).columns[1].cells)
+    assert f"{first['cell_type']}; {first['second_type']} ({-first['gap']:.1f})" in drawn
     report = named.report_path.read_text()
     assert all(name in report for name in set(obs["scrcl_name"]))
     names = scrcl.open_run(named.out).record(NamesStage)

@@ -104,6 +104,15 @@ def test_names_of_the_user_stay_when_stages_are_redone(named, cells, tmp_path):
     assert (kept.to_numpy() & before).sum() > 0.8 * before.sum()
 
 
+def test_names_are_not_kept_where_they_are_refused(named, cells, tmp_path):
+    before = names_given(named.out, scrcl.open_run(named.out).labels)
+    (tmp_path / "names.csv").write_text("cluster,name\n1,not kept\n")
+    make_cells(seed=3).write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match="must list genes of the input"):
+        rename(named.out, tmp_path / "names.csv", inputs=[tmp_path / "other.h5ad"])
+    assert names_given(named.out, scrcl.open_run(named.out).labels) == before
+
+
 def test_an_anndata_has_the_names_too(cells, tmp_path):
     adata = anndata.read_h5ad(cells[0])
     settings = {**FAST, "names": {"table": str(cells[1])}}

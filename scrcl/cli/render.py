@@ -175,10 +175,16 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:6]))
-        kind = [escape(str(row["cell_type"]))] if named else []
+        kind = [escape(_names_of(row))] if named else []
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
     return table
+
+
+def _names_of(row: Mapping[str, Any]) -> str:
+    """Return the name of a cluster, the second best, and how far its score lies below."""
+    second = row.get("second_type")
+    return str(row["cell_type"]) + (f"; {second} ({-row['gap']:.1f})" if second else "")
 
 
 def groups_table(genes: Mapping[str, Sequence[str]]) -> Table:

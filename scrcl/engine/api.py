@@ -253,8 +253,8 @@ def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
     from scrcl.engine.rename import rename as rename_clusters
 
     if isinstance(data, anndata.AnnData):
-        keep_given(out, names)
-        return fit(data, out=out, start="names")
+        with keep_given(out, names):
+            return fit(data, out=out, start="names")
     inputs = () if data is None else input_paths(data)
     return _read(rename_clusters(out, names, inputs=inputs).result_path)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrcl.prep.stats import MatrixStats
     from scrcl.typing import IntArray, OnRows
 
-__all__ = ["Compared", "compared"]
+__all__ = ["MOST_READS", "Compared", "compared"]
 
 
 class Compared(NamedTuple):
@@ -26,6 +26,12 @@ class Compared(NamedTuple):
     profiles: Profiles
     n_bins: int
     n_reads: int
+    is_within: bool
+    """whether clusters were compared with cells of their own batches"""
+
+
+MOST_READS = 5
+"""Batches are compared one by one if histograms of all of them need no more reads of X."""
 
 
 def compared(
@@ -34,6 +40,7 @@ def compared(
     groups: IntArray,
     settings: MarkersSettings,
     *,
+    batches: IntArray | None = None,
     block_rows: int,
     n_workers: int,
     count: Callable[[], OnRows | None] = lambda: None,
@@ -45,18 +52,24 @@ def compared(
     ----------
     groups
         ndarray of int32, shape (n_obs,): group of each cell of the input, -1 for cells to leave out.
+    batches
+        ndarray of int32, shape (n_obs,): batch of each cell, within which groups are compared; None: over all cells.
     count
         Called before each read; returns what to call as it advances.
     """
     from scrcl.markers.profiles import joined, profiles_of
-    from scrcl.markers.scores import GeneScores, gene_scores
+    from scrcl.markers.scores import GeneScores, gene_scores, gene_scores_within
     from scrcl.markers.values import Bins, bins_and_parts, values_by_cluster
 
+    pairs = None if batches is None else _pairs(groups, batches, matrix.n_vars)
+    if pairs is not None:
+        groups = pairs.groups
     n_groups = int(groups.max()) + 1
     n_bins, n_parts = bins_and_parts(matrix.n_vars, n_groups)
     rows = matrix.rows if stats.is_canonical else matrix.x
     mean, variance = stats.moments("log")
     bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
+    how: Any = {"test": settings.test, "tie_correct": settings.tie_correct}
     scores, profiles = [], []
     for part in np.array_split(np.arange(matrix.n_vars), n_parts):
         genes = range(int(part[0]), int(part[-1]) + 1)
@@ -71,7 +84,36 @@ def compared(
             on_rows=count(),
             client=client,
         )
-        scores.append(gene_scores(values, test=settings.test, tie_correct=settings.tie_correct))
+        if pairs is None:
+            scores.append(gene_scores(values, **how))
+        else:
+            scores.append(gene_scores_within(values, pairs.cluster_of, pairs.batch_of, **how))
+            values = values.pooled(pairs.cluster_of)
         profiles.append(profiles_of(values))
     whole = GeneScores(*(np.concatenate(arrays) for arrays in zip(*scores, strict=True)))
-    return Compared(whole, joined(profiles), n_bins, n_parts)
+    return Compared(whole, joined(profiles), n_bins, n_parts, pairs is not None)
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a batch and a cluster that have cells."""
+
+    groups: IntArray
+    """the pair of each cell of the input, -1 for cells to leave out"""
+    cluster_of: IntArray
+    batch_of: IntArray
+
+
+def _pairs(clusters: IntArray, batches: IntArray, n_vars: int) -> _Pairs | None:
+    """Return the pairs; None for one batch, and where all pairs need more reads than are worth it."""
+    from scrcl.markers.values import bins_and_parts
+
+    n_clusters, kept = int(clusters.max()) + 1, clusters >= 0
+    there, pair_of = np.unique(
+        batches[kept].astype(np.int64) * n_clusters + clusters[kept], return_inverse=True
+    )
+    cluster_of, batch_of = there % n_clusters, there // n_clusters
+    if len(np.unique(batch_of)) < 2 or bins_and_parts(n_vars, len(there))[1] > MOST_READS:
+        return None
+    groups = np.full(len(clusters), -1, np.int32)
+    groups[kept] = pair_of
+    return _Pairs(groups, cluster_of, batch_of)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
 
-__all__ = ["Covariates", "batch_columns", "batch_names", "read_covariates"]
+__all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_covariates"]
 
 _SPATIAL = "spatial"
 
@@ -79,7 +79,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
     if config.sample_key is not None or config.batch_key is not None:
         obs = matrix.fresh_obs()
         samples = _read_column(obs, config.sample_key, "sample")
-        batches = _read_batches(obs, config.batch_key)
+        batches = read_batches(obs, config.batch_key)
     named = config.batch_key not in (None, config.sample_key)  # slices have checks of their own
     if named and batches is not None and len(batches.names) == len(batches.codes) > 1:
         message = (
@@ -127,8 +127,8 @@ def batch_names(obs: pd.DataFrame, columns: list[str]) -> pd.Series[str]:
     return names
 
 
-def _read_batches(obs: pd.DataFrame, key: str | None) -> CellLabels | None:
-    """Return the batch of each cell."""
+def read_batches(obs: pd.DataFrame, key: str | None) -> CellLabels | None:
+    """Return the batch of each cell, by a column of obs or several; None without a key."""
     import pandas as pd
 
     from scrcl.io.labels import CellLabels

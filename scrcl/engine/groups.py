@@ -55,7 +55,8 @@ def find_markers(
         Column of obs of the result with the groups: clusters (``scrcl``), another number of clusters
         (``scrcl_k8``), names (``scrcl_name``), or a column of the input.
     pair
-        Two groups that are compared with each other alone. By default each group is compared with all other cells.
+        Two groups that are compared with each other alone. By default each group is compared with all other cells;
+        of a run with batches, within each batch (``markers.within_batches``).
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
     inputs
@@ -95,6 +96,7 @@ def find_markers(
         stats,
         stats.of_all_rows(groups.codes),
         settings,
+        batches=_batches_of(run, matrix),
         **_how(matrix, reporter, "markers"),
     )
     table = marker_table(
@@ -269,6 +271,17 @@ def _how(matrix: CellMatrix, reporter: Reporter | None, name: str) -> dict[str, 
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
     rows = block_rows_of(n_values / matrix.n_obs, matrix.n_obs)
     return {"block_rows": rows, "n_workers": cores(), "count": count}
+
+
+def _batches_of(run: OpenRun, matrix: CellMatrix) -> IntArray | None:
+    """Return the batch of each cell of the input, where groups are compared within batches."""
+    from scrcl.engine.covariates import read_batches
+
+    config = run.config
+    if config.batch_key is None or not config.markers.within_batches:
+        return None
+    found = read_batches(matrix.fresh_obs(), config.batch_key)
+    return None if found is None else found.codes
 
 
 def _groups(run: OpenRun, by: str) -> _Groups:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scrcl.engine.given_names import keep_names, read_names
+from scrcl.engine.given_names import GIVEN_NAMES, keep_names, read_names
 from scrcl.engine.groups import input_paths_of
+from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from scrcl._progress import Reporter
     from scrcl.engine.run import RunResult
@@ -17,13 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["keep_given", "rename"]
 
 
-def keep_given(out: str | Path, names: str | Path) -> None:
-    """Keep the names of a CSV file in the folder of a finished run; the result is written later. See `rename`."""
+@contextmanager
+def keep_given(out: str | Path, names: str | Path) -> Iterator[None]:
+    """Keep the names of a CSV file in the folder of a finished run, unless the work inside is refused. See `rename`."""
     from scrcl.engine.open_run import open_run
 
     run = open_run(out)
-    labels = run.labels
+    labels, file = run.labels, run.path / GIVEN_NAMES
+    before = file.read_bytes() if file.exists() else None
     keep_names(run.path, read_names(Path(names), int(labels.max()) + 1), labels)
+    try:
+        yield
+    except ScrclError:
+        if before is None:
+            file.unlink()
+        else:
+            file.write_bytes(before)
+        raise
 
 
 def rename(
@@ -60,5 +72,5 @@ def rename(
 
     run = open_run(out)
     paths = input_paths_of(run, inputs)
-    keep_given(run.path, names)
-    return run_files(paths, run.path, RunConfig(), start="names", reporter=reporter)
+    with keep_given(run.path, names):
+        return run_files(paths, run.path, RunConfig(), start="names", reporter=reporter)

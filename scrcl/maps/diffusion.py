@@ -1,8 +1,10 @@
 """Diffusion pseudotime: how far a cell lies from a root along the paths of the graph.
 
 The distance of two cells compares random walks of all lengths that start at them. It is computed from the leading
-eigenvectors of the graph's transition matrix, as `scanpy.tl.dpt` does. On a connected graph it has scanpy's values,
-but in graphs of a few nodes, where scanpy also takes negative eigenvalues.
+eigenvectors of the graph's transition matrix, as `scanpy.tl.dpt` does. On a connected graph of some hundred cells it
+has scanpy's values. There are two differences. In graphs of a few nodes scanpy also takes negative eigenvalues. And it
+takes all eigenvalues above .9994 for 1, because of float32. In a graph of thousands of cells the slowest walks, along
+the whole path, have such eigenvalues, and scanpy's pseudotime loses the path. Here only the first eigenvalue is 1.
 
 References
 ----------
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["connected_to", "diffusion_coordinates", "pseudotime", "tip_of"]
 
-_STATIONARY = 0.9994
-"""Eigenvalues above count as 1, for float32 precision: scanpy's limit."""
+_LEAST_GAP = 1e-12
+"""Least distance of an eigenvalue from 1: nearer ones are rounding errors."""
 
 _TIP_SHARE = 0.1
 """Share of a group's cells that are its tip."""
@@ -70,9 +72,10 @@ def diffusion_coordinates(weights: Csr, n_comps: int, start: FloatArray) -> Floa
         else:
             values, vectors = eigsh(transitions, k=k, which="LA", v0=start)
     values, vectors = values[-k:], vectors[:, -k:]  # they ascend
-    walking = values < _STATIONARY
-    lengths = np.ones(len(values))
-    lengths[walking] = values[walking] / (1 - values[walking])
+    lengths = values / np.maximum(1 - values, _LEAST_GAP)
+    lengths[-1] = (
+        1  # the stationary state of a connected graph, which compares no cells; as in scanpy
+    )
     return np.asarray(vectors * lengths)
 
 

@@ -64,8 +64,11 @@ def read_marker_table(
     path
         ``.gmt``; or ``.csv``, ``.tsv``, ``.txt`` or ``.xlsx`` with columns of cell types and of genes, one gene or a
         list of genes in a row.
-    tissues, species
-        Only rows of these; all by default. Case does not matter.
+    tissues
+        Only types of these, and types that the table has in two tissues or more: they occur in many. All by default.
+        Case does not matter.
+    species
+        Only rows of this one; all by default.
 
     Raises
     ------
@@ -76,17 +79,12 @@ def read_marker_table(
     if not rows:
         message = f"names.table must list genes of cell types; got {path}, which lists none."
         raise InputError(message)
+    of_species = [row for row in rows if species is None or _species_of(species) in row.species]
     wanted = {_plain(each) for each in tissues}
-    kept = [
-        row
-        for row in rows
-        if (not wanted or _plain(row.tissue) in wanted)
-        and (species is None or _species_of(species) in row.species)
-    ]
-    if not kept:
+    if not of_species or not wanted <= {_plain(row.tissue) for row in of_species}:
         raise InputError(_none_kept(path, rows, tissues, species))
     sets: dict[str, list[_Row]] = {}
-    for row in kept:
+    for row in of_species:
         sets.setdefault(row.name, []).append(row)
     return [
         MarkerSet(
@@ -96,7 +94,14 @@ def read_marker_table(
             frozenset(each for row in group for each in row.species),
         )
         for name, group in sets.items()
+        if not wanted or _may_occur({_plain(row.tissue) for row in group}, wanted)
     ]
+
+
+def _may_occur(tissues: Collection[str], wanted: Collection[str]) -> bool:
+    """Return whether a type of ``tissues`` may occur in the ones that are ``wanted``: pericytes are everywhere."""
+    named = set(tissues) - {""}
+    return len(named) > 1 or not named.isdisjoint(wanted)
 
 
 @dataclass(frozen=True)

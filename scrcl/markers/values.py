@@ -59,6 +59,25 @@ class ClusterValues:
     squares: FloatArray
     histogram: IntArray
 
+    def of(self, groups: IntArray) -> ClusterValues:
+        """Return the values of some groups, each a cluster."""
+        return ClusterValues(self.cells[groups], *(each[:, groups] for each in self._by_gene()))
+
+    def pooled(self, cluster_of: IntArray) -> ClusterValues:
+        """Return the sums over the groups of each cluster, of which all have one."""
+        n_clusters = int(cluster_of.max()) + 1
+        cells = np.bincount(cluster_of, self.cells, n_clusters).astype(np.int64)
+        pooled = []
+        for each in self._by_gene():
+            sums = np.zeros((len(each), n_clusters, *each.shape[2:]), each.dtype)
+            for group, cluster in enumerate(cluster_of):
+                sums[:, cluster] += each[:, group]
+            pooled.append(sums)
+        return ClusterValues(cells, *pooled)
+
+    def _by_gene(self) -> tuple[Any, ...]:
+        return self.expressing, self.total, self.squares, self.histogram
+
 
 @dataclass(frozen=True)
 class Bins:

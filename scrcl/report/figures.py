@@ -140,7 +140,7 @@ def _bars(
                 f"<title>{int(n):,} cells</title></rect>"
             )
     parts.append(svg_text((axes.left + axes.right) / 2, _WIDE[1] - 4, name))
-    parts.append(svg_text(11, (axes.top + axes.bottom) / 2, "cells", turned=True))
+    parts.append(svg_text(axes.left - 5, 10, "cells", anchor="end"))
     return "".join([*parts, "</svg>"])
 
 

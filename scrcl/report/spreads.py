@@ -49,7 +49,7 @@ def spreads(
     left = 14 + _LETTER * max((len(shortened(name)) for name, _ in groups), default=1)
     bottom = 24 + _HEIGHT * len(groups)
     parts = [
-        svg_open(left + _WIDTH + 16, bottom + 22, f"{label} by group"),
+        svg_open(left + _WIDTH + 28, bottom + 22, f"{label} by group"),
         svg_text(left + _WIDTH / 2, 14, label),
     ]
     for row, ((name, values), at) in enumerate(zip(groups, scaled, strict=True)):

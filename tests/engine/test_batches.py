@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 
 from scrcl.engine.batch_columns import batch_like_columns, confounded_levels
+from scrcl.engine.groups import find_markers
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.markers import MarkersStage
 from scrcl.io.labels import CellLabels
 from tests.cells import FAST
 from tests.engine.test_correct import with_donors
@@ -57,6 +59,18 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
     )
     page = (corrected.path / "report.html").read_text()
     assert "Mixing is the share" in page
+
+
+def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, unnamed):
+    record = corrected.record(MarkersStage)
+    assert record.is_within
+    assert any("scrcl pseudobulk" in note for note in record.notes)
+    assert "scrcl pseudobulk OUT" in (corrected.path / "report.html").read_text()
+    found, before = find_markers(corrected.path), pd.read_csv(corrected.path / "markers.csv")
+    assert found["gene"].tolist() == before["gene"].tolist()
+    assert found["score"].to_numpy() == pytest.approx(before["score"])
+    assert not unnamed.record(MarkersStage).is_within
+    assert not unnamed.record(MarkersStage).notes
 
 
 def test_corrected_components_do_not_vote(corrected, unnamed):

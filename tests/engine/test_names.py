@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import scrcl
+from scrcl.cli.render import clusters_table
 from scrcl.engine.config import RunConfig
 from scrcl.engine.given_names import keep_names, names_given, read_names
 from scrcl.engine.load_config import load_config
@@ -57,6 +58,10 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert known.mean() > 0.5
     assert (obs["scrcl_name"].astype(str) == truth.astype(str))[known].mean() > 0.8
     assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
+    first = next(row for row in named.clusters if row["cell_type"] != "unknown")
+    assert first["gap"] > 0
+    drawn = "".join(str(cell) for cell in clusters_table(named.clusters).columns[1].cells)
+    assert f"{first['cell_type']}; {first['second_type']} ({-first['gap']:.1f})" in drawn
     report = named.report_path.read_text()
     assert all(name in report for name in set(obs["scrcl_name"]))
     names = scrcl.open_run(named.out).record(NamesStage)
@@ -99,6 +104,15 @@ def test_names_of_the_user_stay_when_stages_are_redone(named, cells, tmp_path):
     assert (kept.to_numpy() & before).sum() > 0.8 * before.sum()
 
 
+def test_names_are_not_kept_where_they_are_refused(named, cells, tmp_path):
+    before = names_given(named.out, scrcl.open_run(named.out).labels)
+    (tmp_path / "names.csv").write_text("cluster,name\n1,not kept\n")
+    make_cells(seed=3).write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match="must list genes of the input"):
+        rename(named.out, tmp_path / "names.csv", inputs=[tmp_path / "other.h5ad"])
+    assert names_given(named.out, scrcl.open_run(named.out).labels) == before
+
+
 def test_an_anndata_has_the_names_too(cells, tmp_path):
     adata = anndata.read_h5ad(cells[0])
     settings = {**FAST, "names": {"table": str(cells[1])}}
@@ -125,9 +139,29 @@ def test_a_table_that_does_not_fit_is_refused_before_out_is_made(cells, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tissue_without_a_table_is_refused():
+def test_a_tissue_without_a_table_is_refused(cells, tmp_path):
     with pytest.raises(InputError, match=r"must go with names\.table"):
-        load_config(overrides={"names": {"tissues": "Blood"}})
+        run_files([cells[0]], tmp_path / "out", config_of(names={"tissues": "Blood"}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_chose_rows_of_its_table_can_be_opened(named, cells, tmp_path):
+    table = tmp_path / "t.csv"
+    rows = cells[1].read_text().splitlines()
+    lines = [f"{rows[0]},tissue,species"]
+    lines += [f"{row},{('Blood', 'Lung')[i % 2]},human" for i, row in enumerate(rows[1:])]
+    table.write_text("\n".join(lines))
+    for tissues in (None, "Blood"):
+        choice = {"table": str(table), "species": "human", "tissues": tissues, "min_score": 1}
+        run_files([cells[0]], named.out, RunConfig(names=choice), start="names")
+        run = scrcl.open_run(named.out)
+        notes = " ".join(run.record(NamesStage).notes)
+        assert ("all 2 tissues" in notes) == (tissues is None)
+        assert set(obs_of(named.out)["scrcl_name"]) > {"type 0"}
+    redone = RunConfig(
+        names={"table": str(cells[1]), "tissues": None, "species": None, "min_score": 1}
+    )
+    run_files([cells[0]], named.out, redone, start="names")
 
 
 @pytest.mark.parametrize(

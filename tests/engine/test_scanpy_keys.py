@@ -39,44 +39,73 @@ SCANPYS = {
 }  # fmt: skip
 
 
-def test_fit_writes_the_same_keys(result):
+@pytest.fixture(scope="module")
+def fitted():
     from tests.cells import FAST
 
-    adata = make_cells(n_genes=150)
+    adata = make_cells(n_genes=150, spatial=True)
     settings = {**FAST, "features": {"n_top_genes": 80}, **WIDE}
-    scrcl.fit(adata, n_clusters=4, device="cpu", **settings)
+    return scrcl.fit(adata, n_clusters=4, device="cpu", **settings)
+
+
+def test_fit_writes_the_same_keys(result, fitted):
     for slot, keys in SCANPYS.items():
         assert set(keys) <= set(getattr(result, slot))
-        assert set(keys) <= set(getattr(adata, slot))
-    assert np.array_equal(adata.obsm["X_umap"], result.obsm["X_umap"])
-    same = adata.uns["paga"]["connectivities"] != result.uns["paga"]["connectivities"]
+        assert set(keys) <= set(getattr(fitted, slot))
+    assert np.array_equal(fitted.obsm["X_umap"], result.obsm["X_umap"])
+    same = fitted.uns["paga"]["connectivities"] != result.uns["paga"]["connectivities"]
     assert same.nnz == 0
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda a: sc.pl.pca(a, color="scrcl", show=False),
-        lambda a: sc.pl.pca_variance_ratio(a, show=False),
-        lambda a: sc.pl.pca_loadings(a, show=False),
-        lambda a: sc.pl.highly_variable_genes(a, show=False),
-        lambda a: sc.pl.rank_genes_groups(a, n_genes=5, show=False),
-        lambda a: sc.pl.rank_genes_groups_dotplot(a, n_genes=3, show=False),
-        lambda a: sc.pl.rank_genes_groups_matrixplot(a, n_genes=3, show=False),
-        lambda a: sc.pl.dotplot(a, a.var_names[:4], groupby="scrcl", dendrogram=True, show=False),
-        lambda a: sc.pl.rank_genes_groups_dotplot(a, n_genes=3, dendrogram=True, show=False),
-        lambda a: sc.pl.dendrogram(a, "scrcl", show=False),
-        lambda a: sc.pl.correlation_matrix(a, "scrcl", show=False),
-        lambda a: sc.pl.umap(a, color=["scrcl", "gene0"], show=False),
-        lambda a: sc.pl.paga(a, show=False),
-        lambda a: sc.pl.paga_compare(a, basis="umap", show=False),
-        lambda a: sc.pl.spatial(a, color="scrcl", spot_size=1, show=False),
-    ],
-)
+PLOTS = {
+    "umap": lambda a: sc.pl.umap(a, color=["scrcl", "gene0"], show=False),
+    "rank_genes_groups": lambda a: sc.pl.rank_genes_groups(a, n_genes=5, show=False),
+    "rank_genes_groups_dotplot": lambda a: sc.pl.rank_genes_groups_dotplot(
+        a, n_genes=3, show=False
+    ),
+    "rank_genes_groups_heatmap": lambda a: sc.pl.rank_genes_groups_heatmap(
+        a, n_genes=3, show=False
+    ),
+    "dotplot": lambda a: sc.pl.dotplot(
+        a, a.var_names[:4], groupby="scrcl", dendrogram=True, show=False
+    ),
+    "paga": lambda a: sc.pl.paga(a, show=False),
+    "pca_variance_ratio": lambda a: sc.pl.pca_variance_ratio(a, show=False),
+    "highly_variable_genes": lambda a: sc.pl.highly_variable_genes(a, show=False),
+    "spatial": lambda a: sc.pl.spatial(a, color="scrcl", spot_size=1, show=False),
+}
+OTHER_PLOTS = {
+    "pca": lambda a: sc.pl.pca(a, color="scrcl", show=False),
+    "pca_loadings": lambda a: sc.pl.pca_loadings(a, show=False),
+    "matrixplot": lambda a: sc.pl.rank_genes_groups_matrixplot(a, n_genes=3, show=False),
+    "tracksplot": lambda a: sc.pl.rank_genes_groups_tracksplot(a, n_genes=3, show=False),
+    "violin": lambda a: sc.pl.rank_genes_groups_violin(
+        a, groups=["0"], n_genes=3, strip=False, show=False
+    ),
+    "stacked_violin": lambda a: sc.pl.rank_genes_groups_stacked_violin(
+        a, groups=["0"], n_genes=2, show=False
+    ),
+    "dotplot with a dendrogram": lambda a: sc.pl.rank_genes_groups_dotplot(
+        a, n_genes=3, dendrogram=True, show=False
+    ),
+    "dendrogram": lambda a: sc.pl.dendrogram(a, "scrcl", show=False),
+    "correlation_matrix": lambda a: sc.pl.correlation_matrix(a, "scrcl", show=False),
+    "paga_compare": lambda a: sc.pl.paga_compare(a, basis="umap", show=False),
+}
+
+
+@pytest.mark.parametrize("name", [*PLOTS, *OTHER_PLOTS])
 @pytest.mark.filterwarnings("ignore")  # scanpy's own, of pandas and matplotlib
-def test_a_plot_is_drawn(result, draw):
+def test_a_plot_is_drawn(result, name):
     mpl.use("Agg")
-    draw(result.copy())
+    (PLOTS | OTHER_PLOTS)[name](result.copy())
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_plot_of_what_fit_returns_is_drawn(fitted, name):
+    mpl.use("Agg")
+    PLOTS[name](fitted.copy())
 
 
 def test_markers_are_scanpys_of_the_same_clusters(result):

@@ -59,7 +59,8 @@ def made(tmp_path_factory):
     nested_cells().write_h5ad(folder / "cells.h5ad")
     settings = {"n_clusters": 3, "device": "cpu", "cluster": {"algorithm": "linkage"}}
     batches = {"batch_key": "donor", "correct": {"method": "none"}}
-    config = load_config(overrides={**FAST, **settings, **batches})
+    over_all = {"markers": {"within_batches": False}}  # as scanpy, with which they are compared
+    config = load_config(overrides={**FAST, **settings, **batches, **over_all})
     run_files([folder / "cells.h5ad"], folder / "out", config)
     return folder
 

@@ -86,6 +86,26 @@ def test_welchs_t_and_fold_changes_are_those_of_scanpy(adata, logs):
         assert scores.p_value[:, cluster] == pytest.approx(expected["pvals"], rel=1e-3, abs=1e-12)
 
 
+def test_genes_that_one_cell_has_are_ties_in_welchs_t_as_in_scanpy(adata):
+    rare = adata.copy()
+    counts = rare.X.tolil()
+    counts[:, 20:] = 0
+    for gene in range(20, N_GENES):
+        counts[3 * gene, gene] = 1 + gene % 7
+    rare.X = counts.tocsr()
+    logs = rare.copy()
+    sc.pp.normalize_total(logs, target_sum=1e4)
+    sc.pp.log1p(logs)
+    logs.obs["cluster"] = pd.Categorical(labels_of(rare).astype(str))
+    scores = gene_scores(values_of(rare, logs), test="t-test").score
+    of_rare = np.isin(3 * np.arange(20, N_GENES) % N_CELLS, np.flatnonzero(labels_of(rare) != 0))
+    assert of_rare.sum() > 10
+    assert (scores[20:, 0][of_rare] == -1).all()
+    for cluster in range(3):
+        expected = theirs(logs, cluster, method="t-test")["scores"].fillna(0)
+        assert stats.spearmanr(scores[:, cluster], expected).statistic > 0.9999
+
+
 def test_the_auc_is_the_share_of_pairs_in_order(adata, logs):
     from sklearn.metrics import roc_auc_score
 

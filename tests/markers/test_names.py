@@ -48,8 +48,8 @@ def test_a_layout_is_known_by_its_columns(tmp_path, name):
         ("gene,cell_type\n", {}, "lists none"),
         (
             "gene,cell_type,tissue\nA,B,Blood\n",
-            {"tissues": ["Brain"]},
-            "rows of Brain.*Tissues there: Blood",
+            {"tissues": ["Blood", "Brain"]},
+            "rows of Blood, Brain.*Tissues there: Blood",
         ),
         ("cell_type,gene\nA,B,\n", {}, "3 fields, line 2"),
     ],
@@ -58,6 +58,15 @@ def test_a_table_that_names_nothing_is_refused(tmp_path, text, more, match):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         read_marker_table(tmp_path / "t.csv", **more)
+
+
+def test_types_of_other_tissues_are_left_out_unless_they_occur_in_two(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "gene,cell_type,tissue,species\nA,here,Breast,human\nB,pericyte,Brain,human\nC,pericyte,Lung,human\n"
+        "D,duct,Liver,human\nE,duct,Lung,mouse\nF,nowhere,,human\n"
+    )
+    found = read_marker_table(tmp_path / "t.csv", tissues=["breast"], species="human")
+    assert {each.name: each.genes for each in found} == {"here": ("A",), "pericyte": ("B", "C")}
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.gmt", "none.xlsx"])

@@ -38,7 +38,8 @@ class Reader(HTMLParser):
 
     def handle_data(self, data):
         if data.strip() and self.open:
-            self.texts.setdefault(self.open[-1], []).append(data.strip())
+            within = self.open[-2] if self.open[-2:] == ["caption", "span"] else self.open[-1]
+            self.texts.setdefault(within, []).append(data.strip())
 
     def _note(self, tag, attrs):
         self.tags.append(tag)

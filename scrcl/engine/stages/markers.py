@@ -15,6 +15,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,11 @@ class MarkersSettings(Settings):
     tie_correct: bool = Field(
         False, description="Correct the variance of Wilcoxon's rank sum for ties, as in scanpy."
     )
+    within_batches: bool = Field(
+        True,
+        description="With batches, compare a cluster with the other cells of each batch, and combine the batches; "
+        "where there are too many of them, with all other cells.",
+    )
     n_genes: int = Field(100, ge=1, description="Number of genes listed for each cluster.")
     min_fold_change: float = Field(
         1.0, description="Genes with a smaller log2 fold change are listed after the others."
@@ -60,11 +66,18 @@ class MarkersSettings(Settings):
 
 
 class MarkersRecord(Record):
-    """How markers were found."""
+    """How markers were found.
+
+    Attributes
+    ----------
+    is_within
+        Whether clusters were compared with cells of their own batches.
+    """
 
     test: str
     n_bins: int
     n_reads: int
+    is_within: bool = False
 
 
 class MarkersStage(Stage[MarkersRecord]):
@@ -77,20 +90,26 @@ class MarkersStage(Stage[MarkersRecord]):
     gives = (MARKERS, PROFILES)
     redo_settings: ClassVar[tuple[str, ...]] = ("markers",)
 
-    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the histograms of all genes, and blocks of values."""
-        from scrcl.markers.values import table_bytes
+        from scrcl.engine.compare_genes import MOST_READS
+        from scrcl.markers.values import bins_and_parts, table_bytes
 
-        tables = table_bytes(shape.n_vars)
+        tables, n_reads = table_bytes(shape.n_vars), 1
+        if config.markers.within_batches and shape.n_batches > 1:
+            _, n_reads = bins_and_parts(shape.n_vars, _PLANNED_CLUSTERS * shape.n_batches)
+            # The histograms of one batch, or of all together, and sums of the tests.
+            tables, n_reads = 2 * tables, n_reads if n_reads <= MOST_READS else 1
         return Estimate(
             # Ranks are computed from some genes at a time, in float64.
             STREAM_BYTES + tables + 12 * shape.n_cells + 60 * 10**6,
             int(block_values(shape) * _BYTES_PER_VALUE) + 8 * shape.n_vars,
             disk_bytes=8 * _PLANNED_CLUSTERS * shape.n_vars,
             shared=True,
-            read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
-            seconds=0.5 + 5e-9 * tables,
-            shared_seconds=shape.n_values / _VALUES_PER_S,
+            read_bytes=n_reads
+            * (int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes),
+            seconds=0.5 + 5e-9 * tables * n_reads,
+            shared_seconds=n_reads * shape.n_values / _VALUES_PER_S,
         )
 
     def run(self, context: Context, folder: Path) -> MarkersRecord:
@@ -101,12 +120,13 @@ class MarkersStage(Stage[MarkersRecord]):
 
         settings, matrix = context.config.markers, context.matrix
         stats = context.open(STATS)
-        clusters = stats.of_all_rows(context.open(LABELS))
+        clusters, batches = stats.of_all_rows(context.open(LABELS)), context.covariates.batches
         found = compared(
             matrix,
             stats,
             clusters,
             settings,
+            batches=None if batches is None or not settings.within_batches else batches.codes,
             block_rows=context.budget.block_rows,
             n_workers=context.budget.n_workers,
             count=lambda: context.count("markers", matrix.n_obs),
@@ -130,6 +150,8 @@ class MarkersStage(Stage[MarkersRecord]):
             test=settings.test,
             n_bins=found.n_bins,
             n_reads=found.n_reads,
+            is_within=found.is_within,
+            notes=() if batches is None else (_note(is_within=found.is_within),),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -141,3 +163,18 @@ class MarkersStage(Stage[MarkersRecord]):
             return AnnDataKeys(uns={"markers": table})
         entry = scanpy_entry(table, groupby="scrcl", test=run.config.markers.test)
         return AnnDataKeys(uns={"markers": table}, uns_other={"rank_genes_groups": entry})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return the note on p values; the genes themselves are shown with the clusters."""
+        record = run.record(MarkersStage)
+        return Section("Marker genes", notes=record.notes) if record.notes else None
+
+
+def _note(*, is_within: bool) -> str:
+    """Return what p values of several batches mean."""
+    compared = "other cells of its own batches" if is_within else "all other cells"
+    return (
+        f"Marker genes compare each cluster with {compared}, cell by cell. Cells of one donor are no replicates, so p "
+        "values are too small for statements about donors or conditions: test sums by donor instead (scrcl pseudobulk "
+        "OUT --donors COLUMN)."
+    )

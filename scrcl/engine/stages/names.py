@@ -50,7 +50,9 @@ class NamesSettings(Settings):
         "ScType, or columns cell_type and gene.",
     )
     tissues: str | None = Field(
-        None, description="Tissues of the table to use, with commas; all by default."
+        None,
+        description="Tissues that the cells are from, with commas. Types that the table has in other tissues are left "
+        "out, but for those that it has in two or more; all are used by default.",
     )
     species: str | None = Field(
         None, description="Species of the table to use, such as human; all by default."
@@ -59,15 +61,6 @@ class NamesSettings(Settings):
         4.0,
         description="Clusters with a lower score are unknown. In standard deviations of random sets of genes.",
     )
-
-    def check_with(self, run: RunConfig) -> None:  # noqa: ARG002
-        """Refuse settings that have no effect without a table."""
-        if self.table is None and (self.tissues is not None or self.species is not None):
-            message = (
-                "names.tissues and names.species must go with names.table; got none. "
-                "Name a table by --markers-table."
-            )
-            raise ValueError(message)
 
     def sets(self) -> list[MarkerSet]:
         """Return the sets of the table."""
@@ -111,9 +104,17 @@ class NamesStage(Stage[NamesRecord]):
     owned_obs: ClassVar[tuple[str, ...]] = ("scrcl_name",)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
-        """Refuse a table that cannot be read, or whose genes are not in the data."""
-        if config.names.table is not None:
+        """Refuse a table that cannot be read, or whose genes are not in the data; and a choice of rows without one."""
+        # Not a rule of the settings: those of a finished run are kept without the path of its table.
+        names: NamesSettings = config.group(self.name)
+        if names.table is not None:
             _found(header.var, config, header.label)
+        elif names.tissues is not None or names.species is not None:
+            message = (
+                "names.tissues and names.species must go with names.table; got none. "
+                "Name a table by --markers-table."
+            )
+            raise InputError(message)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the profiles of all genes."""
@@ -237,7 +238,7 @@ def _by_table(
         min_score=context.config.names.min_score,
         markers=of_clusters,
     )
-    notes = _notes(context.config, found)
+    notes = [*_notes(context.config, found), *_note_of_tissues(context.config, sets)]
     if not names:
         table["name"] = UNKNOWN
         notes.append("No cell type of the table of markers has three genes in the data.")
@@ -249,6 +250,17 @@ def _by_table(
     table["precision"] = [name.precision for name in names]
     table["recall"] = [name.recall for name in names]
     return table, notes
+
+
+def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:
+    tissues = sorted({tissue for each in sets for tissue in each.tissues})
+    if config.names.tissues is not None or len(tissues) < 2:
+        return []
+    note = (
+        f"Names come from all {len(tissues)} tissues of the table of markers. Name those that the cells are from, such "
+        f"as --set names.tissues={tissues[0]}: a type of another tissue can look like one of theirs."
+    )
+    return [note]
 
 
 def _notes(config: RunConfig, found: GeneNames) -> list[str]:

@@ -5,7 +5,7 @@ The page and the result are made of what the stages give: `Stage.section` and `S
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,7 @@ from scrcl.markers.artifacts import MARKERS, NAMES, PROFILES
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -74,7 +75,13 @@ class ReportSettings(Settings):
 
 
 class ClusterRow(Fields):
-    """A cluster: its number as a name, cells, median confidence, cell type if it is named, and marker genes."""
+    """A cluster: its number as a name, cells, median confidence, cell type if it is named, and marker genes.
+
+    Attributes
+    ----------
+    second_type, gap
+        The second best name by a table of markers, and how far its score lies below the best.
+    """
 
     n_cells: int
     name: str
@@ -83,6 +90,8 @@ class ClusterRow(Fields):
     n_low_confidence: int
     batch_entropy: float | None = None
     cell_type: str | None = None
+    second_type: str | None = None
+    gap: float | None = None
     markers: tuple[str, ...]
 
 
@@ -176,7 +185,7 @@ def _rows(
     sizes = np.bincount(labels)
     sure = record.confidence
     batches = run.record(BatchesStage).batches
-    types = list(run.open(NAMES)["name"]) if run.has(NAMES) else []
+    named = run.open(NAMES).to_dict("records") if run.has(NAMES) else [{}] * len(sizes)
     entropy = None if batches is None else batches.entropy
     return tuple(
         ClusterRow(
@@ -186,8 +195,18 @@ def _rows(
             confidence=sure.median_by_cluster[i],
             n_low_confidence=sure.low_by_cluster[i],
             batch_entropy=None if entropy is None else entropy[i],
-            cell_type=types[i] if types else None,
+            cell_type=named[i].get("name"),
+            **_second_of(named[i]),
             markers=markers.get(i, ()),
         )
         for i, size in enumerate(sizes)
     )
+
+
+def _second_of(named: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the second best name by a table of markers, and how far its score lies below."""
+    from scrcl.markers.names import UNKNOWN
+
+    if named.get("by") != "table" or not named.get("second") or named["name"] == UNKNOWN:
+        return {}
+    return {"second_type": str(named["second"]), "gap": float(named["gap"])}

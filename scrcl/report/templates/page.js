@@ -113,27 +113,31 @@ class CellMap {
     context.putImageData(image, 0, 0);
     this.label(context);
   }
-  // Names of categories at the medians of their cells.
+  // Names of categories near the medians of their cells: the largest first, moved or left out where they would overlap.
   label(context) {
     const names = this.state.labels;
     if (!names || names.length > 60) return;
     context.font = `600 ${12 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
     context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
-    const at = names.map(() => [[], []]);
+    const at = names.map((name) => ({ name, xs: [], ys: [] }));
     const step = Math.max(1, Math.floor(this.x.length / 20000));
     for (let i = 0; i < this.x.length; i += step) {
       const code = this.state.codes[i];
       if (code >= names.length || this.state.isFaded(i) || (this.shown && !this.shown(i))) continue;
-      at[code][0].push(this.px[i]); at[code][1].push(this.py[i]);
+      at[code].xs.push(this.px[i]); at[code].ys.push(this.py[i]);
     }
-    at.forEach(([xs, ys], k) => {
-      if (!xs.length) return;
-      const middle = (v) => v.sort((a, b) => a - b)[v.length >> 1];
-      const half = context.measureText(names[k]).width / 2 + 4 * this.ratio;
-      const x = Math.min(Math.max(middle(xs), half), this.canvas.width - half), y = middle(ys);
-      context.strokeText(names[k], x, y); context.fillText(names[k], x, y);
-    });
+    const middle = (v) => v.sort((a, b) => a - b)[v.length >> 1];
+    const taken = [], line = 15 * this.ratio;
+    for (const { name, xs, ys } of at.filter((each) => each.xs.length).sort((a, b) => b.xs.length - a.xs.length)) {
+      const half = context.measureText(name).width / 2 + 4 * this.ratio;
+      const x = Math.min(Math.max(middle(xs), half), this.canvas.width - half), centre = middle(ys);
+      const isFree = (y) => taken.every((t) => Math.abs(t.x - x) >= t.half + half || Math.abs(t.y - y) >= line);
+      const y = [0, 1, -1, 2, -2].map((n) => centre + n * line).find(isFree);
+      if (y === undefined) continue;
+      taken.push({ x, y, half });
+      context.strokeText(name, x, y); context.fillText(name, x, y);
+    }
   }
   nearest(event) {
     const box = this.canvas.getBoundingClientRect();
@@ -413,6 +417,7 @@ class Markers {
   }
   draw() {
     const body = $("marker-table").tBodies[0], rows = this.chosen();
+    $("marker-table").classList.toggle("one", $("marker-cluster").value !== "");
     body.replaceChildren(...rows.slice(0, this.most).map((row) => {
       const line = make("tr");
       row.forEach((value, i) => {

@@ -1,0 +1,1 @@
+"""Maps and orders of cells against scanpy."""

@@ -1,0 +1,93 @@
+"""Markers within batches: each cluster against the other cells of each batch."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from scrcl.markers.scores import gene_scores, gene_scores_within
+from scrcl.markers.values import ClusterValues
+
+N_CELLS, N_GENES, N_BINS = 300, 12, 6
+
+
+def values_of(codes, groups, n_groups):
+    """Counts of whole numbers as `ClusterValues`: each value has a bin of its own."""
+    cells = np.bincount(groups, minlength=n_groups)
+    shape = (codes.shape[1], n_groups)
+    found = ClusterValues(
+        cells, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape), np.zeros((*shape, N_BINS), np.uint32)
+    )  # fmt: skip
+    for group in range(n_groups):
+        inside = codes[groups == group]
+        found.expressing[:, group] = (inside > 0).sum(axis=0)
+        found.total[:, group], found.squares[:, group] = inside.sum(axis=0), (inside**2).sum(axis=0)
+        for value in range(1, N_BINS + 1):
+            found.histogram[:, group, value - 1] = (inside == value).sum(axis=0)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Three clusters in two batches; gene 0 marks cluster 0, gene 1 is high in batch 0 whatever the cluster."""
+    rng = np.random.default_rng(3)
+    clusters, batches = rng.integers(0, 3, N_CELLS), (rng.random(N_CELLS) < 0.5).astype(int)
+    batches[clusters == 0] = (rng.random((clusters == 0).sum()) < 0.1).astype(int)  # mostly batch 0
+    values = rng.poisson(1.0, (N_CELLS, N_GENES)).clip(0, N_BINS).astype(float)
+    values[clusters == 0, 0] = np.minimum(values[clusters == 0, 0] + 2, N_BINS)
+    values[batches == 0, 1] = np.minimum(values[batches == 0, 1] + 3, N_BINS)
+    return values, clusters, batches
+
+
+def within(cells, test="wilcoxon"):
+    values, clusters, batches = cells
+    there, pairs = np.unique(batches * 3 + clusters, return_inverse=True)
+    found = values_of(values, pairs, len(there))
+    return gene_scores_within(found, there % 3, there // 3, test=test)
+
+
+def test_a_gene_of_a_batch_marks_no_cluster_of_it(cells):
+    values, clusters, _ = cells
+    for test in ("wilcoxon", "t-test"):
+        over_all = gene_scores(values_of(values, clusters, 3), test=test)
+        scores = within(cells, test)
+        assert over_all.score[1, 0] > 3 > 2.5 > abs(scores.score[1, 0])
+        assert scores.score[0, 0] > 5
+        assert scores.auc[1, 0] == pytest.approx(0.5, abs=0.1)
+        assert abs(scores.log_fold_change[1, 0]) < 0.6 < over_all.log_fold_change[1, 0]
+        assert np.array_equal(scores.share_in, over_all.share_in)
+
+
+def test_rank_sums_are_combined_by_van_elteren(cells):
+    values, clusters, batches = cells
+    excess = variance = 0.0
+    for batch in (0, 1):
+        own = batches == batch
+        inside, n = clusters[own] == 1, own.sum()
+        ranks = stats.rankdata(values[own, 4])
+        n_in, n_out = inside.sum(), n - inside.sum()
+        excess += (ranks[inside].sum() - n_in * (n + 1) / 2) / (n + 1)
+        variance += n_in * n_out / (12 * (n + 1))
+    scores = within(cells)
+    assert scores.score[4, 1] == pytest.approx(excess / np.sqrt(variance), rel=1e-5)
+    assert scores.p_value[4, 1] == pytest.approx(2 * stats.norm.sf(abs(scores.score[4, 1])))
+
+
+def test_of_one_batch_scores_are_those_without(cells):
+    values, clusters, _ = cells
+    found = values_of(values, clusters, 3)
+    for test in ("wilcoxon", "t-test"):
+        one = gene_scores_within(found, np.arange(3), np.zeros(3, int), test=test)
+        for mine, without in zip(one, gene_scores(found, test=test), strict=True):
+            assert mine == pytest.approx(without, rel=1e-5, abs=1e-9)
+
+
+def test_a_cluster_that_is_alone_in_its_batch_is_compared_with_all_cells(cells):
+    values, clusters, _ = cells
+    alone = np.where(clusters == 2, 1, 0)
+    there, pairs = np.unique(alone * 3 + clusters, return_inverse=True)
+    found = gene_scores_within(
+        values_of(values, pairs, len(there)), there % 3, there // 3, test="wilcoxon"
+    )
+    over_all = gene_scores(values_of(values, clusters, 3), test="wilcoxon")
+    assert np.array_equal(found.score[:, 2], over_all.score[:, 2])
+    assert not np.array_equal(found.score[:, 0], over_all.score[:, 0])

@@ -73,9 +73,9 @@ class Evidence:
 
 
 def merge_unsupported(
-    evidence: Evidence, labels: IntArray, least_support: float
+    evidence: Evidence, labels: IntArray, least_support: float, *, n_left: int = 1
 ) -> NDArray[np.int64]:
-    """Merge the pair of lowest support until all supports reach ``least_support``, or one cluster is left.
+    """Merge the pair of lowest support until all supports reach ``least_support``, or ``n_left`` clusters are left.
 
     Among pairs of equal support, the one with the nearest means is merged.
 
@@ -91,7 +91,7 @@ def merge_unsupported(
     """
     clusters = _Clusters(evidence, labels)
     part = np.arange(len(clusters.groups))
-    while len(clusters.groups) > 1:
+    while len(clusters.groups) > n_left:
         support, _, (kept, joined) = min(
             (clusters.support(*pair), clusters.distance(*pair), pair)
             for pair in clusters.near_pairs()

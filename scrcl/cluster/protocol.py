@@ -37,7 +37,10 @@ class Spaces:
         Where k-means runs: ``cpu``, or a GPU as torch names it.
     scalings
         A function from cells, in ascending order, to their component scores after other scalings of the counts
-        (`scrcl.prep.scalings`), each of shape (n_some, n_comps). None if there are no counts, or scores are corrected.
+        (`scrcl.prep.scalings`), each of shape (n_some, n_comps); corrected if ``scores`` are. None if there are no
+        counts.
+    is_corrected
+        Whether ``scores`` were corrected for batches.
     tissue
         A function from cells, in ascending order, to the graph of those that are near each other in the tissue; None
         without coordinates.
@@ -48,6 +51,7 @@ class Spaces:
     n_neighbors: int = 15
     device: str = "cpu"
     scalings: Callable[[IntArray], list[FloatArray]] | None = None
+    is_corrected: bool = False
     tissue: Callable[[IntArray], Csr] | None = None
 
 

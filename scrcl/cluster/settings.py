@@ -31,7 +31,7 @@ class ClusterSettings(Settings):
         panel="Clusters",
         description="Clustering algorithm. vote: communities that several scalings agree on; linkage, ward: merged "
         "micro-clusters; mixture: Gaussians of one covariance. auto: communities if these agree, else linkage. For "
-        "domains, vote and auto are mixture; after batch correction, vote is auto.",
+        "domains, vote and auto are mixture; for log values that were corrected for batches, vote is auto.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."
@@ -100,7 +100,8 @@ class ClusterSettings(Settings):
         le=1,
         description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
         "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
-        "one in the end. 0: only clusters of a few cells are merged. Not used with spatial.",
+        "one in the end. 0: only clusters of a few cells are merged. vote adds 0.2 after batch correction, which makes "
+        "valleys of its own. Not used with spatial.",
     )
     vote_cells: int = Field(
         10_000,

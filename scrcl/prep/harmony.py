@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Correction",
     "Fit",
+    "correct_alike",
     "fit_harmony",
     "joined",
     "n_centroids",
@@ -223,6 +224,35 @@ def refit(
             correction.centroids, sums, correction.intercepts if fixed else None
         )
     return correction
+
+
+def correct_alike(
+    correction: Correction, corrected: FloatArray, scores: FloatArray, codes: IntArray
+) -> NDArray[np.float32]:
+    """Return other scores of corrected cells without the differences between batches in the same soft clusters.
+
+    Harmony alone may leave batches apart in one scaling of the counts and join them in another. So the soft clusters
+    are those that it found, and only the ridge regression is repeated.
+
+    Parameters
+    ----------
+    corrected
+        float32, shape (n, D): the scores that the correction is of, corrected.
+    scores
+        float32, shape (n, n_comps): of the same cells in another space.
+    codes
+        ndarray of int, shape (n,): batch of each cell in the correction.
+    """
+    weights = soft_clusters(corrected, correction.centroids)
+    n_batches, k, _ = correction.shifts.shape
+    sums = _Sums.zeros(k, n_batches, scores.shape[1])
+    for batch, rows in _by_batch(codes):
+        sums.add(batch, weights[rows], scores[rows])
+    _, shifts = solve_ridge(sums.cells, sums.points)
+    found = np.empty_like(scores)
+    for batch, rows in _by_batch(codes):
+        found[rows] = scores[rows] - weights[rows] @ shifts[batch]
+    return found
 
 
 def joined(known: Correction, others: Correction) -> Correction:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
 
 from scrcl.engine.batch_columns import batch_like_columns, confounded_levels
 from scrcl.engine.groups import find_markers
@@ -73,9 +75,17 @@ def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, 
     assert not unnamed.record(MarkersStage).notes
 
 
-def test_corrected_components_do_not_vote(corrected, unnamed):
-    assert corrected.record(ClusterStage).algorithm == "auto"
-    assert unnamed.record(ClusterStage).algorithm == "vote"
+def test_corrected_cells_vote(corrected):
+    assert corrected.record(ClusterStage).algorithm == "vote"
+    assert adjusted_rand_score(with_donors().obs["cell_type"], corrected.labels) > 0.95
+
+
+def test_corrected_log_values_do_not_vote(tmp_path):
+    adata = with_donors()
+    totals = np.asarray(adata.X.sum(axis=1))
+    adata.X = sparse.csr_matrix(np.log1p(adata.X.toarray() / totals * 1e4))
+    opened = finished(adata, tmp_path, batch_key="donor")
+    assert opened.record(ClusterStage).algorithm == "auto"
 
 
 def test_a_condition_of_one_donor_is_named(corrected):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scrcl.prep.harmony import Correction, fit_harmony, joined, refit, solve_ridge
+from scrcl.prep.harmony import Correction, correct_alike, fit_harmony, joined, refit, solve_ridge
 
 
 def donors(n_cells=1500, n_donors=3, *, shift=3.0, seed=0):
@@ -57,6 +57,19 @@ def test_harmony_brings_the_donors_of_a_type_together():
     assert spread(fit.corrected, types, codes) < 0.2 * spread(points, types, codes)
     again = fit_harmony(points, codes, 3, seed=0, n_workers=2)
     np.testing.assert_array_equal(fit.corrected, again.corrected)
+
+
+def test_another_space_of_the_same_cells_is_corrected_in_the_same_soft_clusters():
+    points, types, codes = donors()
+    fit = fit_harmony(points, codes, 3, seed=0)
+    # Donors lie so far apart in the other space that Harmony would start with a cluster for each.
+    other = points[:, :6] + 60 * np.eye(3, 6, dtype=np.float32)[codes]
+    found = correct_alike(fit.correction, fit.corrected, other, codes)
+    assert found.dtype == np.float32
+    assert spread(found, types, codes) < 0.2 * spread(other, types, codes)
+    alone = np.zeros(len(codes), np.intp)
+    same = correct_alike(fit.correction, fit.corrected, other, alone)
+    np.testing.assert_allclose(same, other, atol=1e-3)
 
 
 def test_what_is_streamed_agrees_with_what_is_fitted_within_the_spread_over_seeds():

@@ -28,7 +28,7 @@ from scrcl.engine.memory import (
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_facts import cluster_overview
-from scrcl.engine.stages.correct import CORRECTION
+from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
@@ -137,7 +137,8 @@ class ClusterStage(Stage[ClusterRecord]):
     settings = ClusterSettings
     record = ClusterRecord
     takes = (
-        STATS, FEATURES, COMPONENTS, CORRECTION, CELL_GRAPH, NEIGHBOR_IDS, EMBEDDING, TISSUE_SPACE
+        STATS, FEATURES, COMPONENTS, CORRECTION, CORRECTED_BATCHES, CELL_GRAPH, NEIGHBOR_IDS,
+        EMBEDDING, TISSUE_SPACE,
     )  # fmt: skip
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
@@ -176,6 +177,8 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
+        from scrcl.cluster.algorithms.vote import MOST_COMPS
+
         n, settings = shape.n_cells, config.cluster
         edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
         width = embedding_width(config)
@@ -192,7 +195,8 @@ class ClusterStage(Stage[ClusterRecord]):
             max(
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
                 int(min(n, settings.vote_cells) * (_VOTE_BYTES * edges + 4 * width))
-                + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes),
+                + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
+                + correction_bytes(shape.n_batches, MOST_COMPS),
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
             ),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from scrcl.cluster.protocol import Spaces
 from scrcl.engine.device import resolve_device
+from scrcl.engine.stages.cluster_scalings import scalings_of
 from scrcl.engine.stages.correct import CORRECTION
 from scrcl.engine.stages.tissue import TissueStage
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.prep.artifacts import COMPONENTS, STATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +24,14 @@ __all__ = ["n_clusters_of", "n_neighbors_of", "settings_of", "spaces_of"]
 
 
 def settings_of(context: Context) -> ClusterSettings:
-    """Return how cells are clustered: as set, but ``auto`` in place of ``vote`` where components were corrected.
+    """Return how cells are clustered: as set, but ``auto`` in place of ``vote`` for corrected log values.
 
-    Corrected scores are one representation, so there is nothing to vote. On four sets with donors, ``auto`` found
-    clusters with an ARI of .89 on average, and a vote of the corrected scores alone .82.
+    These have no counts that could be scaled in other ways, so there is nothing to vote. On four sets with donors,
+    ``auto`` found clusters with an ARI of .89 on average, and a vote of the corrected scores alone .82.
     """
     settings = context.config.cluster_settings
-    if settings.algorithm == "vote" and context.has(CORRECTION):
+    is_log = context.open(STATS).already_log
+    if settings.algorithm == "vote" and context.has(CORRECTION) and is_log:
         return settings.model_copy(update={"algorithm": "auto"})
     return settings
 
@@ -51,7 +53,8 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         scores=None if config.spatial else context.open(COMPONENTS),
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
-        scalings=_scalings(context),
+        scalings=None if config.spatial else scalings_of(context),
+        is_corrected=context.has(CORRECTION),
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )
 
@@ -73,27 +76,6 @@ def n_clusters_of(context: Context, points: FloatArray, covariates: Covariates) 
     from scrcl.cluster.count_domains import count_domains
 
     return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters
-
-
-def _scalings(context: Context) -> Callable[[IntArray], list[FloatArray]] | None:
-    """Return a function from cells to their scores after other scalings of the counts; None where it cannot be."""
-    stats = context.open(STATS)
-    # Corrected scores are no longer those of the counts: other scalings would bring the batches back.
-    if stats.already_log or context.has(CORRECTION) or context.config.spatial:
-        return None
-    store, totals = context.open(FEATURES), stats.cell_counts[stats.retained]
-
-    def of_cells(cells: IntArray) -> list[FloatArray]:
-        from scrcl.cluster.algorithms.vote import MOST_COMPS
-        from scrcl.prep.scalings import median_depth_scores, residual_scores
-
-        logs = store.gather(cells)
-        return [
-            scores(logs, totals[cells], MOST_COMPS)
-            for scores in (median_depth_scores, residual_scores)
-        ]
-
-    return of_cells
 
 
 def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:

@@ -49,6 +49,29 @@ def test_cells_anywhere_with_a_panel_of_genes_keep_their_variances(tmp_path):
     assert (panel["features"]["flavor"], chosen["features"]["flavor"]) == ("seurat", "seurat_v3")
 
 
+def test_of_many_genes_those_are_selected_that_vary_from_place_to_place(tmp_path):
+    points = hexagonal(n=14)
+    cells = tissue(points, n_genes=300)
+    counts = np.random.default_rng(1).poisson(1.0, (len(points), 300)).astype(np.float32)
+    in_layers = points[:, 1] > np.median(points[:, 1])
+    counts[:, :120] += 3 * in_layers[:, None] * (np.arange(120) % 2)
+    counts[:, :120] += 3 * ~in_layers[:, None] * (np.arange(120) % 2 == 0)
+    cells.X = sparse.csr_matrix(counts)
+    fewer = {"n_top_genes": 200}
+    found = run(cells, tmp_path / "all", features=fewer, until="features")["features"]
+    assert (found["flavor"], found["n_genes"]) == ("moran", 120)
+    genes = np.load(tmp_path / "all/stages/features/genes.npy")
+    assert np.array_equal(genes, np.arange(120))
+    few = {"n_top_genes": 50}
+    found = run(cells, tmp_path / "few", features=few, until="features")["features"]
+    assert (found["flavor"], found["n_genes"]) == ("moran", 50)
+    cells.X = sparse.csr_matrix(np.random.default_rng(1).permuted(counts, axis=0))
+    found = run(cells, tmp_path / "none", features=fewer, until="features")["features"]
+    assert found["flavor"] == "seurat_v3"
+    with pytest.raises(InputError, match=r"flavor = moran must have at least 100 genes"):
+        run(cells, tmp_path / "asked", features={"flavor": "moran"}, until="features")
+
+
 def test_neighbours_in_expression_change_nothing_in_the_tissue(tmp_path):
     cells = tissue(square(n=12))
     for k in (4, 9):
@@ -94,6 +117,7 @@ def test_missing_coordinates_of_a_spot_are_refused_before_anything_is_written(tm
 @pytest.mark.parametrize(
     ("group", "settings"),
     [
+        ("features", {"flavor": "moran"}),
         ("graph", {"spatial_neighbors": 6}),
         ("reduce", {"depth": "median"}),
         ("reduce", {"unit_variance": "yes"}),

@@ -28,6 +28,7 @@ from scrcl.cluster.count_domains import count_domains
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.evaluate import score
+from scrcl.engine.stages.tissue import TissueStage
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.graph.domains import majority_labels
 from scrcl.graph.lattice import to_scale
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["main"]
+__all__ = ["MIXTURE", "baseline", "baseline_points", "main"]
 
 SAMPLE = "sample"
 WITHOUT: dict[str, list[str]] = {
@@ -90,7 +91,8 @@ def _rows(path: Path, scratch: Path, seeds: list[int], settings: list[str]) -> I
         points = np.asarray(run.open(TISSUE_SPACE))
         ways = {name: (MIXTURE, True, k)}
         if not changed:
-            counted = count_domains(points, samples=samples, seed=0).n_clusters
+            overlap = run.record(TissueStage).overlap
+            counted = count_domains(points, samples=samples, overlap=overlap, seed=0).n_clusters
             near = np.asarray(run.open(NEIGHBOR_IDS))
             ways |= {
                 "scrcl, default, K found": (MIXTURE, True, counted),
@@ -104,13 +106,13 @@ def _rows(path: Path, scratch: Path, seeds: list[int], settings: list[str]) -> I
                 if smooths:
                     labels = majority_labels(labels, coordinates, SMOOTHING_CELLS, samples=samples)
                 yield {"set": path.stem, "method": way, "seed": seed, **score(labels, true)}
-    averaged = _baseline_points(cells, near)
+    averaged = baseline_points(cells, near)
     for seed in seeds:
         yield {
             "set": path.stem,
             "method": "baseline",
             "seed": seed,
-            **score(_baseline(averaged, k, seed), true),
+            **score(baseline(averaged, k, seed), true),
         }
 
 
@@ -142,7 +144,7 @@ def _samples(cells: anndata.AnnData) -> CellLabels | None:
     return CellLabels(column.codes.to_numpy(np.int32), tuple(map(str, column.categories)))
 
 
-def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
+def baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
     """Return 15 components of scaled log values, averaged twice over a cell and its neighbours."""
     import scanpy as sc
 
@@ -159,7 +161,7 @@ def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
     return np.asarray(points)
 
 
-def _baseline(points: FloatArray, k: int, seed: int) -> IntArray:
+def baseline(points: FloatArray, k: int, seed: int) -> IntArray:
     """Return the components of a mixture with one covariance: the best of three starts."""
     from sklearn.mixture import GaussianMixture
 

@@ -56,6 +56,8 @@ class TissueRecord(Record):
 
     Attributes
     ----------
+    overlap
+        Cells that an average is made of, about: averaging over k cells n times is like averaging over n k cells.
     autocorrelation
         Moran's I of the component that has most of it.
     is_uniform
@@ -66,6 +68,7 @@ class TissueRecord(Record):
     n_averaged: int = 0
     n_comps: int = 0
     variance_explained: float = 0.0
+    overlap: float = 1.0
     autocorrelation: float = 0.0
     is_uniform: bool = False
 
@@ -139,6 +142,7 @@ class TissueStage(Stage[TissueRecord]):
             n_averaged=d,
             n_comps=pca.loadings.shape[1],
             variance_explained=float(pca.explained_variance_ratio.sum()),
+            overlap=max(settings.steps * (ids.shape[1] + 1), 1),
             autocorrelation=varies.largest,
             is_uniform=varies.is_uniform,
             notes=_notes(context.config, varies),

@@ -125,7 +125,12 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--genes", type=numbers, default=[500, 2_000, N_GENES])
     parser.add_argument("--kinds", type=choices_of(KINDS, "kinds"), default=list(KINDS))
-    parser.add_argument("--steps", type=choices_of(CHANGED, "rows"), default=list(CHANGED))
+    parser.add_argument(
+        "--steps",
+        type=choices_of(CHANGED, "rows", ";"),
+        default=list(CHANGED),
+        help="separated by ;",
+    )
     args = parsed(parser, arguments)
     file = args.data / MEASURED
     measured = measured_profiles(anndata.read_h5ad(file)) if file.exists() else None

@@ -75,7 +75,13 @@ def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
 
 
 def correct_cells(
-    context: Context, points: FloatArray, codes: IntArray, folder: Path, *, may_move: bool
+    context: Context,
+    points: FloatArray,
+    codes: IntArray,
+    folder: Path,
+    *,
+    may_move: bool,
+    guards: bool = True,
 ) -> dict[str, Any]:
     """Fit Harmony, write corrected scores, and return what the record holds about it.
 
@@ -87,6 +93,8 @@ def correct_cells(
         Where ``scores.npy`` and ``correction.npz`` are written.
     may_move
         Batches that stay apart are moved to one mean first.
+    guards
+        Cells of types that one batch alone has are never joined to others.
     """
     from scrcl.cluster.counterparts import find_counterparts
     from scrcl.io.arrays import cores
@@ -103,9 +111,11 @@ def correct_cells(
     cells = cells_of_every_batch(codes, FIT_CELLS, order)
     tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
     fitted = _gathered(points, cells)
-    counterparts: Counterparts | None
-    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
-    kept = ~counterparts.alone(fitted, codes[cells])
+    counterparts: Counterparts | None = None
+    kept = np.ones(len(cells), bool)
+    if guards:
+        counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
+        kept = ~counterparts.alone(fitted, codes[cells])
     if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
         kept[:], counterparts = True, None
     cells = cells[kept]

@@ -53,7 +53,8 @@ def joined_slices(
         return 0, 0
     folder = space.parent
     points = np.load(space, mmap_mode="r")
-    correct_cells(context, points, codes, folder, may_move=False)
+    # Averages of one slice lie in tight groups, far from those of others: by their distance all would be alone.
+    correct_cells(context, points, codes, folder, may_move=False, guards=False)
     (folder / "correction.npz").unlink()
     (folder / "scores.npy").replace(space)
     return before, n_of_one_batch(_domains(context, covariates, space, overlap), codes)

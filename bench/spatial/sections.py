@@ -61,9 +61,11 @@ def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterat
             runs.run(file, out, config, until="tissue")
             run = runs.opened(out)
             points, record = np.asarray(run.open(TISSUE_SPACE)), run.record(CorrectStage)
-            found = 1
-            if not run.record(TissueStage).is_uniform:
-                found = count_domains(points, samples=samples, seed=seed).n_clusters
+            found, of_tissue = 1, run.record(TissueStage)
+            if not of_tissue.is_uniform:
+                found = count_domains(
+                    points, samples=samples, overlap=of_tissue.overlap, seed=seed
+                ).n_clusters
             yield {
                 "way": way,
                 "centred": record.centred,

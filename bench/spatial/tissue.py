@@ -6,7 +6,7 @@ Each set with ``obsm["spatial"]`` is run up to the stage ``tissue``; classes ser
 found from each seed as the stage ``cluster`` finds them: a mixture with one covariance on averages over the tissue,
 smoothed by 12 cells. Other rows leave one step out. A column ``sample`` of obs keeps slices apart. The baseline is what
 six lines of scanpy and scikit-learn give. ``--peers`` adds to the rows of the page those of Leiden on scanpy's
-components, which knows no coordinates, and the same smoothed by 12 cells.
+components, which knows no coordinates, and the same smoothed by 12 cells. ``--default`` renews the rows of the default.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
+from scipy import sparse
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
@@ -28,6 +29,7 @@ from scrcl.cluster.count_domains import count_domains
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.evaluate import score
+from scrcl.engine.stages.tissue import TissueStage
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.graph.domains import majority_labels
 from scrcl.graph.lattice import to_scale
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["main"]
+__all__ = ["MIXTURE", "baseline", "baseline_points", "main"]
 
 SAMPLE = "sample"
 WITHOUT: dict[str, list[str]] = {
@@ -52,6 +54,7 @@ WITHOUT: dict[str, list[str]] = {
 }
 """Settings of each row"""
 
+FOUND = "scrcl, default, K found"
 MIXTURE = ClusterSettings(algorithm="mixture")
 Row = dict[str, Any]
 
@@ -74,8 +77,10 @@ For the twelve cortex slices the paper has a box plot without numbers. Users of 
 the seed alone.""".splitlines()
 
 
-def _rows(path: Path, scratch: Path, seeds: list[int], settings: list[str]) -> Iterator[Row]:
-    """Yield a row for each method and seed of a set."""
+def _rows(
+    path: Path, scratch: Path, seeds: list[int], settings: list[str], only_default: bool
+) -> Iterator[Row]:
+    """Yield a row for each method and seed of a set; with ``only_default`` for the default alone."""
     cells = anndata.read_h5ad(path)
     cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
     true, samples = cells.obs[LABELS].to_numpy(), _samples(cells)
@@ -90,27 +95,31 @@ def _rows(path: Path, scratch: Path, seeds: list[int], settings: list[str]) -> I
         points = np.asarray(run.open(TISSUE_SPACE))
         ways = {name: (MIXTURE, True, k)}
         if not changed:
-            counted = count_domains(points, samples=samples, seed=0).n_clusters
+            overlap = run.record(TissueStage).overlap
+            counted = count_domains(points, samples=samples, overlap=overlap, seed=0).n_clusters
             near = np.asarray(run.open(NEIGHBOR_IDS))
-            ways |= {
-                "scrcl, default, K found": (MIXTURE, True, counted),
+            ways[FOUND] = (MIXTURE, True, counted)
+            others: dict[str, tuple[ClusterSettings, bool, int]] = {
                 "- labels not smoothed": (MIXTURE, False, k),
                 "- k-means": (ClusterSettings(algorithm="kmeans"), True, k),
                 "- linkage": (ClusterSettings(algorithm="linkage"), True, k),
             }
+            ways |= {} if only_default else others
         for way, (how, smooths, n) in ways.items():
             for seed in seeds if way.startswith("scrcl") else seeds[:1]:
                 labels = cluster(points, n, settings=how, seed=seed)
                 if smooths:
                     labels = majority_labels(labels, coordinates, SMOOTHING_CELLS, samples=samples)
                 yield {"set": path.stem, "method": way, "seed": seed, **score(labels, true)}
-    averaged = _baseline_points(cells, near)
+        if only_default:
+            return
+    averaged = baseline_points(cells, near)
     for seed in seeds:
         yield {
             "set": path.stem,
             "method": "baseline",
             "seed": seed,
-            **score(_baseline(averaged, k, seed), true),
+            **score(baseline(averaged, k, seed), true),
         }
 
 
@@ -142,7 +151,7 @@ def _samples(cells: anndata.AnnData) -> CellLabels | None:
     return CellLabels(column.codes.to_numpy(np.int32), tuple(map(str, column.categories)))
 
 
-def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
+def baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
     """Return 15 components of scaled log values, averaged twice over a cell and its neighbours."""
     import scanpy as sc
 
@@ -150,6 +159,7 @@ def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
         sc.pp.highly_variable_genes(cells, flavor="seurat_v3", n_top_genes=2_000, subset=True)
     sc.pp.normalize_total(cells, target_sum=1e4)
     sc.pp.log1p(cells)
+    cells.X = np.asarray(cells.X.todense()) if sparse.issparse(cells.X) else cells.X
     sc.pp.scale(cells)
     points = sc.pp.pca(np.asarray(cells.X), n_comps=min(15, cells.n_vars - 1), random_state=0)
     whole = np.concatenate([np.arange(len(near))[:, None], near], axis=1)
@@ -159,7 +169,7 @@ def _baseline_points(cells: anndata.AnnData, near: IntArray) -> FloatArray:
     return np.asarray(points)
 
 
-def _baseline(points: FloatArray, k: int, seed: int) -> IntArray:
+def baseline(points: FloatArray, k: int, seed: int) -> IntArray:
     """Return the components of a mixture with one covariance: the best of three starts."""
     from sklearn.mixture import GaussianMixture
 
@@ -171,7 +181,8 @@ def _table(rows: list[Row]) -> list[str]:
     """Return a row for each method: ARI in each set, mean and deviation over seeds, and the number found."""
     names = list(dict.fromkeys(row["set"] for row in rows))
     lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
+    methods = dict.fromkeys(row["method"] for row in rows)
+    for method in sorted(methods, key=lambda name: not name.startswith("scrcl")):
         cells = []
         for name in names:
             mine = [r for r in rows if (r["set"], r["method"]) == (name, method)]
@@ -193,6 +204,11 @@ def _note(rows: list[Row]) -> str:
     )
 
 
+def _is_renewed(method: str, of_default: bool) -> bool:
+    """Return whether rows of a method are made again when a page is renewed in part."""
+    return method.startswith("scrcl, default" if of_default else "PCA")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run all sets; write the table and its rows."""
     parser = parser_of("bench.spatial.tissue", __doc__)
@@ -200,16 +216,18 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0, 1, 2, 3, 4])
     add_settings(parser)
     parser.add_argument("--peers", action="store_true", help="only add peers to the page")
+    parser.add_argument("--default", action="store_true", help="only renew rows of the default")
     args = parsed(parser, arguments)
-    kept = read_rows(rows_of(args.out)) if args.peers else []
-    commands = [*(commands_of(args.out) if args.peers else []), args.command]
-    rows: list[Row] = [row for row in kept if not row["method"].startswith("PCA")]
+    renews = args.peers or args.default
+    kept = read_rows(rows_of(args.out)) if renews else []
+    commands = [*(commands_of(args.out) if renews else []), args.command]
+    rows: list[Row] = [row for row in kept if not _is_renewed(row["method"], args.default)]
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         for path in labelled_files(args.data, args.sets, spatial=True):
             found = (
                 _peer_rows(path, args.seeds)
                 if args.peers
-                else _rows(path, Path(folder), args.seeds, args.set)
+                else _rows(path, Path(folder), args.seeds, args.set, args.default)
             )
             for row in found:
                 rows.append(row)

@@ -1,10 +1,12 @@
 """The number of spatial domains, counted from the likelihood of mixtures.
 
 With each further component the likelihood grows: much while domains are parted that differ, and little and evenly when
-gradients inside of domains are cut. The number is where the one becomes the other: two straight lines, one up to it and
-one from it on, fit the curve of the likelihood best. No threshold is needed, which would not mean the same in two
-tissues: neighbouring averages share most of their cells, so criteria for independent observations (BIC) count far too
-many, and how many too many depends on the size of the tissue.
+gradients inside of domains are cut. Three rules say where the one becomes the other, and the middle one of their
+numbers counts. Two are bends: two straight lines, one up to the number and one from it on, fit the curve of the
+likelihood best, of 12 components and of 14. One or two components more move a bend, so no single length is right. The
+third is the Bayesian information criterion for as many observations as are independent. Averages of near cells share
+most of their cells, so these are far fewer than cells: one for all cells that an average is made of. Alone it finds one
+domain in small slices.
 
 Slices of one tissue have the same domains, but differ by more than domains in places. So each slice is counted by
 itself, and the median counts.
@@ -12,7 +14,8 @@ itself, and the median counts.
 References
 ----------
 Salvador and Chan: Determining the number of clusters/segments in hierarchical clustering/segmentation algorithms,
-16th IEEE International Conference on Tools with Artificial Intelligence (2004), 576-584: the L method.
+16th IEEE International Conference on Tools with Artificial Intelligence (2004), 576-584: the L method. Schwarz:
+Estimating the dimension of a model, Annals of Statistics 6 (1978), 461-464.
 """
 
 from __future__ import annotations
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["count_domains", "elbow"]
+__all__ = ["by_information", "count_domains", "elbow"]
 
-_MOST_DOMAINS = 12
-"""Domains that are tried. Longer curves place the bend later, by one or two of them."""
+_MOST_DOMAINS = 14
+"""Domains that are tried."""
+
+_FEWER_DOMAINS = 12
+"""Length of the curve of the other bend. Longer curves place the bend later, by one or two."""
 
 _COUNTED_CELLS = 5_000
 _MOST_SLICES = 9
@@ -44,7 +50,9 @@ _CELLS_PER_DOMAIN = 20
 _STARTS = 6
 
 
-def count_domains(points: FloatArray, *, samples: CellLabels | None, seed: int) -> Counted:
+def count_domains(
+    points: FloatArray, *, samples: CellLabels | None, overlap: float, seed: int
+) -> Counted:
     """Return the number of domains, at least 2.
 
     Parameters
@@ -53,16 +61,27 @@ def count_domains(points: FloatArray, *, samples: CellLabels | None, seed: int) 
         ndarray or memory map of float32, shape (n_cells, n_dims): averages over the tissue.
     samples
         The slice of each cell. The nine largest are counted; of an even number, the lower middle one is taken.
+    overlap
+        Cells that an average is made of, at least 1.
 
     Notes
     -----
     At most 5,000 cells of a slice are read. A slice of fewer than 80 cells is too small to count in; if all are, all
     cells are counted together, and if there are fewer, the number is 2.
     """
-    found = [
-        elbow(_likelihoods(np.asarray(points[rows], np.float64), seed))
-        for rows in _slices(len(points), samples, seed)
-    ]
+    found = []
+    for rows, n_cells in _slices(len(points), samples, seed):
+        curve = _likelihoods(np.asarray(points[rows], np.float64), seed)
+        n_independent = min(len(rows), n_cells / overlap)
+        found.append(
+            sorted(
+                (
+                    elbow(curve[:_FEWER_DOMAINS]),
+                    elbow(curve),
+                    by_information(curve, points.shape[1], n_independent),
+                )
+            )[1]
+        )
     return Counted(sorted(found)[(len(found) - 1) // 2], None)
 
 
@@ -92,6 +111,24 @@ def elbow(values: Sequence[float]) -> int:
     return min(range(2, len(curve) - 1), key=error, default=2)
 
 
+def by_information(values: Sequence[float], n_dims: int, n_observations: float) -> int:
+    """Return the number of components of the best Bayesian information criterion.
+
+    Parameters
+    ----------
+    values
+        Mean log likelihood of an observation with 1, 2, ... components.
+    n_observations
+        Independent observations.
+    """
+    curve = np.maximum.accumulate(np.asarray(values, np.float64))
+    numbers = np.arange(1, len(curve) + 1)
+    # The shared covariance is in all of them.
+    n_parameters = numbers * n_dims + numbers - 1
+    gains = n_observations * curve - 0.5 * np.log(max(n_observations, 2)) * n_parameters
+    return int(numbers[np.argmax(gains)])
+
+
 def _likelihoods(points: FloatArray, seed: int) -> list[float]:
     """Return the mean log likelihood of a cell with 1, 2, ... components."""
     most = min(_MOST_DOMAINS, len(points) // _CELLS_PER_DOMAIN)
@@ -101,8 +138,8 @@ def _likelihoods(points: FloatArray, seed: int) -> list[float]:
     ]
 
 
-def _slices(n_cells: int, samples: CellLabels | None, seed: int) -> Iterator[IntArray]:
-    """Yield the cells of each slice that is counted."""
+def _slices(n_cells: int, samples: CellLabels | None, seed: int) -> Iterator[tuple[IntArray, int]]:
+    """Yield the cells of each slice that is counted, and how many it has in all."""
     groups = [np.arange(n_cells)]
     if samples is not None:
         sizes = np.bincount(samples.codes)
@@ -110,4 +147,4 @@ def _slices(n_cells: int, samples: CellLabels | None, seed: int) -> Iterator[Int
         enough = [code for code in largest if sizes[code] >= 4 * _CELLS_PER_DOMAIN]
         groups = [np.flatnonzero(samples.codes == code) for code in enough] or groups
     for rows in groups:
-        yield rows[drawn_rows(len(rows), _COUNTED_CELLS, seed, "count.domains")]
+        yield rows[drawn_rows(len(rows), _COUNTED_CELLS, seed, "count.domains")], len(rows)

@@ -194,6 +194,8 @@ def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:
         "markers": set(type(of_run.markers).model_fields),
     }
     values = {group: of_run.group(group).model_dump(include=names) for group, names in kept.items()}
+    if values["features"]["flavor"] == "moran":  # a look has no coordinates
+        values["features"]["flavor"] = "auto"
     values["features"]["values"] = "log" if run.open(STATS).already_log else "counts"
     if of_run.batch_key is not None:
         values["correct"] = of_run.group("correct").model_dump()

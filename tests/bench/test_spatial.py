@@ -1,10 +1,11 @@
 """The benchmark of spatial domains at toy size, and its simulated tissues."""
 
+import numpy as np
 import pytest
 
 from bench._frame.stage_times import run_timed
 from bench.spatial import __main__ as spatial
-from bench.spatial import bins, layers, patients, sections
+from bench.spatial import bins, cortex, layers, patients, sections, visium
 from scrcl.cluster import count_domains
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
@@ -72,6 +73,34 @@ def test_the_table_of_sections_has_the_default_and_slices_as_they_are(
     assert [row["way"] for row in rows] == ["default", "slices as they are"]
     assert "2 sections." in text
     assert all(row["of_one_at_k"] <= row["k_at_k"] for row in rows)
+
+
+def test_the_table_of_visium_slices_has_a_column_for_each_number_of_genes_and_kind(
+    tmp_path, data, quick, read, monkeypatch
+):
+    monkeypatch.setattr(cortex, "ROWS", 12)
+    monkeypatch.setattr(cortex, "COLUMNS", 10)
+    monkeypatch.setattr(cortex, "N_GENES", 700)
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    page = tmp_path / "visium.md"
+    arguments = ["--data", str(data), "--out", str(page), "--seeds", "0", "--genes", "50,700"]
+    visium.main([*arguments, "--kinds", "plain", "--steps", "scrcl, default", *quick])
+    text, rows = read(page)
+    assert "| ARI | 50: plain | 50: mean | 700: plain | 700: mean |" in text
+    assert [row["method"] for row in rows] == ["scrcl, default", visium.FOUND, "baseline"] * 2
+    assert {row["n_labels"] for row in rows} == {7}
+
+
+def test_layers_of_a_simulated_cortex_lie_together_and_fewer_genes_are_the_first_of_them(
+    monkeypatch,
+):
+    monkeypatch.setattr(cortex, "N_GENES", 700)
+    cells, fewer = (cortex.cortex("plain", n_genes=n) for n in (700, 20))
+    near = spatial_knn(cells.obsm["spatial"], 6).ids
+    assert coherence(cells.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8
+    assert fewer.shape == (cells.n_obs, 20)
+    profiles = cortex.measured_profiles(cells)
+    assert profiles.sum(axis=1) == pytest.approx(np.ones(7))
 
 
 def test_bins_lie_on_a_grid_and_their_run_has_cpu_seconds_of_each_stage(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scrcl.cluster.count_domains import count_domains, elbow
+from scrcl.cluster.count_domains import by_information, count_domains, elbow
 from scrcl.io.labels import CellLabels
 
 
@@ -26,6 +26,13 @@ def test_too_short_a_curve_means_two(n):
     assert elbow(np.arange(n)) == 2
 
 
+def test_the_fewer_observations_are_independent_the_fewer_components_pay():
+    curve = np.cumsum(0.8 ** np.arange(14))
+    found = [by_information(curve, 15, n) for n in (1, 50, 100, 1_000, 100_000)]
+    assert found == sorted(found)
+    assert (found[0], found[-1]) == (1, 14)
+
+
 def layers(n_layers, n_cells=250, seed=0):
     """Return cells of layers in a space of six dimensions, in which each layer has its own mean."""
     rng = np.random.default_rng(seed)
@@ -36,7 +43,7 @@ def layers(n_layers, n_cells=250, seed=0):
 
 
 def test_layers_are_counted():
-    assert count_domains(layers(4), samples=None, seed=0).n_clusters == 4
+    assert count_domains(layers(4), samples=None, overlap=1, seed=0).n_clusters == 4
 
 
 def test_slices_that_lie_apart_count_their_domains_and_not_themselves():
@@ -44,10 +51,10 @@ def test_slices_that_lie_apart_count_their_domains_and_not_themselves():
     small = np.zeros((20, 6), np.float32)
     codes = np.repeat([0, 1, 2], [200, 200, 20]).astype(np.int32)
     points = np.concatenate([*slices, small])
-    apart = count_domains(points, samples=CellLabels(codes, tuple("abc")), seed=0)
+    apart = count_domains(points, samples=CellLabels(codes, tuple("abc")), overlap=1, seed=0)
     assert apart.n_clusters == 4
-    assert count_domains(points, samples=None, seed=0).n_clusters != 4
+    assert count_domains(points, samples=None, overlap=1, seed=0).n_clusters != 4
 
 
 def test_a_handful_of_cells_has_two():
-    assert count_domains(layers(3, 30), samples=None, seed=0).n_clusters == 2
+    assert count_domains(layers(3, 30), samples=None, overlap=1, seed=0).n_clusters == 2

@@ -6,8 +6,10 @@ import pytest
 from scipy import sparse
 
 from bench.spatial.patients import PATIENT, patients
+from scrcl.cluster import count_domains
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
+from scrcl.engine.stages import tissue_slices
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
 from scrcl.prep.batch_effect import MIXED
@@ -47,6 +49,29 @@ def test_cells_anywhere_with_a_panel_of_genes_keep_their_variances(tmp_path):
     chosen = run(tissue(anywhere), tmp_path / "chosen", features=genes)
     assert chosen["reduce"]["unit_variance"]
     assert (panel["features"]["flavor"], chosen["features"]["flavor"]) == ("seurat", "seurat_v3")
+
+
+def test_of_many_genes_those_are_selected_that_vary_from_place_to_place(tmp_path):
+    points = hexagonal(n=14)
+    cells = tissue(points, n_genes=300)
+    counts = np.random.default_rng(1).poisson(1.0, (len(points), 300)).astype(np.float32)
+    in_layers = points[:, 1] > np.median(points[:, 1])
+    counts[:, :120] += 3 * in_layers[:, None] * (np.arange(120) % 2)
+    counts[:, :120] += 3 * ~in_layers[:, None] * (np.arange(120) % 2 == 0)
+    cells.X = sparse.csr_matrix(counts)
+    fewer = {"n_top_genes": 200}
+    found = run(cells, tmp_path / "all", features=fewer, until="features")["features"]
+    assert (found["flavor"], found["n_genes"]) == ("moran", 120)
+    genes = np.load(tmp_path / "all/stages/features/genes.npy")
+    assert np.array_equal(genes, np.arange(120))
+    few = {"n_top_genes": 50}
+    found = run(cells, tmp_path / "few", features=few, until="features")["features"]
+    assert (found["flavor"], found["n_genes"]) == ("moran", 50)
+    cells.X = sparse.csr_matrix(np.random.default_rng(1).permuted(counts, axis=0))
+    found = run(cells, tmp_path / "none", features=fewer, until="features")["features"]
+    assert found["flavor"] == "seurat_v3"
+    with pytest.raises(InputError, match=r"flavor = moran must have at least 100 genes"):
+        run(cells, tmp_path / "asked", features={"flavor": "moran"}, until="features")
 
 
 def test_neighbours_in_expression_change_nothing_in_the_tissue(tmp_path):
@@ -94,6 +119,7 @@ def test_missing_coordinates_of_a_spot_are_refused_before_anything_is_written(tm
 @pytest.mark.parametrize(
     ("group", "settings"),
     [
+        ("features", {"flavor": "moran"}),
         ("graph", {"spatial_neighbors": 6}),
         ("reduce", {"depth": "median"}),
         ("reduce", {"unit_variance": "yes"}),
@@ -127,9 +153,15 @@ def test_a_small_shift_between_slices_is_corrected_since_averages_show_it(tmp_pa
     assert asked["correct"]["reason"] == "as set"
 
 
-def test_slices_that_harmony_alone_cannot_join_are_moved_to_one_mean_first(tmp_path):
+def test_slices_that_harmony_alone_cannot_join_are_moved_to_one_mean_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 4)
+    monkeypatch.setattr(tissue_slices, "_OF_ONE", 0.2)  # so any domain counts as one of a slice
     cells = patients(3, effect=1.0, seed=0, n_genes=300)
-    found = run(cells, tmp_path / "out", sample_key=PATIENT)["correct"]
+    stages = run(cells, tmp_path / "out", sample_key=PATIENT)
+    assert stages["tissue"]["of_one_slice"][0] >= 2
+    assert "averages were corrected once more" in stages["tissue"]["notes"][0]
+    assert sorted(path.name for path in (tmp_path / "out/stages/tissue").iterdir()) == ["space.npy"]
+    found = stages["correct"]
     assert found["before"]["shared"] == 0
     assert found["centred"]
     assert found["after"]["shared"] > 0.5
@@ -170,6 +202,14 @@ def test_slices_without_a_sample_key_are_suspected(tmp_path, second, note):
     points = np.concatenate([square(n=8), second * square(n=8)])
     found = run(tissue(points), tmp_path / "out", until="graph")
     assert any(note in text and "--sample-key" in text for text in found["graph"]["notes"])
+
+
+def test_a_domain_is_of_one_batch_if_that_has_nine_tenths_of_it():
+    labels = np.repeat([0, 1, 2], [10, 10, 10])
+    batches = np.concatenate(
+        [np.repeat([0, 1], [9, 1]), np.repeat([0, 1], [8, 2]), np.ones(10, int)]
+    )
+    assert tissue_slices.n_of_one_batch(labels, batches) == 2
 
 
 def test_slices_are_the_batches_unless_others_are_named():

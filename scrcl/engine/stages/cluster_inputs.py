@@ -71,11 +71,15 @@ def n_clusters_of(context: Context, points: FloatArray, covariates: Covariates) 
         return config.n_clusters
     if not config.on_tissue:
         return None
-    if context.record(TissueStage).is_uniform:
+    record = context.record(TissueStage)
+    if record.is_uniform:
         return 1
     from scrcl.cluster.count_domains import count_domains
 
-    return count_domains(points, samples=covariates.samples, seed=config.seed).n_clusters
+    found = count_domains(
+        points, samples=covariates.samples, overlap=record.overlap, seed=config.seed
+    )
+    return found.n_clusters
 
 
 def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:

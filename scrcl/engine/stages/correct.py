@@ -184,7 +184,7 @@ class CorrectStage(Stage[CorrectRecord]):
         if method == "auto" and not effect.differ(test.mixed):
             why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
             return record.model_copy(update={"reason": why})
-        update = correct_cells(context, points, codes, folder)
+        update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
         numbers = {batches.names[b]: int(codes[at]) for b, at in zip(present, first, strict=True)}

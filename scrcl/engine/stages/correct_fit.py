@@ -75,9 +75,27 @@ def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
 
 
 def correct_cells(
-    context: Context, points: FloatArray, codes: IntArray, folder: Path
+    context: Context,
+    points: FloatArray,
+    codes: IntArray,
+    folder: Path,
+    *,
+    may_move: bool,
+    guards: bool = True,
 ) -> dict[str, Any]:
-    """Fit Harmony, write corrected scores, and return what the record holds about it."""
+    """Fit Harmony, write corrected scores, and return what the record holds about it.
+
+    Parameters
+    ----------
+    points, codes
+        float32, shape (n_cells, n_dims), and the batch of each, numbered without gaps.
+    folder
+        Where ``scores.npy`` and ``correction.npz`` are written.
+    may_move
+        Batches that stay apart are moved to one mean first.
+    guards
+        Cells of types that one batch alone has are never joined to others.
+    """
     from scrcl.cluster.counterparts import find_counterparts
     from scrcl.io.arrays import cores
     from scrcl.prep.batch_subset import cells_of_every_batch
@@ -93,9 +111,11 @@ def correct_cells(
     cells = cells_of_every_batch(codes, FIT_CELLS, order)
     tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
     fitted = _gathered(points, cells)
-    counterparts: Counterparts | None
-    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
-    kept = ~counterparts.alone(fitted, codes[cells])
+    counterparts: Counterparts | None = None
+    kept = np.ones(len(cells), bool)
+    if guards:
+        counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
+        kept = ~counterparts.alone(fitted, codes[cells])
     if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
         kept[:], counterparts = True, None
     cells = cells[kept]
@@ -103,7 +123,7 @@ def correct_cells(
         fitted[kept],
         codes[cells],
         n_batches,
-        context.config.spatial,
+        may_move,
         seed=seed,
         n_workers=n_workers,
     )
@@ -132,7 +152,13 @@ def correct_cells(
 
 
 def _fit(
-    points: FloatArray, codes: IntArray, n_batches: int, spatial: bool, *, seed: int, n_workers: int
+    points: FloatArray,
+    codes: IntArray,
+    n_batches: int,
+    may_move: bool,
+    *,
+    seed: int,
+    n_workers: int,
 ) -> tuple[Fit, FloatArray | None]:
     """Fit Harmony; return also the means of the batches, float32, if the points were moved by them before.
 
@@ -145,7 +171,7 @@ def _fit(
     from scrcl.prep.harmony import fit_harmony
 
     fit = fit_harmony(points, codes, n_batches, seed=seed, n_workers=n_workers)
-    if not spatial:
+    if not may_move:
         return fit, None
     tested = cells_of_every_batch(codes, TEST_CELLS)
     near = neighbours_among(fit.corrected, tested, seed)

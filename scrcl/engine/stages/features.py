@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from scrcl._settings import Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.features_in_space import select_spatial, spatial_bytes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
 from scrcl.errors import InputError
@@ -78,10 +80,11 @@ class FeaturesSettings(Settings):
         2000,
         description="Highly variable genes to select: their number, or their share of all genes.",
     )
-    flavor: Literal["auto", "seurat", "cell_ranger", "seurat_v3"] = Field(
+    flavor: Literal["auto", "seurat", "cell_ranger", "seurat_v3", "moran"] = Field(
         "auto",
-        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. auto: "
-        "seurat, and with spatial seurat_v3 if the values are counts.",
+        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. moran: those "
+        "that vary from place to place, by Moran's I, with spatial only. auto: seurat, and moran with spatial; if too "
+        "few genes vary from place to place, seurat_v3 for counts.",
     )
     min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
     max_counts: float | None = Field(
@@ -102,6 +105,15 @@ class FeaturesSettings(Settings):
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="Type in which log values of the selected genes are stored."
     )
+
+    def check_with(self, run: RunConfig) -> None:
+        """Refuse genes that vary from place to place without places."""
+        if self.flavor == "moran" and not run.spatial:
+            message = (
+                "features.flavor must be another than moran without spatial; got moran. "
+                "Add --spatial, or choose seurat or seurat_v3."
+            )
+            raise ValueError(message)
 
     def n_selected(self, n_genes: int) -> int:
         """Return the largest number of genes that are selected from so many."""
@@ -138,7 +150,16 @@ class FeaturesStage(Stage[FeaturesRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the store and the products of the selected genes."""
-        return features_estimate(shape, gram_bytes(shape, config))
+        estimate = features_estimate(shape, gram_bytes(shape, config))
+        if not (config.spatial and config.features.flavor in ("auto", "moran")):
+            return estimate
+        return replace(
+            estimate,
+            fixed_bytes=estimate.fixed_bytes + spatial_bytes(shape),
+            read_bytes=estimate.read_bytes + shape.input_bytes,
+            seconds=estimate.seconds + 1e-4 * min(shape.n_cells, 10_000) * (shape.n_vars / 3e4),
+            shared_seconds=estimate.shared_seconds * 2,
+        )
 
     def run(self, context: Context, folder: Path) -> FeaturesRecord:
         """Select, and write the store."""
@@ -261,7 +282,7 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
 
 def _select(
     context: Context, stats: MatrixStats
-) -> tuple[IntArray, pd.DataFrame, Flavor, tuple[str, ...]]:
+) -> tuple[IntArray, pd.DataFrame, str, tuple[str, ...]]:
     """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
 
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
@@ -272,9 +293,19 @@ def _select(
     enough = stats.gene_cells >= features.min_cells
     _require_genes(features.min_cells, stats)
     is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
-    asked = features.flavor
+    asked, spatial = features.flavor, context.config.spatial
+    if asked == "moran" or (asked == "auto" and spatial and not is_panel):
+        found = select_spatial(context, stats, enough)
+        if found is not None:
+            return np.flatnonzero(found[0]), found[1], "moran", notes
+    if asked == "moran":
+        message = (
+            "features.flavor = moran must have at least 100 genes that vary from place to place; there are fewer. "
+            "Leave the flavor out, or choose seurat."
+        )
+        raise InputError(message)
     flavor: Flavor = "seurat" if asked == "auto" else asked
-    if asked == "auto" and context.config.spatial and stats.is_counts and not is_panel:
+    if asked == "auto" and spatial and stats.is_counts and not is_panel:
         flavor = "seurat_v3"
     try:
         selected, table = _variable(context, stats, flavor)

@@ -8,6 +8,7 @@ from cell to cell. Without `spatial` the stage gives nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.correct import CORRECTION, CorrectStage
+from scrcl.engine.stages.tissue_slices import joined_slices
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
@@ -56,6 +59,11 @@ class TissueRecord(Record):
 
     Attributes
     ----------
+    overlap
+        Cells that an average is made of, about: averaging over k cells n times is like averaging over n k cells.
+    of_one_slice
+        Domains of one slice (or donor) before and after averages were corrected for them; 0 and 0 if there were none,
+        or slices are not corrected.
     autocorrelation
         Moran's I of the component that has most of it.
     is_uniform
@@ -66,6 +74,8 @@ class TissueRecord(Record):
     n_averaged: int = 0
     n_comps: int = 0
     variance_explained: float = 0.0
+    overlap: float = 1.0
+    of_one_slice: tuple[int, int] = (0, 0)
     autocorrelation: float = 0.0
     is_uniform: bool = False
 
@@ -76,7 +86,7 @@ class TissueStage(Stage[TissueRecord]):
     name = "tissue"
     settings = TissueSettings
     record = TissueRecord
-    takes = (STATS, COMPONENTS, NEIGHBOR_IDS)
+    takes = (STATS, COMPONENTS, CORRECTION, NEIGHBOR_IDS)
     gives = (TISSUE_SPACE,)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -85,13 +95,18 @@ class TissueStage(Stage[TissueRecord]):
             return Estimate(LIBRARIES_BYTES)
         settings: TissueSettings = config.group(self.name)
         n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
+        # Averages may be corrected like cells.
+        again = CorrectStage().estimate(replace(shape, n_comps=min(settings.n_kept, d)), config)
         return Estimate(
-            LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
+            LIBRARIES_BYTES
+            + again.block_bytes
+            + 3 * min(4 * n * d, SMALL_MAP_BYTES)
+            + min(4 * n * k, SMALL_MAP_BYTES),
             min(n, _BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
             shared=True,
             disk_bytes=4 * n * (min(settings.n_kept, d) + 3 * d),
             read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
-            seconds=0.1,
+            seconds=0.1 + again.seconds,
             shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
         )
 
@@ -110,7 +125,8 @@ class TissueStage(Stage[TissueRecord]):
         leading, averages = folder / "leading.npy", folder / "averages.npy"
         write_leading(leading, scores, d, block_rows=_BLOCK_ROWS)
         points = np.load(leading, mmap_mode="r")
-        samples = context.covariates.of(context.open(STATS).retained).samples
+        covariates = context.covariates.of(context.open(STATS).retained)
+        samples = covariates.samples
         varies = autocorrelation(points, ids, None if samples is None else samples.codes)
         average(
             points,
@@ -133,15 +149,20 @@ class TissueStage(Stage[TissueRecord]):
             for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
                 writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
         averages.unlink()
+        overlap, of_one = max(settings.steps * (ids.shape[1] + 1), 1), (0, 0)
+        if context.has(CORRECTION) and not varies.is_uniform:
+            of_one = joined_slices(context, covariates, folder / "space.npy", overlap)
         return TissueRecord(
             n_cells=n_cells,
             n_neighbors=ids.shape[1],
             n_averaged=d,
             n_comps=pca.loadings.shape[1],
             variance_explained=float(pca.explained_variance_ratio.sum()),
+            overlap=overlap,
+            of_one_slice=of_one,
             autocorrelation=varies.largest,
             is_uniform=varies.is_uniform,
-            notes=_notes(context.config, varies),
+            notes=(*_notes(context.config, varies), *_slice_notes(of_one)),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -180,3 +201,16 @@ def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
         why = "There are too few cells to show whether anything varies from place to place"
     hint = "To divide it anyway, run with --n-clusters. For cell types, run without --spatial."
     return (f"{why}, so the tissue is one domain. {hint}",)
+
+
+def _slice_notes(of_one: tuple[int, int]) -> tuple[str, ...]:
+    """Return a note on domains of one slice or donor."""
+    before, after = of_one
+    if not before:
+        return ()
+    text = (
+        f"{before} domains were of one slice or donor alone, so averages were corrected once more."
+    )
+    if after:
+        text += f" {after} still are: compare them with the others before you take them for real."
+    return (text,)

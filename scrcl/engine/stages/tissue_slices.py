@@ -1,0 +1,81 @@
+"""Averages over a tissue in which slices, or their donors, share domains.
+
+Averages keep a small shift between slices, and lose the variance of cells that hides it. So slices that mix well as
+cells may lie apart as averages, and then domains are parts of single slices. That is looked at directly: domains are
+counted and found, and if one of them is of one slice, averages are corrected as cells were. Averages of near cells
+overlap, so neighbours among them are of one slice in any case, and cannot show it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl.engine.context import Context
+    from scrcl.engine.covariates import Covariates
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["joined_slices", "n_of_one_batch"]
+
+_OF_ONE = 0.9
+"""Share of the cells of a domain in one slice from which it is a domain of that slice."""
+
+
+def joined_slices(
+    context: Context, covariates: Covariates, space: Path, overlap: float
+) -> tuple[int, int]:
+    """Correct the averages in ``space`` in place, if domains are of single batches.
+
+    Parameters
+    ----------
+    covariates
+        Those of the retained cells; batches are there.
+    space
+        ``.npy`` file of float32, shape (n_cells, n_comps).
+    overlap
+        Cells that an average is made of.
+
+    Returns
+    -------
+    before, after
+        Domains of one batch before and after. They are equal if nothing was corrected.
+    """
+    from scrcl.engine.stages.correct_fit import correct_cells
+
+    assert covariates.batches is not None, "batches were corrected"
+    codes = np.unique(covariates.batches.codes, return_inverse=True)[1].astype(np.int32)
+    before = n_of_one_batch(_domains(context, covariates, space, overlap), codes)
+    if not before:
+        return 0, 0
+    folder = space.parent
+    points = np.load(space, mmap_mode="r")
+    # Averages of one slice lie in tight groups, far from those of others: by their distance all would be alone.
+    correct_cells(context, points, codes, folder, may_move=False, guards=False)
+    (folder / "correction.npz").unlink()
+    (folder / "scores.npy").replace(space)
+    return before, n_of_one_batch(_domains(context, covariates, space, overlap), codes)
+
+
+def n_of_one_batch(labels: IntArray, codes: IntArray) -> int:
+    """Return how many clusters have 90 % of their cells in one batch."""
+    from scrcl._crosstab import crosstab
+
+    counts = crosstab(labels, codes, int(labels.max()) + 1, int(codes.max()) + 1)
+    sizes = counts.sum(axis=1)
+    return int(np.count_nonzero((counts.max(axis=1) >= _OF_ONE * sizes) & (sizes > 0)))
+
+
+def _domains(context: Context, covariates: Covariates, space: Path, overlap: float) -> IntArray:
+    """Return the domains that would be found by default."""
+    from scrcl.cluster.count_domains import count_domains
+    from scrcl.cluster.find import cluster
+    from scrcl.cluster.settings import ClusterSettings
+
+    points: FloatArray = np.load(space, mmap_mode="r")
+    seed = context.config.seed
+    k = count_domains(points, samples=covariates.samples, overlap=overlap, seed=seed).n_clusters
+    return cluster(points, k, settings=ClusterSettings(algorithm="mixture"), seed=seed)

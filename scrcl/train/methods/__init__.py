@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrcl._settings import Settings
     from scrcl.train.method import Method
 
-__all__ = ["METHODS", "PRESETS", "MethodEntry"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "PRESETS", "MethodEntry"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,9 @@ METHODS: dict[str, MethodEntry] = {
     ),
 }
 """Methods by name. Adding an entry is all that registers a method."""
+
+DEFAULT_METHOD = "scrcl"
+"""The method of a run that names none."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     f"{method}-{name}": {"method": method, **values}

@@ -20,9 +20,9 @@ from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
 from scrcl.engine.learning import method_of, setup_of
 from scrcl.train.loop import train
-from scrcl.train.method import Work
 from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl import RunConfig
-    from scrcl.train.method import Learner, Method, Setup, Step
+    from scrcl.train.method import Learner, Method
+    from scrcl.train.setup import Setup, Step
 
 __all__ = ["main"]
 

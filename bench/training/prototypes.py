@@ -28,8 +28,8 @@ from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
 from scrcl.engine.learning import method_of, setup_of
 from scrcl.train.loop import train
-from scrcl.train.method import Work
 from scrcl.train.ranks import Ranks
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:

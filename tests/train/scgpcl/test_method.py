@@ -6,12 +6,12 @@ from scrcl.errors import InputError, TrainingError
 from scrcl.prep.stats import MatrixStats
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
-from scrcl.train.method import Work
 from scrcl.train.methods.scgpcl.learner import level_sizes
 from scrcl.train.methods.scgpcl.method import FINE_TUNING, PROTOTYPES, WARM_UP
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
 from scrcl.train.ranks import Ranks
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 from tests.train.scgpcl.data import METHOD, make_counts, make_inputs, setup
 from tests.train.test_ranks import on_ranks

@@ -52,13 +52,13 @@ if TYPE_CHECKING:
 __all__ = ["SERIES", "main"]
 
 SERIES = {
-    "dropout": (0.0, 0.3, 0.6, 0.8),
-    "signal": (1.0, 0.5, 0.3, 0.2),
+    "dropout": (0.0, 0.2, 0.4, 0.6),
+    "signal": (1.0, 0.7, 0.5, 0.3),
     "imbalance": (0.0, 1.0, 2.0, 3.0),
 }
 """Values of the setting that each series changes, from easy to hard."""
 
-USUAL = {"dropout": 0.0, "signal": 0.5, "imbalance": 1.0}
+USUAL = {"dropout": 0.0, "signal": 1.0, "imbalance": 1.0}
 """The settings that a series does not change: hard enough that no method finds every type."""
 
 AXES = {
@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_only(parser, SERIES, "series")
     add_seeds(parser, [0])
     add_settings(parser)
-    parser.add_argument("--cells", type=int, default=1500)
+    parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--genes", type=int, default=2000)
     parser.add_argument("--types", type=int, default=8)
     parser.add_argument("--every", type=int, default=1, help="take every nth level of a series")

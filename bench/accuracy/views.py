@@ -4,8 +4,9 @@
 
 ``vote`` reads no embedding. Here its representations are joined by the 30 leading components of one embedding, or of
 both (``vote + scRCL``). The embeddings are also clustered alone, and by ``auto``, which reads one embedding and the
-component scores; ``auto, both`` reads both embeddings side by side. Each way is scored at the number of types, and
-where it can count, at the number that it finds. Nothing but the number and the scores comes from labels.
+component scores; ``auto, both`` reads both embeddings side by side. Each way is scored at the number of types. Those
+that count are scored at the number that they find too; their tree, cut (``cluster.also``), gives the number of types.
+Nothing but the number and the scores comes from labels.
 
 A choice among the ways by labels would be no honest score. So each set is also scored by the way that is best on the
 mean of the other sets. ``--work`` keeps the embeddings, as ``STEM_METHOD_SEED.npy``.
@@ -99,7 +100,6 @@ def _ways(cells: _Cells) -> Iterator[tuple[str, str, Spaces]]:
         name = METHODS[method]
         yield f"{name}, k-means", "kmeans", Spaces(rows)
         yield f"{name}, k-means of directions", "kmeans", Spaces(_directions(rows))
-        yield f"{name}, linkage", "linkage", Spaces(rows)
         yield f"{name}, auto", "auto", Spaces(rows, cells.scores)
     both = side_by_side(list(cells.embeddings.values()))
     yield "auto, both", "auto", Spaces(both, cells.scores)
@@ -122,14 +122,19 @@ def _directions(rows: Any) -> Any:
 
 
 def _rows(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the scores of each way, at the number of types and as found."""
     cells = _cells(data, seed, args)
     k = len(set(cells.types))
     for way, algorithm, spaces in _ways(cells):
-        settings = ClusterSettings(algorithm=algorithm)
-        for at, number in (("K", k), ("found", None)):
-            if number is None and algorithm not in COUNTING:
-                continue
-            labels = find_clusters(spaces, number, settings=settings, seed=seed).labels
+        counts = algorithm in COUNTING
+        settings = ClusterSettings(algorithm=algorithm, also=(k,) if counts else ())
+        clusters = find_clusters(spaces, None if counts else k, settings=settings, seed=seed)
+        found = (
+            {"K": clusters.extra_cuts[k], "found": clusters.labels}
+            if counts
+            else {"K": clusters.labels}
+        )
+        for at, labels in found.items():
             case = {"set": data.name, "seed": seed, "k": k, "way": way, "at": at}
             yield {**stamp(), **case, **measured(labels, cells.types)}
 

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 __all__ = ["SERIES", "main"]
 
 SERIES = {
-    "dropout": (0.0, 0.2, 0.4, 0.6),
-    "signal": (1.0, 0.7, 0.5, 0.3),
-    "imbalance": (0.0, 1.0, 2.0, 3.0),
+    "dropout": (0.0, 0.3, 0.6),
+    "signal": (1.0, 0.6, 0.3),
+    "imbalance": (0.0, 1.0, 3.0),
 }
 """Values of the setting that each series changes, from easy to hard."""
 
@@ -76,6 +76,7 @@ def _clusterings(
         for method, name in (("scrcl", "scRCL"), ("scgpcl", "scGPCL")):
             out = Path(folder) / method
             settings = [one for one in args.set if not _is_of_other(one, method)]
+            settings.append("umap.cells=0")
             config = runs.config_of(
                 settings, method=method, n_clusters=data.k, seed=seed, device="cpu"
             )

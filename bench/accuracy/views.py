@@ -126,6 +126,8 @@ def _rows(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row]:
     cells = _cells(data, seed, args)
     k = len(set(cells.types))
     for way, algorithm, spaces in _ways(cells):
+        if args.ways is not None and way not in args.ways:
+            continue
         counts = algorithm in COUNTING
         settings = ClusterSettings(algorithm=algorithm, also=(k,) if counts else ())
         clusters = find_clusters(spaces, None if counts else k, settings=settings, seed=seed)
@@ -200,6 +202,11 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0])
     add_settings(parser)
     parser.add_argument("--work", type=Path, required=True, help="folder that keeps embeddings")
+    parser.add_argument(
+        "--ways",
+        type=lambda text: [DEFAULT, *text.split(",")],
+        help=f"some ways, as 'vote + scGPCL,vote + both', next to {DEFAULT}; all if not given",
+    )
     args = parsed(parser, arguments)
     args.work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []

@@ -204,8 +204,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder that keeps embeddings")
     parser.add_argument(
         "--ways",
-        type=lambda text: [DEFAULT, *text.split(",")],
-        help=f"some ways, as 'vote + scGPCL,vote + both', next to {DEFAULT}; all if not given",
+        type=lambda text: [DEFAULT, *text.split(";")],
+        help=f"some ways, as 'vote + scGPCL;vote + both', next to {DEFAULT}; all if not given",
     )
     args = parsed(parser, arguments)
     args.work.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from threadpoolctl import ThreadpoolController
 
 __all__ = ["one_blas_thread"]
 
@@ -23,12 +27,10 @@ def one_blas_thread() -> Iterator[None]:
     The last digits of a threaded matrix product can depend on the number of threads. Several threads may be
     inside such a block at the same time. The limit ends when the last one leaves.
     """
-    from threadpoolctl import threadpool_limits
-
     global _holders  # noqa: PLW0603
     with _lock:
         if not _holders:
-            _limit.enter_context(threadpool_limits(limits=1, user_api="blas"))
+            _limit.enter_context(_libraries(len(sys.modules)).limit(limits=1, user_api="blas"))
         _holders += 1
     try:
         yield
@@ -37,3 +39,16 @@ def one_blas_thread() -> Iterator[None]:
             _holders -= 1
             if not _holders:
                 _limit.close()
+
+
+@lru_cache(maxsize=1)
+def _libraries(n_modules: int) -> ThreadpoolController:
+    """Return the libraries that the process has loaded.
+
+    Finding them takes longer than a product of small matrices. A library comes with a module, so they are sought again
+    only once more modules are loaded.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    del n_modules
+    return ThreadpoolController()

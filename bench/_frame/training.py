@@ -12,11 +12,11 @@ import numpy as np
 from bench._frame import runs
 from scrcl.graph.renumber import renumbered
 from scrcl.train.loop import train
-from scrcl.train.method import Setup, Work
 from scrcl.train.methods.scrcl.inputs import Inputs
 from scrcl.train.methods.scrcl.method import ScrclMethod
 from scrcl.train.methods.scrcl.settings import ScrclSettings
 from scrcl.train.settings import TrainSettings
+from scrcl.train.setup import Setup, Work
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:

@@ -19,12 +19,13 @@ from scrcl.train.sparse import SparseMatrix
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.train.method import Embedded, Setup, Work
+    from scrcl.train.method import Embedded
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.method import ScrclLearner
     from scrcl.train.methods.scrcl.minibatch import Minibatch
     from scrcl.train.methods.scrcl.model import Cells
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup, Work
 
 __all__ = ["SingleCells", "TwoMlps"]
 

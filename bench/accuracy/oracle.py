@@ -20,9 +20,9 @@ from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
 from scrcl.engine.learning import method_of, setup_of
 from scrcl.train.loop import train
-from scrcl.train.method import Work
 from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl import RunConfig
-    from scrcl.train.method import Learner, Method, Setup, Step
+    from scrcl.train.method import Learner, Method
+    from scrcl.train.setup import Setup, Step
 
-__all__ = ["main"]
+__all__ = ["clusters_of", "main", "train_watched"]
 
 LONGER = 2
 """The oracle trains a method of one phase for so many times the steps that a run takes at most."""
@@ -82,21 +83,27 @@ def _best_step(path: Path, *, seed: int, settings: list[str]) -> _Best:
 
         def see(step: int, learner: Learner) -> None:
             nonlocal best, best_ari
-            clusters = _clusters(learner, inputs, config, scores, Path(folder))
+            clusters = clusters_of(learner, inputs, config, scores, Path(folder))
             ari = score(clusters, labels)["ari"]
             if ari > best_ari:
                 best, best_ari = _Best(step, clusters, retained), ari
 
-        _train_watched(config, inputs, see)
+        train_watched(config, inputs, see)
     return best
 
 
-def _train_watched(config: RunConfig, inputs: Any, see: Callable[[int, Learner], None]) -> None:
-    """Train without the stopping rule, and show the learner at each step that is scored."""
+def train_watched(
+    config: RunConfig, inputs: Any, see: Callable[[int, Learner], None], *, as_run: bool = False
+) -> None:
+    """Train, and show the learner at each step that is scored.
+
+    The stopping rule is left out, and a method of one phase is trained for longer, unless ``as_run``.
+    """
     method = method_of(config)
-    how = setup_of(config, device="cpu", ranks=Ranks.alone()).with_train(stop="never")
+    how = setup_of(config, device="cpu", ranks=Ranks.alone())
     last, every = schedule_of(config.train, inputs.n_cells).n_steps, config.train.stop_every
-    how = _lengthened(method, how, inputs, last)
+    if not as_run:
+        how = _lengthened(method, how.with_train(stop="never"), inputs, last)
     end = schedule_of(how.train, inputs.n_cells).n_steps
     watched: Any = _Watched(method, {*range(every, end, every), last}, see)
     state = TrainState.fresh(watched, inputs, how)
@@ -113,7 +120,7 @@ def _lengthened(
     return how.with_train(steps=LONGER * n_steps, epochs=None)
 
 
-def _clusters(learner: Learner, inputs: Any, config: RunConfig, scores: Any, folder: Path) -> Any:
+def clusters_of(learner: Learner, inputs: Any, config: RunConfig, scores: Any, folder: Path) -> Any:
     """Return the clusters at this step; the learner stays in training."""
     assert isinstance(config.n_clusters, int)
     space = config.clustered_on

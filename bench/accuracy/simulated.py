@@ -10,12 +10,24 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import anndata
 
 from scrcl.engine.simulate import simulate
 
-__all__ = ["main"]
+__all__ = ["main", "write_simulated"]
+
+
+def write_simulated(path: Path, **settings: Any) -> list[int]:
+    """Write cells of ``scrcl simulate`` as ``.h5ad``; return the sizes of their types, the largest first."""
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        store = Path(folder) / "atlas.zarr"
+        simulate(store, **settings)
+        cells = anndata.read_zarr(store)
+    cells.write_h5ad(path)
+    sizes: list[int] = cells.obs["cell_type"].value_counts().tolist()
+    return sizes
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,20 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for n_types in map(int, args.types.split(",")):
         for seed in range(args.seeds):
-            with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-                store = Path(folder) / "atlas.zarr"
-                simulate(
-                    store,
-                    n_cells=args.cells,
-                    n_genes=args.genes,
-                    n_types=n_types,
-                    n_samples=1,
-                    seed=100 * n_types + seed,
-                )
-                cells = anndata.read_zarr(store)
             name = f"sim{n_types:02d}_{seed}.h5ad"
-            cells.write_h5ad(args.out / name)
-            print(name, cells.obs["cell_type"].value_counts().tolist())
+            sizes = write_simulated(
+                args.out / name,
+                n_cells=args.cells,
+                n_genes=args.genes,
+                n_types=n_types,
+                n_samples=1,
+                seed=100 * n_types + seed,
+            )
+            print(name, sizes)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench._frame.training import Prepared
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
 
 __all__ = ["Plan", "agreement", "agreement_table"]
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.sampler.data import Points
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
     from scrcl.typing import IntArray
 
 __all__ = ["relabel_numpy", "sampling", "sampling_table", "stepping", "stepping_table"]

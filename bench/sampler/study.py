@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scrcl.graph.sample import Halo
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
     from scrcl.typing import FloatArray
 
 __all__ = ["Study", "composition", "composition_table"]

@@ -28,8 +28,8 @@ from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
 from scrcl.engine.learning import method_of, setup_of
 from scrcl.train.loop import train
-from scrcl.train.method import Work
 from scrcl.train.ranks import Ranks
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from bench._frame.labelled import Labelled
     from bench._frame.rows import Row
     from scrcl import RunConfig
+    from scrcl.train.setup import Setup
 
-__all__ = ["main"]
+__all__ = ["main", "trained"]
 
 NOTES = """\
 ARI of k-means on the embedding at the number of classes, mean ± standard deviation over seeds {seeds}, by the number of
@@ -59,7 +60,9 @@ def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row
         labels, inputs = data.labels[runs.retained(out)], runs.training_inputs(out)
         for every in args.every:
             began = time.process_time()
-            points = _trained(inputs, config, every, Path(folder))
+            how = setup_of(config, device="cpu", ranks=Ranks.alone())
+            some = how.settings.model_copy(update={"refresh_every": every})
+            points, _ = trained(inputs, config, replace(how, settings=some), Path(folder))
             seconds = time.process_time() - began
             found = cluster(points, data.k, settings=ClusterSettings(algorithm="kmeans"), seed=seed)
             scores = score(found, labels)
@@ -75,15 +78,13 @@ def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row
             }
 
 
-def _trained(inputs: Any, config: RunConfig, every: int, folder: Path) -> Any:
-    """Return the embedding after training with so many steps between updates."""
+def trained(inputs: Any, config: RunConfig, how: Setup[Any], folder: Path) -> tuple[Any, int]:
+    """Return the embedding of all cells after training as ``how`` says, and the steps that were taken."""
     method = method_of(config)
-    how = setup_of(config, device="cpu", ranks=Ranks.alone())
-    how = replace(how, settings=how.settings.model_copy(update={"refresh_every": every}))
     state = TrainState.fresh(method, inputs, how)
     train(method, inputs, state, how)
     (space,) = method.embed(state.learner, inputs, folder, Work(), space="embedding").spaces
-    return np.load(folder / f"{space}.npy")
+    return np.load(folder / f"{space}.npy"), state.step
 
 
 def _table(rows: list[Row]) -> list[str]:

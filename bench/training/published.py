@@ -28,10 +28,10 @@ from scrcl.graph.csr import connectivities
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
 
 __all__ = ["main"]
 

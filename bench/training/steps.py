@@ -20,11 +20,11 @@ from scrcl.train.methods.scrcl.minibatch import ScrclMinibatches
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.method import ScrclLearner
     from scrcl.train.methods.scrcl.minibatch import Minibatch
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
     from scrcl.train.state import TrainState
 
 __all__ = ["main"]

@@ -27,7 +27,7 @@ from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
 from scrcl.engine.stages.tissue import TissueSettings
 from scrcl.engine.stages.umap import UmapSettings
-from scrcl.train.methods import METHODS, PRESETS
+from scrcl.train.methods import DEFAULT_METHOD, METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ class RunConfig(Settings):
 
     Examples
     --------
-    >>> config = RunConfig(n_clusters=8, train={"lr": 5e-4}, scrcl={"dim": 64})
+    >>> config = RunConfig(n_clusters=8, train={"lr": 5e-4})
     >>> config.train.lr, config.method_settings.dim
-    (0.0005, 64)
+    (0.0005, 128)
     """
 
     # Groups of methods and of stages that this file does not know are extra fields. `_with_groups` checks them.
@@ -178,7 +178,10 @@ class RunConfig(Settings):
     )
     keep_x: bool = option(False, "--keep-x", panel="Output", description="Copy X into the result.")
     method: MethodName = option(
-        "scrcl", "--method", panel="Training", description="Method that learns the embedding."
+        DEFAULT_METHOD,
+        "--method",
+        panel="Training",
+        description="Method that learns the embedding.",
     )
     preset: PresetName | None = option(
         None,

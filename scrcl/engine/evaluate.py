@@ -51,7 +51,8 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
 
     References
     ----------
-    scRCL, section "Evaluation Metrics" (ACC, NMI, ARI).
+    Peng et al.: Refinement contrastive learning of cell-gene associations for unsupervised cell type identification;
+    section "Evaluation Metrics" (ACC, NMI, ARI).
     """
     import pandas as pd
     from scipy.optimize import linear_sum_assignment

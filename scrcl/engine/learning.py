@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from scrcl._contract import Opener, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.train.method import Estimates, Learner, Method, Setup, Work
+    from scrcl.train.method import Estimates, Learner, Method
     from scrcl.train.ranks import Ranks
+    from scrcl.train.setup import Setup, Work
     from scrcl.typing import OnRows
 
 __all__ = [
@@ -70,14 +71,14 @@ def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
 
 def setup_of(config: RunConfig, *, device: str, ranks: Ranks) -> Setup[Any]:
     """Return what the method is started with."""
-    from scrcl.train.method import Setup
+    from scrcl.train.setup import Setup
 
     return Setup(config.method_settings, config.train, config.seed, device, ranks)
 
 
 def untrained(inputs: Any, config: RunConfig) -> Learner:
     """Return the learner before training, on the CPU: what weights are loaded into."""
-    from scrcl.train.method import Setup
+    from scrcl.train.setup import Setup
 
     setup = Setup(config.method_settings, config.train, config.seed)
     learner: Learner = method_of(config).start(inputs, setup)
@@ -86,7 +87,7 @@ def untrained(inputs: Any, config: RunConfig) -> Learner:
 
 def work_of(context: Context, on_rows: OnRows | None = None) -> Work:
     """Return how to go through all cells within the budget."""
-    from scrcl.train.method import Work
+    from scrcl.train.setup import Work
 
     config, budget = context.config, context.budget
     device = resolve_device(config.device, context.ranks.local)

@@ -82,6 +82,30 @@ class SimulateConfig(Settings):
         ge=0,
         description="Number of cell types that one sample alone has.",
     )
+    dropout: float = option(
+        0.0,
+        "--dropout",
+        panel="Difficulty",
+        ge=0,
+        lt=1,
+        description="Share of the values above zero that are lost.",
+    )
+    signal: float = option(
+        1.0,
+        "--signal",
+        panel="Difficulty",
+        gt=0,
+        le=10,
+        description="Factor of the log fold changes between types, without --from; below 1, types are more alike.",
+    )
+    imbalance: float = option(
+        3.0,
+        "--imbalance",
+        panel="Difficulty",
+        ge=0,
+        le=10,
+        description="Orders of magnitude between the largest and the smallest type, without --from; 0: one size.",
+    )
     source: Path | None = option(
         None,
         "--from",
@@ -107,8 +131,9 @@ def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: A
         Receives the progress.
     **settings
         Fields of `SimulateConfig`: ``n_cells`` (10,000), ``n_genes``, ``n_types``, ``n_samples``, ``seed``,
-        ``spatial``; for differences of the samples ``donor_effect``, ``missing_types``, ``own_types``; and for
-        types of real cells ``source`` (a path), ``labels`` (a column of its obs), ``layer`` (of counts).
+        ``spatial``; for differences of the samples ``donor_effect``, ``missing_types``, ``own_types``; for harder
+        types ``dropout``, ``signal``, ``imbalance``; and for types of real cells ``source`` (a path), ``labels`` (a
+        column of its obs), ``layer`` (of counts).
 
     Returns
     -------
@@ -141,8 +166,10 @@ def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: A
 
 def _atlas(config: SimulateConfig) -> SimulatedAtlas:
     from scrcl.simulation import tree_atlas
+    from scrcl.simulation.difficulty import Difficulty
 
     if config.source is not None:
+        _check_invented_only(config)
         return _from_templates(config.source, config)
     return tree_atlas(
         config.n_cells,
@@ -152,7 +179,21 @@ def _atlas(config: SimulateConfig) -> SimulatedAtlas:
         seed=config.seed,
         spatial=config.spatial,
         donors=_donors(config),
+        difficulty=Difficulty(config.dropout, config.signal, config.imbalance),
     )
+
+
+def _check_invented_only(config: SimulateConfig) -> None:
+    """Refuse settings of invented types next to types of real cells."""
+    usual = SimulateConfig()
+    for name in ("signal", "imbalance"):
+        value = getattr(config, name)
+        if value != getattr(usual, name):
+            message = (
+                f"{name} must be left out with --from, whose cells have differences and sizes of their own; got "
+                f"{value:g}. Leave it out, or leave out --from."
+            )
+            raise InputError(message)
 
 
 def _donors(config: SimulateConfig) -> DonorSettings:
@@ -216,4 +257,5 @@ def _from_templates(source: Path, config: SimulateConfig) -> SimulatedAtlas:
         seed=config.seed,
         spatial=config.spatial,
         donors=_donors(config),
+        dropout=config.dropout,
     )

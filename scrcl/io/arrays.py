@@ -195,8 +195,16 @@ def for_each_block(
             f"n_workers must be at least 1; got {n_workers}. Give a positive number of threads."
         )
         raise InputError(message)
+    listed = list(blocks)
+    if n_workers == 1 or len(listed) <= 1:
+        # k-means of a few hundred points makes thousands of passes of one block: starting threads took longer.
+        for start, stop in listed:
+            work(start, stop)
+            if on_rows is not None:
+                on_rows(stop - start)
+        return
     with ThreadPoolExecutor(n_workers) as pool:
-        rows_of = {pool.submit(work, start, stop): stop - start for start, stop in blocks}
+        rows_of = {pool.submit(work, start, stop): stop - start for start, stop in listed}
         try:
             for done in as_completed(rows_of):
                 done.result()

@@ -7,7 +7,7 @@ changes. So several threads may draw rows, and so may processes that received a 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scrcl._random import stream
 from scrcl.errors import InputError
+from scrcl.simulation.difficulty import Difficulty
 from scrcl.simulation.donors import DonorSettings, SampleEffects, sample_effects
 from scrcl.simulation.layout import CellPlan, apportion, plan_cells, type_sizes
 from scrcl.simulation.templates import template_profiles
@@ -37,6 +38,7 @@ _AMBIENT_SHARE = 0.03
 _AMBIENT_SD = 0.5
 _MAX_AMBIENT = 0.3
 _LIKE_SAMPLES = DonorSettings()
+_USUAL = Difficulty()
 _VERSION = 1
 """Raise it when the same parameters give other cells."""
 
@@ -59,6 +61,8 @@ class SimulatedAtlas:
         Share of each gene in the ambient counts of each sample: float32, shape (n_samples, n_genes).
     identity
         All parameters, as JSON values. Atlases with equal identities are equal.
+    dropout
+        Share of the values above zero that are lost.
     """
 
     seed: int
@@ -67,6 +71,7 @@ class SimulatedAtlas:
     effects: SampleEffects
     ambient: FloatArray
     identity: dict[str, Any]
+    dropout: float = 0.0
 
     @property
     def n_obs(self) -> int:
@@ -168,9 +173,19 @@ class SimulatedAtlas:
             counts,
         )
         filled = slice(0, ends[-1])
-        return sparse.csr_matrix(
+        drawn = sparse.csr_matrix(
             (counts[filled].copy(), genes[filled].copy(), ends), shape=(len(cells), self.n_vars)
         )
+        return self._after_dropout(drawn, group)
+
+    def _after_dropout(self, drawn: Csr, group: int) -> Csr:
+        """Return the counts of one group without those that are lost."""
+        if self.dropout:
+            # A stream of its own: what is left has the counts that it has without dropout.
+            rng = stream(self.seed, "io.simulate.dropout", group)
+            drawn.data[rng.random(drawn.nnz) < self.dropout] = 0
+            drawn.eliminate_zeros()
+        return drawn
 
 
 def tree_atlas(
@@ -182,6 +197,7 @@ def tree_atlas(
     seed: int,
     spatial: bool = False,
     donors: DonorSettings = _LIKE_SAMPLES,
+    difficulty: Difficulty = _USUAL,
 ) -> SimulatedAtlas:
     """Return an atlas of invented cell types, which are the leaves of a tree.
 
@@ -197,6 +213,8 @@ def tree_atlas(
         Place the cells of each sample in a tissue slice with spatial domains.
     donors
         How far the samples differ.
+    difficulty
+        How hard the types are to tell apart.
 
     Raises
     ------
@@ -204,17 +222,21 @@ def tree_atlas(
         A number is below 1, or there are more types or samples than cells.
     """
     _check_sizes(n_cells, n_genes=n_genes, n_types=n_types, n_samples=n_samples)
-    sizes = type_sizes(n_cells, n_types, stream(seed, "io.simulate.sizes"))
+    sizes = type_sizes(
+        n_cells, n_types, stream(seed, "io.simulate.sizes"), orders=difficulty.imbalance
+    )
     types = tree_profiles(
         n_genes,
         sizes / n_cells,
         stream(seed, "io.simulate.tree"),
         median_genes=max(1, min(_MEDIAN_GENES, n_genes // 5)),
+        signal=difficulty.signal,
     )
     identity = {"kind": "tree", "n_genes": n_genes, "n_types": n_types}
-    return _assemble(
+    atlas = _assemble(
         types, sizes, n_samples, seed=seed, spatial=spatial, donors=donors, identity=identity
     )
+    return _harder(atlas, difficulty)
 
 
 def template_atlas(
@@ -227,6 +249,7 @@ def template_atlas(
     seed: int,
     spatial: bool = False,
     donors: DonorSettings = _LIKE_SAMPLES,
+    dropout: float = 0.0,
 ) -> SimulatedAtlas:
     """Return an atlas with the types of real cells, and their shares, depths and dispersions.
 
@@ -246,6 +269,8 @@ def template_atlas(
         Place the cells of each sample in a tissue slice with spatial domains.
     donors
         How far the samples differ.
+    dropout
+        Share of the values above zero that are lost.
 
     Raises
     ------
@@ -257,9 +282,18 @@ def template_atlas(
     _check_sizes(n_cells, n_types=len(real), n_samples=n_samples)
     identity = {"kind": "template", "profiles": types.digest()}
     sizes = apportion(real, n_cells)
-    return _assemble(
+    atlas = _assemble(
         types, sizes, n_samples, seed=seed, spatial=spatial, donors=donors, identity=identity
     )
+    return _harder(atlas, Difficulty(dropout))
+
+
+def _harder(atlas: SimulatedAtlas, difficulty: Difficulty) -> SimulatedAtlas:
+    """Return the atlas that also loses counts, and says what it was made with if that is not the usual."""
+    if difficulty == _USUAL:
+        return atlas
+    identity = {**atlas.identity, **asdict(difficulty)}
+    return replace(atlas, dropout=difficulty.dropout, identity=identity)
 
 
 def _assemble(

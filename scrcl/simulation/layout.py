@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CellPlan", "apportion", "plan_cells", "type_sizes"]
 
-_SIZE_ORDERS = 3.0
-"""Orders of magnitude between the smallest and the largest type."""
 _MIN_TYPE_CELLS = 10
 _SAMPLE_SIZE_SD = 0.4
 _SAMPLE_MIX_SD = 0.4
@@ -47,9 +45,9 @@ class CellPlan:
     coordinates: FloatArray | None
 
 
-def type_sizes(n_cells: int, n_types: int, rng: np.random.Generator) -> IntArray:
-    """Return the number of cells of each type, int64: over three orders of magnitude, if there are enough cells."""
-    weights = 10 ** -np.linspace(0, _SIZE_ORDERS, n_types)
+def type_sizes(n_cells: int, n_types: int, rng: np.random.Generator, *, orders: float) -> IntArray:
+    """Return the number of cells of each type, int64: over some orders of magnitude, if there are enough cells."""
+    weights = 10 ** -np.linspace(0, orders, n_types)
     return apportion(rng.permutation(weights), n_cells, least=_MIN_TYPE_CELLS)
 
 

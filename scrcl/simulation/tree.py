@@ -27,7 +27,12 @@ _N_QUANTILES = 257
 
 
 def tree_profiles(
-    n_genes: int, shares: FloatArray, rng: np.random.Generator, *, median_genes: int
+    n_genes: int,
+    shares: FloatArray,
+    rng: np.random.Generator,
+    *,
+    median_genes: int,
+    signal: float = 1.0,
 ) -> TypeProfiles:
     """Return profiles of invented types, one for each of ``shares``.
 
@@ -41,15 +46,18 @@ def tree_profiles(
         Generator of the tree.
     median_genes
         Approximate number of detected genes in the median cell; it determines the depth.
+    signal
+        Factor of all log fold changes.
     """
     n_types = len(shares)
-    logs, parents, branches = _grow(n_types, rng.normal(0, _LOG_MEAN_SD, n_genes), rng)
+    root = rng.normal(0, _LOG_MEAN_SD, n_genes)
+    logs, parents, branches = _grow(n_types, root, rng)
     programs = [_change(n_genes, 1.0, rng) for _ in range(_N_PROGRAMS)]
     profiles = np.empty((n_types, len(_STATE_WEIGHTS), n_genes), dtype=np.float32)
     for kind, (leaf, parent) in enumerate(zip(logs, parents, strict=True)):
         program = programs[rng.integers(_N_PROGRAMS)]
         for state, log in enumerate((leaf + program, leaf, (leaf + parent) / 2)):
-            profiles[kind, state] = _shares(log)
+            profiles[kind, state] = _shares(log if signal == 1 else root + signal * (log - root))
     mean = np.einsum("t,s,tsg->g", shares / shares.sum(), _STATE_WEIGHTS, profiles, optimize=True)
     dispersion = _dispersion(mean, rng)
     shifts = rng.normal(0, _TYPE_DEPTH_SD, n_types)

@@ -18,7 +18,7 @@ from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl._random import torch_stream
 from scrcl.errors import TrainingError
-from scrcl.train.method import Step
+from scrcl.train.setup import Step
 from scrcl.train.stop import check
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
     from scrcl.train.checkpoint import Checkpoints
-    from scrcl.train.method import Method, Setup
+    from scrcl.train.method import Method
     from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.ranks import Ranks
     from scrcl.train.settings import TrainSettings
+    from scrcl.train.setup import Setup
     from scrcl.train.state import TrainState
 
 __all__ = ["train"]

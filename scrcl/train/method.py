@@ -2,28 +2,27 @@
 
 A method is a folder below `scrcl.train.methods` with a class that derives from `Method`, and one line
 in the table there. The trainer (`scrcl.train.loop`) decides *when* steps, checks, checkpoints and phases
-happen. The method decides *what* a step computes. Its settings arrive in a `Setup`, next to those of
-training that all methods share.
+happen. The method decides *what* a step computes. What the trainer gives it is in
+`scrcl.train.setup`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from scrcl._random import derive_seed
 from scrcl._settings import Settings
 from scrcl.train.optimizer import Adam, Optimizer
-from scrcl.train.ranks import Ranks
 from scrcl.train.schedule import schedule_of
+from scrcl.train.setup import Phase
 from scrcl.train.stop import NeighborsStable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -34,10 +33,9 @@ if TYPE_CHECKING:
     from scrcl.graph.links import Links
     from scrcl.prep.stats import MatrixStats
     from scrcl.train.minibatches import MinibatchSource
-    from scrcl.train.schedule import Schedule
     from scrcl.train.settings import TrainSettings
-    from scrcl.train.stop import StoppingRule
-    from scrcl.typing import FloatArray, OnRows
+    from scrcl.train.setup import Setup, Step, Work
+    from scrcl.typing import FloatArray
 
 __all__ = [
     "Embedded",
@@ -48,10 +46,6 @@ __all__ = [
     "Method",
     "NewCellEncoder",
     "NewCells",
-    "Phase",
-    "Setup",
-    "Step",
-    "Work",
 ]
 
 
@@ -94,122 +88,6 @@ class Learner(nn.Module):
         with torch.no_grad():
             for name, buffer in self.named_buffers():
                 buffer.copy_(state[name])
-
-
-@dataclass(frozen=True)
-class Setup(Generic[SettingsT]):
-    """What a method is started with.
-
-    Attributes
-    ----------
-    settings
-        The method's own.
-    train
-        Settings of training that all methods share.
-    seed
-        Seed of the run.
-    device
-        Device of weights and mini-batches.
-    ranks
-        Processes that train together.
-    """
-
-    settings: SettingsT
-    train: TrainSettings
-    seed: int = 0
-    device: str | torch.device = "cpu"
-    ranks: Ranks = field(default_factory=Ranks.alone)
-
-    def with_train(self, **changes: Any) -> Setup[SettingsT]:
-        """Return the same setup with other settings of training."""
-        return replace(self, train=self.train.model_copy(update=changes))
-
-    def for_sample(self) -> Setup[SettingsT]:
-        """Return the setup whose first mini-batch is the sample of the stability checks.
-
-        The first mini-batch of a uniform epoch is a uniform sample. All ranks use the same one, so
-        the setup is that of a single process.
-        """
-        of_sample = self.with_train(
-            minibatch_cells=self.train.stop_cells, minibatches="uniform", fanout=None
-        )
-        return replace(of_sample, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of training with its own steps, optimizer and stopping rule.
-
-    Attributes
-    ----------
-    name
-        For the method: which loss a step computes may depend on it.
-    schedule
-        Number of steps and the learning rate of each.
-    optimizer
-        Makes the optimizer of some parameters.
-    stop
-        Ends the phase early; None: it runs to its last step.
-    refresh_every
-        Steps between calls of `Method.refresh`, the first before the phase's first step; 0: none.
-    """
-
-    name: str
-    schedule: Schedule
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    stop: StoppingRule | None = None
-    refresh_every: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """The step being computed.
-
-    Attributes
-    ----------
-    number
-        Steps finished before it, in the whole run.
-    phase
-        Its phase.
-    number_in_phase
-        Steps finished before it in this phase.
-    generator
-        Draws all that is random in the step, on the learner's device. It depends only on the seed,
-        the step and the rank, so checkpoints hold no generator.
-    ranks
-        Processes that train together.
-    """
-
-    number: int
-    phase: Phase
-    number_in_phase: int
-    generator: torch.Generator
-    ranks: Ranks
-
-
-@dataclass(frozen=True)
-class Work:
-    """How to go through all cells.
-
-    Attributes
-    ----------
-    block_rows
-        Cells in a block. It depends only on the data.
-    n_workers
-        Number of threads that may each hold a block.
-    device
-        Device for blocks.
-    on_rows
-        Called with the number of finished cells.
-    seed
-        Seed of the run.
-    """
-
-    block_rows: int = 65_536
-    n_workers: int = 1
-    device: str | torch.device = "cpu"
-    on_rows: OnRows | None = None
-    seed: int = 0
 
 
 class Embedded(NamedTuple):

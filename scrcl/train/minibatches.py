@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from scrcl.train.method import Setup
+    from scrcl.train.setup import Setup
 
 __all__ = ["MinibatchSource"]
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from scrcl.train.method import Method, Phase, Setup
+    from scrcl.train.method import Method
     from scrcl.train.optimizer import Optimizer
+    from scrcl.train.setup import Phase, Setup
 
 __all__ = ["TrainState"]
 

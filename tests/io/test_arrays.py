@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_an_error_in_a_block_is_raised_and_cancels_the_rest():
     assert len(done) < 150
     with pytest.raises(InputError, match="n_workers"):
         for_each_block(work, [], n_workers=0)
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_one_block_is_worked_on_by_the_caller(n_workers):
+    seen, rows = [], []
+
+    def work(start, stop):
+        seen.append((start, stop, threading.current_thread()))
+
+    for_each_block(work, row_blocks(5, 8), n_workers=n_workers, on_rows=rows.append)
+    assert seen == [(0, 5, threading.current_thread())]
+    assert rows == [5]
 
 
 @pytest.mark.parametrize("above", [0, 10**9])

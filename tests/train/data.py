@@ -7,7 +7,6 @@ import torch
 from torch.nn.functional import normalize
 
 from scrcl.graph.csr import connectivities, normalized_adjacency, symmetric_graph
-from scrcl.train.method import Setup
 from scrcl.train.methods.scrcl.blocks import Anchors
 from scrcl.train.methods.scrcl.inputs import Inputs
 from scrcl.train.methods.scrcl.loss import Edges, losses, population, softened
@@ -17,6 +16,7 @@ from scrcl.train.methods.scrcl.model import Views
 from scrcl.train.methods.scrcl.settings import ScrclSettings
 from scrcl.train.pairs import pattern_of
 from scrcl.train.settings import TrainSettings
+from scrcl.train.setup import Setup
 from scrcl.train.state import TrainState
 
 CPU = torch.device("cpu")

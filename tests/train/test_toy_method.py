@@ -20,11 +20,12 @@ from scrcl.prep.artifacts import COMPONENTS
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import train
 from scrcl.train.memory import LIBRARIES_BYTES
-from scrcl.train.method import Embedded, Estimates, Learner, Method, Phase, Setup
+from scrcl.train.method import Embedded, Estimates, Learner, Method
 from scrcl.train.methods import METHODS, MethodEntry
 from scrcl.train.minibatches import MinibatchSource
 from scrcl.train.schedule import Schedule
 from scrcl.train.settings import TrainSettings
+from scrcl.train.setup import Phase, Setup
 from scrcl.train.state import TrainState
 from scrcl.train.stop import NeighborsStable
 from tests.cells import FAST

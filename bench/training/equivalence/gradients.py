@@ -15,11 +15,11 @@ from scrcl.train.methods.scrcl.objective import objective
 
 if TYPE_CHECKING:
     from bench.training.equivalence.runs import TrainingSet
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.minibatch import Minibatch
     from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
 
 __all__ = ["gradients", "gradients_table"]
 

@@ -19,10 +19,10 @@ from scrcl.train.methods.scrcl.objective import objective
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.method import ScrclLearner
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
 
 __all__ = ["EVERY_CELL", "TrainingSet", "batches_of", "scored", "training_set", "whole_loss"]
 

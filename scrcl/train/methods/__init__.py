@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrcl._settings import Settings
     from scrcl.train.method import Method
 
-__all__ = ["METHODS", "PRESETS", "MethodEntry"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "PRESETS", "MethodEntry"]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,16 @@ METHODS: dict[str, MethodEntry] = {
     "scgpcl": MethodEntry(
         ScgpclSettings,
         _scgpcl,
-        # A step of so many cells takes as long as one of scRCL: the graph has a hundred edges for each cell.
-        train={"steps": 300, "minibatch_cells": 512, "lr": 1e-3, "fanout": 128},
+        # A step of so many cells takes as long as one of scRCL: the graph has a hundred edges for each cell. Twice as
+        # many steps agree no better with labels, on sets of 246 to 5,685 cells (bench/training/lengths.py).
+        train={"steps": 150, "minibatch_cells": 512, "lr": 1e-3, "fanout": 128},
         presets={"paper": scgpcl.PAPER},
     ),
 }
 """Methods by name. Adding an entry is all that registers a method."""
+
+DEFAULT_METHOD = "scrcl"
+"""The method of a run that names none."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     f"{method}-{name}": {"method": method, **values}

@@ -8,12 +8,12 @@ from scipy import sparse
 from scrcl.io.parts import write_index, write_part
 from scrcl.prep.feature_store import FeatureStore
 from scrcl.prep.normalize import log_normalize, size_factors
-from scrcl.train.method import Setup
 from scrcl.train.methods.scgpcl.draws import CellLists
 from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context
 from scrcl.train.methods.scgpcl.method import ScgpclMethod
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.settings import TrainSettings
+from scrcl.train.setup import Setup
 
 METHOD = ScgpclMethod()
 SMALL = {

@@ -6,12 +6,12 @@ from scrcl.errors import InputError, TrainingError
 from scrcl.prep.stats import MatrixStats
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
-from scrcl.train.method import Work
 from scrcl.train.methods.scgpcl.learner import level_sizes
 from scrcl.train.methods.scgpcl.method import FINE_TUNING, PROTOTYPES, WARM_UP
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
-from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
+from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange, adjusted_rand
 from scrcl.train.ranks import Ranks
+from scrcl.train.setup import Work
 from scrcl.train.state import TrainState
 from tests.train.scgpcl.data import METHOD, make_counts, make_inputs, setup
 from tests.train.test_ranks import on_ranks
@@ -180,6 +180,17 @@ def test_clusterings_that_agree_end_pre_training_whatever_their_numbers():
     assert rule.is_over([0.5, same])
     assert not rule.is_over([1.0, 0.98])
     assert not rule.is_over([])
+
+
+@pytest.mark.parametrize("n_other", [1, 2, 5])
+def test_the_adjusted_rand_index_is_that_of_scikit_learn(n_other):
+    from sklearn.metrics import adjusted_rand_score
+
+    rng = np.random.default_rng(n_other)
+    one, other = rng.integers(0, 3, 60), rng.integers(0, n_other, 60)
+    other[:20] = one[:20] % n_other
+    for a, b in ((one, other), (other, other), (np.arange(5), np.arange(5))):
+        assert adjusted_rand(a, b) == pytest.approx(adjusted_rand_score(a, b), abs=1e-12)
 
 
 def test_training_that_has_diverged_says_so_and_not_that_the_input_is_wrong(inputs):

@@ -9,7 +9,7 @@ import torch
 
 from scrcl.engine.load_config import load_config
 from scrcl.train.loop import train
-from scrcl.train.method import Setup
+from scrcl.train.setup import Setup
 from tests import reference_train as reference
 from tests.train.data import METHOD, dense, fresh, make_inputs
 

@@ -16,9 +16,9 @@ from scrcl.train.sparse import to_device
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl.train.method import Work
     from scrcl.train.methods.scgpcl.inputs import Inputs
     from scrcl.train.methods.scgpcl.learner import ScgpclLearner
+    from scrcl.train.setup import Work
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["BLOCK_CELLS", "CellEmbedder", "embed_all", "embed_sample"]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from scrcl._contract import Opener
     from scrcl.prep.feature_store import FeatureStore
-    from scrcl.train.method import Work
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+    from scrcl.train.setup import Work
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = [

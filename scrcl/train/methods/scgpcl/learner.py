@@ -17,9 +17,9 @@ from scrcl.train.methods.scgpcl.model import Decoder, Encoder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scgpcl.inputs import Inputs
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+    from scrcl.train.setup import Setup
 
 __all__ = ["LEVELS", "ScgpclLearner", "level_sizes"]
 

@@ -11,7 +11,7 @@ from scrcl.errors import InputError
 from scrcl.graph.artifacts import PARTITION
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
 from scrcl.train.counts import require_counts
-from scrcl.train.method import Embedded, Method, Phase
+from scrcl.train.method import Embedded, Method
 from scrcl.train.methods.scgpcl import memory
 from scrcl.train.methods.scgpcl.embed import embed_all
 from scrcl.train.methods.scgpcl.inputs import Inputs, open_inputs, write_inputs
@@ -29,6 +29,7 @@ from scrcl.train.methods.scgpcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, S
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
 from scrcl.train.methods.scgpcl.zinb import zinb_loss
 from scrcl.train.schedule import Schedule, schedule_of
+from scrcl.train.setup import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 
     from scrcl._contract import Artifact, Opener, Shape
     from scrcl.prep.stats import MatrixStats
-    from scrcl.train.method import Estimates, NewCellEncoder, NewCells, Setup, Step, Work
+    from scrcl.train.method import Estimates, NewCellEncoder, NewCells
     from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.ranks import Ranks
     from scrcl.train.settings import TrainSettings
+    from scrcl.train.setup import Setup, Step, Work
 
 __all__ = ["FINE_TUNING", "PROTOTYPES", "WARM_UP", "ScgpclMethod"]
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scrcl.graph.links import Links
-    from scrcl.train.method import NewCells, Work
+    from scrcl.train.method import NewCells
     from scrcl.train.methods.scgpcl.inputs import Inputs
     from scrcl.train.methods.scgpcl.learner import ScgpclLearner
+    from scrcl.train.setup import Work
     from scrcl.typing import FloatArray
 
 __all__ = ["ScgpclNewCells"]

@@ -16,10 +16,10 @@ from scrcl.train.methods.scgpcl.stop import require_learned
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scrcl.train.method import Setup, Step
     from scrcl.train.methods.scgpcl.inputs import Inputs
     from scrcl.train.methods.scgpcl.learner import ScgpclLearner
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
+    from scrcl.train.setup import Setup, Step
     from scrcl.typing import FloatArray
 
 __all__ = ["refresh_clusters", "refresh_prototypes"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scrcl._crosstab import crosstab
 from scrcl.errors import TrainingError
 from scrcl.graph.kmeans import kmeans
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["ClustersAgree", "FewChange", "require_learned"]
+__all__ = ["ClustersAgree", "FewChange", "adjusted_rand", "require_learned"]
 
 _STARTS = 10
 
@@ -53,9 +54,7 @@ class ClustersAgree:
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:
         """Return the adjusted Rand index of both clusterings."""
-        from sklearn.metrics import adjusted_rand_score
-
-        return float(adjusted_rand_score(before.numpy(), now.numpy()))
+        return adjusted_rand(before.numpy(), now.numpy())
 
     def is_over(self, shares: Sequence[float]) -> bool:
         """Return whether the last two clusterings agree."""
@@ -79,6 +78,22 @@ class FewChange:
     def is_over(self, shares: Sequence[float]) -> bool:
         """Return whether fewer cells than the share changed since the last check."""
         return len(shares) > 0 and 1 - shares[-1] < self.changed
+
+
+def adjusted_rand(one: IntArray, other: IntArray) -> float:
+    """Return the adjusted Rand index of two clusterings of the same cells.
+
+    scikit-learn has it too, but takes a second to load, which is much of training on a few hundred cells.
+    """
+    counts = crosstab(one, other, int(one.max()) + 1, int(other.max()) + 1).astype(np.float64)
+
+    def pairs(sizes: FloatArray) -> float:
+        return float((sizes * (sizes - 1) / 2).sum())
+
+    both, first, second = pairs(counts), pairs(counts.sum(axis=1)), pairs(counts.sum(axis=0))
+    by_chance = first * second / max(pairs(counts.sum(keepdims=True)), 1.0)
+    most = (first + second) / 2
+    return 1.0 if most == by_chance else (both - by_chance) / (most - by_chance)
 
 
 def require_learned(rows: FloatArray) -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl._contract import Opener
-    from scrcl.train.method import Work
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Work
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = [

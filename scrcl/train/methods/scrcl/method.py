@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from scrcl._contract import Artifact, Opener, Shape
     from scrcl.prep.stats import MatrixStats
-    from scrcl.train.method import Estimates, NewCellEncoder, NewCells, Setup, Step, Work
+    from scrcl.train.method import Estimates, NewCellEncoder, NewCells
     from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.settings import TrainSettings
+    from scrcl.train.setup import Setup, Step, Work
 
 __all__ = ["ScrclLearner", "ScrclMethod"]
 

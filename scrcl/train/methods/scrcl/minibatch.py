@@ -21,8 +21,8 @@ from scrcl.train.sparse import SparseMatrix, to_device
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scrcl.train.method import Setup
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Setup
     from scrcl.train.sparse import Pattern
     from scrcl.typing import FloatArray, IntArray
 

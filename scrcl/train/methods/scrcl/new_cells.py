@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
     from scrcl._contract import Opener
     from scrcl.graph.links import Links
-    from scrcl.train.method import NewCells, Work
+    from scrcl.train.method import NewCells
     from scrcl.train.methods.scrcl.inputs import Inputs
     from scrcl.train.methods.scrcl.model import ScRCL
     from scrcl.train.methods.scrcl.settings import ScrclSettings
+    from scrcl.train.setup import Work
     from scrcl.typing import FloatArray
 
 __all__ = ["ScrclNewCells"]

@@ -1,0 +1,27 @@
+"""The benchmark of the presets of the papers at toy size."""
+
+import pytest
+
+from bench.accuracy.published import main
+
+TINY = {
+    "scgpcl-paper": ["scgpcl.dim=8", "scgpcl.hidden_dim=16", "scgpcl.gene_dim=4", "scgpcl.refresh_every=5"],
+    "scrcl-paper": ["scrcl.dim=8"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", TINY)
+def test_the_final_state_stands_next_to_the_best_by_labels(preset, tmp_path, data, read):
+    page = tmp_path / "published.md"
+    settings = [*TINY[preset], "train.epochs=12", "reduce.n_comps=12", "features.n_top_genes=100"]
+    given = [part for one in settings for part in ("--set", one)]
+    main(
+        ["--data", str(data), "--sets", "plain", "--preset", preset, *given, "--out", str(page)]
+    )  # fmt: skip
+    text, (row,) = read(page)
+    assert row["final"]["ari"] <= row["best"]["ari"]
+    assert row["final"]["n_clusters"] == 4
+    assert row["best"]["step"] <= row["final"]["step"]
+    assert f"Preset {preset}, changed by" in text
+    assert "| plain | 240 | 100 | 4 |" in text

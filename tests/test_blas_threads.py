@@ -1,0 +1,35 @@
+"""One thread of linear algebra, and the search for its libraries."""
+
+import sys
+from types import ModuleType
+
+import numpy as np  # noqa: F401  (loads a library)
+from threadpoolctl import threadpool_info
+
+from scrcl import _threads
+from scrcl._threads import one_blas_thread
+
+
+def n_threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_blocks_nest_and_the_last_one_to_leave_ends_the_limit():
+    before = n_threads()
+    with one_blas_thread():
+        with one_blas_thread():
+            assert n_threads() == {1}
+        assert n_threads() == {1}
+    assert n_threads() == before
+
+
+def test_libraries_are_sought_again_only_once_more_modules_are_loaded(monkeypatch):
+    _threads._libraries.cache_clear()
+    for _ in range(3):
+        with one_blas_thread():
+            pass
+    assert _threads._libraries.cache_info().misses == 1
+    monkeypatch.setitem(sys.modules, "tests.a_new_module", ModuleType("a_new_module"))
+    with one_blas_thread():
+        assert n_threads() == {1}
+    assert _threads._libraries.cache_info().misses == 2

@@ -6,7 +6,8 @@ Batches are the first column of ``--columns`` that a set has. With ``--random`` 
 instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
 clustered at the true one. ``--ways`` names what is compared: scrcl, also with balanced neighbours, and Leiden on
 scanpy's components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on
-scVI's latent space; "found" is then resolution 1. ``--keep`` adds to the rows of the page. Types are used only for the
+scVI's latent space; "found" is then resolution 1. ``--keep`` keeps the rows of the page that the
+command does not make. Types are used only for the
 score.
 """
 
@@ -38,7 +39,7 @@ from bench._frame.process import bench_command
 from bench._frame.rows import RowLog, read_rows, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
@@ -212,6 +213,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def _others(rows: list[Row], paths: Sequence[Path], args: Any) -> list[Row]:
+    """Return the rows that this command does not make."""
+    made = set(product((path.stem for path in paths), args.seeds, args.ways))
+    return [row for row in rows if (row["dataset"], row["seed"], row["way"]) not in made]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run all sets and write the table and its rows."""
     parser = parser_of("bench.batches.donors", __doc__)
@@ -226,13 +233,16 @@ def main(arguments: list[str] | None = None) -> None:
         default=["genes only", "correct"],
         help="what is compared",
     )
-    parser.add_argument("--keep", action="store_true", help="add to the rows of the page")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the rows of the page that are not made here"
+    )
     args = parsed(parser, arguments)
-    kept = read_rows(rows_of(args.out)) if args.keep else []
+    paths = labelled_files(args.data, args.sets)
+    kept = _others(read_rows(rows_of(args.out)), paths, args) if args.keep else []
     commands = [*(commands_of(args.out) if args.keep else []), args.command]
     rows: list[Row] = []
     with RowLog(args.out, kept) as log:
-        for path in labelled_files(args.data, args.sets):
+        for path in paths:
             for cells, column in _cases(path, args):
                 for seed, way in product(args.seeds, args.ways):
                     if way == "balanced" and "spatial" in cells.obsm:

@@ -17,6 +17,8 @@ import numpy as np
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
     from scrcl.cluster.micro import MicroClusters
@@ -32,11 +34,9 @@ class MergeCost(NamedTuple):
     """0 for average linkage, 1 for Ward's size term"""
     spreads: bool = True
     """add the spreads of both groups to the squared distance between their means"""
-    spreads_of_clusters: bool = True
-    """the same, where whole clusters are joined"""
 
 
-WARD = MergeCost(1.0, spreads=False, spreads_of_clusters=False)
+WARD = MergeCost(1.0, spreads=False)
 """The increase of the sum of squares."""
 
 
@@ -125,7 +125,11 @@ def cut(tree: Merges, n_parts: int) -> NDArray[np.int32]:
 
 
 def merge_tree(
-    micro: MicroClusters, cost: MergeCost, *, cluster_of_micro: IntArray | None = None
+    micro: MicroClusters,
+    cost: MergeCost,
+    *,
+    inside: Sequence[IntArray] = (),
+    joins: Iterable[tuple[int, int]] = (),
 ) -> Merges:
     """Merge the pair of lowest cost until one group is left. Among equal costs, the lowest pair is merged.
 
@@ -133,34 +137,19 @@ def merge_tree(
 
     Parameters
     ----------
-    cluster_of_micro
-        ndarray of int, shape (n_micro,): merge the micro-clusters of each cluster before any two clusters. Unset: the
-        micro-clusters are no parts of clusters.
+    inside
+        ndarrays of int, shape (n_micro,), the finest first: micro-clusters of one label are merged before any two of
+        different labels.
+    joins
+        Pairs of micro-clusters. After that their groups are merged, in this order; what is left, by its costs.
     """
-    n_micro = len(micro.sizes)
-    state = _Merging(micro, cost)
-    is_forbidden = np.zeros((n_micro, n_micro), bool)
-    n_inside = n_micro - 1
-    if cluster_of_micro is not None:
-        is_forbidden = cluster_of_micro[:, None] != cluster_of_micro[None, :]
-        n_inside = n_micro - len(np.unique(cluster_of_micro))
-    costs = np.where(is_forbidden, np.inf, state.costs())
-    pairs, paid = np.empty((n_micro - 1, 2), np.int64), np.empty(n_micro - 1)
-    for step in range(n_micro - 1):
-        if step == n_inside:  # every cluster is one group now, so clusters may be merged
-            is_forbidden[:] = False
-            state.count_spreads = cost.spreads_of_clusters
-            costs = state.costs()
-        # argmin takes the first of equal costs, so ties are always decided in the same way.
-        i, j = sorted(divmod(int(np.argmin(costs)), n_micro))
-        pairs[step], paid[step] = (i, j), costs[i, j]
-        state.merge(i, j)
-        # Only costs with group i change: j is gone, and other pairs are as before.
-        costs[j] = costs[:, j] = np.inf
-        near = state.alive & ~is_forbidden[i]
-        near[i] = False
-        costs[i, near] = costs[near, i] = state.costs_of(i)[near]
-    return Merges(pairs, paid)
+    merging = _Merging(micro, cost)
+    for labels in inside:
+        merging.merge_cheapest(len(np.unique(labels)), labels[:, None] != labels[None, :])
+    for pair in joins:
+        merging.join(*pair)
+    merging.merge_cheapest(1)
+    return merging.merges()
 
 
 class _Merging:
@@ -170,34 +159,69 @@ class _Merging:
     """
 
     def __init__(self, micro: MicroClusters, cost: MergeCost) -> None:
-        self.alive = np.ones(len(micro.sizes), bool)
+        self._alive = np.ones(len(micro.sizes), bool)
         self._distances = _mean_square_distances(micro)
         self._sizes = micro.sizes.astype(np.float64).copy()
         # Distances always include both spreads, because their update is a plain weighted mean then. Without
         # spreads in the cost, they are subtracted again.
         self._spreads = micro.spreads.astype(np.float64).copy()
-        self.count_spreads = cost.spreads
-        self._power = cost.size_power
+        self._cost = cost
+        self._group = np.arange(len(micro.sizes))
+        self._pairs: list[tuple[int, int]] = []
+        self._paid: list[float] = []
 
-    def costs(self) -> FloatArray:
+    def merges(self) -> Merges:
+        """Return what was merged so far."""
+        pairs = np.array(self._pairs, np.int64).reshape(-1, 2)
+        return Merges(pairs, np.array(self._paid, np.float64))
+
+    def merge_cheapest(self, n_left: int, is_forbidden: BoolArray | None = None) -> None:
+        """Merge the pair of lowest cost until ``n_left`` groups are left."""
+        n_micro = len(self._alive)
+        if is_forbidden is None:
+            is_forbidden = np.zeros((n_micro, n_micro), bool)
+        costs = np.where(is_forbidden, np.inf, self._costs())
+        while len(self._pairs) < n_micro - n_left:
+            # argmin takes the first of equal costs, so ties are always decided in the same way.
+            i, j = sorted(divmod(int(np.argmin(costs)), n_micro))
+            self._merge(i, j)
+            # Only costs with group i change: j is gone, and other pairs are as before.
+            costs[j] = costs[:, j] = np.inf
+            near = self._alive & ~is_forbidden[i]
+            near[i] = False
+            costs[i, near] = costs[near, i] = self._costs_of(i)[near]
+
+    def join(self, one: int, other: int) -> None:
+        """Merge the groups that two micro-clusters are in, unless they are one."""
+        i, j = sorted((int(self._group[one]), int(self._group[other])))
+        if i != j:
+            self._merge(i, j)
+
+    def _costs(self) -> FloatArray:
         """Return costs of all pairs, shape (n_micro, n_micro); infinite on the diagonal and for merged groups."""
         distances = self._distances
-        if not self.count_spreads:
+        if not self._cost.spreads:
             distances = distances - self._spreads[:, None] - self._spreads[None, :]
-        costs = distances * _size_term(self._sizes[:, None], self._sizes[None, :], self._power)
+        costs = distances * _size_term(
+            self._sizes[:, None], self._sizes[None, :], self._cost.size_power
+        )
         np.fill_diagonal(costs, np.inf)
-        costs[~self.alive] = costs[:, ~self.alive] = np.inf
+        costs[~self._alive] = costs[:, ~self._alive] = np.inf
         return costs
 
-    def costs_of(self, i: int) -> FloatArray:
+    def _costs_of(self, i: int) -> FloatArray:
         """Return costs of merging group ``i`` with each other, shape (n_micro,)."""
         distances = self._distances[i]
-        if not self.count_spreads:
+        if not self._cost.spreads:
             distances = distances - self._spreads[i] - self._spreads
-        return np.asarray(distances * _size_term(self._sizes[i], self._sizes, self._power))
+        return np.asarray(
+            distances * _size_term(self._sizes[i], self._sizes, self._cost.size_power)
+        )
 
-    def merge(self, i: int, j: int) -> None:
-        """Merge group ``j`` into group ``i``."""
+    def _merge(self, i: int, j: int) -> None:
+        self._pairs.append((i, j))
+        self._paid.append(float(self._costs_of(i)[j]))
+        self._group[self._group == j] = i
         distances, sizes = self._distances, self._sizes
         share = sizes[i] / (sizes[i] + sizes[j])
         # Spread of the union: the mean of both spreads, and the variance between the two means.
@@ -208,7 +232,7 @@ class _Merging:
         distances[i] = share * distances[i] + (1 - share) * distances[j]
         distances[:, i] = distances[i]
         sizes[i] += sizes[j]
-        self.alive[j] = False
+        self._alive[j] = False
 
 
 def _large_parts(parts: IntArray, sizes: FloatArray, parent: IntArray, smallest: int) -> BoolArray:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.cluster.micro import summarise_clusters
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -66,7 +64,7 @@ def levels_of(
     coarse = _ranked(tree.cut((n_clusters + 1) // 2, smallest=smallest), tree)
     cluster_of_fine = np.empty(int(fine.max()) + 1, np.int64)
     cluster_of_fine[fine] = cluster_of_micro
-    merges = tree.merges(summarise_clusters(tree.micro, fine), cluster_of_fine)
+    merges = tree.merges(fine)
     sizes = np.bincount(fine[micro_labels])
     steps = _steps(merges, fine[micro_labels[evidence.cells]], sizes, cluster_of_fine, evidence)
     n_inside = len(sizes) - n_clusters

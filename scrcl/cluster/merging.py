@@ -11,6 +11,7 @@ the number of clusters, and not on the number of cells.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Evidence", "merge_unsupported"]
+__all__ = ["Evidence", "join_order", "merge_unsupported"]
 
 _NEAREST = 4
 """Clusters with near means, in each space, that a cluster may be merged with next."""
+
+_LEAST_DENSITY = 1e-3
+"""Smallest density in a valley, as a share of that at its sides. Some hundred cells show no less."""
 
 _MOST_CELLS = 800
 """Cells of a group that show its valleys."""
@@ -101,6 +105,49 @@ def merge_unsupported(
         clusters.merge(kept, joined)
         part[part == joined] = kept
     return np.unique(part, return_inverse=True)[1]
+
+
+def join_order(
+    evidence: Evidence, labels: IntArray, points: FloatArray, size_power: float
+) -> list[tuple[int, int]]:
+    """Return the order in which clusters are joined until one is left.
+
+    The next pair is the one with the least product of two costs. One is the barrier between them: the logarithm of
+    the density where it is high over that in the valley. The other is the squared distance of their means, damped by
+    their sizes as in `scrcl.cluster.agglomerate`. How diffuse they are says nothing about which ones are next to each
+    other, so spreads are left out.
+
+    Parameters
+    ----------
+    labels
+        ndarray of int, shape (n_some,), as in `merge_unsupported`.
+    points
+        ndarray of float, shape (n_some, n_dims): the same cells in the space of distances.
+
+    Returns
+    -------
+    list of pairs of int
+        Each joins the groups that two clusters are in by then.
+    """
+    clusters = _Clusters(evidence, labels)
+
+    def cost(a: int, b: int) -> tuple[float, float]:
+        one, other = clusters.groups[a], clusters.groups[b]
+        distance = np.square(points[one].mean(axis=0) - points[other].mean(axis=0)).sum()
+        damped = float(distance * (len(one) * len(other) / (len(one) + len(other))) ** size_power)
+        return _barrier(clusters.support(a, b)) * damped, damped
+
+    order = []
+    while len(clusters.groups) > 1:
+        pair = min((*cost(*pair), pair) for pair in set(clusters.near_pairs()))[-1]
+        clusters.merge(*pair)
+        order.append(pair)
+    return order
+
+
+def _barrier(support: float) -> float:
+    """Return the logarithm of the densities at the sides of a valley over that in it, at most 7; 0 for no valley."""
+    return -math.log(max(1 - max(support, 0.0), _LEAST_DENSITY))
 
 
 class _Clusters:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.merging import Evidence
     from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.settings import ClusterSettings
+    from scrcl.cluster.tree import Joins
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Spaces"]
@@ -98,6 +99,8 @@ class Grouping(NamedTuple):
     choice: Choice | None = None
     evidence: Evidence | None = None
     """what shows how far clusters are apart, if the algorithm has it"""
+    joins: Joins | None = None
+    """the order in which clusters are joined, if the algorithm knows more than the costs"""
 
 
 class ClusteringAlgorithm(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,12 +11,23 @@ from scrcl.cluster.agglomerate import fair_cut, merge_tree
 from scrcl.cluster.micro import MicroClusters, summarise_clusters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scrcl.cluster.agglomerate import MergeCost, Merges
     from scrcl.typing import IntArray
 
-__all__ = ["Hierarchy", "linkage_matrix"]
+__all__ = ["Hierarchy", "Joins", "linkage_matrix"]
+
+
+class Joins(NamedTuple):
+    """Clusters, and the order in which they are joined until one is left."""
+
+    cluster_of_micro: IntArray
+    """shape (n_micro,): 0 .. n - 1, none empty"""
+    pairs: Sequence[tuple[int, int]]
+    """n - 1 pairs of clusters; a pair joins what they are in by then"""
 
 
 class Hierarchy:
@@ -31,18 +42,44 @@ class Hierarchy:
         Means, sizes and spreads of the micro-clusters.
     cluster_of_micro
         ndarray of int, shape (n_micro,): 0 .. K - 1, none empty.
+    cost
+        Of a merge.
+    joins
+        Clusters that are joined in a given order: these or others, of which these are joins or parts. None: by costs.
     """
 
-    def __init__(self, micro: MicroClusters, cluster_of_micro: IntArray, cost: MergeCost) -> None:
-        self.micro, self.cluster_of_micro, self._cost = micro, cluster_of_micro, cost
-        self._micro_merges = self.merges(micro, cluster_of_micro)
+    def __init__(
+        self,
+        micro: MicroClusters,
+        cluster_of_micro: IntArray,
+        cost: MergeCost,
+        joins: Joins | None = None,
+    ) -> None:
+        self.micro, self.cluster_of_micro = micro, cluster_of_micro
+        self._cost, self._joins = cost, joins
+        self._micro_merges = self.merges(np.arange(self.n_micro))
         # Merging clusters by their own means, sizes and spreads numbers the leaves by cluster.
-        clusters = summarise_clusters(micro, cluster_of_micro)
-        self._cluster_merges = self.merges(clusters, np.arange(len(clusters.sizes)))
+        self._cluster_merges = self.merges(cluster_of_micro)
 
-    def merges(self, groups: MicroClusters, cluster_of_group: IntArray) -> Merges:
-        """Return the merges of any parts of the clusters, at the costs of this tree."""
-        return merge_tree(groups, self._cost, cluster_of_micro=cluster_of_group)
+    def merges(self, part_of_micro: IntArray) -> Merges:
+        """Return the merges of clusters or parts of them: those of one cluster first.
+
+        Parameters
+        ----------
+        part_of_micro
+            ndarray of int, shape (n_micro,): 0 .. n_parts - 1, none empty.
+        """
+        parts = summarise_clusters(self.micro, part_of_micro)
+        # A micro-cluster of each part.
+        member = np.unique(part_of_micro, return_index=True)[1]
+        clusters = self.cluster_of_micro[member]
+        if self._joins is None:
+            return merge_tree(parts, self._cost, inside=[clusters])
+        others = self._joins.cluster_of_micro
+        both = np.unique(np.stack([clusters, others[member]]), axis=1, return_inverse=True)[1]
+        there = np.unique(others, return_index=True)[1]
+        joins = [(part_of_micro[there[a]], part_of_micro[there[b]]) for a, b in self._joins.pairs]
+        return merge_tree(parts, self._cost, inside=[both.ravel(), others[member]], joins=joins)
 
     @property
     def n_micro(self) -> int:

@@ -99,13 +99,11 @@ def test_a_cut_nests_in_every_coarser_one(seed, k):
     assert len(set(zip(fine, coarse, strict=True))) == k
 
 
-def test_clusters_can_be_merged_by_their_means_alone():
-    # Groups 0 and 1 are near each other and diffuse; 2 and 3 are compact, and a little farther apart.
-    means = np.array([[0.0], [2.0], [10.0], [13.0]])
-    micro = MicroClusters(means, np.full(4, 50), np.array([9.0, 9.0, 0.1, 0.1]))
-    clusters = np.arange(4)
-    diffuse = merge_tree(micro, MergeCost(0.5), cluster_of_micro=clusters)
-    assert diffuse.pairs[0].tolist() == [2, 3]
-    alone = merge_tree(micro, MergeCost(0.5, spreads_of_clusters=False), cluster_of_micro=clusters)
-    assert alone.pairs[0].tolist() == [0, 1]
-    assert alone.costs[0] == pytest.approx(4 * 25**0.5)
+def test_given_joins_come_after_what_is_inside_and_before_costs():
+    means = np.array([[0.0], [1.0], [10.0], [11.0], [20.0], [40.0]])
+    micro = MicroClusters(means, np.full(6, 50), np.zeros(6))
+    inside = np.array([0, 0, 1, 1, 2, 3])
+    # Clusters 0 and 2 are joined though 0 and 1 are nearer. The second pair is one group by then.
+    tree = merge_tree(micro, MergeCost(0.5), inside=[inside], joins=[(1, 4), (0, 4)])
+    assert tree.pairs.tolist() == [[0, 1], [2, 3], [0, 4], [0, 2], [0, 5]]
+    assert tree.costs[2] == pytest.approx((19.5**2 + 0.25) * (100 * 50 / 150) ** 0.5)

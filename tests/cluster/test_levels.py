@@ -4,7 +4,7 @@ from scipy.cluster.hierarchy import is_valid_linkage
 from sklearn.metrics import adjusted_rand_score
 
 from scrcl.cluster.find import find_clusters
-from scrcl.cluster.merging import Evidence, merge_unsupported
+from scrcl.cluster.merging import Evidence, join_order, merge_unsupported
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.cluster.valley import valley_depth
@@ -58,6 +58,19 @@ def test_pieces_of_a_type_are_merged_and_types_are_not():
     assert merged(points, pieces).tolist() == [0, 1, 2, 0]
     assert merged(points, pieces, least_support=-1).tolist() == [0, 1, 2, 3]
     assert merged(points, pieces, least_support=1.1).tolist() == [0, 0, 0, 0]
+
+
+def test_a_low_barrier_is_crossed_before_a_short_way():
+    compact, other, diffuse = normal(300), normal(300, seed=1), normal(300, seed=2)
+    points = np.concatenate([0.2 * compact, 0.2 * other, 2.5 * diffuse])
+    points[300:600, 0] += 4
+    points[600:, 1] += 5
+    evidence = Evidence(np.arange(900), [points], seed=0)
+    types = np.repeat([0, 1, 2], 300)
+    first, second = join_order(evidence, types, points, 0.5)
+    assert first in {(0, 2), (1, 2)}
+    assert second == (0, 1)
+    assert join_order(evidence, np.zeros(900, np.intp), points, 0.5) == []
 
 
 def test_clusters_of_too_few_cells_join_the_nearest():

@@ -7,9 +7,9 @@ many graphs weighs more, and so does one whose ends are in the same community in
 one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
 merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
 
-Another number is cut from a tree. Its upper part joins these clusters by the damped distance of their means: how
-diffuse a type is says nothing about which type is next to it. Its lower part divides them by damped average linkage.
-Both are in all representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
+Another number is cut from a tree. Its upper part joins these clusters: those first that are near and parted by a low
+barrier (`scrcl.cluster.merging.join_order`). Its lower part divides them by damped average linkage. Both are in all
+representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
 
 References
 ----------
@@ -31,10 +31,10 @@ from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.algorithms.leiden import of_all_cells
 from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.counted import VALLEY_COMPS, counted
-from scrcl.cluster.merging import Evidence, merge_unsupported
+from scrcl.cluster.merging import Evidence, join_order, merge_unsupported
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping
-from scrcl.cluster.tree import Hierarchy
+from scrcl.cluster.tree import Hierarchy, Joins
 from scrcl.graph.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
@@ -91,9 +91,10 @@ def by_vote(
     micro_labels = of_all_cells(points, cells, some_labels, means)
     summary = summarise(points, micro_labels)
     tree_summary = replace(summarise(joint, some_labels), sizes=summary.sizes)
-    cost = MergeCost(settings.size_power, spreads_of_clusters=False)
+    cost = MergeCost(settings.size_power)
+    joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
     if wanted != n_supported:
-        tree = Hierarchy(tree_summary, cluster_of_micro, cost)
+        tree = Hierarchy(tree_summary, cluster_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
     return Grouping(
         micro_labels,
@@ -104,6 +105,7 @@ def by_vote(
         tree_summary=tree_summary,
         note=_note(wanted, n_supported),
         evidence=evidence,
+        joins=joins,
     )
 
 

@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from scrcl.markers.profiles import Profiles
     from scrcl.markers.scores import GeneScores
     from scrcl.prep.stats import MatrixStats
-    from scrcl.typing import IntArray, OnRows
+    from scrcl.typing import FloatArray, IntArray, OnRows
 
-__all__ = ["MOST_READS", "Compared", "compared"]
+__all__ = ["MOST_READS", "Compared", "Pairs", "compared"]
+
+
+class Pairs(NamedTuple):
+    """Pairs of a batch and a cluster that have cells, ascending."""
+
+    groups: IntArray
+    """the pair of each cell of the input, -1 for cells to leave out"""
+    cluster_of: IntArray
+    batch_of: IntArray
 
 
 class Compared(NamedTuple):
@@ -26,8 +35,10 @@ class Compared(NamedTuple):
     profiles: Profiles
     n_bins: int
     n_reads: int
-    is_within: bool
-    """whether clusters were compared with cells of their own batches"""
+    pairs: Pairs | None
+    """of batches and clusters, if clusters were compared with cells of their own batches"""
+    sums: FloatArray | None
+    """shape (n_pairs, n_vars): sums of the counts of each pair; None without pairs, and for log values"""
 
 
 MOST_READS = 5
@@ -70,6 +81,9 @@ def compared(
     mean, variance = stats.moments("log")
     bins = Bins.around(mean, variance, int(stats.retained.sum()), stats.gene_cells, n_bins)
     how: Any = {"test": settings.test, "tie_correct": settings.tie_correct}
+    sums = None
+    if pairs is not None and not stats.already_log:
+        sums = np.zeros((n_groups, matrix.n_vars))
     scores, profiles = [], []
     for part in np.array_split(np.arange(matrix.n_vars), n_parts):
         genes = range(int(part[0]), int(part[-1]) + 1)
@@ -83,6 +97,8 @@ def compared(
             n_workers=n_workers,
             on_rows=count(),
             client=client,
+            # Each part of the genes is a read of all rows, so the first is enough.
+            sums=None if genes.start else sums,
         )
         if pairs is None:
             scores.append(gene_scores(values, **how))
@@ -91,19 +107,10 @@ def compared(
             values = values.pooled(pairs.cluster_of)
         profiles.append(profiles_of(values))
     whole = GeneScores(*(np.concatenate(arrays) for arrays in zip(*scores, strict=True)))
-    return Compared(whole, joined(profiles), n_bins, n_parts, pairs is not None)
+    return Compared(whole, joined(profiles), n_bins, n_parts, pairs, sums)
 
 
-class _Pairs(NamedTuple):
-    """Pairs of a batch and a cluster that have cells."""
-
-    groups: IntArray
-    """the pair of each cell of the input, -1 for cells to leave out"""
-    cluster_of: IntArray
-    batch_of: IntArray
-
-
-def _pairs(clusters: IntArray, batches: IntArray, n_vars: int) -> _Pairs | None:
+def _pairs(clusters: IntArray, batches: IntArray, n_vars: int) -> Pairs | None:
     """Return the pairs; None for one batch, and where all pairs need more reads than are worth it."""
     from scrcl.markers.values import bins_and_parts
 
@@ -116,4 +123,4 @@ def _pairs(clusters: IntArray, batches: IntArray, n_vars: int) -> _Pairs | None:
         return None
     groups = np.full(len(clusters), -1, np.int32)
     groups[kept] = pair_of
-    return _Pairs(groups, cluster_of, batch_of)
+    return Pairs(groups, cluster_of, batch_of)

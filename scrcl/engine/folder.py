@@ -45,6 +45,7 @@ _OURS = (
     "checkpoints",
     *_RESULTS,
     "markers.csv",
+    "pseudobulk.h5ad",
     "gene_associations.csv",
     "batches.csv",
     "cells.csv",

@@ -146,12 +146,9 @@ def pseudobulk(
     InputError
         There is no such column, the values are no counts, or the sums are too large for the memory of the run.
     """
-    import anndata
-    import pandas as pd
-
     from scrcl._sizes import format_bytes
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.pseudobulk import sums_of_groups
+    from scrcl.markers.pseudobulk import sums_of_groups, table_of_sums
 
     run = open_run(out)
     stats = run.open(STATS)
@@ -189,16 +186,8 @@ def pseudobulk(
         (of_donor.names[pair // len(of_group.names)], of_group.names[pair % len(of_group.names)])
         for pair in there
     ]
-    counts = "n_cells" if "n_cells" not in (donors, by) else "n_cells_in_sum"
-    obs = pd.DataFrame(
-        {
-            donors: pd.Categorical([donor for donor, _ in names]),
-            by: pd.Categorical([group for _, group in names]),
-            counts: np.bincount(codes[codes >= 0], minlength=len(there)),
-        },
-        index=[f"{donor}_{group}" for donor, group in names],
-    )
-    return anndata.AnnData(sums, obs=obs, var=pd.DataFrame(index=matrix.var.index))
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(there))
+    return table_of_sums(sums, names, n_cells, (donors, by), matrix.var.index)
 
 
 def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:

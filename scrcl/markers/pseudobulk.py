@@ -1,4 +1,4 @@
-"""Sums of counts over groups of cells, from one read of the matrix."""
+"""Sums of counts over groups of cells, from a read of the matrix."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from scrcl.io.matrix import as_csr
 from scrcl.io.stream import map_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import dask.array as da
+    import pandas as pd
+    from anndata import AnnData
 
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["sums_of_groups"]
+__all__ = ["GroupSums", "sums_of_groups", "table_of_sums"]
 
 
 def sums_of_groups(
@@ -37,25 +41,61 @@ def sums_of_groups(
         ndarray of int, shape (n_obs,): 0 .. n_groups - 1, and -1 for cells to leave out.
     """
     total = np.zeros((n_groups, x.shape[1]))
-    add = _Sums(np.asarray(groups, np.int64), n_groups)
+    add = GroupSums(np.asarray(groups, np.int64))
     for _, (there, sums) in map_rows(x, add, n_workers=n_workers, on_rows=on_rows):
         # Few groups have cells in one block.
         total[there] += sums.toarray()
     return total
 
 
+def table_of_sums(
+    sums: FloatArray,
+    names: Sequence[tuple[str, str]],
+    n_cells: IntArray,
+    columns: tuple[str, str],
+    genes: pd.Index,
+) -> AnnData:
+    """Return sums as pydeseq2 and decoupler read them.
+
+    Parameters
+    ----------
+    sums
+        Shape (n_groups, n_genes).
+    names
+        The donor and the cluster of each group.
+    n_cells
+        Shape (n_groups,): cells of each group, for obs: ``n_cells``, or ``n_cells_in_sum`` if a column has that name.
+    columns
+        What donors and clusters are called in obs.
+    """
+    import anndata
+    import pandas as pd
+
+    counts = "n_cells" if "n_cells" not in columns else "n_cells_in_sum"
+    obs = pd.DataFrame(
+        {
+            columns[0]: pd.Categorical([donor for donor, _ in names]),
+            columns[1]: pd.Categorical([cluster for _, cluster in names]),
+            counts: n_cells,
+        },
+        index=[f"{donor}_{cluster}" for donor, cluster in names],
+    )
+    return anndata.AnnData(sums, obs=obs, var=pd.DataFrame(index=genes))
+
+
 @dataclass(frozen=True)
-class _Sums:
-    """Adds up the rows of each group in a block."""
+class GroupSums:
+    """Adds up the rows of each group in a block: the groups that are there, and their sums."""
 
     groups: IntArray
-    n_groups: int
+    """shape (n_obs,): -1 for cells to leave out"""
 
-    def of_rows(self, start: int, stop: int) -> _Sums:
+    def of_rows(self, start: int, stop: int) -> GroupSums:
         """Return the same for these rows, with only their share of the array."""
         return replace(self, groups=self.groups[start:stop])
 
     def __call__(self, start: int, block: Any) -> tuple[IntArray, Csr]:  # noqa: ARG002
+        """Return the groups with rows in a block, ascending, and the sums of these, one row for each."""
         rows = np.flatnonzero(self.groups >= 0)
         there, row_of = np.unique(self.groups[rows], return_inverse=True)
         member = sparse.csr_matrix(

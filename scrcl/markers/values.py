@@ -16,12 +16,13 @@ import numpy as np
 from scrcl._compiled import compiled
 from scrcl.io.matrix import plain_rows
 from scrcl.io.stream import map_rows
+from scrcl.markers.pseudobulk import GroupSums
 from scrcl.prep.normalize import size_factors
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from scrcl.typing import FloatArray, IntArray, OnRows
+    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["Bins", "ClusterValues", "bins_and_parts", "table_bytes", "values_by_cluster"]
 
@@ -150,6 +151,7 @@ def values_by_cluster(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
     client: Any = None,
+    sums: FloatArray | None = None,
 ) -> ClusterValues:
     """Return the values of some genes by cluster, from one read of ``x``.
 
@@ -167,6 +169,8 @@ def values_by_cluster(
         Total of each cell, shape (n_obs,), by which counts are normalised; None: the values are logarithms.
     client
         See `scrcl.io.stream.map_rows`.
+    sums
+        ndarray of float64, shape (n_clusters, n_vars), to which the rows of each cluster are added as they are.
     """
     shape = (len(genes), n_clusters)
     found = ClusterValues(
@@ -177,8 +181,14 @@ def values_by_cluster(
         histogram=np.zeros((*shape, bins.n_bins), np.uint32),
     )
     by_gene = _ByGene(genes.start, genes.stop, labels.astype(np.int32), cell_sums)
+    both = _Both(by_gene, None if sums is None else GroupSums(labels.astype(np.int64)))
     add = compiled(_add)
-    for _, block in map_rows(x, by_gene, n_workers=n_workers, on_rows=on_rows, client=client):
+    for _, (block, of_groups) in map_rows(
+        x, both, n_workers=n_workers, on_rows=on_rows, client=client
+    ):
+        if sums is not None and of_groups is not None:
+            there, added = of_groups
+            sums[there] += added.toarray()
         add(
             *block,
             found.expressing,
@@ -226,6 +236,22 @@ class _ByGene:
         if self.cell_sums is not None:
             np.log1p(values, out=values)
         return _Sorted(starts, clusters, values)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """What one read of a block gives."""
+
+    by_gene: _ByGene
+    sums: GroupSums | None
+
+    def of_rows(self, start: int, stop: int) -> _Both:
+        """Return the same for these rows, with only their share of the arrays."""
+        sums = None if self.sums is None else self.sums.of_rows(start, stop)
+        return _Both(self.by_gene.of_rows(start, stop), sums)
+
+    def __call__(self, start: int, block: Any) -> tuple[_Sorted, tuple[IntArray, Csr] | None]:
+        return self.by_gene(start, block), None if self.sums is None else self.sums(start, block)
 
 
 def _sort_by_gene(

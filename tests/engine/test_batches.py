@@ -1,5 +1,6 @@
 """The stage `batches`: what it finds about named batches, and about columns that nobody named."""
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +8,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from scrcl.engine.batch_columns import batch_like_columns, confounded_levels
-from scrcl.engine.groups import find_markers
+from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
@@ -66,6 +67,7 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
 def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, unnamed):
     record = corrected.record(MarkersStage)
     assert record.is_within
+    assert any("pseudobulk.h5ad" in note for note in record.notes)
     assert any("scrcl pseudobulk" in note for note in record.notes)
     assert "scrcl pseudobulk OUT" in (corrected.path / "report.html").read_text()
     found, before = find_markers(corrected.path), pd.read_csv(corrected.path / "markers.csv")
@@ -73,6 +75,17 @@ def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, 
     assert found["score"].to_numpy() == pytest.approx(before["score"])
     assert not unnamed.record(MarkersStage).is_within
     assert not unnamed.record(MarkersStage).notes
+
+
+def test_sums_of_counts_by_batch_and_cluster_come_with_the_markers(corrected):
+    found = anndata.read_h5ad(corrected.path / "pseudobulk.h5ad")
+    again = pseudobulk(corrected.path, donors="donor")
+    assert list(found.obs.columns) == ["batch", "scrcl", "n_cells"]
+    rows = (again.obs["donor"].astype(str) + "_" + again.obs["scrcl"].astype(str)).tolist()
+    assert sorted(rows) == sorted(found.obs_names)
+    np.testing.assert_array_equal(found[rows].X, again.X)
+    np.testing.assert_array_equal(found[rows].obs["n_cells"], again.obs["n_cells"])
+    assert found.var_names.equals(again.var_names)
 
 
 def test_corrected_cells_vote(corrected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from scrcl._atomic import atomic_path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl._contract import Shape
+    from scrcl.engine.compare_genes import Compared
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -30,13 +32,16 @@ __all__ = ["MarkersSettings", "MarkersStage"]
 _BYTES_PER_VALUE = 40
 """A value of X while it is sorted by gene: encoded, decoded, sorted, and its cluster."""
 
+_BYTES_PER_SUMMED_VALUE = 16
+"""A value while it is added to the sum of its batch and cluster: in float64, with its gene."""
+
 _VALUES_PER_S = 40e6
 """Values of X that a core sorts and adds in a second."""
 
 _PLANNED_CLUSTERS = 50
 """Clusters that disk is planned for."""
 
-_FILE = "markers.csv"
+_FILE, _SUMS_FILE = "markers.csv", "pseudobulk.h5ad"
 
 
 class MarkersSettings(Settings):
@@ -96,14 +101,17 @@ class MarkersStage(Stage[MarkersRecord]):
         from scrcl.markers.values import bins_and_parts, table_bytes
 
         tables, n_reads = table_bytes(shape.n_vars), 1
+        per_cell, per_value = 12, _BYTES_PER_VALUE
         if config.markers.within_batches and shape.n_batches > 1:
             _, n_reads = bins_and_parts(shape.n_vars, _PLANNED_CLUSTERS * shape.n_batches)
-            # The histograms of one batch, or of all together, and sums of the tests.
-            tables, n_reads = 2 * tables, n_reads if n_reads <= MOST_READS else 1
+            n_reads = n_reads if n_reads <= MOST_READS else 1
+            # The histograms of one batch, or of all together, and sums: of the tests, and of counts.
+            tables = int(2.25 * tables)
+            per_cell, per_value = per_cell + 8, per_value + _BYTES_PER_SUMMED_VALUE
         return Estimate(
             # Ranks are computed from some genes at a time, in float64.
-            STREAM_BYTES + tables + 12 * shape.n_cells + 60 * 10**6,
-            int(block_values(shape) * _BYTES_PER_VALUE) + 8 * shape.n_vars,
+            STREAM_BYTES + tables + per_cell * shape.n_cells + 60 * 10**6,
+            int(block_values(shape) * per_value) + 8 * shape.n_vars,
             disk_bytes=8 * _PLANNED_CLUSTERS * shape.n_vars,
             shared=True,
             read_bytes=n_reads
@@ -113,7 +121,7 @@ class MarkersStage(Stage[MarkersRecord]):
         )
 
     def run(self, context: Context, folder: Path) -> MarkersRecord:
-        """Write ``markers.csv`` into the folder and into OUT."""
+        """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
         from scrcl.markers.kinds import kinds_of
         from scrcl.markers.ranking import for_spreadsheets, marker_table
@@ -144,14 +152,16 @@ class MarkersStage(Stage[MarkersRecord]):
         table.to_csv(folder / _FILE, index=False)
         with atomic_path(context.folder.path / _FILE) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
+        if found.sums is not None:
+            _write_sums(found, context)
         return MarkersRecord(
             n_cells=int((clusters >= 0).sum()),
             files=(_FILE,),
             test=settings.test,
             n_bins=found.n_bins,
             n_reads=found.n_reads,
-            is_within=found.is_within,
-            notes=() if batches is None else (_note(is_within=found.is_within),),
+            is_within=found.pairs is not None,
+            notes=() if batches is None else (_note(found),),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -170,11 +180,32 @@ class MarkersStage(Stage[MarkersRecord]):
         return Section("Marker genes", notes=record.notes) if record.notes else None
 
 
-def _note(*, is_within: bool) -> str:
+def _write_sums(found: Compared, context: Context) -> None:
+    """Write sums of counts, batch by cluster, into OUT."""
+    from scrcl.markers.pseudobulk import table_of_sums
+
+    batches, pairs = context.covariates.batches, found.pairs
+    assert batches is not None, "pairs are of batches"
+    assert pairs is not None, "sums are of pairs"
+    assert found.sums is not None
+    names = [
+        (batches.names[batch], str(cluster))
+        for batch, cluster in zip(pairs.batch_of, pairs.cluster_of, strict=True)
+    ]
+    n_cells = np.bincount(pairs.groups[pairs.groups >= 0], minlength=len(names))
+    genes = context.matrix.var.index
+    table = table_of_sums(found.sums, names, n_cells, ("batch", "scrcl"), genes)
+    with atomic_path(context.folder.path / _SUMS_FILE) as partial:
+        table.write_h5ad(partial)
+
+
+def _note(found: Compared) -> str:
     """Return what p values of several batches mean."""
-    compared = "other cells of its own batches" if is_within else "all other cells"
+    compared = "all other cells" if found.pairs is None else "other cells of its own batches"
+    there = "scrcl pseudobulk OUT --donors COLUMN"
+    if found.sums is not None:
+        there = f"{_SUMS_FILE}; for other columns {there}"
     return (
         f"Marker genes compare each cluster with {compared}, cell by cell. Cells of one donor are no replicates, so p "
-        "values are too small for statements about donors or conditions: test sums by donor instead (scrcl pseudobulk "
-        "OUT --donors COLUMN)."
+        f"values are too small for statements about donors or conditions: test sums by donor instead ({there})."
     )

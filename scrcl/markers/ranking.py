@@ -116,10 +116,15 @@ def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table in which no text begins like a formula: a quote is put before ``=``, ``+``, ``-`` and ``@``."""
     import pandas as pd
 
+    def shown(value: Any) -> Any:
+        is_formula = isinstance(value, str) and value.startswith(tuple("=+-@\t\r"))
+        return f"'{value}" if is_formula else value
+
     safe = table.copy()
     for name in table:
-        if pd.api.types.is_string_dtype(table[name]):
-            safe[name] = table[name].str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+        # Texts with missing values among them are of no string type.
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            safe[name] = table[name].map(shown)
     return safe
 
 

@@ -80,7 +80,7 @@ def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, 
 def test_sums_of_counts_by_batch_and_cluster_come_with_the_markers(corrected):
     found = anndata.read_h5ad(corrected.path / "pseudobulk.h5ad")
     again = pseudobulk(corrected.path, donors="donor")
-    assert list(found.obs.columns) == ["batch", "scrcl", "n_cells"]
+    assert list(found.obs.columns) == ["donor", "scrcl", "n_cells"]
     rows = (again.obs["donor"].astype(str) + "_" + again.obs["scrcl"].astype(str)).tolist()
     assert sorted(rows) == sorted(found.obs_names)
     np.testing.assert_array_equal(found[rows].X, again.X)

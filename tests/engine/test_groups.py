@@ -116,3 +116,5 @@ def test_texts_that_begin_like_formulas_get_a_quote():
     assert safe["gene"].tolist() == ["'=1+1", "'@x", "'-a", "CD3D"]
     assert safe["score"].tolist() == [-1, 2, 3, 4]
     assert table["gene"][0] == "=1+1"
+    missing = pd.DataFrame({"name": ["=1+1", None, np.nan]})
+    assert for_spreadsheets(missing)["name"][0] == "'=1+1"

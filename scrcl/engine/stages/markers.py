@@ -193,8 +193,8 @@ def _write_sums(found: Compared, context: Context) -> None:
         for batch, cluster in zip(pairs.batch_of, pairs.cluster_of, strict=True)
     ]
     n_cells = np.bincount(pairs.groups[pairs.groups >= 0], minlength=len(names))
-    genes = context.matrix.var.index
-    table = table_of_sums(found.sums, names, n_cells, ("batch", "scrcl"), genes)
+    genes, column = context.matrix.var.index, context.config.batch_key or "batch"
+    table = table_of_sums(found.sums, names, n_cells, (column, "scrcl"), genes)
     with atomic_path(context.folder.path / _SUMS_FILE) as partial:
         table.write_h5ad(partial)
 

@@ -12,20 +12,12 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.markers import MarkersSettings
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.profiles import Profiles
+    from scrcl.markers.pseudobulk import Pairs
     from scrcl.markers.scores import GeneScores
     from scrcl.prep.stats import MatrixStats
     from scrcl.typing import FloatArray, IntArray, OnRows
 
-__all__ = ["MOST_READS", "Compared", "Pairs", "compared"]
-
-
-class Pairs(NamedTuple):
-    """Pairs of a batch and a cluster that have cells, ascending."""
-
-    groups: IntArray
-    """the pair of each cell of the input, -1 for cells to leave out"""
-    cluster_of: IntArray
-    batch_of: IntArray
+__all__ = ["MOST_READS", "Compared", "compared"]
 
 
 class Compared(NamedTuple):
@@ -74,7 +66,7 @@ def compared(
 
     pairs = None if batches is None else _pairs(groups, batches, matrix.n_vars)
     if pairs is not None:
-        groups = pairs.groups
+        groups = pairs.codes
     n_groups = int(groups.max()) + 1
     n_bins, n_parts = bins_and_parts(matrix.n_vars, n_groups)
     rows = matrix.rows if stats.is_canonical else matrix.x
@@ -103,8 +95,8 @@ def compared(
         if pairs is None:
             scores.append(gene_scores(values, **how))
         else:
-            scores.append(gene_scores_within(values, pairs.cluster_of, pairs.batch_of, **how))
-            values = values.pooled(pairs.cluster_of)
+            scores.append(gene_scores_within(values, pairs.clusters, pairs.donors, **how))
+            values = values.pooled(pairs.clusters)
         profiles.append(profiles_of(values))
     whole = GeneScores(*(np.concatenate(arrays) for arrays in zip(*scores, strict=True)))
     return Compared(whole, joined(profiles), n_bins, n_parts, pairs, sums)
@@ -112,15 +104,11 @@ def compared(
 
 def _pairs(clusters: IntArray, batches: IntArray, n_vars: int) -> Pairs | None:
     """Return the pairs; None for one batch, and where all pairs need more reads than are worth it."""
+    from scrcl.markers.pseudobulk import pairs_of
     from scrcl.markers.values import bins_and_parts
 
-    n_clusters, kept = int(clusters.max()) + 1, clusters >= 0
-    there, pair_of = np.unique(
-        batches[kept].astype(np.int64) * n_clusters + clusters[kept], return_inverse=True
-    )
-    cluster_of, batch_of = there % n_clusters, there // n_clusters
-    if len(np.unique(batch_of)) < 2 or bins_and_parts(n_vars, len(there))[1] > MOST_READS:
+    pairs = pairs_of(batches, clusters)
+    n_pairs = len(pairs.donors)
+    if len(np.unique(pairs.donors)) < 2 or bins_and_parts(n_vars, n_pairs)[1] > MOST_READS:
         return None
-    groups = np.full(len(clusters), -1, np.int32)
-    groups[kept] = pair_of
-    return Pairs(groups, cluster_of, batch_of)
+    return pairs

@@ -148,7 +148,7 @@ def pseudobulk(
     """
     from scrcl._sizes import format_bytes
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.pseudobulk import sums_of_groups, table_of_sums
+    from scrcl.markers.pseudobulk import pairs_of, sums_of_groups, table_of_sums
 
     run = open_run(out)
     stats = run.open(STATS)
@@ -159,35 +159,26 @@ def pseudobulk(
         )
         raise InputError(message)
     of_donor, of_group = _groups(run, donors), _groups(run, by)
-    pairs = np.where(
-        (of_donor.codes >= 0) & (of_group.codes >= 0),
-        of_donor.codes * len(of_group.names) + of_group.codes,
-        -1,
-    )
-    there = np.unique(pairs[pairs >= 0])
+    pairs = pairs_of(of_donor.codes, of_group.codes)
+    n_pairs = len(pairs.donors)
     matrix = input_of(run, inputs)
-    needed = 8 * len(there) * matrix.n_vars
+    needed = 8 * n_pairs * matrix.n_vars
     if needed > run.config.memory:
         message = (
-            f"sums of {len(there):,} groups need {format_bytes(needed)}, more than the memory of the run "
+            f"sums of {n_pairs:,} groups need {format_bytes(needed)}, more than the memory of the run "
             f"({format_bytes(run.config.memory)}). Name columns with fewer values."
         )
         raise InputError(message)
-    codes = np.where(pairs >= 0, np.searchsorted(there, pairs), -1)
     how = _how(matrix, reporter, "pseudobulk")
     sums = sums_of_groups(
         matrix.x(how["block_rows"]),
-        stats.of_all_rows(codes),
-        len(there),
+        stats.of_all_rows(pairs.codes),
+        n_pairs,
         n_workers=how["n_workers"],
         on_rows=how["count"](),
     )
-    names = [
-        (of_donor.names[pair // len(of_group.names)], of_group.names[pair % len(of_group.names)])
-        for pair in there
-    ]
-    n_cells = np.bincount(codes[codes >= 0], minlength=len(there))
-    return table_of_sums(sums, names, n_cells, (donors, by), matrix.var.index)
+    names = of_donor.names, of_group.names
+    return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
 
 
 def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:

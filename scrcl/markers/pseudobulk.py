@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -20,7 +20,30 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["GroupSums", "sums_of_groups", "table_of_sums"]
+__all__ = ["GroupSums", "Pairs", "pairs_of", "sums_of_groups", "table_of_sums"]
+
+
+class Pairs(NamedTuple):
+    """Pairs of a donor and a cluster that have cells, ascending by donor."""
+
+    codes: IntArray
+    """shape (n_cells,): the pair of each cell, int32; -1 for cells to leave out"""
+    donors: IntArray
+    """shape (n_pairs,)"""
+    clusters: IntArray
+    """shape (n_pairs,)"""
+
+
+def pairs_of(donors: IntArray, clusters: IntArray) -> Pairs:
+    """Return the pairs of the donor and the cluster of each cell; -1 in either leaves a cell out."""
+    kept = (donors >= 0) & (clusters >= 0)
+    n_clusters = int(clusters.max(initial=0)) + 1
+    there, pair_of = np.unique(
+        donors[kept].astype(np.int64) * n_clusters + clusters[kept], return_inverse=True
+    )
+    codes = np.full(len(kept), -1, np.int32)
+    codes[kept] = pair_of
+    return Pairs(codes, there // n_clusters, there % n_clusters)
 
 
 def sums_of_groups(
@@ -41,7 +64,7 @@ def sums_of_groups(
         ndarray of int, shape (n_obs,): 0 .. n_groups - 1, and -1 for cells to leave out.
     """
     total = np.zeros((n_groups, x.shape[1]))
-    add = GroupSums(np.asarray(groups, np.int64))
+    add = GroupSums(groups)
     for _, (there, sums) in map_rows(x, add, n_workers=n_workers, on_rows=on_rows):
         # Few groups have cells in one block.
         total[there] += sums.toarray()
@@ -50,8 +73,8 @@ def sums_of_groups(
 
 def table_of_sums(
     sums: FloatArray,
-    names: Sequence[tuple[str, str]],
-    n_cells: IntArray,
+    pairs: Pairs,
+    names: tuple[Sequence[str], Sequence[str]],
     columns: tuple[str, str],
     genes: pd.Index,
 ) -> AnnData:
@@ -60,25 +83,26 @@ def table_of_sums(
     Parameters
     ----------
     sums
-        Shape (n_groups, n_genes).
+        Shape (n_pairs, n_genes).
     names
-        The donor and the cluster of each group.
-    n_cells
-        Shape (n_groups,): cells of each group, for obs: ``n_cells``, or ``n_cells_in_sum`` if a column has that name.
+        Those of all donors, and of all clusters.
     columns
-        What donors and clusters are called in obs.
+        What donors and clusters are called in obs. It also has the number of cells of each pair: ``n_cells``, or
+        ``n_cells_in_sum`` if one of the columns has that name.
     """
     import anndata
     import pandas as pd
 
+    donors = [names[0][donor] for donor in pairs.donors]
+    clusters = [names[1][cluster] for cluster in pairs.clusters]
     counts = "n_cells" if "n_cells" not in columns else "n_cells_in_sum"
     obs = pd.DataFrame(
         {
-            columns[0]: pd.Categorical([donor for donor, _ in names]),
-            columns[1]: pd.Categorical([cluster for _, cluster in names]),
-            counts: n_cells,
+            columns[0]: pd.Categorical(donors),
+            columns[1]: pd.Categorical(clusters),
+            counts: np.bincount(pairs.codes[pairs.codes >= 0], minlength=len(sums)),
         },
-        index=[f"{donor}_{cluster}" for donor, cluster in names],
+        index=[f"{donor}_{cluster}" for donor, cluster in zip(donors, clusters, strict=True)],
     )
     return anndata.AnnData(sums, obs=obs, var=pd.DataFrame(index=genes))
 

@@ -181,7 +181,7 @@ def values_by_cluster(
         histogram=np.zeros((*shape, bins.n_bins), np.uint32),
     )
     by_gene = _ByGene(genes.start, genes.stop, labels.astype(np.int32), cell_sums)
-    both = _Both(by_gene, None if sums is None else GroupSums(labels.astype(np.int64)))
+    both = _Both(by_gene, None if sums is None else GroupSums(labels))
     add = compiled(_add)
     for _, (block, of_groups) in map_rows(
         x, both, n_workers=n_workers, on_rows=on_rows, client=client

@@ -1,5 +1,7 @@
 """The stage `batches`: what it finds about named batches, and about columns that nobody named."""
 
+import shutil
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -86,6 +88,14 @@ def test_sums_of_counts_by_batch_and_cluster_come_with_the_markers(corrected):
     np.testing.assert_array_equal(found[rows].X, again.X)
     np.testing.assert_array_equal(found[rows].obs["n_cells"], again.obs["n_cells"])
     assert found.var_names.equals(again.var_names)
+
+
+def test_sums_of_an_earlier_run_do_not_stay(corrected, tmp_path):
+    out = shutil.copytree(corrected.path, tmp_path / "out")
+    config = load_config(overrides={"markers": {"within_batches": False}})
+    run_files([corrected.path.parent / "cells.h5ad"], out, config, start="markers")
+    assert not open_run(out).record(MarkersStage).is_within
+    assert not (out / "pseudobulk.h5ad").exists()
 
 
 def test_corrected_cells_vote(corrected):

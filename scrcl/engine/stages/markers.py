@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from scrcl._atomic import atomic_path
+from scrcl._atomic import atomic_path, remove
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
@@ -152,6 +151,7 @@ class MarkersStage(Stage[MarkersRecord]):
         table.to_csv(folder / _FILE, index=False)
         with atomic_path(context.folder.path / _FILE) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
+        remove(context.folder.path / _SUMS_FILE)  # of an earlier run, with other clusters
         if found.sums is not None:
             _write_sums(found, context)
         return MarkersRecord(
@@ -188,13 +188,9 @@ def _write_sums(found: Compared, context: Context) -> None:
     assert batches is not None, "pairs are of batches"
     assert pairs is not None, "sums are of pairs"
     assert found.sums is not None
-    names = [
-        (batches.names[batch], str(cluster))
-        for batch, cluster in zip(pairs.batch_of, pairs.cluster_of, strict=True)
-    ]
-    n_cells = np.bincount(pairs.groups[pairs.groups >= 0], minlength=len(names))
-    genes, column = context.matrix.var.index, context.config.batch_key or "batch"
-    table = table_of_sums(found.sums, names, n_cells, (column, "scrcl"), genes)
+    names = batches.names, [str(cluster) for cluster in range(int(pairs.clusters.max()) + 1)]
+    columns = context.config.batch_key or "batch", "scrcl"
+    table = table_of_sums(found.sums, pairs, names, columns, context.matrix.var.index)
     with atomic_path(context.folder.path / _SUMS_FILE) as partial:
         table.write_h5ad(partial)
 

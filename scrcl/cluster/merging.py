@@ -130,18 +130,20 @@ def join_order(
         Each joins the groups that two clusters are in by then.
     """
     clusters = _Clusters(evidence, labels)
+    means = {name: points[group].mean(axis=0) for name, group in clusters.groups.items()}
 
     def cost(a: int, b: int) -> tuple[float, float]:
-        one, other = clusters.groups[a], clusters.groups[b]
-        distance = np.square(points[one].mean(axis=0) - points[other].mean(axis=0)).sum()
-        damped = float(distance * (len(one) * len(other) / (len(one) + len(other))) ** size_power)
+        n_a, n_b = len(clusters.groups[a]), len(clusters.groups[b])
+        distance = np.square(means[a] - means[b]).sum()
+        damped = float(distance * (n_a * n_b / (n_a + n_b)) ** size_power)
         return _barrier(clusters.support(a, b)) * damped, damped
 
     order = []
     while len(clusters.groups) > 1:
-        pair = min((*cost(*pair), pair) for pair in set(clusters.near_pairs()))[-1]
-        clusters.merge(*pair)
-        order.append(pair)
+        kept, joined = min((*cost(*pair), pair) for pair in set(clusters.near_pairs()))[-1]
+        clusters.merge(kept, joined)
+        means[kept] = points[clusters.groups[kept]].mean(axis=0)
+        order.append((kept, joined))
     return order
 
 

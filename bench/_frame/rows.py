@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Row", "RowLog", "read_rows", "rows_of", "write_rows"]
+__all__ = ["Row", "RowLog", "logged", "read_rows", "rows_of", "write_rows"]
 
 Row = dict[str, Any]
 
@@ -71,3 +72,14 @@ class RowLog:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def logged(page: Path, found: Iterable[Row]) -> list[Row]:
+    """Write the rows of a page to disk, and to standard error, as they come; return them all."""
+    rows = []
+    with RowLog(page) as log:
+        for row in found:
+            rows.append(row)
+            log.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+    return rows

@@ -15,6 +15,7 @@ mean of the other sets. ``--work`` keeps the embeddings, as ``STEM_METHOD_SEED.n
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, pa
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from scrcl.cluster.algorithms.vote import MOST_COMPS, side_by_side
 from scrcl.cluster.find import find_clusters
@@ -209,15 +210,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     args = parsed(parser, arguments)
     args.work.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets, spatial=False):
-            data = read_labelled(path)
-            for seed in args.seeds:
-                for row in _rows(data, seed, args):
-                    rows.append(row)
-                    log.append(row)
-                print(path.stem, seed, flush=True)
+    cases = product(labelled_files(args.data, args.sets, spatial=False), args.seeds)
+    found = (row for path, seed in cases for row in _rows(read_labelled(path), seed, args))
+    rows = logged(args.out, found)
     ran = [f"scrcl ran with {', '.join(args.set)}.", ""] if args.set else []
     write_page(
         args.out, "Embeddings of both methods", args.command, conditions(), [*ran, *_tables(rows)]

@@ -21,17 +21,18 @@ Labels score, and nothing else.
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench._frame import runs
-from bench._frame.arguments import add_data, add_seeds, parsed, parser_of
+from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench.genes.known import TYPES, known_markers
 
 if TYPE_CHECKING:
@@ -151,26 +152,21 @@ def _tables(rows: list[Row]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure on every set that has known markers; the page is written after each run."""
+    """Measure on every set that has known markers, and write the page and its rows."""
     parser = parser_of("bench.genes.associations", __doc__)
     add_data(parser)
     parser.add_argument("--markers", type=Path, required=True, help="table of known markers")
     add_seeds(parser, [0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], help="a setting of the scrcl runs")
+    add_settings(parser)
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            if path.stem not in TYPES:
-                continue
-            known = known_markers(args.markers, path.stem)
-            for seed in args.seeds:
-                for row in _measured(path, seed, known, args.set):
-                    rows.append({**stamp(), **row})
-                    log.append(rows[-1])
-                write_page(
-                    args.out, "Cell-gene associations", args.command, conditions(), _tables(rows)
-                )
+    with_types = [path for path in labelled_files(args.data, args.sets) if path.stem in TYPES]
+    found = (
+        {**stamp(), **row}
+        for path, seed in product(with_types, args.seeds)
+        for row in _measured(path, seed, known_markers(args.markers, path.stem), args.set)
+    )
+    rows = logged(args.out, found)
+    write_page(args.out, "Cell-gene associations", args.command, conditions(), _tables(rows))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ Labels score, and nothing else.
 
 from __future__ import annotations
 
-import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, pa
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench.genes.right_names import NAMED, is_named
 
 if TYPE_CHECKING:
@@ -149,26 +149,21 @@ def _tables(rows: list[Row]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure on every set that has accepted names; the page is written after each run."""
+    """Measure on every set that has accepted names, and write the page and its rows."""
     parser = parser_of("bench.genes.names", __doc__)
     add_data(parser)
     parser.add_argument("--markers", type=Path, required=True, help="table of known markers")
     add_seeds(parser, [0, 1, 2])
     add_settings(parser)
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            if path.stem not in NAMED:
-                continue
-            for seed in args.seeds:
-                for row in _measured(path, seed, args.markers, NAMED[path.stem], args.set):
-                    rows.append({**stamp(), **row})
-                    log.append(rows[-1])
-                    print(
-                        path.stem, seed, row["tissues"], row["right"], file=sys.stderr, flush=True
-                    )
-                write_page(args.out, "Names of clusters", args.command, conditions(), _tables(rows))
+    named = [path for path in labelled_files(args.data, args.sets) if path.stem in NAMED]
+    found = (
+        {**stamp(), **row}
+        for path, seed in product(named, args.seeds)
+        for row in _measured(path, seed, args.markers, NAMED[path.stem], args.set)
+    )
+    rows = logged(args.out, found)
+    write_page(args.out, "Names of clusters", args.command, conditions(), _tables(rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ the diffusion map and the pseudotime of the same components. A second row has a 
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from bench._frame.arguments import add_data, add_settings, add_sizes, parsed, pa
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
     from bench._frame.rows import Row
@@ -154,7 +153,7 @@ _COLUMNS = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure; the page is written after each set and each size."""
+    """Measure on each set and each size, and write the page and its rows."""
     parser = parser_of("bench.maps.pseudotime", __doc__)
     add_data(parser)
     add_sizes(parser, [5_000, 100_000], "cells of the simulated paths")
@@ -172,21 +171,15 @@ def main(arguments: list[str] | None = None) -> None:
             cells = simulated_path(n_cells)
             yield "a simulated path", cells, str(cells.obs["time"].idxmin())
 
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for name, cells, root in inputs():
-            for row in _measured(name, cells, root, args.set):
-                rows.append({**stamp(), **row})
-                log.append(rows[-1])
-                print(rows[-1], file=sys.stderr, flush=True)
-            body = table(_COLUMNS, [_line(row) for row in rows])
-            write_page(
-                args.out,
-                "Diffusion pseudotime",
-                args.command,
-                conditions(libraries=["scanpy"]),
-                body,
-            )
+    found = (
+        {**stamp(), **row}
+        for name, cells, root in inputs()
+        for row in _measured(name, cells, root, args.set)
+    )
+    rows = logged(args.out, found)
+    body = table(_COLUMNS, [_line(row) for row in rows])
+    used = conditions(libraries=["scanpy"])
+    write_page(args.out, "Diffusion pseudotime", args.command, used, body)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ includes compilation.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from bench._frame.arguments import add_data, parsed, parser_of
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
     from bench._frame.rows import Row
@@ -172,24 +171,15 @@ def _power(value: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compare on every set; the page is written after each."""
+    """Compare on every set, and write the page and its rows."""
     parser = parser_of("bench.markers.agreement", __doc__)
     add_data(parser)
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            for row in _measured(path):
-                rows.append({**stamp(), **row})
-                log.append(rows[-1])
-                print(rows[-1], file=sys.stderr, flush=True)
-            write_page(
-                args.out,
-                "Markers against scanpy",
-                args.command,
-                conditions(libraries=["scanpy"]),
-                table(_COLUMNS, [_line(row) for row in rows]),
-            )
+    files = labelled_files(args.data, args.sets)
+    rows = logged(args.out, ({**stamp(), **row} for path in files for row in _measured(path)))
+    body = table(_COLUMNS, [_line(row) for row in rows])
+    used = conditions(libraries=["scanpy"])
+    write_page(args.out, "Markers against scanpy", args.command, used, body)
 
 
 if __name__ == "__main__":

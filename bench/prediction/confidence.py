@@ -21,7 +21,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, pa
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import Row, RowLog
+from bench._frame.rows import Row, logged
 from scrcl.cluster.confidence import LOW_CONFIDENCE, confidence, shares_alike
 
 if TYPE_CHECKING:
@@ -152,14 +152,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0, 1])
     add_settings(parser)
     args = parsed(parser, arguments)
-    rows = []
-    files = labelled_files(args.data, args.sets, spatial=False)
-    with RowLog(args.out) as log:
-        for path, seed in product(files, args.seeds):
-            rows.append({**stamp(), **_run_case(path, seed, args.set)})
-            log.append(rows[-1])
-            print(rows[-1], flush=True)
-    _write(args, rows)
+    cases = product(labelled_files(args.data, args.sets, spatial=False), args.seeds)
+    found = ({**stamp(), **_run_case(path, seed, args.set)} for path, seed in cases)
+    _write(args, logged(args.out, found))
 
 
 def _write(args: argparse.Namespace, rows: list[Row]) -> None:

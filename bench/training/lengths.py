@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, p
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench.training.prototypes import trained
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
@@ -93,15 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--steps", type=numbers, default=[300, 150], help="as 300,150")
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets, spatial=False):
-            data = read_labelled(path)
-            for seed in args.seeds:
-                for row in _of_set(data, seed, args):
-                    rows.append(row)
-                    log.append(row)
-                    print(row["set"], row["steps"], round(row["ari"], 3), flush=True)
+    cases = product(labelled_files(args.data, args.sets, spatial=False), args.seeds)
+    found = (row for path, seed in cases for row in _of_set(read_labelled(path), seed, args))
+    rows = logged(args.out, found)
     settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
     body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
     write_page(args.out, "Steps of scGPCL", args.command, conditions(), body)

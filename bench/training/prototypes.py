@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, p
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
@@ -118,14 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--every", type=numbers, default=[20, 1], help="steps between updates, as 20,1"
     )
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            data = read_labelled(path)
-            for seed in args.seeds:
-                for row in _of_set(data, seed, args):
-                    rows.append(row)
-                    log.append(row)
+    cases = product(labelled_files(args.data, args.sets), args.seeds)
+    found = (row for path, seed in cases for row in _of_set(read_labelled(path), seed, args))
+    rows = logged(args.out, found)
     settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
     body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
     write_page(args.out, "Updates of prototypes", args.command, conditions(), body)

@@ -19,7 +19,7 @@ from bench._frame.arguments import add_data, add_settings, parsed, parser_of
 from bench._frame.conditions import conditions
 from bench._frame.labelled import labelled_files
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench._frame.runs import config_of
 from bench._frame.training import SCRCL, fresh, prepared, setup_of, train_until
 from bench.training.dense import dense_terms
@@ -114,11 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--steps", type=int, default=20, help="full-batch steps")
     args = parsed(parser, arguments)
-    rows: list[dict[str, Any]] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            rows.append(_both(path, ["scrcl.dropout=0", *args.set], args.steps))
-            log.append(rows[-1])
+    files = labelled_files(args.data, args.sets)
+    found = (_both(path, ["scrcl.dropout=0", *args.set], args.steps) for path in files)
+    rows = logged(args.out, found)
     body = [*NOTES.format(steps=args.steps).splitlines(), "", *_table(rows)]
     write_page(args.out, "scRCL as published", args.command, conditions(), body)
     print("\n".join(body))

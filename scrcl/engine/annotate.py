@@ -169,7 +169,7 @@ def warn_of_replaced(
     named = [str(column) for column in obs if ours.fullmatch(str(column))]
     if named and not any(map(has_run, sources)):
         _LOG.warning(
-            "obs[%r] of the input is not kept: its name is one of a run of scrcl", named[0]
+            "obs[%r] of the input is not kept: scrcl writes a column of that name", named[0]
         )
 
 
@@ -182,7 +182,6 @@ def write_into(
     first: mixed keys of two runs would look like one result.
     """
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
-    warn_of_replaced([adata], adata.obs, stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:
         adata.obs[key] = spread(result.obs[key].array, rows, adata.n_obs)

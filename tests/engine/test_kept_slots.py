@@ -107,10 +107,12 @@ def test_x_raw_and_layers_are_kept_without_antibodies(tmp_path, caplog, layer, s
     assert_equal(found.raw.X[:240], given.raw.X[:, :147])
 
 
-def test_fit_changes_nothing_of_the_user(tmp_path):
+def test_fit_changes_nothing_of_the_user(tmp_path, caplog):
     adata, _ = annotated()
     given = adata.copy()
+    adata.obs["scrcl_name"] = "mine"
     fit(adata, out=tmp_path / "out", **SETTINGS)
+    assert caplog.text.count("obs['scrcl_name'] of the input is not kept") == 1
     assert_kept(adata, given)
     assert_equal(adata.X, given.X)
     assert_equal(adata.layers["doubled"], given.layers["doubled"])

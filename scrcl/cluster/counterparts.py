@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from scrcl._group_means import group_means
 from scrcl.graph.communities import leiden_of, neighbour_graph
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ def find_counterparts(points: FloatArray, codes: IntArray, *, seed: int) -> Coun
     """
     labels, owners = _clusters_of_batches(points, codes, seed)
     sizes = np.bincount(labels)
-    sums = np.zeros((len(sizes), points.shape[1]))
-    np.add.at(sums, labels, points)
-    means = sums / sizes[:, None]
+    means = group_means(points, labels, len(sizes))
     spread = np.bincount(labels, ((points - means[labels]) ** 2).sum(axis=1)) / sizes
     nearest = _nearest_in_other_batches(means, owners, spread / sizes)
     judged = (sizes >= _LEAST_CELLS) & np.isfinite(nearest)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl._group_means import group_means
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
@@ -63,10 +64,7 @@ def autocorrelation(
     _, codes = np.unique(
         np.zeros(len(cells)) if groups is None else groups[cells], return_inverse=True
     )
-    sizes = np.bincount(codes)
-    means = np.zeros((len(sizes), own.shape[1]))
-    np.add.at(means, codes, own)
-    means /= sizes[:, None]
+    means = group_means(own, codes, int(codes.max()) + 1)
     own -= means[codes]
     products, n_pairs = np.zeros(own.shape[1]), 0
     for start, stop in row_blocks(len(cells), _BLOCK_ROWS):

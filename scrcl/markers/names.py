@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl._group_means import group_means
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -133,12 +135,8 @@ def set_scores(profiles: Profiles, sets: Sequence[tuple[str, IntArray]]) -> Floa
     expressed = total.sum(axis=1) / max(n_all, 1)
     rank = np.argsort(np.argsort(expressed, kind="stable"), kind="stable")
     bins = rank * _BINS // len(rank)
-    size = np.maximum(np.bincount(bins, minlength=_BINS), 1)[:, None]
-    mean, square = np.zeros((2, _BINS, above.shape[1]))
-    np.add.at(mean, bins, above)
-    np.add.at(square, bins, above**2)
-    mean /= size
-    variance = np.maximum(square / size - mean**2, 1e-12)
+    mean = group_means(above, bins, _BINS)
+    variance = np.maximum(group_means(above**2, bins, _BINS) - mean**2, 1e-12)
     shared = Counter(int(gene) for _, genes in sets for gene in genes)
     scores = np.empty((above.shape[1], len(sets)))
     for i, (_, genes) in enumerate(sets):

@@ -166,6 +166,7 @@ def _fit(
     tissue, so most of what parts their means is no biology. Then they are moved to one mean first. Without slices this
     would join batches of different cell types.
     """
+    from scrcl._group_means import group_means
     from scrcl.prep.batch_effect import share_joined
     from scrcl.prep.batch_subset import cells_of_every_batch
     from scrcl.prep.harmony import fit_harmony
@@ -177,10 +178,7 @@ def _fit(
     near = neighbours_among(fit.corrected, tested, seed)
     if share_joined(near, codes[tested]) >= _LEAST_JOINED:
         return fit, None
-    sizes = np.maximum(np.bincount(codes, minlength=n_batches), 1)
-    means = np.zeros((n_batches, points.shape[1]))
-    np.add.at(means, codes, points)
-    means = (means / sizes[:, None]).astype(np.float32)
+    means = group_means(points, codes, n_batches).astype(np.float32)
     return fit_harmony(
         points - means[codes], codes, n_batches, seed=seed, n_workers=n_workers
     ), means

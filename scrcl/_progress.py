@@ -25,6 +25,9 @@ class Reporter(Protocol):
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """End a stage. ``resumed`` means that its results already existed."""
 
+    def stage_left(self, name: str) -> None:
+        """End a stage that had nothing to do."""
+
 
 class Silent:
     """A reporter that ignores everything; the default."""
@@ -42,4 +45,7 @@ class Silent:
         """Ignore."""
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
+        """Ignore."""
+
+    def stage_left(self, name: str) -> None:
         """Ignore."""

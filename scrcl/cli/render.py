@@ -94,6 +94,11 @@ class Bars:
         outcome = "[dim]found finished, skipped[/]" if resumed else f"{seconds:8.1f} s"
         self._console.print(f"[green]✓[/] {name:<9} {outcome}")
 
+    def stage_left(self, name: str) -> None:
+        """Remove the bar."""
+        del name
+        self._drop()
+
     def _drop(self) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
@@ -152,6 +157,9 @@ class Lines:
         self._print(
             f"{name}: found finished, skipped" if resumed else f"{name}: done in {seconds:.1f} s"
         )
+
+    def stage_left(self, name: str) -> None:
+        """Print nothing."""
 
     def _print(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -212,9 +220,11 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
-    """Time, peak memory, bytes read and rate of the stages."""
+    """Time, peak memory, bytes read and rate of the stages that had something to do."""
     table = Table("stage", "seconds", "peak memory", "read", "cells/s", box=None, pad_edge=False)
     for row in stages:
+        if row.get("left_as_is"):
+            continue
         rate = row.get("cells_per_s")
         table.add_row(
             row["name"],
@@ -227,11 +237,12 @@ def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def plan_table(stages: Sequence[StagePlan]) -> Table:
-    """Estimated memory, disk, bytes read and time of each stage and of all."""
+    """Estimated memory, disk, bytes read and time of all stages, and of each that takes anything."""
     table = Table("stage", "peak memory", "disk", "read", "seconds", box=None, pad_edge=False)
     for row in stages:
-        sizes = (row.peak_bytes, row.disk_bytes, row.read_bytes)
-        table.add_row(row.name, *map(format_bytes, sizes), f"{row.seconds:,.0f}")
+        if row.seconds or row.disk_bytes or row.read_bytes:
+            sizes = (row.peak_bytes, row.disk_bytes, row.read_bytes)
+            table.add_row(row.name, *map(format_bytes, sizes), f"{row.seconds:,.0f}")
     table.add_row(
         "all",
         format_bytes(max(row.peak_bytes for row in stages)),

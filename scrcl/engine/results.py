@@ -225,6 +225,7 @@ def write_page(
                 entry["cells_per_s"],
             )
             for entry in entries
+            if not entry.get("left_as_is")
         ],
         config=context.config.to_toml(),
         versions=versions(),

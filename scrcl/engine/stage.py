@@ -183,7 +183,8 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     folder, reporter = context.folder, context.reporter
     done = folder.finished(stage.name)
     if done is not None:
-        reporter.stage_finished(stage.name, done["seconds"], resumed=True)
+        if not done.get("left_as_is"):
+            reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
     context.interruption.check()
     _LOG.info("stage %s", stage.name)
@@ -205,5 +206,8 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     folder.finish(entry)
     for note in record.notes:
         reporter.note(note)
-    reporter.stage_finished(stage.name, usage.seconds, resumed=False)
+    if record.left_as_is:
+        reporter.stage_left(stage.name)
+    else:
+        reporter.stage_finished(stage.name, usage.seconds, resumed=False)
     return entry

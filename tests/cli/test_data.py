@@ -27,6 +27,9 @@ def test_a_plan_estimates_each_stage_and_reads_no_value(scrcl, cells, tmp_path):
     _, shown, _ = scrcl("plan", cells, "--until", "reduce")
     assert "reduce" in shown
     assert "train" not in shown
+    _, shown, _ = scrcl("plan", cells)
+    assert "train" in shown
+    assert "pseudotime" not in shown  # it was not asked for
     assert [p.name for p in tmp_path.iterdir()] == ["cells.h5ad"]
 
 

@@ -19,6 +19,7 @@ def test_a_run_shows_its_clusters_and_can_be_scored(scrcl, cells, tmp_path):
     assert code == 0
     assert "report.html" in shown
     assert "train: done in" in shown
+    assert "pseudotime" not in shown  # it was not asked for
     code, shown, _ = scrcl("evaluate", out, "--labels", "cell_type", "--json")
     assert code == 0
     scores = json.loads(shown)

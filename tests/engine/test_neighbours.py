@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scrcl._progress import Silent
 from scrcl.engine.load_config import load_config
 from scrcl.engine.plan import plan_run
 from scrcl.engine.run import run_files, run_matrix
@@ -19,7 +20,7 @@ from tests.reference_graph import assert_valid
 from tests.stores import write_zarr
 
 
-class Heard:
+class Heard(Silent):
     """A reporter that keeps the notes."""
 
     def __init__(self):
@@ -27,18 +28,6 @@ class Heard:
 
     def note(self, message):
         self.notes.append(message)
-
-    def stage_started(self, name, total, unit):
-        pass
-
-    def advance(self, n):
-        pass
-
-    def stage_finished(self, name, seconds, *, resumed):
-        pass
-
-    def metrics(self, step, values):
-        pass
 
 
 def run(adata, out, *, until=None, reporter=None, graph=None, **settings):

@@ -116,9 +116,12 @@ class NamesStage(Stage[NamesRecord]):
             )
             raise InputError(message)
 
-    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
-        """Return the profiles of all genes."""
-        return Estimate(STREAM_BYTES + 12 * shape.n_cells + 60 * shape.n_vars * 50, seconds=0.5)
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the profiles of all genes, which a table is compared with."""
+        labels = STREAM_BYTES + 12 * shape.n_cells
+        if config.names.table is None:
+            return Estimate(labels)
+        return Estimate(labels + 60 * shape.n_vars * 50, seconds=0.5)
 
     def run(self, context: Context, folder: Path) -> NamesRecord:
         """Write ``names.csv``."""

@@ -80,7 +80,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
-        return Estimate(LIBRARIES_BYTES + 24 * shape.n_cells, disk_bytes=4 * shape.n_cells)
+        return Estimate(LIBRARIES_BYTES + 24 * shape.n_cells)
 
     def run(self, context: Context, folder: Path) -> SubclustersRecord:
         """Write the subcluster of each cell, or its cluster, if there are any looks."""

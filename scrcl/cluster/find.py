@@ -84,8 +84,7 @@ def find_clusters(
     found = algorithm(spaces, n_clusters, settings=settings, seed=seed)
     cluster_of_micro = _by_size(found.cluster_of_micro, found.micro_labels)
     summary = found.summary or summarise(spaces.points, found.micro_labels)
-    of_tree = found.tree_summary or summary
-    tree = Hierarchy(of_tree, cluster_of_micro, found.cost, found.joins)
+    tree = Hierarchy(summary, cluster_of_micro, found.cost, found.joins)
     extra_cuts: dict[int, NDArray[np.int32]] = {}
     nested: dict[int, bool] = {}
     notes = [found.note] if found.note else _too_few(cluster_of_micro, n_clusters)

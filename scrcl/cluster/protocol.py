@@ -92,8 +92,6 @@ class Grouping(NamedTuple):
     """of merges in the tree"""
     summary: MicroClusters | None = None
     """means, sizes and spreads of the micro-clusters in the space that is clustered, if the algorithm has them"""
-    tree_summary: MicroClusters | None = None
-    """the same in the space that the tree is made in, if that is another one"""
     note: str | None = None
     """what the user should know, as a sentence"""
     choice: Choice | None = None

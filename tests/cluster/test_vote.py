@@ -55,6 +55,19 @@ def test_any_number_is_cut_from_the_tree_of_the_supported_clusters(k):
     assert cut.levels.next_merge is not None
 
 
+def test_more_clusters_than_supported_are_parts_in_the_embedding():
+    scores, truth = types((300, 200))
+    halves = np.random.default_rng(1).permutation(len(truth)) % 2
+    parts = np.where(truth == 0, halves, 2)
+    embedding = (8 * np.eye(3)[parts] + np.random.default_rng(2).normal(size=(500, 3))).astype(
+        np.float32
+    )
+    spaces = Spaces(embedding, scores)
+    found = find_clusters(spaces, None, settings=ClusterSettings(also=(3,)), seed=0)
+    assert adjusted_rand_score(truth, found.labels) > 0.99  # scores do not show the parts
+    assert adjusted_rand_score(parts, found.extra_cuts[3]) > 0.99
+
+
 def test_after_a_correction_valleys_must_be_deeper():
     # Two halves of the first type are parted by a valley that a correction may have made.
     points, truth = types((300, 300, 300))

@@ -7,9 +7,10 @@ many graphs weighs more, and so does one whose ends are in the same community in
 one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
 merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
 
-Another number is cut from a tree. Its upper part joins these clusters: those first that are near and parted by a low
-barrier (`scrcl.cluster.merging.join_order`). Its lower part divides them by damped average linkage. Both are in all
-representations side by side. Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
+Another number is cut from a tree. Its upper part joins these clusters: those first that are near in all
+representations side by side, and parted by a low barrier (`scrcl.cluster.merging.join_order`). Its lower part divides
+them by damped average linkage in the embedding: where no valley shows, near cells say more than single ones do.
+Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
 
 References
 ----------
@@ -19,7 +20,6 @@ Strehl and Ghosh: Cluster ensembles: a knowledge reuse framework for combining m
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -76,9 +76,8 @@ def by_vote(
     evidence, supported = _supported(spaces, cells, n_clusters, settings, seed)
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
-    joint = side_by_side(evidence.spaces)
-    some_labels, _, cluster_of_micro = micro_clusters_inside(
-        joint,
+    some_labels, means, cluster_of_micro = micro_clusters_inside(
+        np.asarray(points[cells], np.float32),
         supported,
         settings.n_micro_clusters(n_cells, wanted),
         seed=seed,
@@ -86,15 +85,13 @@ def by_vote(
     )
     if wanted > len(cluster_of_micro):
         return by_linkage(spaces, wanted, settings=settings, seed=seed)
-    # New cells and those that did not vote are compared in the space of the embedding.
-    means = summarise(np.asarray(points[cells]), some_labels).means.astype(np.float32)
     micro_labels = of_all_cells(points, cells, some_labels, means)
     summary = summarise(points, micro_labels)
-    tree_summary = replace(summarise(joint, some_labels), sizes=summary.sizes)
     cost = MergeCost(settings.size_power)
+    joint = side_by_side(evidence.spaces)
     joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
     if wanted != n_supported:
-        tree = Hierarchy(tree_summary, cluster_of_micro, cost, joins)
+        tree = Hierarchy(summary, cluster_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
     return Grouping(
         micro_labels,
@@ -102,7 +99,6 @@ def by_vote(
         cluster_of_micro,
         cost,
         summary=summary,
-        tree_summary=tree_summary,
         note=_note(wanted, n_supported),
         evidence=evidence,
         joins=joins,

@@ -6,9 +6,9 @@ Batches are the first column of ``--columns`` that a set has. With ``--random`` 
 instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
 clustered at the true one. ``--ways`` names what is compared: scrcl, also with balanced neighbours, and Leiden on
 scanpy's components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on
-scVI's latent space; "found" is then resolution 1. ``--keep`` keeps the rows of the page that the
-command does not make. Types are used only for the
-score.
+scVI's latent space; "found" is then resolution 1. ``--keep`` keeps the rows of the page that the command does not make.
+Types are used only for the scores. Where scib-metrics is installed, spaces are scored by it too: the components of all
+ways (corrected ones where they are), scrcl's embedding, and scVI's latent space.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import commands_of, table, write_page
 from bench._frame.process import bench_command
 from bench._frame.rows import RowLog, read_rows, rows_of
+from bench.batches.spaces import LACKING, SCORES, space_scores, spaces_scored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,6 +90,11 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
         retained = runs.retained(out)
         found, batches = runs.labels(out), runs.batch_mixing(out)
         record = runs.opened(out).record(CorrectStage)
+        of_cells = cells.obs[column].to_numpy()[retained], types[retained]
+        spaces = {
+            "components": space_scores(runs.components(out), *of_cells),
+            "embedding": space_scores(runs.embedding(out), *of_cells),
+        }
         at_k = runs.cluster_again(file, out, n_clusters=len(set(types)))
     assert batches is not None, "a run with batches records how they mix"
     return {
@@ -101,6 +107,7 @@ def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) 
         "mixing_before": None if record.before is None else record.before.mixing,
         "mixing_after": None if record.after is None else record.after.mixing,
         "nmi_batches": batches.nmi,
+        "spaces": spaces,
     }
 
 
@@ -112,11 +119,14 @@ def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
     points, types = _space(way, path, cells, column, seed), cells.obs[LABELS].to_numpy()
     _, codes = np.unique(cells.obs[column].astype(str), return_inverse=True)
     k = len(set(types))
-    if way.startswith("balanced"):
+    spaces = {}
+    if way.startswith("balanced"):  # its components are those of PCA
         graph = _balanced_graph(points, codes, seed)
         found, at_k = by_leiden_on(graph, None, seed=seed), by_leiden_on(graph, k, seed=seed)
     else:
         found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
+        space = "latent space" if way.startswith("scVI") else "components"
+        spaces = {space: space_scores(points, codes, types)}
     return {
         "k": k,
         "k_found": int(found.max()) + 1,
@@ -127,6 +137,7 @@ def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
         "mixing_before": None,
         "mixing_after": None,
         "nmi_batches": float(normalized_mutual_info_score(codes, found)),
+        "spaces": spaces,
     }
 
 
@@ -187,7 +198,32 @@ def _tables(rows: list[Row]) -> list[str]:
     ]
     heading = ["mean over sets", "sets", "ARI found", "ARI at K"]
     heading += [f"the {len(in_all)} sets of all rows", "ARI found", "ARI at K"]
-    return [*table(columns, body), "", *table(heading, means)]
+    return [*table(columns, body), "", *table(heading, means), "", *_spaces_table(rows)]
+
+
+def _spaces_table(rows: list[Row]) -> list[str]:
+    """Return the scores of each space, and their means over the sets in which every space was scored."""
+    scored = spaces_scored(rows)
+    if not scored:
+        return [LACKING]
+    kinds = list(dict.fromkeys((one.way, one.space) for one in scored))
+    sets = [{one.dataset for one in scored if (one.way, one.space) == kind} for kind in kinds]
+    in_all = set.intersection(*sets)
+    body: list[list[object]] = [
+        [one.dataset, one.way, one.space, *(f"{one.scores[name]:.2f}" for name in SCORES)]
+        for one in scored
+    ]
+    for way, space in kinds:
+        own = [
+            one.scores
+            for one in scored
+            if (one.way, one.space) == (way, space) and one.dataset in in_all
+        ]
+        means = [
+            f"{np.mean([scores[name] for scores in own]):.3f}" if own else "" for name in SCORES
+        ]
+        body.append([f"mean of {len(in_all)} sets", way, space, *means])
+    return table(["set", "run", "space", *SCORES], body)
 
 
 def _sets_of_all(rows: list[Row], ways: list[str]) -> set[str]:

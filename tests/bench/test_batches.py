@@ -5,7 +5,7 @@ import json
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.batches import donors, million
+from bench.batches import donors, million, spaces
 from bench.batches.__main__ import main
 from tests.cells import make_cells
 
@@ -62,6 +62,22 @@ def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
     text, rows = read(page)
     assert not any(row["corrected"] for row in rows)
     assert "left as is" in text
+
+
+def test_spaces_are_compared_where_scib_metrics_is_installed_and_a_line_says_if_not(monkeypatch):
+    monkeypatch.setattr(spaces, "find_spec", lambda _: None)
+    assert spaces.space_scores([[0.0], [1.0]], ["a", "b"], ["x", "y"]) == {}
+    row = {"dataset": "one", "way": "correct", "spaces": {"components": {}}}
+    assert donors._spaces_table([row, {"dataset": "old", "way": "correct"}]) == [spaces.LACKING]
+    scores = dict.fromkeys(spaces.SCORES, 0.5)
+    others = [
+        {"dataset": name, "way": "PCA + Leiden", "spaces": {"components": scores}}
+        for name in ("one", "two")
+    ]
+    row["spaces"] = {"components": dict.fromkeys(spaces.SCORES, 0.25)}
+    text = donors._spaces_table([row, *others])
+    assert "| one | correct | components | 0.25 | 0.25 | 0.25 | 0.25 |" in text
+    assert "| mean of 1 sets | PCA + Leiden | components | 0.500 | 0.500 | 0.500 | 0.500 |" in text
 
 
 def test_the_stage_alone_is_measured_against_its_estimate(tmp_path):

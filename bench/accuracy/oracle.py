@@ -93,15 +93,23 @@ def _best_step(path: Path, *, seed: int, settings: list[str]) -> _Best:
 
 
 def train_watched(
-    config: RunConfig, inputs: Any, see: Callable[[int, Learner], None], *, as_run: bool = False
+    config: RunConfig,
+    inputs: Any,
+    see: Callable[[int, Learner], None],
+    *,
+    as_run: bool = False,
+    every: int | None = None,
 ) -> None:
-    """Train, and show the learner at each step that is scored.
+    """Train, and show the learner every so many steps; None: at each stability check.
 
     The stopping rule is left out, and a method of one phase is trained for longer, unless ``as_run``.
     """
     method = method_of(config)
     how = setup_of(config, device="cpu", ranks=Ranks.alone())
-    last, every = schedule_of(config.train, inputs.n_cells).n_steps, config.train.stop_every
+    last, every = (
+        schedule_of(config.train, inputs.n_cells).n_steps,
+        every or config.train.stop_every,
+    )
     if not as_run:
         how = _lengthened(method, how.with_train(stop="never"), inputs, last)
     end = schedule_of(how.train, inputs.n_cells).n_steps

@@ -3,9 +3,9 @@
 ``python -m bench.accuracy.published --data DIR --sets worm,pbmc4k``
 
 A set is trained once, with ``--preset`` and its number of types, as the files in ``examples/paper`` do. The embedding
-is clustered as the preset says, at each stability check and at the end. The final state is the honest result. The best
-one, which labels chose, is there to compare with tables that were made like that. ``{k}`` in a setting stands for the
-number of types.
+is clustered as the preset says, at each stability check, or every ``--score-every`` steps, and at the end. The final
+state is the honest result. The best one, which labels chose, is there to compare with tables that were made like that.
+``{k}`` in a setting stands for the number of types.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def _row(data: Labelled, seed: int, args: argparse.Namespace) -> Row:
         def see(step: int, learner: Learner) -> None:
             found = clusters_of(learner, inputs, config, scores, Path(folder))
             states.append({"step": step, **measured(found, labels)})
+            print(data.name, step, states[-1]["ari"], flush=True)
 
         began = time.process_time()
-        train_watched(config, inputs, see, as_run=True)
+        train_watched(config, inputs, see, as_run=True, every=args.score_every)
         seconds = time.process_time() - began
     best = max(states, key=lambda state: state["ari"])
     return {
@@ -71,6 +72,7 @@ def _row(data: Labelled, seed: int, args: argparse.Namespace) -> Row:
         "k": data.k,
         "seed": seed,
         "preset": args.preset,
+        "states": states,
         "final": states[-1],
         "best": best,
         "cpu_s": seconds,
@@ -113,6 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0])
     add_settings(parser)
     parser.add_argument("--preset", choices=list(PRESETS), default="scgpcl-paper")
+    parser.add_argument("--score-every", type=int, help="steps between states that are scored")
     args = parsed(parser, arguments)
     rows: list[Row] = []
     with RowLog(args.out) as log:

@@ -94,6 +94,8 @@ def subcluster(
         )
     for look in looks:
         console.print(f"\n{look.summary}", soft_wrap=True, markup=False)
+        for note in look.notes:
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
         if look.n_subclusters > 1:
             console.print(groups_table(_first_genes(look.markers)))
             console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
+from scrcl.engine.outputs import Outputs
+from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
+from scrcl.engine.stages.correct import CORRECTION, CorrectStage
+from scrcl.engine.stages.correct_facts import correction_overview
 from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -50,6 +54,8 @@ class Subclusters:
         The outcome as a sentence.
     folder
         Folder of the look in OUT; None if there were too few cells.
+    notes
+        How the look was corrected for batches, and subclusters that follow them.
     """
 
     cluster: int
@@ -57,6 +63,7 @@ class Subclusters:
     n_subclusters: int
     summary: str
     folder: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -96,8 +103,9 @@ def subcluster(
 ) -> list[Subclusters]:
     """Look into clusters of a finished run, each with its own genes, components, neighbours and clusters.
 
-    The cells of a cluster are read from the input of the run, and go through its stages but for training. The look lies
-    in ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv``; the same call again finds it there. The
+    The cells of a cluster are read from the input of the run, and go through its stages but for training. If the run
+    was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
+    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv``; the same call again finds it there. The
     result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of all other cells.
 
     Parameters
@@ -209,7 +217,9 @@ def _look(
     run: OpenRun, matrix: CellMatrix, cluster: int, config: RunConfig, how: dict[str, Any]
 ) -> Subclusters:
     """Look into one cluster."""
+    from scrcl.engine.folder import RunFolder, fingerprint_of_array, read_manifest
     from scrcl.engine.run import run_matrix
+    from scrcl.engine.stages.correct_look import CorrectLookStage
     from scrcl.io.subset import some_cells
 
     stats = run.open(STATS)
@@ -230,9 +240,15 @@ def _look(
     )
     folder = run.path / LOOKS / str(cluster)
     fitting = _fitting(config, cells, run.n_cells)
-    stages = stages_of_look(cluster)
+    correct = None
+    if not run.record(CorrectStage).left_as_is:
+        correct = CorrectLookStage(run, np.flatnonzero(run.labels == cluster))
+        digest = fingerprint_of_array(run.open(CORRECTION).shifts)
+        some = replace(some, identity={**some.identity, "correction": digest})
+    stages = stages_of_look(cluster, correct)
     run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
-    return _found(folder, cluster, len(cells))
+    look = Outputs(RunFolder(folder, read_manifest(folder)), stages)
+    return replace(_found(look, cluster, len(cells)), notes=tuple(_notes(look, config)))
 
 
 def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
@@ -248,11 +264,9 @@ def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
     )
 
 
-def _found(folder: Path, cluster: int, n_cells: int) -> Subclusters:
+def _found(look: Outputs, cluster: int, n_cells: int) -> Subclusters:
     """Return what a look left, and the outcome as a sentence."""
-    from scrcl.engine.folder import read_manifest
-
-    n_found = int(read_manifest(folder)["n_subclusters"])
+    n_found = int(look.folder.manifest["n_subclusters"])
     if n_found > 1:
         summary = f"Cluster {cluster}: {n_found} subclusters of {n_cells:,} cells."
     else:
@@ -260,7 +274,22 @@ def _found(folder: Path, cluster: int, n_cells: int) -> Subclusters:
             f"Cluster {cluster} is one group: no valley parts its {n_cells:,} cells. It is not divided. "
             "Give a number by --n-clusters to divide it all the same."
         )
-    return Subclusters(cluster, n_cells, n_found, summary, folder)
+    return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
+
+
+def _notes(look: Outputs, config: RunConfig) -> Iterator[str]:
+    """Yield how the look was corrected, and whether its subclusters follow batches or what may be batches."""
+    batches, correction = look.record(BatchesStage), look.record(CorrectStage)
+    if config.batch_key is not None:
+        yield f"Batch correction: {correction_overview(correction)}."
+    if not correction.left_as_is:
+        yield from correction.notes
+    yield from batches.notes
+    if batches.of_one_batch and correction.left_as_is:
+        yield (
+            "These cells were not corrected for batches. To correct all cells, run again into another folder with "
+            f"--batch-key {config.batch_key} --set correct.method=harmony, and look into that run."
+        )
 
 
 def _has_some(run: OpenRun) -> bool:

@@ -37,6 +37,8 @@ __all__ = [
     "joined",
     "n_centroids",
     "refit",
+    "shifted",
+    "shifts_alike",
     "soft_clusters",
     "solve_ridge",
 ]
@@ -86,6 +88,14 @@ class Correction:
         """Read a saved correction."""
         with np.load(path) as found:
             return cls(*(found[field.name] for field in fields(cls)))
+
+    @classmethod
+    def around(cls, sizes: FloatArray, means: FloatArray, shifts: FloatArray) -> Correction:
+        """Return a correction with soft clusters of these sizes around these means of corrected cells."""
+        lengths = np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        mean_shifts = np.einsum("k,bkd->bd", sizes / sizes.sum(), shifts)
+        arrays = means / lengths, means, shifts, mean_shifts
+        return cls(*(np.asarray(array, np.float32) for array in arrays))
 
     def corrected(
         self, points: FloatArray, codes: IntArray, shift_all: BoolArray | None = None
@@ -244,11 +254,35 @@ def correct_alike(
         ndarray of int, shape (n,): batch of each cell in the correction.
     """
     weights = soft_clusters(corrected, correction.centroids)
-    n_batches, k, _ = correction.shifts.shape
-    sums = _Sums.zeros(k, n_batches, scores.shape[1])
-    for batch, rows in _by_batch(codes):
-        sums.add(batch, weights[rows], scores[rows])
-    _, shifts = solve_ridge(sums.cells, sums.points)
+    return shifted(
+        weights, scores, codes, shifts_alike([(weights, scores, codes)], len(correction.shifts))
+    )
+
+
+def shifts_alike(
+    blocks: Iterable[tuple[FloatArray, FloatArray, IntArray]], n_batches: int
+) -> NDArray[np.float64]:
+    """Return by how much each batch lies apart in each soft cluster: shape (B, K, n_comps).
+
+    Parameters
+    ----------
+    blocks
+        Yields the share of each soft cluster in some cells, their scores, and their batches.
+    """
+    sums: _Sums | None = None
+    for weights, scores, codes in blocks:
+        if sums is None:
+            sums = _Sums.zeros(weights.shape[1], n_batches, scores.shape[1])
+        for batch, rows in _by_batch(codes):
+            sums.add(batch, weights[rows], scores[rows])
+    assert sums is not None, "there are cells"
+    return solve_ridge(sums.cells, sums.points)[1]
+
+
+def shifted(
+    weights: FloatArray, scores: FloatArray, codes: IntArray, shifts: FloatArray
+) -> NDArray[np.float32]:
+    """Return scores without the shifts of their batches, weighted by the shares of the soft clusters."""
     found = np.empty_like(scores)
     for batch, rows in _by_batch(codes):
         found[rows] = scores[rows] - weights[rows] @ shifts[batch]

@@ -14,6 +14,9 @@ from scrcl.engine.config import RunConfig
 from scrcl.engine.folder import read_manifest
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.engine.stages.batches import BatchesRecord
+from scrcl.engine.stages.batches_facts import batch_notes
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.subclusters import SubclustersStage
 from scrcl.errors import InputError, ResumeError
@@ -225,6 +228,49 @@ def test_an_anndata_gets_the_column_too(tmp_path):
     assert adata.obs["scrcl_sub"].isna().sum() == 1
     with pytest.raises(ResumeError, match="whose content is another"):
         scrcl.subcluster(tmp_path / "out", 0, data=nested_cells(seed=5))
+
+
+def donors_apart():
+    """The types, and two donors that differ in half of the genes, by other factors in each type."""
+    adata = nested_cells(sizes=((90, 80), (110,)))
+    rng = np.random.default_rng(8)
+    donor = rng.permutation(adata.n_obs) % 2
+    is_one = (adata.obs["kind"] == "type 1").to_numpy()
+    factors = np.exp(
+        0.9 * rng.normal(size=(1, adata.n_vars)) + 0.2 * rng.normal(size=(2, adata.n_vars))
+    )
+    values = adata.X.toarray()
+    values = np.where(
+        donor[:, None] == 1, rng.poisson(values * factors[is_one.astype(int)]), values
+    )
+    adata.X = sparse.csr_matrix(values.astype(np.float32))
+    adata.obs["donor"] = np.where(donor == 1, "a", "b")
+    return adata
+
+
+def test_subclusters_of_a_corrected_run_are_no_donors(tmp_path):
+    adata = donors_apart()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    settings = {"n_clusters": 2, "device": "cpu", "cluster": {"algorithm": "linkage"}}
+    config = load_config(overrides={**FAST, **settings, "batch_key": "donor"})
+    run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
+    run = scrcl.open_run(tmp_path / "out")
+    assert not run.record(CorrectStage).left_as_is
+    two, one = scrcl.subcluster(tmp_path / "out", [0, 1], n_clusters=2, write=False)
+    of = adata.obs.loc[two.cells["cell"]]
+    assert adjusted_rand_score(of["part"], two.cells["subcluster"]) > 0.9
+    for look in (two, one):  # Harmony on one type alone cut it into its donors
+        donors = adata.obs.loc[look.cells["cell"], "donor"]
+        assert abs(adjusted_rand_score(donors, look.cells["subcluster"])) < 0.1
+        assert look.notes[0].startswith("Batch correction: Harmony, 2 batches: as in the run")
+
+
+def test_subclusters_of_one_batch_are_named(out):
+    text = list(batch_notes(BatchesRecord(of_one_batch=("3_0",))))
+    assert text[0].startswith("Cluster 3_0 holds nearly only cells of one batch (batches.csv)")
+    look = scrcl.subcluster(out, 0, write=False)[0]
+    assert look.notes == ("Batch correction: none: as set.",)
+    assert (look.folder / "batches.csv").exists()
 
 
 def test_domains_of_a_tissue_are_looked_into_without_coordinates(tmp_path):

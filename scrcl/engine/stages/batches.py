@@ -15,6 +15,7 @@ from scrcl.engine.learning import embedding_width
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches_facts import (
+    COMPOSITION,
     batch_facts,
     batch_notes,
     clusters_table,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["BatchesRecord", "BatchesStage", "ClusterBatches", "SuspectedColumn"]
-
-COMPOSITION = "batches.csv"
 
 _MIXED_BYTES = 48
 """Bytes for each cell while clusters are compared with batches."""
@@ -93,6 +92,8 @@ class BatchesRecord(Record):
     ----------
     batches, by_cluster
         With batches: over all cells, and for each cluster.
+    of_one_batch
+        With batches: clusters whose cells are nearly all from one of them.
     confounded
         Conditions that coincide with a batch, by column of obs.
     checked, suspected
@@ -101,18 +102,28 @@ class BatchesRecord(Record):
 
     batches: BatchMixing | None = None
     by_cluster: tuple[ClusterBatches, ...] = ()
+    of_one_batch: tuple[str, ...] = ()
     confounded: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     checked: tuple[str, ...] = ()
     suspected: tuple[SuspectedColumn, ...] = ()
 
 
 class BatchesStage(Stage[BatchesRecord]):
-    """Compares clusters and neighbours with the batches. It changes nothing."""
+    """Compares clusters and neighbours with the batches. It changes nothing.
+
+    Parameters
+    ----------
+    prefix
+        What the names of clusters begin with, in a closer look.
+    """
 
     name = "batches"
     record = BatchesRecord
     takes = (STATS, COMPONENTS, PLAIN_COMPONENTS, NEIGHBOR_IDS, EMBEDDING, LABELS)
     is_cheap = True
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations of the cells, and neighbours of a subset."""
@@ -133,8 +144,8 @@ class BatchesStage(Stage[BatchesRecord]):
         labels = np.asarray(context.open(LABELS))
         batches = context.covariates.batches
         if batches is None:
-            return _without_batches(context, retained, labels)
-        return _with_batches(context, batches.of(retained), retained, labels)
+            return _without_batches(context, retained, labels, self._prefix)
+        return _with_batches(context, batches.of(retained), retained, labels, self._prefix)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the mixing of each cluster."""
@@ -150,7 +161,7 @@ class BatchesStage(Stage[BatchesRecord]):
 
 
 def _with_batches(
-    context: Context, batches: CellLabels, retained: BoolArray, labels: IntArray
+    context: Context, batches: CellLabels, retained: BoolArray, labels: IntArray, prefix: str
 ) -> BatchesRecord:
     import pandas as pd
 
@@ -161,7 +172,7 @@ def _with_batches(
     from scrcl.markers.ranking import for_spreadsheets
 
     config = context.config
-    table = crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
+    table = _table(batches, labels)
     with atomic_path(context.folder.path / COMPOSITION) as path:
         for_spreadsheets(pd.DataFrame(_rows(table, batches.names))).to_csv(path, index=False)
     obs = context.matrix.fresh_obs()
@@ -182,9 +193,10 @@ def _with_batches(
             seed=config.seed,
         ),
         by_cluster=_by_cluster(context, batches, labels, table),
+        of_one_batch=_clusters_of_one_batch(table, prefix),
         confounded={name: tuple(levels) for name, levels in confounded.items()},
     )
-    return record.model_copy(update={"notes": tuple(batch_notes(record))})
+    return record.model_copy(update={"notes": tuple(batch_notes(record, prefix))})
 
 
 def _rows(table: IntArray, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
@@ -231,7 +243,9 @@ def _by_cluster(
     )
 
 
-def _without_batches(context: Context, retained: BoolArray, labels: IntArray) -> BatchesRecord:
+def _without_batches(
+    context: Context, retained: BoolArray, labels: IntArray, prefix: str
+) -> BatchesRecord:
     """Return the columns of obs that look like batches and that neighbours follow."""
     from scrcl._random import drawn_rows
     from scrcl.engine.batch_columns import batch_like_columns
@@ -255,7 +269,7 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
                     column=name,
                     n_batches=len(batches.names),
                     mixing=Mixing.of(effect),
-                    clusters=_clusters_that_follow(batches, labels),
+                    clusters=_clusters_of_one_batch(_table(batches, labels), prefix),
                 )
             )
     suspected.sort(key=lambda each: each.mixing.mixing)
@@ -267,12 +281,16 @@ def _without_batches(context: Context, retained: BoolArray, labels: IntArray) ->
     )
 
 
-def _clusters_that_follow(batches: CellLabels, labels: IntArray) -> tuple[str, ...]:
+def _table(batches: CellLabels, labels: IntArray) -> IntArray:
+    """Return the cells of each batch in each cluster."""
+    return crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
+
+
+def _clusters_of_one_batch(table: IntArray, prefix: str) -> tuple[str, ...]:
     """Return the clusters whose cells are nearly all from one batch, far more than chance gives."""
-    table = crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    by_chance = table.sum(axis=0) / len(labels)
+    by_chance = table.sum(axis=0) / table.sum()
     largest = shares.argmax(axis=1)
     top = shares.max(axis=1)
     follows = (top >= _FOLLOWS) & (top >= _LIFT * by_chance[largest])
-    return tuple(str(i) for i in np.flatnonzero(follows))
+    return tuple(f"{prefix}{i}" for i in np.flatnonzero(follows))

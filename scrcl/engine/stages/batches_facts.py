@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
     from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches, SuspectedColumn
 
-__all__ = ["batch_facts", "batch_notes", "clusters_table", "suspicion_notes"]
+__all__ = ["COMPOSITION", "batch_facts", "batch_notes", "clusters_table", "suspicion_notes"]
+
+COMPOSITION = "batches.csv"
+"""File in OUT with the cells of each batch in each cluster."""
 
 _MEANING = (
     "Mixing is the share of a cell's neighbours that are from other batches, over the share that chance gives inside "
@@ -66,10 +69,10 @@ def clusters_table(clusters: Sequence[ClusterBatches]) -> Table:
     return Table(columns, rows, _MEANING, palette(len(rows)))
 
 
-def batch_notes(record: BatchesRecord) -> Iterator[str]:
+def batch_notes(record: BatchesRecord, prefix: str = "") -> Iterator[str]:
     """Yield what the user should know about clusters and batches."""
     apart = [
-        str(i)
+        f"{prefix}{i}"
         for i, each in enumerate(record.by_cluster)
         if (mixing := each.before if each.after is None else each.after) is not None
         and mixing < _APART
@@ -78,6 +81,13 @@ def batch_notes(record: BatchesRecord) -> Iterator[str]:
         yield (
             f"Batches keep apart inside {_clusters(apart)}: neighbours from other batches are less than half of what "
             "chance gives. Compare their markers before you take them as types."
+        )
+    if record.of_one_batch:
+        several = len(record.of_one_batch) > 1
+        yield (
+            f"{_clusters(record.of_one_batch).capitalize()} {'hold' if several else 'holds'} nearly only cells of one "
+            f"batch ({COMPOSITION}): {'types' if several else 'a type'} that this batch alone has, or cells that were "
+            "not joined to the same type of other batches. Compare the markers."
         )
     for column, levels in record.confounded.items():
         yield (

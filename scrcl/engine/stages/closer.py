@@ -14,6 +14,7 @@ from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Record, Stage
+from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.embed import EMBEDDING, mark_space
@@ -145,19 +146,32 @@ def subcluster_names(cluster: int, labels: IntArray) -> list[str]:
 
     A comma or a point in their place would be taken for a list or a number by the next program that reads the table.
     """
-    return [f"{cluster}_{i}" for i in range(int(labels.max()) + 1)]
+    return [f"{_prefix(cluster)}{i}" for i in range(int(labels.max()) + 1)]
 
 
-def stages_of_look(cluster: int) -> tuple[Stage[Any], ...]:
-    """Return the stages of a look into a cluster, in order."""
+def _prefix(cluster: int) -> str:
+    return f"{cluster}_"
+
+
+def stages_of_look(cluster: int, correct: CorrectStage | None = None) -> tuple[Stage[Any], ...]:
+    """Return the stages of a look into a cluster, in order.
+
+    Parameters
+    ----------
+    cluster
+        The cluster that is looked into.
+    correct
+        How its components are corrected; None: as in a run of these cells alone.
+    """
     return (
         StatsStage(),
         FeaturesStage(),
         ReduceStage(),
-        CorrectStage(),
+        correct or CorrectStage(),
         GraphStage(),
         LeadingStage(),
         ClusterStage(),
+        BatchesStage(prefix=_prefix(cluster)),
         MarkersStage(),
         CellsStage(cluster),
     )

@@ -48,6 +48,8 @@ __all__ = [
     "CorrectSettings",
     "CorrectStage",
     "Mixing",
+    "TestedCells",
+    "batch_codes",
     "correction_bytes",
 ]
 
@@ -167,7 +169,7 @@ class CorrectStage(Stage[CorrectRecord]):
         if batches is None:
             return CorrectRecord(left_as_is=True, reason="no batches were named")
         batches = batches.of(context.open(STATS).retained)
-        codes, n_batches = _codes(batches)
+        codes, n_batches = batch_codes(batches)
         plain = CorrectRecord(left_as_is=True, reason="", n_batches=n_batches)
         if method == "none":
             why = "graph.balanced joins the batches" if context.config.graph.balanced else "as set"
@@ -178,7 +180,7 @@ class CorrectStage(Stage[CorrectRecord]):
                 update={"reason": why, "notes": (f"{why[0].upper()}{why[1:]}.",)}
             )
         points = context.open(COMPONENTS)
-        test = _TestSet.of(points, codes, context.config)
+        test = TestedCells.of(points, codes, context.config)
         codes, effect = test.batches_to_correct(codes)
         record = plain.model_copy(update={"before": Mixing.of(effect)})
         if method == "auto" and not effect.differ(test.mixed):
@@ -225,7 +227,7 @@ def correction_bytes(n_batches: int, n_comps: int) -> int:
     return 40 * n_batches * 100 * n_comps
 
 
-class _TestSet:
+class TestedCells:
     """Cells whose neighbours show how batches mix."""
 
     def __init__(
@@ -235,7 +237,8 @@ class _TestSet:
         self.mixed = mixed
 
     @classmethod
-    def of(cls, points: FloatArray, codes: IntArray, config: RunConfig) -> _TestSet:
+    def of(cls, points: FloatArray, codes: IntArray, config: RunConfig) -> TestedCells:
+        """Draw the cells, and find their neighbours."""
         from scrcl.prep.batch_effect import MIXED
         from scrcl.prep.batch_subset import cells_of_every_batch
 
@@ -285,7 +288,7 @@ def _method(config: RunConfig) -> str:
     return "none" if method == "auto" and config.graph.balanced else method
 
 
-def _codes(batches: CellLabels) -> tuple[IntArray, int]:
+def batch_codes(batches: CellLabels) -> tuple[IntArray, int]:
     """Return batches numbered without gaps, and how many there are."""
     names, codes = np.unique(batches.codes, return_inverse=True)
     return codes.astype(np.int32), len(names)

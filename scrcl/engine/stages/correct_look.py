@@ -54,16 +54,20 @@ class CorrectLookStage(CorrectStage):
         self._run, self._cells = run, cells
 
     def run(self, context: Context, folder: Path) -> CorrectRecord:
-        """Write the same files as `CorrectStage`; nothing where all cells are of one batch."""
+        """Write the same files as `CorrectStage`; nothing where all cells are of one batch, or of one group."""
         batches = context.covariates.batches
         assert batches is not None, "the run was corrected for batches"
         retained = context.open(STATS).retained
         batches, cells = batches.of(retained), self._cells[retained]
         n_batches = batch_codes(batches)[1]
-        if n_batches == 1:
-            return CorrectRecord(left_as_is=True, reason="all cells are of one batch")
         numbers = self._run.open(CORRECTED_BATCHES)
         codes = np.array([numbers.get(name, 0) for name in batches.names], np.int32)[batches.codes]
+        n_corrected = len(np.unique(codes))
+        if n_corrected == 1:
+            one = "one batch" if n_batches == 1 else "batches that mix well"
+            return CorrectRecord(
+                left_as_is=True, n_batches=n_batches, reason=f"all cells are of {one}"
+            )
         points = context.open(COMPONENTS)
         test = TestedCells.of(points, codes, context.config)
         self._correct(points, codes, cells, folder)
@@ -73,7 +77,7 @@ class CorrectLookStage(CorrectStage):
             n_cells=len(points),
             reason="as in the run",
             n_batches=n_batches,
-            n_corrected=len(np.unique(codes)),
+            n_corrected=n_corrected,
             before=Mixing.of(test.effect(points, codes)),
             after=Mixing.of(after),
             n_fitted=len(points),

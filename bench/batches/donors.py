@@ -202,27 +202,18 @@ def _tables(rows: list[Row]) -> list[str]:
 
 
 def _spaces_table(rows: list[Row]) -> list[str]:
-    """Return the scores of each space, and their means over the sets in which every space was scored."""
+    """Return the scores of each space, and their means over the sets in which it was scored."""
     scored = spaces_scored(rows)
     if not scored:
         return [LACKING]
-    kinds = list(dict.fromkeys((one.way, one.space) for one in scored))
-    sets = [{one.dataset for one in scored if (one.way, one.space) == kind} for kind in kinds]
-    in_all = set.intersection(*sets)
     body: list[list[object]] = [
         [one.dataset, one.way, one.space, *(f"{one.scores[name]:.2f}" for name in SCORES)]
         for one in scored
     ]
-    for way, space in kinds:
-        own = [
-            one.scores
-            for one in scored
-            if (one.way, one.space) == (way, space) and one.dataset in in_all
-        ]
-        means = [
-            f"{np.mean([scores[name] for scores in own]):.3f}" if own else "" for name in SCORES
-        ]
-        body.append([f"mean of {len(in_all)} sets", way, space, *means])
+    for way, space in dict.fromkeys((one.way, one.space) for one in scored):
+        own = [one.scores for one in scored if (one.way, one.space) == (way, space)]
+        means = (f"{np.mean([scores[name] for scores in own]):.3f}" for name in SCORES)
+        body.append([f"mean of {len(own)}", way, space, *means])
     return table(["set", "run", "space", *SCORES], body)
 
 

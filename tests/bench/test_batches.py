@@ -77,7 +77,7 @@ def test_spaces_are_compared_where_scib_metrics_is_installed_and_a_line_says_if_
     row["spaces"] = {"components": dict.fromkeys(spaces.SCORES, 0.25)}
     text = donors._spaces_table([row, *others])
     assert "| one | correct | components | 0.25 | 0.25 | 0.25 | 0.25 |" in text
-    assert "| mean of 1 sets | PCA + Leiden | components | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    assert "| mean of 2 | PCA + Leiden | components | 0.500 | 0.500 | 0.500 | 0.500 |" in text
 
 
 def test_the_stage_alone_is_measured_against_its_estimate(tmp_path):

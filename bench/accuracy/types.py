@@ -1,4 +1,4 @@
-"""The number of types and the types themselves, over families of sets: few types, one type, small sets.
+"""The number of types and the types themselves, over families of sets: few types, one type, few cells of many types.
 
 ``python -m bench.accuracy.types --data DIR``
 
@@ -11,6 +11,8 @@ few       its largest type and two others, of 3 and 20 % of its size
 one       its largest type alone: one cluster is right
 poisson   counts of one profile at the totals of the cells: one cluster is right
 ========  =====================================================================================
+
+and those of `bench.accuracy.sparse`, which have 100 to 400 cells.
 
 Cells are clustered on components, without training: labels by ``vote`` do not depend on the embedding if all cells
 vote. Labels of the sets decide which cells a case has, and score. No clustering sees them, but some see their number.
@@ -33,6 +35,7 @@ from bench._frame.rows import RowLog
 from bench.accuracy.cases import RARE, measured
 from bench.accuracy.peer_genes import selected
 from bench.accuracy.peers import by_kmeans, by_leiden, by_leiden_1
+from bench.accuracy.sparse import SPARSE, one_profile, sparse_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "main", "versions"]
 
-FAMILIES = ("sets", "small", "few", "one", "poisson")
+FAMILIES = ("sets", "small", "few", "one", "poisson", *SPARSE)
+ONE_TYPE = ("one", "poisson", "sparse_one", "sparse_poisson")
+BEHIND = 0.05
 SMALL_CELLS = 300
 LEAST_CELLS = 12
 SHARES = (0.03, 0.2)
@@ -69,22 +74,12 @@ def versions(cells: AnnData, most_cells: int, *, seed: int) -> Iterator[tuple[st
             parts.append(rng.permutation(np.flatnonzero(types == name))[:size])
         yield "few", cells[np.sort(np.concatenate(parts))].copy()
     yield "one", _some(cells, inside, most_cells, rng)
-    yield "poisson", _poisson(_some(cells, np.arange(cells.n_obs), most_cells, rng), rng)
+    yield "poisson", one_profile(_some(cells, np.arange(cells.n_obs), most_cells, rng), rng)
+    yield from sparse_versions(cells, seed=seed)
 
 
 def _some(cells: AnnData, rows: Any, most: int, rng: np.random.Generator) -> AnnData:
     return cells[np.sort(rng.permutation(rows)[:most])].copy()
-
-
-def _poisson(cells: AnnData, rng: np.random.Generator) -> AnnData:
-    from scipy.sparse import csr_matrix
-
-    totals = np.asarray(cells.X.sum(axis=1), np.float64)
-    profile = np.asarray(cells.X.sum(axis=0), np.float64)
-    drawn = rng.poisson(totals.reshape(-1, 1) * profile.reshape(1, -1) / profile.sum())
-    cells.X = csr_matrix(drawn.astype(np.float32))
-    cells.obs[LABELS] = "one"
-    return cells
 
 
 def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any], Any]:
@@ -131,48 +126,74 @@ def _tables(rows: list[Row]) -> list[str]:
     for family in FAMILIES:
         inside = [row for row in rows if row["family"] == family]
         if inside:
-            n = len({row["dataset"] for row in inside})
+            n = len({(row["dataset"], row["draw"]) for row in inside})
             body.append([f"{family} ({n})", *(_cell(inside, way) for way in ways)])
     rare = [
         [f"below {percent} %", *(_rare(rows, way, at) for way in ways)]
         for at, percent in enumerate(RARE)
     ]
-    each = [row for row in rows if row["family"] == "sets"]
-    sets = [
-        [f"{name} ({next(r['k'] for r in each if r['dataset'] == name)})"]
-        + [
-            next(
-                (f"{r['ari']:.2f} ({r['n_clusters']})" for r in each
-                 if (r["dataset"], r["way"]) == (name, way)), "",
-            )
-            for way in ways
-        ]
-        for name in dict.fromkeys(row["dataset"] for row in each)
-    ]  # fmt: skip
     legend = (
-        "Mean ARI and, in brackets, mean error of K as a share of K. `one` and `poisson`: mean K and, in brackets, the "
-        "share of cases with one cluster."
+        "Mean ARI and, in brackets, mean error of K as a share of K. Of families with one type: mean K and, in "
+        "brackets, the share of cases with one cluster."
     )
     return [
         legend,
         "",
         *table(["family (cases)", *ways], body),
         "",
-        "Rare types found (F1 of a half or more with a cluster), of all in `sets`, `small` and `few`:",
+        *_behind(rows, ways),
+        "",
+        "Rare types found (F1 of a half or more with a cluster), of all in families with more than one type:",
         "",
         *table(["types", *ways], rare),
-        "",
-        "Each set: ARI and number of clusters.",
-        "",
-        *table(["set (K)", *ways], sets),
+        *_each(rows, "sets", ways),
+        *_each(rows, "sparse", ways),
     ]
+
+
+def _behind(rows: list[Row], ways: list[str]) -> list[str]:
+    """Return in how many cases of several types a way is clearly behind its peers."""
+    found = {(r["family"], r["dataset"], r["draw"], r["way"]): r["ari"] for r in rows}
+    cases = sorted({key[:3] for key in found if key[0] not in ONE_TYPE})
+    lines = []
+    for way in ways:
+        peers = ("Leiden at K", "k-means at K") if "at K" in way else ("Leiden at 1",)
+        if way not in peers and cases:
+            lowest = [min(found[*case, peer] for peer in peers) - BEHIND for case in cases]
+            n = sum(found[*case, way] < least for case, least in zip(cases, lowest, strict=True))
+            lines.append(
+                f"`{way}` is more than {BEHIND} below {' and '.join(peers)} in {n} of {len(cases)} cases."
+            )
+    return lines
+
+
+def _each(rows: list[Row], family: str, ways: list[str]) -> list[str]:
+    """Return a table of the mean ARI and number of clusters of each set in a family."""
+    inside = [row for row in rows if row["family"] == family]
+    body = []
+    for name in dict.fromkeys(row["dataset"] for row in inside):
+        own = [row for row in inside if row["dataset"] == name]
+        body.append([f"{name} ({_mean(own, 'k')})"])
+        for way in ways:
+            some = [row for row in own if row["way"] == way]
+            body[-1].append(
+                f"{np.mean([r['ari'] for r in some]):.2f} ({_mean(some, 'n_clusters')})"
+            )
+    if not body:
+        return []
+    title = f"Each set of `{family}`: ARI and number of clusters, means over draws."
+    return ["", title, "", *table(["set (K)", *ways], body)]
+
+
+def _mean(rows: list[Row], name: str) -> str:
+    return f"{np.mean([row[name] for row in rows]):.3g}"
 
 
 def _cell(rows: list[Row], way: str) -> str:
     own = [row for row in rows if row["way"] == way]
     if not own:
         return ""
-    if own[0]["family"] in ("one", "poisson"):
+    if own[0]["family"] in ONE_TYPE:
         n = [row["n_clusters"] for row in own]
         return f"{np.mean(n):.1f} ({np.mean(np.array(n) == 1):.0%})"
     error = np.mean([abs(row["n_clusters"] - row["k"]) / row["k"] for row in own])
@@ -186,6 +207,8 @@ def _rare(rows: list[Row], way: str, at: int) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Cluster all cases and write the tables and their rows."""
+    from collections import Counter
+
     import anndata
     from scipy.sparse import csr_matrix
 
@@ -204,14 +227,17 @@ def main(arguments: list[str] | None = None) -> None:
             obs = read.obs[[LABELS]].astype(str)
             cells = anndata.AnnData(csr_matrix(read.X), obs=obs, var=read.var[[]].copy())
             seed = zlib.crc32(path.stem.encode())
+            draws: Counter[str] = Counter()
             for family, some in versions(cells, args.most_cells, seed=seed):
                 if family not in args.families:
                     continue
+                draws[family] += 1
                 found, types = _clusterings(some, args.algorithms)
                 for way, labels in found.items():
                     case = {
                         "dataset": path.stem,
                         "family": family,
+                        "draw": draws[family],
                         "way": way,
                         "k": len(set(types)),
                     }

@@ -5,6 +5,9 @@ Clusterings cut large types and tails into pieces. So two clusters count as two 
 Where the shallowest valley is deep enough, the clusters that are left are those that the data supports. There may be
 one.
 
+Ten cells show a valley only roughly, and the shallowest of many rough depths is too low. So the support of a small
+cluster also counts what the other pairs show: how many of them a valley parts.
+
 Valleys are measured on some hundred cells of each cluster, between clusters with near means. So the time depends on
 the number of clusters, and not on the number of cells.
 """
@@ -33,6 +36,9 @@ _NEAREST = 4
 
 _LEAST_DENSITY = 1e-3
 """Smallest density in a valley, as a share of that at its sides. Some hundred cells show no less."""
+
+_CELLS_OF_OTHERS = 5
+"""How many cells of the smaller group it takes to weigh as much as what all other pairs show."""
 
 _MOST_CELLS = 800
 """Cells of a group that show its valleys."""
@@ -81,7 +87,8 @@ def merge_unsupported(
 ) -> NDArray[np.int64]:
     """Merge the pair of lowest support until all supports reach ``least_support``, or ``n_left`` clusters are left.
 
-    Among pairs of equal support, the one with the nearest means is merged.
+    Supports are means, weighted by cells: the depth of the valley, by those of the smaller group, and the share of all
+    near pairs that a valley parts, by five. Among pairs of equal support, the one with the nearest means is merged.
 
     Parameters
     ----------
@@ -94,10 +101,11 @@ def merge_unsupported(
         The number of each cluster after the merges, 0 .. n_left - 1.
     """
     clusters = _Clusters(evidence, labels)
+    share = clusters.share_parted()
     part = np.arange(len(clusters.groups))
     while len(clusters.groups) > n_left:
         support, _, (kept, joined) = min(
-            (clusters.support(*pair), clusters.distance(*pair), pair)
+            (clusters.support_with(share, *pair), clusters.distance(*pair), pair)
             for pair in clusters.near_pairs()
         )
         if support >= least_support:
@@ -189,6 +197,25 @@ class _Clusters:
         if (a, b) not in self._supports:
             self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b])
         return self._supports[a, b]
+
+    def support_with(self, share: float, a: int, b: int) -> float:
+        """Return the support of a split, where the share of pairs that a valley parts counts as some more cells."""
+        depth, n = self.support(a, b), min(len(self.groups[a]), len(self.groups[b]))
+        if depth < 0:
+            return depth
+        return (n * depth + _CELLS_OF_OTHERS * share) / (n + _CELLS_OF_OTHERS)
+
+    def share_parted(self) -> float:
+        """Return the share of near pairs that a valley parts.
+
+        Depths between parts of one type are spread evenly from 0 to 1, and those between types are near 1. So twice the
+        share of depths below a half is the share of pairs of one type (Storey's estimate). Two pairs are added, one of
+        them below a half: where there are few pairs, the share stays near 0.
+        """
+        depths = [self.support(*pair) for pair in set(self.near_pairs())]
+        n_measured = sum(depth >= 0 for depth in depths)
+        n_shallow = sum(0 <= depth < 0.5 for depth in depths)
+        return max(1 - 2 * (n_shallow + 1) / (n_measured + 2), 0.0)
 
     def merge(self, a: int, b: int) -> None:
         """Give the cells of ``b`` to ``a``."""

@@ -215,10 +215,14 @@ def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):
     (tmp_path / "data").mkdir()
     cells.write_h5ad(tmp_path / "data" / "made.h5ad")
     page = tmp_path / "types.md"
-    types.main([*options(data=tmp_path / "data", out=page, algorithms="vote")])
+    families = "sets,few,one,poisson,sparse_few"
+    types.main([*options(data=tmp_path / "data", out=page, algorithms="vote", families=families)])
     text, rows = read(page)
     of = {(row["family"], row["way"]): row for row in rows}
-    assert {family for family, _ in of} == {"sets", "few", "one", "poisson"}
+    assert {family for family, _ in of} == {
+        "sets", "few", "one", "poisson", "sparse_few"
+    }  # fmt: skip
+    assert {row["draw"] for row in rows if row["family"] == "sparse_few"} == {1, 2}
     assert of["sets", "vote found"]["ari"] > 0.9
     assert of["sets", "vote at K"]["n_clusters"] == 3
     assert of["few", "vote found"]["k"] == 3

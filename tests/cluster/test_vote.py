@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.algorithms.vote import by_vote, vote
+from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, vote
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
@@ -36,9 +36,24 @@ def test_dominant_types_stay_whole_and_small_ones_are_found():
     assert clusters(points, least_support=0).labels.max() > 2
 
 
-def test_one_type_is_one_cluster():
-    points = np.random.default_rng(0).normal(size=(600, 15)).astype(np.float32)
+@pytest.mark.parametrize("n", [100, 600])
+def test_one_type_is_one_cluster(n):
+    points = np.random.default_rng(0).normal(size=(n, 15)).astype(np.float32)
     assert clusters(points).labels.max() == 0
+
+
+def test_types_of_ten_cells_are_found():
+    points, truth = types((10,) * 12, apart=6, n_dims=15)
+    found = clusters(points)
+    assert adjusted_rand_score(truth, found.labels) > 0.9
+    # Types run together in a graph with more neighbours than a type has cells.
+    assert clusters(points, n_neighbors=15).labels.max() < found.labels.max()
+
+
+def test_small_data_sets_have_fewer_neighbours():
+    numbers = [fewer_neighbors(15, n) for n in (50, 100, 225, 400, 900, 10_000)]
+    assert numbers == [5, 5, 8, 10, 15, 15]
+    assert fewer_neighbors(4, 900) == 4
 
 
 @pytest.mark.parametrize("k", [2, 3, 7])
@@ -129,7 +144,8 @@ def test_the_representations_vote_together():
     first[:, 0], second[:, 1] = points[:, 3], points[:, 3]
     second[:, 2], first[:, 2] = points[:, 4], points[:, 4]
     alone = clusters(first)
-    both = clusters(first, scalings=lambda cells: [second[cells]])
+    # Each valley is in one of the two representations, so its mean depth is about a half.
+    both = clusters(first, scalings=lambda cells: [second[cells]], least_support=0.4)
     assert alone.labels.max() + 1 == 2
     assert adjusted_rand_score(truth, both.labels) > 0.95
 

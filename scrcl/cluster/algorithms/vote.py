@@ -20,6 +20,7 @@ Strehl and Ghosh: Cluster ensembles: a knowledge reuse framework for combining m
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -56,6 +57,9 @@ _COMPS = (15, MOST_COMPS)
 
 _RESOLUTIONS = (0.5, 1.0, 2.0)
 """Resolutions of the partitions that vote."""
+
+_FEWEST_NEIGHBORS = 5
+"""Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
 _SUPPORT_BY_CORRECTION = 0.2
 """Depth of valleys that a correction makes in a type: Harmony draws cells towards the centres of its own clusters."""
@@ -149,6 +153,14 @@ def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> 
     return csr_matrix((weights[kept], (union.row[kept], union.col[kept])), shape=union.shape)
 
 
+def fewer_neighbors(n_neighbors: int, n_cells: int) -> int:
+    """Return the number of neighbours in the graphs of some cells: fewer below about a thousand cells.
+
+    If a cell has more neighbours than its type has cells, types run together before any community is found.
+    """
+    return min(n_neighbors, max(_FEWEST_NEIGHBORS, round(math.sqrt(n_cells) / 2)))
+
+
 def _supported(
     spaces: Spaces,
     cells: IntArray,
@@ -161,7 +173,8 @@ def _supported(
     representations = [np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)]
     if spaces.scalings is not None:
         representations += spaces.scalings(cells)
-    graph = vote(representations, spaces.n_neighbors, seed)
+    n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(cells))
+    graph = vote(representations, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
     evidence = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in representations], seed=seed)
     least = settings.least_support

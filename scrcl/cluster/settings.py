@@ -44,7 +44,8 @@ class ClusterSettings(Settings):
     n_neighbors: int | None = Field(
         None,
         ge=1,
-        description="Neighbours in the graphs that count and join clusters; unset: graph.n_neighbors.",
+        description="Neighbours in the graphs that count and join clusters; unset: graph.n_neighbors, and in vote at "
+        "most half the square root of the number of cells, but at least 5.",
     )
     agreement: float = Field(
         2 / 3,
@@ -100,8 +101,9 @@ class ClusterSettings(Settings):
         le=1,
         description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
         "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
-        "one in the end. 0: only clusters of a few cells are merged. vote adds 0.2 after batch correction, which makes "
-        "valleys of its own. Not used with spatial.",
+        "one in the end. For clusters of a few cells it also counts how many other pairs a valley parts. 0: only "
+        "clusters of a few cells are merged. vote adds 0.2 after batch correction, which makes valleys of its own. Not "
+        "used with spatial.",
     )
     vote_cells: int = Field(
         10_000,

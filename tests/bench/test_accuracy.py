@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench._frame import runs
-from bench.accuracy import resampled, simulated, types
+from bench.accuracy import resampled, simulated, sparse, types
 from bench.accuracy.__main__ import main
 from bench.accuracy.cases import Case, measured
 from bench.accuracy.oracle import _best_step
@@ -206,6 +206,21 @@ def test_simulated_files_have_the_number_of_types_in_their_names(tmp_path, optio
     }  # fmt: skip
     one, other = (made[name].X.toarray() for name in ("sim03_0", "sim03_1"))
     assert not np.array_equal(one, other)
+
+
+def test_sparse_cases_have_a_few_cells_of_each_type():
+    cells = make_cells(700, 30, 7)
+    cells.obs["cell_type"] = cells.obs["cell_type"].astype(str)
+    cases = list(sparse.sparse_versions(cells, seed=0))
+    families = [family for family, _ in cases]
+    assert [families.count(name) for name in sparse.SPARSE] == [3, 2, 2, 1]
+    for family, case in cases:
+        sizes = case.obs["cell_type"].value_counts()
+        assert sparse.FEWEST <= sizes.sum() <= sparse.MOST
+        assert {"sparse": 7, "sparse_few": len(sizes)}.get(family, 1) == len(sizes)
+        assert 1 < len(sizes) <= 4 or family != "sparse_few"
+    again = [case.obs_names.tolist() for _, case in sparse.sparse_versions(cells, seed=0)]
+    assert again == [case.obs_names.tolist() for _, case in cases]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, vote
 from scrcl.cluster.find import find_clusters
+from scrcl.cluster.merging import Evidence, merge_unsupported
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.graph.communities import neighbour_graph
@@ -54,6 +55,29 @@ def test_small_data_sets_have_fewer_neighbours():
     numbers = [fewer_neighbors(15, n) for n in (50, 100, 225, 400, 900, 10_000)]
     assert numbers == [5, 5, 8, 10, 15, 15]
     assert fewer_neighbors(4, 900) == 4
+
+
+def overlapping(n_others, *, seed):
+    """Two groups of eight cells that overlap, and others that are far apart."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(n_others + 2), 8)
+    means = 20 * np.eye(9)[: n_others + 2]
+    means[1] = means[0] + 3 * np.eye(9)[8]
+    points = means[truth] + rng.normal(size=(len(truth), 9))
+    return Evidence(np.arange(len(truth)), [points], seed=0), truth
+
+
+def test_in_small_groups_it_counts_whether_valleys_part_the_others():
+    evidence, truth = overlapping(5, seed=7)
+    pair = np.flatnonzero(truth == 0), np.flatnonzero(truth == 1)
+    assert 0.4 < evidence.support(*pair) < 0.45
+    assert merge_unsupported(evidence, truth, 0.5).max() + 1 == 7
+    assert merge_unsupported(evidence, truth, 0.6).max() + 1 == 6
+    # One pair says nothing about other pairs.
+    evidence, truth = overlapping(0, seed=10)
+    assert 0.4 < evidence.support(np.arange(8), np.arange(8, 16)) < 0.5
+    assert merge_unsupported(evidence, truth, 0.4).max() + 1 == 1
+    assert merge_unsupported(evidence, truth, 0.2).max() + 1 == 2
 
 
 @pytest.mark.parametrize("k", [2, 3, 7])

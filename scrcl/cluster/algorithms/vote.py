@@ -10,7 +10,7 @@ merged (`scrcl.cluster.merging`). What is left is the number of clusters that th
 Another number is cut from a tree. Its upper part joins these clusters: those first that are near in all
 representations side by side, and parted by a low barrier (`scrcl.cluster.merging.join_order`). Its lower part divides
 them by damped average linkage in the embedding: where no valley shows, near cells say more than single ones do.
-Figures: `bench/results/accuracy/2026-11-29-2cpu-types.md`.
+Figures: `bench/results/accuracy/2026-11-30-2cpu-types.md`.
 
 References
 ----------

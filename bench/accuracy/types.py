@@ -15,7 +15,8 @@ poisson   counts of one profile at the totals of the cells: one cluster is right
 and those of `bench.accuracy.sparse`, which have 100 to 400 cells.
 
 Cells are clustered on components, without training: labels by ``vote`` do not depend on the embedding if all cells
-vote. Labels of the sets decide which cells a case has, and score. No clustering sees them, but some see their number.
+vote and no more clusters are asked for than are supported; the components stand for it here. Labels of the sets decide
+which cells a case has, and score. No clustering sees them, but some see their number.
 """
 
 from __future__ import annotations

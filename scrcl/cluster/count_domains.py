@@ -133,7 +133,9 @@ def _likelihoods(points: FloatArray, seed: int) -> list[float]:
     """Return the mean log likelihood of a cell with 1, 2, ... components."""
     most = min(_MOST_DOMAINS, len(points) // _CELLS_PER_DOMAIN)
     return [
-        float(fit_mixture(points, k, n_starts=_STARTS if k > 1 else 1, seed=seed).lower_bound_)
+        fit_mixture(
+            points, k, n_starts=_STARTS if k > 1 else 1, seed=seed, n_moved=1
+        ).log_likelihood
         for k in range(1, most + 1)
     ]
 

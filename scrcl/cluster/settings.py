@@ -69,8 +69,8 @@ class ClusterSettings(Settings):
     starts: int = Field(
         20,
         ge=1,
-        description="mixture: starts, of which the most likely is kept. Below 6,000 cells there are more, up to three "
-        "times as many: the fewer the cells, the more maxima.",
+        description="mixture: starts. From the most likely ones components are joined and halved as long as the "
+        "likelihood gains.",
     )
     n_init: int = Field(10, ge=1, description="kmeans: runs, of which the best is kept.")
     spherical: bool = Field(False, description="kmeans: cluster directions; lengths are ignored.")

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from scrcl.cluster.algorithms import mixture
-from scrcl.cluster.algorithms.mixture import _n_starts, by_mixture, fit_mixture
+from scrcl.cluster.algorithms.mixture import by_mixture, fit_mixture
+from scrcl.cluster.algorithms.one_covariance import Climb
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
 
@@ -20,6 +23,16 @@ def long_domains(n=300, n_domains=4, seed=0, length=12):
     points = rng.normal(0, [length, 1, 1], (len(labels), 3))
     points[:, 1] += 6 * labels
     return points.astype(np.float32), labels
+
+
+def scipy_score(model, points):
+    """Return the mean log likelihood by the formula of scipy."""
+    covariance = np.linalg.inv(model.precision)
+    parts = [
+        np.log(share) + multivariate_normal(mean, covariance).logpdf(points)
+        for share, mean in zip(model.shares, model.means, strict=True)
+    ]
+    return logsumexp(parts, axis=0).mean()
 
 
 def labels_of(points, k, seed=0):
@@ -36,7 +49,8 @@ def test_the_likelihood_is_at_least_that_of_many_starts_of_sklearn():
     points, _ = long_domains(seed=1)
     ours = fit_mixture(points, 5, n_starts=20, seed=0)
     theirs = GaussianMixture(5, covariance_type="tied", n_init=20, random_state=0).fit(points)
-    assert ours.score(points) > theirs.score(points) - 1e-3
+    assert ours.log_likelihood > theirs.score(points) - 1e-3
+    assert ours.log_likelihood == pytest.approx(scipy_score(ours, points), abs=1e-3)
 
 
 def test_other_seeds_agree():
@@ -47,7 +61,7 @@ def test_other_seeds_agree():
 def test_all_cells_get_a_label_if_only_a_subset_is_fitted(monkeypatch):
     points, labels = long_domains()
     monkeypatch.setattr(mixture, "FIT_CELLS", 400)
-    monkeypatch.setattr(mixture, "_KMEANS_CELLS", 200)
+    monkeypatch.setattr(mixture, "_SEARCH_CELLS", 200)
     monkeypatch.setattr(mixture, "_BLOCK_ROWS", 100)
     assert adjusted_rand_score(labels, labels_of(points, 4)) > 0.97
 
@@ -63,9 +77,16 @@ def test_few_cells_and_a_single_domain_are_no_error(k):
     assert set(labels_of(np.zeros((20, 3), np.float32), k)) == {0}
 
 
-@pytest.mark.parametrize(
-    ("n_cells", "least", "expected"),
-    [(1_000, 20, 60), (4_000, 20, 30), (6_000, 20, 20), (10**6, 20, 20), (100, 1, 3)],
-)
-def test_small_tissues_have_more_starts(n_cells, least, expected):
-    assert _n_starts(n_cells, least) == expected
+def test_moves_leave_a_maximum_that_joins_two_domains_and_halves_another():
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(4), 200)
+    points = rng.normal(size=(800, 2)) + np.array([[0, 0], [0, 9], [30, 0], [60, 0]])[true]
+    halves = (true == 3) & (points[:, 0] > 60)
+    climb = Climb(points - points.mean(axis=0))
+    lesser = climb.climbed(
+        climb.begun(np.select([true <= 1, true == 2, halves], [0, 1, 2], 3), 4), 300
+    )
+    assert adjusted_rand_score(true, lesser.labels(climb.points)) < 0.8
+    moved = mixture._moved(climb, lesser, 2)
+    assert moved.log_likelihood > lesser.log_likelihood + 0.1
+    assert adjusted_rand_score(true, moved.labels(climb.points)) == 1

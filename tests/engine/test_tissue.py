@@ -64,6 +64,10 @@ def test_of_many_genes_those_are_selected_that_vary_from_place_to_place(tmp_path
     assert (found["flavor"], found["n_genes"]) == ("moran", 120)
     genes = np.load(tmp_path / "all/stages/features/genes.npy")
     assert np.array_equal(genes, np.arange(120))
+    found = run(cells, tmp_path / "file", until="features")["features"]
+    assert (found["flavor"], found["n_genes"]) == ("moran", 120)
+    panel = run(cells[:, :200].copy(), tmp_path / "panel", until="features")["features"]
+    assert (panel["flavor"], panel["n_genes"]) == ("seurat", 200)
     few = {"n_top_genes": 50}
     found = run(cells, tmp_path / "few", features=few, until="features")["features"]
     assert (found["flavor"], found["n_genes"]) == ("moran", 50)

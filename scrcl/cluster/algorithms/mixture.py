@@ -2,8 +2,10 @@
 
 Domains differ in their means, and vary within themselves in much the same directions: by depth, or by the types that a
 neighbourhood holds. The shared covariance is what k-means lacks, and it is estimated from all cells, so a small domain
-costs no accuracy. Likelihood has many local maxima: 20 short runs from k-means are compared, and the best few are run
-to the end. So other seeds find the same maximum.
+costs no accuracy. Likelihood has many local maxima, and a lesser one joins two layers to cut a third one. So half of
+the starts are from k-means and half from k-means where all directions vary alike, and the best of them go on as long as
+joining two components and halving a third one gains (`scrcl.cluster.algorithms.moves`). Other seeds then find the same
+maximum.
 
 References
 ----------
@@ -13,7 +15,6 @@ Statistical Association 97 (2002), 611-631.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,41 +22,41 @@ import numpy as np
 from scrcl._random import derive_seed, drawn_rows
 from scrcl._threads import one_blas_thread
 from scrcl.cluster.agglomerate import MergeCost
+from scrcl.cluster.algorithms.moves import moved_partitions
+from scrcl.cluster.algorithms.one_covariance import Climb, Mixture
 from scrcl.cluster.micro import micro_clusters_inside
 from scrcl.cluster.protocol import Grouping
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
-    from sklearn.mixture import GaussianMixture
 
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.typing import FloatArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["FIT_CELLS", "by_mixture", "fit_mixture"]
 
 FIT_CELLS = 100_000
 """Cells that the mixture is fitted on. More cells are drawn from, and all of them get their most likely component."""
 
-_KMEANS_CELLS = 20_000
-"""Cells that a start is made from."""
+_SEARCH_CELLS = 10_000
+"""Cells that the best maximum is searched on."""
 
 _SHORT, _LONG = 10, 300
-"""Rounds of a start, and of the few that are run to the end."""
+"""Rounds of a start or a move, and of the few that are run to the end."""
 
-_KEPT = 4
-_SMALL_TISSUE = 6_000
-"""Cells below which there are more starts."""
+_KEPT, _KEPT_MOVES = 4, 3
+"""Starts, and moves of a turn, that are run to the end."""
 
-_MOST_STARTS = 3
-"""Times that a tissue of few cells has more starts."""
+_MOVED = 3
+"""Starts that are moved."""
 
-_LEAST_GAIN = 1e-5
-"""Rounds end when the mean log likelihood of a cell gains less."""
-
-_LEAST_VARIANCE = 1e-6
-"""Added to the variance of each dimension, as a share of the mean variance of the points."""
+_MOST_TURNS = 12
+_LEAST_STEP = 1e-3
+"""Gain of the mean log likelihood of a cell for which another turn of moves follows."""
 
 _BLOCK_ROWS = 65_536
 
@@ -63,13 +64,12 @@ _BLOCK_ROWS = 65_536
 def by_mixture(
     spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, seed: int
 ) -> Grouping:
-    """Return the most likely component of each cell; the best of ``cluster.starts`` starts or more.
+    """Return the most likely component of each cell; the best of ``cluster.starts`` starts and of moves from them.
 
     Components that no cell is most likely in are left out. Micro-clusters are made inside the components.
     """
     points = spaces.points
-    n_starts = _n_starts(len(points), settings.starts)
-    model = fit_mixture(points, n_clusters, n_starts=n_starts, seed=seed)
+    model = fit_mixture(points, n_clusters, n_starts=settings.starts, seed=seed)
     labels = _most_likely(model, points)
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
     n_micro = settings.n_micro_clusters(len(points), n_clusters)
@@ -79,14 +79,9 @@ def by_mixture(
     return Grouping(*micro, MergeCost(settings.size_power))
 
 
-def _n_starts(n_cells: int, least: int) -> int:
-    """Return how many starts a tissue gets. With 20, seeds disagreed on a tissue of 1,207 cells; with 60 not."""
-    return min(max(least, least * _SMALL_TISSUE // n_cells), _MOST_STARTS * least)
-
-
 def fit_mixture(
-    points: FloatArray, n_components: int, *, n_starts: int, seed: int
-) -> GaussianMixture:
+    points: FloatArray, n_components: int, *, n_starts: int, seed: int, n_moved: int = _MOVED
+) -> Mixture:
     """Return the mixture of largest likelihood, fitted on at most 100,000 points.
 
     Parameters
@@ -97,55 +92,71 @@ def fit_mixture(
         At most as many as there are different points; of more, some stay empty.
     n_starts
         Runs of k-means from which the likelihood is climbed.
+    n_moved
+        Starts that are moved. With three of them other seeds find the same maximum.
     """
     rows = drawn_rows(len(points), FIT_CELLS, seed, "cluster.mixture.cells")
     subset = np.asarray(points[rows], np.float64)
-    # One length for all sets of points, so that the least variance means the same for each.
-    floor = _LEAST_VARIANCE * max(float(subset.var(axis=0).mean()), 1e-30)
-    with one_blas_thread(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="sklearn.mixture")  # a short run has not converged
-        short = []
-        for start in range(n_starts):
-            model = _start(subset, n_components, floor, derive_seed(seed, "cluster.mixture", start))
-            short.append(model.fit(subset))
-        short.sort(key=lambda model: -model.lower_bound_)
-        return max(
-            (model.set_params(max_iter=_LONG).fit(subset) for model in short[:_KEPT]),
-            key=lambda model: model.lower_bound_,
+    centre = subset.mean(axis=0)
+    subset -= centre
+    some = subset[drawn_rows(len(subset), _SEARCH_CELLS, seed, "cluster.mixture.search")]
+    with one_blas_thread():
+        climb = Climb(some)
+        found = _best(climb, _starts(some, n_components, n_starts, seed), n_components, _KEPT)
+        best = max(
+            (_moved(climb, model, 2 * n_moved) for model in found[:n_moved]),
+            key=lambda model: model.log_likelihood,
         )
+        if len(some) < len(subset):
+            best = Climb(subset).climbed(best, _LONG)
+    return best._replace(means=best.means + centre)
 
 
-def _start(subset: FloatArray, n_components: int, floor: float, seed: int) -> GaussianMixture:
-    """Return a mixture that begins with the clusters of a run of k-means."""
-    from sklearn.mixture import GaussianMixture
-
-    from scrcl.graph.kmeans import assign, kmeans
-
-    rows = drawn_rows(len(subset), _KMEANS_CELLS, seed, "cluster.mixture.start")
-    narrow = subset.astype(np.float32)
-    found = kmeans(narrow[rows], n_components, seed=seed, n_init=1, n_iter=10)
-    labels = found.labels if len(rows) == len(subset) else assign(narrow, found.centroids)
-    means = found.centroids.astype(np.float64)
-    within = subset - means[labels]
-    covariance = within.T @ within / len(subset) + floor * np.eye(subset.shape[1])
-    shares = np.bincount(labels, minlength=n_components) + 1.0
-    return GaussianMixture(
-        n_components,
-        covariance_type="tied",
-        tol=_LEAST_GAIN,
-        reg_covar=floor,
-        max_iter=_SHORT,
-        warm_start=True,
-        means_init=means,
-        weights_init=shares / shares.sum(),
-        precisions_init=np.linalg.inv(covariance),
-    )
+def _best(
+    climb: Climb, partitions: Iterable[IntArray], n_components: int, n_kept: int
+) -> list[Mixture]:
+    """Return the best few mixtures that begin as one of several partitions; each maximum once, the highest first."""
+    short = [climb.climbed(climb.begun(labels, n_components), _SHORT) for labels in partitions]
+    short.sort(key=_height)
+    ended = sorted((climb.climbed(model, _LONG) for model in short[:n_kept]), key=_height)
+    return [
+        model
+        for at, model in enumerate(ended)
+        if at == 0 or ended[at - 1].log_likelihood - model.log_likelihood > _LEAST_STEP
+    ]
 
 
-def _most_likely(model: GaussianMixture, points: FloatArray) -> NDArray[np.int32]:
+def _height(model: Mixture) -> float:
+    return -model.log_likelihood
+
+
+def _moved(climb: Climb, model: Mixture, n_pairs: int) -> Mixture:
+    """Return the mixture after moves, as long as one gains."""
+    for _ in range(_MOST_TURNS):
+        partitions = moved_partitions(climb.points, model, n_pairs)
+        found = _best(climb, partitions, len(model.means), _KEPT_MOVES)
+        if not found or found[0].log_likelihood <= model.log_likelihood + _LEAST_STEP:
+            break
+        model = found[0]
+    return model
+
+
+def _starts(points: FloatArray, n_components: int, n: int, seed: int) -> Iterator[IntArray]:
+    """Yield clusters of k-means, in turn of the points and of points that vary alike in all directions."""
+    from scrcl.graph.kmeans import kmeans
+
+    variances, axes = np.linalg.eigh(points.T @ points / len(points))
+    lengths = np.sqrt(np.maximum(variances, max(1e-6 * variances[-1], 1e-30)))
+    spaces = [points.astype(np.float32), (points @ (axes / lengths)).astype(np.float32)]
+    for start in range(n):
+        own = derive_seed(seed, "cluster.mixture", start)
+        yield kmeans(spaces[start % 2], n_components, seed=own, n_init=1, n_iter=10).labels
+
+
+def _most_likely(model: Mixture, points: FloatArray) -> NDArray[np.int32]:
     labels = np.empty(len(points), np.int32)
     with one_blas_thread():
         for start, stop in row_blocks(len(points), _BLOCK_ROWS):
-            labels[start:stop] = model.predict(np.asarray(points[start:stop], np.float64))
+            labels[start:stop] = model.labels(np.asarray(points[start:stop], np.float64))
             release(points)
     return labels

@@ -84,7 +84,8 @@ class FeaturesSettings(Settings):
         "auto",
         description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. moran: those "
         "that vary from place to place, by Moran's I, with spatial only. auto: seurat, and moran with spatial; if too "
-        "few genes vary from place to place, seurat_v3 for counts.",
+        "few genes vary from place to place, seurat_v3 for counts. All of n_top_genes genes or fewer are kept; with "
+        "spatial only where most of them vary from place to place, or fewer than 100.",
     )
     min_genes: int = Field(0, ge=0, description="Cells with fewer genes are left out.")
     max_counts: float | None = Field(
@@ -286,7 +287,8 @@ def _select(
     """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
 
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
-    whole, also where scanpy would leave out some for lack of a score.
+    whole, also where scanpy would leave out some for lack of a score. In a tissue it is one only if most of its genes
+    vary from place to place, or hardly any: else it is a file of variable genes, of which the spatial ones count.
     """
     features = context.config.features
     notes: tuple[str, ...] = ()
@@ -294,9 +296,10 @@ def _select(
     _require_genes(features.min_cells, stats)
     is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
     asked, spatial = features.flavor, context.config.spatial
-    if asked == "moran" or (asked == "auto" and spatial and not is_panel):
+    if asked == "moran" or (asked == "auto" and spatial):
         found = select_spatial(context, stats, enough)
-        if found is not None:
+        of_panel = is_panel and asked == "auto"
+        if found is not None and not (of_panel and 2 * found[0].sum() >= enough.sum()):
             return np.flatnonzero(found[0]), found[1], "moran", notes
     if asked == "moran":
         message = (

@@ -38,6 +38,8 @@ def select_spatial(
     enough
         ndarray of bool, shape (n_genes,): genes that may be selected.
     """
+    if np.count_nonzero(enough) < _FEWEST:
+        return None
     import pandas as pd
 
     from scrcl.graph.spatial import spatial_knn

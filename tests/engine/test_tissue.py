@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
 
 from bench.spatial.patients import PATIENT, patients
 from scrcl.cluster import count_domains
@@ -37,7 +38,22 @@ def test_spots_on_a_grid_have_whole_rings_and_genes_of_unit_variance(tmp_path):
     cells = tissue(hexagonal(n=14))
     assert found["reduce"]["depth"] == np.median(np.asarray(cells.X.sum(axis=1)))
     points = np.load(tmp_path / "spots/stages/tissue/space.npy")
-    assert points.shape == (196, found["tissue"]["n_comps"]) == (196, 12)
+    # An average is made of about 38 cells, so five of 196 share none.
+    assert points.shape == (196, found["tissue"]["n_comps"]) == (196, 5)
+
+
+def test_bands_of_a_small_tissue_are_its_domains(tmp_path):
+    # Of 324 averages six are independent: in more dimensions, odd corners would be more likely domains than the bands.
+    x, y = np.divmod(np.arange(324), 18)
+    cells = make_cells(600, 120, 3)
+    codes = cells.obs["cell_type"].cat.codes.to_numpy()
+    bands = cells[np.concatenate([np.flatnonzero(codes == band)[:108] for band in range(3)])].copy()
+    bands.obsm["spatial"] = np.column_stack([x, y]).astype(float)
+    settings = {"cluster": {"algorithm": "mixture"}, "reduce": {"n_comps": 50}, "n_clusters": 3}
+    found = run(bands, tmp_path / "out", until="cluster", **settings)
+    assert found["tissue"]["n_comps"] == 6
+    labels = np.load(tmp_path / "out/stages/cluster/labels.npy")
+    assert adjusted_rand_score(x // 6, labels) > 0.9
 
 
 def test_cells_anywhere_with_a_panel_of_genes_keep_their_variances(tmp_path):

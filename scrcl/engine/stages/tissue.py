@@ -39,6 +39,9 @@ __all__ = ["TissueSettings", "TissueStage"]
 _BLOCK_ROWS = 16_384
 """Rows that are averaged at a time. It changes no bit."""
 
+_LEAST_KEPT = 2
+"""Components that are kept in the smallest tissue."""
+
 
 class TissueSettings(Settings):
     """The space in which spatial domains are found. All have no effect without spatial."""
@@ -50,7 +53,10 @@ class TissueSettings(Settings):
         50, ge=2, description="Leading components that are averaged; fewer if there are fewer."
     )
     n_kept: int = Field(
-        15, ge=1, description="Components of the averages, in which spatial domains are found."
+        15,
+        ge=1,
+        description="Components of the averages, in which spatial domains are found; in a small tissue no more than "
+        "there are cells for each cell that an average is made of.",
     )
 
 
@@ -144,12 +150,15 @@ class TissueStage(Stage[TissueRecord]):
             rows = np.asarray(points[start:stop], np.float64)
             gram += rows.T @ rows
             sums += rows.sum(axis=0)
-        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_kept, d))
+        overlap = max(settings.steps * (ids.shape[1] + 1), 1)
+        # Averages that share no cell are independent. Of more dimensions than these are, no covariance can be known.
+        most = max(n_cells // overlap, _LEAST_KEPT)
+        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_kept, d, most))
         with RowWriter(folder / "space.npy", n_cells, pca.loadings.shape[1]) as writer:
             for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
                 writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
         averages.unlink()
-        overlap, of_one = max(settings.steps * (ids.shape[1] + 1), 1), (0, 0)
+        of_one = (0, 0)
         if context.has(CORRECTION) and not varies.is_uniform:
             of_one = joined_slices(context, covariates, folder / "space.npy", overlap)
         return TissueRecord(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["UsageMeter", "give_back_freed"]
+__all__ = ["UsageMeter", "give_back_freed", "resident_bytes"]
 
 _POLL_S = 0.05
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, pa
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from bench.accuracy.oracle import clusters_of, train_watched
 from bench.accuracy.tables import PUBLISHED
@@ -117,13 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="scgpcl-paper")
     parser.add_argument("--score-every", type=int, help="steps between states that are scored")
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets, spatial=False):
-            for seed in args.seeds:
-                rows.append(_row(read_labelled(path), seed, args))
-                log.append(rows[-1])
-                print(path.stem, seed, rows[-1]["final"]["ari"], flush=True)
+    cases = product(labelled_files(args.data, args.sets, spatial=False), args.seeds)
+    rows = logged(args.out, (_row(read_labelled(path), seed, args) for path, seed in cases))
     ran = f"Preset {args.preset}" + (f", changed by {', '.join(args.set)}." if args.set else ".")
     body = [ran, "", *_table(rows, args.preset)]
     write_page(args.out, "As published", args.command, conditions(), body)

@@ -55,8 +55,8 @@ class TissueSettings(Settings):
     n_kept: int = Field(
         15,
         ge=1,
-        description="Components of the averages, in which spatial domains are found; in a small tissue no more than "
-        "there are cells for each cell that an average is made of.",
+        description="Components of the averages, in which spatial domains are found; in a small tissue at most as "
+        "many as there are averages that share no cell.",
     )
 
 

@@ -12,7 +12,7 @@ from bench._frame.training import changed, embedded, prepared, reordered, setup_
 from scrcl import RunConfig
 from scrcl.cluster.find import cluster
 from scrcl.engine.evaluate import score
-from scrcl.graph.partition import partition
+from scrcl.graph.divide import partition
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import numpy as np
 
 from scrcl._atomic import atomic_folder
 from scrcl.graph.csr import Graph, symmetric_graph
+from scrcl.graph.divide import partition
 from scrcl.graph.knn import knn
-from scrcl.graph.partition import partition
 from scrcl.graph.renumber import renumbered
 from scrcl.io.arrays import row_blocks
 

@@ -23,9 +23,9 @@ from bench._frame.page import table, write_page
 from bench._frame.rows import write_rows
 from scrcl._random import stream
 from scrcl.graph.csr import symmetric_graph
+from scrcl.graph.divide import partition
 from scrcl.graph.knn import knn
 from scrcl.graph.locality import locality
-from scrcl.graph.partition import partition
 
 if TYPE_CHECKING:
     from scrcl.graph.csr import Graph

@@ -103,7 +103,6 @@ def micro_clusters_inside(
     micro_means : ndarray of float32, shape (n_found, n_dims)
     cluster_of_micro : ndarray of int32, shape (n_found,)
     """
-    from scrcl.cluster.algorithms.kmeans import without_empty
     from scrcl.graph.kmeans import kmeans
 
     micro_labels = np.empty(len(points), np.int32)
@@ -112,9 +111,8 @@ def micro_clusters_inside(
     for cluster in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == cluster)
         k = max(min(round(n_micro * len(rows) / len(points)), len(rows) // 4), 1)
-        found = without_empty(
-            kmeans(points[rows], k, seed=seed, n_init=1, n_iter=15, device=device)
-        )
+        found = kmeans(points[rows], k, seed=seed, n_init=1, n_iter=15, device=device)
+        found = found.without_empty()
         micro_labels[rows] = found.labels + len(cluster_of_micro)
         micro_means.append(found.centroids)
         cluster_of_micro += [cluster] * len(found.centroids)

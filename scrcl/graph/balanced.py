@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from scrcl.errors import InputError
-from scrcl.graph.backends import Searcher
 from scrcl.graph.knn import KnnResult
 from scrcl.graph.ranked import sort_by_distance, without_self
 from scrcl.graph.recall import reach_recall
+from scrcl.graph.searcher import Searcher
 from scrcl.io.arrays import (
     as_points,
     cores,

@@ -12,7 +12,7 @@ from scrcl.graph.ranked import sort_by_distance
 if TYPE_CHECKING:
     from typing import Self
 
-    from scrcl.graph.backends import SearchTask
+    from scrcl.graph.searcher import SearchTask
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["DescentSearcher"]

@@ -20,7 +20,7 @@ from scrcl.io.arrays import release, row_blocks
 if TYPE_CHECKING:
     from typing import Self
 
-    from scrcl.graph.backends import SearchTask
+    from scrcl.graph.searcher import SearchTask
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["ExactSearcher", "nearest"]

@@ -13,7 +13,7 @@ from scrcl.io.arrays import row_blocks
 if TYPE_CHECKING:
     from typing import Self
 
-    from scrcl.graph.backends import SearchTask
+    from scrcl.graph.searcher import SearchTask
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["HnswSearcher"]

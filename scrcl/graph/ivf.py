@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.graph.divide import coarse_centroids
 from scrcl.graph.faiss_library import ADD_ROWS, load_faiss, on_gpu, pairwise_distances, to_gpu
-from scrcl.graph.partition import coarse_centroids
 from scrcl.graph.ranked import sort_by_distance
 from scrcl.io.arrays import row_blocks
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from scrcl.graph.backends import SearchTask
+    from scrcl.graph.searcher import SearchTask
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["IvfSearcher"]

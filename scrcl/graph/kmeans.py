@@ -3,7 +3,7 @@
 The k-means of FAISS starts from random points and keeps a subset, which leaves its objective a fifth above that of
 scikit-learn. Here the start is k-means++ on a sample, all points are used, and sums are float64, taken in the order of
 the points, in fixed blocks. So the result is a function of the points and the seed, for any number of threads. What
-reads the points runs on the CPU or on a GPU (`scrcl.graph.kmeans_passes`).
+reads the points runs on the CPU (`scrcl.graph.kmeans_passes`) or on a GPU (`scrcl.graph.kmeans_torch`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scrcl._random import derive_seed, stream
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
-from scrcl.graph.kmeans_passes import passes_on, unit
+from scrcl.graph.kmeans_passes import CpuPasses, unit
 from scrcl.graph.plus_plus import plus_plus
 from scrcl.io.arrays import as_points, require_finite
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrcl.graph.kmeans_passes import Passes
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["KMeans", "assign", "kmeans"]
+__all__ = ["KMeans", "assign", "kmeans", "passes_on"]
 
 _SEEDING_ROWS = 32_768
 _MOST_SEEDING_ROWS = 131_072
@@ -43,6 +43,23 @@ class KMeans(NamedTuple):
     """shape (k, n_dims); of unit length if spherical"""
     objective: float
     """Sum of squared distances of points (scaled to unit length if spherical) to their centroids"""
+
+    def without_empty(self) -> KMeans:
+        """Return the clustering without centroids that have no points."""
+        names, labels = np.unique(self.labels, return_inverse=True)
+        return self._replace(labels=labels.astype(np.int32), centroids=self.centroids[names])
+
+
+def passes_on(points: FloatArray, *, spherical: bool, device: str) -> Passes:
+    """Return the passes for a device: exact search on the CPU, torch on a GPU.
+
+    The k-means of FAISS is not used: on a GPU it would need faiss-gpu, starts from random points, and drops points.
+    """
+    if device == "cpu":
+        return CpuPasses(points, spherical=spherical)
+    from scrcl.graph.kmeans_torch import TorchPasses
+
+    return TorchPasses(points, spherical=spherical, device=device)
 
 
 def kmeans(

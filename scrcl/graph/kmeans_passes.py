@@ -1,6 +1,6 @@
-"""What k-means does with all points: nearest centroids, and sums of clusters. On the CPU here, on a GPU by torch.
+"""What k-means does with all points: nearest centroids, and sums of clusters. On the CPU.
 
-On the CPU, points are assigned by exact search (`scrcl.graph.exact`).
+Points are assigned by exact search (`scrcl.graph.exact`). `scrcl.graph.kmeans_torch` has the same for a GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["CpuPasses", "Passes", "passes_on", "unit"]
+__all__ = ["CpuPasses", "Passes", "unit"]
 
 _BLOCK_ROWS = 65_536
 _SEARCH_ROWS = 16_384
@@ -45,18 +45,6 @@ class Passes(Protocol):
     def sums(self, labels: IntArray, k: int) -> NDArray[np.float64]:
         """Return the sum of the points with each of ``k`` labels: shape (k, n_dims), zeros for a label of no point."""
         ...
-
-
-def passes_on(points: FloatArray, *, spherical: bool, device: str) -> Passes:
-    """Return the passes for a device: exact search on the CPU, torch on a GPU.
-
-    The k-means of FAISS is not used: on a GPU it would need faiss-gpu, starts from random points, and drops points.
-    """
-    if device == "cpu":
-        return CpuPasses(points, spherical=spherical)
-    from scrcl.graph.kmeans_torch import TorchPasses
-
-    return TorchPasses(points, spherical=spherical, device=device)
 
 
 class CpuPasses:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.errors import InputError
-from scrcl.graph.backends import Search, SearchTask, choose, make_searcher
+from scrcl.graph.backends import Search, choose, make_searcher
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.ranked import without_self
 from scrcl.graph.recall import reach_recall
+from scrcl.graph.searcher import SearchTask
 from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
     as_points,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scrcl.graph.backends import Searcher
     from scrcl.graph.partition import Partition
+    from scrcl.graph.searcher import Searcher
     from scrcl.typing import FloatArray, IntArray, OnRows
 
 __all__ = ["KnnResult", "knn", "require_enough_points"]

@@ -35,7 +35,7 @@ class _Entry:
         What it does, for the help text.
     searcher
         ``module:class`` below ``scrcl.graph``, imported when it is first used. The class has the methods of
-        `scrcl.graph.backends.Searcher` and a class method ``make(points, task)``.
+        `scrcl.graph.searcher.Searcher` and a class method ``make(points, task)``.
     approximate
         It may miss neighbours, so its recall is measured.
     copies, extra_bytes

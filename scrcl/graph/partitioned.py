@@ -13,7 +13,8 @@ import numpy as np
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
 from scrcl.graph.centroids import CentroidSearch
-from scrcl.graph.partition import partition, write_in_order
+from scrcl.graph.divide import partition
+from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, squared_distances, visits_of
 from scrcl.graph.ranked import sort_by_distance
 from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from scrcl.graph.backends import SearchTask
     from scrcl.graph.partition import Partition
+    from scrcl.graph.searcher import SearchTask
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["PartitionedSearcher"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from scrcl._random import stream
-from scrcl.graph.backends import Searcher
+from scrcl.graph.searcher import Searcher
 from scrcl.io.arrays import for_each_block, row_blocks
 
 if TYPE_CHECKING:

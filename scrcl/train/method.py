@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from scrcl._settings import Settings
+from scrcl.train.minibatches import Inputs, MinibatchSource
 from scrcl.train.optimizer import Adam, Optimizer
 from scrcl.train.schedule import schedule_of
 from scrcl.train.setup import Phase
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from scrcl._contract import Artifact, Estimate, Opener, Shape
     from scrcl.graph.links import Links
     from scrcl.prep.stats import MatrixStats
-    from scrcl.train.minibatches import MinibatchSource
     from scrcl.train.settings import TrainSettings
     from scrcl.train.setup import Setup, Step, Work
     from scrcl.typing import FloatArray
@@ -41,20 +41,11 @@ __all__ = [
     "Embedded",
     "Estimates",
     "GeneVectors",
-    "Inputs",
     "Learner",
     "Method",
     "NewCellEncoder",
     "NewCells",
 ]
-
-
-class Inputs(Protocol):
-    """What a method trains on. The trainer only needs to know how many cells there are."""
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
 from scrcl.errors import InputError
 from scrcl.train.epoch import epochs_of
-from scrcl.train.method import Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,16 @@ if TYPE_CHECKING:
 
     from scrcl.train.setup import Setup
 
-__all__ = ["MinibatchSource"]
+__all__ = ["Inputs", "MinibatchSource"]
+
+
+class Inputs(Protocol):
+    """What a method trains on. The trainer only needs to know how many cells there are."""
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+
 
 InputsT = TypeVar("InputsT", bound=Inputs)
 BatchT = TypeVar("BatchT")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from scrcl.graph.backends import Search, SearchTask, choose, make_searcher
+from scrcl.graph.backends import Search, choose, make_searcher
 from scrcl.graph.names import APPROXIMATE, BACKENDS, BACKENDS_HELP, Backend
+from scrcl.graph.searcher import SearchTask
 
 
 @pytest.mark.parametrize("name", BACKENDS)

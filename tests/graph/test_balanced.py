@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrcl.errors import InputError
-from scrcl.graph.backends import SearchTask, make_searcher
+from scrcl.graph.backends import make_searcher
 from scrcl.graph.balanced import balanced_knn, cross_share, neighbors_per_batch
 from scrcl.graph.csr import symmetric_graph
 from scrcl.graph.exact import ExactSearcher
 from scrcl.graph.knn import knn
+from scrcl.graph.searcher import SearchTask
 from tests.reference_graph import adjacency, balanced_neighbours
 
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrcl.graph import kmeans_passes
-from scrcl.graph.kmeans import kmeans
-from scrcl.graph.kmeans_passes import CpuPasses, passes_on
+from scrcl.graph.kmeans import kmeans, passes_on
+from scrcl.graph.kmeans_passes import CpuPasses
 from scrcl.graph.kmeans_torch import TorchPasses
 from tests.graph.test_kmeans import blobs
 from tests.reference_graph import inertia
@@ -115,7 +114,7 @@ def test_every_k_means_of_a_clustering_runs_on_the_device(monkeypatch):
     from scrcl.cluster.settings import ClusterSettings
 
     seen = []
-    passes = kmeans_passes.passes_on
+    passes = passes_on
 
     def noted(points, *, spherical, device):
         seen.append(device)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from scrcl.errors import InputError
 from scrcl.graph.backends import Search
+from scrcl.graph.divide import partition
 from scrcl.graph.knn import knn
-from scrcl.graph.partition import partition
 from tests.reference_graph import nearest_others
 
 RNG = np.random.default_rng(0)
@@ -129,7 +129,7 @@ import faiss, numpy as np
 from scrcl.graph.backends import Search
 from scrcl.graph.kmeans import kmeans
 from scrcl.graph.knn import knn
-from scrcl.graph.partition import partition
+from scrcl.graph.divide import partition
 faiss.omp_set_num_threads(int(sys.argv[2]))
 points = np.load(sys.argv[1], mmap_mode="r")
 found = knn(points, 10, seed=3, search=Search("ivf"))

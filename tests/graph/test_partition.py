@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.backends import Search
 from scrcl.graph.csr import symmetric_graph
+from scrcl.graph.divide import partition
 from scrcl.graph.knn import knn
 from scrcl.graph.locality import locality
-from scrcl.graph.partition import Partition, partition, write_in_order
+from scrcl.graph.partition import Partition, write_in_order
 from scrcl.graph.walk import walk_order
 
 

@@ -13,7 +13,7 @@ from scrcl import RunConfig
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
-from scrcl.graph.partition import partition
+from scrcl.graph.divide import partition
 from scrcl.train.methods.scrcl.objective import objective
 
 if TYPE_CHECKING:

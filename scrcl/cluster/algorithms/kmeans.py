@@ -13,10 +13,9 @@ from scrcl.io.arrays import row_blocks
 if TYPE_CHECKING:
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.graph.kmeans import KMeans
     from scrcl.typing import FloatArray
 
-__all__ = ["by_kmeans", "without_empty"]
+__all__ = ["by_kmeans"]
 
 _BLOCK_ROWS = 65_536
 
@@ -28,16 +27,14 @@ def by_kmeans(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
     """
     from scrcl.graph.kmeans import kmeans
 
-    found = without_empty(
-        kmeans(
-            spaces.points,
-            n_clusters,
-            seed=seed,
-            n_init=settings.n_init,
-            spherical=settings.spherical,
-            device=spaces.device,
-        )
-    )
+    found = kmeans(
+        spaces.points,
+        n_clusters,
+        seed=seed,
+        n_init=settings.n_init,
+        spherical=settings.spherical,
+        device=spaces.device,
+    ).without_empty()
     means = found.centroids
     if settings.spherical:
         # Means of spherical k-means have length 1. At the mean length of the points, the mean nearest in
@@ -45,12 +42,6 @@ def by_kmeans(spaces: Spaces, n_clusters: int, *, settings: ClusterSettings, see
         means = (means * _mean_length(spaces.points)).astype(np.float32)
     cluster_of_micro = np.arange(len(means), dtype=np.int32)
     return Grouping(found.labels, means, cluster_of_micro, WARD)
-
-
-def without_empty(found: KMeans) -> KMeans:
-    """Return the clustering without means that have no points."""
-    names, labels = np.unique(found.labels, return_inverse=True)
-    return found._replace(labels=labels.astype(np.int32), centroids=found.centroids[names])
 
 
 def _mean_length(points: FloatArray) -> float:

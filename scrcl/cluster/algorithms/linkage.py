@@ -12,7 +12,6 @@ import numpy as np
 
 from scrcl._random import derive_seed, drawn_rows
 from scrcl.cluster.agglomerate import MergeCost, agglomerate
-from scrcl.cluster.algorithms.kmeans import without_empty
 from scrcl.cluster.consensus import consensus
 from scrcl.cluster.micro import summarise
 from scrcl.cluster.protocol import Grouping
@@ -74,17 +73,15 @@ def merge_micro_clusters(
     def once(
         points: FloatArray, seed: int, cells_per_mean: int
     ) -> tuple[KMeans, MicroClusters, NDArray[np.int32]]:
-        found = without_empty(
-            kmeans(
-                points,
-                n_micro,
-                seed=seed,
-                n_init=1,
-                n_iter=15,
-                max_points_per_centroid=cells_per_mean,
-                device=spaces.device,
-            )
-        )
+        found = kmeans(
+            points,
+            n_micro,
+            seed=seed,
+            n_init=1,
+            n_iter=15,
+            max_points_per_centroid=cells_per_mean,
+            device=spaces.device,
+        ).without_empty()
         summary = summarise(points, found.labels)
         cluster_of_micro = agglomerate(
             summary,

@@ -105,7 +105,7 @@ def correct_cells(
     n_workers = min(cores(), context.budget.n_workers)
     order = None
     if len(points) > FIT_CELLS:
-        from scrcl.graph.partition import partition
+        from scrcl.graph.divide import partition
 
         order = partition(points, seed=seed, n_workers=n_workers).order
     cells = cells_of_every_batch(codes, FIT_CELLS, order)

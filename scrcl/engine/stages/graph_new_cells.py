@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.graph.backends import Searcher
+    from scrcl.graph.searcher import Searcher
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
@@ -138,7 +138,8 @@ class NewGraphStage(Stage[NewGraphRecord]):
         self, context: Context, points: FloatArray, n_queries: int, folder: Path
     ) -> Searcher:
         from scrcl.engine.stages.graph_search import search_of
-        from scrcl.graph.backends import SearchTask, choose, make_searcher
+        from scrcl.graph.backends import choose, make_searcher
+        from scrcl.graph.searcher import SearchTask
 
         config, search = context.config, search_of(context.config)
         task = SearchTask(

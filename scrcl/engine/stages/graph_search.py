@@ -47,7 +47,7 @@ def search_of(config: RunConfig) -> Search:
 
 def partition_of(context: Context, covariates: Covariates) -> Partition:
     """Cut the cells into lists, in the space in which their neighbours are searched."""
-    from scrcl.graph.partition import partition
+    from scrcl.graph.divide import partition
 
     points: FloatArray
     if covariates.coordinates is not None:
@@ -122,9 +122,10 @@ def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResul
 
 def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
     """Search in each batch by itself."""
-    from scrcl.graph.backends import Searcher, SearchTask, choose, make_searcher
+    from scrcl.graph.backends import choose, make_searcher
     from scrcl.graph.balanced import balanced_knn
     from scrcl.graph.exact import ExactSearcher
+    from scrcl.graph.searcher import Searcher, SearchTask
 
     search, seed = search_of(context.config), context.config.seed
     k = context.config.graph.n_neighbors

@@ -64,7 +64,8 @@ def with_others(
         Name of the work, for its progress.
     """
     from scrcl.engine.stages.graph_search import search_of
-    from scrcl.graph.backends import SearchTask, choose, make_searcher
+    from scrcl.graph.backends import choose, make_searcher
+    from scrcl.graph.searcher import SearchTask
     from scrcl.io.arrays import cores, for_each_block, release, row_blocks
     from scrcl.maps.place import placed
 

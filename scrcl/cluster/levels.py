@@ -41,7 +41,7 @@ class Levels(NamedTuple):
     next_merge: Split | None
     """the first merge of two clusters in the tree; None if there is one cluster"""
     next_split: Split | None
-    """the split of a cluster that has the most support; None if the fine clusters are the clusters"""
+    """the split that one cluster more would make; None if there are no more parts"""
 
 
 def levels_of(
@@ -73,7 +73,7 @@ def levels_of(
         coarse=coarse[micro_labels],
         splits=_linkage(merges, steps),
         next_merge=steps[n_inside] if n_clusters > 1 else None,
-        next_split=max(steps[:n_inside], key=lambda step: step.support, default=None),
+        next_split=_next_split(tree, micro_labels, evidence, smallest),
     )
 
 
@@ -82,6 +82,27 @@ def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
     return rank
+
+
+def _next_split(
+    tree: Hierarchy, micro_labels: IntArray, evidence: Evidence, smallest: int
+) -> Split | None:
+    """Return what the tree parts when it is cut into one cluster more."""
+    cluster_of_micro = tree.cluster_of_micro
+    n_wanted = int(cluster_of_micro.max()) + 2
+    if n_wanted > tree.n_micro:
+        return None
+    parts = tree.cut(n_wanted, smallest=smallest)
+    cluster_of_part = np.empty(n_wanted, np.int64)
+    cluster_of_part[parts] = cluster_of_micro
+    split = int(np.bincount(cluster_of_part).argmax())
+    sizes = np.bincount(parts[micro_labels], minlength=n_wanted)
+    larger, smaller = sorted(
+        np.flatnonzero(cluster_of_part == split), key=lambda part: -sizes[part]
+    )
+    some = parts[micro_labels[evidence.cells]]
+    support = evidence.support(np.flatnonzero(some == larger), np.flatnonzero(some == smaller))
+    return Split((int(sizes[larger]), int(sizes[smaller])), (split, split), support)
 
 
 def _ranked(parts: IntArray, tree: Hierarchy) -> NDArray[np.int32]:

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["by_gene", "merged_keys", "spread", "without_ours", "write_into"]
+__all__ = ["beside", "by_gene", "merged_keys", "spread", "without_ours", "write_into"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def merged_keys(
     n_pairs = 0
     for stage in stages:
         try:
-            keys = _beside(stage.keys(run), of_input)
+            keys = beside(stage.keys(run), of_input)
         except ScrclError:
             raise
         except Exception as error:
@@ -120,8 +120,15 @@ def merged_keys(
 _SHARED = {"var": "var", "obsm": "obsm", "varm": "varm", "uns": "uns_other"}
 """Slots whose keys are scanpy's, so that an input can have them too; and the fields that hold them."""
 
+_PLOTS = {
+    "X_umap"
+    + _SUFFIX: f'sc.pl.embedding(adata, basis="X_umap{_SUFFIX}") draws it, sc.pl.umap that of the input.',
+    "rank_genes_groups" + _SUFFIX: f'Give key="rank_genes_groups{_SUFFIX}" to the plots of scanpy.',
+}
+"""How to draw keys that scanpy does not look for under their new name."""
 
-def _beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDataKeys:
+
+def beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDataKeys:
     """Return the keys of a stage, all renamed if the input has one of them. Those with our name are ours."""
     ours = {
         slot: [key for key in getattr(keys, field) if "scrcl" not in key]
@@ -136,7 +143,13 @@ def _beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDa
     if not both:
         return keys
     new = [f"{slot}[{key + _SUFFIX!r}]" for slot, names in ours.items() for key in names]
-    _LOG.warning("%s of the input: kept. Those of the run are %s", ", ".join(both), ", ".join(new))
+    plots = [f" {how}" for key, how in _PLOTS.items() if any(repr(key) in name for name in new)]
+    _LOG.warning(
+        "%s of the input: kept. Those of the run are %s.%s",
+        ", ".join(both),
+        ", ".join(new),
+        "".join(plots),
+    )
     renamed: dict[str, Any] = {
         field: {
             key + _SUFFIX if key in ours[slot] else key: value
@@ -166,10 +179,11 @@ def warn_of_replaced(
     from scrcl.io.slots import has_run
 
     ours = _owned_pattern(stages)
-    named = [str(column) for column in obs if ours.fullmatch(str(column))]
+    named = [f"obs[{column!r}]" for column in map(str, obs) if ours.fullmatch(column)]
     if named and not any(map(has_run, sources)):
         _LOG.warning(
-            "obs[%r] of the input is not kept: scrcl writes a column of that name", named[0]
+            "%s of the input: not kept, because results of scrcl have such names. Rename what you want to keep.",
+            ", ".join(named),
         )
 
 

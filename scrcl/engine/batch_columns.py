@@ -24,6 +24,12 @@ _CONDITION_WORDS = re.compile(
     "condition|diagnosis|disease|dose|drug|genotype|group|infection|perturbation|phenotype|status|stim|stimulation|"
     "timepoint|treatment"
 )
+_TYPE_WORDS = re.compile(
+    "annotation|annotations|annot|celltype|celltypes|class|cluster|clusters|domain|domains|label|labels|layer|layers|"
+    "leiden|louvain|ontology|region|regions|subclass|subtype"
+)
+"""A name with one of these holds cell types or domains, as ``celltype_orig`` does. To correct for them would join what
+should stay apart."""
 _LEAST_CELLS = 10
 """Mean number of cells of a batch below which a column holds something else, such as a clone."""
 
@@ -36,7 +42,7 @@ def batch_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
     found: dict[str, CellLabels] = {}
     seen: set[bytes] = set()
     for name in map(str, obs.columns):
-        if not _has_word(name, _BATCH_WORDS):
+        if not _has_word(name, _BATCH_WORDS) or _names_types(name):
             continue
         labels = _labels_of(obs[name])
         if labels is None or not 2 <= len(labels.names) <= len(obs) / _LEAST_CELLS:
@@ -84,10 +90,20 @@ def confounded_levels(
     return found
 
 
+def _names_types(name: str) -> bool:
+    """Return whether a column holds cell types or domains, by its name."""
+    return _has_word(name, _TYPE_WORDS) or "cell type" in " ".join(_parts(name))
+
+
 def _has_word(name: str, words: re.Pattern[str]) -> bool:
-    """Return whether a part of a name is among the words; the parts of ``donorID_2`` are donor, id and 2."""
+    """Return whether a part of a name is among the words."""
+    return any(words.fullmatch(part) for part in _parts(name))
+
+
+def _parts(name: str) -> list[str]:
+    """Return the parts of a name; those of ``donorID_2`` are donor, id and 2."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return any(words.fullmatch(part) for part in re.findall(r"[a-z]+|\d+", spaced.lower()))
+    return re.findall(r"[a-z]+|\d+", spaced.lower())
 
 
 def _labels_of(column: pd.Series) -> CellLabels | None:

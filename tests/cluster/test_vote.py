@@ -221,3 +221,11 @@ def test_by_vote_repeats_itself():
     )
     np.testing.assert_array_equal(one.micro_labels, two.micro_labels)
     np.testing.assert_array_equal(one.cluster_of_micro, two.cluster_of_micro)
+
+
+def test_the_next_split_is_what_one_cluster_more_gives():
+    points, _ = types((300, 200, 100, 60))
+    found, more = clusters(points), clusters(points, 5)
+    split = found.levels.next_split
+    of_the_split = more.labels[found.labels == split.clusters[0]]
+    assert sorted(np.bincount(of_the_split)[np.unique(of_the_split)]) == sorted(split.cells)

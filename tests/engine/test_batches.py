@@ -136,6 +136,8 @@ def test_columns_are_known_by_words_of_their_names():
             "sample_id": [str(i % 4) for i in range(n)],  # divides the cells as donorID does
             "batchelor": [str(i % 3) for i in range(n)],
             "cell_type": [str(i % 2) for i in range(n)],
+            "celltype_orig": [str(i % 3) for i in range(n)],
+            "sample_cluster": [str(i % 6) for i in range(n)],
             "library_size": np.linspace(0, 1, n),
             "barcode_of_run": [str(i) for i in range(n)],
             "study": "one",

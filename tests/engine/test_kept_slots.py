@@ -9,9 +9,10 @@ from scipy import sparse
 
 from bench.inputs.damages import UP_TO_RESULT
 from scrcl import fit
-from scrcl.engine.annotate import warn_of_replaced
+from scrcl.engine.annotate import beside, warn_of_replaced
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.engine.stage import AnnDataKeys
 from scrcl.engine.stages import STAGES
 from tests.cells import FAST, make_cells
 
@@ -74,7 +75,7 @@ def test_a_column_with_the_name_of_a_run_is_said_unless_a_run_wrote_it(caplog, h
     if has_run:
         adata.uns["scrcl"] = {"seed": 0}
     warn_of_replaced([adata], adata.obs, STAGES)
-    assert ("obs['scrcl_name'] of the input is not kept" in caplog.text) != has_run
+    assert ("obs['scrcl_name'] of the input: not kept" in caplog.text) != has_run
 
 
 def with_antibodies(layer_of_all):
@@ -112,7 +113,7 @@ def test_fit_changes_nothing_of_the_user(tmp_path, caplog):
     given = adata.copy()
     adata.obs["scrcl_name"] = "mine"
     fit(adata, out=tmp_path / "out", **SETTINGS)
-    assert caplog.text.count("obs['scrcl_name'] of the input is not kept") == 1
+    assert caplog.text.count("obs['scrcl_name'] of the input: not kept") == 1
     assert_kept(adata, given)
     assert_equal(adata.X, given.X)
     assert_equal(adata.layers["doubled"], given.layers["doubled"])
@@ -121,3 +122,15 @@ def test_fit_changes_nothing_of_the_user(tmp_path, caplog):
     for slot in ("var", "obsm", "varm", "uns"):
         assert sorted(getattr(again, slot)) == sorted(getattr(adata, slot))
     assert_kept(again, given)
+
+
+def test_a_map_and_markers_of_the_input_stay_and_a_warning_says_how_to_draw_the_other(caplog):
+    keys = AnnDataKeys(obsm={"X_umap": np.zeros((3, 2))}, uns_other={"rank_genes_groups": {}})
+    of_input = {"obsm": ["X_umap"], "uns": ["rank_genes_groups"]}
+    renamed = beside(keys, of_input)
+    assert (list(renamed.obsm), list(renamed.uns_other)) == (
+        ["X_umap_scrcl"],
+        ["rank_genes_groups_scrcl"],
+    )
+    assert 'sc.pl.embedding(adata, basis="X_umap_scrcl")' in caplog.text
+    assert 'key="rank_genes_groups_scrcl"' in caplog.text

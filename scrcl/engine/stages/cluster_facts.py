@@ -56,7 +56,7 @@ def _level_facts(levels: LevelsRecord) -> dict[str, str]:
 def _support(split: Split) -> str:
     if split.support < 0:
         return "too few cells to test"
-    return f"support {split.support:.2f}"
+    return f"support {split.support:.2f}, where 1 is no cell between them"
 
 
 def _cut(cut: ExtraCut) -> str:

@@ -5,6 +5,10 @@ their profiles can be estimated from a measured slice (``dlpfc_151510``, whose f
 are drawn: few differ between layers, and most are flat. What hides layers in real slices is there too: depth varies
 between spots and between layers, some genes follow depth, some follow smooth fields that are no layers, some follow the
 cells of a spot, mitochondrial and ribosomal genes have a third of the counts, and genes of blood are high in few spots.
+
+Inside of layers the kinds above vary alike, as a mixture with one covariance supposes. Others do not (`UNEVEN`): types
+of cells are mixed in each layer in its own shares, and a layer has its own variances and depths; programs vary in
+patches of a few spots, which averages keep; borders are gradual, some more than others, and drawn a spot or two off.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray
 
-__all__ = ["KINDS", "N_MEASURED", "cortex", "measured_profiles"]
+__all__ = ["KINDS", "N_MEASURED", "UNEVEN", "cortex", "measured_profiles"]
 
 N_MEASURED, N_GENES = 500, 10_000
 ROWS, COLUMNS = 70, 50
@@ -33,6 +37,10 @@ _LIKE_WIDTHS = 60
 _BLEND = 0.8
 """Rows of spots over which a layer becomes the next."""
 
+_GRADUAL = (0.5, 1.5, 0.8, 0.8, 1.2, 1.5)
+"""Rows over which layers blend at each border, in units of the mean: layers 2 and 3, and white matter, blend most."""
+
+_N_TYPES, _N_PATCHED = 8, 6
 _LAYER_DEPTH = (-0.5, 0.0, 0.15, 0.05, 0.05, -0.15, -0.35)
 _MEASURED_SHARE = 0.3
 _N_MITO, _MITO_SHARE, _N_RIBO, _RIBO_SHARE = 13, 0.2, 80, 0.12
@@ -56,6 +64,14 @@ class Kind(NamedTuple):
         Share of layer genes among those that are not measured.
     smooth, cells, with_depth
         Strength of smooth fields that are no layers, of the cells of a spot, and of genes that follow depth.
+    blend
+        Rows of spots over which a layer becomes the next, on average.
+    patches, types
+        Strength of programs in patches of a few spots, and of the types of cells in a spot.
+    uneven
+        Deviation of the logarithm of the variances and depths of layers.
+    off
+        Rows of spots by which drawn borders miss the true ones.
     """
 
     depth: float = 2_000
@@ -65,6 +81,11 @@ class Kind(NamedTuple):
     smooth: float = 1.0
     cells: float = 1.0
     with_depth: float = 1.0
+    blend: float = _BLEND
+    patches: float = 0.0
+    types: float = 0.0
+    uneven: float = 0.0
+    off: float = 0.0
 
 
 KINDS = {
@@ -74,6 +95,24 @@ KINDS = {
     "shallow": Kind(depth=1_000, depth_sd=0.55, with_depth=2.0),
     "faint": Kind(depth=3_500, layer=0.6, layer_share=0.03),
 }
+
+UNEVEN = {
+    "types": Kind(types=1.0, uneven=0.4),
+    "patches": Kind(patches=1.0, uneven=0.4),
+    "gradual": Kind(blend=5.0, off=1.5),
+    "lifelike": Kind(types=0.7, patches=0.8, uneven=0.4, blend=4.0, off=1.5),
+    "lifelike faint": Kind(
+        depth=3_500,
+        layer=0.7,
+        layer_share=0.04,
+        types=0.7,
+        patches=0.8,
+        uneven=0.4,
+        blend=4.0,
+        off=1.5,
+    ),
+}
+"""Kinds of which layers do not vary alike"""
 
 
 def cortex(
@@ -88,8 +127,10 @@ def cortex(
     measured
         Shares of the measured genes in the counts of each layer, shape (7, 500); drawn if there are none.
     """
-    what, rng = KINDS[kind], np.random.default_rng(seed)
-    coordinates, layer, blend = _layers(rng)
+    what, rng = (KINDS | UNEVEN)[kind], np.random.default_rng(seed)
+    # A generator of its own, so that kinds without these effects stay as they are.
+    further = np.random.default_rng([seed, 1])
+    coordinates, layer, blend = _layers(rng, what, further)
     logs = _layer_logs(what, rng, measured)
     base = _abundance(rng, measured)
     fields = _fields(coordinates, rng)
@@ -103,6 +144,22 @@ def cortex(
     follows[:, _MITO] -= 0.25
     own[:, _MITO] += 0.3 * what.smooth * fields[:, 1:]  # how well the tissue was kept
     own[:, _RIBO] -= 0.15 * what.smooth * fields[:, 1:]
+    varies = np.exp(what.uneven * further.standard_normal((3, len(LAYERS))))[:, layer, None]
+    log_depth += what.depth_sd * (varies[0, :, 0] - 1) * further.standard_normal(n_spots)
+    if what.types:
+        own += (
+            what.types
+            * varies[1]
+            * _composition(blend, further)
+            @ _loadings(_N_TYPES, 0.1, 0.8, further)
+        )
+    if what.patches:
+        own += (
+            what.patches
+            * varies[2]
+            * _patches(coordinates, further)
+            @ _loadings(_N_PATCHED, 0.05, 0.35, further)
+        )
     own += what.with_depth * (log_depth - log_depth.mean())[:, None] * follows
     mean = base * np.exp(own)
     mean[:, -_N_BLOOD:] *= np.where(
@@ -130,7 +187,9 @@ def measured_profiles(cells: anndata.AnnData) -> FloatArray:
     return np.asarray(sums / sums.sum(axis=1, keepdims=True))
 
 
-def _layers(rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+def _layers(
+    rng: np.random.Generator, what: Kind, further: np.random.Generator
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
     """Return coordinates, layers, and how much of each layer is in a spot."""
     rows, columns = np.divmod(np.arange(ROWS * COLUMNS), COLUMNS)
     coordinates = np.column_stack([columns + 0.5 * (rows % 2), rows * np.sqrt(0.75)])
@@ -141,9 +200,35 @@ def _layers(rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.int64], Fl
     depth += 2.0 * np.sin(rng.uniform(4, 9) * angle + rng.uniform(0, 6.3))
     shares = rng.dirichlet(_LIKE_WIDTHS * np.asarray(_WIDTHS))
     ends = np.quantile(depth, np.cumsum(shares)[:-1])
-    over = 1 / (1 + np.exp(-(depth[:, None] - ends) / (_BLEND / 2)))
+    rows_of = what.blend * (np.asarray(_GRADUAL) if what.blend != _BLEND else np.ones(6))
+    over = 1 / (1 + np.exp(-(depth[:, None] - ends) / (rows_of / 2)))
     over = np.concatenate([np.ones((len(depth), 1)), over, np.zeros((len(depth), 1))], axis=1)
-    return coordinates, np.searchsorted(ends, depth), -np.diff(over, axis=1)
+    drawn = depth + what.off * _fields(coordinates, further)[:, 0] if what.off else depth
+    # Borders of unequal width may cross.
+    return coordinates, np.searchsorted(ends, drawn), np.maximum(-np.diff(over, axis=1), 0)
+
+
+def _composition(blend: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return the shares of types of cells in each spot, less their mean; layers have their own shares and mixtures."""
+    shares = rng.dirichlet(np.full(_N_TYPES, 0.5), len(LAYERS))
+    cells = rng.uniform(3, 20, len(LAYERS))  # few cells vary more
+    drawn = rng.gamma(np.maximum((blend @ (shares * cells[:, None])), 1e-3))
+    drawn /= drawn.sum(axis=1, keepdims=True)
+    return np.asarray(drawn - drawn.mean(axis=0))
+
+
+def _patches(coordinates: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return programs that vary over two to six spots, of unit variance, shape (n_spots, 6)."""
+    from scipy.spatial import cKDTree
+
+    tree, found = cKDTree(coordinates), []
+    for length in rng.uniform(1.0, 3.0, _N_PATCHED):
+        pairs = tree.sparse_distance_matrix(tree, 3 * length).tocsr()
+        pairs.data = np.exp(-0.5 * np.square(pairs.data / length))
+        noise = rng.standard_normal(len(coordinates))
+        field = pairs @ noise + noise  # a spot's distance to itself is not stored
+        found.append((field - field.mean()) / field.std())
+    return np.column_stack(found)
 
 
 def _layer_logs(what: Kind, rng: np.random.Generator, measured: FloatArray | None) -> FloatArray:

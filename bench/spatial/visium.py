@@ -4,8 +4,9 @@
 
 Slices of several kinds (`bench.spatial.cortex`) have the first 500, 2,000 or all 10,000 genes. Where ``--data`` has
 ``dlpfc_151510``, slices of even seeds take the profiles of 500 genes from it. Each is run up to the stage ``tissue``,
-by default and with one setting changed, and its layers are found as the stage ``cluster`` finds them. The baseline is
-that of `bench.spatial.tissue`.
+by default and with one setting changed, and its layers are found as the stage ``cluster`` finds them, or by k-means or
+linkage of the same averages. The baseline is that of `bench.spatial.tissue`. ``--kinds uneven`` takes the slices whose
+layers do not vary alike.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from bench._frame.conditions import conditions
 from bench._frame.labelled import LABELS
 from bench._frame.page import table, write_page
 from bench._frame.rows import RowLog
-from bench.spatial.cortex import KINDS, N_GENES, cortex, measured_profiles
+from bench.spatial.cortex import KINDS, N_GENES, UNEVEN, cortex, measured_profiles
 from bench.spatial.tissue import MIXTURE, baseline, baseline_points
 from scrcl.cluster.count_domains import count_domains
 from scrcl.cluster.find import cluster
-from scrcl.cluster.settings import SMOOTHING_CELLS
+from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.evaluate import score
 from scrcl.engine.stages.tissue import TissueStage
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
@@ -62,6 +63,12 @@ CHANGED = {
 }
 """Settings of each row"""
 
+ALIKE: dict[str, ClusterSettings] = {
+    "- k-means": ClusterSettings(algorithm="kmeans"),
+    "- linkage": ClusterSettings(algorithm="linkage"),
+}
+"""Rows of other clusterings of the default's averages"""
+
 FOUND = "scrcl, default, K found"
 
 
@@ -73,7 +80,7 @@ def _rows(
     cells.write_h5ad(file)
     true, coordinates = cells.obs[LABELS].to_numpy(), cells.obsm["spatial"]
     k, near = cells.obs[LABELS].nunique(), None
-    for method in steps:
+    for method in (step for step in steps if step in CHANGED):
         config = runs.config_of(
             [*settings, *CHANGED[method]], spatial=True, device="cpu", seed=seed
         )
@@ -81,14 +88,14 @@ def _rows(
         runs.run(file, out, config, until="tissue", restart=True)
         run = runs.opened(out)
         points, record = np.asarray(run.open(TISSUE_SPACE)), run.record(TissueStage)
-        ways = {method: k}
+        ways = {method: (MIXTURE, k)}
         if not CHANGED[method]:
             near = np.asarray(run.open(NEIGHBOR_IDS))
-            ways[FOUND] = count_domains(
-                points, samples=None, overlap=record.overlap, seed=seed
-            ).n_clusters
-        for way, n in ways.items():
-            labels = cluster(points, n, settings=MIXTURE, seed=seed)
+            counted = count_domains(points, samples=None, overlap=record.overlap, seed=seed)
+            ways[FOUND] = (MIXTURE, counted.n_clusters)
+            ways |= {step: (ALIKE[step], k) for step in steps if step in ALIKE}
+        for way, (how, n) in ways.items():
+            labels = cluster(points, n, settings=how, seed=seed)
             labels = majority_labels(labels, coordinates, SMOOTHING_CELLS)
             yield {"method": way, **score(labels, true)}
     if near is not None:
@@ -117,6 +124,11 @@ def _table(rows: list[Row]) -> list[str]:
     return table(["ARI", *(f"{n:,}: {kind or 'mean'}" for n, kind in cases)], lines)
 
 
+def _kinds(text: str) -> list[str]:
+    """Return the kinds that are named, or all of `UNEVEN`."""
+    return list(UNEVEN) if text == "uneven" else choices_of(KINDS | UNEVEN, "kinds")(text)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Simulate and run all slices; write the table and its rows."""
     parser = parser_of("bench.spatial.visium", __doc__)
@@ -124,11 +136,16 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0, 1])
     add_settings(parser)
     parser.add_argument("--genes", type=numbers, default=[500, 2_000, N_GENES])
-    parser.add_argument("--kinds", type=choices_of(KINDS, "kinds"), default=list(KINDS))
+    parser.add_argument(
+        "--kinds",
+        type=_kinds,
+        default=list(KINDS),
+        help="separated by commas, or uneven for all kinds of which layers do not vary alike",
+    )
     parser.add_argument(
         "--steps",
-        type=choices_of(CHANGED, "rows", ";"),
-        default=list(CHANGED),
+        type=choices_of(CHANGED | ALIKE, "rows", ";"),
+        default=[*CHANGED, *ALIKE],
         help="separated by ;",
     )
     args = parsed(parser, arguments)

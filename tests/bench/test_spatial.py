@@ -91,6 +91,26 @@ def test_the_table_of_visium_slices_has_a_column_for_each_number_of_genes_and_ki
     assert {row["n_labels"] for row in rows} == {7}
 
 
+def test_uneven_kinds_have_rows_of_other_clusterings_and_leave_the_other_kinds_as_they_were(
+    tmp_path, data, quick, read, monkeypatch
+):
+    monkeypatch.setattr(cortex, "ROWS", 12)
+    monkeypatch.setattr(cortex, "COLUMNS", 10)
+    monkeypatch.setattr(cortex, "N_GENES", 700)
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    page = tmp_path / "uneven.md"
+    steps = ["--steps", "scrcl, default;- k-means;- linkage", "--kinds", "lifelike faint"]
+    arguments = ["--data", str(data), "--out", str(page), "--seeds", "0", "--genes", "50"]
+    visium.main([*arguments, *steps, *quick])
+    assert [row["method"] for row in read(page)[1]] == [
+        "scrcl, default", visium.FOUND, "- k-means", "- linkage", "baseline"
+    ]  # fmt: skip
+    assert visium._kinds("uneven") == list(cortex.UNEVEN)
+    plain = cortex.cortex("plain", n_genes=50)
+    monkeypatch.setitem(cortex.UNEVEN, "like plain", cortex.Kind())
+    assert (plain.X != cortex.cortex("like plain", n_genes=50).X).nnz == 0
+
+
 def test_layers_of_a_simulated_cortex_lie_together_and_fewer_genes_are_the_first_of_them(
     monkeypatch,
 ):

@@ -24,6 +24,9 @@ __all__ = ["joined_slices", "n_of_one_batch"]
 _OF_ONE = 0.9
 """Share of the cells of a domain in one slice from which it is a domain of that slice."""
 
+_NEARLY_ALL = 0.9
+"""Share of all cells from which a slice has most domains nearly alone by chance."""
+
 
 def joined_slices(
     context: Context, covariates: Covariates, space: Path, overlap: float
@@ -61,12 +64,13 @@ def joined_slices(
 
 
 def n_of_one_batch(labels: IntArray, codes: IntArray) -> int:
-    """Return how many clusters have 90 % of their cells in one batch."""
+    """Return how many clusters have 90 % of their cells in one batch that has fewer of all cells."""
     from scrcl._crosstab import crosstab
 
     counts = crosstab(labels, codes, int(labels.max()) + 1, int(codes.max()) + 1)
-    sizes = counts.sum(axis=1)
-    return int(np.count_nonzero((counts.max(axis=1) >= _OF_ONE * sizes) & (sizes > 0)))
+    sizes, totals = counts.sum(axis=1), counts.sum(axis=0)
+    is_small = totals[counts.argmax(axis=1)] < _NEARLY_ALL * totals.sum()
+    return int(np.count_nonzero((counts.max(axis=1) >= _OF_ONE * sizes) & (sizes > 0) & is_small))
 
 
 def _domains(context: Context, covariates: Covariates, space: Path, overlap: float) -> IntArray:

@@ -100,7 +100,7 @@ def _table(rows: list[Row], preset: str) -> list[str]:
         acc, nmi, ari = PUBLISHED.get(row["set"], (None, None, None))
         of_paper = preset == "scgpcl-paper"
         shown = f"{nmi:.3f} / {acc:.3f} / {ari:.3f}" if of_paper and ari is not None else ""
-        tuning = row["phases"].get(_LAST_PHASE)
+        tuning = row.get("phases", {}).get(_LAST_PHASE)
         minutes = [
             f"{known:.1f}"
             for name, known in MINUTES.items()

@@ -48,15 +48,17 @@ class _Best(NamedTuple):
 
 
 class _Watched:
-    """A method that shows its learner after some steps, before the next one."""
+    """A method that shows its learner after some steps, before the next one, and says when a phase begins."""
 
     def __init__(
         self,
         method: Method[Any, Any, Any, Any],
         at: Collection[int],
         see: Callable[[int, Learner], None],
+        on_phase: Callable[[str, int], None] | None,
     ) -> None:
-        self._method, self._at, self._see = method, at, see
+        self._method, self._at, self._see, self._on_phase = method, at, see, on_phase
+        self._phase = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method, name)
@@ -64,6 +66,10 @@ class _Watched:
     def step(self, learner: Learner, batch: Any, now: Step) -> dict[str, Tensor]:
         if now.number in self._at:
             self._see(now.number, learner)
+        if now.phase.name != self._phase:
+            self._phase = now.phase.name
+            if self._on_phase is not None:
+                self._on_phase(self._phase, now.number)
         return self._method.step(learner, batch, now)
 
 
@@ -99,8 +105,11 @@ def train_watched(
     *,
     as_run: bool = False,
     every: int | None = None,
+    on_phase: Callable[[str, int], None] | None = None,
 ) -> None:
     """Train, and show the learner every so many steps; None: at each stability check.
+
+    ``on_phase`` gets the name of each phase and the steps before it.
 
     The stopping rule is left out, and a method of one phase is trained for longer, unless ``as_run``.
     """
@@ -113,7 +122,7 @@ def train_watched(
     if not as_run:
         how = _lengthened(method, how.with_train(stop="never"), inputs, last)
     end = schedule_of(how.train, inputs.n_cells).n_steps
-    watched: Any = _Watched(method, {*range(every, end, every), last}, see)
+    watched: Any = _Watched(method, {*range(every, end, every), last}, see, on_phase)
     state = TrainState.fresh(watched, inputs, how)
     train(watched, inputs, state, how)
     see(state.step, state.learner)

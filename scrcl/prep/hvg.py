@@ -1,7 +1,8 @@
-"""Select highly variable genes from their moments, in three flavors.
+"""Select highly variable genes from their moments, in four flavors.
 
-Each flavor gives what ``scanpy.pp.highly_variable_genes`` gives for the matrix in memory, including ties and
+Three give what ``scanpy.pp.highly_variable_genes`` gives for the matrix in memory, including ties and
 missing values. With batches, genes are selected in each batch, and those that most batches select are taken.
+``variance`` takes the genes of the largest variance over all cells.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchMoments", "Flavor", "highly_variable"]
 
-Flavor: TypeAlias = Literal["seurat", "cell_ranger", "seurat_v3"]
+Flavor: TypeAlias = Literal["seurat", "cell_ranger", "seurat_v3", "variance"]
 
 _ClipSums: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """Takes clipping limits, float64, shape (n_batches, n_genes). Returns the sums of the clipped values and of
@@ -48,7 +49,7 @@ class BatchMoments:
         batches is never selected, so set it to 0 to exclude a gene.
     mean, var
         Mean and variance (divisor n - 1), float64, shape (n_genes,). They are those of the normalised values
-        for ``seurat``, of their logarithms for ``cell_ranger``, and of the counts for ``seurat_v3``.
+        for ``seurat``, of their logarithms for ``cell_ranger``, and of the counts for other flavors.
     name
         Name of the batch, for error messages.
     """
@@ -74,7 +75,7 @@ def highly_variable(
     clip_sums: _ClipSums | None = None,
     gene_names: pd.Index | None = None,
 ) -> tuple[BoolArray, pd.DataFrame]:
-    """Return the highly variable genes, the same as with scanpy.
+    """Return the highly variable genes, but for ``variance`` the same as with scanpy.
 
     The result equals ``scanpy.pp.filter_genes(adata, min_cells=1)`` followed by
     ``scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=n_top)``, with ``batch_key`` if there
@@ -126,6 +127,8 @@ def highly_variable(
     if flavor == "seurat_v3":
         assert clip_sums is not None
         table = _by_variance(batches, detected, n_top=n_top, clip_sums=clip_sums)
+    elif flavor == "variance":
+        table = _by_plain_variance(batches, detected, n_top=n_top)
     else:
         filled = [batch.of(detected) for batch in batches if batch.gene_cells.any()]
         if len(batches) == 1:
@@ -315,6 +318,17 @@ def _by_variance(
     if len(batches) > 1:
         table["highly_variable_nbatches"] = votes
     return table
+
+
+def _by_plain_variance(
+    batches: Sequence[BatchMoments], detected: BoolArray, *, n_top: int
+) -> pd.DataFrame:
+    """Return the table of genes, selected by their variance over the cells of all batches."""
+    mean, var = _pooled([batch.of(detected) for batch in batches if batch.gene_cells.any()])
+    order = np.argsort(-var, kind="stable")
+    return pd.DataFrame(
+        {"highly_variable": _marked(order[:n_top], len(mean)), "means": mean, "variances": var}
+    )
 
 
 def _normalized_variances(

@@ -217,6 +217,18 @@ def whole_choice(adata, n_top):
     return set(var.index[var["highly_variable"]])
 
 
+@pytest.mark.parametrize("n_batches", [1, 3])
+def test_variance_selects_the_genes_of_the_largest_variance_over_all_cells(n_batches):
+    adata = table(random_counts(90, 120, density=0.2))
+    codes = np.arange(90) % n_batches
+    selected, found = highly_variable("variance", moments(adata.X, codes, "variance"), n_top=30)
+    expected = adata.X.toarray().astype(np.float64).var(axis=0, ddof=1)
+    assert selected.sum() == 30
+    assert expected[selected].min() >= expected[~selected].max()
+    seen = adata.X.getnnz(axis=0) > 0
+    np.testing.assert_allclose(found["variances"][seen], expected[seen], rtol=1e-6)
+
+
 def real_cells(path):
     adata = ad.read_h5ad(path)
     adata = table(sparse.csr_matrix(adata.X, dtype=np.float32))

@@ -49,7 +49,12 @@ _FEWEST_GENES = 2
 _VALUES_PER_S = 41e6
 """Values of X that a core goes through in a second, from a sharded store (``bench.reduce``)."""
 
-_SCALES: dict[Flavor, Scale] = {"seurat": "linear", "cell_ranger": "log", "seurat_v3": "raw"}
+_SCALES: dict[Flavor, Scale] = {
+    "seurat": "linear",
+    "cell_ranger": "log",
+    "seurat_v3": "raw",
+    "variance": "raw",
+}
 
 
 def _top_genes(value: object) -> int | float:
@@ -80,9 +85,10 @@ class FeaturesSettings(Settings):
         2000,
         description="Highly variable genes to select: their number, or their share of all genes.",
     )
-    flavor: Literal["auto", "seurat", "cell_ranger", "seurat_v3", "moran"] = Field(
+    flavor: Literal["auto", "seurat", "cell_ranger", "seurat_v3", "variance", "moran"] = Field(
         "auto",
-        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. moran: those "
+        description="How variable genes are selected, as in scanpy; seurat_v3 reads the counts once more. variance: "
+        "those of the largest variance of the values as they are stored. moran: those "
         "that vary from place to place, by Moran's I, with spatial only. auto: seurat, and moran with spatial; if too "
         "few genes vary from place to place, seurat_v3 for counts. All of n_top_genes genes or fewer are kept; with "
         "spatial only where most of them vary from place to place, or fewer than 100.",

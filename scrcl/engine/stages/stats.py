@@ -99,7 +99,7 @@ class StatsStage(Stage[StatsRecord]):
             keep=_cell_filter(config),
             mito=mito,
             batches=context.covariates.batches,
-            with_raw=config.features.flavor == "seurat_v3"
+            with_raw=config.features.flavor in ("seurat_v3", "variance")
             or (config.features.flavor == "auto" and config.spatial),
             already_log=_KINDS[config.features.values],
             n_workers=context.budget.n_workers,

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from scrcl.io.parts import write_index, write_part
 from scrcl.prep.feature_store import FeatureStore
-from scrcl.prep.normalize import log_normalize, size_factors
+from scrcl.prep.normalize import at_depth, log_normalize, size_factors
 from scrcl.train.methods.scgpcl.draws import CellLists
 from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context
 from scrcl.train.methods.scgpcl.method import ScgpclMethod
@@ -54,7 +54,7 @@ def make_inputs(folder, n_clusters=3, **shape):
     lists.add(0, logs)
     totals = size_factors(np.asarray(counts.sum(axis=1), np.float64).ravel())
     usual = float(np.median(totals))
-    dense = logs.toarray().astype(np.float64)
+    dense = at_depth(logs.toarray().astype(np.float64), usual)
     deviation = dense.std(axis=0)
     return Inputs(
         store,
@@ -62,9 +62,10 @@ def make_inputs(folder, n_clusters=3, **shape):
         totals,
         dense.mean(axis=0).astype(np.float32),
         np.where(deviation > 0, deviation, np.inf).astype(np.float32),
-        (np.expm1(dense) * usual).mean(axis=0).astype(np.float32),
+        np.expm1(dense).mean(axis=0).astype(np.float32),
         lists.lists(),
         drawn_context(lists.lists(), 40, np.random.default_rng(2)),
+        usual,
         usual,
         n_clusters,
     )

@@ -24,8 +24,17 @@ def test_scaled_values_have_mean_zero_and_deviation_one_and_constant_genes_are_z
     found = scaled(inputs.store.rows(0, 90), inputs)
     assert (found[:, 3] == 0).all()
     others = np.delete(found, 3, axis=1)
-    np.testing.assert_allclose(others.mean(axis=0), 0, atol=0.05)
-    assert np.abs(others.std(axis=0) - 1).max() < 0.2
+    np.testing.assert_allclose(others.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(others.std(axis=0), 1, atol=1e-5)
+
+
+def test_log_values_are_those_of_counts_at_the_median_depth(tmp_path):
+    counts = make_counts(90, 30)[0].toarray().astype(np.float64)
+    inputs = make_inputs(tmp_path, n_cells=90)
+    totals = counts.sum(axis=1, keepdims=True)
+    logs = np.log1p(counts / totals * np.median(totals))
+    found = scaled(inputs.store.rows(0, 90), inputs)
+    np.testing.assert_allclose(found, (logs - logs.mean(axis=0)) / logs.std(axis=0), atol=1e-4)
 
 
 def test_gathered_rows_are_those_of_the_whole_in_any_parts(tmp_path):

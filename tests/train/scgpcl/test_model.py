@@ -5,7 +5,9 @@ from torch import nn
 
 from scrcl.train.methods.scgpcl.embed import CellEmbedder
 from scrcl.train.methods.scgpcl.learner import ScgpclLearner
-from scrcl.train.methods.scgpcl.method import _clusters
+from scrcl.train.methods.scgpcl.loss import soft_assignment
+from scrcl.train.methods.scgpcl.method import _clusters, _target
+from scrcl.train.methods.scgpcl.model import View
 from scrcl.train.methods.scgpcl.norm import BatchNorm
 from scrcl.train.ranks import Ranks
 from tests.train.scgpcl.data import METHOD, make_inputs, setup
@@ -38,16 +40,16 @@ def loop_encoder(encoder, batch):
             genes.append(encoder.gene_own(table[m]) + encoder.gene_cells(mean))
         before.append(torch.stack(cells))
         genes_before.append(torch.stack(genes))
-    n, m = len(before[0]), len(genes_before[0])
-    cells = torch.relu(norm(encoder.cell_norm, torch.cat(before))).split(n)
-    genes = torch.relu(norm(encoder.gene_norm, torch.cat(genes_before))).split(m)
     last = []
-    for h, g, view in zip(cells, genes, batch.views, strict=True):
-        for b in range(n):
+    for cells, genes, view in zip(before, genes_before, batch.views, strict=True):
+        h, g = norm(encoder.cell_norm, cells), norm(encoder.gene_norm, genes)
+        made = []
+        for b in range(len(h)):
             has = (view.neighbors_bm[b] > 0).nonzero()[:, 0]
             mean = g[has].mean(0) if len(has) else torch.zeros_like(g[0])
-            last.append(encoder.out_own(h[b]) + encoder.out_genes(mean))
-    return norm(encoder.out_norm, torch.stack(last)).split(n)
+            made.append(encoder.out_own(h[b]) + encoder.out_genes(mean))
+        last.append(norm(encoder.out_norm, torch.stack(made)))
+    return last
 
 
 def test_the_encoder_is_that_of_a_loop_over_nodes(inputs):
@@ -59,15 +61,26 @@ def test_the_encoder_is_that_of_a_loop_over_nodes(inputs):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_is_that_of_torch():
+def test_batch_norm_is_that_of_torch_one_view_after_the_other():
     mine, theirs = BatchNorm(4), nn.BatchNorm1d(4)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        rows = 5 + 2 * torch.randn(20, 4, generator=generator)
-        torch.testing.assert_close(mine(rows, 20, Ranks.alone()), theirs(rows))
+        views = [at + 2 * torch.randn(20, 4, generator=generator) for at in (5, -3)]
+        torch.testing.assert_close(mine(views, 20, Ranks.alone()), [theirs(x) for x in views])
+    torch.testing.assert_close(mine.running_mean, theirs.running_mean)
     torch.testing.assert_close(mine.running_var, theirs.running_var)
     mine.eval(), theirs.eval()
-    torch.testing.assert_close(mine(rows, 20, Ranks.alone()), theirs(rows))
+    torch.testing.assert_close(mine(views, 20, Ranks.alone()), [theirs(x) for x in views])
+
+
+def test_the_decoder_is_a_layer_with_batch_norm_and_heads(inputs):
+    decoder = ScgpclLearner(inputs, setup()).decoder
+    views = torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(0))
+    made = decoder(views, 20, Ranks.alone())
+    for one, rows in zip(made, views, strict=True):
+        torch.testing.assert_close(one, torch.relu(norm(decoder.norm, decoder.hidden(rows))))
+    some = decoder.counts(made[0], torch.tensor([2, 7])).dropout
+    torch.testing.assert_close(some, decoder.dropout(made[0])[:, [2, 7]])
 
 
 def test_weights_depend_only_on_the_seed_and_means_begin_at_those_of_the_counts(inputs):
@@ -112,11 +125,25 @@ def test_clusters_of_fine_tuning_see_the_length_of_a_row_unless_asked_not_to(inp
     learner = ScgpclLearner(inputs, setup(one_length=one_length))
     generator = torch.Generator().manual_seed(0)
     learner.centres.data.normal_(generator=generator)
-    one, other = torch.randn(2, 20, learner.settings.dim, generator=generator)
-    stretched = one * torch.linspace(0.5, 4, 20)[:, None]
-    losses = [_clusters(learner, (rows, other), 20) for rows in (one, stretched, one.flip(1))]
+    batch = METHOD.batches(inputs, setup()).batch(0)
+    one, other = torch.randn(2, batch.n_seeds, learner.settings.dim, generator=generator)
+    stretched = one * torch.linspace(0.5, 4, batch.n_seeds)[:, None]
+    losses = [_clusters(learner, batch, (rows, other)) for rows in (one, stretched, one.flip(1))]
     assert torch.allclose(losses[1], losses[0], rtol=1e-4) == one_length
     assert abs(losses[2] - losses[0]) > 1e-4
+
+
+def test_targets_are_those_of_cells_as_they_are_embedded(inputs):
+    learner = ScgpclLearner(inputs, setup())
+    learner.centres.data.normal_(generator=torch.Generator().manual_seed(0))
+    batch = METHOD.batches(inputs, setup(fanout=30)).batch(0)
+    found = _target(learner.train(), batch)
+    assert learner.encoder.training
+    whole = View(batch.views[0].neighbors_bm, batch.views[0].surroundings)
+    embedded = learner.encoder.eval()(batch.x_bm, [whole], batch.n_seeds, Ranks.alone())[0]
+    expected = soft_assignment(embedded, learner.centres).square() / learner.sizes
+    torch.testing.assert_close(found, expected / expected.sum(1, keepdim=True))
+    assert not found.requires_grad
 
 
 def test_reduced_precision_is_close(inputs):

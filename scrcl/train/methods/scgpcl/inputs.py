@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from scrcl._atomic import write_json
 from scrcl._random import derive_seed, drawn_rows, stream
@@ -19,7 +20,7 @@ from scrcl.graph.artifacts import PARTITION
 from scrcl.graph.communities import large_communities, leiden_of, neighbour_graph
 from scrcl.io.arrays import release
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
-from scrcl.prep.normalize import size_factors
+from scrcl.prep.normalize import at_depth, size_factors
 from scrcl.train.methods.scgpcl.draws import CellLists
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ EVALUATION_CELLS = 2_048
 _COUNTED_CELLS, _COUNTED_NEIGHBORS, _RESOLUTION, _SMALLEST_SHARE = 20_000, 15, 0.5, 0.02
 """How clusters are counted before training: the defaults of the run's own count, of component scores alone."""
 
-_MOST_DEVIATIONS = 10.0
-"""Scaled values are cut here, as is usual in the field."""
-
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
@@ -66,7 +64,7 @@ class Inputs:
     totals
         ndarray or memory map of float32, shape (n_cells,): divisor of each cell's counts in the store.
     mean, deviation
-        ndarrays of float32, shape (n_genes,): of each gene's log values, zeros included.
+        ndarrays of float32, shape (n_genes,): of each gene's log values at ``depth``, zeros included.
     rates
         ndarray of float32, shape (n_genes,): mean count of a cell of the usual total; zeros for log values.
     lists
@@ -75,6 +73,9 @@ class Inputs:
         ndarray of int64, shape (n_context,): cells that genes are updated from outside of training, ascending.
     usual_total
         Median of ``totals``.
+    depth
+        Log values are read as if the counts of a cell added up to so many times the sum that the store has:
+        ``usual_total`` for counts, so that sums are their median, and 1 for log values.
     n_clusters
         Number of clusters that training aims at.
     """
@@ -88,6 +89,7 @@ class Inputs:
     lists: IntArray
     context: IntArray
     usual_total: float
+    depth: float
     n_clusters: int
 
     @property
@@ -106,6 +108,7 @@ def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: W
     store, stats = opener.open(FEATURES), opener.open(STATS)
     totals = size_factors(stats.cell_counts[stats.retained])
     usual_total = float(np.median(totals))
+    depth = 1.0 if stats.already_log else usual_total
     sums = np.zeros((3, store.n_vars))
     lists = CellLists(
         store.n_vars,
@@ -113,8 +116,8 @@ def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: W
         derive_seed(work.seed, "scgpcl.lists"),
     )
     for start, rows in store:
-        values = rows.data.astype(np.float64)
-        usual = np.zeros_like(values) if stats.already_log else np.expm1(values) * usual_total
+        values = at_depth(rows.data.astype(np.float64), depth)
+        usual = np.zeros_like(values) if stats.already_log else np.expm1(values)
         for i, each in enumerate((values, values**2, usual)):
             sums[i] += np.bincount(rows.indices, each, minlength=store.n_vars)
         lists.add(start, rows)
@@ -138,7 +141,8 @@ def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: W
     n_clusters = settings.n_clusters
     if n_clusters == "auto":
         n_clusters = _counted(opener.open(COMPONENTS), work.seed)
-    write_json(folder / "facts.json", {"usual_total": usual_total, "n_clusters": n_clusters})
+    facts = {"usual_total": usual_total, "depth": depth, "n_clusters": n_clusters}
+    write_json(folder / "facts.json", facts)
 
 
 def open_inputs(opener: Opener, folder: Path) -> Inputs:
@@ -170,11 +174,18 @@ def drawn_context(lists: IntArray, n_cells: int, rng: np.random.Generator) -> ND
 
 
 def scaled(rows: Csr, inputs: Inputs) -> NDArray[np.float32]:
-    """Return log values as the encoder reads them: float32, shape (n_rows, n_genes), mean 0 and deviation 1."""
-    dense: NDArray[np.float32] = rows.toarray().astype(np.float32, copy=False)
+    """Return log values as the encoder reads them: float32, shape (n_rows, n_genes), mean 0 and deviation 1.
+
+    Sums of 10,000, as the store has them, are far above the counts of most cells, and leave the log values of
+    1 and 2 counts nearly equal.
+    """
+    logs = at_depth(rows.data.astype(np.float32), inputs.depth)
+    dense: NDArray[np.float32] = sparse.csr_matrix(
+        (logs, rows.indices, rows.indptr), shape=rows.shape
+    ).toarray()
     dense -= inputs.mean
     dense /= inputs.deviation
-    return np.clip(dense, -_MOST_DEVIATIONS, _MOST_DEVIATIONS, out=dense)
+    return dense
 
 
 def _counted(scores: FloatArray, seed: int) -> int:

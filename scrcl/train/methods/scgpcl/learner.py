@@ -71,10 +71,11 @@ class ScgpclLearner(Learner):
     def _initialize(self, generator: torch.Generator) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.encoder.table, generator=generator)
+                # The usual range of torch. Next to it, genes of the table have weight in the sum of a cell.
+                most = module.in_features**-0.5
+                for weights in module.parameters():
+                    nn.init.uniform_(weights, -most, most, generator=generator)
+        nn.init.normal_(self.encoder.table, generator=generator)
 
 
 def level_sizes(n_clusters: int, n_cells: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -106,7 +107,9 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
             return torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay)
 
         def adadelta(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-            return torch.optim.Adadelta(parameters, lr=1.0, weight_decay=train.weight_decay)
+            return torch.optim.Adadelta(
+                parameters, lr=1.0, rho=0.95, weight_decay=train.weight_decay
+            )
 
         warm = Schedule(n_warm, train.lr, warmup_steps=train.warmup_steps)
         contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
@@ -131,9 +134,9 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         """Return reconstruction and contrast; prototypes and clusters in their phases."""
         settings, n_cells = learner.settings, batch.n_seeds
         one, other = learner.encoder(batch.x_bm, batch.views, n_cells, now.ranks)
-        losses = {"reconstruction": _reconstruction(learner, batch, (one, other))}
+        losses = {"reconstruction": _reconstruction(learner, batch, (one, other), now.ranks)}
         if now.phase.name == FINE_TUNING:
-            losses["clusters"] = settings.cluster_weight * _clusters(learner, (one, other), n_cells)
+            losses["clusters"] = settings.cluster_weight * _clusters(learner, batch, (one, other))
             return losses
         every = _of_all_ranks((one, other), batch, now.ranks)
         losses["contrast"] = settings.contrast_weight * contrast_loss(
@@ -151,9 +154,12 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         batches: MinibatchSource[Inputs, Minibatch],
         now: Step,
     ) -> Sequence[int]:
-        """Return the sizes of the sums of two normalisations and of the embeddings, there and back."""
+        """Return the sizes of the sums of three normalisations and of the embeddings, there and back."""
         settings = setup.settings
-        forward = [2 * settings.hidden_dim, 2 * settings.dim]
+        forward = [
+            2 * N_VIEWS * width
+            for width in (settings.hidden_dim, settings.dim, settings.hidden_dim)
+        ]
         if now.phase.name != FINE_TUNING:
             forward.append(N_VIEWS * len(batches.seeds(now.number)) * settings.dim)
         return [*forward, *reversed(forward)]
@@ -212,29 +218,41 @@ def _of_all_ranks(
 
 
 def _reconstruction(
-    learner: ScgpclLearner, batch: Minibatch, views: tuple[Tensor, Tensor]
+    learner: ScgpclLearner, batch: Minibatch, views: tuple[Tensor, Tensor], ranks: Ranks
 ) -> Tensor:
     """Return the mean over both views, all cells and the drawn genes."""
     total = learner.centres.new_zeros(())
-    for rows_be in views:
+    for hidden_bh in learner.decoder(views, batch.n_seeds, ranks):
         if batch.counts is None:
-            total = total + _squared_errors(learner, rows_be, batch)
+            total = total + _squared_errors(learner, hidden_bh, batch)
         else:
-            total = total + zinb_loss(learner.decoder.counts(rows_be, batch.genes_g), batch.counts)
+            heads = learner.decoder.counts(hidden_bh, batch.genes_g)
+            total = total + zinb_loss(heads, batch.counts)
     return total / (len(views) * batch.n_seeds * len(batch.genes_g))
 
 
-def _squared_errors(learner: ScgpclLearner, rows_be: Tensor, batch: Minibatch) -> Tensor:
-    made_bg = learner.decoder.values(rows_be, batch.genes_g)
+def _squared_errors(learner: ScgpclLearner, hidden_bh: Tensor, batch: Minibatch) -> Tensor:
+    made_bg = learner.decoder.values(hidden_bh, batch.genes_g)
     return (made_bg - batch.x_bm[:, batch.genes_g]).square().sum()
 
 
-def _clusters(learner: ScgpclLearner, views: tuple[Tensor, Tensor], n_cells: int) -> Tensor:
-    """Return the divergence of each view from the target that the other view gives."""
-    one, other = (
-        soft_assignment(learner.encoder.clustered(view), learner.centres) for view in views
-    )
-    with torch.no_grad():
-        target_one, target_other = (sharpened(shares, learner.sizes) for shares in (one, other))
-    total = cluster_loss(one, target_other, n_cells) + cluster_loss(other, target_one, n_cells)
+def _clusters(learner: ScgpclLearner, batch: Minibatch, views: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the mean divergence of the views from the target that the cells give as they are embedded."""
+    encoder, total = learner.encoder, learner.centres.new_zeros(())
+    target_bk = _target(learner, batch)
+    for view in views:
+        shares_bk = soft_assignment(encoder.clustered(view), learner.centres)
+        total = total + cluster_loss(shares_bk, target_bk, batch.n_seeds)
     return total / len(views)
+
+
+@torch.no_grad()
+def _target(learner: ScgpclLearner, batch: Minibatch) -> Tensor:
+    """Return the sharpened shares of the cells with all columns, by running means and variances."""
+    encoder, whole = learner.encoder, replace(batch.views[0], kept_m=None, kept_d=None)
+    training = encoder.training
+    encoder.eval()
+    (genes_mh,) = encoder.genes([whole])
+    rows_be = encoder.embed(batch.x_bm, whole.neighbors_bm, genes_mh)
+    encoder.train(training)
+    return sharpened(soft_assignment(rows_be, learner.centres), learner.sizes)

@@ -1,9 +1,10 @@
 """The encoder of cells and genes, and the decoder, on tensors.
 
 Cells and genes are the nodes of a bipartite graph: an edge joins a cell and a gene that it expresses. Two
-layers of GraphSAGE update each node from itself and from the mean of its neighbours. The second layer updates
-only cells, since nothing reads the genes after it. Means over neighbours are products with dense matrices of
-a mini-batch, whose sizes do not depend on the number of cells.
+layers of GraphSAGE update each node from itself and from the mean of its neighbours. Batch normalisation follows
+each; nothing else is between them, as in the code of the method's authors. The second layer updates only cells,
+since nothing reads the genes after it. Means over neighbours are products with dense matrices of a mini-batch,
+whose sizes do not depend on the number of cells.
 
 References
 ----------
@@ -116,24 +117,24 @@ class Encoder(nn.Module):
             Seed cells of all ranks.
         """
         genes = self.genes(views)
-        n_rows, n_own = n_seeds * len(views), len(x_bm)
         with self._products():
             summed = [self._cells_before(x_bm, view) for view in views]
-        hidden = torch.split(relu(self.cell_norm(torch.cat(summed).float(), n_rows, ranks)), n_own)
+        hidden = self.cell_norm(_floats(summed), n_seeds, ranks)
         with self._products():
             summed = [
                 self.out_own(h_bh) + view.neighbors_bm @ self.out_genes(of_genes)
                 for h_bh, of_genes, view in zip(hidden, genes, views, strict=True)
             ]
-        return list(torch.split(self.out_norm(torch.cat(summed).float(), n_rows, ranks), n_own))
+        made: list[Tensor] = self.out_norm(_floats(summed), n_seeds, ranks)
+        return made
 
     def genes(self, views: Sequence[View]) -> list[Tensor]:
         """Return the genes after the first layer in each view, shape (M, H) each."""
         with self._products():
-            summed = torch.cat([self._genes_before(view) for view in views]).float()
+            summed = [self._genes_before(view) for view in views]
         # All ranks have the same context cells.
-        normed = self.gene_norm(summed, len(summed), Ranks.alone())
-        return list(torch.split(relu(normed), len(self.table)))
+        made: list[Tensor] = self.gene_norm(_floats(summed), len(self.table), Ranks.alone())
+        return made
 
     def embed(self, x_bm: Tensor, neighbors_bm: Tensor, genes_mh: Tensor) -> Tensor:
         """Return cells as they are clustered, from genes after the first layer; in evaluation mode only."""
@@ -141,9 +142,9 @@ class Encoder(nn.Module):
         alone = Ranks.alone()
         near_bd = neighbors_bm @ self.table
         hidden_bh = self.cell_own(x_bm) + self.cell_genes(near_bd)
-        hidden_bh = relu(self.cell_norm(hidden_bh, len(x_bm), alone))
+        (hidden_bh,) = self.cell_norm([hidden_bh], len(x_bm), alone)
         made_be = self.out_own(hidden_bh) + neighbors_bm @ self.out_genes(genes_mh)
-        embedded: Tensor = self.out_norm(made_be, len(x_bm), alone)
+        (embedded,) = self.out_norm([made_be], len(x_bm), alone)
         return self.clustered(embedded)
 
     def clustered(self, rows_be: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's widths in reverse, then one head for each parameter of the distribution of a count.
+    """The encoder's widths in reverse, with batch normalisation, then one head for each parameter of a count.
 
     Parameters
     ----------
@@ -185,24 +186,36 @@ class Decoder(nn.Module):
         super().__init__()
         self.is_narrow = precision == "bfloat16"
         self.hidden = nn.Linear(settings.dim, settings.hidden_dim)
+        self.norm = BatchNorm(settings.hidden_dim)
         self.mean = nn.Linear(settings.hidden_dim, n_genes)
         if settings.reconstruction == "zinb":
             self.dispersion = nn.Linear(settings.hidden_dim, n_genes)
             self.dropout = nn.Linear(settings.hidden_dim, n_genes)
 
-    def values(self, rows_be: Tensor, genes_g: Tensor) -> Tensor:
+    def forward(self, views: Sequence[Tensor], n_seeds: int, ranks: Ranks) -> list[Tensor]:
+        """Return what the heads read, shape (B, H) for each view of shape (B, E).
+
+        Parameters
+        ----------
+        n_seeds
+            Seed cells of all ranks.
+        """
+        with _products(self.mean.weight, is_narrow=self.is_narrow):
+            summed = [self.hidden(rows_be) for rows_be in views]
+        return [relu(rows_bh) for rows_bh in self.norm(_floats(summed), n_seeds, ranks)]
+
+    def values(self, hidden_bh: Tensor, genes_g: Tensor) -> Tensor:
         """Return scaled values of some genes, shape (B, G)."""
-        (made_bg,) = self._outputs([self.mean], rows_be, genes_g)
+        (made_bg,) = self._outputs([self.mean], hidden_bh, genes_g)
         return made_bg
 
-    def counts(self, rows_be: Tensor, genes_g: Tensor) -> Zinb:
+    def counts(self, hidden_bh: Tensor, genes_g: Tensor) -> Zinb:
         """Return the distribution of each count of some genes."""
-        return Zinb(*self._outputs([self.mean, self.dispersion, self.dropout], rows_be, genes_g))
+        return Zinb(*self._outputs([self.mean, self.dispersion, self.dropout], hidden_bh, genes_g))
 
-    def _outputs(self, heads: list[nn.Linear], rows_be: Tensor, genes_g: Tensor) -> list[Tensor]:
+    def _outputs(self, heads: list[nn.Linear], hidden_bh: Tensor, genes_g: Tensor) -> list[Tensor]:
         """Return the outputs of heads for some genes."""
-        with _products(rows_be, is_narrow=self.is_narrow):
-            hidden_bh = relu(self.hidden(rows_be))
+        with _products(hidden_bh, is_narrow=self.is_narrow):
             made = [linear(hidden_bh, each.weight[genes_g], each.bias[genes_g]) for each in heads]
         return [each.float() for each in made]
 
@@ -219,6 +232,10 @@ def _even(rows_be: Tensor) -> Tensor:
 def _products(of: Tensor, *, is_narrow: bool) -> torch.autocast:
     """Return a context in which matrix products have the precision of training."""
     return torch.autocast(of.device.type, torch.bfloat16, enabled=is_narrow)
+
+
+def _floats(views: Sequence[Tensor]) -> list[Tensor]:
+    return [rows.float() for rows in views]
 
 
 def _kept(rows: Tensor, kept: Tensor | None) -> Tensor:

@@ -1,6 +1,6 @@
-"""Batch normalisation over the cells of all ranks."""
+"""Batch normalisation of each view over the cells of all ranks."""
 
-# Shapes: B = this rank's rows, H = width.
+# Shapes: B = this rank's rows of a view, H = width.
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from scrcl.train.ranks import Ranks
@@ -21,7 +23,7 @@ _EPSILON = 1e-5
 
 
 class BatchNorm(nn.Module):
-    """`torch.nn.BatchNorm1d`, except that means and variances are those of all ranks' rows.
+    """`torch.nn.BatchNorm1d` of one view after the other, with means and variances of all ranks' rows.
 
     `torch.nn.SyncBatchNorm` needs a GPU.
     """
@@ -35,31 +37,38 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
-    def forward(self, rows_bh: Tensor, n_rows: int, ranks: Ranks) -> Tensor:
-        """Return the rows with means of 0 and variances of 1, scaled and shifted.
+    def forward(self, views: Sequence[Tensor], n_rows: int, ranks: Ranks) -> list[Tensor]:
+        """Return the rows of each view with means of 0 and variances of 1, scaled and shifted.
 
         Parameters
         ----------
+        views
+            Shape (B, H) each.
         n_rows
-            Rows of all ranks.
+            Rows of a view on all ranks.
         ranks
             The ranks that share rows. A single process where all have the same rows.
         """
         # Variances of rows around a value near their mean lose no digits.
-        centred_bh = rows_bh - self.running_mean.clone()
-        if self.training:
-            sums = torch.cat([centred_bh.sum(0), centred_bh.square().sum(0)])
-            mean_h, square_h = (ranks.sum(sums) / n_rows).chunk(2)
+        near_h = self.running_mean.clone()
+        centred = [rows_bh - near_h for rows_bh in views]
+        if not self.training:
+            return [self._scaled(rows_bh, self.running_var) for rows_bh in centred]
+        sums = [each for rows_bh in centred for each in (rows_bh.sum(0), rows_bh.square().sum(0))]
+        moments = (ranks.sum(torch.cat(sums)) / n_rows).chunk(len(sums))
+        normed = []
+        for rows_bh, mean_h, square_h in zip(centred, moments[::2], moments[1::2], strict=True):
             var_h = (square_h - mean_h.square()).clamp_min(0)
-            centred_bh = centred_bh - mean_h
-            self._follow(mean_h.detach(), var_h.detach(), n_rows)
-        else:
-            var_h = self.running_var
+            self._follow(near_h + mean_h.detach(), var_h.detach(), n_rows)
+            normed.append(self._scaled(rows_bh - mean_h, var_h))
+        return normed
+
+    def _scaled(self, centred_bh: Tensor, var_h: Tensor) -> Tensor:
         return centred_bh * (self.weight * torch.rsqrt(var_h + _EPSILON)) + self.bias
 
     @torch.no_grad()
     def _follow(self, mean_h: Tensor, var_h: Tensor, n_rows: int) -> None:
         """Move the running means and variances."""
-        self.running_mean += _MOMENTUM * mean_h
+        self.running_mean += _MOMENTUM * (mean_h - self.running_mean)
         unbiased_h = var_h * (n_rows / max(n_rows - 1, 1))
         self.running_var += _MOMENTUM * (unbiased_h - self.running_var)

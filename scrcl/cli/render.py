@@ -18,9 +18,13 @@ from rich.table import Table
 from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
 from scrcl.engine.describe import for_people
+from scrcl.markers.listed import LEFT_OUT, first_genes, n_left_out
+from scrcl.markers.names import SCORE_MEANING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import pandas as pd
 
     from scrcl._progress import Reporter
     from scrcl.engine.plan import StagePlan
@@ -39,6 +43,8 @@ __all__ = [
 
 console = Console(highlight=False)
 _LINE_EVERY_S = 30.0
+_CLUSTER_GENES, _GROUP_GENES = 6, 10
+"""Marker genes of a cluster in the table of a run, and of a group in the others."""
 
 
 class Bars:
@@ -182,24 +188,39 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
     names = ("cluster", *(["name"] if named else []), "cells", "share", "markers")
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
-        markers = escape(", ".join(row["markers"][:6]))
+        markers = escape(", ".join(row["markers"][:_CLUSTER_GENES]))
         kind = [escape(_names_of(row))] if named else []
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
+    if any(row.get("second_type") for row in clusters):
+        _explain(
+            table,
+            f"In brackets: the second best name, and its score below the best. {SCORE_MEANING}",
+        )
+    if any(row.get("n_left_out") for row in clusters):
+        _explain(table, LEFT_OUT)
     return table
 
 
 def _names_of(row: Mapping[str, Any]) -> str:
     """Return the name of a cluster, the second best, and how far its score lies below."""
     second = row.get("second_type")
-    return str(row["cell_type"]) + (f"; {second} ({-row['gap']:.1f})" if second else "")
+    return str(row["cell_type"]) + (f" (or {second}, {row['gap']:.1f} lower)" if second else "")
 
 
-def groups_table(genes: Mapping[str, Sequence[str]]) -> Table:
-    """First marker genes of groups of cells."""
+def _explain(table: Table, text: str) -> None:
+    """Put a sentence below a table."""
+    table.caption = f"{table.caption} {text}" if table.caption else text
+    table.caption_justify = "left"
+
+
+def groups_table(markers: pd.DataFrame) -> Table:
+    """First marker genes of groups of cells, from the table of their markers."""
     table = Table("group", "markers", box=None, pad_edge=False)
-    for group, first in genes.items():
-        table.add_row(escape(group), escape(", ".join(first)))
+    for group, first in first_genes(markers, _GROUP_GENES).items():
+        table.add_row(escape(str(group)), escape(", ".join(first)))
+    if any(n_left_out(markers, _GROUP_GENES).values()):
+        _explain(table, LEFT_OUT)
     return table
 
 
@@ -214,7 +235,7 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['share']:.1%}",
             f"{row['share_run']:.1%}",
             "" if row["confidence"] is None else f"{row['confidence']:.2f}",
-            escape(", ".join(row["markers"][:6])),
+            escape(", ".join(row["markers"][:_CLUSTER_GENES])),
         )
     return table
 

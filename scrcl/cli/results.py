@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from scrcl.cli.app import FinishedOut, Quiet, app
 from scrcl.cli.options import Given, with_settings
 from scrcl.engine.export import FORMATS
 from scrcl.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["export", "markers", "pseudobulk", "rename", "subcluster"]
 
@@ -97,7 +94,7 @@ def subcluster(
         for note in look.notes:
             console.print(f"note: {note}", soft_wrap=True, markup=False)
         if look.n_subclusters > 1:
-            console.print(groups_table(_first_genes(look.markers)))
+            console.print(groups_table(look.markers))
             console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)
 
 
@@ -139,7 +136,7 @@ def markers(
         table = find_markers(
             out, by=by, pair=_pair(pair), n_genes=n_genes, inputs=inputs or (), reporter=reporter
         )
-    console.print(groups_table(_first_genes(table)))
+    console.print(groups_table(table))
     if file is not None:
         with writing(file) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
@@ -224,10 +221,3 @@ def _pair(text: str | None) -> tuple[str, str] | None:
         message = f"--pair must be two groups with a comma, as in 3,5; got {text!r}."
         raise InputError(message)
     return parts[0], parts[1]
-
-
-def _first_genes(table: pd.DataFrame) -> dict[str, list[str]]:
-    return {
-        str(group): list(rows["gene"].head(10))
-        for group, rows in table.groupby("cluster", sort=False)
-    }

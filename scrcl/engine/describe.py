@@ -43,8 +43,10 @@ class Description:
         Rows of a chunk on disk; None if unknown.
     values_bytes, dense_bytes, feature_store_bytes
         Estimated sizes: values with their indices, a dense float32 matrix, and the file of 2,000 selected genes.
-    obs, obsm
-        Names of the annotations of cells.
+    obs, obsm, var
+        Names of the annotations of cells, and of genes.
+    symbols
+        Column of var with symbols of the genes, by which results show them; None: they are shown by their names.
     values
         ``counts``, ``counts that are not whole numbers``, ``logarithms ...``, ``not counts ...``, ``all zero``, or
         unknown if single rows cannot be read (CSC, mtx).
@@ -65,6 +67,8 @@ class Description:
     feature_store_bytes: int
     obs: tuple[str, ...]
     obsm: tuple[str, ...]
+    var: tuple[str, ...]
+    symbols: str | None
     values: str
     sample_cells: int | None
     largest_in_sample: float | None
@@ -94,6 +98,7 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     'counts'
     """
     from scrcl.io.open import open_input
+    from scrcl.markers.listed import symbol_column
 
     matrix = open_input(input_paths(inputs), layer=layer)
     n_entries = matrix.n_obs * matrix.n_vars
@@ -114,6 +119,8 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
         feature_store_bytes=int(n_values * share_selected * _BYTES_A_VALUE),
         obs=tuple(map(str, matrix.obs.columns)),
         obsm=tuple(sorted(matrix.obsm)),
+        var=tuple(map(str, matrix.var.columns)),
+        symbols=symbol_column(matrix.var),
         values=values,
         sample_cells=None if largest is None else min(_SAMPLE_ROWS, matrix.n_obs),
         largest_in_sample=largest,
@@ -144,6 +151,8 @@ def _shown(name: str, value: Any) -> tuple[str, str]:
         return words.removesuffix(" bytes"), format_bytes(value)
     if name == "density":
         return words, f"{value:.2%}"
+    if name == "symbols":
+        return "symbols of genes", value or "none: genes are shown by their names"
     if isinstance(value, (list, tuple)):
         return words, ", ".join(value) or "none"
     if isinstance(value, bool):

@@ -79,7 +79,7 @@ def find_markers(
     """
     from scrcl.engine.compare_genes import compared
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.kinds import kinds_of
+    from scrcl.markers.listed import ListedGenes
     from scrcl.markers.ranking import marker_table
 
     run = open_run(out)
@@ -101,8 +101,7 @@ def find_markers(
     )
     table = marker_table(
         found.scores,
-        matrix.var.index,
-        kinds_of(matrix.var),
+        ListedGenes.of_var(matrix.var),
         n_top=n_genes or settings.n_genes,
         min_fold_change=settings.min_fold_change,
         max_share_out=settings.max_share_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from scrcl.engine.annotate import without_ours
 from scrcl.engine.given_names import shown_names
 from scrcl.io.labels import CellLabels
 from scrcl.maps.artifacts import LAYOUT
-from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.artifacts import MARKERS, NAME_GENES
+from scrcl.markers.listed import ListedGenes, short_list, shown_genes
 from scrcl.prep.artifacts import STATS
-from scrcl.report.maps import Maps, category_column, column_of, number_column
+from scrcl.report.maps import Maps, MarkerKind, category_column, column_of, number_column
 from scrcl.report.slices import by_slice
 
 if TYPE_CHECKING:
@@ -36,16 +38,18 @@ _MOST_CLUSTERS, _MOST_SLICES, _MOST_COLUMNS = 200, 200, 40
 _MARKER_ROWS = 8_000
 """Rows of the table of markers in the page."""
 
-_MARKER_COLUMNS = (
-    "cluster", "gene", "score", "log_fold_change", "auc", "p_adjusted", "share_in", "share_out", "kind",
-)  # fmt: skip
-_WORDS = {
-    "log_fold_change": "log2 fold change",
-    "auc": "AUC",
-    "p_adjusted": "adjusted p",
-    "share_in": "share in",
-    "share_out": "share out",
+_MARKER_COLUMNS: dict[str, tuple[str, MarkerKind]] = {
+    "cluster": ("cluster", "text"),
+    "gene": ("gene", "text"),
+    "score": ("score", "score"),
+    "log_fold_change": ("log2 fold change", "number"),
+    "auc": ("AUC", "number"),
+    "p_adjusted": ("adjusted p", "p"),
+    "share_in": ("share in", "number"),
+    "share_out": ("share out", "number"),
+    "kind": ("kind", "text"),
 }
+"""Columns of the table of markers that the page has: their headings, and how they are shown."""
 
 
 def drawn_cells(labels: IntArray, n_most: int, *, seed: int) -> IntArray:
@@ -72,6 +76,9 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     if not len(cells):
         return None
     space, slice_of, slices = _space(context, rows)
+    markers = run.open(MARKERS)
+    ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
+    shown_columns = [*_MARKER_COLUMNS.values(), *ids]
     columns = [
         *_cluster_columns(obs, labels, cells, names),
         *_number_columns(obs, cells),
@@ -86,8 +93,9 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         space=space,
         slice_of=slice_of,
         slices=slices,
-        markers=_markers(run.open(MARKERS), names),
-        marker_columns=[_WORDS.get(name, name) for name in _MARKER_COLUMNS],
+        markers=_markers(markers, names),
+        marker_columns=[heading for heading, _ in shown_columns],
+        marker_kinds=[kind for _, kind in shown_columns],
         cluster_names=names,
         least=LEAST_OF_CLUSTER,
     )
@@ -141,32 +149,52 @@ def _obs_columns(context: Context, rows: IntArray) -> list[MapColumn]:
 
 
 def _gene_columns(context: Context, run: OpenRun, rows: IntArray) -> list[MapColumn]:
-    """Return the log values of the first markers of each cluster, from one more read of X."""
-    import pandas as pd
-
+    """Return the log values of genes, from one more read of X."""
     from scrcl.markers.expression import expression_of
 
-    n_genes = context.config.report.map_genes
-    markers = run.open(MARKERS)
-    # First markers of all clusters, then second ones, ...
-    first = markers.sort_values(["rank", "cluster"], kind="stable")["gene"]
-    genes = list(dict.fromkeys(first))[:n_genes]
-    if not genes:
+    genes = ListedGenes.of_var(context.matrix.var)
+    at = _drawn_genes(context, run, genes)
+    if not len(at):
         return []
     stats, matrix = run.open(STATS), context.matrix
     rows_of = matrix.rows if stats.is_canonical else matrix.x
     values = expression_of(
         rows_of(context.budget.block_rows),
         rows,
-        matrix.var.index.get_indexer(pd.Index(genes)),
+        at,
         cell_sums=None if stats.already_log else stats.cell_counts,
         n_workers=context.budget.n_workers,
         on_rows=context.count("report", matrix.n_obs),
         client=context.client,
     )
-    columns = zip(genes, values.T, strict=True)
-    shown = [number_column(gene, column, "Genes") for gene, column in columns]
-    return sorted(shown, key=lambda column: column.name.lower())
+    names, shown = genes.names[at], genes.at(at).shown()
+    twice = Counter(shown)
+    columns = [
+        number_column(
+            text if twice[text] == 1 else f"{text} ({name})", column, "Genes", also=str(name)
+        )
+        for text, name, column in zip(shown, names, values.T, strict=True)
+    ]
+    return sorted(columns, key=lambda column: column.name.lower())
+
+
+def _drawn_genes(context: Context, run: OpenRun, genes: ListedGenes) -> IntArray:
+    """Return the positions of the genes by which maps can be coloured: those of ``report.genes``, then others.
+
+    The others are the first markers of all clusters and the genes that speak most for their names, then the second
+    ones, and so on, up to ``report.map_genes``.
+    """
+    import pandas as pd
+
+    settings = context.config.report
+    tables = [short_list(run.open(MARKERS))]
+    if run.has(NAME_GENES):
+        tables.append(run.open(NAME_GENES))
+    listed = pd.concat(tables).sort_values(["rank", "cluster"], kind="stable")["gene"]
+    # pandas finds names faster than a dict does, and no table has a gene twice.
+    found = pd.Index(genes.names).get_indexer(pd.Index(listed.unique()[: settings.map_genes]))
+    both = dict.fromkeys([*genes.positions(settings.named_genes()).values(), *found.tolist()])
+    return np.array(list(both), np.int64)[: max(settings.map_genes, len(settings.named_genes()))]
 
 
 def _space(
@@ -205,13 +233,17 @@ def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
     n_clusters = max(int(table["cluster"].nunique()), 1)
     shown = table[table["rank"] < max(_MARKER_ROWS // n_clusters, 5)]
     columns: list[list[Any]] = []
-    for name in _MARKER_COLUMNS:
-        values = shown[name]
+    for name, (_, kind) in _MARKER_COLUMNS.items():
         if name == "cluster":
-            columns.append([names[int(cluster)] for cluster in values])
-        elif name in ("gene", "kind"):
-            columns.append(list(values))
+            columns.append([names[int(cluster)] for cluster in shown[name]])
+        elif name == "gene":
+            columns.append(shown_genes(shown))
+        elif kind == "text":
+            columns.append(list(shown[name]))
         else:
             # Spreadsheets and JSON have no infinity.
-            columns.append([float(f"{value:.3g}") for value in np.nan_to_num(values)])
+            values, digits = np.nan_to_num(shown[name]), ".1f" if kind == "score" else ".3g"
+            columns.append([float(f"{value:{digits}}") for value in values])
+    if "symbol" in shown:
+        columns.append(list(shown["gene"]))
     return [list(row) for row in zip(*columns, strict=True)]

@@ -14,6 +14,7 @@ from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.maps.artifacts import CLUSTER_LINKS
 from scrcl.markers.artifacts import MARKERS, PROFILES
+from scrcl.markers.listed import LEFT_OUT, short_list, shown_genes
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Figure, Section, Table
@@ -104,7 +105,8 @@ def _table(rows: Sequence[ClusterRow]) -> Table:
         ]
         for row in rows
     ]
-    return Table(columns, cells, colours=palette(len(rows)))
+    caption = LEFT_OUT if any(row.n_left_out for row in rows) else ""
+    return Table(columns, cells, caption, palette(len(rows)))
 
 
 def _order(run: OpenRun, n_clusters: int) -> list[int]:
@@ -117,25 +119,27 @@ def _order(run: OpenRun, n_clusters: int) -> list[int]:
 
 def _dots(run: OpenRun, names: Sequence[str]) -> Section:
     """Return the first markers of the clusters, both in the order of the tree."""
+    import pandas as pd
+
     from scrcl.report.drawings import dot_plot
 
     shown = _order(run, len(names))[:_MOST_DOTS_CLUSTERS]
-    markers, profiles = run.open(MARKERS), run.open(PROFILES)
-    position = {gene: i for i, gene in enumerate(run.genes)}
-    first = markers[markers["rank"] < _DOTS_EACH]
-    genes = list(
-        dict.fromkeys(gene for i in shown for gene in first["gene"][first["cluster"] == i])
-    )[:_MOST_DOTS_GENES]
-    at = np.array([position[gene] for gene in genes], np.int64)
+    profiles = run.open(PROFILES)
+    first = short_list(run.open(MARKERS))
+    first = first[first["rank"] < _DOTS_EACH].assign(shown=shown_genes)
+    # A gene has one column, where the first cluster that it marks is.
+    first = pd.concat([first[first["cluster"] == i] for i in shown]).drop_duplicates("gene")
+    first = first.head(_MOST_DOTS_GENES)
+    at = run.genes.get_indexer(pd.Index(first["gene"]))
     drawn = dot_plot(
         profiles.mean[at][:, shown],
         profiles.share[at][:, shown],
-        genes,
+        list(first["shown"]),
         [names[i] for i in shown],
     )
     caption = (
-        "The first markers of each cluster, in the order of the tree. Size: share of the cells that express the "
-        "gene. Strength: mean of the log values, between the smallest and the largest of the gene."
+        "The first markers of each cluster, as in the table above, in the order of the tree. Size: share of the cells "
+        "that express the gene. Strength: mean of the log values, between the smallest and the largest of the gene."
     )
     if len(shown) < len(names):
         caption += f" The first {len(shown)} of {len(names)} clusters."

@@ -13,19 +13,29 @@ if TYPE_CHECKING:
 
     from scrcl.markers.profiles import Profiles
 
-__all__ = ["MARKERS", "NAMES", "NAMES_FILE", "PROFILES", "PROFILES_FILE"]
+__all__ = [
+    "MARKERS",
+    "NAMES",
+    "NAMES_FILE",
+    "NAME_GENES",
+    "NAME_GENES_FILE",
+    "PROFILES",
+    "PROFILES_FILE",
+]
 
-NAMES_FILE, PROFILES_FILE = "names.csv", "profiles.npz"
+NAMES_FILE, NAME_GENES_FILE, PROFILES_FILE = "names.csv", "name_genes.csv", "profiles.npz"
 
 
-def _load(folder: Path) -> pd.DataFrame:
+def _load_genes(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # A gene may be called "NA" or "nan".
-    return pd.read_csv(folder / "markers.csv", keep_default_na=False, dtype={"gene": str})
+    return pd.read_csv(path, keep_default_na=False, dtype={"gene": str, "symbol": str})
 
 
-MARKERS: Artifact[pd.DataFrame] = Artifact("marker genes", _load)
+MARKERS: Artifact[pd.DataFrame] = Artifact(
+    "marker genes", lambda folder: _load_genes(folder / "markers.csv")
+)
 """Table of the first genes of each cluster; see `scrcl.markers.ranking.marker_table`."""
 
 
@@ -47,3 +57,8 @@ def _load_names(folder: Path) -> pd.DataFrame:
 
 NAMES: Artifact[pd.DataFrame] = Artifact("names of the clusters", _load_names)
 """Table with a row for each cluster: its name, the two best sets of the table of markers, and their scores."""
+
+NAME_GENES: Artifact[pd.DataFrame] = Artifact(
+    "genes that speak for the names", lambda folder: _load_genes(folder / NAME_GENES_FILE)
+)
+"""For each cluster that a table of markers names, the genes of that type, those that add most to its score first."""

@@ -12,13 +12,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from scrcl.io.arrays import release, row_blocks
+from scrcl.markers.ranking import with_symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from numpy.typing import NDArray
 
+    from scrcl.markers.listed import ListedGenes
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["ASSOCIATION_COLUMNS", "association_table", "cluster_associations"]
@@ -65,10 +65,9 @@ def cluster_associations(
 
 def association_table(
     scores: FloatArray,
-    genes: Sequence[str],
+    genes: ListedGenes,
     *,
     modules: IntArray,
-    kinds: NDArray[np.object_],
     markers: pd.DataFrame,
     n_top: int,
 ) -> pd.DataFrame:
@@ -78,37 +77,36 @@ def association_table(
     ----------
     scores
         ndarray of float, shape (n_clusters, n_genes), from `cluster_associations`.
-    genes, modules, kinds
-        Name, module and kind of each gene.
+    genes, modules
+        Names, symbols and kinds of the genes, and the module of each.
     markers
         Table of the markers of the same clusters.
 
     Returns
     -------
     DataFrame
-        ``n_top`` rows for each cluster, or all genes if there are fewer, with `ASSOCIATION_COLUMNS`. ``rank`` counts
-        from 0. ``marker_rank`` is the rank among the markers of the cluster, -1 for a gene that is not listed there.
+        ``n_top`` rows for each cluster, or all genes if there are fewer, with `ASSOCIATION_COLUMNS`, and ``symbol``
+        after ``gene`` where there are symbols. ``rank`` counts from 0. ``marker_rank`` is the rank among the markers of
+        the cluster, -1 for a gene that is not listed there.
         Empty where there is one cluster.
     """
     import pandas as pd
 
-    names, parts = np.asarray(genes, object), []
+    parts = []
     for cluster, row in enumerate(scores if len(scores) > 1 else ()):
         top = np.argsort(-row, kind="stable")[:n_top]
         own = markers[markers["cluster"] == cluster].set_index("gene")["rank"]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "cluster": cluster,
-                    "rank": np.arange(len(top)),
-                    "gene": names[top],
-                    "association": row[top],
-                    "module": modules[top],
-                    "marker_rank": own.reindex(names[top]).fillna(-1).to_numpy(np.int64),
-                    "kind": kinds[top],
-                }
-            )
-        )
+        listed = genes.at(top)
+        columns = {
+            "cluster": np.full(len(top), cluster),
+            "rank": np.arange(len(top)),
+            "association": row[top],
+            "module": modules[top],
+            "marker_rank": own.reindex(listed.names).fillna(-1).to_numpy(np.int64),
+            **listed.columns(),
+        }
+        in_order = with_symbols(ASSOCIATION_COLUMNS, columns)
+        parts.append(pd.DataFrame({name: columns[name] for name in in_order}))
     return (
         pd.concat(parts, ignore_index=True)
         if parts

@@ -24,15 +24,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.markers.names import is_text
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["HOUSEKEEPING", "gene_kinds", "kinds_of"]
+__all__ = ["HOUSEKEEPING", "gene_kinds"]
 
 _NAMES = """
 C1ORF43 CHMP2A EMC7 GPI PSMB2 PSMB4 RAB7A REEP5 SNRPD3 VCP VPS29 EEF1A1 EEF1B2 EEF1D EEF1G EEF2 EIF1 EIF1AX
@@ -64,16 +61,6 @@ def gene_kinds(symbols: Iterable[str]) -> NDArray[np.object_]:
     ndarray of str objects, shape (n_genes,)
     """
     return np.array([_kind(symbol.upper()) for symbol in symbols], dtype=object)
-
-
-def kinds_of(var: pd.DataFrame) -> NDArray[np.object_]:
-    """Return the kind of each gene of a table: from its index or a text column, whichever has more genes with a kind.
-
-    So Ensembl ids in the index do with a column of symbols.
-    """
-    columns = [var.index, *(var[name] for name in var if is_text(var[name]))]
-    found = [gene_kinds(map(str, column)) for column in columns]
-    return max(found, key=np.count_nonzero)
 
 
 def _kind(symbol: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from scrcl._group_means import group_means
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
@@ -28,9 +28,23 @@ if TYPE_CHECKING:
     from scrcl.markers.tables import MarkerSet
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["UNKNOWN", "GeneNames", "Name", "gene_names", "is_text", "name_clusters", "set_scores"]
+__all__ = [
+    "SCORE_MEANING",
+    "UNKNOWN",
+    "GeneNames",
+    "Name",
+    "gene_names",
+    "is_text",
+    "name_clusters",
+    "set_scores",
+]
 
 UNKNOWN = "unknown"
+
+SCORE_MEANING = (
+    "A score is how many standard deviations the genes of a type lie above random genes of the same "
+    "expression."
+)
 
 _LEAST_GENES = 3
 """Genes of a set that must be in the data."""
@@ -79,6 +93,8 @@ class Name(NamedTuple):
         Share of the cluster's first ten markers that are in the set of the best.
     recall
         Share of the set's genes in the data that are among the listed markers of the cluster.
+    genes
+        Positions of the set's genes that lie above random ones in the cluster, those that add most to the score first.
     """
 
     name: str
@@ -88,6 +104,7 @@ class Name(NamedTuple):
     second_score: float
     precision: float
     recall: float
+    genes: tuple[int, ...]
 
 
 def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
@@ -128,6 +145,21 @@ def set_scores(profiles: Profiles, sets: Sequence[tuple[str, IntArray]]) -> Floa
     sets
         Name, and positions of the genes that are in the data.
     """
+    beyond, variance = _beyond_random(profiles)
+    weights = _weights(sets)
+    scores = np.empty((beyond.shape[1], len(sets)))
+    for i, (_, genes) in enumerate(sets):
+        weight = np.array([weights[int(gene)] for gene in genes])[:, None]
+        sums = (weight * beyond[genes]).sum(axis=0)
+        scores[:, i] = sums / np.sqrt((weight**2 * variance[genes]).sum(axis=0))
+    return scores
+
+
+def _beyond_random(profiles: Profiles) -> tuple[FloatArray, FloatArray]:
+    """Return how far each gene lies above the mean gene of the same expression, and the variance of such genes.
+
+    Both have the shape (n_genes, n_clusters).
+    """
     total = profiles.mean.astype(np.float64) * profiles.cells
     n_all = profiles.cells.sum()
     others = (total.sum(axis=1, keepdims=True) - total) / np.maximum(n_all - profiles.cells, 1)
@@ -137,13 +169,13 @@ def set_scores(profiles: Profiles, sets: Sequence[tuple[str, IntArray]]) -> Floa
     bins = rank * _BINS // len(rank)
     mean = group_means(above, bins, _BINS)
     variance = np.maximum(group_means(above**2, bins, _BINS) - mean**2, 1e-12)
+    return above - mean[bins], variance[bins]
+
+
+def _weights(sets: Sequence[tuple[str, IntArray]]) -> dict[int, float]:
+    """Return the weight of each gene: less for one that many sets have."""
     shared = Counter(int(gene) for _, genes in sets for gene in genes)
-    scores = np.empty((above.shape[1], len(sets)))
-    for i, (_, genes) in enumerate(sets):
-        weight = np.array([shared[int(gene)] ** -0.5 for gene in genes])[:, None]
-        beyond = (weight * (above[genes] - mean[bins[genes]])).sum(axis=0)
-        scores[:, i] = beyond / np.sqrt((weight**2 * variance[bins[genes]]).sum(axis=0))
-    return scores
+    return {gene: n**-0.5 for gene, n in shared.items()}
 
 
 def name_clusters(
@@ -174,8 +206,9 @@ def name_clusters(
     ]
     if not usable:
         return []
-    named = []
-    for scores, of_cluster in zip(set_scores(profiles, usable), markers, strict=True):
+    named, beyond, weights = [], _beyond_random(profiles)[0], _weights(usable)
+    every = zip(set_scores(profiles, usable), markers, beyond.T, strict=True)
+    for scores, of_cluster, above in every:
         order = np.argsort(-scores, kind="stable")
         best, genes = usable[order[0]][0], set(usable[order[0]][1].tolist())
         second = int(order[1]) if len(order) > 1 else None
@@ -189,6 +222,15 @@ def name_clusters(
                 0.0 if second is None else float(scores[second]),
                 len(genes & set(top)) / max(len(top), 1),
                 len(genes & set(of_cluster)) / len(genes),
+                _adding_to_score(genes, above, weights),
             )
         )
     return named
+
+
+def _adding_to_score(
+    genes: Collection[int], above: FloatArray, weights: Mapping[int, float]
+) -> tuple[int, ...]:
+    """Return the genes that lie above random ones, those that add most first."""
+    adding = [gene for gene in genes if above[gene] > 0]
+    return tuple(sorted(adding, key=lambda gene: (-weights[gene] * above[gene], gene)))

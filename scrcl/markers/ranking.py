@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
+    from collections.abc import Container, Sequence
 
+    import pandas as pd
+
+    from scrcl.markers.listed import ListedGenes
     from scrcl.markers.scores import GeneScores, Test
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["COLUMNS", "adjusted", "for_spreadsheets", "marker_table", "scanpy_entry"]
+__all__ = [
+    "COLUMNS",
+    "adjusted",
+    "for_spreadsheets",
+    "marker_table",
+    "scanpy_entry",
+    "with_symbols",
+]
 
 COLUMNS = (
     "cluster",
@@ -28,13 +37,12 @@ COLUMNS = (
     "share_out",
     "kind",
 )
-"""Columns of the table of markers."""
+"""Columns of the table of markers. After ``gene`` stands ``symbol`` where var has a column of symbols."""
 
 
 def marker_table(
     scores: GeneScores,
-    genes: pd.Index,
-    kinds: NDArray[np.object_],
+    genes: ListedGenes,
     *,
     n_top: int,
     min_fold_change: float,
@@ -48,8 +56,8 @@ def marker_table(
 
     Parameters
     ----------
-    genes, kinds
-        Names of the genes, and their kinds (`scrcl.markers.kinds`): they are listed, and change no order.
+    genes
+        Names, symbols and kinds of all genes: they are listed, and change no order.
 
     Returns
     -------
@@ -65,7 +73,6 @@ def marker_table(
         _of_cluster(
             scores,
             genes,
-            kinds,
             cluster,
             _order(scores.score[:, cluster], marks[:, cluster])[:n_top],
         )
@@ -75,6 +82,14 @@ def marker_table(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
+def with_symbols(columns: Sequence[str], there: Container[str]) -> list[str]:
+    """Return the columns of a table of genes: with ``symbol`` after ``gene`` if that is ``there``."""
+    pairs = (
+        (name, "symbol") if name == "gene" and "symbol" in there else (name,) for name in columns
+    )
+    return [name for pair in pairs for name in pair]
+
+
 def _order(score: FloatArray, marks: BoolArray) -> IntArray:
     """Return the positions of the genes: those that mark the cluster first, each by falling score."""
     return np.lexsort((-score, ~marks))
@@ -82,8 +97,7 @@ def _order(score: FloatArray, marks: BoolArray) -> IntArray:
 
 def _of_cluster(
     scores: GeneScores,
-    genes: pd.Index,
-    kinds: NDArray[np.object_],
+    genes: ListedGenes,
     cluster: int,
     top: IntArray,
 ) -> pd.DataFrame:
@@ -93,14 +107,13 @@ def _of_cluster(
     columns: dict[str, Any] = {
         "cluster": np.full(len(top), cluster),
         "rank": np.arange(len(top)),
-        "gene": np.asarray(genes)[top],
-        "kind": kinds[top],
         "p_adjusted": adjusted(p_value)[top],
+        **genes.at(top).columns(),
     }
     columns |= {
         name: getattr(scores, name)[top, cluster] for name in COLUMNS if name not in columns
     }
-    return pd.DataFrame({name: columns[name] for name in COLUMNS})
+    return pd.DataFrame({name: columns[name] for name in with_symbols(COLUMNS, columns)})
 
 
 def adjusted(p_values: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -28,12 +28,15 @@ __all__ = [
     "MOST_LEVELS",
     "MapColumn",
     "Maps",
+    "MarkerKind",
     "category_column",
     "column_of",
     "number_column",
     "packed",
     "payload",
 ]
+
+MarkerKind: TypeAlias = Literal["text", "number", "score", "p"]
 
 MOST_LEVELS = 200
 """Categories of a column that can be shown."""
@@ -55,6 +58,8 @@ class MapColumn:
         ndarray of uint8, shape (n_drawn,): number of a category, or a step between ``low`` and ``high``; 255: none.
     levels, colours
         Names of the categories, and their colours. No levels: numbers.
+    also
+        Another name by which it is found: the id of a gene that is shown by its symbol.
     """
 
     name: str
@@ -64,6 +69,7 @@ class MapColumn:
     colours: Sequence[str] = ()
     low: float = 0.0
     high: float = 1.0
+    also: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Maps:
         The first one colours the maps at first.
     markers
         Rows of the table of markers: cluster, gene, numbers and texts in the order of ``marker_columns``.
+    marker_kinds
+        How each column is shown: ``text``, ``number`` (two decimals), ``score`` (one) or ``p`` (a p value).
     cluster_names
         Name of each cluster, with which its number is shown.
     least
@@ -98,6 +106,7 @@ class Maps:
     slices: Sequence[str] = ()
     markers: Sequence[Sequence[Any]] = ()
     marker_columns: Sequence[str] = ()
+    marker_kinds: Sequence[MarkerKind] = ()
     cluster_names: Sequence[str] = ()
     least: int = 0
 
@@ -128,6 +137,7 @@ def number_column(
     values: FloatArray,
     group: Literal["Clusters", "Cells", "Genes"],
     limits: tuple[float, float] | None = None,
+    also: str = "",
 ) -> MapColumn:
     """Return a column of numbers, between their smallest and largest or within ``limits``."""
     values = np.asarray(values, np.float64)
@@ -139,7 +149,7 @@ def number_column(
     width = high - low if high > low else 1.0
     steps = np.rint(_STEPS * np.clip((np.where(finite, values, low) - low) / width, 0, 1))
     codes = np.where(finite, steps, _MISSING).astype(np.uint8)
-    return MapColumn(name, group, codes, low=float(low), high=float(high))
+    return MapColumn(name, group, codes, low=float(low), high=float(high), also=also)
 
 
 def column_of(name: str, series: pd.Series) -> MapColumn | None:
@@ -175,7 +185,11 @@ def payload(maps: Maps) -> str:
         "total": maps.n_cells,
         "columns": [_column(column) for column in maps.columns],
         "markers": _text(
-            {"columns": list(maps.marker_columns), "rows": [list(r) for r in maps.markers]}
+            {
+                "columns": list(maps.marker_columns),
+                "kinds": list(maps.marker_kinds),
+                "rows": [list(r) for r in maps.markers],
+            }
         ),
         "names": list(maps.cluster_names),
         "slices": list(maps.slices),
@@ -203,6 +217,7 @@ def _column(column: MapColumn) -> dict[str, Any]:
         "colours": list(column.colours),
         "low": column.low,
         "high": column.high,
+        "also": column.also,
         "data": packed(column.codes),
     }
 

@@ -55,6 +55,7 @@ class Column:
 
         - ``text``: as they are;
         - ``number``: whole numbers with thousands separators, others with two decimals;
+        - ``score``: numbers with one decimal;
         - ``share``: a fraction between 0 and 1, in percent;
         - ``bar``: a fraction between 0 and 1, as a bar in the row's colour;
         - ``markers``: gene names, in italics;
@@ -62,7 +63,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["text", "number", "share", "bar", "markers", "label"] = "text"
+    kind: Literal["text", "number", "score", "share", "bar", "markers", "label"] = "text"
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,12 @@ def _template() -> Template:
         lstrip_blocks=True,
         loader=PackageLoader("scrcl.report", "templates"),
     )
-    environment.filters |= {"bytes": format_bytes, "number": _number, "percent": _percent}
+    environment.filters |= {
+        "bytes": format_bytes,
+        "number": _number,
+        "percent": _percent,
+        "score": _score,
+    }
     return environment.get_template("page.html.jinja")
 
 
@@ -222,6 +228,10 @@ def _number(value: object) -> str:
         return ""
     # Integral, not int: NumPy's integers are whole numbers too.
     return f"{value:,}" if isinstance(value, Integral) else f"{value:,.2f}"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
 
 
 def _percent(value: float | None) -> str:

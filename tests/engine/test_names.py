@@ -1,7 +1,10 @@
 """Names of clusters in a run: by a table, by the user, and after stages are redone."""
 
+import re
+
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 import scrcl
@@ -13,7 +16,9 @@ from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
 from scrcl.errors import InputError, ResumeError, StoreError
+from scrcl.markers.artifacts import NAME_GENES
 from tests.cells import FAST, make_cells
+from tests.engine.test_odd_results import data_in
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
 
@@ -61,12 +66,23 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     first = next(row for row in named.clusters if row["cell_type"] != "unknown")
     assert first["gap"] > 0
     drawn = "".join(str(cell) for cell in clusters_table(named.clusters).columns[1].cells)
-    assert f"{first['cell_type']}; {first['second_type']} ({-first['gap']:.1f})" in drawn
+    assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in drawn
     report = named.report_path.read_text()
     assert all(name in report for name in set(obs["scrcl_name"]))
     names = scrcl.open_run(named.out).record(NamesStage)
     assert names.gene_column == "symbol"
     assert names.n_genes_found == names.n_genes_table
+
+
+def test_symbols_are_shown_and_names_of_var_stay_the_key(named, cells):
+    adata, table = anndata.read_h5ad(named.result_path), pd.read_csv(named.out / "markers.csv")
+    assert list(table)[:4] == ["cluster", "rank", "gene", "symbol"]
+    assert (table["symbol"] == adata.var["symbol"][table["gene"]].to_numpy()).all()
+    assert adata.uns["rank_genes_groups"]["names"]["0"][0] == table["gene"][0]
+    shown = {gene for row in named.clusters for gene in row["markers"]}
+    assert shown <= set(adata.var["symbol"])
+    assert re.findall(r'<text class="gene"[^>]*>(SYM)\d+<', named.report_path.read_text())
+    assert pd.read_csv(named.out / "gene_associations.csv")["symbol"].str.startswith("SYM").all()
 
 
 def test_a_table_with_other_content_is_another_run_and_names_can_be_redone(named, cells, tmp_path):
@@ -196,3 +212,25 @@ def test_names_follow_the_cells_and_an_empty_name_takes_one_away(tmp_path):
     assert names_given(tmp_path, LABELS[:-1]) == {}  # other cells
     keep_names(tmp_path, {0: "", 1: "c"}, LABELS)
     assert names_given(tmp_path, LABELS) == {1: "c", 2: "b"}
+
+
+def test_maps_have_the_genes_that_speak_for_names_and_those_that_are_asked_for(cells, tmp_path):
+    path, table = cells
+    adata = anndata.read_h5ad(path)
+    names = {"table": str(table), "min_score": 1}
+    drawn_of = {"umap_cells": 50, "map_genes": 6, "genes": "gene7, SYM9"}
+    run = run_files([path], tmp_path / "out", config_of(names=names, report=drawn_of))
+    speaking = scrcl.open_run(run.out).open(NAME_GENES)
+    types = pd.read_csv(table).groupby("gene")["cell_type"].first()
+    name_of = dict(enumerate(row["cell_type"] for row in run.clusters))
+    assert (types[speaking["symbol"]].to_numpy() == speaking["cluster"].map(name_of)).all()
+    columns = data_in(run.report_path.read_text())["columns"]
+    drawn = {column["name"]: column["also"] for column in columns if column["group"] == "Genes"}
+    assert drawn.items() <= dict(zip(adata.var["symbol"], adata.var_names, strict=True)).items()
+    assert len(drawn) == 6
+    assert {"gene7", "gene9"} < set(drawn.values())
+    assert set(speaking["gene"][speaking["rank"] == 0]) & set(drawn.values())
+    with pytest.raises(
+        InputError, match=r"report\.genes must name genes of the input; got no gene\."
+    ):
+        run_files([path], run.out, RunConfig(report={"genes": "SYM1,no gene"}), start="report")

@@ -28,7 +28,11 @@ def run(adata, folder, **more):
 
 def data_of(result):
     page = result.report_path.read_text()
-    return page, json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return page, data_in(page)
+
+
+def data_in(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def unpacked(text, dtype=np.uint8):

@@ -12,6 +12,7 @@ from scrcl.markers.associations import (
     association_table,
     cluster_associations,
 )
+from scrcl.markers.listed import ListedGenes
 from scrcl.train.methods.scrcl.gene_vectors import fitted_gene_vectors
 
 MARKERS = pd.DataFrame({"cluster": [0, 0, 1], "rank": [0, 1, 0], "gene": ["b", "c", "a"]})
@@ -33,9 +34,8 @@ def test_a_score_is_the_mean_association_inside_minus_outside(block_rows):
 def table(scores, genes=("a", "b", "c"), n_top=2):
     return association_table(
         np.array(scores, float),
-        list(genes),
+        ListedGenes(np.array(genes, object), None, np.array(["", "ribosomal", ""], object)),
         modules=np.array([1, 0, NO_MODULE], np.int32),
-        kinds=np.array(["", "ribosomal", ""], object),
         markers=MARKERS,
         n_top=n_top,
     )

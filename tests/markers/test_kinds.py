@@ -1,9 +1,8 @@
 """Genes that rarely mark a type, by their symbols."""
 
-import pandas as pd
 import pytest
 
-from scrcl.markers.kinds import gene_kinds, kinds_of
+from scrcl.markers.kinds import gene_kinds
 
 
 @pytest.mark.parametrize(
@@ -20,10 +19,3 @@ from scrcl.markers.kinds import gene_kinds, kinds_of
 )
 def test_symbols_of_human_and_mouse_have_their_kind(symbols, kind):
     assert list(gene_kinds(symbols)) == [kind] * len(symbols)
-
-
-def test_kinds_come_from_the_column_of_var_that_has_symbols():
-    symbols = ["RPL13", "CD3E", "ACTB"]
-    var = pd.DataFrame({"n": [1, 2, 3], "symbol": symbols}, index=["ENSG1", "ENSG2", "ENSG3"])
-    assert list(kinds_of(var)) == ["ribosomal", "", "housekeeping"]
-    assert list(kinds_of(pd.DataFrame(index=symbols))) == ["ribosomal", "", "housekeeping"]

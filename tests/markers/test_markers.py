@@ -7,13 +7,17 @@ import scanpy as sc
 from scipy import stats
 
 from scrcl.io.open import from_anndata
+from scrcl.markers.listed import ListedGenes
 from scrcl.markers.ranking import adjusted, marker_table, scanpy_entry
 from scrcl.markers.scores import _normal_p, _welch, gene_scores
 from scrcl.markers.values import Bins, bins_and_parts, table_bytes, values_by_cluster
 from tests.cells import make_cells
 
 N_CELLS, N_GENES = 200, 60
-KINDS = np.full(N_GENES, "", object)
+
+
+def genes_of(adata):
+    return ListedGenes.of_var(adata.var)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +157,7 @@ def test_histograms_keep_to_their_memory_with_any_number_of_clusters():
 def test_genes_that_all_cells_express_come_after_those_that_mark_a_cluster(adata, logs):
     scores = gene_scores(values_of(adata, logs), test="wilcoxon")
     table = marker_table(
-        scores, adata.var_names, KINDS, n_top=N_GENES, min_fold_change=1.0, max_share_out=0.9
+        scores, genes_of(adata), n_top=N_GENES, min_fold_change=1.0, max_share_out=0.9
     )
     for _, rows in table.groupby("cluster"):
         marks = (rows["log_fold_change"] >= 1) & (rows["share_out"] <= 0.9)
@@ -172,7 +176,7 @@ def test_one_cluster_has_no_markers(adata, logs):
     scores = gene_scores(values, test="t-test")
     assert np.isfinite(scores.score).all()
     one = scores._replace(**{name: getattr(scores, name)[:, :1] for name in scores._fields})
-    table = marker_table(one, adata.var_names, KINDS, n_top=5, min_fold_change=1, max_share_out=1)
+    table = marker_table(one, genes_of(adata), n_top=5, min_fold_change=1, max_share_out=1)
     assert not len(table)
     assert list(table) == ["cluster", "rank", "gene", "score", "log_fold_change", "p_value",
                            "p_adjusted", "auc", "share_in", "share_out", "kind"]  # fmt: skip
@@ -180,9 +184,7 @@ def test_one_cluster_has_no_markers(adata, logs):
 
 def test_scanpy_reads_the_entry(adata, logs):
     scores = gene_scores(values_of(adata, logs), test="wilcoxon")
-    table = marker_table(
-        scores, adata.var_names, KINDS, n_top=5, min_fold_change=0, max_share_out=1
-    )
+    table = marker_table(scores, genes_of(adata), n_top=5, min_fold_change=0, max_share_out=1)
     logs.uns["rank_genes_groups"] = scanpy_entry(table, groupby="cluster", test="wilcoxon")
     found = sc.get.rank_genes_groups_df(logs, "2")
     mine = table[table["cluster"] == 2]

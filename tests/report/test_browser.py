@@ -39,10 +39,11 @@ def page():
         columns=[
             category_column("cluster", labels, ["0 B cell", EVIL, "2"], "Clusters"),
             number_column("confidence", rng.random(600), "Cells", (0, 1)),
-            number_column("CD3D", rng.random(600), "Genes"),
+            number_column("CD3D", rng.random(600), "Genes", also="ENSG7"),
         ],
-        markers=[["0", "CD79A", 9.0, 1e-9], ["0", "=1+1", 3.0, 0.5], ["1", "CD3D", 7.5, 0.01]],
+        markers=[["0", "CD79A", 9.0, 0.0], ["0", "=1+1", 3.0, 0.5], ["1", "CD3D", 7.5, 1e-9]],
         marker_columns=["cluster", "gene", "score", "adjusted p"],
+        marker_kinds=["text", "text", "score", "p"],
         least=50,
     )
     table = Table(
@@ -112,6 +113,8 @@ $("search").value = "cd3d"; $("search").dispatchEvent(new Event("change")); awai
 say.chosen = $("colour").selectedOptions[0].textContent; say.ramp = document.querySelectorAll(".ramp").length;
 $("search").value = "nothing"; $("search").dispatchEvent(new Event("change")); await soon();
 say.missing = $("not-found").textContent;
+$("search").value = "ensg7"; $("search").dispatchEvent(new Event("change")); await soon();
+say.byId = $("colour").selectedOptions[0].textContent;
 const canvas = $("umap"), box = canvas.getBoundingClientRect();
 for (let x = 5; x < box.width && $("tip").hidden; x += 5) {
   for (let y = 5; y < box.height && $("tip").hidden; y += 5) {
@@ -124,6 +127,7 @@ say.rows = $("marker-table").tBodies[0].rows.length;
 $("marker-cluster").value = ""; $("marker-cluster").dispatchEvent(new Event("change"));
 click($("marker-table").tHead.querySelectorAll("button")[2]);
 say.first = [...$("marker-table").tBodies[0].rows].map((row) => row.cells[1].textContent);
+say.numbers = [...$("marker-table").tBodies[0].rows].map((row) => [2, 3].map((i) => row.cells[i].textContent).join(" "));
 $("marker-search").value = "cd3"; $("marker-search").dispatchEvent(new Event("input"));
 say.found = [...$("marker-table").tBodies[0].rows].map((row) => row.cells[1].textContent);
 $("marker-search").value = ""; $("marker-search").dispatchEvent(new Event("input"));
@@ -167,6 +171,8 @@ def test_a_tissue_points_down_like_its_image_and_a_umap_up(said):
 def test_maps_are_coloured_by_what_is_searched(said):
     assert (said["chosen"], said["ramp"]) == ("CD3D", 1)
     assert said["missing"].startswith("nothing is not among")
+    assert said["missing"].endswith('--from report --set "report.genes=nothing" adds it.')
+    assert said["byId"] == "CD3D"
     assert re.match(r"cluster: .*\nCD3D: 0\.\d+", said["tip"])
 
 
@@ -174,6 +180,7 @@ def test_markers_are_sorted_searched_and_saved_without_formulas(said):
     assert said["rows"] == 2  # the first cluster
     assert said["first"] == ["CD79A", "CD3D", "=1+1"]
     assert said["found"] == ["CD3D"]
+    assert said["numbers"] == ["9.0 < 1e-300", "7.5 1.0e-9", "3.0 0.50"]
     assert '"\'=1+1"' in said["csv"]
     assert said["csv"].splitlines()[0] == '"cluster","gene","score","adjusted p"'
 

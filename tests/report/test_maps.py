@@ -37,6 +37,7 @@ def test_positions_and_columns_can_be_read_back():
         columns=[category_column("cluster", codes, ["a", "b", EVIL], "Clusters")],
         markers=[["a", EVIL, 1.5]],
         marker_columns=["cluster", "gene", "score"],
+        marker_kinds=["text", "text", "score"],
     )
     text = payload(maps)
     assert "<" not in text
@@ -53,7 +54,11 @@ def test_positions_and_columns_can_be_read_back():
     assert (wide.min(), wide.max()) == (0, 65_535)
     assert unpacked(tree["space"]["x"], "<u2").max() < 10_000  # one scale for both axes
     rows = json.loads(gzip.decompress(base64.b64decode(tree["markers"])))
-    assert rows == {"columns": ["cluster", "gene", "score"], "rows": [["a", EVIL, 1.5]]}
+    assert rows == {
+        "columns": ["cluster", "gene", "score"],
+        "kinds": ["text", "text", "score"],
+        "rows": [["a", EVIL, 1.5]],
+    }
 
 
 def test_numbers_lie_between_their_smallest_and_largest_and_missing_ones_are_marked():

@@ -15,6 +15,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.embed import SPACES
 from scrcl.graph.artifacts import GENE_GRAPH
 from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
 
 if TYPE_CHECKING:
@@ -106,15 +107,14 @@ class AssociationsStage(Stage[AssociationsRecord]):
         rows: list[list[Cell]] = []
         for cluster, of_cluster in list(table.groupby("cluster"))[:_SHOWN_CLUSTERS]:
             top = of_cluster[of_cluster["rank"] < _SHOWN_GENES]
+            genes = shown_genes(top)
             flagged = [
-                f"{gene} ({kind})"
-                for gene, kind in zip(top["gene"], top["kind"], strict=True)
-                if kind
+                f"{gene} ({kind})" for gene, kind in zip(genes, top["kind"], strict=True) if kind
             ]
             rows.append(
                 [
                     str(cluster),
-                    tuple(top["gene"]),
+                    tuple(genes),
                     float((top["marker_rank"] >= 0).mean()),
                     ", ".join(flagged),
                 ]
@@ -139,15 +139,13 @@ def _table(
     context: Context, cells: FloatArray, vectors: FloatArray, modules: IntArray
 ) -> pd.DataFrame:
     from scrcl.markers.associations import association_table, cluster_associations
-    from scrcl.markers.kinds import kinds_of
 
     selected, var = context.open(SELECTED_GENES), context.matrix.var
     scores = cluster_associations(cells, vectors, np.asarray(context.open(LABELS)))
     return association_table(
         scores,
-        list(var.index[selected]),
+        ListedGenes.of_var(var).at(selected),
         modules=modules,
-        kinds=kinds_of(var)[selected],
         markers=context.open(MARKERS),
         n_top=context.config.markers.n_genes,
     )
@@ -158,4 +156,4 @@ def _saved(run: OpenRun) -> pd.DataFrame:
 
     path = run.folder.stage(AssociationsStage.name) / _FILE
     # A gene may be called "NA" or "nan".
-    return pd.read_csv(path, keep_default_na=False, dtype={"gene": str})
+    return pd.read_csv(path, keep_default_na=False, dtype={"gene": str, "symbol": str})

@@ -122,7 +122,7 @@ class MarkersStage(Stage[MarkersRecord]):
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
-        from scrcl.markers.kinds import kinds_of
+        from scrcl.markers.listed import ListedGenes
         from scrcl.markers.ranking import for_spreadsheets, marker_table
 
         settings, matrix = context.config.markers, context.matrix
@@ -142,8 +142,7 @@ class MarkersStage(Stage[MarkersRecord]):
         found.profiles.save(folder / PROFILES_FILE)
         table = marker_table(
             found.scores,
-            matrix.var.index,
-            kinds_of(matrix.var),
+            ListedGenes.of_var(matrix.var),
             n_top=settings.n_genes,
             min_fold_change=settings.min_fold_change,
             max_share_out=settings.max_share_out,

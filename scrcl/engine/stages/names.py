@@ -19,9 +19,20 @@ from scrcl.engine.given_names import names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.errors import InputError
-from scrcl.markers.artifacts import MARKERS, NAMES, NAMES_FILE, PROFILES
+from scrcl.markers.artifacts import (
+    MARKERS,
+    NAME_GENES,
+    NAME_GENES_FILE,
+    NAMES,
+    NAMES_FILE,
+    PROFILES,
+)
+from scrcl.markers.listed import ListedGenes, shown_genes
+from scrcl.markers.names import SCORE_MEANING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from scrcl._contract import Shape
@@ -52,14 +63,16 @@ class NamesSettings(Settings):
     tissues: str | None = Field(
         None,
         description="Tissues that the cells are from, with commas. Types that the table has in other tissues are left "
-        "out, but for those that it has in two or more; all are used by default.",
+        "out, but for those that it has in two or more. Types that stay keep their genes of all tissues. All are used by "
+        "default.",
     )
     species: str | None = Field(
         None, description="Species of the table to use, such as human; all by default."
     )
     min_score: float = Field(
         4.0,
-        description="Clusters with a lower score are unknown. In standard deviations of random sets of genes.",
+        description="Clusters with a lower score are unknown. A score is how many standard deviations the "
+        "genes of a type lie above random genes of the same expression.",
     )
 
     def sets(self) -> list[MarkerSet]:
@@ -98,7 +111,7 @@ class NamesStage(Stage[NamesRecord]):
     settings = NamesSettings
     record = NamesRecord
     takes = (LABELS, MARKERS, PROFILES)
-    gives = (NAMES,)
+    gives = (NAMES, NAME_GENES)
     # `tables` is the content of the files that settings name.
     redo_settings: ClassVar[tuple[str, ...]] = ("names", "tables")
     owned_obs: ClassVar[tuple[str, ...]] = ("scrcl_name",)
@@ -124,7 +137,7 @@ class NamesStage(Stage[NamesRecord]):
         return Estimate(labels + 60 * shape.n_vars * 50, seconds=0.5)
 
     def run(self, context: Context, folder: Path) -> NamesRecord:
-        """Write ``names.csv``."""
+        """Write ``names.csv``, and the genes that speak for the names."""
         config, labels = context.config, np.asarray(context.open(LABELS))
         n_clusters = int(labels.max()) + 1
         given = names_given(context.folder.path, labels)
@@ -132,10 +145,10 @@ class NamesStage(Stage[NamesRecord]):
             return NamesRecord(left_as_is=True)
         about: dict[str, object] = {}
         notes: list[str] = []
-        table = _empty_table(n_clusters)
+        table, genes = _empty_table(n_clusters), _genes_table(context.matrix.var, [])
         if config.names.table is not None:
             sets, found = _found(context.matrix.var, config, context.matrix.label)
-            table, notes = _by_table(context, table, sets, found)
+            table, genes, notes = _by_table(context, table, sets, found)
             about = {
                 "gene_column": found.column,
                 "n_genes_found": len(found.position),
@@ -144,6 +157,7 @@ class NamesStage(Stage[NamesRecord]):
         for cluster, name in given.items():
             table.loc[cluster, ["name", "by"]] = name, "user"
         table.to_csv(folder / NAMES_FILE, index=False)
+        genes.to_csv(folder / NAME_GENES_FILE, index=False)
         n_unknown = int((table["name"] == "unknown").sum())
         return NamesRecord(
             n_unknown=n_unknown,
@@ -172,22 +186,40 @@ class NamesStage(Stage[NamesRecord]):
         record = run.record(NamesStage)
         if record.left_as_is:
             return None
-        table = run.open(NAMES)
+        table = _with_genes(run.open(NAMES), run.open(NAME_GENES))
         columns = [
             Column(name.replace("_", " "), _KINDS.get(name, "text")) for name in map(str, table)
         ]
-        rows = [[None if value == "" else value for value in row] for row in table.to_numpy(object)]
+        rows = [
+            [None if isinstance(value, str) and not value else value for value in row]
+            for row in table.to_numpy(object)
+        ]
         return Section("Names", table=Table(columns, rows, _CAPTION), notes=record.notes)
 
 
-_KINDS: dict[str, Literal["number", "share"]] = {
-    "score": "number", "second_score": "number", "gap": "number", "precision": "share", "recall": "share",
+_KINDS: dict[str, Literal["score", "share", "markers"]] = {
+    "score": "score", "second_score": "score", "gap": "score", "precision": "share", "recall": "share",
+    "genes": "markers",
 }  # fmt: skip
 
+_SHOWN_GENES = 6
+"""Genes of each name in the report."""
+
+
+def _with_genes(table: pd.DataFrame, genes: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of names with the first genes that speak for each, if there are any."""
+    first = genes[genes["rank"] < _SHOWN_GENES]
+    if not len(first):
+        return table
+    found = {cluster: tuple(shown_genes(rows)) for cluster, rows in first.groupby("cluster")}
+    return table.assign(genes=table["cluster"].map(lambda cluster: found.get(cluster, ())))
+
+
 _CAPTION = (
-    "Scores are standard deviations of random sets of genes with the same expression. A small gap means that the "
-    "second name fits nearly as well. Precision: share of the first ten markers that the table lists for the best "
-    "name. Recall: share of the table's genes among the listed markers."
+    f"{SCORE_MEANING} A small gap means that the second name fits nearly as well. Precision: share of the cluster's "
+    "first ten markers that the table lists for the best name. Recall: of the genes that the table lists for the best "
+    "name, and that are in the data, the share among the listed markers of the cluster. Genes: those of the table that "
+    "add most to the score."
 )
 
 
@@ -224,8 +256,8 @@ def _found(var: pd.DataFrame, config: RunConfig, label: str) -> tuple[list[Marke
 
 def _by_table(
     context: Context, table: pd.DataFrame, sets: list[MarkerSet], found: GeneNames
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with the names of the sets that fit best, and notes."""
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return the table with the names of the sets that fit best, the genes that speak for them, and notes."""
     from scrcl.markers.names import UNKNOWN, name_clusters
 
     position = {str(gene): i for i, gene in enumerate(context.matrix.var.index)}
@@ -245,14 +277,29 @@ def _by_table(
     if not names:
         table["name"] = UNKNOWN
         notes.append("No cell type of the table of markers has three genes in the data.")
-        return table, notes
+        return table, _genes_table(context.matrix.var, []), notes
     table["name"], table["by"] = [name.name for name in names], "table"
     for column in ("best", "score", "second", "second_score"):
         table[column] = [getattr(name, column) for name in names]
     table["gap"] = table["score"] - table["second_score"]
     table["precision"] = [name.precision for name in names]
     table["recall"] = [name.recall for name in names]
-    return table, notes
+    genes = [() if name.name == UNKNOWN else name.genes for name in names]
+    return table, _genes_table(context.matrix.var, genes), notes
+
+
+def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.DataFrame:
+    """Return the genes of each cluster, by their positions in var, as a table."""
+    import pandas as pd
+
+    rows = [
+        (cluster, rank, gene)
+        for cluster, genes in enumerate(of_clusters)
+        for rank, gene in enumerate(genes)
+    ]
+    clusters, ranks, positions = np.array(rows, np.int64).reshape(-1, 3).T
+    listed = ListedGenes.of_var(var).at(positions)
+    return pd.DataFrame({"cluster": clusters, "rank": ranks, **listed.columns()})
 
 
 def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:

@@ -29,9 +29,11 @@ from scrcl.engine.row_order import ORDER, write_order
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.errors import InputError
 from scrcl.graph.artifacts import PARTITION
 from scrcl.maps.artifacts import CLUSTER_LINKS, LAYOUT
-from scrcl.markers.artifacts import MARKERS, NAMES, PROFILES
+from scrcl.markers.artifacts import MARKERS, NAME_GENES, NAMES, PROFILES
+from scrcl.markers.listed import ListedGenes, first_genes, n_left_out
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report_new_cells import NewReportStage
+    from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
 __all__ = ["ReportSettings", "ReportStage"]
@@ -69,9 +72,20 @@ class ReportSettings(Settings):
         100_000, ge=0, description="Number of cells in the maps of the report; 0 draws none."
     )
     map_genes: int = Field(
-        60, ge=0, description="Number of marker genes by which the maps can be coloured."
+        60,
+        ge=0,
+        description="Number of genes by which the maps can be coloured: markers of all clusters, and genes that "
+        "speak for their names.",
+    )
+    genes: str | None = Field(
+        None,
+        description="Genes by which the maps can be coloured in any case, with commas: names or symbols.",
     )
     n_markers: int = Field(10, ge=1, description="Number of marker genes shown for each cluster.")
+
+    def named_genes(self) -> list[str]:
+        """Return the names in ``genes``."""
+        return [part.strip() for part in (self.genes or "").split(",") if part.strip()]
 
 
 class ClusterRow(Fields):
@@ -81,6 +95,9 @@ class ClusterRow(Fields):
     ----------
     second_type, gap
         The second best name by a table of markers, and how far its score lies below the best.
+    markers, n_left_out
+        The first marker genes, by their symbols where they are known, and how many ribosomal and mitochondrial genes
+        among them are left out.
     """
 
     n_cells: int
@@ -93,6 +110,7 @@ class ClusterRow(Fields):
     second_type: str | None = None
     gap: float | None = None
     markers: tuple[str, ...]
+    n_left_out: int = 0
 
 
 class ReportRecord(Record):
@@ -108,8 +126,20 @@ class ReportStage(Stage[ReportRecord]):
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    takes = (STATS, PARTITION, LABELS, LAYOUT, CLUSTER_LINKS, MARKERS, PROFILES, NAMES)
+    takes = (STATS, PARTITION, LABELS, LAYOUT, CLUSTER_LINKS, MARKERS, PROFILES, NAMES, NAME_GENES)
     redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:
+        """Refuse genes for the maps that are not in the input."""
+        wanted = config.report.named_genes()
+        found = ListedGenes.of_var(header.var).positions(wanted) if wanted else {}
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            message = (
+                f"report.genes must name genes of the input; got {', '.join(missing)}. {header.label} has "
+                f"{', '.join(map(str, header.var.index[:3]))} ... Upper and lower case count."
+            )
+            raise InputError(message)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations and arrays of the result, and blocks of edges."""
@@ -118,7 +148,8 @@ class ReportStage(Stage[ReportRecord]):
         of_method = estimates_of(shape, config)
         embeddings = of_method.new_cells.disk_bytes // n + 4 * shape.n_comps
         drawn = min(n, config.report.umap_cells)
-        maps = drawn * (_DRAWN_BYTES + 12 * config.report.map_genes)
+        n_genes = max(config.report.map_genes, len(config.report.named_genes()))
+        maps = drawn * (_DRAWN_BYTES + 12 * n_genes)
         blocks = max(
             min(_PAIR_BLOCK_BYTES, 40 * n * k), int(block_values(shape) * _BYTES_PER_VALUE)
         )
@@ -138,8 +169,7 @@ class ReportStage(Stage[ReportRecord]):
 
         run = OpenRun(context.folder, context.stages, context.config)
         labels = np.asarray(context.open(LABELS))
-        markers = _shown(context.open(MARKERS), context.config.report.n_markers)
-        rows = _rows(labels, markers, run)
+        rows = _rows(labels, context.open(MARKERS), run)
         keys = merged_keys(run, run.finished, keys_of_input(context.matrix, context.config))
         result = write_result_of(context, keys)
         retained = np.flatnonzero(context.open(STATS).retained)
@@ -169,18 +199,9 @@ class ReportStage(Stage[ReportRecord]):
         return NewReportStage(run)
 
 
-def _shown(table: pd.DataFrame, n_markers: int) -> dict[int, tuple[str, ...]]:
-    """Return the first markers of each cluster."""
-    shown = table[table["rank"] < n_markers]
-    return {
-        int(cluster): tuple(shown["gene"][shown["cluster"] == cluster])
-        for cluster in shown["cluster"].unique()
-    }
-
-
-def _rows(
-    labels: IntArray, markers: dict[int, tuple[str, ...]], run: OpenRun
-) -> tuple[ClusterRow, ...]:
+def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[ClusterRow, ...]:
+    n_shown = run.config.report.n_markers
+    first, left_out = first_genes(markers, n_shown), n_left_out(markers, n_shown)
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
     sure = record.confidence
@@ -197,7 +218,8 @@ def _rows(
             batch_entropy=None if entropy is None else entropy[i],
             cell_type=named[i].get("name"),
             **_second_of(named[i]),
-            markers=markers.get(i, ()),
+            markers=first.get(i, ()),
+            n_left_out=left_out.get(i, 0),
         )
         for i, size in enumerate(sizes)
     )

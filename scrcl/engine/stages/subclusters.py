@@ -21,6 +21,7 @@ from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.listed import first_genes
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Section, Table
 
@@ -171,14 +172,14 @@ def _looks(
 
 def _rows(cluster: int, labels: IntArray, look: Outputs) -> list[SubclusterRow]:
     """Return a row for each subcluster."""
-    table = look.open(MARKERS)
+    first = first_genes(look.open(MARKERS), _SHOWN_MARKERS)
     sizes = np.bincount(labels)
     return [
         SubclusterRow(
             name=name,
             n_cells=int(sizes[i]),
             share=float(sizes[i] / len(labels)),
-            markers=tuple(table["gene"][table["cluster"] == i].head(_SHOWN_MARKERS)),
+            markers=first.get(i, ()),
         )
         for i, name in enumerate(subcluster_names(cluster, labels))
     ]

@@ -294,9 +294,13 @@ class Viewer {
   search() {
     const text = $("search").value.trim().toLowerCase();
     if (!text) return;
-    const found = this.data.columns.findIndex((column) => column.name.toLowerCase() === text);
+    const found = this.data.columns.findIndex((column) => [column.name, column.also].some((name) => name && name.toLowerCase() === text));
     $("not-found").hidden = found >= 0;
-    if (found < 0) { $("not-found").textContent = `${$("search").value.trim()} is not among the genes and columns of the maps.`; return; }
+    if (found < 0) {
+      const name = $("search").value.trim();
+      $("not-found").textContent = `${name} is not among the genes and columns of the maps. If it is a gene of the data, the same command with --from report --set "report.genes=${name}" adds it.`;
+      return;
+    }
     this.choose.value = found;
     this.show(found);
   }
@@ -385,8 +389,8 @@ function shuffled(n) {
 
 // The table of markers: cluster, search, sort, copy, CSV.
 class Markers {
-  constructor({ columns, rows }, viewer) {
-    Object.assign(this, { columns, rows, viewer, by: null, down: false, most: 200 });
+  constructor({ columns, kinds, rows }, viewer) {
+    Object.assign(this, { columns, kinds, rows, viewer, by: null, down: false, most: 200 });
     const clusters = [...new Set(rows.map((row) => row[0]))], choose = $("marker-cluster");
     choose.append(make("option", "all clusters", { value: "" }));
     for (const cluster of clusters) choose.append(make("option", cluster, { value: cluster }));
@@ -421,7 +425,7 @@ class Markers {
     body.replaceChildren(...rows.slice(0, this.most).map((row) => {
       const line = make("tr");
       row.forEach((value, i) => {
-        const cell = make("td", typeof value === "number" ? shownNumber(value) : value, typeof value === "number" ? { class: "n" } : {});
+        const cell = make("td", typeof value === "number" ? shownNumber(value, this.kinds[i]) : value, typeof value === "number" ? { class: "n" } : {});
         if (i === 1) cell.className = "genes";
         line.append(cell);
       });
@@ -455,9 +459,11 @@ class Markers {
     URL.revokeObjectURL(link.href);
   }
 }
-function shownNumber(value) {
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
-  return Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(2);
+// No more digits than a number has: a p value of 0 is only smaller than the smallest number there is.
+function shownNumber(value, kind) {
+  if (kind === "score") return value.toFixed(1);
+  if (kind === "p" && value < 1e-300) return "< 1e-300";
+  return kind === "p" && value < 1e-3 ? value.toExponential(1) : value.toFixed(2);
 }
 
 // Any other table: a click on a heading sorts it.

@@ -1,0 +1,166 @@
+"""How genes are listed: the name of each in var, its symbol where var has a column of symbols, and its kind.
+
+Names of var are the key everywhere. People read symbols, so whatever is shown has these where they are known.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrcl.markers.kinds import gene_kinds
+from scrcl.markers.names import is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from scrcl.typing import IntArray
+
+__all__ = [
+    "LEFT_OUT",
+    "LEFT_OUT_KINDS",
+    "ListedGenes",
+    "first_genes",
+    "n_left_out",
+    "short_list",
+    "shown_genes",
+    "symbol_column",
+]
+
+LEFT_OUT_KINDS = ("ribosomal", "mitochondrial")
+"""Kinds that short lists leave out."""
+
+LEFT_OUT = "Ribosomal and mitochondrial genes are left out here; the tables of markers have them."
+
+_ID = re.compile(r"(ENS[A-Z]*\d{6,}|FBgn\d+|WBGene\d+|\d+)(\.\d+)?")
+_USUAL = (
+    "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "gene_short_name", "symbol", "symbols",
+    "genesymbol", "genename",
+)  # fmt: skip
+"""Names that columns of symbols have, in lower case: of CELLxGENE, of scanpy's readers, of tables from R."""
+
+
+def symbol_column(var: pd.DataFrame) -> str | None:
+    """Return the column of var that has symbols; None where the index has them, or nothing has.
+
+    Symbols of human and mouse are known by the genes that have a kind (`scrcl.markers.kinds`): the column must have
+    more than twice as many of them as the index. Symbols of other species have no kind. There the column has one of the
+    usual names, and no ids.
+    """
+    texts = [str(name) for name in var if is_text(var[name])]
+    in_index, *in_columns = (
+        int(np.count_nonzero(gene_kinds(_texts(values))))
+        for values in (var.index, *(var[name] for name in texts))
+    )
+    most = max(in_columns, default=0)
+    if most > 2 * in_index:
+        return texts[in_columns.index(most)]
+    by_name = {name.lower(): name for name in reversed(texts)}
+    usual = (by_name[name] for name in _USUAL if name in by_name and not in_index)
+    return next((name for name in usual if not _are_ids(var[name])), None)
+
+
+@dataclass(frozen=True)
+class ListedGenes:
+    """Genes as tables list them.
+
+    Attributes
+    ----------
+    names
+        ndarray of str objects, shape (n_genes,): names in var, the key.
+    symbols
+        The same of symbols, empty where a gene has none; None where var has no column of them.
+    kinds
+        Kind of each gene (`scrcl.markers.kinds`).
+    """
+
+    names: NDArray[np.object_]
+    symbols: NDArray[np.object_] | None
+    kinds: NDArray[np.object_]
+
+    @classmethod
+    def of_var(cls, var: pd.DataFrame) -> ListedGenes:
+        """Return the genes of a table of genes."""
+        column, names = symbol_column(var), _texts(var.index)
+        if column is None:
+            return cls(names, None, gene_kinds(names))
+        symbols = _texts(var[column])
+        return cls(names, symbols, gene_kinds(symbols))
+
+    def at(self, positions: IntArray) -> ListedGenes:
+        """Return some of the genes."""
+        symbols = None if self.symbols is None else self.symbols[positions]
+        return ListedGenes(self.names[positions], symbols, self.kinds[positions])
+
+    def positions(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Return where genes are, by name or by symbol; those that are not there are left out."""
+        names, symbols = self.names, () if self.symbols is None else self.symbols
+        place: dict[str, int] = {}
+        for texts in (names, symbols):
+            for position, text in enumerate(texts):
+                place.setdefault(text, position)
+        return {each: place[each] for each in wanted if each in place}
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a table: ``gene``, ``symbol`` if there are any, and ``kind``."""
+        symbols = {} if self.symbols is None else {"symbol": self.symbols}
+        return {"gene": self.names, **symbols, "kind": self.kinds}
+
+    def shown(self) -> list[str]:
+        """Return how the genes are shown: by their symbol, or by their name where they have none."""
+        symbols = self.names if self.symbols is None else self.symbols
+        return [symbol or name for symbol, name in zip(symbols, self.names, strict=True)]
+
+
+def shown_genes(table: pd.DataFrame) -> list[str]:
+    """Return how the genes of a table with the columns of `ListedGenes` are shown."""
+    symbols = table["symbol"] if "symbol" in table else table["gene"]
+    return [symbol or name for symbol, name in zip(symbols, table["gene"], strict=True)]
+
+
+def short_list(markers: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of markers that short lists have, ranked again.
+
+    Ribosomal and mitochondrial genes differ with the state of cells of any type, and lead the lists of many clusters.
+    They are left out, but where a cluster has no other genes.
+    """
+    is_kept = ~markers["kind"].isin(LEFT_OUT_KINDS)
+    has_any = is_kept.groupby(markers["cluster"]).transform("any").astype(bool)
+    kept = markers[is_kept | ~has_any]
+    return kept.assign(rank=kept.groupby("cluster").cumcount())
+
+
+def first_genes(markers: pd.DataFrame, n: int) -> dict[Any, tuple[str, ...]]:
+    """Return the first genes of each cluster in its short list, as they are shown."""
+    first = short_list(markers)
+    first = first[first["rank"] < n]
+    groups = first.groupby("cluster", sort=False)
+    return {cluster: tuple(shown_genes(rows)) for cluster, rows in groups}
+
+
+def n_left_out(markers: pd.DataFrame, n: int) -> dict[Any, int]:
+    """Return how many genes stand before or between the first ones of each cluster, and are left out."""
+    first = short_list(markers).rename(columns={"rank": "place"})
+    first = first[first["place"] < n].join(markers["rank"])
+    passed = (first["rank"] - first["place"]).groupby(first["cluster"], sort=False).max()
+    return {cluster: int(count) for cluster, count in passed.items()}
+
+
+def _texts(values: Any) -> NDArray[np.object_]:
+    """Return values as texts, empty where they are missing."""
+    import pandas as pd
+
+    column = pd.Series(np.asarray(values, object))
+    return np.where(column.isna(), "", column.astype(str)).astype(object)
+
+
+def _are_ids(values: Any) -> bool:
+    """Return whether most values are ids: of Ensembl, FlyBase, WormBase, or numbers."""
+    texts = _texts(values)
+    return 2 * sum(_ID.fullmatch(text) is not None for text in texts) > len(texts)

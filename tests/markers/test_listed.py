@@ -1,0 +1,50 @@
+"""How genes are listed: by symbols where var has them, and without some kinds in short lists."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scrcl.markers.listed import ListedGenes, first_genes, n_left_out, shown_genes, symbol_column
+
+IDS = ["ENSG00000167526", "ENSG00000198851", "ENSG00000075624"]
+SYMBOLS = ["RPL13", "CD3E", "ACTB"]
+FISH = ["ENSDARG00000100660", "ENSDARG00000100422", "ENSDARG00000103095"]
+
+
+@pytest.mark.parametrize(
+    ("index", "columns", "expected"),
+    [
+        (IDS, {"n": [1, 2, 3], "own name": SYMBOLS}, "own name"),
+        (SYMBOLS, {"feature_name": SYMBOLS}, None),
+        (SYMBOLS, {"gene_ids": IDS}, None),
+        (IDS, {"biotype": ["coding"] * 3, "gene_name": IDS}, None),
+        (FISH, {"chromosome": ["1", "2", "3"], "Gene_Name": ["gata1a", "runx1", "kdrl"]}, "Gene_Name"),
+        (["g1", "g2", "g3"], {"other": ["a", "b", "c"]}, None),
+    ],
+)  # fmt: skip
+def test_the_column_of_symbols_is_found_by_what_it_holds_or_by_its_name(index, columns, expected):
+    assert symbol_column(pd.DataFrame(columns, index=index)) == expected
+
+
+def test_genes_are_shown_by_symbol_or_else_by_name_and_found_by_both():
+    symbols = pd.Categorical(["RPL13", None, "ACTB"])
+    genes = ListedGenes.of_var(pd.DataFrame({"symbol": symbols}, index=IDS))
+    assert genes.shown() == ["RPL13", IDS[1], "ACTB"]
+    assert list(genes.kinds) == ["ribosomal", "", "housekeeping"]
+    assert genes.positions(["ACTB", IDS[1], "CD3E"]) == {"ACTB": 2, IDS[1]: 1}
+    assert list(genes.columns()) == ["gene", "symbol", "kind"]
+    assert shown_genes(pd.DataFrame(genes.at(np.array([1, 2])).columns())) == [IDS[1], "ACTB"]
+    plain = ListedGenes.of_var(pd.DataFrame(index=SYMBOLS))
+    assert list(plain.columns()) == ["gene", "kind"]
+    assert plain.shown() == SYMBOLS
+
+
+def test_short_lists_leave_out_ribosomal_and_mitochondrial_genes_but_where_there_are_no_others():
+    genes = ["RPS12", "CD3D", "MT-CO1", "ACTB", "LTB", "RPL3", "RPL4"]
+    kinds = ["ribosomal", "", "mitochondrial", "housekeeping", "", "ribosomal", "ribosomal"]
+    markers = pd.DataFrame({"cluster": [0] * 5 + [1] * 2, "rank": [0, 1, 2, 3, 4, 0, 1]})
+    markers = markers.assign(gene=genes, kind=kinds)
+    assert first_genes(markers, 2) == {0: ("CD3D", "ACTB"), 1: ("RPL3", "RPL4")}
+    assert n_left_out(markers, 1) == {0: 1, 1: 0}
+    assert n_left_out(markers, 3) == {0: 2, 1: 0}
+    assert first_genes(markers.iloc[:0], 2) == {}

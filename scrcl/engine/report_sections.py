@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["cluster_sections", "summary_of"]
 
 _MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
-_MOST_LINKED, _MOST_GROUPS = 100, 60
+_MOST_LINKED = 100
 _LARGEST, _DOUBTFUL = 3, 12
 """Clusters that the summary names, and that the note about doubtful ones names."""
 
@@ -80,7 +80,6 @@ def _doubtful_note(names: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[ClusterRow]) -> Table:
-    has_batches = rows[0].batch_entropy is not None
     is_named = rows[0].cell_type is not None
     columns = [
         Column("cluster", "label"),
@@ -89,7 +88,6 @@ def _table(rows: Sequence[ClusterRow]) -> Table:
         Column("share", "share"),
         Column("confidence (median)", "number"),
         Column("low-confidence cells", "number"),
-        *([Column("batch entropy", "number")] if has_batches else []),
         Column("markers", "markers"),
     ]
     cells = [
@@ -100,7 +98,6 @@ def _table(rows: Sequence[ClusterRow]) -> Table:
             row.share,
             row.confidence,
             row.n_low_confidence,
-            *([row.batch_entropy] if has_batches else []),
             row.markers,
         ]
         for row in rows
@@ -165,25 +162,19 @@ def _links(run: OpenRun, names: Sequence[str]) -> Section:
 
 
 def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[Section]:
-    """Return the clusters in each batch or sample; nothing if there is one."""
-    from scrcl.report.drawings import composition_bars
+    """Return the clusters in each sample; nothing if there is one, or if the section of the batches shows them."""
+    from scrcl.report.composition import composition_figure
 
-    groups = context.covariates.batches or context.covariates.samples
-    if groups is None:
+    groups = context.covariates.samples
+    if groups is None or context.covariates.batches is not None:
         return []
     found = groups.of(run.open(STATS).retained)
     counts = crosstab(found.codes, run.open(LABELS), len(found.names), len(names))
     there = np.flatnonzero(counts.sum(axis=1))
     if len(there) < 2:
         return []
-    shown = there[:_MOST_GROUPS]
-    drawn = composition_bars(
-        counts[shown], [found.names[i] for i in shown], names, palette(len(names))
-    )
-    caption = "Clusters in each batch. At the right: cells."
-    if len(shown) < len(there):
-        caption += f" The first {len(shown)} of {len(there)} batches."
-    return [Section("Composition", figures=[Figure(drawn, caption, "svg", wide=True)])]
+    figure = composition_figure(counts[there], [found.names[i] for i in there], names, "sample")
+    return [Section("Composition", figures=[figure])]
 
 
 def _plural(word: str, n: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.svg import named, shortened, svg_open
+from scrcl.report.svg import named, svg_fluid, svg_open, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["composition_bars", "dot_plot", "paga_graph"]
 
-_CELL, _LETTER = 17, 6.2
+_CELL = 17
+_LABEL_SIZE = 14.5
+"""Size of the names of clusters: bold ones of 12 pixels take more room, and have a light outline."""
 
 
 def dot_plot(
@@ -37,8 +39,8 @@ def dot_plot(
     """
     low, high = mean.min(axis=1, keepdims=True), mean.max(axis=1, keepdims=True)
     scaled = (mean - low) / np.maximum(high - low, 1e-9)
-    left = 14 + _LETTER * max(map(len, map(shortened, clusters)), default=1)
-    top = 12 + _LETTER * max(map(len, map(shortened, genes)), default=1)
+    left = 14 + max(map(text_width, clusters), default=0)
+    top = 12 + max(map(text_width, genes), default=0)
     parts = [
         svg_open(
             left + _CELL * len(genes) + 4,
@@ -100,10 +102,11 @@ def paga_graph(
             f'stroke-width="{0.8 + 8 * connectivities[i, j]:.1f}"><title>{escape(about)}</title></line>'
         )
     for name, colour, (x, y), radius, size in zip(names, colours, at, radii, sizes, strict=True):
-        about = f"{name}: {int(size):,} cells"
+        about, half = f"{name}: {int(size):,} cells", text_width(name, _LABEL_SIZE) / 2
+        inside = min(max(x, half), width - half)  # a name at the edge is moved into the drawing
         parts.append(
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
-            f'</circle><text class="halo" x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{named(name)}</text>'
+            f'</circle><text class="halo" x="{inside:.0f}" y="{y + 4:.0f}" text-anchor="middle">{named(name)}</text>'
         )
     return "".join([*parts, "</svg>"])
 
@@ -111,32 +114,31 @@ def paga_graph(
 def composition_bars(
     counts: IntArray, groups: Sequence[str], clusters: Sequence[str], colours: Sequence[str]
 ) -> str:
-    """Return the shares of the clusters in each group (batch, sample), as stacked bars.
+    """Return the shares of the clusters in each group (batch, sample), as stacked bars below the names of the groups.
+
+    The drawing is as wide as its place.
 
     Parameters
     ----------
     counts
         ndarray of int, shape (n_groups, n_clusters).
     """
-    left = 14 + _LETTER * max(map(len, map(shortened, groups)), default=1)
-    width, bar = 480, 18
-    parts = [svg_open(left + width + 76, 6 + (bar + 6) * len(groups), "Clusters in each batch")]
+    line, bar = 38, 16
+    parts = [svg_fluid(line * len(groups), "Clusters in each group of cells")]
     for row, (group, of_group) in enumerate(zip(groups, counts, strict=True)):
-        y, x, total = 3 + (bar + 6) * row, left, max(int(of_group.sum()), 1)
+        y, x, total = line * row + 17, 0.0, max(int(of_group.sum()), 1)
         parts.append(
-            f'<text x="{left - 8:.0f}" y="{y + 13}" text-anchor="end">{named(group)}</text>'
+            f'<text x="0" y="{y - 4}">{named(group)}</text>'
+            f'<text x="100%" y="{y - 4}" text-anchor="end">{int(of_group.sum()):,} cells</text>'
         )
         for cluster, colour, n in zip(clusters, colours, of_group, strict=True):
             share = int(n) / total
-            if share * width < 0.1:
+            if share < 2e-4:
                 continue
             about = f"{cluster} in {group}: {int(n):,} cells, {share:.1%}"
             parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{share * width:.1f}" height="{bar}" fill="{escape(colour)}">'
+                f'<rect x="{100 * x:.2f}%" y="{y}" width="{100 * share:.2f}%" height="{bar}" fill="{escape(colour)}">'
                 f"<title>{escape(about)}</title></rect>"
             )
-            x += share * width
-        parts.append(
-            f'<text x="{left + width + 8:.0f}" y="{y + 13}">{int(of_group.sum()):,}</text>'
-        )
+            x += share
     return "".join([*parts, "</svg>"])

@@ -36,12 +36,15 @@ class Figure:
         SVG text, or a PNG in base64. SVG is put into the page as it is, so it must come from `figures`.
     wide
         Whether the picture gets a line of its own. Others share a line where there is space.
+    legend
+        Names and CSS colours of what the picture shows, below it.
     """
 
     content: str
     caption: str
     kind: Literal["svg", "png"]
     wide: bool = False
+    legend: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,13 @@ class Table:
 class Section:
     """What one stage contributes to the report.
 
-    A section without facts, figures or table has no heading on the page. Its overview and notes
+    A section without text, facts, figures or table has no heading on the page. Its overview and notes
     still appear.
 
     Attributes
     ----------
+    text
+        Sentences below the heading.
     facts
         Names and values, shown in the section.
     overview
@@ -115,11 +120,12 @@ class Section:
     overview: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     technical: bool = False
+    text: str = ""
 
     @property
     def has_content(self) -> bool:
         """Whether there is anything to show below the heading."""
-        return bool(self.facts or self.figures or self.table)
+        return bool(self.text or self.facts or self.figures or self.table)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-__all__ = ["named", "shortened", "svg_open", "svg_text"]
+__all__ = ["named", "shortened", "svg_fluid", "svg_open", "svg_text", "text_width"]
+
+_NARROW = frozenset("iljtfr.,:;|'!()[]/ -")
 
 _MOST_NAME = 24
 """Letters of a name in a drawing; all of them are in its title."""
@@ -18,6 +20,14 @@ def svg_open(width: float, height: float, label: str) -> str:
     )
 
 
+def svg_fluid(height: float, label: str) -> str:
+    """Return the opening tag of a drawing that is as wide as its place, with positions across in percent."""
+    return (
+        f'<svg class="drawing fluid" role="img" aria-label="{escape(label)}" style="height:{height:.0f}px" '
+        'xmlns="http://www.w3.org/2000/svg">'
+    )
+
+
 def svg_text(x: float, y: float, text: str, *, anchor: str = "middle", turned: bool = False) -> str:
     """Return a text at a position; ``turned`` texts read upwards."""
     place = (
@@ -26,6 +36,15 @@ def svg_text(x: float, y: float, text: str, *, anchor: str = "middle", turned: b
         else f'x="{x:.0f}" y="{y:.0f}"'
     )
     return f'<text {place} text-anchor="{anchor}">{named(text)}</text>'
+
+
+def text_width(name: str, size: float = 11) -> float:
+    """Return how wide a name is at most, in pixels, as it is drawn: capitals and digits are wide, others narrower."""
+    widths = (
+        0.36 if c in _NARROW else 0.7 if c.isupper() or c.isdigit() else 0.63
+        for c in shortened(name)
+    )
+    return size * sum(widths)
 
 
 def shortened(name: str) -> str:

@@ -14,8 +14,11 @@ from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
-from scrcl.engine.stages.batches import BatchesStage
+from scrcl.engine.stages.batches import BatchesStage, ClusterBatches
+from scrcl.engine.stages.batches_facts import clusters_table
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.correct import CorrectRecord, Mixing
+from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.io.labels import CellLabels
 from tests.cells import FAST
@@ -63,7 +66,37 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
         1, abs=1e-5
     )
     page = (corrected.path / "report.html").read_text()
-    assert "Mixing is the share" in page
+    assert page.count("Mixing is the share") == 1
+    assert "The batches (donor) lay apart, so components were corrected by Harmony." in page
+
+
+def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_largest():
+    clusters = [
+        ClusterBatches(largest="b", share=0.75, before=0.4, after=None),
+        ClusterBatches(largest="a", share=1.0, before=None, after=None),
+    ]
+    table = clusters_table(clusters, ["0 T", "1"], ["a", "b"], np.array([[1, 3], [4, 0]]))
+    assert [column.name for column in table.columns] == [
+        "cluster",
+        "a (5 cells)",
+        "b (3 cells)",
+        "mixing",
+    ]
+    assert table.rows == [["0 T", 0.2, 1.0, 0.4], ["1", 0.8, 0.0, None]]
+    counts = np.zeros((2, 13), int)
+    counts[0, :2], counts[1, 0] = (1, 3), 4
+    many = clusters_table(clusters, ["0 T", "1"], list("abcdefghijklm"), counts)
+    assert many.rows[0] == ["0 T", "b", 0.75, 3 / 8, 0.4]
+
+
+def test_one_sentence_says_whether_batches_were_corrected_and_why():
+    mixing = Mixing(mixing=0.98, error=0.01, shared=1.0)
+    plain = CorrectRecord(reason="as set", left_as_is=True)
+    assert correction_sentence(plain, "donor") == "Nothing was corrected: as set."
+    mixed = plain.model_copy(update={"before": mixing})
+    assert (
+        correction_sentence(mixed, "a,b") == "The batches (a,b) mix well, so nothing was corrected."
+    )
 
 
 def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, unnamed):

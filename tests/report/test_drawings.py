@@ -4,7 +4,9 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from scrcl.report.composition import composition_figure
 from scrcl.report.drawings import composition_bars, dot_plot, paga_graph
+from scrcl.report.svg import text_width
 
 NAMES = ["0 <b>B & T</b>", "1", "a name of a cluster that is far too long to be shown"]
 COLOURS = ["#123456", "#abcdef", "#fedcba"]
@@ -58,7 +60,31 @@ def test_bars_of_a_group_add_up_to_one_width():
     svg = composition_bars(counts, ["donor <1>", "donor 2"], NAMES, COLOURS)
     rows = {}
     for bar in tags(svg, "rect"):
-        rows.setdefault(bar.get("y"), []).append(float(bar.get("width")))
+        rows.setdefault(bar.get("y"), []).append(float(bar.get("width").rstrip("%")))
     assert [len(row) for row in rows.values()] == [2, 3]
-    assert len({round(sum(row)) for row in rows.values()}) == 1
+    assert {round(sum(row)) for row in rows.values()} == {100}
     assert f"{NAMES[0]} in donor <1>: 30 cells, 75.0%" in titles(svg)
+
+
+def test_a_legend_names_all_clusters_and_a_page_shows_the_first_groups():
+    figure = composition_figure(
+        np.ones((70, 3), int), [f"s{i}" for i in range(70)], NAMES, "sample"
+    )
+    assert [name for name, _ in figure.legend] == NAMES
+    assert figure.caption == "Shares of the clusters in each sample. The first 60 of 70."
+    assert "s59" in figure.content
+    assert "s60" not in figure.content
+
+
+def test_names_stay_inside_of_the_drawing():
+    names = ["0 naive thymus-derived CD4-positive", "1", "2 WWWWWWWWWWWWWWWWWWWWWWWWWW"]
+    svg = paga_graph(
+        np.zeros((3, 3)), np.array([[0, 0], [1, 1], [2, 0.0]]), np.ones(3), names, COLOURS
+    )
+    for name, text in zip(names, tags(svg, "text"), strict=True):
+        half = text_width(name, 12) / 2
+        assert half <= float(text.get("x")) <= 680 - half
+    genes = ["ENSG00000171617", "ENSG00000171618"]
+    svg = dot_plot(np.ones((2, 3)), np.ones((2, 3)), genes, names)
+    top = float(tags(svg, "text")[0].get("transform").split()[1].split(")")[0])
+    assert top > text_width(genes[0])

@@ -11,22 +11,25 @@ from scrcl._contract import Estimate
 from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import LABELS
 from scrcl.cluster.mixing import BatchMixing
+from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches_facts import (
     COMPOSITION,
-    batch_facts,
     batch_notes,
+    batch_overview,
     clusters_table,
     suspicion_notes,
 )
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
 from scrcl.engine.stages.correct import CorrectStage, Mixing
+from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
+from scrcl.report.composition import composition_figure
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -44,6 +47,9 @@ __all__ = ["BatchesRecord", "BatchesStage", "ClusterBatches", "SuspectedColumn"]
 
 _MIXED_BYTES = 48
 """Bytes for each cell while clusters are compared with batches."""
+
+_COUNTS = "counts.npz"
+"""File of the stage with the cells of each cluster in each batch."""
 
 _FOLLOWS = 0.9
 """Share of a cluster's cells from one batch from which the cluster follows it."""
@@ -138,30 +144,41 @@ class BatchesStage(Stage[BatchesRecord]):
             seconds=1 + 1e-7 * n * shape.n_neighbors + 2e-4 * n_tested,
         )
 
-    def run(self, context: Context, folder: Path) -> BatchesRecord:  # noqa: ARG002
-        """Measure, and write ``batches.csv`` into OUT: the cells of each batch in each cluster."""
+    def run(self, context: Context, folder: Path) -> BatchesRecord:
+        """Measure, and write the cells of each batch in each cluster, as ``batches.csv`` into OUT."""
         retained = context.open(STATS).retained
         labels = np.asarray(context.open(LABELS))
         batches = context.covariates.batches
         if batches is None:
             return _without_batches(context, retained, labels, self._prefix)
-        return _with_batches(context, batches.of(retained), retained, labels, self._prefix)
+        batches = batches.of(retained)
+        table = _table(batches, labels)
+        np.savez(folder / _COUNTS, counts=table, names=np.array(batches.names, np.str_))
+        return _with_batches(context, batches, labels, table, self._prefix)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the mixing of each cluster."""
         record = run.record(BatchesStage)
         if record.batches is None:
             return Section("Batches", notes=record.notes) if record.notes else None
+        with np.load(run.folder.stage(self.name) / _COUNTS) as saved:
+            counts, batches = saved["counts"], list(map(str, saved["names"]))
+        there = np.flatnonzero(counts.sum(axis=0))
+        counts, batches = counts[:, there], [batches[i] for i in there]
+        clusters = shown_names(run, np.asarray(run.open(LABELS)))
+        key = str(run.config.batch_key)
         return Section(
             "Batches",
-            facts=batch_facts(record.batches),
-            table=clusters_table(record.by_cluster),
+            text=correction_sentence(run.record(CorrectStage), key),
+            figures=[composition_figure(counts.T, batches, clusters, "batch")],
+            table=clusters_table(record.by_cluster, clusters, batches, counts),
+            overview=batch_overview(record.batches),
             notes=record.notes,
         )
 
 
 def _with_batches(
-    context: Context, batches: CellLabels, retained: BoolArray, labels: IntArray, prefix: str
+    context: Context, batches: CellLabels, labels: IntArray, table: IntArray, prefix: str
 ) -> BatchesRecord:
     import pandas as pd
 
@@ -172,14 +189,12 @@ def _with_batches(
     from scrcl.markers.ranking import for_spreadsheets
 
     config = context.config
-    table = _table(batches, labels)
     with atomic_path(context.folder.path / COMPOSITION) as path:
         for_spreadsheets(pd.DataFrame(_rows(table, batches.names))).to_csv(path, index=False)
     obs = context.matrix.fresh_obs()
     key = str(config.batch_key)
-    confounded = confounded_levels(
-        obs.iloc[np.flatnonzero(retained)], batches, but=batch_columns(obs, key)
-    )
+    retained = np.flatnonzero(context.open(STATS).retained)
+    confounded = confounded_levels(obs.iloc[retained], batches, but=batch_columns(obs, key))
     record = BatchesRecord(
         n_cells=len(labels),
         files=(COMPOSITION,),

@@ -9,20 +9,27 @@ from scrcl.report.page import Column, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scrcl.cluster.mixing import BatchMixing, NeighbourMixing
+    from scrcl.cluster.mixing import BatchMixing
     from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches, SuspectedColumn
+    from scrcl.report.page import Cell
+    from scrcl.typing import IntArray
 
-__all__ = ["COMPOSITION", "batch_facts", "batch_notes", "clusters_table", "suspicion_notes"]
+__all__ = ["COMPOSITION", "batch_notes", "batch_overview", "clusters_table", "suspicion_notes"]
 
 COMPOSITION = "batches.csv"
 """File in OUT with the cells of each batch in each cluster."""
 
-_MEANING = (
+_MIXING = (
     "Mixing is the share of a cell's neighbours that are from other batches, over the share that chance gives inside "
     "the cluster. At 1 a cell's neighbours are from any batch. Near 0 they are from its own batch only: the batches "
     "keep apart inside the cluster. A cluster of one batch has no value: it is a type that this batch alone has, or a "
     "type that was not joined to the same type of other batches."
 )
+_SHARES = "Shares of the cells of each batch: a column adds up to 100%."
+_LARGEST = "The batch with most cells in each cluster: its share of the cluster, and of all cells."
+
+_FEW_BATCHES = 12
+"""Batches that have a column each in the table of clusters."""
 
 _APART = 0.5
 """Mixing below which a cluster is named in a note."""
@@ -31,42 +38,73 @@ _NAMED = 8
 """Clusters, columns or levels that a note lists."""
 
 
-def batch_facts(found: BatchMixing) -> dict[str, str]:
-    """Return how far clusters and neighbours follow the batches."""
-    return {
-        "batches": f"{found.n_batches:,}",
-        "clusters against batches": f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}",
-        "entropy of batches (1: equal numbers)": f"{found.entropy_of_all:.2f} for all cells",
-        "neighbours from another batch, in the graph": _across(found.graph),
-        "neighbours from another batch, in the embedding": _across(found.embedding),
-        "effective batches around a cell, in the graph": _effective(found.graph),
-        "effective batches around a cell, in the embedding": _effective(found.embedding),
-    }
+def batch_overview(found: BatchMixing) -> dict[str, str]:
+    """Return how far clusters follow the batches, for the technical details."""
+    scores = f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}; 0 if clusters say nothing about the batch"
+    return {"batches": f"{found.n_batches:,}", "clusters against batches": scores}
 
 
-def clusters_table(clusters: Sequence[ClusterBatches]) -> Table:
-    """Return mixing and the largest batch of each cluster."""
+def clusters_table(
+    clusters: Sequence[ClusterBatches],
+    names: Sequence[str],
+    batches: Sequence[str],
+    counts: IntArray,
+) -> Table:
+    """Return how each cluster divides into batches, and how batches mix inside it.
+
+    Parameters
+    ----------
+    names, batches
+        Names of the clusters and of the batches.
+    counts
+        ndarray of int, shape (n_clusters, n_batches): cells.
+    """
     from scrcl.report.colours import palette
 
+    few = len(batches) <= _FEW_BATCHES
     corrected = any(cluster.after is not None for cluster in clusters)
     columns = [
         Column("cluster", "label"),
-        Column("largest batch"),
-        Column("its share", "share"),
+        *(_share_columns(batches, counts) if few else _LARGEST_COLUMNS),
         Column("mixing before" if corrected else "mixing", "number"),
         *([Column("mixing after", "number")] if corrected else []),
     ]
-    rows = [
+    rows: list[list[Cell]] = [
         [
-            str(i),
-            each.largest,
-            each.share,
+            name,
+            *(_shares(of_cluster, counts) if few else _largest(each, batches, counts)),
             each.before,
             *([each.after] if corrected else []),
         ]
-        for i, each in enumerate(clusters)
+        for name, each, of_cluster in zip(names, clusters, counts, strict=True)
     ]
-    return Table(columns, rows, _MEANING, palette(len(rows)))
+    caption = f"{_SHARES if few else _LARGEST} {_MIXING}"
+    return Table(columns, rows, caption, palette(len(rows)))
+
+
+_LARGEST_COLUMNS = (
+    Column("largest batch"),
+    Column("its share", "share"),
+    Column("its share of all cells", "share"),
+)
+
+
+def _share_columns(batches: Sequence[str], counts: IntArray) -> list[Column]:
+    return [
+        Column(f"{batch} ({n:,} cells)", "share")
+        for batch, n in zip(batches, counts.sum(axis=0), strict=True)
+    ]
+
+
+def _shares(of_cluster: IntArray, counts: IntArray) -> list[float]:
+    return [float(share) for share in of_cluster / counts.sum(axis=0)]
+
+
+def _largest(
+    cluster: ClusterBatches, batches: Sequence[str], counts: IntArray
+) -> tuple[str, float, float]:
+    of_all = counts[:, list(batches).index(cluster.largest)].sum() / counts.sum()
+    return cluster.largest, cluster.share, float(of_all)
 
 
 def batch_notes(record: BatchesRecord, prefix: str = "") -> Iterator[str]:
@@ -122,11 +160,3 @@ def _clusters(names: Sequence[str]) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
-
-
-def _across(found: NeighbourMixing) -> str:
-    return f"{found.across:.1%} ({found.across_expected:.1%} at random)"
-
-
-def _effective(found: NeighbourMixing) -> str:
-    return f"{found.effective_batches:.2f} ({found.effective_expected:.2f} for all cells)"

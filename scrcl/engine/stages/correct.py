@@ -204,14 +204,13 @@ class CorrectStage(Stage[CorrectRecord]):
         return record.model_copy(update={"notes": tuple(correction_notes(record))})
 
     def section(self, run: OpenRun) -> Section | None:
-        """Return what was corrected for the overview."""
+        """Return what was corrected for the overview; the stage ``batches`` shows how batches mix."""
         record = run.record(CorrectStage)
         if run.config.batch_key is None:
             return None
         return Section(
             "Batch correction",
-            facts=correction_facts(record),
-            overview={"batch correction": correction_overview(record)},
+            overview={"batch correction": correction_overview(record), **correction_facts(record)},
             notes=record.notes,
         )
 

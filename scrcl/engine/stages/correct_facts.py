@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.stages.correct import CorrectRecord, Mixing
 
-__all__ = ["correction_facts", "correction_notes", "correction_overview"]
+__all__ = ["correction_facts", "correction_notes", "correction_overview", "correction_sentence"]
 
 
 def correction_notes(record: CorrectRecord) -> Iterator[str]:
@@ -39,6 +39,15 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
         )
 
 
+def correction_sentence(record: CorrectRecord, key: str) -> str:
+    """Return whether anything was corrected, and why, in one sentence; ``key`` names the batches."""
+    if not record.left_as_is:
+        return f"The batches ({key}) lay apart, so components were corrected by Harmony."
+    if record.before is None:
+        return f"Nothing was corrected: {record.reason}."
+    return f"The batches ({key}) mix well, so nothing was corrected."
+
+
 def correction_overview(record: CorrectRecord) -> str:
     """Return what was done, in one line for the top of the report."""
     if record.left_as_is:
@@ -48,12 +57,12 @@ def correction_overview(record: CorrectRecord) -> str:
 
 
 def correction_facts(record: CorrectRecord) -> dict[str, str]:
-    """Return names and values for the section of the report."""
+    """Return names and values for the technical details of the report."""
     if record.before is None:
         return {}
-    facts = {"mixing before (1: as by chance)": _mixing_text(record.before)}
+    facts = {"mixing of batches before (1: as by chance)": _mixing_text(record.before)}
     if record.after is not None:
-        facts["mixing after"] = _mixing_text(record.after)
+        facts["mixing of batches after"] = _mixing_text(record.after)
         facts["cells without a counterpart in another batch"] = f"{record.share_alone:.1%}"
         facts["cells that Harmony was fitted on"] = f"{record.n_fitted:,}"
     return facts

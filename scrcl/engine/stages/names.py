@@ -63,8 +63,8 @@ class NamesSettings(Settings):
     tissues: str | None = Field(
         None,
         description="Tissues that the cells are from, with commas. Types that the table has in other tissues are left "
-        "out, but for those that it has in two or more. Types that stay keep their genes of all tissues. By default all "
-        "are used.",
+        "out, but for those that it has in two or more. Types that stay keep their genes of all tissues. Unset: all "
+        "types.",
     )
     species: str | None = Field(
         None, description="Species of the table to use, such as human; all by default."

@@ -113,25 +113,43 @@ class CellMap {
     context.putImageData(image, 0, 0);
     this.label(context);
   }
-  // Names of categories near the medians of their cells: the largest first, moved or left out where they would overlap.
+  // Names of categories at the cells nearest to their medians, if most cells there are theirs: a donor whose cells lie
+  // in all clusters has no place. The largest first, moved or left out where they would overlap.
   label(context) {
     const names = this.state.labels;
     if (!names || names.length > 60) return;
     context.font = `600 ${12 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
     context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
-    const at = names.map((name) => ({ name, xs: [], ys: [] }));
+    const at = names.map((name) => ({ name, xs: [], ys: [] })), near = [];
     const step = Math.max(1, Math.floor(this.x.length / 20000));
     for (let i = 0; i < this.x.length; i += step) {
       const code = this.state.codes[i];
       if (code >= names.length || this.state.isFaded(i) || (this.shown && !this.shown(i))) continue;
-      at[code].xs.push(this.px[i]); at[code].ys.push(this.py[i]);
+      at[code].xs.push(this.px[i]); at[code].ys.push(this.py[i]); near.push(i);
     }
-    const middle = (v) => v.sort((a, b) => a - b)[v.length >> 1];
+    const middle = (v) => Float32Array.from(v).sort()[v.length >> 1], reach = (24 * this.ratio) ** 2;
+    // Where the name of a category is drawn, and whether most cells around it are of this category.
+    const placeOf = ({ xs, ys }, code) => {
+      const [mx, my] = [middle(xs), middle(ys)];
+      let best = 0, least = Infinity;
+      for (let k = 0; k < xs.length; k++) {
+        const d = (xs[k] - mx) ** 2 + (ys[k] - my) ** 2;
+        if (d < least) { least = d; best = k; }
+      }
+      let [own, all] = [0, 0];
+      for (const i of near) {
+        if ((this.px[i] - xs[best]) ** 2 + (this.py[i] - ys[best]) ** 2 > reach) continue;
+        all++;
+        if (this.state.codes[i] === code) own++;
+      }
+      return { x: xs[best], y: ys[best], isOwn: 2 * own > all };
+    };
+    at.forEach((each, code) => { if (each.xs.length) Object.assign(each, placeOf(each, code)); });
     const taken = [], line = 15 * this.ratio;
-    for (const { name, xs, ys } of at.filter((each) => each.xs.length).sort((a, b) => b.xs.length - a.xs.length)) {
+    for (const { name, x: px, y: centre } of at.filter((each) => each.isOwn).sort((a, b) => b.xs.length - a.xs.length)) {
       const half = context.measureText(name).width / 2 + 4 * this.ratio;
-      const x = Math.min(Math.max(middle(xs), half), this.canvas.width - half), centre = middle(ys);
+      const x = Math.min(Math.max(px, half), this.canvas.width - half);
       const isFree = (y) => taken.every((t) => Math.abs(t.x - x) >= t.half + half || Math.abs(t.y - y) >= line);
       const y = [0, 1, -1, 2, -2].map((n) => centre + n * line).find(isFree);
       if (y === undefined) continue;

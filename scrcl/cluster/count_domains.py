@@ -20,13 +20,12 @@ Estimating the dimension of a model, Annals of Statistics 6 (1978), 461-464.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scrcl._random import drawn_rows
 from scrcl.cluster.algorithms.mixture import fit_mixture
-from scrcl.cluster.count import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_information", "count_domains", "elbow"]
+__all__ = ["CountedDomains", "by_information", "count_domains", "elbow"]
 
 _MOST_DOMAINS = 14
 """Domains that are tried."""
@@ -50,10 +49,18 @@ _CELLS_PER_DOMAIN = 20
 _STARTS = 6
 
 
+class CountedDomains(NamedTuple):
+    """A number of domains, at least 2, and what it comes from."""
+
+    n_clusters: int
+    estimates: tuple[tuple[int, ...], ...]
+    """the three numbers of each slice that was counted, ascending"""
+
+
 def count_domains(
     points: FloatArray, *, samples: CellLabels | None, overlap: float, seed: int
-) -> Counted:
-    """Return the number of domains, at least 2.
+) -> CountedDomains:
+    """Return the number of domains.
 
     Parameters
     ----------
@@ -69,20 +76,19 @@ def count_domains(
     At most 5,000 cells of a slice are read. A slice of fewer than 80 cells is too small to count in; if all are, all
     cells are counted together, and if there are fewer, the number is 2.
     """
-    found = []
+    found: list[tuple[int, ...]] = []
     for rows, n_cells in _slices(len(points), samples, seed):
         curve = _likelihoods(np.asarray(points[rows], np.float64), seed)
         n_independent = min(len(rows), n_cells / overlap)
-        found.append(
-            sorted(
-                (
-                    elbow(curve[:_FEWER_DOMAINS]),
-                    elbow(curve),
-                    by_information(curve, points.shape[1], n_independent),
-                )
-            )[1]
+        three = (
+            elbow(curve[:_FEWER_DOMAINS]),
+            elbow(curve),
+            by_information(curve, points.shape[1], n_independent),
         )
-    return Counted(sorted(found)[(len(found) - 1) // 2], None)
+        found.append(tuple(sorted(three)))
+    middle = sorted(three[1] for three in found)[(len(found) - 1) // 2]
+    # The middle one is at least 2: both bends are.
+    return CountedDomains(middle, tuple(found))
 
 
 def elbow(values: Sequence[float]) -> int:

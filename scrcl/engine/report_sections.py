@@ -11,7 +11,9 @@ from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.stages.cluster_facts import estimates_in_words
 from scrcl.engine.stages.stats import StatsStage
+from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import CLUSTER_LINKS
 from scrcl.markers.artifacts import MARKERS, PROFILES
 from scrcl.markers.listed import LEFT_OUT, short_list, shown_genes
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report import ClusterRow
+    from scrcl.engine.words import Words
 
 __all__ = ["cluster_sections", "summary_of"]
 
@@ -37,22 +40,23 @@ _LARGEST, _DOUBTFUL = 3, 12
 def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -> list[str]:
     """Return the result in sentences."""
     record, stats = run.record(ClusterStage), run.record(StatsStage)
-    n = max(record.n_cells or 0, 1)
+    n, words = max(record.n_cells or 0, 1), words_of(run)
     how = "found automatically" if record.chosen_by == "auto" else "as asked"
-    sentences = [f"{n:,} cells in {len(rows)} {_plural('cluster', len(rows))}, {how}."]
+    if record.estimates:
+        how += f" ({estimates_in_words(record.estimates)})"
+    sentences = [f"{words.cells(n)} in {words.clusters(len(rows))}, {how}."]
     n_out = (stats.n_cells or 0) - stats.n_cells_retained
     if n_out:
-        sentences.append(
-            f"{n_out:,} of {stats.n_cells:,} cells were left out: without counts, or filtered."
-        )
+        total = words.cells(stats.n_cells or 0)
+        sentences.append(f"{n_out:,} of {total} were left out: without counts, or filtered.")
     largest = [f"{name} ({row.share:.0%})" for name, row in zip(names, rows, strict=True)][
         :_LARGEST
     ]
     if len(rows) > 1:
         sentences.append(f"The largest are {', '.join(largest)}.")
-    n_low = record.confidence.n_low
     sentences.append(
-        f"{n_low / n:.1%} of the cells lie between clusters: their confidence is below {LOW_CONFIDENCE}."
+        f"{record.confidence.n_low / n:.1%} of the {words.cell}s lie between {words.cluster}s: their confidence is "
+        f"below {LOW_CONFIDENCE}."
     )
     return sentences
 
@@ -64,30 +68,33 @@ def cluster_sections(
     doubtful = [
         name for name, row in zip(names, rows, strict=True) if row.confidence < LOW_CONFIDENCE
     ]
-    notes = (_doubtful_note(doubtful),) if doubtful else ()
-    sections = [Section("Clusters", table=_table(rows), notes=notes)]
+    words = words_of(run)
+    notes = (_doubtful_note(doubtful, words),) if doubtful else ()
+    table = _table(rows, words)
+    sections = [Section(f"{words.cluster}s".capitalize(), table=table, notes=notes)]
     if len(rows) > 1:
-        sections += [_dots(run, names), _links(run, names)]
+        sections += [_dots(run, names, words), _links(run, names, words)]
     return [*sections, *_composition(context, run, names), quality_section(context, run)]
 
 
-def _doubtful_note(names: Sequence[str]) -> str:
-    which = f"Cluster {names[0]} is" if len(names) == 1 else f"Clusters {', '.join(names)} are"
+def _doubtful_note(names: Sequence[str], words: Words) -> str:
+    one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()
+    which = f"{one} {names[0]} is" if len(names) == 1 else f"{several} {', '.join(names)} are"
     if len(names) > _DOUBTFUL:
         n_others = len(names) - _DOUBTFUL
-        which = f"Clusters {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
-    return f"{which} doubtful: most cells there have a confidence below {LOW_CONFIDENCE}."
+        which = f"{several} {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
+    return f"{which} doubtful: most {words.cell}s there have a confidence below {LOW_CONFIDENCE}."
 
 
-def _table(rows: Sequence[ClusterRow]) -> Table:
+def _table(rows: Sequence[ClusterRow], words: Words) -> Table:
     is_named = rows[0].cell_type is not None
     columns = [
-        Column("cluster", "label"),
+        Column(words.cluster, "label"),
         *([Column("name")] if is_named else []),
-        Column("cells", "number"),
+        Column(f"{words.cell}s", "number"),
         Column("share", "share"),
         Column("confidence (median)", "number"),
-        Column("low-confidence cells", "number"),
+        Column(f"low-confidence {words.cell}s", "number"),
         Column("markers", "markers"),
     ]
     cells = [
@@ -114,7 +121,7 @@ def _order(run: OpenRun, n_clusters: int) -> list[int]:
     return [int(leaf) for leaf in leaves if leaf < n_clusters]
 
 
-def _dots(run: OpenRun, names: Sequence[str]) -> Section:
+def _dots(run: OpenRun, names: Sequence[str], words: Words) -> Section:
     """Return the first markers of the clusters, both in the order of the tree."""
     import pandas as pd
 
@@ -135,15 +142,16 @@ def _dots(run: OpenRun, names: Sequence[str]) -> Section:
         [names[i] for i in shown],
     )
     caption = (
-        "The first markers of each cluster, as in the table above, in the order of the tree. Size: share of the cells "
-        "that express the gene. Strength: mean of the log values, between the smallest and the largest of the gene."
+        f"The first markers of each {words.cluster}, as in the table above, in the order of the tree. Size: share of "
+        f"the {words.cell}s that express the gene. Strength: mean of the log values, between the smallest and the "
+        "largest of the gene."
     )
     if len(shown) < len(names):
-        caption += f" The first {len(shown)} of {len(names)} clusters."
+        caption += f" The first {len(shown)} of {words.clusters(len(names))}."
     return Section("Dot plot", figures=[Figure(drawn, caption, "svg", wide=True)])
 
 
-def _links(run: OpenRun, names: Sequence[str]) -> Section:
+def _links(run: OpenRun, names: Sequence[str], words: Words) -> Section:
     from scrcl.report.drawings import paga_graph
 
     links, n = run.open(CLUSTER_LINKS), min(len(names), _MOST_LINKED)
@@ -155,10 +163,12 @@ def _links(run: OpenRun, names: Sequence[str]) -> Section:
         palette(len(names))[:n],
     )
     caption = (
-        "Clusters that are joined in the cell graph (PAGA). A line is as wide as the number of neighbours between two "
-        "clusters, over the number by chance."
+        f"{words.cluster.capitalize()}s that are joined in the cell graph (PAGA). A line is as wide as the number of "
+        f"neighbours between two {words.cluster}s, over the number by chance."
     )
-    return Section("Links of the clusters", figures=[Figure(drawn, caption, "svg", wide=True)])
+    return Section(
+        f"Links of the {words.cluster}s", figures=[Figure(drawn, caption, "svg", wide=True)]
+    )
 
 
 def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[Section]:
@@ -175,7 +185,3 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
         return []
     figure = composition_figure(counts[there], [found.names[i] for i in there], names, "sample")
     return [Section("Composition", figures=[figure])]
-
-
-def _plural(word: str, n: int) -> str:
-    return word if n == 1 else f"{word}s"

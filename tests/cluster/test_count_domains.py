@@ -53,6 +53,8 @@ def test_slices_that_lie_apart_count_their_domains_and_not_themselves():
     points = np.concatenate([*slices, small])
     apart = count_domains(points, samples=CellLabels(codes, tuple("abc")), overlap=1, seed=0)
     assert apart.n_clusters == 4
+    assert [three[1] for three in apart.estimates] == [4, 4]  # the third slice is too small
+    assert all(len(three) == 3 and sorted(three) == list(three) for three in apart.estimates)
     assert count_domains(points, samples=None, overlap=1, seed=0).n_clusters != 4
 
 

@@ -16,6 +16,8 @@ from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
+from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words
+from scrcl.engine.words import Words
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.io.labels import CellLabels
@@ -81,6 +83,8 @@ def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path):
     assert record["coherence"] == {**found._asdict(), "before_smoothing": before.share}
     assert found.share > before.share > found.by_chance
     page = result.report_path.read_text()
+    assert "240 cells in 4 domains, as asked." in page
+    assert "<h2>Domains</h2>" in page
     assert f"{found.share:.1%} of neighbours in the tissue" in page
     assert f"{record['n_smoothed'] / 240:.1%} of the cells" in page
     scores = evaluate_run(out, "cell_type")
@@ -250,3 +254,16 @@ def test_domains_that_lie_together_and_are_alike_are_counted(tmp_path):
     slices.obs["slice"] = np.where(np.arange(slices.n_obs) % 2, "odd", "even")
     found = scrcl.fit(slices, sample_key="slice", **config)
     assert abs(found.obs["scrcl"].nunique() - 5) <= 1
+
+
+def test_estimates_of_the_number_of_domains_are_in_words_with_the_option():
+    (note,) = estimate_notes([(4, 5, 7)])
+    assert "rough one (three estimates: 4, 5, 7)" in note
+    assert "--n-clusters" in note
+    assert estimates_in_words([(4, 5, 7), (3, 3, 4)]).endswith("for each slice: 4, 5, 7; 3, 3, 4")
+    assert not list(estimate_notes([]))
+
+
+def test_spots_are_rows_on_a_grid():
+    assert Words("spot", "domain").cells(1) == "1 spot"
+    assert Words("spot", "domain").clusters(1_200) == "1,200 domains"

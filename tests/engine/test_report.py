@@ -7,6 +7,7 @@ import pytest
 from scrcl.engine.report_sections import _doubtful_note
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes
+from scrcl.engine.words import Words
 
 HEALTHY = GraphRecord(
     n_neighbors=15,
@@ -66,6 +67,8 @@ def test_each_fault_of_a_graph_is_noted(changes, numbers):
 
 
 def test_the_note_of_doubtful_clusters_names_a_few():
-    assert _doubtful_note(["3"]).startswith("Cluster 3 is doubtful")
-    assert _doubtful_note(["1", "2"]).startswith("Clusters 1, 2 are doubtful")
-    assert "10, 11 and 488 others are doubtful" in _doubtful_note([str(i) for i in range(500)])
+    assert _doubtful_note(["3"], Words()).startswith("Cluster 3 is doubtful")
+    assert _doubtful_note(["1", "2"], Words()).startswith("Clusters 1, 2 are doubtful")
+    assert "10, 11 and 488 others are doubtful" in _doubtful_note(
+        [str(i) for i in range(500)], Words()
+    )

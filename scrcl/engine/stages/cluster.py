@@ -27,7 +27,7 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import cluster_overview
+from scrcl.engine.stages.cluster_facts import cluster_overview, estimate_notes
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.errors import InputError
@@ -110,6 +110,9 @@ class ClusterRecord(Record):
     ----------
     chosen_by
         ``given`` or ``auto``.
+    estimates
+        With spatial domains that were counted: the three estimates of their number in each slice. The middle one is
+        taken, and of several slices the median.
     levels
         Coarser and finer clusters, and the splits around those that are there; None if no split was tested.
     coherence
@@ -120,6 +123,7 @@ class ClusterRecord(Record):
 
     n_clusters: int
     chosen_by: str
+    estimates: tuple[tuple[int, ...], ...] = ()
     algorithm: str
     choice: Choice | None = None
     levels: LevelsRecord | None = None
@@ -216,9 +220,10 @@ class ClusterStage(Stage[ClusterRecord]):
         config, settings = context.config, settings_of(context)
         points = context.open(TISSUE_SPACE if config.on_tissue else EMBEDDING)
         covariates = context.covariates.of(context.open(STATS).retained)
+        n_clusters, estimates = n_clusters_of(context, points, covariates)
         found = find_clusters(
             spaces_of(context, points, covariates),
-            n_clusters_of(context, points, covariates),
+            n_clusters,
             settings=settings,
             seed=config.seed,
         )
@@ -240,7 +245,8 @@ class ClusterStage(Stage[ClusterRecord]):
                 ExtraCut(asked=k, found=int(labels.max()) + 1, nested=found.nested[k])
                 for k, labels in found.extra_cuts.items()
             ),
-            notes=tuple(found.notes),
+            estimates=estimates,
+            notes=(*found.notes, *estimate_notes(estimates)),
             confidence=describe_confidence(values, found.labels),
             **smoothing,
         )
@@ -294,7 +300,9 @@ class ClusterStage(Stage[ClusterRecord]):
         if len(tree):
             # Smoothed labels may have fewer clusters than the tree has leaves.
             lines = merge_lines(tree, [str(i) for i in range(len(tree) + 1)])
-            caption = "How clusters join. Heights are square roots of the cost of a merge."
+            caption = (
+                "How clusters join: the lower two branches meet, the more alike the clusters are."
+            )
             figures.append(Figure(lines, caption, "svg"))
         bars = share_bars(run.open(CONFIDENCE), "confidence")
         figures.append(Figure(bars, "Cells by confidence", "svg"))

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from scrcl.cluster.levels import Split
     from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut, LevelsRecord
 
-__all__ = ["cluster_overview"]
+__all__ = ["cluster_overview", "estimate_notes", "estimates_in_words"]
 
 
 def cluster_overview(record: ClusterRecord) -> dict[str, str]:
@@ -18,6 +20,8 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
     n, coherence = max(record.n_cells or 0, 1), record.coherence
     n_low = record.confidence.n_low
     facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
+    if record.estimates:
+        facts["estimates of the number"] = estimates_in_words(record.estimates)
     if record.levels is not None:
         facts |= _level_facts(record.levels)
     if record.extra_cuts:
@@ -35,6 +39,22 @@ def cluster_overview(record: ClusterRecord) -> dict[str, str]:
             f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
         )
     return facts
+
+
+def estimates_in_words(estimates: Sequence[Sequence[int]]) -> str:
+    """Return the estimates of the number of domains: "three estimates: 4, 5, 7", or those of each slice."""
+    of_slices = "; ".join(", ".join(map(str, three)) for three in estimates)
+    each = "three estimates" if len(estimates) == 1 else "three estimates for each slice"
+    return f"{each}: {of_slices}"
+
+
+def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Yield that a number of domains is a rough one, if it was estimated."""
+    if estimates:
+        yield (
+            f"The number of domains is a rough one ({estimates_in_words(estimates)}). Where you know it, give it by "
+            "--n-clusters."
+        )
 
 
 def _level_facts(levels: LevelsRecord) -> dict[str, str]:

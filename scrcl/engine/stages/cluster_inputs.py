@@ -64,22 +64,28 @@ def n_neighbors_of(config: RunConfig) -> int:
     return config.cluster.n_neighbors or config.graph.n_neighbors
 
 
-def n_clusters_of(context: Context, points: FloatArray, covariates: Covariates) -> int | None:
-    """Return the number of clusters: as given, or that of the domains of a tissue; None if clustering finds it."""
+def n_clusters_of(
+    context: Context, points: FloatArray, covariates: Covariates
+) -> tuple[int | None, tuple[tuple[int, ...], ...]]:
+    """Return the number of clusters, and the estimates of it.
+
+    The number is as given, or that of the domains of a tissue; None if clustering finds it. Domains that were counted
+    have three estimates for each slice.
+    """
     config = context.config
     if config.n_clusters != "auto":
-        return config.n_clusters
+        return config.n_clusters, ()
     if not config.on_tissue:
-        return None
+        return None, ()
     record = context.record(TissueStage)
     if record.is_uniform:
-        return 1
+        return 1, ()
     from scrcl.cluster.count_domains import count_domains
 
     found = count_domains(
         points, samples=covariates.samples, overlap=record.overlap, seed=config.seed
     )
-    return found.n_clusters
+    return found.n_clusters, found.estimates
 
 
 def _graph_in_tissue(config: RunConfig, covariates: Covariates) -> Callable[[IntArray], Csr]:

@@ -129,10 +129,17 @@ class FeaturesSettings(Settings):
 
 
 class FeaturesRecord(Record):
-    """How many genes were selected, and how."""
+    """How many genes were selected, and how.
+
+    Attributes
+    ----------
+    is_whole
+        Whether all genes are kept that enough cells express: there are few.
+    """
 
     n_genes: int
     flavor: str = "seurat"
+    is_whole: bool = False
 
 
 class FeaturesStage(Stage[FeaturesRecord]):
@@ -192,7 +199,14 @@ class FeaturesStage(Stage[FeaturesRecord]):
             client=context.client,
         )
         np.save(folder / "genes.npy", selected)
-        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars, flavor=flavor, notes=notes)
+        return FeaturesRecord(
+            n_cells=store.n_obs,
+            n_genes=store.n_vars,
+            flavor=flavor,
+            is_whole=store.n_vars
+            == np.count_nonzero(stats.gene_cells >= config.features.min_cells),
+            notes=notes,
+        )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the statistics of the selection, named as scanpy names them."""
@@ -209,14 +223,12 @@ class FeaturesStage(Stage[FeaturesRecord]):
     def section(self, run: OpenRun) -> Section:
         """Return the number of genes for the overview."""
         record = run.record(FeaturesStage)
-        n_genes, flavor = record.n_genes, record.flavor
+        of = f"{record.n_genes:,} of {run.record(ReadStage).n_genes:,}"
         by = "" if run.config.batch_key is None else f", by {run.config.batch_key}"
-        total = run.record(ReadStage).n_genes
-        return Section(
-            "Genes",
-            overview={"genes": f"{n_genes:,} variable of {total:,} ({flavor}{by})"},
-            notes=record.notes,
-        )
+        text = f"{of}, the variable ones ({record.flavor}{by})"
+        if record.is_whole:
+            text = f"{of}: all that enough cells express, as there are few"
+        return Section("Genes", overview={"genes": text}, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> NewFeaturesStage:
         """Return the stage that takes the run's genes out of new cells."""

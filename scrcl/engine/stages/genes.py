@@ -114,9 +114,8 @@ class GenesStage(Stage[GenesRecord]):
         )
 
     def section(self, run: OpenRun) -> Section:
-        """Return one line about the gene graph for the overview."""
+        """Return one line about the gene graph for the overview; how sketch and cells agree is in ``run.json``."""
         record = run.record(GenesStage)
-        text = f"{record.n_edges:,} edges, {record.metric} on the {record.source}"
-        if record.sketch_overlap is not None:
-            text += f"; sketch and all cells agree on {record.sketch_overlap:.0%} of the neighbours"
+        of = "loadings on the components" if record.source == "sketch" else "values in all cells"
+        text = f"{record.n_edges:,} edges between genes with similar {of} ({record.metric})"
         return Section("Gene graph", overview={"gene graph": text})

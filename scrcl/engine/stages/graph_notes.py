@@ -69,14 +69,13 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
         else "if each is a neighbour of the other",
         "edges": f"{record.n_edges:,}",
         "neighbours of a cell": f"median {record.median_degree}, mean {record.mean_degree:.1f}",
-        "neighbours of 98 % of the cells": (
+        "neighbours of 98% of the cells": (
             f"{record.low_degree} to {record.high_degree} (most: {record.max_degree:,})"
         ),
         "isolated cells": f"{record.n_isolated:,}",
         "connected components": _components(record),
-        "ends of edges at hubs": f"{record.hub_share:.1%} at {record.n_hubs:,} (0.1 % of cells)",
+        "ends of edges at hubs": f"{record.hub_share:.1%} at {record.n_hubs:,} (0.1% of the cells)",
         **_order(record.locality, record.n_nodes),
-        "hubness (k-occurrence skewness)": f"{record.hubness:.2f}",
     }
 
 

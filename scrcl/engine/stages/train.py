@@ -156,9 +156,10 @@ class TrainStage(Stage[TrainRecord]):
         record, history = run.record(TrainStage), run.open(HISTORY)
         text = f"{record.n_steps:,} steps"
         if record.stopped:
+            kept = f": {record.kept_neighbors[-1]['kept']:.0%}" if record.kept_neighbors else ""
             text = (
-                f"{record.n_steps:,} of at most {record.most_steps:,} steps; then a sample of cells no "
-                "longer changed"
+                f"{record.n_steps:,} of at most {record.most_steps:,} steps; then what a sample of cells keeps from "
+                f"one check to the next did not rise by much any more{kept}"
             )
         figures = (Figure(loss_curves(history), "Loss terms by step", "svg"),) if history else ()
         return Section(

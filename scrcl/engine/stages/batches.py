@@ -166,10 +166,9 @@ class BatchesStage(Stage[BatchesRecord]):
         there = np.flatnonzero(counts.sum(axis=0))
         counts, batches = counts[:, there], [batches[i] for i in there]
         clusters = shown_names(run, np.asarray(run.open(LABELS)))
-        key = str(run.config.batch_key)
         return Section(
             "Batches",
-            text=correction_sentence(run.record(CorrectStage), key),
+            text=correction_sentence(run.record(CorrectStage)),
             figures=[composition_figure(counts.T, batches, clusters, "batch")],
             table=clusters_table(record.by_cluster, clusters, batches, counts),
             overview=batch_overview(record.batches),

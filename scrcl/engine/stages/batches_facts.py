@@ -23,7 +23,8 @@ _MIXING = (
     "Mixing is the share of a cell's neighbours that are from other batches, over the share that chance gives inside "
     "the cluster. At 1 a cell's neighbours are from any batch. Near 0 they are from its own batch only: the batches "
     "keep apart inside the cluster. A cluster of one batch has no value: it is a type that this batch alone has, or a "
-    "type that was not joined to the same type of other batches."
+    "type that was not joined to the same type of other batches. Whether to correct is decided by chance around each "
+    "cell, in place of chance inside its cluster."
 )
 _SHARES = "Shares of the cells of each batch: a column adds up to 100%."
 _LARGEST = "The batch with most cells in each cluster: its share of the cluster, and of all cells."

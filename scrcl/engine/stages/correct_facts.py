@@ -39,21 +39,22 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
         )
 
 
-def correction_sentence(record: CorrectRecord, key: str) -> str:
-    """Return whether anything was corrected, and why, in one sentence; ``key`` names the batches."""
-    if not record.left_as_is:
-        return f"The batches ({key}) lay apart, so components were corrected by Harmony."
-    if record.before is None:
-        return f"Nothing was corrected: {record.reason}."
-    return f"The batches ({key}) mix well, so nothing was corrected."
-
-
 def correction_overview(record: CorrectRecord) -> str:
     """Return what was done, in one line for the top of the report."""
     if record.left_as_is:
         return f"none: {record.reason}"
-    after = "" if record.after is None else f", {record.after.mixing:.2f} after it"
-    return f"Harmony, {record.n_corrected} batches: {record.reason}{after}"
+    return f"Harmony, {record.n_corrected} batches: {record.reason}{_after(record)}"
+
+
+def correction_sentence(record: CorrectRecord) -> str:
+    """Return what was done, as a note."""
+    if record.left_as_is:
+        return f"Not corrected for batches: {record.reason}."
+    return f"Corrected for batches by Harmony: {record.reason}{_after(record)}."
+
+
+def _after(record: CorrectRecord) -> str:
+    return "" if record.after is None else f", {record.after.mixing:.2f} after it"
 
 
 def correction_facts(record: CorrectRecord) -> dict[str, str]:

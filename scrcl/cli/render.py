@@ -204,12 +204,15 @@ def groups_table(genes: Mapping[str, Sequence[str]]) -> Table:
 
 
 def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
-    """Sizes of the clusters among the new cells and in the run, and their mean confidence."""
-    names = ("cluster", "cells", "share", "in the run", "confidence", "markers")
+    """Names and sizes of the clusters among the new cells and in the run, and their median confidence."""
+    named = any(row["cell_type"] is not None for row in clusters)
+    kind = ["name"] if named else []
+    names = ("cluster", *kind, "cells", "share", "in the run", "confidence", "markers")
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         table.add_row(
             str(row["name"]),
+            *([escape(row["cell_type"])] if named else []),
             f"{row['n_cells']:,}",
             f"{row['share']:.1%}",
             f"{row['share_run']:.1%}",

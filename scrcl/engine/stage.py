@@ -152,6 +152,10 @@ class Stage(ABC, Generic[RecordT]):
     def run(self, context: Context, folder: Path) -> RecordT:
         """Do the work: fill ``folder``, and return the record."""
 
+    def holds(self, record: RecordT) -> bool:  # noqa: ARG002
+        """Return whether a finished stage still holds, where it read what the fingerprint does not cover."""
+        return True
+
     def join(self, context: Context) -> None:
         """Work on a rank that writes nothing, together with `run` on rank 0."""
 
@@ -182,7 +186,7 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     """Run a stage, or skip it where it is finished. Returns its entry in ``run.json``."""
     folder, reporter = context.folder, context.reporter
     done = folder.finished(stage.name)
-    if done is not None:
+    if done is not None and stage.holds(stage.record.model_validate(done)):
         if not done.get("left_as_is"):
             reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done

@@ -66,10 +66,15 @@ def run(
 @app.command()
 def evaluate(
     out: FinishedOut,
-    labels: Annotated[str, typer.Option(help="Column of obs with the labels.")],
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Column of obs with the labels, or the output folder of another run of the same cells."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Score the clusters of a run against labels: ACC (Hungarian), NMI, ARI, macro F1."""
+    """Score the clusters of a run against labels or another run: ACC (Hungarian), NMI, ARI, macro F1."""
     from scrcl.engine.api import evaluate as evaluate_run
 
     scores = evaluate_run(out, labels)

@@ -308,7 +308,7 @@ class Scores:
     Attributes
     ----------
     labels
-        Column of obs.
+        Column of obs, or folder of the other run.
     acc, nmi, ari, macro_f1
         See `scrcl.engine.evaluate.score`.
     n_cells, n_clusters, n_labels
@@ -332,27 +332,29 @@ class Scores:
     label_coherence_by_chance: float | None = None
 
 
-def evaluate(out: str | Path, labels: str) -> Scores:
-    """Score the clusters of a finished run or prediction against labels.
+def evaluate(out: str | Path, labels: str | Path) -> Scores:
+    """Score the clusters of a finished run or prediction against labels, or against those of another run.
 
     Parameters
     ----------
     out
         Its output folder.
     labels
-        Column of the input's obs.
+        Column of the input's obs; or the output folder of another run, whose clusters of the same cells, by name, are
+        the labels.
 
     Raises
     ------
     StoreError
         ``out`` holds no finished run.
     InputError
-        obs has no such column, or almost every cell has a label of its own.
+        obs has no such column, almost every cell has a label of its own, or the runs share no cell.
 
     Examples
     --------
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
     """
     from scrcl.engine.evaluate import evaluate_run
 

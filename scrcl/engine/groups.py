@@ -42,6 +42,7 @@ def find_markers(
     by: str = "scrcl",
     pair: tuple[str, str] | None = None,
     n_genes: int | None = None,
+    data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
 ) -> pd.DataFrame:
@@ -59,6 +60,8 @@ def find_markers(
         of a run with batches, within each batch (``markers.within_batches``).
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
+    data
+        The input of the run, if that was an AnnData in memory.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -90,7 +93,7 @@ def find_markers(
         message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
         raise InputError(message)
     settings, stats = run.config.markers, run.open(STATS)
-    matrix = input_of(run, inputs)
+    matrix = input_of(run, inputs, data)
     found = compared(
         matrix,
         stats,
@@ -116,6 +119,7 @@ def pseudobulk(
     *,
     donors: str,
     by: str = "scrcl",
+    data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
 ) -> AnnData:
@@ -132,6 +136,8 @@ def pseudobulk(
         Column of obs with the donor, or another unit of replication.
     by
         Column of obs with the groups of cells; see `find_markers`.
+    data
+        The input of the run, if that was an AnnData in memory.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -161,7 +167,7 @@ def pseudobulk(
     of_donor, of_group = _groups(run, donors), _groups(run, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
-    matrix = input_of(run, inputs)
+    matrix = input_of(run, inputs, data)
     needed = 8 * n_pairs * matrix.n_vars
     if needed > run.config.memory:
         message = (
@@ -181,8 +187,10 @@ def pseudobulk(
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
 
 
-def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
-    """Open the input of a finished run again.
+def input_of(
+    run: OpenRun, inputs: Sequence[str | Path] = (), data: AnnData | None = None
+) -> CellMatrix:
+    """Open the input of a finished run again: its files, or ``data`` if it was an AnnData in memory.
 
     Raises
     ------
@@ -191,8 +199,10 @@ def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
     ResumeError
         It has changed since.
     """
-    from scrcl.io.open import open_input
+    from scrcl.io.open import from_anndata, open_input
 
+    if data is not None:
+        return require_same(run, from_anndata(data, layer=run.config.layer))
     paths = input_paths_of(run, inputs)
     config, scratch = run.config, run.folder.stage(run.stages[0].name)
     return require_same(
@@ -208,15 +218,24 @@ def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:
     ResumeError
         Its content is another.
     """
-    from scrcl.io.identity import content_of
+    from scrcl.io.identity import content_of, is_in_memory
 
-    if content_of(matrix.identity) != run.manifest["settings"]["input"]:
-        message = (
-            f"the input must be that of {run.path}; got {matrix.label}, whose content is another. "
-            "Name the right file by --input."
-        )
-        raise ResumeError(message)
-    return matrix
+    before = run.manifest["settings"]["input"]
+    if content_of(matrix.identity) == before:
+        return matrix
+    if is_in_memory(matrix.identity) == is_in_memory(before):
+        got = f"{matrix.label}, whose content is another"
+        remedy = _BY_DATA if is_in_memory(before) else "Name the right file by --input."
+    elif is_in_memory(before):
+        got, remedy = f"{matrix.label}, but the run was made of an AnnData in memory", _BY_DATA
+    else:
+        got = "an AnnData, but the run was made of files"
+        remedy = "Leave out data; if the files were moved, give inputs."
+    message = f"the input must be that of {run.path}; got {got}. {remedy}"
+    raise ResumeError(message)
+
+
+_BY_DATA = "In Python, give that AnnData by data=."
 
 
 def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path]:
@@ -229,10 +248,9 @@ def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path
     """
     paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
     if not paths or not all(path.exists() for path in paths):
-        message = (
-            f"the input of {run.path} must be where it was; got "
-            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. Name it by --input, or in Python give the data."
-        )
+        got = ", ".join(map(str, paths)) or "an AnnData in memory"
+        remedy = "Name it by --input, or in Python by inputs=." if paths else _BY_DATA
+        message = f"the input of {run.path} must be where it was; got {got}. {remedy}"
         raise InputError(message)
     return paths
 

@@ -152,7 +152,7 @@ def subcluster(
 
     run = open_run(out)
     chosen = _chosen(run, clusters)
-    matrix = _matrix(run, data, inputs)
+    matrix = input_of(run, inputs, data)
     given = {"memory": memory, "device": device}
     config = _config(run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v}})
     how = {"reporter": reporter, "interruption": interruption}
@@ -173,16 +173,6 @@ def _chosen(run: OpenRun, clusters: int | str | Sequence[int | str]) -> list[int
         raise InputError(message)
     chosen = (clusters_named(str(one), names, what="cluster") for one in wanted)
     return sorted({cluster for found in chosen for cluster in found})
-
-
-def _matrix(run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path]) -> CellMatrix:
-    """Open the input of the run again."""
-    if data is None:
-        return input_of(run, inputs)
-    from scrcl.engine.groups import require_same
-    from scrcl.io.open import from_anndata
-
-    return require_same(run, from_anndata(data, layer=run.config.layer))
 
 
 def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:

@@ -38,18 +38,12 @@ def rename(
 
     Names stay when stages are redone: a cluster that is found again has the name that most of its cells had.
     """
-    from scrcl.cli.render import clusters_table, console, reporting
+    from scrcl.cli.render import clusters_table, reporting, show_ending
     from scrcl.engine.rename import rename as rename_clusters
 
     with reporting(quiet) as reporter:
         result = rename_clusters(out, names, inputs=inputs or (), reporter=reporter)
-    console.print()
-    console.print(clusters_table(result.clusters))
-    console.print(
-        f"\nresult  {result.result_path}\nreport  {result.report_path}",
-        soft_wrap=True,
-        markup=False,
-    )
+    show_ending(result, clusters_table(result.clusters), reporter, timed=False)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scrcl._progress import Logged
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
 
@@ -54,7 +55,7 @@ def fit(
     config
         Settings to start from; ``settings`` win over them.
     reporter
-        Receives the progress.
+        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``.
     restart
         Delete the run in ``out`` and start over.
     start
@@ -93,7 +94,7 @@ def fit(
     """
     resolved = _resolved(config, settings)
     how = {
-        "reporter": reporter,
+        "reporter": reporter or Logged(),
         "restart": restart,
         "start": start,
         "client": client,
@@ -184,7 +185,7 @@ def predict(
     >>> import scrcl  # doctest: +SKIP
     >>> new = scrcl.predict("out/", "new.h5ad")  # doctest: +SKIP
     """
-    how = {"reporter": reporter, "restart": restart}
+    how = {"reporter": reporter or Logged(), "restart": restart}
     if out is not None:
         return _predict_in(Path(run), data, Path(out), how, settings)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
@@ -256,7 +257,7 @@ def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
         with keep_given(out, names):
             return fit(data, out=out, start="names")
     inputs = () if data is None else input_paths(data)
-    return _read(rename_clusters(out, names, inputs=inputs).result_path)
+    return _read(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
 
 
 def plan(

@@ -145,7 +145,7 @@ def _labels_of(obs: pd.DataFrame, key: str) -> pd.Series:
         others = ", ".join(map(str, given.columns)) or "none"
         message = (
             f"labels must be a column of obs, or the folder of a run; got {key!r}. "
-            f"There are columns: {others}."
+            f"There are: {others}."
         )
         raise InputError(message)
     if key not in given:

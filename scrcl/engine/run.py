@@ -7,6 +7,7 @@ or is found finished. No stage is named here: the list is `scrcl.engine.stages.S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from scrcl import __version__
@@ -105,6 +106,8 @@ class RunResult:
         Entries of ``run.json``; none on ranks that only train.
     result_path, report_path
         None where the run was asked to end before them.
+    found_finished
+        Whether every stage was finished before, so that nothing was done.
     clusters
         Name, cells, share and markers of each cluster, as in ``run.json``; empty before there are clusters.
     """
@@ -113,6 +116,7 @@ class RunResult:
     stages: list[dict[str, Any]]
     result_path: Path | None = None
     report_path: Path | None = None
+    found_finished: bool = False
     clusters: Sequence[Mapping[str, Any]] = ()
 
 
@@ -268,8 +272,13 @@ def _join(
 
 def run_stages(context: Context) -> RunResult:
     """Run the stages of a context, and write into the manifest what they took in all."""
-    entries = [run_stage(stage, context) for stage in context.stages]
-    folder = context.folder
+    folder, entries = context.folder, list[dict[str, Any]]()
+    earlier = [folder.entry(stage.name) for stage in context.stages]
+    try:
+        for stage in context.stages:
+            entries.append(run_stage(stage, context))
+    finally:
+        context.reporter.run_ended([note for entry in entries for note in entry["notes"]])
     for stage in context.stages:
         folder.manifest |= stage.headline(context.record(type(stage)))
     folder.manifest |= {
@@ -284,6 +293,7 @@ def run_stages(context: Context) -> RunResult:
         stages=entries,
         result_path=folder.path / result if result in files else None,
         report_path=folder.path / "report.html" if "report.html" in files else None,
+        found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._progress import Silent
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
 from scrcl.engine.outputs import Outputs
@@ -155,7 +156,7 @@ def subcluster(
     matrix = input_of(run, inputs, data)
     given = {"memory": memory, "device": device}
     config = _config(run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v}})
-    how = {"reporter": reporter, "interruption": interruption}
+    how = {"reporter": reporter or Silent(), "interruption": interruption}
     found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
     if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):
         _write(run, data, inputs, how)

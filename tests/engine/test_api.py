@@ -85,6 +85,18 @@ def test_a_backed_object_is_read_from_its_file(tmp_path):
     assert backed.obs["scrcl"].tolist() == scrcl.fit(make_cells(), **QUICK).obs["scrcl"].tolist()
 
 
+def test_notes_are_logged_and_always_in_the_result(tmp_path, caplog):
+    adata = scrcl.fit(make_cells(), **QUICK)
+    assert list(adata.uns["scrcl"]["notes"]) == []
+    assert "note" not in caplog.text
+    more = {**QUICK, "cluster": {"algorithm": "kmeans", "also": [9]}}
+    for _ in range(2):  # also where the run is found finished
+        adata = scrcl.fit(make_cells(), out=tmp_path / "out", **more)
+        (note,) = adata.uns["scrcl"]["notes"]
+        assert [record.getMessage() for record in caplog.records] == [f"note: {note}"]
+        caplog.clear()
+
+
 def test_scanpy_finds_the_graph_by_its_key():
     import scanpy as sc
 

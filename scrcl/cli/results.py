@@ -109,7 +109,9 @@ def markers(
     by: By = "scrcl",
     pair: Annotated[
         str | None,
-        typer.Option(help="Two groups, with a comma, that are compared with each other alone."),
+        typer.Option(
+            help="Two groups, with a comma, that are compared alone: clusters by number or name."
+        ),
     ] = None,
     n_genes: Annotated[
         int | None, typer.Option(min=1, help="Genes of each group; by default as in the run.")
@@ -131,7 +133,7 @@ def markers(
         require_new(file, "--out")
     with reporting(quiet) as reporter:
         table = find_markers(
-            out, by=by, pair=_pair(pair), n_genes=n_genes, inputs=inputs or (), reporter=reporter
+            out, by=by, pair=pair, n_genes=n_genes, inputs=inputs or (), reporter=reporter
         )
     console.print(groups_table(_first_genes(table)))
     if file is not None:
@@ -208,16 +210,6 @@ def export(
     else:
         written = write(out, file, to, inputs=inputs or ())
     console.print(str(written), soft_wrap=True, markup=False)
-
-
-def _pair(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2:
-        message = f"--pair must be two groups with a comma, as in 3,5; got {text!r}."
-        raise InputError(message)
-    return parts[0], parts[1]
 
 
 def _first_genes(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -59,8 +59,9 @@ def fit(
     restart
         Delete the run in ``out`` and start over.
     start
-        ``"cluster"`` or ``"report"``: redo this stage of the run in ``out``, and later stages, with new settings such
-        as ``n_clusters``. Keeps the trained model.
+        ``"umap"``, ``"doublets"``, ``"cluster"``, ``"markers"``, ``"names"``, ``"subclusters"``, ``"pseudotime"`` or
+        ``"report"``: redo this stage of the run in ``out``, and later stages, with new settings such as
+        ``n_clusters``. The trained model is kept, and settings that are not given stay as they were in the run.
     client
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     interruption
@@ -69,15 +70,18 @@ def fit(
         not change, except inside ``with scrcl.Interruption.on_signals()``.
     **settings
         Fields of `RunConfig`, for example ``n_clusters=8`` (a number or ``"auto"``), ``seed=1``, ``memory="8GB"``,
-        ``train={"steps": 100}``.
+        ``train={"steps": 100}``, ``names={"table": "markers.csv"}``. ``scrcl settings`` lists all: ``train.steps`` is
+        ``steps`` in ``train``.
 
     Returns
     -------
     AnnData
-        With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``,
-        ``obsm["X_pca"]``, ``obsm["X_umap"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and
-        ``uns["scrcl"]``; also ``obs["scrcl_k8"]`` and so on for ``cluster.also``, ``obs["scrcl_name"]`` if clusters
-        are named, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
+        With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_coarse"]`` and ``obs["scrcl_fine"]`` (fewer and more of
+        them), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``obsm["X_umap"]``,
+        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]``, ``uns["scrcl"]``, and for scanpy's plots
+        ``uns["rank_genes_groups"]`` (marker genes) and ``uns["paga"]``; also ``obs["scrcl_k8"]`` and so on for
+        ``cluster.also``, ``obs["scrcl_name"]`` if clusters are named, and ``obs["scrcl_unrefined"]`` if labels were
+        smoothed.
         Cells without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.given_names import plain_names
 from scrcl.errors import InputError, ResumeError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -40,7 +41,7 @@ def find_markers(
     out: str | Path,
     *,
     by: str = "scrcl",
-    pair: tuple[str, str] | None = None,
+    pair: tuple[str, str] | str | None = None,
     n_genes: int | None = None,
     data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
@@ -56,7 +57,8 @@ def find_markers(
         Column of obs of the result with the groups: clusters (``scrcl``), another number of clusters
         (``scrcl_k8``), names (``scrcl_name``), or a column of the input.
     pair
-        Two groups that are compared with each other alone. By default each group is compared with all other cells;
+        Two groups that are compared with each other alone, or a text with a comma between them. Clusters can be given
+        by number or name. By default each group is compared with all other cells;
         of a run with batches, within each batch (``markers.within_batches``).
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
@@ -88,7 +90,7 @@ def find_markers(
     run = open_run(out)
     groups = _groups(run, by)
     if pair is not None:
-        groups = _pair_of(groups, pair, by)
+        groups = _pair_of(run, groups, pair, by)
     elif len(groups.names) < 2:
         message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
         raise InputError(message)
@@ -306,15 +308,38 @@ def _groups(run: OpenRun, by: str) -> _Groups:
     return _Groups(found.cat.codes.to_numpy(np.int64), names)
 
 
-def _pair_of(groups: _Groups, pair: tuple[str, str], by: str) -> _Groups:
+def _pair_of(run: OpenRun, groups: _Groups, pair: tuple[str, str] | str, by: str) -> _Groups:
+    """Return the two groups alone. Clusters can be meant by their names, too: all that have one."""
+    codes_of = {name: [code] for code, name in enumerate(groups.names)}
+    if by == "scrcl":
+        for cluster, name in enumerate(plain_names(run, run.labels)):
+            if name not in groups.names:
+                codes_of.setdefault(name, []).append(cluster)
+    if isinstance(pair, str):
+        pair = _split(pair, codes_of)
     for name in pair:
-        if name not in groups.names:
-            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join(groups.names[:50])}."
+        if name not in codes_of:
+            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join([*codes_of][:50])}."
             raise InputError(message)
-    if pair[0] == pair[1]:
-        message = f"pair must name two groups; got {pair[0]!r} twice."
+    if set(codes_of[pair[0]]) & set(codes_of[pair[1]]):
+        other = "twice" if pair[0] == pair[1] else f"and {pair[1]!r}, which is the same"
+        message = f"pair must name two groups; got {pair[0]!r} {other}."
         raise InputError(message)
     codes = np.full(len(groups.codes), -1, np.int64)
     for new, name in enumerate(pair):
-        codes[groups.codes == list(groups.names).index(name)] = new
+        codes[np.isin(groups.codes, codes_of[name])] = new
     return _Groups(codes, pair)
+
+
+def _split(text: str, known: Collection[str]) -> tuple[str, str]:
+    """Return the two groups of a text with a comma between them. Their names may have commas too."""
+    commas = [at for at, character in enumerate(text) if character == ","]
+    splits = [(text[:at].strip(), text[at + 1 :].strip()) for at in commas]
+    meant = [pair for pair in splits if all(name in known for name in pair)]
+    if not meant and len(splits) != 1:
+        message = (
+            f"pair must be two groups with a comma, as in 3,5; got {text!r}. "
+            f"There are: {'; '.join([*known][:50])}."
+        )
+        raise InputError(message)
+    return (meant or splits)[0]

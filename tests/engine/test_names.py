@@ -202,7 +202,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         read_names(tmp_path / "n.csv", 3)
-    with pytest.raises(InputError, match="readable text"):
+    with pytest.raises(InputError, match="file that exists"):
         read_names(tmp_path / "none.csv", 3)
 
 

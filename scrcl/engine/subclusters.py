@@ -15,7 +15,7 @@ from scrcl.engine.outputs import Outputs
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
-from scrcl.engine.stages.correct_facts import correction_overview
+from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
@@ -272,7 +272,7 @@ def _notes(look: Outputs, config: RunConfig) -> Iterator[str]:
     """Yield how the look was corrected, and whether its subclusters follow batches or what may be batches."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None:
-        yield f"Batch correction: {correction_overview(correction)}."
+        yield correction_sentence(correction)
     if not correction.left_as_is:
         yield from correction.notes
     yield from batches.notes

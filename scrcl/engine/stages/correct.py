@@ -184,7 +184,7 @@ class CorrectStage(Stage[CorrectRecord]):
         codes, effect = test.batches_to_correct(codes)
         record = plain.model_copy(update={"before": Mixing.of(effect)})
         if method == "auto" and not effect.differ(test.mixed):
-            why = f"batches mix as by chance ({effect.mixing:.2f} of it)"
+            why = f"batches mix well ({effect.mixing:.2f} of chance)"
             return record.model_copy(update={"reason": why})
         update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.

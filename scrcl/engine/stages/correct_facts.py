@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.stages.correct import CorrectRecord, Mixing
 
-__all__ = ["correction_facts", "correction_notes", "correction_overview"]
+__all__ = ["correction_facts", "correction_notes", "correction_overview", "correction_sentence"]
 
 
 def correction_notes(record: CorrectRecord) -> Iterator[str]:
@@ -43,8 +43,18 @@ def correction_overview(record: CorrectRecord) -> str:
     """Return what was done, in one line for the top of the report."""
     if record.left_as_is:
         return f"none: {record.reason}"
-    after = "" if record.after is None else f", {record.after.mixing:.2f} after it"
-    return f"Harmony, {record.n_corrected} batches: {record.reason}{after}"
+    return f"Harmony, {record.n_corrected} batches: {record.reason}{_after(record)}"
+
+
+def correction_sentence(record: CorrectRecord) -> str:
+    """Return what was done, as a note."""
+    if record.left_as_is:
+        return f"Not corrected for batches: {record.reason}."
+    return f"Corrected for batches by Harmony: {record.reason}{_after(record)}."
+
+
+def _after(record: CorrectRecord) -> str:
+    return "" if record.after is None else f", {record.after.mixing:.2f} after it"
 
 
 def correction_facts(record: CorrectRecord) -> dict[str, str]:

@@ -160,7 +160,14 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":
-        return f"{name} must be a known setting; got {first['input']!r}.{_suggestion(name, known)}"
+        typed, value = name, first["input"]
+        while (
+            isinstance(value, dict) and value
+        ):  # the group is unknown, and a setting of it was typed
+            key, value = next(iter(value.items()))
+            typed = f"{typed}.{key}"
+        meant = _suggestion(typed, known) or _suggestion(name, known)
+        return f"{typed} must be a known setting; got {value!r}.{meant}"
     return f"{name} must be {rule}; got {first['input']!r}."
 
 

@@ -340,7 +340,7 @@ class _FaultyValueError(Exception):
 def _advice(layers: Sequence[str]) -> str:
     if not layers:
         return "give a file of counts or log values, as this one has no other layer"
-    return f"choose one of counts or log values with --layer, if there is one ({', '.join(layers)})"
+    return f"choose one of counts or log values with --layer ({', '.join(layers)})"
 
 
 def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:

@@ -151,6 +151,10 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
             ["run", "{cells}", "-o", "{tmp}/out", "--set", "markers_table=x"],
             "names.table, in Python names={'table': ...}?",
         ),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "trian.lr=3"],
+            "trian.lr must be a known setting; got 3. Did you mean train.lr?",
+        ),
         (["run", "{cells}", "-o", "{cells}"], "OUT"),
         (["run", "{cells}", "-o", "{cells}/out"], "OUT"),
         (["run", "{cells}", "-o", "{tmp}"], "cells.h5ad"),

@@ -358,7 +358,7 @@ def _take_up(
         if record is None:
             message = (
                 f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, where {name} is not "
-                "finished. Run it to the end without --from."
+                "finished. Run it to the end without --from, with the settings that it has."
             )
             raise ResumeError(message)
         kept.append(record)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Reporter", "Silent"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Logged", "Reporter", "Silent"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -20,13 +26,16 @@ class Reporter(Protocol):
         """Report values of one training step."""
 
     def note(self, message: str) -> None:
-        """Show a note to the user, for example about a fallback."""
+        """Show at once what happened, for example a fallback."""
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """End a stage. ``resumed`` means that its results already existed."""
 
     def stage_left(self, name: str) -> None:
         """End a stage that had nothing to do."""
+
+    def run_ended(self, notes: Sequence[str]) -> None:
+        """End a run, also one that fails, with what the user should know of its finished stages."""
 
 
 class Silent:
@@ -49,3 +58,15 @@ class Silent:
 
     def stage_left(self, name: str) -> None:
         """Ignore."""
+
+    def run_ended(self, notes: Sequence[str]) -> None:
+        """Ignore."""
+
+
+class Logged(Silent):
+    """A reporter that logs the notes of a run, and nothing else: the default in Python."""
+
+    def run_ended(self, notes: Sequence[str]) -> None:
+        """Log each note as a warning, which Python shows by default."""
+        for note in notes:
+            _LOG.warning("note: %s", note)

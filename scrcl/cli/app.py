@@ -60,8 +60,8 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help=f"Redo {' or '.join(f'`{name}`' for name in _REDOABLE)}, and later stages, with new settings. "
-        "Keeps the trained model.",
+        help=f"Redo {' or '.join(f'`{name}`' for name in _REDOABLE)}, and later stages. The trained model is "
+        "kept, and settings that you do not give stay as they were in the run.",
         autocompletion=lambda: list(_REDOABLE),
         rich_help_panel="Run",
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scrcl._sizes import format_bytes
 from scrcl.cli.app import Inputs, Json, Quiet, Until, app
 from scrcl.cli.options import Given, with_config, with_settings
 from scrcl.engine.config import RunConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
     from scrcl.engine.convert import WrittenStore
+    from scrcl.engine.plan import Plan
 
 __all__ = ["convert", "describe", "plan", "simulate"]
 
@@ -55,7 +57,6 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     Reads only the header of the input, and the annotations of cells that settings name. Exit code 2 if the
     memory is too small.
     """
-    from scrcl._sizes import format_bytes
     from scrcl.cli.render import console, plan_table
     from scrcl.engine.api import plan as plan_run
 
@@ -64,12 +65,25 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
         typer.echo(json.dumps(planned.to_json()))
     else:
         console.print(plan_table(planned.stages))
-        console.print(
-            f"\n{planned.n_workers} blocks at a time on {planned.device}; memory "
-            f"{format_bytes(planned.memory_bytes)}, {planned.least_bytes // 10**6} MB would do."
-        )
+        console.print(f"\n{_reading(planned)}", soft_wrap=True)
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
+
+
+def _reading(planned: Plan) -> str:
+    """Return how the input is read with the memory that was given, and with the least."""
+    least = f"{planned.least_bytes // 10**6}MB"
+    memory = least if planned.refusal is not None else format_bytes(planned.memory_bytes)
+    text = (
+        f"Reads {_blocks(planned.n_workers)} at a time (memory {memory}, device {planned.device})."
+    )
+    if planned.n_workers == 1:
+        return text
+    return f"{text} It also runs with --memory {least}, one block at a time."
+
+
+def _blocks(n: int) -> str:
+    return "one block" if n == 1 else f"{n} blocks"
 
 
 @app.command()

@@ -7,6 +7,8 @@ for each setting that declares one (`scrcl._settings.option`).
 from __future__ import annotations
 
 import functools
+import re
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -17,9 +19,10 @@ from scrcl._settings import Rule, allowed, choices, option_of, settings_of
 from scrcl.cli.app import Config, Set
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
+from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from scrcl._settings import Setting, Settings
 
@@ -69,7 +72,10 @@ def with_settings(
         def call(**values: Any) -> None:
             chosen = {each.name: values.pop(name) for name, each in offered.items()}
             given = {name: value for name, value in chosen.items() if value is not None}
-            command(**values, given=given)
+            # With a file or --set it is not known which of the others were typed as options.
+            known = given if values.get("config_file") or values.get("assignments") else chosen
+            with _naming_options([each for each in found if each.name in known]):
+                command(**values, given=given)
 
         return _as_command(call, command, "given", options)
 
@@ -122,6 +128,29 @@ def _as_command(
     shown.__signature__ = described.replace(parameters=parameters)
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
+
+
+@contextmanager
+def _naming_options(settings: Sequence[Setting]) -> Iterator[None]:
+    """Let errors name settings by their options, as typed.
+
+    Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin.
+    """
+    try:
+        yield
+    except ScrclError as error:
+        text = str(error)
+        for each in settings:
+            option = option_of(each.field)
+            assert option is not None
+            name = re.escape(each.name)
+            pattern = (
+                rf"(?<![\w.]){name}(?![\w=]|\.\w)" if "." in each.name else rf"^{name}(?= must )"
+            )
+            text = re.sub(pattern, option.names[0], text)
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
 def _panel_rank(parameter: Parameter) -> int:

@@ -25,16 +25,10 @@ def predict(
 
     RUN does not change. The same command resumes an interrupted prediction.
     """
-    from scrcl.cli.render import console, predicted_table, reporting, stages_table
+    from scrcl.cli.render import predicted_table, reporting, show_ending
     from scrcl.engine.predict import predict_files, run_for_prediction
 
     finished = run_for_prediction(run, given)
     with reporting(quiet) as reporter:
         result = predict_files(finished, inputs, out, reporter=reporter, restart=restart)
-    if not quiet:
-        console.print()
-        console.print(stages_table(result.stages))
-    console.print()
-    console.print(predicted_table(result.clusters))
-    paths = f"\nresult  {result.result_path}\nreport  {result.report_path}"
-    console.print(paths, soft_wrap=True, markup=False)
+    show_ending(result, predicted_table(result.clusters), reporter, timed=not quiet)

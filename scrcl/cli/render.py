@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scrcl._progress import Reporter
     from scrcl.engine.plan import StagePlan
+    from scrcl.engine.run import RunResult
 
 __all__ = [
     "clusters_table",
@@ -38,6 +38,7 @@ __all__ = [
     "record_table",
     "reporting",
     "settings_table",
+    "show_ending",
     "stages_table",
 ]
 
@@ -47,11 +48,55 @@ _CLUSTER_GENES, _GROUP_GENES = 6, 10
 """Marker genes of a cluster in the table of a run, and of a group in the others."""
 
 
-class Bars:
+class Quiet(Silent):
+    """Reporter that keeps the notes of the run, which are shown last, and shows nothing."""
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def run_ended(self, notes: Sequence[str]) -> None:
+        """Keep the notes. Several runs, of a command that makes some, may have the same."""
+        self._notes += [note for note in notes if note not in self._notes]
+
+    def show_notes(self) -> None:
+        """Print the notes where they are in nobody's way: stdout has the result alone."""
+        self._show_notes(Console(stderr=True, highlight=False))
+
+    def _show_notes(self, on: Console) -> None:
+        notes, self._notes = self._notes, []
+        for note in notes:
+            on.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+class _Shown(Quiet):
+    """What reporters share that show progress: stages found finished take one line, and notes follow the result."""
+
+    def __init__(self, on: Console) -> None:
+        super().__init__()
+        self._console = on
+        self._finished: list[str] = []
+
+    def show_notes(self) -> None:
+        """Print the notes below the result."""
+        self._show_notes(self._console)
+
+    def _flush(self) -> str:
+        """Return the line about the stages that were found finished since the last call; or nothing."""
+        names, self._finished = self._finished, []
+        return f"found finished: {', '.join(names)}" if names else ""
+
+
+class Bars(_Shown):
     """Reporter that draws one live bar; use as a context manager."""
 
     def __init__(self, on: Console) -> None:
-        self._console = on
+        super().__init__(on)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<9}"),
@@ -70,10 +115,12 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._print_finished()
         self._progress.stop()
 
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
         """Replace the bar."""
+        self._print_finished()
         self._drop()
         self._task = self._progress.add_task(name, total=total or 0, unit=unit, losses="", rate="")
 
@@ -97,13 +144,19 @@ class Bars:
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Replace the bar by a line with the time taken."""
         self._drop()
-        outcome = "[dim]found finished, skipped[/]" if resumed else f"{seconds:8.1f} s"
-        self._console.print(f"[green]✓[/] {name:<9} {outcome}")
+        if resumed:
+            self._finished.append(name)
+        else:
+            self._console.print(f"[green]✓[/] {name:<9} {seconds:8.1f} s")
 
     def stage_left(self, name: str) -> None:
         """Remove the bar."""
         del name
         self._drop()
+
+    def _print_finished(self) -> None:
+        if line := self._flush():
+            self._console.print(f"[green]✓[/] {line}")
 
     def _drop(self) -> None:
         if self._task is not None:
@@ -111,23 +164,21 @@ class Bars:
             self._task = None
 
 
-class Lines:
+class Lines(_Shown):
     """Reporter that prints timestamped lines, at most one every 30 seconds within a stage."""
 
     def __init__(self, on: Console) -> None:
-        self._console = on
+        super().__init__(on)
         self._lock = threading.Lock()
         self._name, self._unit, self._total, self._done = "", "", 0, 0
         self._started_s = self._printed_s = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        return
+        self._print_finished()
 
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
         """Start counting."""
+        self._print_finished()
         with self._lock:
             self._name, self._unit, self._total, self._done = name, unit, total or 0, 0
             self._started_s = self._printed_s = time.monotonic()
@@ -160,12 +211,14 @@ class Lines:
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Print that the stage is done."""
-        self._print(
-            f"{name}: found finished, skipped" if resumed else f"{name}: done in {seconds:.1f} s"
-        )
+        if resumed:
+            self._finished.append(name)
+        else:
+            self._print(f"{name}: done in {seconds:.1f} s")
 
-    def stage_left(self, name: str) -> None:
-        """Print nothing."""
+    def _print_finished(self) -> None:
+        if line := self._flush():
+            self._print(line)
 
     def _print(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -173,13 +226,30 @@ class Lines:
 
 
 @contextmanager
-def reporting(quiet: bool) -> Iterator[Reporter]:
-    """Yield what shows the progress: bars on a terminal, lines elsewhere, nothing if ``quiet``."""
-    if quiet:
-        yield Silent()
-        return
-    with Bars(console) if console.is_terminal else Lines(console) as reporter:
-        yield reporter
+def reporting(quiet: bool) -> Iterator[Quiet]:
+    """Yield what shows the progress: bars on a terminal, lines elsewhere, nothing if ``quiet``.
+
+    The command shows the notes, below the result. They are shown here if the work fails: they may say why.
+    """
+    reporter = Quiet() if quiet else Bars(console) if console.is_terminal else Lines(console)
+    try:
+        with reporter:
+            yield reporter
+    except BaseException:
+        reporter.show_notes()
+        raise
+
+
+def show_ending(result: RunResult, table: Table, reporter: Quiet, *, timed: bool) -> None:
+    """Print what the stages took if ``timed``, a table, where the result is, and then the notes of the run."""
+    if timed and not result.found_finished:
+        console.print()
+        console.print(stages_table(result.stages))
+    console.print()
+    console.print(table)
+    paths = f"\nresult  {result.result_path}\nreport  {result.report_path}"
+    console.print(paths, soft_wrap=True, markup=False)
+    reporter.show_notes()
 
 
 def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
@@ -225,12 +295,15 @@ def groups_table(markers: pd.DataFrame) -> Table:
 
 
 def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
-    """Sizes of the clusters among the new cells and in the run, and their mean confidence."""
-    names = ("cluster", "cells", "share", "in the run", "confidence", "markers")
+    """Names and sizes of the clusters among the new cells and in the run, and their median confidence."""
+    named = any(row["cell_type"] is not None for row in clusters)
+    kind = ["name"] if named else []
+    names = ("cluster", *kind, "cells", "share", "in the run", "confidence", "markers")
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         table.add_row(
             str(row["name"]),
+            *([escape(row["cell_type"])] if named else []),
             f"{row['n_cells']:,}",
             f"{row['share']:.1%}",
             f"{row['share_run']:.1%}",

@@ -35,18 +35,12 @@ def rename(
 
     Names stay when stages are redone: a cluster that is found again has the name that most of its cells had.
     """
-    from scrcl.cli.render import clusters_table, console, reporting
+    from scrcl.cli.render import clusters_table, reporting, show_ending
     from scrcl.engine.rename import rename as rename_clusters
 
     with reporting(quiet) as reporter:
         result = rename_clusters(out, names, inputs=inputs or (), reporter=reporter)
-    console.print()
-    console.print(clusters_table(result.clusters))
-    console.print(
-        f"\nresult  {result.result_path}\nreport  {result.report_path}",
-        soft_wrap=True,
-        markup=False,
-    )
+    show_ending(result, clusters_table(result.clusters), reporter, timed=False)
 
 
 @app.command()
@@ -112,7 +106,9 @@ def markers(
     by: By = "scrcl",
     pair: Annotated[
         str | None,
-        typer.Option(help="Two groups, with a comma, that are compared with each other alone."),
+        typer.Option(
+            help="Two groups, with a comma, that are compared alone: clusters by number or name."
+        ),
     ] = None,
     n_genes: Annotated[
         int | None, typer.Option(min=1, help="Genes of each group; by default as in the run.")
@@ -134,7 +130,7 @@ def markers(
         require_new(file, "--out")
     with reporting(quiet) as reporter:
         table = find_markers(
-            out, by=by, pair=_pair(pair), n_genes=n_genes, inputs=inputs or (), reporter=reporter
+            out, by=by, pair=pair, n_genes=n_genes, inputs=inputs or (), reporter=reporter
         )
     console.print(groups_table(table))
     if file is not None:
@@ -211,13 +207,3 @@ def export(
     else:
         written = write(out, file, to, inputs=inputs or ())
     console.print(str(written), soft_wrap=True, markup=False)
-
-
-def _pair(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2:
-        message = f"--pair must be two groups with a comma, as in 3,5; got {text!r}."
-        raise InputError(message)
-    return parts[0], parts[1]

@@ -66,10 +66,15 @@ def run(
 @app.command()
 def evaluate(
     out: FinishedOut,
-    labels: Annotated[str, typer.Option(help="Column of obs with the labels.")],
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Column of obs with the labels, or the output folder of another run of the same cells."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Score the clusters of a run against labels: ACC (Hungarian), NMI, ARI, macro F1."""
+    """Score the clusters of a run against labels or another run: ACC (Hungarian), NMI, ARI, macro F1."""
     from scrcl.engine.api import evaluate as evaluate_run
 
     scores = evaluate_run(out, labels)
@@ -140,7 +145,7 @@ def _run_and_show(
     from scrcl.cli.libraries import load_libraries
 
     load_libraries()
-    from scrcl.cli.render import clusters_table, console, reporting, stages_table
+    from scrcl.cli.render import clusters_table, console, reporting, show_ending
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
@@ -150,17 +155,13 @@ def _run_and_show(
         return False
     with reporting(quiet) as reporter:
         result = run_files(inputs, out, config, reporter=reporter, ranks=ranks, **how)
-    if not quiet:
-        console.print()
-        console.print(stages_table(result.stages))
-    console.print()
     if result.result_path is None:
         last = result.stages[-1]["name"]
-        ending = f"{out} is ready up to {last}. The same command without --until continues."
+        ending = f"\n{out} is ready up to {last}. The same command without --until continues."
+        console.print(ending, soft_wrap=True, markup=False)
+        reporter.show_notes()
     else:
-        console.print(clusters_table(result.clusters))
-        ending = f"\nresult  {result.result_path}\nreport  {result.report_path}"
-    console.print(ending, soft_wrap=True, markup=False)
+        show_ending(result, clusters_table(result.clusters), reporter, timed=not quiet)
     return True
 
 

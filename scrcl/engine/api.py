@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scrcl._progress import Logged
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
 
@@ -54,12 +55,13 @@ def fit(
     config
         Settings to start from; ``settings`` win over them.
     reporter
-        Receives the progress.
+        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``.
     restart
         Delete the run in ``out`` and start over.
     start
-        ``"cluster"`` or ``"report"``: redo this stage of the run in ``out``, and later stages, with new settings such
-        as ``n_clusters``. Keeps the trained model.
+        ``"umap"``, ``"doublets"``, ``"cluster"``, ``"markers"``, ``"names"``, ``"subclusters"``, ``"pseudotime"`` or
+        ``"report"``: redo this stage of the run in ``out``, and later stages, with new settings such as
+        ``n_clusters``. The trained model is kept, and settings that are not given stay as they were in the run.
     client
         A ``distributed.Client`` whose workers read the input; they must see its files and ``out``.
     interruption
@@ -68,15 +70,18 @@ def fit(
         not change, except inside ``with scrcl.Interruption.on_signals()``.
     **settings
         Fields of `RunConfig`, for example ``n_clusters=8`` (a number or ``"auto"``), ``seed=1``, ``memory="8GB"``,
-        ``train={"steps": 100}``.
+        ``train={"steps": 100}``, ``names={"table": "markers.csv"}``. ``scrcl settings`` lists all: ``train.steps`` is
+        ``steps`` in ``train``.
 
     Returns
     -------
     AnnData
-        With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``,
-        ``obsm["X_pca"]``, ``obsm["X_umap"]``, ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]`` and
-        ``uns["scrcl"]``; also ``obs["scrcl_k8"]`` and so on for ``cluster.also``, ``obs["scrcl_name"]`` if clusters
-        are named, and ``obs["scrcl_unrefined"]`` if labels were smoothed.
+        With ``obs["scrcl"]`` (the clusters), ``obs["scrcl_coarse"]`` and ``obs["scrcl_fine"]`` (fewer and more of
+        them), ``obs["scrcl_confidence"]`` (0 to 1), ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``obsm["X_umap"]``,
+        ``obsp["scrcl_connectivities"]``, ``obsp["scrcl_distances"]``, ``uns["scrcl"]``, and for scanpy's plots
+        ``uns["rank_genes_groups"]`` (marker genes) and ``uns["paga"]``; also ``obs["scrcl_k8"]`` and so on for
+        ``cluster.also``, ``obs["scrcl_name"]`` if clusters are named, and ``obs["scrcl_unrefined"]`` if labels were
+        smoothed.
         Cells without counts have no cluster, no neighbours, and NaN in ``obsm``.
 
     Raises
@@ -93,7 +98,7 @@ def fit(
     """
     resolved = _resolved(config, settings)
     how = {
-        "reporter": reporter,
+        "reporter": reporter or Logged(),
         "restart": restart,
         "start": start,
         "client": client,
@@ -184,7 +189,7 @@ def predict(
     >>> import scrcl  # doctest: +SKIP
     >>> new = scrcl.predict("out/", "new.h5ad")  # doctest: +SKIP
     """
-    how = {"reporter": reporter, "restart": restart}
+    how = {"reporter": reporter or Logged(), "restart": restart}
     if out is not None:
         return _predict_in(Path(run), data, Path(out), how, settings)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
@@ -256,7 +261,7 @@ def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
         with keep_given(out, names):
             return fit(data, out=out, start="names")
     inputs = () if data is None else input_paths(data)
-    return _read(rename_clusters(out, names, inputs=inputs).result_path)
+    return _read(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
 
 
 def plan(
@@ -308,7 +313,7 @@ class Scores:
     Attributes
     ----------
     labels
-        Column of obs.
+        Column of obs, or folder of the other run.
     acc, nmi, ari, macro_f1
         See `scrcl.engine.evaluate.score`.
     n_cells, n_clusters, n_labels
@@ -332,27 +337,29 @@ class Scores:
     label_coherence_by_chance: float | None = None
 
 
-def evaluate(out: str | Path, labels: str) -> Scores:
-    """Score the clusters of a finished run or prediction against labels.
+def evaluate(out: str | Path, labels: str | Path) -> Scores:
+    """Score the clusters of a finished run or prediction against labels, or against those of another run.
 
     Parameters
     ----------
     out
         Its output folder.
     labels
-        Column of the input's obs.
+        Column of the input's obs; or the output folder of another run, whose clusters of the same cells, by name, are
+        the labels.
 
     Raises
     ------
     StoreError
         ``out`` holds no finished run.
     InputError
-        obs has no such column, or almost every cell has a label of its own.
+        obs has no such column, almost every cell has a label of its own, or the runs share no cell.
 
     Examples
     --------
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
     """
     from scrcl.engine.evaluate import evaluate_run
 

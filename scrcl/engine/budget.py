@@ -97,11 +97,12 @@ def _refusal(
     config: RunConfig,
 ) -> str:
     stage = stages[largest]
-    options = ["give more memory", *filter(None, [stage.advice(config)])]
+    enough = enough_bytes(needed) // 10**6
+    options = [f"use --memory {enough}MB", *filter(None, [stage.advice(config)])]
     if first > 0 and not stages[first - 1].is_cheap:
         options.append(f"stop earlier with --until {stages[first - 1].name}")
     advice = ", or ".join(options)
     return (
-        f"memory must be at least {enough_bytes(needed) // 10**6} MB for {shape.n_cells:,} cells in the stage "
+        f"memory must be at least {enough} MB for {shape.n_cells:,} cells in the stage "
         f"{stage.name}; got {total_bytes // 10**6} MB. {advice[0].upper()}{advice[1:]}."
     )

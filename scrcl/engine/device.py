@@ -44,8 +44,8 @@ def resolve_device(name: str, local_rank: int | None = None) -> str:
         name = "cuda" if local_rank is None else f"cuda:{local_rank}"
     if int(name.partition(":")[2] or 0) >= n_devices:
         message = (
-            f"device must be one that torch sees ({n_devices} CUDA devices); got {name}. "
-            "Use auto or cpu, or start fewer processes."
+            f"device must be one that torch sees ({n_devices} CUDA devices); got {name}. Use auto or cpu"
+            f"{'' if local_rank is None or not n_devices else ', or start fewer processes'}."
         )
         raise InputError(message)
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.results import read_obs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from scrcl.typing import IntArray
@@ -92,30 +91,62 @@ def _column(values: Any, name: str) -> pd.Series:
     return pd.Series(values).reset_index(drop=True)
 
 
-def evaluate_run(out: Path, key: str) -> dict[str, Any]:
-    """Score the clusters of a finished run, or of a prediction, against ``obs[key]`` of its input.
+def evaluate_run(out: Path, labels: str | Path) -> dict[str, Any]:
+    """Score the clusters of a finished run, or of a prediction.
+
+    Parameters
+    ----------
+    labels
+        What to compare with: a column of obs of the input; or the output folder of another run or prediction, whose
+        clusters of the same cells, by name, are the labels. A column that has the name of a folder is the column.
 
     Returns
     -------
     dict
-        What `score` returns, and ``labels``, the key. For a spatial run whose stages are still there also
-        ``coherence`` and ``label_coherence``: the share of neighbouring cells with the same cluster, and with the same
-        label. Each has ``..._by_chance``.
+        What `score` returns, and ``labels``. For a spatial run whose stages are still there also ``coherence`` and
+        ``label_coherence``: the share of neighbouring cells with the same cluster, and with the same label. Each has
+        ``..._by_chance``.
 
     Raises
     ------
     StoreError
         ``out`` holds no finished run, or its neighbours are damaged.
     InputError
-        ``obs`` has no such column, or nearly each cell has a value of its own there.
+        ``obs`` has no such column, nearly each cell has a value of its own there, or the other run has other cells.
     """
-    folder = RunFolder(out, read_manifest(out))
-    run = OpenRun(folder, STAGES, saved_config(folder))
+    run = _open(out)
     obs = read_obs(run.result_path, whole=True)
+    is_folder = str(labels) not in obs and Path(labels).is_dir()
+    values = _clusters_of(Path(labels), obs, out) if is_folder else _labels_of(obs, str(labels))
+    scores = score(obs["scrcl"], values)
+    return {"labels": str(labels), **scores, **_coherence(run, obs["scrcl"], values)}
+
+
+def _open(out: Path) -> OpenRun:
+    folder = RunFolder(out, read_manifest(out))
+    return OpenRun(folder, STAGES, saved_config(folder))
+
+
+def _clusters_of(other: Path, obs: pd.DataFrame, out: Path) -> pd.Series:
+    """Return the clusters that another run has of the cells of ``obs``; missing where it lacks a cell."""
+    there = read_obs(_open(other).result_path, whole=True)["scrcl"].astype(object)
+    if not there.index.intersection(obs.index).size:
+        message = (
+            f"labels must be a run of the cells of {out}, which has {obs.index[0]} ...; "
+            f"got {other}, which has {there.index[0]} ..., and no cell with the same name. Name another run."
+        )
+        raise InputError(message)
+    return there.reindex(obs.index)
+
+
+def _labels_of(obs: pd.DataFrame, key: str) -> pd.Series:
     given = without_ours(obs, STAGES)
     if key not in obs:
         others = ", ".join(map(str, given.columns)) or "none"
-        message = f"labels must be a column of obs; got {key!r}. There are: {others}."
+        message = (
+            f"labels must be a column of obs, or the folder of a run; got {key!r}. "
+            f"There are: {others}."
+        )
         raise InputError(message)
     if key not in given:
         message = f"labels must not be the run's own; got {key!r}. Name a column of the input."
@@ -127,8 +158,7 @@ def evaluate_run(out: Path, key: str) -> dict[str, Any]:
             "Name a column of types."
         )
         raise InputError(message)
-    scores = score(obs["scrcl"], obs[key])
-    return {"labels": key, **scores, **_coherence(run, obs["scrcl"], obs[key])}
+    return obs[key]
 
 
 def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
+
+    _Read: TypeAlias = Callable[[], CellMatrix]
+    """Opens the input of the run."""
 
 __all__ = ["FORMATS", "export"]
 
@@ -38,7 +43,12 @@ _COPIES = 3
 
 
 def export(
-    out: str | Path, target: str | Path, to: str, *, inputs: Sequence[str | Path] = ()
+    out: str | Path,
+    target: str | Path,
+    to: str,
+    *,
+    data: AnnData | None = None,
+    inputs: Sequence[str | Path] = (),
 ) -> Path:
     """Write what a finished run found for another program.
 
@@ -56,6 +66,8 @@ def export(
         - ``h5ad``, ``zarr``: the result with X as in the input;
         - ``cellxgene``: h5ad with log values in X, counts in ``raw``, and the UMAP as the embedding that is shown. If
           ``cellxgene-schema`` is installed, a warning counts what the schema of CELLxGENE Discover asks for besides.
+    data
+        The input of the run, if that was an AnnData in memory.
     inputs
         Where the input of the run is now, if it was moved. Only formats with X read it.
 
@@ -84,9 +96,9 @@ def export(
         raise InputError(message)
     require_new(path, "the target")
     run = open_run(out)
-    write = FORMATS[to](run, inputs)
-    with writing(path) as partial:
-        write(partial)
+    write = FORMATS[to](run, partial(input_of, run, inputs, data))
+    with writing(path) as unfinished:
+        write(unfinished)
     if to == "cellxgene":
         _check_schema(path)
     return path
@@ -106,7 +118,7 @@ def _table(run: OpenRun) -> pd.DataFrame:
     return obs.rename_axis(index="cell").reset_index()
 
 
-def _csv(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+def _csv(run: OpenRun, _: _Read) -> Callable[[Path], Any]:
     table = for_spreadsheets(_as_text(_table(run)))
     return lambda path: table.to_csv(path, index=False)
 
@@ -119,7 +131,7 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(categories, object))
 
 
-def _parquet(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+def _parquet(run: OpenRun, _: _Read) -> Callable[[Path], Any]:
     table = _table(run)
 
     def write(path: Path) -> None:
@@ -134,7 +146,7 @@ def _parquet(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
     return write
 
 
-def _loupe(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
+def _loupe(run: OpenRun, _: _Read) -> Callable[[Path], Any]:
     table = _as_text(_table(run))
     shown = ["scrcl_name"] if "scrcl_name" in table else []
     columns = {"cell": "Barcode", "scrcl": "scrcl cluster", "scrcl_name": "scrcl name"}
@@ -142,26 +154,26 @@ def _loupe(run: OpenRun, _: Sequence[str | Path]) -> Callable[[Path], Any]:
     return lambda path: loupe.to_csv(path, index=False)
 
 
-def _h5ad(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
-    adata = _with_x(run, inputs)
+def _h5ad(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
+    adata = _with_x(run, read)
     return lambda path: adata.write_h5ad(path, compression="gzip")
 
 
-def _zarr(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
+def _zarr(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
     from scrcl.io.results import write_zarr
 
-    adata = _with_x(run, inputs)
+    adata = _with_x(run, read)
     return lambda path: write_zarr(adata, path)
 
 
-def _cellxgene(run: OpenRun, inputs: Sequence[str | Path]) -> Callable[[Path], Any]:
+def _cellxgene(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
     from scrcl.maps.artifacts import LAYOUT
     from scrcl.prep.normalize import log_normalize, size_factors
 
     if not run.has(LAYOUT):
         message = f"{run.path} must have a UMAP for cellxgene; it was made with umap.cells=0. Redo it --from umap."
         raise InputError(message)
-    adata, stats = _with_x(run, inputs), run.open(STATS)
+    adata, stats = _with_x(run, read), run.open(STATS)
     if not stats.already_log:
         adata.raw = adata.copy()
         factors = size_factors(stats.cell_counts[stats.retained])
@@ -205,7 +217,7 @@ def _check_schema(path: Path) -> None:
     )
 
 
-def _with_x(run: OpenRun, inputs: Sequence[str | Path]) -> AnnData:
+def _with_x(run: OpenRun, read: _Read) -> AnnData:
     """Return the result with X of the input, in memory."""
     from scipy import sparse
 
@@ -222,7 +234,7 @@ def _with_x(run: OpenRun, inputs: Sequence[str | Path]) -> AnnData:
         raise BudgetError(message)
     adata = run.to_anndata()
     if adata.X is None:
-        matrix = input_of(run, inputs)
+        matrix = read()
         rows = block_rows_of(stats.n_nonzero / max(matrix.n_obs, 1), matrix.n_obs)
         kept = [
             block[stats.retained[start : start + block.shape[0]]]
@@ -232,7 +244,7 @@ def _with_x(run: OpenRun, inputs: Sequence[str | Path]) -> AnnData:
     return adata
 
 
-FORMATS: dict[str, Callable[[OpenRun, Sequence[str | Path]], Callable[[Path], Any]]] = {
+FORMATS: dict[str, Callable[[OpenRun, _Read], Callable[[Path], Any]]] = {
     "csv": _csv,
     "parquet": _parquet,
     "h5ad": _h5ad,

@@ -165,7 +165,7 @@ class RunFolder:
         restart: bool = False,
         replace: bool = False,
         again: Again | None = None,
-        advice: Callable[[Sequence[str]], str] = lambda _: "",
+        advice: Callable[[Sequence[str], Sequence[str]], str] = lambda *_: "",
         cheap: Collection[str] = (),
     ) -> Iterator[RunFolder]:
         """Hold ``path`` for the run ``fingerprint``.
@@ -183,7 +183,8 @@ class RunFolder:
         again
             Keep only the earlier stages of the run that is there, and take these settings.
         advice
-            Returns what else the user can do where another run is there, from the settings that differ.
+            Returns what else the user can do where another run is there, from the settings that differ, and the stages
+            that are finished there.
         cheap
             Stages that cost little to repeat.
 
@@ -313,7 +314,7 @@ def _adopt(
     *,
     restart: bool,
     replace: bool,
-    advice: Callable[[Sequence[str]], str],
+    advice: Callable[[Sequence[str], Sequence[str]], str],
 ) -> dict[str, Any]:
     """Return the manifest to continue with: the one found, or a new one."""
     there = (path / _MANIFEST).exists()
@@ -322,10 +323,12 @@ def _adopt(
         return found
     if found and not replace:
         differing = _differing(found.get("settings", {}), settings)
+        there_now = RunFolder(path, found)
+        finished = [each["name"] for each in found["stages"] if there_now.finished(each["name"])]
         message = (
             f"OUT must hold this run; got {path}, which holds another one "
             f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-            f"Name another OUT, or use --restart to start over in this one.{advice(differing)}"
+            f"Name another OUT, or use --restart to start over in this one.{advice(differing, finished)}"
         )
         raise ResumeError(message)
     if restart or found:
@@ -355,7 +358,7 @@ def _take_up(
         if record is None:
             message = (
                 f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, where {name} is not "
-                "finished. Run it to the end without --from."
+                "finished. Run it to the end without --from, with the settings that it has."
             )
             raise ResumeError(message)
         kept.append(record)

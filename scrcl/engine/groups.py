@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl.engine.given_names import plain_names
 from scrcl.errors import InputError, ResumeError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -40,8 +41,9 @@ def find_markers(
     out: str | Path,
     *,
     by: str = "scrcl",
-    pair: tuple[str, str] | None = None,
+    pair: tuple[str, str] | str | None = None,
     n_genes: int | None = None,
+    data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
 ) -> pd.DataFrame:
@@ -55,10 +57,13 @@ def find_markers(
         Column of obs of the result with the groups: clusters (``scrcl``), another number of clusters
         (``scrcl_k8``), names (``scrcl_name``), or a column of the input.
     pair
-        Two groups that are compared with each other alone. By default each group is compared with all other cells;
+        Two groups that are compared with each other alone, or a text with a comma between them. Clusters can be given
+        by number or name. By default each group is compared with all other cells;
         of a run with batches, within each batch (``markers.within_batches``).
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
+    data
+        The input of the run, if that was an AnnData in memory.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -85,12 +90,12 @@ def find_markers(
     run = open_run(out)
     groups = _groups(run, by)
     if pair is not None:
-        groups = _pair_of(groups, pair, by)
+        groups = _pair_of(run, groups, pair, by)
     elif len(groups.names) < 2:
         message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
         raise InputError(message)
     settings, stats = run.config.markers, run.open(STATS)
-    matrix = input_of(run, inputs)
+    matrix = input_of(run, inputs, data)
     found = compared(
         matrix,
         stats,
@@ -115,6 +120,7 @@ def pseudobulk(
     *,
     donors: str,
     by: str = "scrcl",
+    data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
 ) -> AnnData:
@@ -131,6 +137,8 @@ def pseudobulk(
         Column of obs with the donor, or another unit of replication.
     by
         Column of obs with the groups of cells; see `find_markers`.
+    data
+        The input of the run, if that was an AnnData in memory.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -160,7 +168,7 @@ def pseudobulk(
     of_donor, of_group = _groups(run, donors), _groups(run, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
-    matrix = input_of(run, inputs)
+    matrix = input_of(run, inputs, data)
     needed = 8 * n_pairs * matrix.n_vars
     if needed > run.config.memory:
         message = (
@@ -180,8 +188,10 @@ def pseudobulk(
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
 
 
-def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
-    """Open the input of a finished run again.
+def input_of(
+    run: OpenRun, inputs: Sequence[str | Path] = (), data: AnnData | None = None
+) -> CellMatrix:
+    """Open the input of a finished run again: its files, or ``data`` if it was an AnnData in memory.
 
     Raises
     ------
@@ -190,8 +200,10 @@ def input_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> CellMatrix:
     ResumeError
         It has changed since.
     """
-    from scrcl.io.open import open_input
+    from scrcl.io.open import from_anndata, open_input
 
+    if data is not None:
+        return require_same(run, from_anndata(data, layer=run.config.layer))
     paths = input_paths_of(run, inputs)
     config, scratch = run.config, run.folder.stage(run.stages[0].name)
     return require_same(
@@ -207,15 +219,24 @@ def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:
     ResumeError
         Its content is another.
     """
-    from scrcl.io.identity import content_of
+    from scrcl.io.identity import content_of, is_in_memory
 
-    if content_of(matrix.identity) != run.manifest["settings"]["input"]:
-        message = (
-            f"the input must be that of {run.path}; got {matrix.label}, whose content is another. "
-            "Name the right file by --input."
-        )
-        raise ResumeError(message)
-    return matrix
+    before = run.manifest["settings"]["input"]
+    if content_of(matrix.identity) == before:
+        return matrix
+    if is_in_memory(matrix.identity) == is_in_memory(before):
+        got = f"{matrix.label}, whose content is another"
+        remedy = _BY_DATA if is_in_memory(before) else "Name the right file by --input."
+    elif is_in_memory(before):
+        got, remedy = f"{matrix.label}, but the run was made of an AnnData in memory", _BY_DATA
+    else:
+        got = "an AnnData, but the run was made of files"
+        remedy = "Leave out data; if the files were moved, give inputs."
+    message = f"the input must be that of {run.path}; got {got}. {remedy}"
+    raise ResumeError(message)
+
+
+_BY_DATA = "In Python, give that AnnData by data=."
 
 
 def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path]:
@@ -228,10 +249,9 @@ def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path
     """
     paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
     if not paths or not all(path.exists() for path in paths):
-        message = (
-            f"the input of {run.path} must be where it was; got "
-            f"{', '.join(map(str, paths)) or 'an AnnData in memory'}. Name it by --input, or in Python give the data."
-        )
+        got = ", ".join(map(str, paths)) or "an AnnData in memory"
+        remedy = "Name it by --input, or in Python by inputs=." if paths else _BY_DATA
+        message = f"the input of {run.path} must be where it was; got {got}. {remedy}"
         raise InputError(message)
     return paths
 
@@ -287,15 +307,38 @@ def _groups(run: OpenRun, by: str) -> _Groups:
     return _Groups(found.cat.codes.to_numpy(np.int64), names)
 
 
-def _pair_of(groups: _Groups, pair: tuple[str, str], by: str) -> _Groups:
+def _pair_of(run: OpenRun, groups: _Groups, pair: tuple[str, str] | str, by: str) -> _Groups:
+    """Return the two groups alone. Clusters can be meant by their names, too: all that have one."""
+    codes_of = {name: [code] for code, name in enumerate(groups.names)}
+    if by == "scrcl":
+        for cluster, name in enumerate(plain_names(run, run.labels)):
+            if name not in groups.names:
+                codes_of.setdefault(name, []).append(cluster)
+    if isinstance(pair, str):
+        pair = _split(pair, codes_of)
     for name in pair:
-        if name not in groups.names:
-            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join(groups.names[:50])}."
+        if name not in codes_of:
+            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join([*codes_of][:50])}."
             raise InputError(message)
-    if pair[0] == pair[1]:
-        message = f"pair must name two groups; got {pair[0]!r} twice."
+    if set(codes_of[pair[0]]) & set(codes_of[pair[1]]):
+        other = "twice" if pair[0] == pair[1] else f"and {pair[1]!r}, which is the same"
+        message = f"pair must name two groups; got {pair[0]!r} {other}."
         raise InputError(message)
     codes = np.full(len(groups.codes), -1, np.int64)
     for new, name in enumerate(pair):
-        codes[groups.codes == list(groups.names).index(name)] = new
+        codes[np.isin(groups.codes, codes_of[name])] = new
     return _Groups(codes, pair)
+
+
+def _split(text: str, known: Collection[str]) -> tuple[str, str]:
+    """Return the two groups of a text with a comma between them. Their names may have commas too."""
+    commas = [at for at, character in enumerate(text) if character == ","]
+    splits = [(text[:at].strip(), text[at + 1 :].strip()) for at in commas]
+    meant = [pair for pair in splits if all(name in known for name in pair)]
+    if not meant and len(splits) != 1:
+        message = (
+            f"pair must be two groups with a comma, as in 3,5; got {text!r}. "
+            f"There are: {'; '.join([*known][:50])}."
+        )
+        raise InputError(message)
+    return (meant or splits)[0]

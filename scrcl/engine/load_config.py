@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from scrcl._settings import Settings, settings_of
+from scrcl._settings import Settings, option_of, settings_of
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["first_fault", "load_config", "validated", "with_given", "with_values"]
+__all__ = ["first_fault", "given_names", "load_config", "validated", "with_given", "with_values"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -67,6 +67,16 @@ def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
         both = isinstance(value, dict) and isinstance(tree.get(name), dict)
         tree[name] = {**tree[name], **value} if both else value
     return validated(RunConfig, tree)
+
+
+def given_names(config: Settings, group: str = "") -> set[str]:
+    """Return the dotted names of the settings that were given, not left to their defaults."""
+    names = set[str]()
+    for name in config.model_fields_set:
+        value = getattr(config, name)
+        inner = given_names(value, f"{group}{name}.") if isinstance(value, Settings) else None
+        names |= {f"{group}{name}"} if inner is None else inner
+    return names
 
 
 def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
@@ -150,7 +160,14 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
     if first["type"] == "value_error":
         return rule
     if first["type"] == "extra_forbidden":
-        return f"{name} must be a known setting; got {first['input']!r}.{_suggestion(name, known)}"
+        typed, value = name, first["input"]
+        while (
+            isinstance(value, dict) and value
+        ):  # the group is unknown, and a setting of it was typed
+            key, value = next(iter(value.items()))
+            typed = f"{typed}.{key}"
+        meant = _suggestion(typed, known) or _suggestion(name, known)
+        return f"{typed} must be a known setting; got {value!r}.{meant}"
     return f"{name} must be {rule}; got {first['input']!r}."
 
 
@@ -164,8 +181,23 @@ def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
     return [each.name for each in settings_of(known)]
 
 
+_OPTIONS = {
+    each.name: found.names
+    for each in settings_of(RunConfig())
+    if (found := option_of(each.field)) and "." in each.name
+}
+"""Options of settings in groups. Their names are no settings, but may be typed as such."""
+
+
+def _option_named(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
+    if meant := [each for each in known if _option_named(name) in _OPTIONS.get(each, ())]:
+        group, _, last = meant[0].rpartition(".")
+        return f" Did you mean {meant[0]}, in Python {group}={{{last!r}: ...}}?"
     group, _, last = name.rpartition(".")
     # The same name in another group is more likely meant than a similar one in this group.
     elsewhere = [each for each in known if group and each.endswith(f".{last}")]

@@ -94,9 +94,8 @@ def about_run(manifest: Mapping[str, Any], config: RunConfig, keys: AnnDataKeys)
         "varm_keys": list(keys.varm),
         "uns_keys": list(keys.uns_other),
     }
-    if notes := [note for entry in manifest["stages"] for note in entry["notes"]]:
-        ours["notes"] = notes
-    return ours
+    notes = [note for entry in manifest["stages"] for note in entry["notes"]]
+    return {**ours, "notes": np.array(notes, object)}
 
 
 def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:

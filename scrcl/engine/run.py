@@ -7,11 +7,13 @@ or is found finished. No stage is named here: the list is `scrcl.engine.stages.S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
+from scrcl._settings import settings_of
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
@@ -23,7 +25,7 @@ from scrcl.engine.folder import (
     fingerprints_of_files,
     read_manifest,
 )
-from scrcl.engine.load_config import load_config, with_given
+from scrcl.engine.load_config import given_names, load_config, with_given
 from scrcl.engine.paths import keep_apart
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
@@ -105,6 +107,8 @@ class RunResult:
         Entries of ``run.json``; none on ranks that only train.
     result_path, report_path
         None where the run was asked to end before them.
+    found_finished
+        Whether every stage was finished before, so that nothing was done.
     clusters
         Name, cells, share and markers of each cluster, as in ``run.json``; empty before there are clusters.
     """
@@ -113,6 +117,7 @@ class RunResult:
     stages: list[dict[str, Any]]
     result_path: Path | None = None
     report_path: Path | None = None
+    found_finished: bool = False
     clusters: Sequence[Mapping[str, Any]] = ()
 
 
@@ -139,10 +144,28 @@ def settings_of_again(out: Path, given: RunConfig, **options: Unpack[RunOptions]
         ``out`` holds no run, its settings cannot be read, or the given ones do not fit them.
     """
     start, restart = options.get("start"), options.get("restart", False)
-    if _again(options.get("stages", STAGES), start, restart=restart) is None:
+    again = _again(options.get("stages", STAGES), start, restart=restart)
+    if again is None:
         return given
     read_manifest(out)
-    return with_given(load_config(out / "config.toml").model_dump(exclude_unset=True), given)
+    config = with_given(load_config(out / "config.toml").model_dump(exclude_unset=True), given)
+    if kept := _kept(config, given, again):
+        reporter = options.get("reporter") or Silent()
+        reporter.note(f"From the earlier run: {', '.join(kept)}.")
+    return config
+
+
+def _kept(config: RunConfig, given: RunConfig, again: Again) -> list[str]:
+    """Return the settings that could be given now, and have values of the earlier run that are not the defaults."""
+    usual = {each.name: each.value for each in settings_of(type(config)(method=config.method))}
+    asked = given_names(given)
+    return [
+        f"{each.name} = {each.value}"
+        for each in settings_of(config)
+        if each.name not in asked
+        and each.value != usual[each.name]
+        and any(f"{each.name}.".startswith(f"{name}.") for name in again.settings)
+    ]
 
 
 def run_matrix(
@@ -268,8 +291,13 @@ def _join(
 
 def run_stages(context: Context) -> RunResult:
     """Run the stages of a context, and write into the manifest what they took in all."""
-    entries = [run_stage(stage, context) for stage in context.stages]
-    folder = context.folder
+    folder, entries = context.folder, list[dict[str, Any]]()
+    earlier = [folder.entry(stage.name) for stage in context.stages]
+    try:
+        for stage in context.stages:
+            entries.append(run_stage(stage, context))
+    finally:
+        context.reporter.run_ended([note for entry in entries for note in entry["notes"]])
     for stage in context.stages:
         folder.manifest |= stage.headline(context.record(type(stage)))
     folder.manifest |= {
@@ -284,6 +312,7 @@ def run_stages(context: Context) -> RunResult:
         stages=entries,
         result_path=folder.path / result if result in files else None,
         report_path=folder.path / "report.html" if "report.html" in files else None,
+        found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
     )
 
@@ -333,16 +362,19 @@ def _redoable(stages: Sequence[Stage[Any]]) -> list[str]:
     return [stage.name for stage in stages if stage.redo_settings]
 
 
-def _advice(stages: Sequence[Stage[Any]]) -> Callable[[Sequence[str]], str]:
-    """Return a function from settings that differ to the stage that a run can be redone from with them."""
+def _advice(stages: Sequence[Stage[Any]]) -> Callable[[Sequence[str], Sequence[str]], str]:
+    """Return a function from settings that differ, and stages that are finished, to how a run can be redone."""
 
-    def advice(differing: Sequence[str]) -> str:
+    def advice(differing: Sequence[str], finished: Sequence[str]) -> str:
         for first in reversed([i for i, stage in enumerate(stages) if stage.redo_settings]):
             free = [name for stage in stages[first:] for name in stage.redo_settings]
             if differing and all(
                 any(f"{key}.".startswith(f"{name}.") for name in free) for key in differing
             ):
-                return f" Or use --from {stages[first].name}: the trained model is kept."
+                again = f"use --from {stages[first].name}: the trained model is kept."
+                if all(stage.name in finished for stage in stages[:first]):
+                    return f" Or {again}"
+                return f" Or run it to the end with the settings that it has, and then {again}"
         return ""
 
     return advice

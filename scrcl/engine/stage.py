@@ -57,7 +57,7 @@ class Record(Fields):
     files
         What the stage wrote outside of its folder, relative to OUT. A stage is finished while these exist.
     notes
-        What the user should know. They are shown as the stage ends, and in the report.
+        What the user should know. They are shown as the run ends, and in the report.
     left_as_is
         The stage found nothing to do, and gives nothing: readers get the artifacts of earlier stages.
     """
@@ -152,6 +152,10 @@ class Stage(ABC, Generic[RecordT]):
     def run(self, context: Context, folder: Path) -> RecordT:
         """Do the work: fill ``folder``, and return the record."""
 
+    def holds(self, record: RecordT) -> bool:  # noqa: ARG002
+        """Return whether a finished stage still holds, where it read what the fingerprint does not cover."""
+        return True
+
     def join(self, context: Context) -> None:
         """Work on a rank that writes nothing, together with `run` on rank 0."""
 
@@ -182,7 +186,7 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     """Run a stage, or skip it where it is finished. Returns its entry in ``run.json``."""
     folder, reporter = context.folder, context.reporter
     done = folder.finished(stage.name)
-    if done is not None:
+    if done is not None and stage.holds(stage.record.model_validate(done)):
         if not done.get("left_as_is"):
             reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
@@ -204,8 +208,6 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
         **record.model_dump(mode="json"),
     }
     folder.finish(entry)
-    for note in record.notes:
-        reporter.note(note)
     if record.left_as_is:
         reporter.stage_left(stage.name)
     else:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._progress import Silent
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
-from scrcl.engine.stages.correct_facts import correction_overview
+from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
@@ -152,10 +153,10 @@ def subcluster(
 
     run = open_run(out)
     chosen = _chosen(run, clusters)
-    matrix = _matrix(run, data, inputs)
+    matrix = input_of(run, inputs, data)
     given = {"memory": memory, "device": device}
     config = _config(run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v}})
-    how = {"reporter": reporter, "interruption": interruption}
+    how = {"reporter": reporter or Silent(), "interruption": interruption}
     found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
     if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):
         _write(run, data, inputs, how)
@@ -173,16 +174,6 @@ def _chosen(run: OpenRun, clusters: int | str | Sequence[int | str]) -> list[int
         raise InputError(message)
     chosen = (clusters_named(str(one), names, what="cluster") for one in wanted)
     return sorted({cluster for found in chosen for cluster in found})
-
-
-def _matrix(run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path]) -> CellMatrix:
-    """Open the input of the run again."""
-    if data is None:
-        return input_of(run, inputs)
-    from scrcl.engine.groups import require_same
-    from scrcl.io.open import from_anndata
-
-    return require_same(run, from_anndata(data, layer=run.config.layer))
 
 
 def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:
@@ -281,7 +272,7 @@ def _notes(look: Outputs, config: RunConfig) -> Iterator[str]:
     """Yield how the look was corrected, and whether its subclusters follow batches or what may be batches."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None:
-        yield f"Batch correction: {correction_overview(correction)}."
+        yield correction_sentence(correction)
     if not correction.left_as_is:
         yield from correction.notes
     yield from batches.notes

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["content_of", "digest", "file_identity", "memory_identity", "paths_of"]
+__all__ = ["content_of", "digest", "file_identity", "is_in_memory", "memory_identity", "paths_of"]
 
 
 _SAMPLES, _SAMPLE_BYTES = 256, 1 << 14
@@ -54,6 +54,11 @@ def paths_of(identity: dict[str, Any]) -> list[str]:
     """Return where an input lies; empty if it is in memory."""
     samples = identity.get("samples", [identity])
     return [str(sample["path"]) for sample in samples if "path" in sample]
+
+
+def is_in_memory(identity: dict[str, Any]) -> bool:
+    """Return whether an identity is that of an object in memory (`memory_identity`)."""
+    return "blake2b" in identity
 
 
 def _content(root: Path, files: list[Path], sizes: list[int]) -> str:

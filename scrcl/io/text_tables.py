@@ -40,6 +40,9 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            message = f"{what} must be a file that exists; got {path}. Check the path."
+            raise InputError(message) from None
         reason = getattr(error, "strerror", None) or error
         message = f"{what} must be a readable text in UTF-8; got {path} ({reason})."
         raise InputError(message) from None

@@ -339,8 +339,8 @@ class _FaultyValueError(Exception):
 
 def _advice(layers: Sequence[str]) -> str:
     if not layers:
-        return "give a file of counts, as this one has no other layer"
-    return f"choose one of counts with --layer ({', '.join(layers)})"
+        return "give a file of counts or log values, as this one has no other layer"
+    return f"choose one of counts or log values with --layer ({', '.join(layers)})"
 
 
 def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:

@@ -139,7 +139,7 @@ def test_types_of_real_cells_are_templates(scrcl, cells, tmp_path):
         (["convert", "{cells}", "-o", "{tmp}/x.zarr", "--join", "left"], "'left'"),
         (["run", "{cells}", "-o", "{tmp}/x", "--until", "lunch"], "until"),
         (["run", "{cells}", "-o", "{tmp}/x", "--join", "left"], "join"),
-        (["run", "{cells}", "-o", "{tmp}/x", "--batch-key", "no"], "batch_key"),
+        (["run", "{cells}", "-o", "{tmp}/x", "--batch-key", "no"], "--batch-key must"),
         (["run", "{cells}", "-o", "{tmp}/x", "--set", "features.max_mito=20"], "max_mito"),
         (["run", "{cells}", "-o", "{tmp}/x", "--set", "features.flavor=best"], "flavor"),
         (["run", "{cells}", "-o", "{tmp}/x", "--scheduler", "tcp://127.0.0.1:9"], "scheduler"),

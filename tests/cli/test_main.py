@@ -35,12 +35,28 @@ def test_quiet_prints_only_the_result(scrcl, cells, tmp_path):
     assert "report.html" in shown
 
 
+def test_notes_come_last_and_a_finished_run_is_one_line(scrcl, cells, tmp_path):
+    command = ["run", cells, "-o", tmp_path / "out", *fast("--n-clusters", 3)]
+    command += ["--set", "cluster.algorithm=kmeans", "--set", "cluster.also=[9]"]
+    _, shown, _ = scrcl(*command)
+    assert "9 clusters of cluster.also" in shown.splitlines()[-1]
+    assert shown.count("note: ") == 1
+    _, again, _ = scrcl(*command)
+    assert again.splitlines()[-1] == shown.splitlines()[-1]
+    assert again.count("found finished") == 1
+    assert "peak memory" not in again
+    assert again[again.index("\ncluster ") :] == shown[shown.index("\ncluster  cells") :]
+    _, quiet, errors = scrcl(*command, "--quiet")
+    assert quiet == again[again.index("\ncluster ") : again.index("note: ")]
+    assert errors.startswith("note: ")
+
+
 def test_new_clusters_come_from_the_trained_model(scrcl, cells, tmp_path):
     out = tmp_path / "out"
     assert scrcl("run", cells, "-o", out, *fast("--quiet", "--n-clusters", 3))[0] == 0
     code, shown, _ = scrcl("run", cells, "-o", out, *fast("--n-clusters", 5, "--from", "cluster"))
     assert code == 0
-    assert "embed: found finished, skipped" in shown
+    assert "found finished: read, stats" in shown
     assert json.loads((out / "run.json").read_text())["n_clusters"] == 5
     code, _, error = scrcl("run", cells, "-o", out, *fast("--from", "train"))
     assert code == 2
@@ -102,23 +118,43 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
     ("arguments", "message"),
     [
         (["run", "{tmp}/none.h5ad", "-o", "{tmp}/out"], "none.h5ad"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "999"], "n_clusters"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "some"], "n_clusters"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--layer", "missing"], "layer"),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "999"],
+            "--n-clusters must be at most",
+        ),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "some"], "--n-clusters must"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--layer", "missing"], "--layer must"),
         (["run", "{cells}", "-o", "{tmp}/out", "--spatial"], "spatial"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--sample-key", "slice"], "sample_key"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--sample-key", "slice"], "--sample-key must"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "graph.radius=2"], "graph.radius"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "graph.balanced=true"], "graph.balanced"),
-        (["plan", "{cells}", "--batch-key", "donor"], "batch_key"),
-        (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "memory"),
+        (["plan", "{cells}", "--batch-key", "donor"], "--batch-key must"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--memory", "1MB"], "--memory must be at least"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.nothing=1"], "train.nothing"),
         (["run", "{cells}", "-o", "{tmp}/out", "--set", "train.lr=0"], "train.lr"),
         (
             ["run", "{cells}", "-o", "{tmp}/out", "--set", "train.minibatch_cells=0"],
             "minibatch_cells",
         ),
-        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "1"], "n_clusters"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-clusters", "1"], "--n-clusters"),
         (["run", "{cells}", "-o", "{tmp}/out", "--config", "{tmp}/none.toml"], "none.toml"),
+        (["run", "{cells}", "-o", "{tmp}/out", "--n-neighbors", "999"], "Lower --n-neighbors"),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "graph.n_neighbors=999"],
+            "graph.n_neighbors",
+        ),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--markers-table", "{tmp}/none.csv"],
+            "--markers-table must be a file that exists",
+        ),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "markers_table=x"],
+            "names.table, in Python names={'table': ...}?",
+        ),
+        (
+            ["run", "{cells}", "-o", "{tmp}/out", "--set", "trian.lr=3"],
+            "trian.lr must be a known setting; got 3. Did you mean train.lr?",
+        ),
         (["run", "{cells}", "-o", "{cells}"], "OUT"),
         (["run", "{cells}", "-o", "{cells}/out"], "OUT"),
         (["run", "{cells}", "-o", "{tmp}"], "cells.h5ad"),
@@ -209,7 +245,7 @@ def test_a_signal_outside_of_training_leaves_only_whole_stages(cells, tmp_path):
     again = start(cells, out, *fast("--n-clusters", 4), "--until", "features")
     shown, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert "read: found finished, skipped" in shown
+    assert "found finished: read" in shown
 
 
 def on_two_ranks(cells, out, *more):
@@ -246,7 +282,7 @@ def test_two_processes_give_the_result_of_one(scrcl, cells, tmp_path):
     train = next(record for record in records if record["name"] == "train")
     assert (train["n_ranks"], train["n_batches"]) == (2, 4)
     again = scrcl("run", cells, "-o", tmp_path / "two", *fast("--n-clusters", 4, *mini))
-    assert "train: found finished, skipped" in again[1]
+    assert "inputs, train, embed" in again[1]
 
 
 @pytest.mark.slow

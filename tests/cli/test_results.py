@@ -72,6 +72,13 @@ def test_clusters_are_renamed(scrcl, out, tmp_path):
     assert "mine" in shown
     obs = anndata.read_h5ad(out / "result.h5ad").obs
     assert set(obs["scrcl"][obs["scrcl_name"] == "mine"]) == {"1"}
+    (tmp_path / "names.csv").write_text('cluster,name\n2,"A, positive cell"\n3,mine\n')
+    assert scrcl("rename", out, tmp_path / "names.csv", "--quiet")[0] == 0
+    _, shown, _ = scrcl("markers", out, "--pair", "A, positive cell,mine", "--quiet")
+    assert "A, positive cell  gene" in shown
+    assert "mine              gene" in shown
+    for wrong, match in (("mine,1", "and '1', which is the same"), ("a,b,c", "; mine")):
+        assert match in scrcl("markers", out, "--pair", wrong, "--quiet")[2]
     (tmp_path / "names.csv").write_text("cluster,name\n9,mine\n")
     code, _, error = scrcl("rename", out, tmp_path / "names.csv", "--quiet")
     assert code == 2

@@ -6,6 +6,8 @@ import anndata
 import pytest
 
 import scrcl
+from scrcl._progress import Silent
+from scrcl.engine.config import RunConfig
 from scrcl.engine.run import run_files
 from scrcl.errors import InputError, ResumeError, StoreError
 from tests.cells import make_cells
@@ -88,6 +90,29 @@ def test_a_run_that_is_not_finished_or_not_there_cannot_be_redone(tmp_path, cell
     run_files([cells], tmp_path / "out", config, until="graph")
     with pytest.raises(ResumeError, match=r"finished up to doublets; .* is not finished"):
         run_files([cells], tmp_path / "out", config, start="cluster")
+
+
+def test_what_cannot_be_redone_yet_is_offered_for_later(tmp_path, cells, config):
+    out, six = tmp_path / "out", config_of(config, n_clusters=6)
+    run_files([cells], out, config, until="graph")
+    with pytest.raises(ResumeError, match="Or run it to the end with the settings that it has"):
+        run_files([cells], out, six)
+
+
+def test_settings_that_are_kept_are_named(tmp_path, cells, config):
+    class Hears(Silent):
+        heard = ()
+
+        def note(self, message):
+            self.heard += (message,)
+
+    run_files([cells], tmp_path / "out", config, until="cluster")
+    reporter, given = Hears(), RunConfig(cluster={"vote_cells": 500})
+    run_files([cells], tmp_path / "out", given, start="cluster", until="cluster", reporter=reporter)
+    (note,) = reporter.heard
+    assert note.startswith("From the earlier run: n_clusters = 4")
+    assert "vote_cells" not in note
+    assert "seed" not in note
 
 
 @pytest.mark.parametrize(

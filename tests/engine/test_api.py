@@ -8,6 +8,7 @@ import pytest
 
 import scrcl
 from scrcl.engine.evaluate import score
+from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError, InputError
 from tests.cells import FAST, make_cells
 
@@ -85,6 +86,18 @@ def test_a_backed_object_is_read_from_its_file(tmp_path):
     assert backed.obs["scrcl"].tolist() == scrcl.fit(make_cells(), **QUICK).obs["scrcl"].tolist()
 
 
+def test_notes_are_logged_and_always_in_the_result(tmp_path, caplog):
+    adata = scrcl.fit(make_cells(), **QUICK)
+    assert list(adata.uns["scrcl"]["notes"]) == []
+    assert "note" not in caplog.text
+    more = {**QUICK, "cluster": {"algorithm": "kmeans", "also": [9]}}
+    for _ in range(2):  # also where the run is found finished
+        adata = scrcl.fit(make_cells(), out=tmp_path / "out", **more)
+        (note,) = adata.uns["scrcl"]["notes"]
+        assert [record.getMessage() for record in caplog.records] == [f"note: {note}"]
+        caplog.clear()
+
+
 def test_scanpy_finds_the_graph_by_its_key():
     import scanpy as sc
 
@@ -107,7 +120,14 @@ def test_keywords_win_over_a_configuration():
     assert adata.uns["scrcl"]["config"]["scrcl"]["dim"] == 16
 
 
+def test_the_help_of_fit_lists_every_stage_to_start_from():
+    redoable = [stage.name for stage in STAGES if stage.redo_settings]
+    assert all(f'``"{name}"``' in scrcl.fit.__doc__ for name in redoable)
+
+
 def test_unknown_settings_are_refused():
+    with pytest.raises(InputError, match=r"names\.table, in Python names={'table': \.\.\.}"):
+        scrcl.fit(make_cells(), markers_table="m.csv")
     with pytest.raises(InputError, match="n_cluster must be a known setting"):
         scrcl.fit(make_cells(), n_cluster=3)
     with pytest.raises(InputError, match="at least one file"):

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 import scrcl
+from scrcl.engine.evaluate import score
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.errors import InputError, ResumeError
@@ -58,6 +59,41 @@ def test_a_pair_is_compared_alone_as_scanpy_does(done):
     mine = table[table["cluster"] == "type 1"].set_index("gene")["score"]
     assert set(table["cluster"]) == {"type 1", "type 3"}
     assert mine.to_numpy() == pytest.approx(theirs[mine.index], abs=0.1)
+
+
+def test_a_run_made_from_an_object_is_read_from_it(done, tmp_path):
+    folder, adata = done
+    mine = adata.copy()
+    scrcl.fit(mine, out=tmp_path / "out", **{**FAST, "n_clusters": 4, "device": "cpu"})
+    table = scrcl.find_markers(tmp_path / "out", pair=("0", "1"), data=mine)
+    assert set(table["cluster"]) == {"0", "1"}
+    bulk = scrcl.pseudobulk(tmp_path / "out", donors="donor", data=mine)
+    assert bulk.obs["n_cells"].sum() == 239
+    scrcl.export(tmp_path / "out", tmp_path / "x.h5ad", to="h5ad", data=mine)
+    assert anndata.read_h5ad(tmp_path / "x.h5ad").X.nnz == adata.X.nnz
+    with pytest.raises(InputError, match="In Python, give that AnnData by data="):
+        scrcl.find_markers(tmp_path / "out")
+    with pytest.raises(ResumeError, match=r"made of an AnnData in memory.*by data="):
+        scrcl.find_markers(tmp_path / "out", inputs=[folder / "cells.h5ad"])
+    with pytest.raises(ResumeError, match=r"content is another.*by data="):
+        scrcl.find_markers(tmp_path / "out", data=make_cells(seed=9))
+    with pytest.raises(ResumeError, match=r"the run was made of files. Leave out data"):
+        scrcl.find_markers(folder / "out", data=mine)
+
+
+def test_two_runs_are_compared_by_the_names_of_their_cells(done, tmp_path):
+    out = done[0] / "out"
+    other = make_cells()[::-1][:200].copy()
+    scrcl.fit(other, out=tmp_path / "other", **{**FAST, "n_clusters": 3, "device": "cpu"})
+    found = scrcl.evaluate(out, tmp_path / "other")
+    assert scrcl.evaluate(out, out).ari == 1
+    here = anndata.read_h5ad(out / "result.h5ad").obs["scrcl"]
+    assert (found.n_cells, found.n_labels) == (len(here.index.intersection(other.obs_names)), 3)
+    assert found.ari == score(here, other.obs["scrcl"].astype(object).reindex(here.index))["ari"]
+    other.obs_names = [f"x{name}" for name in other.obs_names]
+    scrcl.fit(other, out=tmp_path / "renamed", **{**FAST, "n_clusters": 3, "device": "cpu"})
+    with pytest.raises(InputError, match="no cell with the same name"):
+        scrcl.evaluate(out, tmp_path / "renamed")
 
 
 def test_other_cuts_can_be_compared(done):

@@ -12,6 +12,7 @@ from scrcl.cli.render import clusters_table
 from scrcl.engine.config import RunConfig
 from scrcl.engine.given_names import keep_names, names_given, read_names
 from scrcl.engine.load_config import load_config
+from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
@@ -180,6 +181,29 @@ def test_a_run_that_chose_rows_of_its_table_can_be_opened(named, cells, tmp_path
     run_files([cells[0]], named.out, redone, start="names")
 
 
+def test_new_cells_have_the_names_of_the_run_and_names_that_were_given_later(
+    named, cells, tmp_path
+):
+    def predicted():
+        predict_files(run_for_prediction(named.out, {}), [cells[0]], tmp_path / "new")
+        return obs_of(tmp_path / "new"), (tmp_path / "new" / "report.html").read_text()
+
+    (tmp_path / "names.csv").write_text("cluster,name\n1,given before\n")
+    rename(named.out, tmp_path / "names.csv")
+    obs, report = predicted()
+    there = obs_of(named.out)
+    of_cluster = dict(zip(there["scrcl"], there["scrcl_name"], strict=True))
+    assert obs["scrcl_name"].tolist() == [of_cluster[cluster] for cluster in obs["scrcl"]]
+    assert all(name in report for name in of_cluster.values())
+    assert "confidence (median)" in report
+    assert predicted()[1] == report  # found finished
+    (tmp_path / "names.csv").write_text("cluster,name\n1,given after\n")
+    rename(named.out, tmp_path / "names.csv")
+    obs, report = predicted()
+    assert set(obs["scrcl_name"][obs["scrcl"] == "1"]) == {"given after"}
+    assert "given after" in report
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -194,7 +218,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         read_names(tmp_path / "n.csv", 3)
-    with pytest.raises(InputError, match="readable text"):
+    with pytest.raises(InputError, match="file that exists"):
         read_names(tmp_path / "none.csv", 3)
 
 

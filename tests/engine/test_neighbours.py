@@ -26,8 +26,8 @@ class Heard(Silent):
     def __init__(self):
         self.notes = []
 
-    def note(self, message):
-        self.notes.append(message)
+    def run_ended(self, notes):
+        self.notes += notes
 
 
 def run(adata, out, *, until=None, reporter=None, graph=None, **settings):

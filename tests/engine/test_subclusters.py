@@ -262,14 +262,14 @@ def test_subclusters_of_a_corrected_run_are_no_donors(tmp_path):
     for look in (two, one):  # Harmony on one type alone cut it into its donors
         donors = adata.obs.loc[look.cells["cell"], "donor"]
         assert abs(adjusted_rand_score(donors, look.cells["subcluster"])) < 0.1
-        assert look.notes[0].startswith("Batch correction: Harmony, 2 batches: as in the run")
+        assert look.notes[0].startswith("Corrected for batches by Harmony: as in the run")
 
 
 def test_subclusters_of_one_batch_are_named(out):
     text = list(batch_notes(BatchesRecord(of_one_batch=("3_0",))))
     assert text[0].startswith("Cluster 3_0 holds nearly only cells of one batch (batches.csv)")
     look = scrcl.subcluster(out, 0, write=False)[0]
-    assert look.notes == ("Batch correction: none: as set.",)
+    assert look.notes == ("Not corrected for batches: as set.",)
     assert (look.folder / "batches.csv").exists()
 
 

@@ -196,11 +196,5 @@ def _write_sums(found: Compared, context: Context) -> None:
 
 def _note(found: Compared) -> str:
     """Return what p values of several batches mean."""
-    compared = "all other cells" if found.pairs is None else "other cells of its own batches"
-    there = "scrcl pseudobulk OUT --donors COLUMN"
-    if found.sums is not None:
-        there = f"{_SUMS_FILE}; for other columns {there}"
-    return (
-        f"Marker genes compare each cluster with {compared}, cell by cell. Cells of one donor are no replicates, so p "
-        f"values are too small for statements about donors or conditions: test sums by donor instead ({there})."
-    )
+    sums = "sums of counts by donor (scrcl pseudobulk)" if found.sums is None else _SUMS_FILE
+    return f"P values count cells, not donors. To compare donors or conditions, test {sums}."

@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.names_new_cells import NewNamesStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.names import GeneNames
     from scrcl.markers.tables import MarkerSet
     from scrcl.report.page import Section
 
-__all__ = ["NamesSettings", "NamesStage"]
+__all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
 
 _FEW = 0.3
 """Share of the table's genes in the data below which a note says so."""
@@ -168,16 +169,7 @@ class NamesStage(Stage[NamesRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the name of the cluster of each cell, and the table."""
-        import pandas as pd
-
-        if run.record(NamesStage).left_as_is:
-            return AnnDataKeys()
-        table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
-        # Two clusters with one name are one category.
-        names = pd.Index(dict.fromkeys(table["name"]))
-        codes = names.get_indexer(pd.Index(table["name"]))[labels]
-        column = pd.Categorical.from_codes(codes.tolist(), categories=names)
-        return AnnDataKeys(obs={"scrcl_name": column}, uns={"names": table})
+        return AnnDataKeys() if run.record(NamesStage).left_as_is else keys_of_names(run)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
@@ -195,6 +187,24 @@ class NamesStage(Stage[NamesRecord]):
             for row in table.to_numpy(object)
         ]
         return Section("Names", table=Table(columns, rows, _CAPTION), notes=record.notes)
+
+    def for_new_cells(self, run: OpenRun) -> NewNamesStage:
+        """Return the stage that gives new cells the names of the finished run."""
+        from scrcl.engine.stages.names_new_cells import NewNamesStage
+
+        return NewNamesStage(run)
+
+
+def keys_of_names(run: OpenRun) -> AnnDataKeys:
+    """Return the name of the cluster of each cell, and the table. For runs and for predictions."""
+    import pandas as pd
+
+    table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
+    # Two clusters with one name are one category.
+    names = pd.Index(dict.fromkeys(table["name"]))
+    codes = names.get_indexer(pd.Index(table["name"]))[labels]
+    column = pd.Categorical.from_codes(codes.tolist(), categories=names)
+    return AnnDataKeys(obs={"scrcl_name": column}, uns={"names": table})
 
 
 _KINDS: dict[str, Literal["score", "share", "markers"]] = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
+from scrcl.cluster.confidence import LOW_CONFIDENCE, LOW_PREDICTION_CONFIDENCE
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.annotate import merged_keys
 from scrcl.engine.learning import estimates_of
@@ -17,6 +18,7 @@ from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
+from scrcl.markers.artifacts import NAMES
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
@@ -32,13 +34,15 @@ __all__ = ["NewReportStage"]
 
 
 class NewClusterRow(Fields):
-    """A cluster of the run, and the new cells in it."""
+    """A cluster of the run, and the new cells in it. See `scrcl.engine.stages.report.ClusterRow`."""
 
     name: str
     n_cells: int
     share: float
     share_run: float
     confidence: float | None
+    n_low_confidence: int
+    cell_type: str | None = None
     markers: tuple[str, ...]
 
 
@@ -54,7 +58,7 @@ class NewReportStage(Stage[NewReportRecord]):
 
     name = "report"
     record = NewReportRecord
-    takes = (LABELS, CONFIDENCE)
+    takes = (LABELS, CONFIDENCE, NAMES)
 
     def __init__(self, run: OpenRun) -> None:
         self._run = run
@@ -102,36 +106,54 @@ class NewReportStage(Stage[NewReportRecord]):
         labels = np.asarray(context.open(LABELS))
         n_clusters = self._run.record(ClusterStage).n_clusters
         sizes = np.bincount(labels, minlength=n_clusters)
-        sums = np.bincount(labels, context.open(CONFIDENCE), minlength=n_clusters)
+        confidence = np.asarray(context.open(CONFIDENCE))
         there = {row.name: row for row in self._run.record(ReportStage).clusters}
+        names = context.open(NAMES)["name"] if context.has(NAMES) else [None] * n_clusters
         return tuple(
             NewClusterRow(
                 name=str(i),
                 n_cells=int(size),
                 share=float(size / len(labels)),
                 share_run=there[str(i)].share,
-                confidence=float(sums[i] / size) if size else None,
+                confidence=float(np.median(confidence[labels == i])) if size else None,
+                n_low_confidence=int((confidence[labels == i] < LOW_PREDICTION_CONFIDENCE).sum()),
+                cell_type=names[i],
                 markers=there[str(i)].markers,
             )
             for i, size in enumerate(sizes)
         )
 
 
+_CAPTION = (
+    "Confidence of new cells is on a lower scale than that of the run, as it also falls for cells unlike those of the "
+    f"run: low is below {LOW_PREDICTION_CONFIDENCE} here, and below {LOW_CONFIDENCE} there."
+)
+
+
 def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
+    is_named = rows[0].cell_type is not None
     columns = [
         Column("cluster", "label"),
+        *([Column("name")] if is_named else []),
         Column("cells", "number"),
         Column("share", "share"),
         Column("share in the run", "share"),
-        Column("confidence (mean)", "number"),
+        Column("confidence (median)", "number"),
+        Column("low-confidence cells", "number"),
         Column("markers in the run", "markers"),
     ]
-    table = Table(
-        columns,
+    cells = [
         [
-            [row.name, row.n_cells, row.share, row.share_run, row.confidence, row.markers]
-            for row in rows
-        ],
-        colours=palette(len(rows)),
-    )
+            row.name,
+            *([row.cell_type] if is_named else []),
+            row.n_cells,
+            row.share,
+            row.share_run,
+            row.confidence,
+            row.n_low_confidence,
+            row.markers,
+        ]
+        for row in rows
+    ]
+    table = Table(columns, cells, _CAPTION, colours=palette(len(rows)))
     return Section("Clusters", table=table)

@@ -71,7 +71,7 @@ def test_types_of_other_tissues_are_left_out_unless_they_occur_in_two(tmp_path):
 
 @pytest.mark.parametrize("name", ["none.csv", "none.gmt", "none.xlsx"])
 def test_a_missing_table_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="readable t"):
+    with pytest.raises(InputError, match="must be a file that exists"):
         read_marker_table(tmp_path / name)
 
 

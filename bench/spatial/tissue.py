@@ -93,9 +93,9 @@ def _rows(
         runs.run(path, out, config, until="tissue")
         run = runs.opened(out)
         points = np.asarray(run.open(TISSUE_SPACE))
+        overlap = run.record(TissueStage).overlap
         ways = {name: (MIXTURE, True, k)}
         if not changed:
-            overlap = run.record(TissueStage).overlap
             counted = count_domains(points, samples=samples, overlap=overlap, seed=0).n_clusters
             near = np.asarray(run.open(NEIGHBOR_IDS))
             ways[FOUND] = (MIXTURE, True, counted)
@@ -107,7 +107,7 @@ def _rows(
             ways |= {} if only_default else others
         for way, (how, smooths, n) in ways.items():
             for seed in seeds if way.startswith("scrcl") else seeds[:1]:
-                labels = cluster(points, n, settings=how, seed=seed)
+                labels = cluster(points, n, settings=how, seed=seed, overlap=overlap)
                 if smooths:
                     labels = majority_labels(labels, coordinates, SMOOTHING_CELLS, samples=samples)
                 yield {"set": path.stem, "method": way, "seed": seed, **score(labels, true)}

@@ -95,7 +95,7 @@ def _rows(
             ways[FOUND] = (MIXTURE, counted.n_clusters)
             ways |= {step: (ALIKE[step], k) for step in steps if step in ALIKE}
         for way, (how, n) in ways.items():
-            labels = cluster(points, n, settings=how, seed=seed)
+            labels = cluster(points, n, settings=how, seed=seed, overlap=record.overlap)
             labels = majority_labels(labels, coordinates, SMOOTHING_CELLS)
             yield {"method": way, **score(labels, true)}
     if near is not None:

@@ -59,9 +59,17 @@ def cluster(
     settings: ClusterSettings,
     seed: int,
     scores: FloatArray | None = None,
+    overlap: float = 1.0,
 ) -> IntArray:
-    """Return only the labels of `find_clusters`, for points and, if given, component scores of the same cells."""
-    return find_clusters(Spaces(points, scores), n_clusters, settings=settings, seed=seed).labels
+    """Return only the labels of `find_clusters`.
+
+    Parameters
+    ----------
+    points, scores, overlap
+        See `scrcl.cluster.protocol.Spaces`.
+    """
+    spaces = Spaces(points, scores, overlap=overlap)
+    return find_clusters(spaces, n_clusters, settings=settings, seed=seed).labels
 
 
 def find_clusters(

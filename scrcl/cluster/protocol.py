@@ -42,6 +42,8 @@ class Spaces:
         counts.
     is_corrected
         Whether ``scores`` were corrected for batches.
+    overlap
+        Cells that a point is made of: one, but for averages over a tissue.
     tissue
         A function from cells, in ascending order, to the graph of those that are near each other in the tissue; None
         without coordinates.
@@ -53,6 +55,7 @@ class Spaces:
     device: str = "cpu"
     scalings: Callable[[IntArray], list[FloatArray]] | None = None
     is_corrected: bool = False
+    overlap: float = 1.0
     tissue: Callable[[IntArray], Csr] | None = None
 
 

@@ -82,7 +82,7 @@ def test_moves_leave_a_maximum_that_joins_two_domains_and_halves_another():
     true = np.repeat(np.arange(4), 200)
     points = rng.normal(size=(800, 2)) + np.array([[0, 0], [0, 9], [30, 0], [60, 0]])[true]
     halves = (true == 3) & (points[:, 0] > 60)
-    climb = Climb(points - points.mean(axis=0))
+    climb = Climb(points - points.mean(axis=0), np.inf)
     lesser = climb.climbed(
         climb.begun(np.select([true <= 1, true == 2, halves], [0, 1, 2], 3), 4), 300
     )
@@ -90,3 +90,47 @@ def test_moves_leave_a_maximum_that_joins_two_domains_and_halves_another():
     moved = mixture._moved(climb, lesser, 2)
     assert moved.log_likelihood > lesser.log_likelihood + 0.1
     assert adjusted_rand_score(true, moved.labels(climb.points)) == 1
+
+
+def of_two_sizes(n_held):
+    """Return points of a narrow and of a three times as wide domain, their domains, and the mixture."""
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1], 1_000)
+    points = rng.normal(size=(2_000, 3)) * np.where(true == 1, 3.0, 1.0)[:, None]
+    points[true == 1, 0] += 6
+    return true, points, mixture.fit_mixture(points, 2, n_starts=4, seed=0, n_held=n_held)
+
+
+def test_a_domain_may_vary_more_than_another():
+    true, points, model = of_two_sizes(0.0)
+    assert max(model.sizes) / min(model.sizes) == pytest.approx(9, rel=0.2)
+    one_size = of_two_sizes(np.inf)[2]
+    assert set(one_size.sizes) == {1.0}
+    gain = adjusted_rand_score(true, model.labels(points)) - adjusted_rand_score(
+        true, one_size.labels(points)
+    )
+    assert gain > 0.05
+
+
+def test_sizes_are_held_near_one_and_the_likelihood_never_falls():
+    _, points, model = of_two_sizes(20_000.0)
+    assert max(model.sizes) / min(model.sizes) < 2
+    climb = Climb(points - points.mean(axis=0), 500.0)
+    heights, begun = [], climb.begun(np.arange(2_000) % 2, 2)
+    for _ in range(30):
+        begun = climb.climbed(begun, 1)
+        heights.append(begun.log_likelihood)
+    assert (np.diff(heights) > -1e-12).all()
+
+
+def test_density_and_likelihood_are_those_of_scipy():
+    _, points, model = of_two_sizes(0.0)
+    centred = points - points.mean(axis=0)
+    climb = Climb(centred, 0.0)
+    model = climb.climbed(climb.begun((centred[:, 0] > 2).astype(int), 2), 3)
+    covariance = np.linalg.inv(model.precision)
+    density = sum(
+        share * multivariate_normal(mean, size * covariance).pdf(centred)
+        for share, mean, size in zip(model.shares, model.means, model.sizes, strict=True)
+    )
+    assert climb.climbed(model, 1).log_likelihood == pytest.approx(np.log(density).mean())

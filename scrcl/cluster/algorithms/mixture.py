@@ -2,9 +2,11 @@
 
 Domains differ in their means, and vary within themselves in much the same directions: by depth, or by the types that a
 neighbourhood holds. The shared covariance is what k-means lacks, and it is estimated from all cells, so a small domain
-costs no accuracy. Likelihood has many local maxima, and a lesser one joins two layers to cut a third one. So half of
-the starts are from k-means and half from k-means where all directions vary alike, and the best of them go on as long as
-joining two components and halving a third one gains (`scrcl.cluster.algorithms.moves`). Other seeds then find the same
+costs no accuracy. How much they vary is not the same: white matter varies more than the layers of the cortex. So each
+domain has a size of the covariance too (mclust's VEE), which is held near one as long as few independent averages show
+it. Likelihood has many local maxima, and a lesser one joins two layers to cut a third one. So half of the starts are
+from k-means and half from k-means where all directions vary alike, and the best of them go on as long as joining two
+components and halving a third one gains (`scrcl.cluster.algorithms.moves`). Other seeds then find the same
 maximum.
 
 References
@@ -58,6 +60,9 @@ _MOST_TURNS = 12
 _LEAST_STEP = 1e-3
 """Gain of the mean log likelihood of a cell for which another turn of moves follows."""
 
+_HOLDING_AVERAGES = 50
+"""Independent averages that hold the size of a domain near one. A point that is no average counts as one."""
+
 _BLOCK_ROWS = 65_536
 
 
@@ -69,7 +74,8 @@ def by_mixture(
     Components that no cell is most likely in are left out. Micro-clusters are made inside the components.
     """
     points = spaces.points
-    model = fit_mixture(points, n_clusters, n_starts=settings.starts, seed=seed)
+    n_held = _HOLDING_AVERAGES * spaces.overlap
+    model = fit_mixture(points, n_clusters, n_starts=settings.starts, seed=seed, n_held=n_held)
     labels = _most_likely(model, points)
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
     n_micro = settings.n_micro_clusters(len(points), n_clusters)
@@ -80,7 +86,13 @@ def by_mixture(
 
 
 def fit_mixture(
-    points: FloatArray, n_components: int, *, n_starts: int, seed: int, n_moved: int = _MOVED
+    points: FloatArray,
+    n_components: int,
+    *,
+    n_starts: int,
+    seed: int,
+    n_moved: int = _MOVED,
+    n_held: float = np.inf,
 ) -> Mixture:
     """Return the mixture of largest likelihood, fitted on at most 100,000 points.
 
@@ -94,6 +106,8 @@ def fit_mixture(
         Runs of k-means from which the likelihood is climbed.
     n_moved
         Starts that are moved. With three of them other seeds find the same maximum.
+    n_held
+        Points that hold the size of a component near one. By default all sizes are one.
     """
     rows = drawn_rows(len(points), FIT_CELLS, seed, "cluster.mixture.cells")
     subset = np.asarray(points[rows], np.float64)
@@ -101,14 +115,14 @@ def fit_mixture(
     subset -= centre
     some = subset[drawn_rows(len(subset), _SEARCH_CELLS, seed, "cluster.mixture.search")]
     with one_blas_thread():
-        climb = Climb(some)
+        climb = Climb(some, n_held * len(some) / len(points))
         found = _best(climb, _starts(some, n_components, n_starts, seed), n_components, _KEPT)
         best = max(
             (_moved(climb, model, 2 * n_moved) for model in found[:n_moved]),
             key=lambda model: model.log_likelihood,
         )
         if len(some) < len(subset):
-            best = Climb(subset).climbed(best, _LONG)
+            best = Climb(subset, n_held * len(subset) / len(points)).climbed(best, _LONG)
     return best._replace(means=best.means + centre)
 
 

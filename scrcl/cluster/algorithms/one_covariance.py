@@ -1,7 +1,8 @@
-"""Gaussians that share one covariance, and the climb of their likelihood (expectation and maximisation).
+"""Gaussians of one covariance in several sizes, and the climb of their likelihood (expectation and maximisation).
 
-With one covariance the logarithms of the densities differ by a linear function of the point, and what is common to all
-components follows from the sums of squares of all points. So a round takes one product of points and means.
+All components vary in the same directions. How much is a number of each component, its size, which is drawn towards
+one: as if ``n_held`` further points of each component had shown the shared covariance (an inverse gamma prior). With
+infinitely many, all sizes are one.
 """
 
 from __future__ import annotations
@@ -25,22 +26,29 @@ _LEAST_VARIANCE = 1e-6
 
 
 class Mixture(NamedTuple):
-    """A mixture of Gaussians with one covariance."""
+    """A mixture of Gaussians with one covariance, times a size."""
 
     means: FloatArray
     """shape (n_components, n_dims)"""
     shares: FloatArray
     """shape (n_components,)"""
+    sizes: FloatArray
+    """shape (n_components,): by what the covariance is multiplied"""
     precision: FloatArray
     """inverse of the covariance, shape (n_dims, n_dims)"""
     log_likelihood: float
-    """mean of the points that it was fitted on, as it was before the last round"""
+    """mean of the points that it was fitted on, with the prior of the sizes, as it was before the last round"""
 
-    def scores(self, points: FloatArray) -> FloatArray:
-        """Return the log density of each component times its share, up to what all components of a point have alike."""
+    def scores(self, points: FloatArray) -> NDArray[np.float64]:
+        """Return the log density of each component times its share, up to a number that is the same for all points."""
         slopes = self.means @ self.precision
-        heights = np.log(self.shares) - 0.5 * (slopes * self.means).sum(axis=1)
-        return np.asarray(points @ slopes.T + heights)
+        squared = (
+            ((points @ self.precision) * points).sum(axis=1, keepdims=True)
+            - 2 * points @ slopes.T
+            + (slopes * self.means).sum(axis=1)
+        )
+        heights = np.log(self.shares) - 0.5 * points.shape[1] * np.log(self.sizes)
+        return np.asarray(heights - 0.5 * squared / self.sizes, np.float64)
 
     def labels(self, points: FloatArray) -> IntArray:
         """Return the most likely component of each point, shape (n_points,)."""
@@ -54,45 +62,69 @@ class Climb:
     ----------
     points
         ndarray of float64, shape (n_points, n_dims); best with a mean near zero.
+    n_held
+        Points that draw the size of a component to one.
     """
 
-    def __init__(self, points: FloatArray) -> None:
-        self.points = points
-        n, d = points.shape
-        self._scatter = points.T @ points / n
+    def __init__(self, points: FloatArray, n_held: float) -> None:
+        self.points, self._n_held = points, n_held
+        d = points.shape[1]
         # A length of the set itself, so that the least variance means the same at any scale.
         variance = max(float(points.var(axis=0).mean()), 1e-30)
         self._floor = _LEAST_VARIANCE * variance * np.eye(d)
+        self._upper = np.triu_indices(d)
+        # With these, the scatter of each component is one product.
+        self._products = points[:, self._upper[0]] * points[:, self._upper[1]]
 
     def begun(self, labels: IntArray, n_components: int) -> Mixture:
         """Return the mixture of the parts of a partition."""
-        return self._fitted(np.eye(n_components)[labels], -np.inf)
+        return self._fitted(np.eye(n_components)[labels], np.ones(n_components), -np.inf)
 
     def climbed(self, model: Mixture, n_rounds: int) -> Mixture:
         """Return the mixture after so many rounds, or when they gain no more."""
         for _ in range(n_rounds):
             before = model.log_likelihood
-            model = self._fitted(*self._memberships(model))
-            if abs(model.log_likelihood - before) < _LEAST_GAIN:
+            members, log_likelihood = self._memberships(model)
+            model = self._fitted(members, model.sizes, log_likelihood)
+            if abs(log_likelihood - before) < _LEAST_GAIN:
                 break
         return model
 
     def _memberships(self, model: Mixture) -> tuple[NDArray[np.float64], float]:
         """Return the probability of each component for each point, and the mean log likelihood."""
+        n, d = self.points.shape
         scores = model.scores(self.points)
         largest = scores.max(axis=1, keepdims=True)
         members = np.exp(scores - largest)
         sums = members.sum(axis=1, keepdims=True)
         members /= sums
-        common = np.linalg.slogdet(model.precision)[1] - float(
-            (model.precision * self._scatter).sum() + len(self._floor) * np.log(2 * np.pi)
-        )
-        return members, float((largest + np.log(sums)).mean()) + 0.5 * common
+        common = 0.5 * (np.linalg.slogdet(model.precision)[1] - d * np.log(2 * np.pi))
+        log_likelihood = float((largest + np.log(sums)).mean()) + common
+        if np.isfinite(self._n_held):
+            prior = (np.log(model.sizes) + 1 / model.sizes - 1).sum()
+            log_likelihood -= 0.5 * d * self._n_held / n * prior
+        return members, log_likelihood
 
-    def _fitted(self, members: FloatArray, log_likelihood: float) -> Mixture:
-        """Return the most likely mixture where these are the probabilities of the components."""
-        n = len(self.points)
-        sizes = members.sum(axis=0) + 1e-9
-        means = members.T @ self.points / sizes[:, None]
-        covariance = self._scatter - (means * (sizes / n)[:, None]).T @ means + self._floor
-        return Mixture(means, sizes / n, np.linalg.inv(covariance), log_likelihood)
+    def _fitted(self, members: FloatArray, sizes: FloatArray, log_likelihood: float) -> Mixture:
+        """Return a likelier mixture where these are the probabilities of the components, from sizes before."""
+        n, d = self.points.shape
+        cells = members.sum(axis=0) + 1e-9
+        means = members.T @ self.points / cells[:, None]
+        scatters = self._scatters(members, means, cells)
+        precision = np.linalg.inv(np.tensordot(1 / sizes, scatters, 1) / n + self._floor)
+        if np.isfinite(self._n_held):
+            spread = np.einsum("kij,ij->k", scatters, precision)
+            sizes = (spread / d + self._n_held) / (cells + self._n_held)
+        return Mixture(means, cells / n, sizes, precision, log_likelihood)
+
+    def _scatters(
+        self, members: FloatArray, means: FloatArray, cells: FloatArray
+    ) -> NDArray[np.float64]:
+        """Return the sums of squares of each component about its mean: shape (n_components, n_dims, n_dims)."""
+        d = means.shape[1]
+        squares = np.empty((len(means), d, d))
+        rows, columns = self._upper
+        squares[:, rows, columns] = members.T @ self._products
+        squares[:, columns, rows] = squares[:, rows, columns]
+        squares -= np.einsum("k,ki,kj->kij", cells, means, means)
+        return squares

@@ -82,4 +82,5 @@ def _domains(context: Context, covariates: Covariates, space: Path, overlap: flo
     points: FloatArray = np.load(space, mmap_mode="r")
     seed = context.config.seed
     k = count_domains(points, samples=covariates.samples, overlap=overlap, seed=seed).n_clusters
-    return cluster(points, k, settings=ClusterSettings(algorithm="mixture"), seed=seed)
+    settings = ClusterSettings(algorithm="mixture")
+    return cluster(points, k, settings=settings, seed=seed, overlap=overlap)

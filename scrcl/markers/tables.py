@@ -164,6 +164,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"names.table must be a file that exists; got {path}. Check the path."
     reason = getattr(error, "strerror", None) or f"{error}".strip().partition("\n")[0]
     return (
         f"names.table must be a readable table (.csv, .tsv, .xlsx or .gmt); got {path} ({reason})."

@@ -185,10 +185,12 @@ def test_domains_are_those_of_averages_over_the_tissue_unless_an_embedding_is_as
     embedding = np.load(tmp_path / "out" / "stages" / "embed" / "embedding.npy")
     written = anndata.read_h5ad(result.result_path)
     np.testing.assert_array_equal(written.obsm["X_scrcl"], embedding[:, first:last])
-    points, algorithm = np.ascontiguousarray(embedding[:, first:last]), "auto"
+    points, algorithm, overlap = np.ascontiguousarray(embedding[:, first:last]), "auto", 1.0
     if on == "auto":
         points, algorithm = written.obsm["X_tissue"], "mixture"
-    own = cluster(points, 4, settings=ClusterSettings(algorithm=algorithm), seed=0)
+        overlap = next(r for r in result.stages if r["name"] == "tissue")["overlap"]
+    settings = ClusterSettings(algorithm=algorithm)
+    own = cluster(points, 4, settings=settings, seed=0, overlap=overlap)
     np.testing.assert_array_equal(written.obs["scrcl"].cat.codes, own)
 
 

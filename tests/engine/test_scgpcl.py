@@ -74,7 +74,7 @@ def test_values_that_are_no_counts_are_refused_before_anything_is_left(scrcl, tm
     ("more", "message"),
     [
         (["--set", "scgpcl.n_clusters=241"], "scgpcl.n_clusters must be at most"),
-        (["--n-clusters", 241], "n_clusters must be at most the number of cells (240); got 241"),
+        (["--n-clusters", 241], "--n-clusters must be at most the number of cells (240); got 241"),
     ],
 )
 def test_more_clusters_than_cells_are_refused(scrcl, cells, tmp_path, more, message):

@@ -72,14 +72,14 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
 
 def _reading(planned: Plan) -> str:
     """Return how the input is read with the memory that was given, and with the least."""
-    least = f"{planned.least_bytes // 10**6}MB"
-    memory = least if planned.refusal is not None else format_bytes(planned.memory_bytes)
+    least = f"{planned.least_bytes // 10**6} MB would do, with one block at a time."
+    if planned.refusal is not None:
+        return least
+    memory = format_bytes(planned.memory_bytes)
     text = (
         f"Reads {_blocks(planned.n_workers)} at a time (memory {memory}, device {planned.device})."
     )
-    if planned.n_workers == 1:
-        return text
-    return f"{text} It also runs with --memory {least}, one block at a time."
+    return text if planned.n_workers == 1 else f"{text} {least}"
 
 
 def _blocks(n: int) -> str:

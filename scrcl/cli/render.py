@@ -89,7 +89,7 @@ class _Shown(Quiet):
     def _flush(self) -> str:
         """Return the line about the stages that were found finished since the last call; or nothing."""
         names, self._finished = self._finished, []
-        return f"found finished: {', '.join(names)}" if names else ""
+        return f"{', '.join(names)}: found finished" if names else ""
 
 
 class Bars(_Shown):

@@ -73,8 +73,12 @@ class Climb:
         variance = max(float(points.var(axis=0).mean()), 1e-30)
         self._floor = _LEAST_VARIANCE * variance * np.eye(d)
         self._upper = np.triu_indices(d)
-        # With these, the scatter of each component is one product.
-        self._products = points[:, self._upper[0]] * points[:, self._upper[1]]
+        if np.isfinite(n_held):
+            # With these, the scatter of each component is one product.
+            self._products = points[:, self._upper[0]] * points[:, self._upper[1]]
+        else:
+            # Of one size, all components together have what the points have beyond the means.
+            self._scatter = points.T @ points
 
     def begun(self, labels: IntArray, n_components: int) -> Mixture:
         """Return the mixture of the parts of a partition."""
@@ -110,9 +114,12 @@ class Climb:
         n, d = self.points.shape
         cells = members.sum(axis=0) + 1e-9
         means = members.T @ self.points / cells[:, None]
-        scatters = self._scatters(members, means, cells)
-        precision = np.linalg.inv(np.tensordot(1 / sizes, scatters, 1) / n + self._floor)
-        if np.isfinite(self._n_held):
+        if np.isinf(self._n_held):
+            within = self._scatter - (means.T * cells) @ means
+            precision = np.linalg.inv(within / n + self._floor)
+        else:
+            scatters = self._scatters(members, means, cells)
+            precision = np.linalg.inv(np.tensordot(1 / sizes, scatters, 1) / n + self._floor)
             spread = np.einsum("kij,ij->k", scatters, precision)
             sizes = (spread / d + self._n_held) / (cells + self._n_held)
         return Mixture(means, cells / n, sizes, precision, log_likelihood)

@@ -92,14 +92,12 @@ def _next_split(
     n_wanted = int(cluster_of_micro.max()) + 2
     if n_wanted > tree.n_micro:
         return None
-    parts = tree.cut(n_wanted, smallest=smallest)
+    parts = _ranked(tree.cut(n_wanted, smallest=smallest), tree)
     cluster_of_part = np.empty(n_wanted, np.int64)
     cluster_of_part[parts] = cluster_of_micro
     split = int(np.bincount(cluster_of_part).argmax())
     sizes = np.bincount(parts[micro_labels], minlength=n_wanted)
-    larger, smaller = sorted(
-        np.flatnonzero(cluster_of_part == split), key=lambda part: -sizes[part]
-    )
+    larger, smaller = np.flatnonzero(cluster_of_part == split)
     some = parts[micro_labels[evidence.cells]]
     support = evidence.support(np.flatnonzero(some == larger), np.flatnonzero(some == smaller))
     return Split((int(sizes[larger]), int(sizes[smaller])), (split, split), support)

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["beside", "by_gene", "merged_keys", "spread", "without_ours", "write_into"]
+__all__ = ["by_gene", "merged_keys", "renamed_if_taken", "spread", "without_ours", "write_into"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def merged_keys(
     n_pairs = 0
     for stage in stages:
         try:
-            keys = beside(stage.keys(run), of_input)
+            keys = renamed_if_taken(stage.keys(run), of_input)
         except ScrclError:
             raise
         except Exception as error:
@@ -121,14 +121,13 @@ _SHARED = {"var": "var", "obsm": "obsm", "varm": "varm", "uns": "uns_other"}
 """Slots whose keys are scanpy's, so that an input can have them too; and the fields that hold them."""
 
 _PLOTS = {
-    "X_umap"
-    + _SUFFIX: f'sc.pl.embedding(adata, basis="X_umap{_SUFFIX}") draws it, sc.pl.umap that of the input.',
-    "rank_genes_groups" + _SUFFIX: f'Give key="rank_genes_groups{_SUFFIX}" to the plots of scanpy.',
+    "X_umap": f'sc.pl.embedding(adata, basis="X_umap{_SUFFIX}") draws it, sc.pl.umap that of the input.',
+    "rank_genes_groups": f'Give key="rank_genes_groups{_SUFFIX}" to the plots of scanpy.',
 }
-"""How to draw keys that scanpy does not look for under their new name."""
+"""How to draw keys of a run that scanpy does not look for under their new name."""
 
 
-def beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDataKeys:
+def renamed_if_taken(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDataKeys:
     """Return the keys of a stage, all renamed if the input has one of them. Those with our name are ours."""
     ours = {
         slot: [key for key in getattr(keys, field) if "scrcl" not in key]
@@ -143,7 +142,9 @@ def beside(keys: AnnDataKeys, of_input: Mapping[str, Collection[str]]) -> AnnDat
     if not both:
         return keys
     new = [f"{slot}[{key + _SUFFIX!r}]" for slot, names in ours.items() for key in names]
-    plots = [f" {how}" for key, how in _PLOTS.items() if any(repr(key) in name for name in new)]
+    plots = [
+        f" {how}" for key, how in _PLOTS.items() if any(key in names for names in ours.values())
+    ]
     _LOG.warning(
         "%s of the input: kept. Those of the run are %s.%s",
         ", ".join(both),

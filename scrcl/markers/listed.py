@@ -114,14 +114,12 @@ class ListedGenes:
 
     def shown(self) -> list[str]:
         """Return how the genes are shown: by their symbol, or by their name where they have none."""
-        symbols = self.names if self.symbols is None else self.symbols
-        return [symbol or name for symbol, name in zip(symbols, self.names, strict=True)]
+        return _shown(self.names, self.symbols)
 
 
 def shown_genes(table: pd.DataFrame) -> list[str]:
     """Return how the genes of a table with the columns of `ListedGenes` are shown."""
-    symbols = table["symbol"] if "symbol" in table else table["gene"]
-    return [symbol or name for symbol, name in zip(symbols, table["gene"], strict=True)]
+    return _shown(table["gene"], table.get("symbol"))
 
 
 def short_list(markers: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +148,12 @@ def n_left_out(markers: pd.DataFrame, n: int) -> dict[Any, int]:
     first = first[first["place"] < n].join(markers["rank"])
     passed = (first["rank"] - first["place"]).groupby(first["cluster"], sort=False).max()
     return {cluster: int(count) for cluster, count in passed.items()}
+
+
+def _shown(names: Iterable[str], symbols: Iterable[str] | None) -> list[str]:
+    if symbols is None:
+        return list(names)
+    return [symbol or name for symbol, name in zip(symbols, names, strict=True)]
 
 
 def _texts(values: Any) -> NDArray[np.object_]:

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from bench.inputs.damages import UP_TO_RESULT
 from scrcl import fit
-from scrcl.engine.annotate import beside, warn_of_replaced
+from scrcl.engine.annotate import renamed_if_taken, warn_of_replaced
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.engine.stage import AnnDataKeys
@@ -127,7 +127,7 @@ def test_fit_changes_nothing_of_the_user(tmp_path, caplog):
 def test_a_map_and_markers_of_the_input_stay_and_a_warning_says_how_to_draw_the_other(caplog):
     keys = AnnDataKeys(obsm={"X_umap": np.zeros((3, 2))}, uns_other={"rank_genes_groups": {}})
     of_input = {"obsm": ["X_umap"], "uns": ["rank_genes_groups"]}
-    renamed = beside(keys, of_input)
+    renamed = renamed_if_taken(keys, of_input)
     assert (list(renamed.obsm), list(renamed.uns_other)) == (
         ["X_umap_scrcl"],
         ["rank_genes_groups_scrcl"],

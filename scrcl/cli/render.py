@@ -18,7 +18,7 @@ from rich.table import Table
 from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
 from scrcl.engine.describe import for_people
-from scrcl.markers.listed import LEFT_OUT, first_genes, n_left_out
+from scrcl.markers.listed import LEFT_OUT, first_genes
 from scrcl.markers.names import SCORE_MEANING
 
 if TYPE_CHECKING:
@@ -287,9 +287,10 @@ def _explain(table: Table, text: str) -> None:
 def groups_table(markers: pd.DataFrame) -> Table:
     """First marker genes of groups of cells, from the table of their markers."""
     table = Table("group", "markers", box=None, pad_edge=False)
-    for group, first in first_genes(markers, _GROUP_GENES).items():
-        table.add_row(escape(str(group)), escape(", ".join(first)))
-    if any(n_left_out(markers, _GROUP_GENES).values()):
+    groups = first_genes(markers, _GROUP_GENES)
+    for group, first in groups.items():
+        table.add_row(escape(str(group)), escape(", ".join(first.shown)))
+    if any(first.n_left_out for first in groups.values()):
         _explain(table, LEFT_OUT)
     return table
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LEFT_OUT",
     "LEFT_OUT_KINDS",
+    "FirstGenes",
     "ListedGenes",
     "first_genes",
-    "n_left_out",
     "short_list",
     "shown_genes",
     "symbol_column",
@@ -134,20 +134,31 @@ def short_list(markers: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(rank=kept.groupby("cluster").cumcount())
 
 
-def first_genes(markers: pd.DataFrame, n: int) -> dict[Any, tuple[str, ...]]:
-    """Return the first genes of each cluster in its short list, as they are shown."""
+class FirstGenes(NamedTuple):
+    """First genes of a cluster in its short list.
+
+    Attributes
+    ----------
+    shown
+        The genes, as they are shown.
+    n_left_out
+        How many others stand before or between them, and are left out.
+    """
+
+    shown: tuple[str, ...] = ()
+    n_left_out: int = 0
+
+
+def first_genes(markers: pd.DataFrame, n: int) -> dict[Any, FirstGenes]:
+    """Return the first genes of each cluster that has any."""
     first = short_list(markers)
     first = first[first["rank"] < n]
+    passed = markers["rank"].loc[first.index] - first["rank"]
     groups = first.groupby("cluster", sort=False)
-    return {cluster: tuple(shown_genes(rows)) for cluster, rows in groups}
-
-
-def n_left_out(markers: pd.DataFrame, n: int) -> dict[Any, int]:
-    """Return how many genes stand before or between the first ones of each cluster, and are left out."""
-    first = short_list(markers).rename(columns={"rank": "place"})
-    first = first[first["place"] < n].join(markers["rank"])
-    passed = (first["rank"] - first["place"]).groupby(first["cluster"], sort=False).max()
-    return {cluster: int(count) for cluster, count in passed.items()}
+    return {
+        cluster: FirstGenes(tuple(shown_genes(rows)), int(passed[rows.index].max()))
+        for cluster, rows in groups
+    }
 
 
 def _shown(names: Iterable[str], symbols: Iterable[str] | None) -> list[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scrcl.markers.listed import ListedGenes, first_genes, n_left_out, shown_genes, symbol_column
+from scrcl.markers.listed import ListedGenes, first_genes, shown_genes, symbol_column
 
 IDS = ["ENSG00000167526", "ENSG00000198851", "ENSG00000075624"]
 SYMBOLS = ["RPL13", "CD3E", "ACTB"]
@@ -44,7 +44,6 @@ def test_short_lists_leave_out_ribosomal_and_mitochondrial_genes_but_where_there
     kinds = ["ribosomal", "", "mitochondrial", "housekeeping", "", "ribosomal", "ribosomal"]
     markers = pd.DataFrame({"cluster": [0] * 5 + [1] * 2, "rank": [0, 1, 2, 3, 4, 0, 1]})
     markers = markers.assign(gene=genes, kind=kinds)
-    assert first_genes(markers, 2) == {0: ("CD3D", "ACTB"), 1: ("RPL3", "RPL4")}
-    assert n_left_out(markers, 1) == {0: 1, 1: 0}
-    assert n_left_out(markers, 3) == {0: 2, 1: 0}
+    assert first_genes(markers, 1) == {0: (("CD3D",), 1), 1: (("RPL3",), 0)}
+    assert first_genes(markers, 2) == {0: (("CD3D", "ACTB"), 2), 1: (("RPL3", "RPL4"), 0)}
     assert first_genes(markers.iloc[:0], 2) == {}

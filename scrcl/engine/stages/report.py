@@ -33,7 +33,7 @@ from scrcl.errors import InputError
 from scrcl.graph.artifacts import PARTITION
 from scrcl.maps.artifacts import CLUSTER_LINKS, LAYOUT
 from scrcl.markers.artifacts import MARKERS, NAME_GENES, NAMES, PROFILES
-from scrcl.markers.listed import ListedGenes, first_genes, n_left_out
+from scrcl.markers.listed import FirstGenes, ListedGenes, first_genes
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -200,10 +200,10 @@ class ReportStage(Stage[ReportRecord]):
 
 
 def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[ClusterRow, ...]:
-    n_shown = run.config.report.n_markers
-    first, left_out = first_genes(markers, n_shown), n_left_out(markers, n_shown)
+    found = first_genes(markers, run.config.report.n_markers)
     record = run.record(ClusterStage)
     sizes = np.bincount(labels)
+    first = [found.get(i, FirstGenes()) for i in range(len(sizes))]
     sure = record.confidence
     batches = run.record(BatchesStage).batches
     named = run.open(NAMES).to_dict("records") if run.has(NAMES) else [{}] * len(sizes)
@@ -218,8 +218,8 @@ def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[Cluste
             batch_entropy=None if entropy is None else entropy[i],
             cell_type=named[i].get("name"),
             **_second_of(named[i]),
-            markers=first.get(i, ()),
-            n_left_out=left_out.get(i, 0),
+            markers=first[i].shown,
+            n_left_out=first[i].n_left_out,
         )
         for i, size in enumerate(sizes)
     )

@@ -21,7 +21,7 @@ from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
-from scrcl.markers.listed import first_genes
+from scrcl.markers.listed import FirstGenes, first_genes
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Section, Table
 
@@ -179,7 +179,7 @@ def _rows(cluster: int, labels: IntArray, look: Outputs) -> list[SubclusterRow]:
             name=name,
             n_cells=int(sizes[i]),
             share=float(sizes[i] / len(labels)),
-            markers=first.get(i, ()),
+            markers=first.get(i, FirstGenes()).shown,
         )
         for i, name in enumerate(subcluster_names(cluster, labels))
     ]

@@ -18,6 +18,8 @@ from rich.table import Table
 from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
 from scrcl.engine.describe import for_people
+from scrcl.engine.open_run import open_run
+from scrcl.engine.words import words_of
 from scrcl.markers.listed import LEFT_OUT, first_genes
 from scrcl.markers.names import SCORE_MEANING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.plan import StagePlan
     from scrcl.engine.run import RunResult
+    from scrcl.engine.words import Words
 
 __all__ = [
     "clusters_table",
@@ -39,6 +42,7 @@ __all__ = [
     "reporting",
     "settings_table",
     "show_ending",
+    "show_run",
     "stages_table",
 ]
 
@@ -252,10 +256,17 @@ def show_ending(result: RunResult, table: Table, reporter: Quiet, *, timed: bool
     reporter.show_notes()
 
 
-def clusters_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
+def show_run(result: RunResult, reporter: Quiet, *, timed: bool) -> None:
+    """Print the clusters of a finished run, in the words of its report, and where the result is."""
+    table = clusters_table(result.clusters, words_of(open_run(result.out)))
+    show_ending(result, table, reporter, timed=timed)
+
+
+def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table:
     """Sizes and first marker genes of the clusters."""
     named = any(row.get("cell_type") is not None for row in clusters)
-    names = ("cluster", *(["name"] if named else []), "cells", "share", "markers")
+    kind_heading = ["name"] if named else []
+    names = (words.cluster, *kind_heading, f"{words.cell}s", "share", "markers")
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:_CLUSTER_GENES]))

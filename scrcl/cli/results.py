@@ -35,12 +35,12 @@ def rename(
 
     Names stay when stages are redone: a cluster that is found again has the name that most of its cells had.
     """
-    from scrcl.cli.render import clusters_table, reporting, show_ending
+    from scrcl.cli.render import reporting, show_run
     from scrcl.engine.rename import rename as rename_clusters
 
     with reporting(quiet) as reporter:
         result = rename_clusters(out, names, inputs=inputs or (), reporter=reporter)
-    show_ending(result, clusters_table(result.clusters), reporter, timed=False)
+    show_run(result, reporter, timed=False)
 
 
 @app.command()

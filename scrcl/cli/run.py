@@ -145,7 +145,7 @@ def _run_and_show(
     from scrcl.cli.libraries import load_libraries
 
     load_libraries()
-    from scrcl.cli.render import clusters_table, console, reporting, show_ending
+    from scrcl.cli.render import console, reporting, show_run
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
@@ -161,7 +161,7 @@ def _run_and_show(
         console.print(ending, soft_wrap=True, markup=False)
         reporter.show_notes()
     else:
-        show_ending(result, clusters_table(result.clusters), reporter, timed=not quiet)
+        show_run(result, reporter, timed=not quiet)
     return True
 
 

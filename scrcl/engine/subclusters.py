@@ -17,6 +17,7 @@ from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
+from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.words import Words
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
@@ -215,11 +217,11 @@ def _look(
 
     stats = run.open(STATS)
     cells = np.flatnonzero(stats.retained)[run.labels == cluster]
-    least = run.config.group(LOOKS).min_cells
+    least, words = run.config.group(LOOKS).min_cells, words_of(run)
     if len(cells) < least:
         summary = (
-            f"Cluster {cluster} has {len(cells):,} cells, fewer than {least} (subclusters.min_cells). "
-            "It is not divided."
+            f"{words.cluster.capitalize()} {cluster} has {words.cells(len(cells))}, fewer than {least} "
+            "(subclusters.min_cells). It is not divided."
         )
         return Subclusters(cluster, len(cells), 1, summary, None)
     some = some_cells(
@@ -239,7 +241,7 @@ def _look(
     stages = stages_of_look(cluster, correct)
     run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
     look = Outputs(RunFolder(folder, read_manifest(folder)), stages)
-    return replace(_found(look, cluster, len(cells)), notes=tuple(_notes(look, config)))
+    return replace(_found(look, cluster, len(cells), words), notes=tuple(_notes(look, config)))
 
 
 def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
@@ -255,14 +257,15 @@ def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
     )
 
 
-def _found(look: Outputs, cluster: int, n_cells: int) -> Subclusters:
+def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subclusters:
     """Return what a look left, and the outcome as a sentence."""
     n_found = int(look.folder.manifest["n_subclusters"])
+    name, cells = f"{words.cluster.capitalize()} {cluster}", words.cells(n_cells)
     if n_found > 1:
-        summary = f"Cluster {cluster}: {n_found} subclusters of {n_cells:,} cells."
+        summary = f"{name}: {n_found} subclusters of {cells}."
     else:
         summary = (
-            f"Cluster {cluster} is one group: no valley parts its {n_cells:,} cells. It is not divided. "
+            f"{name} is one group: no valley parts its {cells}. It is not divided. "
             "Give a number by --n-clusters to divide it all the same."
         )
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)

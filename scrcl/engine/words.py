@@ -1,4 +1,4 @@
-"""What the report calls rows and their groups: cells and clusters, or in a tissue spots and domains."""
+"""What the report and the terminal call rows and their groups: cells and clusters, or in a tissue spots and domains."""
 
 from __future__ import annotations
 

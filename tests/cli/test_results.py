@@ -7,6 +7,7 @@ import pytest
 from scrcl.cli.render import clusters_table, groups_table
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.engine.words import Words
 from tests.cells import FAST, make_cells
 
 
@@ -130,9 +131,9 @@ def test_a_run_is_exported_and_nothing_is_overwritten(scrcl, out, tmp_path):
 
 def test_tables_of_clusters_explain_what_they_show():
     row = {"name": "0", "n_cells": 5, "share": 1.0, "markers": ["CD3D"], "n_left_out": 0}
-    assert clusters_table([row]).caption is None
+    assert clusters_table([row], Words()).caption is None
     named = {**row, "cell_type": "a", "second_type": "b", "gap": 1.1, "n_left_out": 2}
-    table = clusters_table([named])
+    table = clusters_table([named], Words())
     assert list(table.columns[1].cells) == ["a (or b, 1.1 lower)"]
     assert "second best name" in table.caption
     assert "Ribosomal and mitochondrial genes are left out" in table.caption

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import scrcl
 from bench.spatial.layers import layered
+from scrcl.cli.render import Quiet, show_run
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import evaluate_run
@@ -73,7 +74,7 @@ def test_labels_before_smoothing_are_those_of_a_run_without_smoothing(tmp_path):
     assert set(clusters) == set(before.astype(int))
 
 
-def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path):
+def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path, capsys):
     adata = make_cells(spatial=True)
     out = tmp_path / "out"
     result, record = run(adata, out)
@@ -85,6 +86,8 @@ def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path):
     page = result.report_path.read_text()
     assert "240 cells in 4 domains, as asked." in page
     assert "<h2>Domains</h2>" in page
+    show_run(result, Quiet(), timed=False)
+    assert capsys.readouterr().out.split()[:2] == ["domain", "cells"]
     assert f"{found.share:.1%} of neighbours in the tissue" in page
     assert f"{record['n_smoothed'] / 240:.1%} of the cells" in page
     scores = evaluate_run(out, "cell_type")

@@ -16,6 +16,7 @@ from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
+from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.markers.artifacts import NAME_GENES
 from tests.cells import FAST, make_cells
@@ -66,7 +67,7 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
     first = next(row for row in named.clusters if row["cell_type"] != "unknown")
     assert first["gap"] > 0
-    drawn = "".join(str(cell) for cell in clusters_table(named.clusters).columns[1].cells)
+    drawn = "".join(str(cell) for cell in clusters_table(named.clusters, Words()).columns[1].cells)
     assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in drawn
     report = named.report_path.read_text()
     assert all(name in report for name in set(obs["scrcl_name"]))

@@ -278,6 +278,7 @@ def test_domains_of_a_tissue_are_looked_into_without_coordinates(tmp_path):
     config = load_config(overrides={**FAST, "n_clusters": 2, "device": "cpu", "spatial": True})
     run_files([tmp_path / "cells.h5ad"], tmp_path / "out", config)
     look = scrcl.subcluster(tmp_path / "out", 0)[0]
+    assert look.summary.startswith("Domain 0: ")
     truth = make_cells(spatial=True).obs.loc[look.cells["cell"], "cell_type"]
     assert adjusted_rand_score(truth, look.cells["subcluster"]) > 0.9
 

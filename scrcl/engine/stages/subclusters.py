@@ -19,6 +19,7 @@ from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names
+from scrcl.engine.words import words_of
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import FirstGenes, first_genes
@@ -124,16 +125,16 @@ class SubclustersStage(Stage[SubclustersRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the subclusters and their markers."""
-        record = run.record(SubclustersStage)
+        record, words = run.record(SubclustersStage), words_of(run)
         if record.left_as_is:
             return None
         columns = (
             Column("subcluster"),
-            Column("cells", "number"),
-            Column("share of the cluster", "share"),
+            Column(f"{words.cell}s", "number"),
+            Column(f"share of the {words.cluster}", "share"),
             Column("markers", "markers"),
         )
-        caption = "Markers compare a subcluster with the other cells of its cluster alone."
+        caption = f"Markers compare a subcluster with the other {words.cell}s of its {words.cluster} alone."
         table = Table(
             columns,
             [(row.name, row.n_cells, row.share, row.markers) for row in record.rows],

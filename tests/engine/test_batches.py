@@ -126,12 +126,15 @@ def test_corrected_cells_vote(corrected):
     assert adjusted_rand_score(with_donors().obs["cell_type"], corrected.labels) > 0.95
 
 
-def test_corrected_log_values_do_not_vote(tmp_path):
+def test_corrected_log_values_do_not_vote_and_cannot_be_summed(tmp_path):
     adata = with_donors()
     totals = np.asarray(adata.X.sum(axis=1))
     adata.X = sparse.csr_matrix(np.log1p(adata.X.toarray() / totals * 1e4))
     opened = finished(adata, tmp_path, batch_key="donor")
     assert opened.record(ClusterStage).algorithm == "auto"
+    (note,) = opened.record(MarkersStage).notes
+    assert "the values of this one are logarithms" in note
+    assert "scrcl pseudobulk" not in note
 
 
 def test_a_condition_of_one_donor_is_named(corrected):

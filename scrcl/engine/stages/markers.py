@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.prep.stats import MatrixStats
 
 __all__ = ["MarkersSettings", "MarkersStage"]
 
@@ -160,7 +161,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_bins=found.n_bins,
             n_reads=found.n_reads,
             is_within=found.pairs is not None,
-            notes=() if batches is None else (_note(found),),
+            notes=() if batches is None else (_note(found, stats),),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -194,7 +195,12 @@ def _write_sums(found: Compared, context: Context) -> None:
         table.write_h5ad(partial)
 
 
-def _note(found: Compared) -> str:
-    """Return what p values of several batches mean."""
-    sums = "sums of counts by donor (scrcl pseudobulk)" if found.sums is None else _SUMS_FILE
+def _note(found: Compared, stats: MatrixStats) -> str:
+    """Return what p values of several batches mean, and what to test in their place."""
+    if found.sums is not None:
+        sums = _SUMS_FILE
+    elif stats.already_log:
+        sums = "sums of counts by donor, which a run on counts can add up; the values of this one are logarithms"
+    else:
+        sums = "sums of counts by donor (scrcl pseudobulk)"
     return f"P values count cells, not donors. To compare donors or conditions, test {sums}."

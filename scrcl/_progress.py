@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Protocol
+
+from scrcl._warnings import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Logged", "Reporter", "Silent"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_of(__name__)
 
 
 class Reporter(Protocol):
@@ -69,4 +70,4 @@ class Logged(Silent):
     def run_ended(self, notes: Sequence[str]) -> None:
         """Log each note as a warning, which Python shows by default."""
         for note in notes:
-            _LOG.warning("note: %s", note)
+            _LOG.warning("%s", note)

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from scrcl import __version__
 from scrcl._interrupt import SIGNALS, Interruption
+from scrcl._warnings import warned_once
 from scrcl.cli import data, predict, results, run, settings
 from scrcl.cli.app import app
 from scrcl.errors import ScrclError
@@ -31,10 +32,10 @@ FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 def main() -> None:
     """Run the command line; deliberate errors become one line and exit code 2."""
     _wait_asleep()
-    _log_warnings_once()
+    _show_warnings()
     asked = 0
     try:
-        with Interruption.on_signals() as interruption:
+        with Interruption.on_signals() as interruption, warned_once():
             code = app(prog_name="scrcl", standalone_mode=False, obj=interruption)
             asked = interruption.asked
     except ScrclError as error:
@@ -69,20 +70,10 @@ def _wait_asleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
-def _log_warnings_once() -> None:
-    """Send the library's warnings to stderr, each one once although inputs are opened several times."""
-    shown: set[str] = set()
-
-    def is_new(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if text in shown:
-            return False
-        shown.add(text)
-        return True
-
+def _show_warnings() -> None:
+    """Send the library's warnings to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    handler.addFilter(is_new)
     logger = logging.getLogger("scrcl")
     logger.handlers = [handler]
     logger.propagate = False

@@ -51,13 +51,13 @@ A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]``
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._warnings import logger_of
 from scrcl.engine.stage import AnnDataKeys
 from scrcl.errors import ScrclError, StoreError
 
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 __all__ = ["by_gene", "merged_keys", "renamed_if_taken", "spread", "without_ours", "write_into"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_of(__name__)
 
 _SUFFIX = "_scrcl"
 

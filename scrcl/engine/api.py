@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl._progress import Logged
+from scrcl._warnings import warned_once
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Scores", "evaluate", "fit", "plan", "predict", "rename"]
 
 
+@warned_once()
 def fit(
     data: AnnData | str | Path | Sequence[str | Path],
     *,
@@ -141,6 +143,7 @@ def _opener(
     return lambda folder: from_anndata(adata, layer=layer, scratch=Scratch(folder, 64 << 20))
 
 
+@warned_once()
 def predict(
     run: str | Path,
     data: AnnData | str | Path | Sequence[str | Path],
@@ -222,6 +225,7 @@ def _predict_in(
     return data
 
 
+@warned_once()
 def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
     """Give names to clusters of a finished run, as ``obs["scrcl_name"]``.
 

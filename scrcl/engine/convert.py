@@ -6,7 +6,6 @@ to OUT when it is complete. After a kill or a full disk, the same call continues
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 
 from scrcl import __version__
 from scrcl._progress import Silent
+from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
@@ -45,7 +45,7 @@ _FILES = (".h5ad", ".h5", ".hdf5", ".h5mu", ".loom", ".zip")
 
 __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 _ORIGIN = "scrcl_store"
 """Key of uns that says what a store was made of."""
@@ -85,6 +85,7 @@ class WrittenStore:
     resumed: bool
 
 
+@warned_once()
 def convert(
     inputs: Inputs,
     out: str | Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import subprocess
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from scrcl._sizes import format_bytes
+from scrcl._warnings import logger_of
 from scrcl.engine.disk import require_new, writing
 from scrcl.engine.groups import input_of
 from scrcl.engine.open_run import open_run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "export"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_of(__name__)
 
 _CHECKER = "cellxgene-schema"
 _SHOWN_FAULTS = 3

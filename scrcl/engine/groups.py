@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._warnings import warned_once
 from scrcl.engine.given_names import plain_names
 from scrcl.errors import InputError, ResumeError
 from scrcl.prep.artifacts import STATS
@@ -37,6 +38,7 @@ class _Groups:
     names: Sequence[str]
 
 
+@warned_once()
 def find_markers(
     out: str | Path,
     *,
@@ -115,6 +117,7 @@ def find_markers(
     return table
 
 
+@warned_once()
 def pseudobulk(
     out: str | Path,
     *,

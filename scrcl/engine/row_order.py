@@ -7,13 +7,13 @@ file also holds the number of rows and a hash of the names of all cells, so it f
 from __future__ import annotations
 
 import hashlib
-import logging
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ORDER = "order.npz"
 _IN_RUN = Path("stages") / "report" / ORDER
 _HASHED_NAMES = 65_536
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def write_order(path: Path, rows: IntArray, cells: pd.Index) -> None:

@@ -9,7 +9,6 @@ is there is not run again.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from scrcl._atomic import atomic_folder
+from scrcl._warnings import logger_of
 from scrcl.engine.usage import UsageMeter, give_back_freed
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_of(__name__)
 
 
 class Fields(BaseModel):

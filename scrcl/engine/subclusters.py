@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._progress import Silent
+from scrcl._warnings import warned_once
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
 from scrcl.engine.outputs import Outputs
@@ -91,6 +92,7 @@ class Subclusters:
         )
 
 
+@warned_once()
 def subcluster(
     out: str | Path,
     clusters: int | str | Sequence[int | str],

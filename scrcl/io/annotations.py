@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
+from scrcl._warnings import logger_of
 from scrcl.io.tables import storable_part
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["unique_genes", "with_unique_names"]
 
 _TABLES = {"cell": "obs", "gene": "var"}
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataFrame:

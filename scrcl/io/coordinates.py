@@ -6,7 +6,6 @@ these names and never by position. What cannot be matched is refused when it is 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +14,7 @@ import pandas as pd
 from anndata.io import read_elem
 from scipy import sparse
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Places: TypeAlias = "np.ndarray | pd.DataFrame"
 _N_DIMS = (2, 3)
 _NUMBERS = "fiu"
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 class Coordinates(Mapping[str, Places]):

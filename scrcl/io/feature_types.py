@@ -6,12 +6,12 @@ all other kinds are left out. Features without a kind are genes.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.matrix import CellMatrix, with_columns
 
@@ -27,7 +27,7 @@ _EXPRESSION = {"gene expression", "gex", "rna", "gene"}
 _NO_KIND = {"", "nan", "none", "na"}
 _MOST_KINDS = 5
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def genes_only(matrix: CellMatrix) -> CellMatrix:

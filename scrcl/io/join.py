@@ -15,6 +15,7 @@ from anndata import AnnData, concat
 from anndata.utils import make_index_unique
 from scipy import sparse
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, joined_coordinates
@@ -35,7 +36,7 @@ __all__ = ["join_samples", "require_join"]
 _Join: TypeAlias = Literal["inner", "outer"]
 """The genes of a join: those that all samples have, or those that any sample has."""
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 _IDS = "gene_ids"
 _SUFFIXES = (".gz", ".zip", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")

@@ -6,7 +6,6 @@ with a warning.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from anndata.io import read_elem, sparse_dataset, write_elem
 from scipy import sparse
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.copying import copy_arrays, copy_table, is_table
 from scrcl.io.matrix import rows_from_reader
@@ -36,7 +36,7 @@ __all__ = ["copy_joined", "shared_obsm", "write_other_layers", "x_of"]
 _BLOCK_ROWS = 4096
 _NOT_KEPT = ("varm", "varp", "obsp", "uns")
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def copy_joined(parts: Sequence[Kept], target: Any, *, label: str) -> None:

@@ -5,7 +5,6 @@ anndata writes dask arrays block by block. So memory maps are turned into dask a
 
 from __future__ import annotations
 
-import logging
 import mmap
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from anndata import settings as anndata_settings
 from anndata.utils import make_index_unique
 
 from scrcl._atomic import atomic_path
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.formats.anndata_store import read_obs, read_var
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result", "write_zarr"]
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 _BLOCK_BYTES = 32 << 20
 _BLOCK_ENTRIES = 1 << 21

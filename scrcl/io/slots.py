@@ -6,7 +6,6 @@ a warning.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from anndata.io import read_elem
 from scipy import sparse
 
+from scrcl._warnings import logger_of
 from scrcl.io.coordinates import rows_by_name
 from scrcl.io.copying import copy_element, copy_table, is_table, require_readable
 from scrcl.io.tables import read_names
@@ -42,7 +42,7 @@ __all__ = [
     "slot_bytes",
 ]
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ A damaged or foreign column must not end a run that does not need it. The names 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.hdf5_filters import require_filters
 
@@ -38,7 +38,7 @@ _NUMBERS = "biufcM"
 _NAME_NOTHING = "bfcmMV"
 """Kinds of values that are no names: numbers with fractions, dates, records."""
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:

@@ -7,7 +7,6 @@ it as a part. The entries may come from any source that can be read twice: CSC a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from scrcl._atomic import atomic_folder
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, write_index, write_part
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENTRY", "CompressedColumns", "Scratch"]
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 """One entry of a matrix."""

@@ -86,15 +86,19 @@ def test_a_backed_object_is_read_from_its_file(tmp_path):
     assert backed.obs["scrcl"].tolist() == scrcl.fit(make_cells(), **QUICK).obs["scrcl"].tolist()
 
 
-def test_notes_are_logged_and_always_in_the_result(tmp_path, caplog):
-    adata = scrcl.fit(make_cells(), **QUICK)
+def test_notes_and_warnings_are_logged_once_and_notes_are_always_in_the_result(tmp_path, caplog):
+    adata = make_cells()
+    adata.obs_names = ["cell0", *adata.obs_names[:-1]]  # names are read three times
+    scrcl.fit(adata, **QUICK)
     assert list(adata.uns["scrcl"]["notes"]) == []
-    assert "note" not in caplog.text
+    (warning,) = caplog.records
+    assert "1 repeated cell names" in warning.getMessage()
+    caplog.clear()
     more = {**QUICK, "cluster": {"algorithm": "kmeans", "also": [9]}}
     for _ in range(2):  # also where the run is found finished
         adata = scrcl.fit(make_cells(), out=tmp_path / "out", **more)
         (note,) = adata.uns["scrcl"]["notes"]
-        assert [record.getMessage() for record in caplog.records] == [f"note: {note}"]
+        assert [record.getMessage() for record in caplog.records] == [note]
         caplog.clear()
 
 

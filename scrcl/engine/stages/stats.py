@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from scrcl._contract import Estimate
+from scrcl._warnings import logger_of
 from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StatsStage"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_of(__name__)
 
 _KINDS = {"auto": None, "counts": False, "log": True}
 """Whether the values are logarithms, by ``features.values``."""

@@ -6,7 +6,6 @@ on each line, in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each 
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.formats.text_lines import Header, entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
@@ -39,7 +39,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"integer": np.dtype("int64"), "real": np.dt
 _FEATURE_COLUMNS = (1, 2, 3, 6)
 """Six: with the position in the genome, as Cell Ranger ARC writes them."""
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001

@@ -6,7 +6,6 @@ read by ranges of rows.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import anndata
 import h5py
 
+from scrcl._warnings import logger_of
 from scrcl.errors import StoreError
 from scrcl.io.formats.in_memory import from_anndata
 from scrcl.io.identity import file_identity
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_matrix", "recognizes"]
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001

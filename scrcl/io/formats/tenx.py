@@ -6,7 +6,6 @@ Version 3 has one group ``matrix`` with ``features``. Older files have one group
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.formats.element import CompressedRows, require_pairs
 from scrcl.io.hdf5_filters import require_filters
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["open_matrix", "recognizes"]
 
 _PARTS = {"barcodes", "data", "indices", "indptr", "shape"}
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 _MARKS = 4
 """A group with so many of these parts is a 10x matrix."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrcl import __version__
 from scrcl.engine.device import resolve_device
 from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from scrcl._contract import Opener, Shape
@@ -26,6 +28,7 @@ __all__ = [
     "estimates_of",
     "method_of",
     "open_inputs",
+    "require_weights_of",
     "setup_of",
     "untrained",
     "work_of",
@@ -83,6 +86,35 @@ def untrained(inputs: Any, config: RunConfig) -> Learner:
     setup = Setup(config.method_settings, config.train, config.seed)
     learner: Learner = method_of(config).start(inputs, setup)
     return learner
+
+
+def require_weights_of(
+    learner: Learner, weights: Mapping[str, Any], source: Path, remedy: str
+) -> None:
+    """Refuse weights of a model that has other ones, as another version of scrcl may leave them.
+
+    Raises
+    ------
+    StoreError
+        They differ in names or shapes. The message ends with ``remedy``.
+    """
+    wrong = next(_differences(learner.state_dict(), weights), None)
+    if wrong is not None:
+        message = (
+            f"{source} must hold the weights of the model as scrcl {__version__} has it; got {wrong}. Another version "
+            f"wrote them. {remedy}"
+        )
+        raise StoreError(message)
+
+
+def _differences(own: Mapping[str, Any], weights: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how weights differ from those of a model, by names and shapes."""
+    yield from (f"none with the name {name}" for name in own if name not in weights)
+    yield from (f"{name}, which the model does not have" for name in weights if name not in own)
+    for name in own:
+        shape, found = (tuple(getattr(each[name], "shape", ())) for each in (own, weights))
+        if shape != found:
+            yield f"{name} of shape {found}, where the model has {shape}"
 
 
 def work_of(context: Context, on_rows: OnRows | None = None) -> Work:

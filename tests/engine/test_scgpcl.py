@@ -1,14 +1,18 @@
 """A run of the second method by the public commands, and what no other package may name."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
 import pytest
 
 import scrcl as package
+from scrcl.engine.folder import read_manifest
+from scrcl.engine.learning import require_weights_of
 from scrcl.engine.load_config import load_config
-from scrcl.errors import InputError
+from scrcl.errors import InputError, StoreError
 from tests.cells import FAST, make_cells
 
 NAME = "scgpcl"
@@ -49,6 +53,45 @@ def test_a_run_finds_the_types_and_a_prediction_the_same_cells(scrcl, cells, tmp
     assert not code, err
     shorter = anndata.read_h5ad(tmp_path / "b" / "result.h5ad")
     assert adjusted_rand_score(shorter.obs["cell_type"], shorter.obs["scrcl"]) > 0.8
+    of_another_version(out)
+    code, _, err = scrcl("predict", out, cells, "-o", tmp_path / "c", "--quiet")
+    assert code == 2
+    assert "got none with the name centres" in err
+    assert "--restart" in err
+    assert not (tmp_path / "c").exists()
+    shutil.rmtree(out / "stages" / "train")
+    code, _, err = scrcl("run", cells, "-o", out, "--n-clusters", 4, *QUICK)
+    assert code == 2
+    assert f"{out / 'checkpoints'} must hold the weights of the model" in err
+    assert "got none with the name centres" in err
+
+
+def of_another_version(out):
+    """Rename a tensor in the weights and in the checkpoints of a run."""
+    import torch
+
+    from scrcl.train.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(out / "checkpoints", read_manifest(out)["fingerprint"])
+    state = checkpoints.latest()
+    state["learner"]["means"] = state["learner"].pop("centres")
+    checkpoints.save(SimpleNamespace(step=state["step"], snapshot=lambda: state))
+    torch.save(state["learner"], out / "stages" / "train" / "model.pt")
+
+
+def test_weights_of_another_version_are_named():
+    import torch
+
+    learner = torch.nn.Linear(3, 2)
+    weights = learner.state_dict()
+    require_weights_of(learner, weights, Path("x"), "")
+    more, narrow = {**weights, "old": weights["bias"]}, {**weights, "weight": torch.ones(2, 4)}
+    for altered, message in (
+        (more, "old, which the model does not have"),
+        (narrow, r"weight of shape \(2, 4\), where the model has \(2, 3\)"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            require_weights_of(learner, altered, Path("x"), "")
 
 
 @pytest.mark.parametrize("kind", ["log values", "not whole numbers"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.io.matrix import CellMatrix
     from scrcl.typing import FloatArray
 
 __all__ = ["NewEmbedStage"]
@@ -58,6 +59,12 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
         there = self._run.n_cells
         of_run = estimates_of(replace(shape, n_cells=there), config).new_cells
         return replace(of_run, disk_bytes=of_run.disk_bytes // there * shape.n_cells)
+
+    def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
+        """Refuse a run whose model cannot be loaded."""
+        trained_learner(
+            self._run, open_inputs(self._run, self._run.open(METHOD_INPUTS), config), config
+        )
 
     def run(self, context: Context, folder: Path) -> NewEmbedRecord:
         """Join each new cell to cells of the run, and write its embeddings."""

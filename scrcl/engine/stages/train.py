@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from scrcl._atomic import write_json
 from scrcl._contract import Artifact
 from scrcl.engine.device import deterministic, resolve_device
-from scrcl.engine.learning import estimates_of, method_of, open_inputs, setup_of, untrained
+from scrcl.engine.learning import (
+    estimates_of,
+    method_of,
+    open_inputs,
+    require_weights_of,
+    setup_of,
+    untrained,
+)
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.errors import StoreError, TrainingError
@@ -20,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from scrcl._contract import Estimate, Opener, Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.outputs import Outputs
     from scrcl.train.checkpoint import Checkpoints
     from scrcl.train.method import Learner
     from scrcl.train.state import TrainState
@@ -170,10 +178,18 @@ class TrainStage(Stage[TrainRecord]):
         )
 
 
-def trained_learner(opener: Opener, inputs: Any, config: RunConfig) -> Learner:
-    """Return the learner of a finished stage ``train``, on the CPU in evaluation mode."""
-    learner = untrained(inputs, config)
-    learner.load_state_dict(opener.open(WEIGHTS))
+def trained_learner(outputs: Outputs, inputs: Any, config: RunConfig) -> Learner:
+    """Return the learner of a finished stage ``train``, on the CPU in evaluation mode.
+
+    Raises
+    ------
+    StoreError
+        The weights are missing, damaged, or those of another version.
+    """
+    learner, weights = untrained(inputs, config), outputs.open(WEIGHTS)
+    remedy = "Run again into a new folder, or with --restart into this one."
+    require_weights_of(learner, weights, outputs.folder.stage(TrainStage.name) / _WEIGHTS, remedy)
+    learner.load_state_dict(weights)
     return learner.eval()
 
 
@@ -193,6 +209,9 @@ def _train(
         state = TrainState.fresh(method, inputs, setup)
         saved = ranks.hand_out(checkpoints.latest() if checkpoints is not None else None)
         if saved is not None:
+            kept = context.folder.checkpoints
+            remedy = "Delete that folder and run the same command again: only training starts over."
+            require_weights_of(state.learner, saved["learner"], kept, remedy)
             state.restore(saved)
             context.reporter.note(f"Resuming training at step {state.step} of {state.most_steps}.")
         first_step = state.step

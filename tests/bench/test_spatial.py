@@ -75,34 +75,35 @@ def test_the_table_of_sections_has_the_default_and_slices_as_they_are(
     assert all(row["of_one_at_k"] <= row["k_at_k"] for row in rows)
 
 
-def test_the_table_of_visium_slices_has_a_column_for_each_number_of_genes_and_kind(
-    tmp_path, data, quick, read, monkeypatch
-):
+@pytest.fixture
+def cortex_table(tmp_path, data, quick, read, monkeypatch):
+    """Runs the benchmark of Visium slices on a small simulated cortex. Returns the page and its rows."""
     monkeypatch.setattr(cortex, "ROWS", 12)
     monkeypatch.setattr(cortex, "COLUMNS", 10)
     monkeypatch.setattr(cortex, "N_GENES", 700)
     monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
     page = tmp_path / "visium.md"
-    arguments = ["--data", str(data), "--out", str(page), "--seeds", "0", "--genes", "50,700"]
-    visium.main([*arguments, "--kinds", "plain", "--steps", "scrcl, default", *quick])
-    text, rows = read(page)
+
+    def table(*arguments):
+        visium.main(["--data", str(data), "--out", str(page), "--seeds", "0", *arguments, *quick])
+        return read(page)
+
+    return table
+
+
+def test_the_table_of_visium_slices_has_a_column_for_each_number_of_genes_and_kind(cortex_table):
+    text, rows = cortex_table("--genes", "50,700", "--kinds", "plain", "--steps", "scrcl, default")
     assert "| ARI | 50: plain | 50: mean | 700: plain | 700: mean |" in text
     assert [row["method"] for row in rows] == ["scrcl, default", visium.FOUND, "baseline"] * 2
     assert {row["n_labels"] for row in rows} == {7}
 
 
 def test_uneven_kinds_have_rows_of_other_clusterings_and_leave_the_other_kinds_as_they_were(
-    tmp_path, data, quick, read, monkeypatch
+    cortex_table, monkeypatch
 ):
-    monkeypatch.setattr(cortex, "ROWS", 12)
-    monkeypatch.setattr(cortex, "COLUMNS", 10)
-    monkeypatch.setattr(cortex, "N_GENES", 700)
-    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
-    page = tmp_path / "uneven.md"
     steps = ["--steps", "scrcl, default;- k-means;- linkage", "--kinds", "lifelike faint"]
-    arguments = ["--data", str(data), "--out", str(page), "--seeds", "0", "--genes", "50"]
-    visium.main([*arguments, *steps, *quick])
-    assert [row["method"] for row in read(page)[1]] == [
+    _, rows = cortex_table("--genes", "50", *steps)
+    assert [row["method"] for row in rows] == [
         "scrcl, default", visium.FOUND, "- k-means", "- linkage", "baseline"
     ]  # fmt: skip
     assert visium._kinds("uneven") == list(cortex.UNEVEN)

@@ -19,13 +19,16 @@ from scrcl._group_means import group_means
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Autocorrelation", "autocorrelation"]
+__all__ = ["Autocorrelation", "autocorrelation", "moran"]
 
 _MOST_CELLS = 20_000
 """Cells that are looked at, at equal steps; all of their neighbours count."""
 
+_LEAST_VARIANCE = 1e-9
 _BLOCK_ROWS = 2_048
 _DEVIATIONS = 5.0
 _LEAST = 0.01
@@ -43,6 +46,24 @@ class Autocorrelation(NamedTuple):
     def is_uniform(self) -> bool:
         """Whether no component varies from place to place."""
         return self.largest < self.least
+
+
+def moran(own: FloatArray, around: FloatArray) -> NDArray[np.float64]:
+    """Return Moran's I of each column; NaN for those that do not vary.
+
+    Parameters
+    ----------
+    own
+        ndarray of float, shape (n_cells, n_columns): values of cells, less their mean.
+    around
+        The mean of the same values over the neighbours of each cell; 0 for a cell without neighbours.
+    """
+    squares = np.square(own).sum(axis=0, dtype=np.float64)
+    products = np.einsum("ij,ij->j", own, around, dtype=np.float64)
+    found = np.full(own.shape[1], np.nan)
+    varies = squares > _LEAST_VARIANCE * len(own)
+    found[varies] = products[varies] / squares[varies]
+    return found
 
 
 def autocorrelation(
@@ -66,18 +87,19 @@ def autocorrelation(
     )
     means = group_means(own, codes, int(codes.max()) + 1)
     own -= means[codes]
-    products, n_pairs = np.zeros(own.shape[1]), 0
+    around, n_pairs = np.empty_like(own), 0
     for start, stop in row_blocks(len(cells), _BLOCK_ROWS):
         near = np.asarray(ids[cells[start:stop]])
         known = near >= 0
         n_known = known.sum(axis=1)
         sums = (np.asarray(points[np.where(known, near, 0)]) * known[:, :, None]).sum(axis=1)
-        around = sums / np.maximum(n_known, 1)[:, None] - means[codes[start:stop]]
-        products += (own[start:stop] * around * (n_known > 0)[:, None]).sum(axis=0)
+        centred = sums / np.maximum(n_known, 1)[:, None] - means[codes[start:stop]]
+        around[start:stop] = centred * (n_known > 0)[:, None]
         n_pairs += int(n_known.sum())
         release(points)
         release(ids)
-    found = products / np.maximum((own**2).sum(axis=0), 1e-30)
+    found = moran(own, around)
     # Most pairs are counted from both sides, so half of them are independent.
     error = 1 / np.sqrt(max(n_pairs / 2, 1))
-    return Autocorrelation(float(found.max(initial=0)), max(_LEAST, _DEVIATIONS * float(error)))
+    largest = float(np.fmax.reduce(found, initial=0.0))
+    return Autocorrelation(largest, max(_LEAST, _DEVIATIONS * float(error)))

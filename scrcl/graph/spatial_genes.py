@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from scrcl._random import stream
+from scrcl.graph.autocorrelation import moran
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,10 +106,7 @@ def morans_i(values: Csr, ids: IntArray, groups: IntArray | None = None) -> Gene
         some = genes[start : start + _GENES_AT_ONCE]
         block = by_gene[:, some].toarray()
         block -= (within @ block)[codes]
-        squares = np.square(block).sum(axis=0, dtype=np.float64)
-        products = np.einsum("ij,ij->j", block, weights @ block, dtype=np.float64)
-        varies = squares > 1e-9 * n_cells
-        found[some[varies]] = products[varies] / squares[varies]
+        found[some] = moran(block, weights @ block)
     both = weights + weights.T
     error = np.sqrt(0.5 * float(both.multiply(both).sum())) / max(float(weights.sum()), 1.0)
     return GenesInSpace(found, _DEVIATIONS * error if weights.nnz else 1.0)

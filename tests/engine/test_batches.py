@@ -14,10 +14,10 @@ from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
-from scrcl.engine.stages.batches import BatchesStage, ClusterBatches
-from scrcl.engine.stages.batches_facts import clusters_table
+from scrcl.engine.stages.batches import BatchesStage, ClusterBatches, SuspectedColumn
+from scrcl.engine.stages.batches_facts import clusters_table, suspicion_notes
 from scrcl.engine.stages.cluster import ClusterStage
-from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.correct import CorrectStage, Mixing
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.io.labels import CellLabels
@@ -151,6 +151,25 @@ def test_a_column_that_neighbours_follow_is_named_with_the_option(unnamed):
     (note,) = record.notes
     assert "--batch-key donor" in note
     assert not (unnamed.path / "batches.csv").exists()
+
+
+def test_columns_that_clusters_alone_follow_are_named_after_those_that_neighbours_follow():
+    mixing = Mixing(mixing=0.97, error=0.01, shared=1.0)
+
+    def column(name, *clusters, is_followed=False):
+        return SuspectedColumn(
+            column=name, n_batches=4, mixing=mixing, clusters=clusters, is_followed=is_followed
+        )
+
+    apart = [column("donor", "3_1"), column("lane", "3_0")]
+    (note,) = suspicion_notes(apart, 2)
+    assert note.startswith(
+        "1 of 2 clusters hold nearly only cells of one value of obs['donor'] (3_1)"
+    )
+    assert note.endswith("--batch-key donor. obs columns with such clusters, too: lane.")
+    (note,) = suspicion_notes([column("study", is_followed=True), *apart], 2)
+    assert note.startswith("Neighbours follow obs['study']")
+    assert "donor" not in note
 
 
 def test_columns_are_known_by_words_of_their_names():

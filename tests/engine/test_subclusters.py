@@ -217,13 +217,18 @@ def test_a_changed_input_is_refused(out, tmp_path):
         scrcl.subcluster(out, 0, inputs=[tmp_path / "other.h5ad"])
 
 
-def test_an_anndata_gets_the_column_too(tmp_path):
+def test_an_anndata_gets_the_column_too_and_a_subcluster_of_one_sample_is_named(tmp_path):
     adata = nested_cells()
+    others = np.array(["y", "z"])[np.arange(adata.n_obs) % 2]
+    adata.obs["sample"] = np.where(adata.obs["part"] == "0b", "x", others)
     settings = {**FAST, "cluster": {"algorithm": "linkage"}}
     scrcl.fit(adata, n_clusters=3, device="cpu", out=tmp_path / "out", **settings)
     with pytest.raises(InputError, match="an AnnData in memory"):
         scrcl.subcluster(tmp_path / "out", 0)
-    scrcl.subcluster(tmp_path / "out", 0, data=adata)
+    (look,) = scrcl.subcluster(tmp_path / "out", 0, data=adata)
+    (note,) = look.notes
+    assert "1 of 2 clusters hold nearly only cells of one value of obs['sample'] (0_1)" in note
+    assert "--batch-key sample" in note
     assert set(adata.obs["scrcl_sub"].dropna()) == {"0_0", "0_1", "1", "2"}
     assert adata.obs["scrcl_sub"].isna().sum() == 1
     with pytest.raises(ResumeError, match="whose content is another"):

@@ -77,18 +77,21 @@ class ClusterBatches(Fields):
 
 
 class SuspectedColumn(Fields):
-    """A column of obs that was not named as batch, and that neighbours follow.
+    """A column of obs that was not named as batch, and that neighbours or clusters follow.
 
     Attributes
     ----------
     clusters
         Clusters whose cells are nearly all from one of its batches.
+    is_followed
+        Whether neighbours follow it. One batch of several may lie apart in some clusters alone.
     """
 
     column: str
     n_batches: int
     mixing: Mixing
     clusters: tuple[str, ...]
+    is_followed: bool = True
 
 
 class BatchesRecord(Record):
@@ -103,7 +106,8 @@ class BatchesRecord(Record):
     confounded
         Conditions that coincide with a batch, by column of obs.
     checked, suspected
-        Without batches: columns that look like batches, and those of them that neighbours follow, the strongest first.
+        Without batches: columns that look like batches, and those of them that neighbours or clusters follow, the
+        strongest first.
     """
 
     batches: BatchMixing | None = None
@@ -260,7 +264,7 @@ def _by_cluster(
 def _without_batches(
     context: Context, retained: BoolArray, labels: IntArray, prefix: str
 ) -> BatchesRecord:
-    """Return the columns of obs that look like batches and that neighbours follow."""
+    """Return the columns of obs that look like batches and that neighbours or clusters follow."""
     from scrcl._random import drawn_rows
     from scrcl.engine.batch_columns import batch_like_columns
     from scrcl.prep.batch_effect import measure_effect
@@ -277,16 +281,16 @@ def _without_batches(
     for name, batches in columns.items():
         _, codes = np.unique(batches.codes[cells], return_inverse=True)
         effect = measure_effect(ids, codes)
-        if codes.max() > 0 and effect.differ():
-            suspected.append(
-                SuspectedColumn(
-                    column=name,
-                    n_batches=len(batches.names),
-                    mixing=Mixing.of(effect),
-                    clusters=_clusters_of_one_batch(_table(batches, labels), prefix),
-                )
-            )
-    suspected.sort(key=lambda each: each.mixing.mixing)
+        column = SuspectedColumn(
+            column=name,
+            n_batches=len(batches.names),
+            mixing=Mixing.of(effect),
+            clusters=_clusters_of_one_batch(_table(batches, labels), prefix),
+            is_followed=codes.max() > 0 and effect.differ(),
+        )
+        if column.is_followed or column.clusters:
+            suspected.append(column)
+    suspected.sort(key=lambda each: (not each.is_followed, each.mixing.mixing))
     return BatchesRecord(
         n_cells=len(labels),
         checked=tuple(columns),

@@ -136,22 +136,41 @@ def batch_notes(record: BatchesRecord, prefix: str = "") -> Iterator[str]:
 
 
 def suspicion_notes(suspected: Sequence[SuspectedColumn], n_clusters: int) -> Iterator[str]:
-    """Yield the column that neighbours follow most, and what to do."""
+    """Yield the column that neighbours follow most, or else clusters, and what to do."""
     if not suspected:
         return
-    first, others = suspected[0], [each.column for each in suspected[1:]]
+    first, *others = suspected
+    alike = [each.column for each in others if each.is_followed == first.is_followed]
+    found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, n_clusters)
+    more = f" {more}: {_some(alike)}." if alike else ""
+    yield (
+        f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with --batch-key "
+        f"{first.column}.{more}"
+    )
+
+
+def _neighbours_follow(first: SuspectedColumn, n_clusters: int) -> tuple[str, str]:
+    """Return how neighbours follow a column, and what other columns are."""
     clusters = (
         f"{len(first.clusters)} of {n_clusters} clusters hold cells of one value alone "
         f"({_some(first.clusters)})"
         if first.clusters
         else "no cluster is of one value alone"
     )
-    more = f" obs columns that they follow less: {_some(others)}." if others else ""
-    yield (
+    found = (
         f"Neighbours follow obs[{first.column!r}]: those with another value are {first.mixing.mixing:.2f} of what "
-        f"chance gives, and {clusters}. If its {first.n_batches:,} values are batches, run again into another folder "
-        f"with --batch-key {first.column}.{more}"
+        f"chance gives, and {clusters}"
     )
+    return found, "obs columns that they follow less"
+
+
+def _clusters_follow(first: SuspectedColumn, n_clusters: int) -> tuple[str, str]:
+    """Return which clusters follow a column, and what other columns are."""
+    found = (
+        f"{len(first.clusters)} of {n_clusters} clusters hold nearly only cells of one value of obs[{first.column!r}] "
+        f"({_some(first.clusters)})"
+    )
+    return found, "obs columns with such clusters, too"
 
 
 def _clusters(names: Sequence[str]) -> str:

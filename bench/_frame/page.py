@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench._frame.conditions import today
+from bench._frame.conditions import conditions, today
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["FINDINGS", "commands_of", "head", "line", "table", "write_page"]
+__all__ = ["FINDINGS", "commands_of", "head", "line", "table", "write_page", "write_results"]
 
 FINDINGS = "## Findings"
 """What follows this heading was written by hand. It is kept when the page is written again."""
@@ -32,20 +33,28 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]
 
 
 def write_page(
-    path: Path, title: str, commands: str | Iterable[str], conditions: str, body: Iterable[str]
+    path: Path, title: str, commands: str | Iterable[str], at: str, body: Iterable[str]
 ) -> str:
-    """Write a page: title and date, commands, conditions and body; returns its text."""
+    """Write a page: title and date, commands, conditions (``at``) and body; returns its text."""
     listed = [commands] if isinstance(commands, str) else list(commands)
     lines = [f"# {title}, {today()}", ""]
     for command in listed:
         lines += [f"`{command}`", ""]
-    lines += [conditions, ""] if conditions else []
+    lines += [at, ""] if at else []
     text = "\n".join([*lines, *body]).rstrip("\n") + "\n"
     if findings := _findings(path):
         text += f"\n{findings}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return text
+
+
+def write_results(
+    args: argparse.Namespace, title: str, body: Iterable[str], *, libraries: Iterable[str] = ()
+) -> str:
+    """Write the page of a benchmark: its command, the conditions now, and ``body``; returns its text."""
+    at = conditions(libraries=libraries)
+    return write_page(args.out, title, args.command, at, body)
 
 
 def commands_of(path: Path) -> list[str]:

@@ -74,10 +74,10 @@ class RowLog:
         self._file.close()
 
 
-def logged(page: Path, found: Iterable[Row]) -> list[Row]:
-    """Write the rows of a page to disk, and to standard error, as they come; return them all."""
-    rows = []
-    with RowLog(page) as log:
+def logged(page: Path, found: Iterable[Row], kept: Iterable[Row] = ()) -> list[Row]:
+    """Write the rows of a page to disk, and to standard error, as they come; return them all, ``kept`` ones first."""
+    rows = list(kept)
+    with RowLog(page, rows) as log:
         for row in found:
             rows.append(row)
             log.append(row)

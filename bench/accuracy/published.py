@@ -20,9 +20,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from bench.accuracy.oracle import clusters_of, train_watched
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = logged(args.out, (_row(read_labelled(path), seed, args) for path, seed in cases))
     ran = f"Preset {args.preset}" + (f", changed by {', '.join(args.set)}." if args.set else ".")
     body = [ran, "", *_table(rows, args.preset)]
-    write_page(args.out, "As published", args.command, conditions(), body)
+    write_results(args, "As published", body)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,10 @@ from bench._frame.arguments import (
     parsed,
     parser_of,
 )
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import has_counts, read_labelled
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from bench.accuracy.peers import by_kmeans, by_leiden, components
 from bench.accuracy.scvi import latent, missing
@@ -101,8 +102,8 @@ def _is_of_other(setting: str, method: str) -> bool:
     return group in ("scrcl", "scgpcl") and group != method
 
 
-def _rows(args: argparse.Namespace, log: RowLog) -> list[Row]:
-    """Return the scores of all ways at all levels; equal cells are simulated and clustered once."""
+def _rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the scores of all ways at all levels; equal cells are simulated and clustered once."""
 
     @cache
     def scored(seed: int, given: tuple[tuple[str, float], ...]) -> list[Row]:
@@ -123,19 +124,10 @@ def _rows(args: argparse.Namespace, log: RowLog) -> list[Row]:
                 for way, labels, types in _clusterings(data, args, seed)
             ]
 
-    rows: list[Row] = []
     for series in args.only:
-        for level in SERIES[series][:: args.every]:
-            for seed in args.seeds:
-                for found in scored(seed, tuple(sorted({**USUAL, series: level}.items()))):
-                    rows.append(
-                        {**stamp(), "series": series, "level": level, "seed": seed, **found}
-                    )
-                    log.append(rows[-1])
-                shown = {row["way"]: round(row["ari"], 3) for row in rows if row["series"] == series
-                         and row["level"] == level and row["seed"] == seed}  # fmt: skip
-                print(series, level, seed, shown, flush=True)
-    return rows
+        for level, seed in product(SERIES[series][:: args.every], args.seeds):
+            for found in scored(seed, tuple(sorted({**USUAL, series: level}.items()))):
+                yield {**stamp(), "series": series, "level": level, "seed": seed, **found}
 
 
 def _means(rows: list[Row], series: str, way: str) -> tuple[list[float], list[float], list[float]]:
@@ -200,8 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="take every nth level of a series")
     args = parsed(parser, arguments)
     warnings.simplefilter("ignore")
-    with RowLog(args.out) as log:
-        rows = _rows(args, log)
+    rows = logged(args.out, _rows(args))
     plot = args.out.with_suffix(".png")
     _draw(rows, plot)
     sizes = (
@@ -210,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     ran = [f"scrcl ran with {', '.join(args.set)}."] if args.set else []
     body = [sizes, *ran, "", f"![ARI by level]({plot.name})", "", *_tables(rows, args.seeds)]
-    write_page(args.out, "Three simulations", args.command, conditions(), body)
+    write_results(args, "Three simulations", body)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.arguments import add_data, choices_of, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 from bench.accuracy.cases import RARE, measured
 from bench.accuracy.peer_genes import selected
 from bench.accuracy.peers import by_kmeans, by_leiden, by_leiden_1
 from bench.accuracy.sparse import SPARSE, one_profile, sparse_versions
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from anndata import AnnData
@@ -208,44 +209,45 @@ def _rare(rows: list[Row], way: str, at: int) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Cluster all cases and write the tables and their rows."""
-    from collections import Counter
-
-    import anndata
-    from scipy.sparse import csr_matrix
-
     parser = parser_of("bench.accuracy.types", __doc__)
     add_data(parser)
     parser.add_argument("--most-cells", type=int, default=3000)
     parser.add_argument("--families", type=choices_of(FAMILIES, "families"), default=list(FAMILIES))
     parser.add_argument("--algorithms", type=lambda text: text.split(","), default=["vote", "auto"])
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for path in labelled_files(args.data, args.sets):
-            read = anndata.read_h5ad(path)
-            if "spatial" in read.obsm:
+    rows = logged(args.out, _rows(args))
+    write_results(args, "Number of types", _tables(rows))
+
+
+def _rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the score of each clustering of each version of the sets without coordinates."""
+    from collections import Counter
+
+    import anndata
+    from scipy.sparse import csr_matrix
+
+    for path in labelled_files(args.data, args.sets):
+        read = anndata.read_h5ad(path)
+        if "spatial" in read.obsm:
+            continue
+        obs = read.obs[[LABELS]].astype(str)
+        cells = anndata.AnnData(csr_matrix(read.X), obs=obs, var=read.var[[]].copy())
+        seed = zlib.crc32(path.stem.encode())
+        draws: Counter[str] = Counter()
+        for family, some in versions(cells, args.most_cells, seed=seed):
+            if family not in args.families:
                 continue
-            obs = read.obs[[LABELS]].astype(str)
-            cells = anndata.AnnData(csr_matrix(read.X), obs=obs, var=read.var[[]].copy())
-            seed = zlib.crc32(path.stem.encode())
-            draws: Counter[str] = Counter()
-            for family, some in versions(cells, args.most_cells, seed=seed):
-                if family not in args.families:
-                    continue
-                draws[family] += 1
-                found, types = _clusterings(some, args.algorithms)
-                for way, labels in found.items():
-                    case = {
-                        "dataset": path.stem,
-                        "family": family,
-                        "draw": draws[family],
-                        "way": way,
-                        "k": len(set(types)),
-                    }
-                    rows.append({**stamp(), **measured(labels, types), **case})
-                    log.append(rows[-1])
-                print(family, path.stem, {way: int(max(own)) + 1 for way, own in found.items()})
-    write_page(args.out, "Number of types", args.command, conditions(), _tables(rows))
+            draws[family] += 1
+            found, types = _clusterings(some, args.algorithms)
+            for way, labels in found.items():
+                case = {
+                    "dataset": path.stem,
+                    "family": family,
+                    "draw": draws[family],
+                    "way": way,
+                    "k": len(set(types)),
+                }
+                yield {**stamp(), **measured(labels, types), **case}
 
 
 if __name__ == "__main__":

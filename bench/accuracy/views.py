@@ -23,9 +23,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from scrcl.cluster.algorithms.vote import MOST_COMPS, side_by_side
@@ -214,9 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = (row for path, seed in cases for row in _rows(read_labelled(path), seed, args))
     rows = logged(args.out, found)
     ran = [f"scrcl ran with {', '.join(args.set)}.", ""] if args.set else []
-    write_page(
-        args.out, "Embeddings of both methods", args.command, conditions(), [*ran, *_tables(rows)]
-    )
+    write_results(args, "Embeddings of both methods", [*ran, *_tables(rows)])
 
 
 if __name__ == "__main__":

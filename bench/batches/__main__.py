@@ -19,8 +19,8 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
 from bench._frame.rows import RowLog
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _write(args: argparse.Namespace, cases: list[_Case]) -> None:
         "batches are the mean inverse Simpson index of 15 neighbours, in the cell graph and in E."
     )
     body = [notes, "", *_batches_table(cases)]
-    write_page(args.out, "Clusters and batches", args.command, conditions(), body)
+    write_results(args, "Clusters and batches", body)
 
 
 if __name__ == "__main__":

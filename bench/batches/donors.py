@@ -36,10 +36,11 @@ from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import commands_of, table, write_page
 from bench._frame.process import bench_command
-from bench._frame.rows import RowLog, read_rows, rows_of
+from bench._frame.rows import logged, read_rows, rows_of
 from bench.batches.spaces import LACKING, SCORES, space_scores, spaces_scored
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
@@ -246,6 +247,21 @@ def _others(rows: list[Row], paths: Sequence[Path], args: Any) -> list[Row]:
     return [row for row in rows if (row["dataset"], row["seed"], row["way"]) not in made]
 
 
+def _rows(path: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the scores of each way on a set."""
+    for cells, column in _cases(path, args):
+        for seed, way in product(args.seeds, args.ways):
+            if way == "balanced" and "spatial" in cells.obsm:
+                continue  # slices have coordinates of their own
+            scores = (
+                _peer(way, path, cells, column, seed)
+                if way in _PEERS
+                else _run(cells, column, way, seed, args.set)
+            )
+            case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
+            yield {**stamp(), **case, **scores}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run all sets and write the table and its rows."""
     parser = parser_of("bench.batches.donors", __doc__)
@@ -267,24 +283,8 @@ def main(arguments: list[str] | None = None) -> None:
     paths = labelled_files(args.data, args.sets)
     kept = _others(read_rows(rows_of(args.out)), paths, args) if args.keep else []
     commands = [*(commands_of(args.out) if args.keep else []), args.command]
-    rows: list[Row] = []
-    with RowLog(args.out, kept) as log:
-        for path in paths:
-            for cells, column in _cases(path, args):
-                for seed, way in product(args.seeds, args.ways):
-                    if way == "balanced" and "spatial" in cells.obsm:
-                        continue  # slices have coordinates of their own
-                    peer = way in _PEERS
-                    scores = (
-                        _peer(way, path, cells, column, seed)
-                        if peer
-                        else _run(cells, column, way, seed, args.set)
-                    )
-                    case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
-                    rows.append({**stamp(), **case, **scores})
-                    log.append(rows[-1])
-                    print(rows[-1], flush=True)
-    rows = sorted([*kept, *rows], key=lambda row: (row["dataset"], row["seed"]))
+    found = (row for path in paths for row in _rows(path, args))
+    rows = sorted(logged(args.out, found, kept), key=lambda row: (row["dataset"], row["seed"]))
     note = (
         "`genes only`: correct.method=none. `correct`: the default. `balanced`: graph.balanced=true. Mixing: "
         "neighbours from other batches, over their number by chance."

@@ -20,10 +20,10 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_sizes, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command, timed
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
     import argparse
@@ -153,20 +153,17 @@ def main(arguments: list[str] | None = None) -> None:
     if args.measure is not None:
         _measure(args.measure, direct=args.direct)
         return
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for size in args.sizes:
-            for direct in (False, True) if args.direct else (False,):
-                rows.append({**stamp(), **_run_at(size, args, direct=direct)})
-                log.append(rows[-1])
+    found = (
+        {**stamp(), **_run_at(size, args, direct=direct)}
+        for size in args.sizes
+        for direct in ((False, True) if args.direct else (False,))
+    )
+    rows = logged(args.out, found)
     note = (
         f"{args.comps} components, {args.batches} batches. The stage `correct` alone: the test of need, the fit, the "
         "streaming, and the test after it. MB are those above what the libraries take."
     )
-    write_page(
-        args.out, "Correction of a million cells", args.command, conditions(),
-        [note, "", *_table(rows, args)],
-    )  # fmt: skip
+    write_results(args, "Correction of a million cells", [note, "", *_table(rows, args)])
 
 
 if __name__ == "__main__":

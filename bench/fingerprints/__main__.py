@@ -20,8 +20,7 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.against is not None:
         rows = _compared(rows, read_rows(args.against))
     write_rows(args.out, rows)
-    write_page(args.out, "Fingerprints of runs", args.command, conditions(), _table(rows))
+    write_results(args, "Fingerprints of runs", _table(rows))
 
 
 if __name__ == "__main__":

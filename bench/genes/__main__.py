@@ -18,9 +18,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, numbers, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import write_rows
 from scrcl import RunConfig
 from scrcl._random import stream
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
         sets.append({"dataset": path.stem, **stamp(), **sizes, "rows": rows})
         write_rows(args.out, sets)
         body = [_NOTES.format(k=args.k), "", *_genes_table(sets)]
-        write_page(args.out, "Gene graphs", args.command, conditions(), body)
+        write_results(args, "Gene graphs", body)
         print(*rows, sep="\n", file=sys.stderr, flush=True)
 
 

@@ -29,9 +29,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.genes.known import TYPES, known_markers
 
@@ -166,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in _measured(path, seed, known_markers(args.markers, path.stem), args.set)
     )
     rows = logged(args.out, found)
-    write_page(args.out, "Cell-gene associations", args.command, conditions(), _tables(rows))
+    write_results(args, "Cell-gene associations", _tables(rows))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.genes.right_names import NAMED, is_named
 
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in _measured(path, seed, args.markers, NAMED[path.stem], args.set)
     )
     rows = logged(args.out, found)
-    write_page(args.out, "Names of clusters", args.command, conditions(), _tables(rows))
+    write_results(args, "Names of clusters", _tables(rows))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_settings, parsed, parser_of
-from bench._frame.conditions import conditions
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import write_rows
 from bench.inputs.encodings import ENCODINGS, IN_MEMORY, LAYERS, small_cells
 
@@ -129,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         ["encoding, or encodings of two halves", "genes, cells, values", "components and labels"],
         [[row["what"], shown[row.get("values")], shown[row.get("run")]] for row in rows],
     )
-    write_page(args.out, "One matrix in many encodings", args.command, conditions(), body)
+    write_results(args, "One matrix in many encodings", body)
     write_rows(args.out, rows)
 
 

@@ -26,9 +26,8 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import parsed, parser_of
-from bench._frame.conditions import conditions
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 from bench.inputs.damage import DAMAGES, fitting
 from bench.inputs.encodings import ENCODINGS, small_cells
 from bench.inputs.reading import Found, read_plainly, read_result
@@ -44,7 +43,8 @@ from scrcl.engine.stages.stats import StatsStage
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
+    from collections.abc import Callable, Iterator
 
     import anndata as ad
 
@@ -172,20 +172,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first, to repeat one")
     parser.add_argument("--seed", type=int, default=0)
     args = parsed(parser, arguments)
+    write_results(args, "Damaged inputs", _body(logged(args.out, _rows(args))))
+
+
+def _rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield each damage and what came of it."""
     cells = small_cells(40, 30)
-    before, rows = Found.of(cells), []
-    with RowLog(args.out) as log:
-        for number in range(args.first, args.first + args.number):
-            name = FORMATS[number % len(FORMATS)]
-            through = _through_command if number < args.whole else through_stages
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch)
-                (folder / "in").mkdir()
-                path, kind, what = _damaged(number, name, cells, folder, args.seed)
-                row = {"number": number, "format": name, "damage": kind, "what": what}
-                rows.append({**row, **judged(path, before, folder, through)})
-            log.append(rows[-1])
-    write_page(args.out, "Damaged inputs", args.command, conditions(), _body(rows))
+    before = Found.of(cells)
+    for number in range(args.first, args.first + args.number):
+        name = FORMATS[number % len(FORMATS)]
+        through = _through_command if number < args.whole else through_stages
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "in").mkdir()
+            path, kind, what = _damaged(number, name, cells, folder, args.seed)
+            row = {"number": number, "format": name, "damage": kind, "what": what}
+            yield {**row, **judged(path, before, folder, through)}
 
 
 def _body(rows: list[Row]) -> list[str]:

@@ -20,9 +20,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     files = labelled_files(args.data, args.sets)
     rows = logged(args.out, ({**stamp(), **row} for path in files for row in _measured(path)))
     body = table(_COLUMNS, [_line(row) for row in rows])
-    used = conditions(libraries=["scanpy"])
-    write_page(args.out, "Markers against scanpy", args.command, used, body)
+    write_results(args, "Markers against scanpy", body, libraries=["scanpy"])
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import RowLog
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _write(args: argparse.Namespace, cases: list[_Case]) -> None:
         "",
     ]
     body = [*notes, *_cases_table(cases)]
-    write_page(args.out, "Predictions for new cells", args.command, conditions(), body)
+    write_results(args, "Predictions for new cells", body)
 
 
 def main(arguments: list[str] | None = None) -> None:

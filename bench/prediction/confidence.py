@@ -18,9 +18,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import Row, logged
 from scrcl.cluster.confidence import LOW_CONFIDENCE, confidence, shares_alike
 
@@ -180,7 +180,7 @@ def _write(args: argparse.Namespace, rows: list[Row]) -> None:
         "",
     ]
     body += table(columns, low)
-    write_page(args.out, "Confidence of clusters", args.command, conditions(), body)
+    write_results(args, "Confidence of clusters", body)
 
 
 if __name__ == "__main__":

@@ -17,20 +17,23 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench._frame import runs
 from bench._frame.arguments import add_repeats, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
     from bench._frame.rows import Row
 
 __all__ = ["BROWSERS", "MODES", "WIDTHS", "browser", "main", "opened_in"]
@@ -220,22 +223,17 @@ def main(arguments: list[str] | None = None) -> None:
     chromium = browser()
     if chromium is None:
         parser.error(f"one of {', '.join(BROWSERS)} must be on the path")
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for repeat in range(args.repeats):
-            for out in args.outs:
-                pictures = args.pictures if repeat == 0 else None
-                found = opened_in(chromium, out / "report.html", pictures)
-                rows.append({**stamp(), "run": out.name, **_row(out, found)})
-                log.append(rows[-1])
-                print(rows[-1], file=sys.stderr, flush=True)
-    write_page(
-        args.out,
-        "The report in a browser",
-        args.command,
-        conditions(),
-        table(_COLUMNS, [_line(out.name, rows) for out in args.outs]),
-    )
+    rows = logged(args.out, _rows(args, chromium))
+    body = table(_COLUMNS, [_line(out.name, rows) for out in args.outs])
+    write_results(args, "The report in a browser", body)
+
+
+def _rows(args: argparse.Namespace, chromium: str) -> Iterator[Row]:
+    """Yield what each page takes; pictures are of the first round."""
+    for repeat, out in product(range(args.repeats), args.outs):
+        pictures = args.pictures if repeat == 0 else None
+        found = opened_in(chromium, out / "report.html", pictures)
+        yield {**stamp(), "run": out.name, **_row(out, found)}
 
 
 if __name__ == "__main__":

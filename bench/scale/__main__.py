@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench._frame import runs
 from bench._frame.arguments import add_settings, add_sizes, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command, scrcl_command, timed
-from bench._frame.rows import Row, RowLog
+from bench._frame.rows import Row, logged
 
 if TYPE_CHECKING:
     import argparse
@@ -92,15 +92,14 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Run all sizes and write the table."""
     args = _arguments(arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for size in args.sizes:
-            row = _run_at(args.source, size, args.memory, args.set, until=args.until)
-            rows.append({**stamp(), **row})
-            log.append(rows[-1])
+    found = (
+        {**stamp(), **_run_at(args.source, size, args.memory, args.set, until=args.until)}
+        for size in args.sizes
+    )
+    rows = logged(args.out, found)
     title = f"Whole runs with --memory {args.memory}"
     body = [*NOTES.splitlines(), "", *_table(rows)]
-    print(write_page(args.out, title, args.command, conditions(), body))
+    print(write_results(args, title, body))
 
 
 if __name__ == "__main__":

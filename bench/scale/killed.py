@@ -24,8 +24,8 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_settings, parsed, parser_of, words
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command, scrcl_command
 from bench._frame.rows import Row, write_rows
 
@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
             rows = [{"file": file, "same": is_same} for file, is_same in same.items()]
             title, lines = "Killed in every stage", _stages_lines(same)
     write_rows(args.out, [{**stamp(), **row} for row in rows])
-    print(write_page(args.out, f"{title} and resumed", args.command, conditions(), lines))
+    print(write_results(args, f"{title} and resumed", lines))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,20 @@ components, neighbours, UMAP, Leiden clusters (igraph) and Wilcoxon markers, and
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench._frame.arguments import add_repeats, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command, scrcl_command, used
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bench._frame.rows import Row
 
 __all__ = ["by_scanpy", "main"]
@@ -84,23 +85,20 @@ def main(arguments: list[str] | None = None) -> None:
     if args.scanpy_to is not None:
         by_scanpy(args.file, args.scanpy_to)
         return
-    rows: list[Row] = []
-    with RowLog(args.out) as log, tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        for repeat in range(args.repeats + 1):
-            for side, command in _commands(args.file, Path(folder)).items():
+    rows = logged(args.out, _rows(args.file, args.repeats))
+    body = table(_COLUMNS, [_line(side, rows) for side in ("scrcl", "scanpy")])
+    title = f"A whole run of {args.file.stem}"
+    write_results(args, title, body, libraries=["scanpy", "torch"])
+
+
+def _rows(file: Path, repeats: int) -> Iterator[Row]:
+    """Yield what each side takes; a first round, which warms the caches, is left out."""
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        for repeat in range(repeats + 1):
+            for side, command in _commands(file, Path(folder)).items():
                 found = _measured(command)
-                if repeat == 0:
-                    continue
-                rows.append({**stamp(), "side": side, "file": args.file.stem, **found})
-                log.append(rows[-1])
-                print(rows[-1], file=sys.stderr, flush=True)
-    write_page(
-        args.out,
-        f"A whole run of {args.file.stem}",
-        args.command,
-        conditions(libraries=["scanpy", "torch"]),
-        table(_COLUMNS, [_line(side, rows) for side in ("scrcl", "scanpy")]),
-    )
+                if repeat:
+                    yield {**stamp(), "side": side, "file": file.stem, **found}
 
 
 if __name__ == "__main__":

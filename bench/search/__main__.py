@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.arguments import add_repeats, add_sizes, parsed, parser_of, words
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command
 from bench._frame.rows import write_rows
 from bench.search.peers import EFFORTS, grid
@@ -263,8 +263,7 @@ def _write(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:
     )
     lines = _graphs_table(found, _exponents(found, args.systems))
     write_rows(args.out, [{**stamp(), **size} for size in found])
-    at = conditions(libraries=_LIBRARIES)
-    return write_page(args.out, "Neighbour graphs", args.command, at, [notes, "", *lines])
+    return write_results(args, "Neighbour graphs", [notes, "", *lines], libraries=_LIBRARIES)
 
 
 def _parser() -> argparse.ArgumentParser:

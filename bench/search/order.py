@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.arguments import numbers, parsed, parser_of
-from bench._frame.conditions import conditions
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import write_rows
 from scrcl._random import stream
 from scrcl.graph.csr import symmetric_graph
@@ -107,9 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
         "outside the read, counted once in each read."
     )
     write_rows(args.out, measured)
-    write_page(
-        args.out, "Order of cells", args.command, conditions(), [notes, "", *_table(measured)]
-    )
+    write_results(args, "Order of cells", [notes, "", *_table(measured)])
 
 
 if __name__ == "__main__":

@@ -30,9 +30,8 @@ from bench._frame.arguments import (
     parsed,
     parser_of,
 )
-from bench._frame.conditions import conditions
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import head, line, table, write_page
+from bench._frame.page import head, line, table, write_results
 from bench._frame.rows import write_rows
 from bench._frame.runs import config_of
 from bench.accuracy.peers import by_kmeans, by_leiden, components
@@ -220,11 +219,9 @@ The embedding of each run on the graph {again[0]["graph"]}, clustered from {REST
 each run.
 """
     write_rows(args.out, rows + again)
-    write_page(
-        args.out,
+    write_results(
+        args,
         "Spatial domains, K given",
-        args.command,
-        conditions(),
         [
             *notes.format(seeds=args.seeds).splitlines(),
             *_domains_table(rows),

@@ -19,11 +19,11 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_settings, add_sizes, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.process import bench_command, timed
-from bench._frame.rows import RowLog
+from bench._frame.rows import logged
 
 if TYPE_CHECKING:
     import argparse
@@ -156,19 +156,13 @@ def main(arguments: list[str] | None = None) -> None:
     if args.write is not None:
         write_bins(args.write, args.sizes[0], n_genes=args.genes, counts=args.counts)
         return
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for size in args.sizes:
-            rows.append({**stamp(), **_run_at(size, args)})
-            log.append(rows[-1])
+    rows = logged(args.out, ({**stamp(), **_run_at(size, args)} for size in args.sizes))
     note = (
         f"{args.genes:,} genes, about {args.counts} counts in a bin. CPU seconds of all threads, and peak resident MB "
         "(10^6 bytes), of each stage that took half a second at the largest size. A power of 1 is linear time."
     )
-    write_page(
-        args.out, f"Bins of a tissue with --memory {args.memory}", args.command, conditions(),
-        [note, "", *_table(rows)],
-    )  # fmt: skip
+    title = f"Bins of a tissue with --memory {args.memory}"
+    write_results(args, title, [note, "", *_table(rows)])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ section if that holds 90 % of it.
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_seeds, add_settings, numbers, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 from bench.spatial.patients import PATIENT, patients
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from anndata import AnnData
@@ -151,26 +153,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sections", type=int, default=8)
     parser.add_argument("--genes", type=int, default=2_000)
     args = parsed(parser, arguments)
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for effect in args.effects:
-            for seed in args.seeds:
-                cells = patients(args.sections, effect=effect / 100, seed=seed, n_genes=args.genes)
-                case = {"effect": effect / 100, "seed": seed, "k_true": cells.obs[LABELS].nunique()}
-                for row in _rows(cells, seed, args.set, args.peers):
-                    rows.append({**stamp(), **case, **row})
-                    log.append(rows[-1])
+    rows = logged(args.out, _all_rows(args))
     note = (
         f"{args.sections} sections. An effect of 1 is a strong difference between donors, as in `scrcl simulate`. "
         "Labels of scrcl are smoothed by 12 spots, as by default; those of Leiden are not."
     )
-    write_page(
-        args.out,
-        "Sections of several patients",
-        args.command,
-        conditions(),
-        [note, "", *_table(rows)],
-    )
+    write_results(args, "Sections of several patients", [note, "", *_table(rows)])
+
+
+def _all_rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the rows of all simulated sets."""
+    for effect, seed in product(args.effects, args.seeds):
+        cells = patients(args.sections, effect=effect / 100, seed=seed, n_genes=args.genes)
+        case = {"effect": effect / 100, "seed": seed, "k_true": cells.obs[LABELS].nunique()}
+        for row in _rows(cells, seed, args.set, args.peers):
+            yield {**stamp(), **case, **row}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ layers do not vary alike.
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,9 @@ from bench._frame.arguments import (
     parsed,
     parser_of,
 )
-from bench._frame.conditions import conditions
 from bench._frame.labelled import LABELS
-from bench._frame.page import table, write_page
-from bench._frame.rows import RowLog
+from bench._frame.page import table, write_results
+from bench._frame.rows import logged
 from bench.spatial.cortex import KINDS, N_GENES, UNEVEN, cortex, measured_profiles
 from bench.spatial.tissue import MIXTURE, baseline, baseline_points
 from scrcl.cluster.count_domains import count_domains
@@ -43,6 +43,7 @@ from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.graph.domains import majority_labels
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from bench._frame.rows import Row
@@ -149,25 +150,25 @@ def main(arguments: list[str] | None = None) -> None:
         help="separated by ;",
     )
     args = parsed(parser, arguments)
-    file = args.data / MEASURED
-    measured = measured_profiles(anndata.read_h5ad(file)) if file.exists() else None
-    rows: list[Row] = []
+    rows = logged(args.out, _all_rows(args))
     note = (
         f"Simulated slices of 3,500 spots, 7 layers, seeds {args.seeds}; the mean over seeds. In parentheses the "
         "numbers found for 7. Columns are the number of genes and the kind of the slice (`bench.spatial.cortex`)."
     )
-    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder, RowLog(args.out) as log:
-        for n_genes in args.genes:
-            for kind in args.kinds:
-                for seed in args.seeds:
-                    profiles = measured if seed % 2 == 0 else None
-                    cells = cortex(kind, n_genes=n_genes, seed=seed, measured=profiles)
-                    case = {"genes": n_genes, "kind": kind, "slice": seed}
-                    for row in _rows(cells, Path(folder), seed, args.set, args.steps):
-                        rows.append({**case, **row})
-                        log.append(rows[-1])
-            body = [note, "", *_table(rows)]
-            write_page(args.out, "Simulated Visium slices", args.command, conditions(), body)
+    write_results(args, "Simulated Visium slices", [note, "", *_table(rows)])
+
+
+def _all_rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the rows of all slices. Those of even seeds have measured profiles, if they are there."""
+    file = args.data / MEASURED
+    measured = measured_profiles(anndata.read_h5ad(file)) if file.exists() else None
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        for n_genes, kind, seed in product(args.genes, args.kinds, args.seeds):
+            profiles = measured if seed % 2 == 0 else None
+            cells = cortex(kind, n_genes=n_genes, seed=seed, measured=profiles)
+            case = {"genes": n_genes, "kind": kind, "slice": seed}
+            for row in _rows(cells, Path(folder), seed, args.set, args.steps):
+                yield {**case, **row}
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from bench._frame.arguments import add_repeats, numbers, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
-from bench._frame.page import table, write_page
-from bench._frame.rows import Row, RowLog
+from bench._frame.conditions import stamp
+from bench._frame.page import table, write_results
+from bench._frame.rows import Row, logged
 from bench.scale.atlas import resample
 
 if TYPE_CHECKING:
@@ -254,14 +254,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=numbers, default=[2_097_152, 33_554_432])
     args = parsed(parser, arguments)
     pipelines = ["zarr", *(["zarrs"] if _has_zarrs() else [])]
-    rows: list[Row] = []
-    with RowLog(args.out) as log:
-        for row in _rows(args, pipelines):
-            rows.append({**stamp(), **row})
-            log.append(rows[-1])
-            print(row, flush=True)
+    rows = logged(args.out, ({**stamp(), **row} for row in _rows(args, pipelines)))
     lines = _lines(rows, pipelines)
-    print(write_page(args.out, "Storage of X", args.command, conditions(), lines))
+    print(write_results(args, "Storage of X", lines))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, parsed, parser_of
-from bench._frame.conditions import conditions, stamp
+from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = logged(args.out, found)
     settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
     body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
-    write_page(args.out, "Updates of prototypes", args.command, conditions(), body)
+    write_results(args, "Updates of prototypes", body)
     print("\n".join(body))
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from bench._frame.arguments import add_data, add_settings, parsed, parser_of
-from bench._frame.conditions import conditions
 from bench._frame.labelled import labelled_files
-from bench._frame.page import table, write_page
+from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench._frame.runs import config_of
 from bench._frame.training import SCRCL, fresh, prepared, setup_of, train_until
@@ -118,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = (_both(path, ["scrcl.dropout=0", *args.set], args.steps) for path in files)
     rows = logged(args.out, found)
     body = [*NOTES.format(steps=args.steps).splitlines(), "", *_table(rows)]
-    write_page(args.out, "scRCL as published", args.command, conditions(), body)
+    write_results(args, "scRCL as published", body)
     print("\n".join(body))
 
 

@@ -11,7 +11,7 @@ from bench._frame.arguments import add_data, add_only, add_settings, parsed, par
 from bench._frame.conditions import conditions, machine
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import FINDINGS, table, write_page
-from bench._frame.rows import RowLog, read_rows
+from bench._frame.rows import RowLog, logged, read_rows
 from bench._frame.sections import Section, measure_sections
 
 
@@ -59,6 +59,13 @@ def test_rows_are_on_disk_as_soon_as_they_are_measured_and_after_those_that_are_
     with RowLog(page, [{"n": 1}]) as log:
         log.append({"n": 2})
         assert read_rows(page.with_suffix(".jsonl")) == [{"n": 1}, {"n": 2}]
+
+    def found():
+        yield {"n": 4}
+        assert read_rows(page.with_suffix(".jsonl")) == [{"n": 3}, {"n": 4}]
+        yield {"n": 5}
+
+    assert logged(page, found(), kept=[{"n": 3}]) == [{"n": n} for n in (3, 4, 5)]
     with pytest.raises(SystemExit, match="missing"):
         read_rows(tmp_path / "missing.jsonl")
 

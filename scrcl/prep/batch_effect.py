@@ -3,6 +3,9 @@
 Chance is taken from a wider neighbourhood, not from all cells. A cell type that only one batch has is surrounded by
 that batch near and far. It shows no effect. A batch effect does: the nearest cells are from the cell's own batch, and
 other batches come only further out.
+
+Standard errors say little where batches are small or uneven: few cells then have other batches around them. So what
+differs must also be beyond what random batches of the same sizes give on the same neighbours (`are_random`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from scrcl._crosstab import crosstab
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.typing import IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "FEW_SHARED",
@@ -25,6 +28,7 @@ __all__ = [
     "NEAR",
     "WIDE",
     "BatchEffect",
+    "are_random",
     "groups_that_mix",
     "measure_effect",
     "mixing_in_clusters",
@@ -51,6 +55,9 @@ _DEVIATIONS = 3.0
 FEW_SHARED = 0.1
 """Share of cells in regions of several batches below which batches count as separate."""
 
+_N_DRAWS = 999
+"""Random batches that must all keep apart less. So one in a thousand of them passes, as beyond `_DEVIATIONS`."""
+
 _SHARED = 0.5
 """Two batches share their regions if each has this share of the neighbours that chance gives."""
 
@@ -67,7 +74,8 @@ class BatchEffect:
     error
         Standard error of ``mixing``.
     shared
-        Share of the cells in regions where several batches lie, near or apart.
+        Share of the cells outside of the largest batch that have other batches around them, near or apart. Few cells
+        of a large batch are near to a small one, however well both mix, so the largest is not asked.
     """
 
     mixing: float
@@ -75,12 +83,12 @@ class BatchEffect:
     shared: float
 
     def differ(self, mixed: float = MIXED) -> bool:
-        """Return whether the batches differ by more than chance, and mix less than ``mixed``.
+        """Return whether the batches mix less than ``mixed`` and, as far as the error shows, less than by chance.
 
-        If they share nearly no region, few cells show how they mix, and that is a sign of an effect by itself.
+        If they share nearly no region, few cells show how they mix, and that is a sign of an effect by itself. Batches
+        for which this holds may still be random ones (`are_random`).
         """
-        by_chance = _DEVIATIONS * self.error if self.shared > FEW_SHARED else 0.0
-        return self.mixing < min(mixed, 1 - by_chance)
+        return self.shared <= FEW_SHARED or self.mixing < min(mixed, 1 - _DEVIATIONS * self.error)
 
 
 def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:
@@ -100,37 +108,61 @@ def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:
     >>> measure_effect(ids, np.array([0, 0, 1, 1])).mixing
     0.0
     """
-    shares = np.bincount(codes) / len(codes)
-    chance = 1 - float((shares**2).sum())
-    wide = ids[:, :WIDE]
-    n_near = max(1, wide.shape[1] * NEAR // WIDE)
-    across = codes[wide] != codes[:, None]
+    across = codes[ids[:, :WIDE]] != codes[:, None]
     expected = across.mean(axis=1)
-    informs = expected > _LEAST_SHARE * chance
-    shared = float(informs.mean())
+    informs, shared = _joined(expected, codes)
     if not informs.any():
         return BatchEffect(0.0, 0.0, shared)
-    seen, expected = across[informs, :n_near].mean(axis=1), expected[informs]
+    seen, expected = across[informs, : _n_near(ids)].mean(axis=1), expected[informs]
     mixing = float(seen.mean() / expected.mean())
     spread = np.std(seen - mixing * expected) / expected.mean()
     return BatchEffect(mixing, float(spread / np.sqrt(len(seen))), shared)
 
 
 def share_joined(ids: IntArray, codes: IntArray) -> float:
-    """Return the share of the cells of all batches but the largest that have other batches around them.
+    """Return ``shared`` of `measure_effect` alone."""
+    return _joined((codes[ids[:, :WIDE]] != codes[:, None]).mean(axis=1), codes)[1]
 
-    Batches may be of very different sizes: few of a large batch are near to a small one, so only the others are asked.
+
+def _joined(across: FloatArray, codes: IntArray) -> tuple[BoolArray, float]:
+    """Return which cells have other batches around them, and their share outside of the largest batch.
+
+    ``across`` is the share of other batches in the wide neighbourhood of each cell.
+    """
+    sizes = np.bincount(codes)
+    joined = across > _LEAST_SHARE * (1 - sizes / len(codes))[codes]
+    asked = codes != int(sizes.argmax())
+    return joined, float(joined[asked].mean()) if asked.any() else 0.0
+
+
+def _n_near(ids: IntArray) -> int:
+    return max(1, min(int(ids.shape[1]), WIDE) * NEAR // WIDE)
+
+
+def are_random(ids: IntArray, codes: IntArray, rng: np.random.Generator) -> bool:
+    """Return whether batches of the same sizes, drawn at random, may keep apart as much as these do.
+
+    The labels are permuted among the cells, and the neighbours stay. So the test is exact for batches of any size.
 
     Parameters
     ----------
     ids, codes
         As in `measure_effect`.
+    rng
+        Draws the permutations: few if the batches are random, `_N_DRAWS` if not.
     """
+    near = ids[:, : _n_near(ids)]
     sizes = np.bincount(codes)
-    by_chance = 1 - sizes / len(codes)
-    across = (codes[ids[:, :WIDE]] != codes[:, None]).mean(axis=1)
-    asked = codes != int(sizes.argmax())
-    return float((across > _LEAST_SHARE * by_chance[codes])[asked].mean())
+    by_chance = near.shape[1] * sizes * (sizes - 1) / max(len(codes) - 1, 1)
+
+    def apart(labels: IntArray) -> float:
+        own = np.bincount(labels, (labels[near] == labels[:, None]).sum(axis=1))
+        # Each batch by its own variance: else noise of the large ones hides a small one that lies apart. A batch of a
+        # few cells expects nearly no own neighbours; 1 more keeps a single pair of them from deciding.
+        return float((np.maximum(own - by_chance, 0) ** 2 / (by_chance + 1)).sum())
+
+    seen = apart(codes)
+    return any(apart(rng.permutation(codes)) >= seen for _ in range(_N_DRAWS))
 
 
 def groups_that_mix(ids: IntArray, codes: IntArray) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.batches import donors, million, spaces
+from bench.batches import donors, million, need, spaces
 from bench.batches.__main__ import main
 from tests.cells import make_cells
 
@@ -87,3 +87,13 @@ def test_the_stage_alone_is_measured_against_its_estimate(tmp_path):
     assert found["mixing_before"] < found["mixing_after"]
     assert found["expected_bytes"] > 0 < found["expected_seconds"]
     assert found["n_fitted"] == 600
+
+
+def test_random_batches_need_no_correction_and_moved_ones_do(tmp_path, data, read, quick, options):
+    page = tmp_path / "need.md"
+    need.main([*options(data=data, sets="plain", draws=1, out=page), *quick])
+    text, rows = read(page)
+    moved = {row["case"]: row["cells"] for row in rows if "moved" in row["case"]}
+    assert sum(row["cells"] + row["tissue"] for row in rows if row["case"] not in moved) == 0
+    assert moved["share 0.5 moved by 1"] == 1
+    assert "| 2 large, 3 tiny | 1 | 1 | 0 | 0 | 0% | 0% |" in text

@@ -4,18 +4,20 @@ import anndata
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import OpenRun, open_run
 from scrcl.engine.plan import plan_run
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.run import run_files
-from scrcl.engine.stages import correct_fit
+from scrcl.engine.stages import correct, correct_fit
 from scrcl.engine.stages.cluster_new_cells import NewClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_new_cells import NewCorrectStage
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import COMPONENTS
+from scrcl.prep.batch_effect import MIXED
 from tests.cells import FAST, make_cells
 
 
@@ -76,6 +78,20 @@ def test_donors_that_keep_apart_are_brought_together(tmp_path):
     assert not record.left_as_is
     assert (record.n_batches, record.n_corrected, record.n_fitted) == (3, 3, 400)
     assert record.before.mixing < 0.9 < record.after.mixing
+
+
+@pytest.mark.parametrize("mixed", [MIXED, 1.0])
+@pytest.mark.parametrize("sizes", [[295, 5], [150, 75, 40, 20, 8, 4, 2, 1]])
+def test_random_batches_are_left_as_they_are_however_uneven(sizes, mixed):
+    points = np.random.default_rng(0).normal(size=(300, 8))
+    ids = NearestNeighbors(n_neighbors=16).fit(points).kneighbors(points)[1][:, 1:]
+    drawn, rng = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(1)
+    for _ in range(20):
+        codes = rng.permutation(drawn)
+        test = correct.TestedCells(np.arange(300), ids, codes, 0, mixed)
+        found, _, differ = test.batches_to_correct(codes)
+        assert not differ
+        assert found is codes
 
 
 def test_batches_without_an_effect_change_nothing(tmp_path):

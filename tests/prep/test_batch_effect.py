@@ -3,6 +3,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from scrcl.prep.batch_effect import (
+    BatchEffect,
+    are_random,
     groups_that_mix,
     measure_effect,
     mixing_in_clusters,
@@ -58,11 +60,37 @@ def test_a_batch_of_three_cells_is_joined_if_it_lies_among_the_others(cells):
     points, codes = cells[0], np.zeros(900, int)
     codes[:3] = 1
     assert share_joined(near(points), codes) == 1
-    assert (
-        measure_effect(near(points), codes).shared < 0.2
-    )  # of the large batch, few are near to it
+    assert measure_effect(near(points), codes).shared == 1
     halves = np.arange(900) % 2
     assert share_joined(near(points + 100 * halves[:, None]), halves) == 0
+
+
+@pytest.mark.parametrize(
+    "sizes", [[450, 450], [880, 20], [897, 3], [899, 1], [600, 200, 60, 20, 10, 5, 3, 2], [18] * 50]
+)
+def test_random_batches_of_any_sizes_are_random(cells, sizes):
+    ids, drawn = near(cells[0]), np.repeat(np.arange(len(sizes)), sizes)
+    rng = np.random.default_rng(1)
+    found = [are_random(ids, rng.permutation(drawn), rng) for _ in range(5)]
+    assert all(found)
+
+
+@pytest.mark.parametrize("n_apart", [5, 20, 450])
+def test_a_batch_that_lies_apart_is_not_random_beside_random_ones(cells, n_apart):
+    rng = np.random.default_rng(1)
+    codes = rng.integers(3, size=900)
+    codes[rng.permutation(900)[:n_apart]] = 3
+    ids = near(cells[0] + 100 * (codes == 3)[:, None])
+    assert not are_random(ids, codes, rng)
+    groups = groups_that_mix(ids, codes)
+    assert measure_effect(ids, groups[codes]).differ()
+
+
+def test_batches_that_share_no_region_differ_however_the_few_cells_between_them_mix():
+    assert BatchEffect(1.0, 0.0, 0.01).differ()
+    assert not BatchEffect(1.0, 0.0, 0.5).differ()
+    assert not BatchEffect(0.8, 0.1, 0.5).differ()
+    assert BatchEffect(0.8, 0.05, 0.5).differ()
 
 
 def test_batches_that_mix_are_one_group_and_the_others_another(cells):

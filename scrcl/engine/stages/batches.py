@@ -265,9 +265,9 @@ def _without_batches(
     context: Context, retained: BoolArray, labels: IntArray, prefix: str
 ) -> BatchesRecord:
     """Return the columns of obs that look like batches and that neighbours or clusters follow."""
-    from scrcl._random import drawn_rows
+    from scrcl._random import drawn_rows, stream
     from scrcl.engine.batch_columns import batch_like_columns
-    from scrcl.prep.batch_effect import measure_effect
+    from scrcl.prep.batch_effect import are_random, measure_effect
 
     obs = context.matrix.fresh_obs().iloc[np.flatnonzero(retained)]
     columns = batch_like_columns(obs)
@@ -286,7 +286,9 @@ def _without_batches(
             n_batches=len(batches.names),
             mixing=Mixing.of(effect),
             clusters=_clusters_of_one_batch(_table(batches, labels), prefix),
-            is_followed=codes.max() > 0 and effect.differ(),
+            is_followed=codes.max() > 0
+            and effect.differ()
+            and not are_random(ids, codes, stream(context.config.seed, "batches.need")),
         )
         if column.is_followed or column.clusters:
             suspected.append(column)

@@ -17,6 +17,7 @@ from scrcl.engine.stages.correct_facts import (
     correction_facts,
     correction_notes,
     correction_overview,
+    joined_words,
 )
 from scrcl.engine.stages.correct_fit import (
     FIT_CELLS,
@@ -95,7 +96,10 @@ class CorrectSettings(Settings):
 
 
 class Mixing(Fields):
-    """How well batches mix, against chance (1), and the share of cells in regions that batches share."""
+    """How well batches mix, against chance (1), and the share of cells that have other batches around them.
+
+    The cells of the largest batch are not counted in this share.
+    """
 
     mixing: float
     error: float
@@ -181,11 +185,10 @@ class CorrectStage(Stage[CorrectRecord]):
             )
         points = context.open(COMPONENTS)
         test = TestedCells.of(points, codes, context.config)
-        codes, effect = test.batches_to_correct(codes)
+        codes, effect, differ = test.batches_to_correct(codes)
         record = plain.model_copy(update={"before": Mixing.of(effect)})
-        if method == "auto" and not effect.differ(test.mixed):
-            why = f"batches mix well ({effect.mixing:.2f} of chance)"
-            return record.model_copy(update={"reason": why})
+        if method == "auto" and not differ:
+            return record.model_copy(update={"reason": _why_not(effect)})
         update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
@@ -247,21 +250,25 @@ class TestedCells:
         # mixed at .95 as cells shared no neighbour as averages. So in a tissue any effect beyond chance counts.
         return cls(cells, ids, codes[cells], config.seed, 1.0 if config.spatial else MIXED)
 
-    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect]:
-        """Return the batches of all cells as they are to be corrected, and how far they keep apart.
+    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect, bool]:
+        """Return the batches of all cells as they are to be corrected, how far they keep apart, and whether they do.
 
         Batches that mix well but lie apart from other ones are corrected as one.
         """
-        from scrcl.prep.batch_effect import groups_that_mix, measure_effect
+        from scrcl._random import stream
+        from scrcl.prep.batch_effect import are_random, groups_that_mix, measure_effect
 
         effect = measure_effect(self._ids, self._codes)
-        if effect.differ(self.mixed):
-            return codes, effect
-        groups = groups_that_mix(self._ids, self._codes)
-        if groups.max() == 0:
-            return codes, effect
-        of_groups = measure_effect(self._ids, groups[self._codes])
-        return (groups[codes], of_groups) if of_groups.differ(self.mixed) else (codes, effect)
+        plain = codes, effect, False
+        if not effect.differ(self.mixed):
+            groups = groups_that_mix(self._ids, self._codes)
+            codes, effect = groups[codes], measure_effect(self._ids, groups[self._codes])
+            if groups.max() == 0 or not effect.differ(self.mixed):
+                return plain
+        # Groups were chosen by how they lie, so the batches are what must not be random.
+        if are_random(self._ids, self._codes, stream(self._seed, "correct.need")):
+            return plain
+        return codes, effect, True
 
     def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
         """Return how far batches keep apart in other points of the same cells."""
@@ -276,10 +283,17 @@ def _why(effect: BatchEffect) -> str:
     from scrcl.prep.batch_effect import FEW_SHARED
 
     if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
-        return (
-            f"batches lie apart ({effect.shared:.0%} of the cells have other batches around them)"
-        )
+        return f"batches lie apart ({joined_words(effect.shared)})"
     return f"neighbours from other batches are {effect.mixing:.2f} of what chance gives"
+
+
+def _why_not(effect: BatchEffect) -> str:
+    """Return why components are left as they are."""
+    from scrcl.prep.batch_effect import MIXED
+
+    if effect.mixing >= MIXED:
+        return f"batches mix well ({effect.mixing:.2f} of chance)"
+    return f"batches lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
 
 
 def _method(config: RunConfig) -> str:

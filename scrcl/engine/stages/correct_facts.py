@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
     from scrcl.engine.stages.correct import CorrectRecord, Mixing
 
-__all__ = ["correction_facts", "correction_notes", "correction_overview", "correction_sentence"]
+__all__ = [
+    "correction_facts",
+    "correction_notes",
+    "correction_overview",
+    "correction_sentence",
+    "joined_words",
+]
 
 
 def correction_notes(record: CorrectRecord) -> Iterator[str]:
@@ -19,7 +25,7 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
     before = record.before
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
-            f"Batches share few regions ({before.shared:.0%} of the cells have other batches around them). The "
+            f"Batches share few regions ({joined_words(before.shared)}). The "
             "correction joins what lies nearest. If the batches hold different cell types, run with "
             "--set correct.method=none and compare."
         )
@@ -37,6 +43,11 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
             f"{record.share_alone:.1%} of the cells have no counterpart in another batch. They were kept apart "
             "as types of their own."
         )
+
+
+def joined_words(shared: float) -> str:
+    """Return how many cells have other batches around them, for a sentence."""
+    return f"{shared:.0%} of the cells outside of the largest batch have other batches around them"
 
 
 def correction_overview(record: CorrectRecord) -> str:

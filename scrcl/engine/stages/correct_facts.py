@@ -81,5 +81,5 @@ def correction_facts(record: CorrectRecord) -> dict[str, str]:
 
 
 def _mixing_text(mixing: Mixing) -> str:
-    around = f"{mixing.shared:.0%} of the cells have other batches around them"
+    around = joined_words(mixing.shared)
     return f"{mixing.mixing:.2f} (± {mixing.error:.2f}); {around}"

@@ -116,15 +116,8 @@ def _both(points: Any, ids: Any, codes: Any) -> tuple[bool, bool]:
 
 
 def _tables(rows: list[Row]) -> list[str]:
-    columns = [
-        "batches",
-        "sets",
-        "draws",
-        "corrected",
-        "in a tissue",
-        "most of a set",
-        "in a tissue",
-    ]
+    columns = ["batches", "sets", "draws", "corrected", "in a tissue"]
+    columns += ["most of one set", "most of one set, tissue"]
     body = []
     for case in dict.fromkeys(row["case"] for row in rows):
         own = [row for row in rows if row["case"] == case]

@@ -70,9 +70,16 @@ def log_normalize(
     return sparse.csr_matrix((values, block.indices, block.indptr), shape=block.shape)
 
 
-def at_depth(logs: FloatArray, scale: float) -> FloatArray:
-    """Return what log values are if sums of cells are ``scale`` times as large, in the dtype of ``logs``."""
-    return np.log1p(np.expm1(logs) * logs.dtype.type(scale))
+def at_depth(logs: FloatArray, scale: float | FloatArray) -> FloatArray:
+    """Return what log values are if sums of cells are ``scale`` times as large, in the dtype of ``logs``.
+
+    Parameters
+    ----------
+    scale
+        Of all values, or of each.
+    """
+    deeper: FloatArray = np.expm1(logs) * np.asarray(scale, logs.dtype)
+    return np.log1p(deeper)
 
 
 def counts_of(rows: Csr, totals: FloatArray) -> NDArray[np.float64]:

@@ -144,18 +144,24 @@ def test_genes_in_no_cell_are_left_out_and_cells_with_the_other_genes_are_embedd
     assert np.isfinite(np.load(out / "stages" / "embed" / "embedding.npy")).all()
 
 
-def test_without_a_number_clusters_are_counted(tmp_path):
+def test_without_a_number_clusters_are_counted_and_depth_is_that_of_the_selected_genes(tmp_path):
     import json
 
     from scrcl.engine.run import run_matrix
     from scrcl.io.open import from_anndata
 
     groups = {**GROUPS, NAME: {**GROUPS[NAME], "n_clusters": "auto"}}
+    groups["features"] = {**groups.get("features", {}), "n_top_genes": 80}
     config = load_config(overrides={**groups, "method": NAME})
     adata = make_cells()
     run_matrix(lambda _: from_anndata(adata), tmp_path / "out", config, until="inputs")
-    facts = json.loads((tmp_path / "out" / "stages" / "inputs" / "facts.json").read_text())
+    stages = tmp_path / "out" / "stages"
+    facts = json.loads((stages / "inputs" / "facts.json").read_text())
     assert facts["n_clusters"] == 4
+    genes = np.load(stages / "features" / "genes.npy")
+    assert len(genes) == 80
+    depths = adata.X[:, genes].toarray().sum(axis=1)
+    assert facts["usual_depth"] == pytest.approx(np.median(depths), rel=1e-5)
 
 
 def test_settings_that_do_not_fit_are_refused():

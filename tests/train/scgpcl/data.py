@@ -7,7 +7,7 @@ from scipy import sparse
 
 from scrcl.io.parts import write_index, write_part
 from scrcl.prep.feature_store import FeatureStore
-from scrcl.prep.normalize import at_depth, log_normalize, size_factors
+from scrcl.prep.normalize import log_normalize, size_factors
 from scrcl.train.methods.scgpcl.draws import CellLists
 from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context
 from scrcl.train.methods.scgpcl.method import ScgpclMethod
@@ -35,26 +35,28 @@ def make_counts(n_cells=90, n_genes=30, n_types=3, seed=0):
     return sparse.csr_matrix(rng.poisson(depth * profiles[labels]).astype(np.float32)), labels
 
 
-def make_store(folder, counts, part_rows=37):
+def make_store(folder, counts, part_rows=37, n_selected=None):
     folder.mkdir(parents=True, exist_ok=True)
-    logs = log_normalize(counts, already_log=False)
+    logs = log_normalize(counts, already_log=False)[:, :n_selected]
     starts = range(0, counts.shape[0], part_rows)
     for number, start in enumerate(starts):
         write_part(folder, number, logs[start : start + part_rows])
     rows = [min(part_rows, counts.shape[0] - start) for start in starts]
-    write_index(folder, rows, counts.shape[1])
+    write_index(folder, rows, logs.shape[1])
     return FeatureStore(folder)
 
 
-def make_inputs(folder, n_clusters=3, **shape):
+def make_inputs(folder, n_clusters=3, n_selected=None, **shape):
     counts, _ = make_counts(**shape)
-    store = make_store(folder, counts)
+    store = make_store(folder, counts, n_selected=n_selected)
     logs = store.rows(0, store.n_obs)
     lists = CellLists(store.n_vars, 16, 0)
     lists.add(0, logs)
     totals = size_factors(np.asarray(counts.sum(axis=1), np.float64).ravel())
-    usual = float(np.median(totals))
-    dense = at_depth(logs.toarray().astype(np.float64), usual)
+    selected = counts[:, :n_selected].toarray().astype(np.float64)
+    depths = selected.sum(axis=1, keepdims=True)
+    usual = float(np.median(depths))
+    dense = np.log1p(selected / depths * usual)
     deviation = dense.std(axis=0)
     return Inputs(
         store,
@@ -65,7 +67,6 @@ def make_inputs(folder, n_clusters=3, **shape):
         np.expm1(dense).mean(axis=0).astype(np.float32),
         lists.lists(),
         drawn_context(lists.lists(), 40, np.random.default_rng(2)),
-        usual,
         usual,
         n_clusters,
     )

@@ -28,11 +28,12 @@ def test_scaled_values_have_mean_zero_and_deviation_one_and_constant_genes_are_z
     np.testing.assert_allclose(others.std(axis=0), 1, atol=1e-5)
 
 
-def test_log_values_are_those_of_counts_at_the_median_depth(tmp_path):
+def test_log_values_are_those_of_counts_in_the_selected_genes_at_their_median(tmp_path):
     counts = make_counts(90, 30)[0].toarray().astype(np.float64)
-    inputs = make_inputs(tmp_path, n_cells=90)
-    totals = counts.sum(axis=1, keepdims=True)
-    logs = np.log1p(counts / totals * np.median(totals))
+    some = counts[:, :12]
+    inputs = make_inputs(tmp_path, n_cells=90, n_selected=12)
+    sums = some.sum(axis=1, keepdims=True)
+    logs = np.log1p(some / sums * np.median(sums))
     found = scaled(inputs.store.rows(0, 90), inputs)
     np.testing.assert_allclose(found, (logs - logs.mean(axis=0)) / logs.std(axis=0), atol=1e-4)
 
@@ -49,8 +50,8 @@ def test_gathered_rows_are_those_of_the_whole_in_any_parts(tmp_path):
 
 
 def test_a_mini_batch_holds_the_counts_and_edges_of_its_cells(tmp_path):
-    inputs = make_inputs(tmp_path)
-    counts, _ = make_counts()
+    inputs = make_inputs(tmp_path, n_selected=25)
+    counts = make_counts()[0][:, :25]
     batches = METHOD.batches(inputs, setup())
     batch = batches.batch(4)
     cells = np.sort(inputs.cells[batches.seeds(4)])
@@ -58,6 +59,9 @@ def test_a_mini_batch_holds_the_counts_and_edges_of_its_cells(tmp_path):
     found = np.zeros(expected.size)
     found[batch.counts.at_p.numpy()] = batch.counts.counts_p.numpy()
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    depths = np.asarray(counts.sum(axis=1)).ravel()
+    factors = np.log(depths[cells] / np.median(depths))
+    np.testing.assert_allclose(batch.counts.log_factors_b, factors, atol=1e-5)
     for view in batch.views:
         weights = view.neighbors_bm.numpy()
         assert (counts[cells].toarray()[weights > 0] > 0).all()

@@ -20,7 +20,7 @@ from scrcl.graph.artifacts import PARTITION
 from scrcl.graph.communities import large_communities, leiden_of, neighbour_graph
 from scrcl.io.arrays import release
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
-from scrcl.prep.normalize import at_depth, size_factors
+from scrcl.prep.normalize import at_depth, row_sums, size_factors
 from scrcl.train.methods.scgpcl.draws import CellLists
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "drawn_context",
     "open_inputs",
     "scaled",
+    "selected_sums",
     "write_inputs",
 ]
 
@@ -64,18 +65,15 @@ class Inputs:
     totals
         ndarray or memory map of float32, shape (n_cells,): divisor of each cell's counts in the store.
     mean, deviation
-        ndarrays of float32, shape (n_genes,): of each gene's log values at ``depth``, zeros included.
+        ndarrays of float32, shape (n_genes,): of each gene's values as `scaled` reads them, zeros included.
     rates
-        ndarray of float32, shape (n_genes,): mean count of a cell of the usual total; zeros for log values.
+        ndarray of float32, shape (n_genes,): mean count of a cell of usual depth; zeros for log values.
     lists
         ndarray of int64, shape (n_genes, n_most): cells that have the gene, -1 behind the last.
     context
         ndarray of int64, shape (n_context,): cells that genes are updated from outside of training, ascending.
-    usual_total
-        Median of ``totals``.
-    depth
-        Log values are read as if the counts of a cell added up to so many times the sum that the store has:
-        ``usual_total`` for counts, so that sums are their median, and 1 for log values.
+    usual_depth
+        Median over cells of their counts in the selected genes; 0 for log values, which are read as they are.
     n_clusters
         Number of clusters that training aims at.
     """
@@ -88,8 +86,7 @@ class Inputs:
     rates: FloatArray
     lists: IntArray
     context: IntArray
-    usual_total: float
-    depth: float
+    usual_depth: float
     n_clusters: int
 
     @property
@@ -104,11 +101,13 @@ class Inputs:
 
 
 def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: Work) -> None:
-    """Read the store once; write scales, the cells of each gene, totals and the number of clusters."""
+    """Write scales, the cells of each gene, totals and the number of clusters.
+
+    The store is read once, and of counts once more before that, for their usual depth.
+    """
     store, stats = opener.open(FEATURES), opener.open(STATS)
     totals = size_factors(stats.cell_counts[stats.retained])
-    usual_total = float(np.median(totals))
-    depth = 1.0 if stats.already_log else usual_total
+    usual_depth = 0.0 if stats.already_log else _usual_depth(store, totals)
     sums = np.zeros((3, store.n_vars))
     lists = CellLists(
         store.n_vars,
@@ -116,7 +115,7 @@ def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: W
         derive_seed(work.seed, "scgpcl.lists"),
     )
     for start, rows in store:
-        values = at_depth(rows.data.astype(np.float64), depth)
+        values = _at_usual_depth(rows, usual_depth, np.float64)
         usual = np.zeros_like(values) if stats.already_log else np.expm1(values)
         for i, each in enumerate((values, values**2, usual)):
             sums[i] += np.bincount(rows.indices, each, minlength=store.n_vars)
@@ -141,7 +140,7 @@ def write_inputs(opener: Opener, folder: Path, settings: ScgpclSettings, work: W
     n_clusters = settings.n_clusters
     if n_clusters == "auto":
         n_clusters = _counted(opener.open(COMPONENTS), work.seed)
-    facts = {"usual_total": usual_total, "depth": depth, "n_clusters": n_clusters}
+    facts = {"usual_depth": usual_depth, "n_clusters": n_clusters}
     write_json(folder / "facts.json", facts)
 
 
@@ -173,19 +172,47 @@ def drawn_context(lists: IntArray, n_cells: int, rng: np.random.Generator) -> ND
     return np.unique(lists[genes, at])
 
 
-def scaled(rows: Csr, inputs: Inputs) -> NDArray[np.float32]:
+def scaled(rows: Csr, inputs: Inputs, *, share: float = 1.0) -> NDArray[np.float32]:
     """Return log values as the encoder reads them: float32, shape (n_rows, n_genes), mean 0 and deviation 1.
 
-    Sums of 10,000, as the store has them, are far above the counts of most cells, and leave the log values of
-    1 and 2 counts nearly equal.
+    The counts of each cell in the selected genes are scaled to their median over cells, as in the code of the
+    method's authors. Sums of 10,000, as the store has them, are far above the counts of most cells, and leave the
+    log values of 1 and 2 counts nearly equal.
+
+    Parameters
+    ----------
+    share
+        Share of these counts that the genes of the rows have in an average cell; below 1 where genes are missing.
     """
-    logs = at_depth(rows.data.astype(np.float32), inputs.depth)
     dense: NDArray[np.float32] = sparse.csr_matrix(
-        (logs, rows.indices, rows.indptr), shape=rows.shape
+        (_at_usual_depth(rows, inputs.usual_depth * share, np.float32), rows.indices, rows.indptr),
+        shape=rows.shape,
     ).toarray()
     dense -= inputs.mean
     dense /= inputs.deviation
     return dense
+
+
+def selected_sums(rows: Csr) -> FloatArray:
+    """Return the sum of each cell over the selected genes, as a share of its divisor: float64, shape (n_rows,)."""
+    linear = np.expm1(rows.data.astype(np.float64))
+    return row_sums(sparse.csr_matrix((linear, rows.indices, rows.indptr), shape=rows.shape))
+
+
+def _usual_depth(store: FeatureStore, totals: FloatArray) -> float:
+    """Return the median over cells of their counts in the selected genes; cells without any are left out."""
+    sums = np.concatenate([selected_sums(rows) for _, rows in store]) * totals
+    return float(np.median(sums[sums > 0]))
+
+
+def _at_usual_depth(rows: Csr, depth: float, dtype: type[np.floating[Any]]) -> FloatArray:
+    """Return the log values of cells whose counts in the selected genes add up to ``depth``; 0: as they are."""
+    logs: FloatArray = rows.data.astype(dtype)
+    if not depth:
+        return logs
+    # A cell without such counts has no value to scale.
+    sums = np.repeat(selected_sums(rows), np.diff(rows.indptr))
+    return at_depth(logs, depth / sums)
 
 
 def _counted(scores: FloatArray, seed: int) -> int:

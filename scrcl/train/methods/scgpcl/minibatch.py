@@ -17,7 +17,7 @@ import torch
 from scrcl._random import derive_seed, stream
 from scrcl.prep.normalize import counts_of
 from scrcl.train.methods.scgpcl.draws import drawn_edges
-from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context, scaled
+from scrcl.train.methods.scgpcl.inputs import Inputs, drawn_context, scaled, selected_sums
 from scrcl.train.methods.scgpcl.model import Surroundings, View
 from scrcl.train.methods.scgpcl.zinb import Counts
 from scrcl.train.minibatches import MinibatchSource
@@ -131,7 +131,9 @@ class ScgpclMinibatches(MinibatchSource[Inputs, Minibatch]):
         some = rows[:, genes]
         totals = np.asarray(self.inputs.totals[cells])
         row_of = np.repeat(np.arange(len(cells)), np.diff(some.indptr))
-        logs = np.log(totals.astype(np.float64) / self.inputs.usual_total)
+        # A cell without counts in the selected genes has a factor of 1.
+        depths = selected_sums(rows) * totals / self.inputs.usual_depth
+        logs = np.log(np.where(depths > 0, depths, 1))
         return Counts(
             to_device(row_of * len(genes) + some.indices, self.device),
             to_device(counts_of(some, totals).astype(np.float32), self.device),

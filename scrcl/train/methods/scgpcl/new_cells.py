@@ -44,6 +44,9 @@ class ScgpclNewCells:
     def __init__(self, learner: ScgpclLearner, inputs: Inputs, new: NewCells, work: Work) -> None:
         self._embedder, self._inputs = CellEmbedder(learner, inputs, work.device), inputs
         self._store, self._present = new.own.open(FEATURES), new.own.open(PRESENT_GENES)
+        # The genes that both have are a part of a cell's counts, not all of them.
+        total = float(inputs.rates.sum())
+        self._share = float(inputs.rates[np.asarray(self._present)].sum()) / total if total else 1.0
         self.widths: Mapping[str, int] = {new.space: learner.settings.dim}
         self.values_per_neighbor = max(inputs.n_genes // 8, 1)
 
@@ -54,7 +57,7 @@ class ScgpclNewCells:
         columns = np.flatnonzero(present)[rows.indices]
         shape = (stop - start, self._inputs.n_genes)
         edges = sparse.csr_matrix((rows.data, columns, rows.indptr), shape=shape)
-        x = scaled(edges, self._inputs)
+        x = scaled(edges, self._inputs, share=self._share)
         x[:, ~present] = 0
         (name,) = self.widths
         return {name: self._embedder.embed_scaled(x, edges)}

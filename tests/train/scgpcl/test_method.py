@@ -8,6 +8,7 @@ from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
 from scrcl.train.methods.scgpcl.learner import level_sizes
 from scrcl.train.methods.scgpcl.method import FINE_TUNING, PROTOTYPES, WARM_UP
+from scrcl.train.methods.scgpcl.refresh import minibatch_prototypes
 from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange, adjusted_rand
 from scrcl.train.ranks import Ranks
@@ -76,13 +77,25 @@ def test_training_resumes_to_the_same_bits(inputs, tmp_path, broken_at):
     assert [row["step"] for row in resumed.history] == list(range(1, 25))
 
 
-def test_prototypes_follow_the_cells_and_centres_are_learned(inputs):
-    early, late = (trained(inputs, steps=steps) for steps in (12, 24))
+def test_prototypes_of_a_sample_follow_the_cells_and_centres_are_learned(inputs):
+    early, late = (trained(inputs, steps=steps, prototypes="sample") for steps in (12, 24))
     assert not torch.equal(early.learner.prototypes, late.learner.prototypes)
     assert [len(level) for level in late.learner.levels] == [3, 4, 6]
     assert late.learner.is_tuned
     assert late.learner.sizes.sum().item() == pytest.approx(90, rel=1e-4)
     assert (late.learner.centres != early.learner.centres).any()
+
+
+def test_prototypes_of_a_mini_batch_are_means_of_its_cells(inputs):
+    learner = trained(inputs).learner
+    assert not learner.prototypes.any()
+    rows = torch.tensor([[0.0], [1], [10], [11], [50], [54]]).repeat(1, 5)
+    first, second, third = minibatch_prototypes(learner, rows, 0)
+    assert sorted(first[:, 0].tolist()) == [0.5, 10.5, 52]
+    assert sorted(second[:, 0].tolist()) == [0.5, 10.5, 50, 54]
+    torch.testing.assert_close(third.sort(dim=0).values, rows)
+    fewer = [len(level) for level in minibatch_prototypes(learner, rows[:4], 0)]
+    assert fewer == [3, 4, 4]
 
 
 def test_mse_reconstructs_scaled_values(inputs):

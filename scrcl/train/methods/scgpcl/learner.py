@@ -33,7 +33,7 @@ class ScgpclLearner(Learner):
     Attributes
     ----------
     prototypes
-        Buffer of shape (sum of `level_sizes`, E): the levels one after the other.
+        Buffer of shape (sum of `level_sizes`, E): the levels one after the other. Zeros if each mini-batch has its own.
     centres
         Parameter of shape (K, E): means of the clusters, learned in fine-tuning.
     sizes
@@ -48,7 +48,8 @@ class ScgpclLearner(Learner):
 
     def __init__(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> None:
         super().__init__()
-        self.settings = settings = setup.settings
+        self.settings, self.seed = setup.settings, setup.seed
+        settings = setup.settings
         self.encoder = Encoder(inputs.n_genes, settings=settings, precision=setup.train.precision)
         self.decoder = Decoder(inputs.n_genes, settings=settings, precision=setup.train.precision)
         k, n_prototypes = inputs.n_clusters, sum(level_sizes(inputs.n_clusters, inputs.n_cells))

@@ -25,7 +25,11 @@ from scrcl.train.methods.scgpcl.loss import (
     soft_assignment,
 )
 from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
-from scrcl.train.methods.scgpcl.refresh import refresh_clusters, refresh_prototypes
+from scrcl.train.methods.scgpcl.refresh import (
+    minibatch_prototypes,
+    refresh_clusters,
+    refresh_prototypes,
+)
 from scrcl.train.methods.scgpcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
 from scrcl.train.methods.scgpcl.zinb import zinb_loss
@@ -115,9 +119,10 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
         tuning = Schedule(n_tuning, 1.0, decay_steps=train.decay_steps)
         every = settings.refresh_every
+        of_sample = every if settings.prototypes == "sample" else 0
         phases = [
             Phase(WARM_UP, warm, adamw),
-            Phase(PROTOTYPES, contrast, adamw, agree if stops else None, every),
+            Phase(PROTOTYPES, contrast, adamw, agree if stops else None, of_sample),
             Phase(FINE_TUNING, tuning, adadelta, few if stops else None, every),
         ]
         return [phase for phase in phases if phase.schedule.n_steps] or phases[:1]
@@ -125,7 +130,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
     def refresh(
         self, learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
     ) -> None:
-        """Update the prototypes; in fine-tuning the sizes of the clusters."""
+        """Update the prototypes of a sample; in fine-tuning the sizes of the clusters."""
         update = refresh_clusters if now.phase.name == FINE_TUNING else refresh_prototypes
         with torch.no_grad():
             update(learner, inputs, setup, now)
@@ -143,8 +148,11 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
             (one, other), every, batch.first, settings.temperature
         )
         if now.phase.name == PROTOTYPES:
+            levels: Sequence[Tensor] = learner.levels
+            if settings.prototypes == "minibatch":
+                levels = minibatch_prototypes(learner, every[1], now.number)
             losses["prototypes"] = settings.prototype_weight * prototype_loss(
-                one, other.detach(), learner.levels, n_cells, settings.temperature
+                one, other.detach(), levels, n_cells, settings.temperature
             )
         return losses
 

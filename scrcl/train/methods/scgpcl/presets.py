@@ -24,10 +24,10 @@ PAPER: dict[str, Any] = {
         "reconstructed_genes": _ALL,
         "warmup_share": 0.5,
         "finetune_share": 0.5,
-        "refresh_every": 1,
+        "refresh_every": 5,
     },
     "cluster": {"algorithm": "kmeans", "n_init": 20},
 }
-"""The 20 % of the genes with the largest variance of their counts; 100 epochs without and 100 with prototypes, new
-in every step; at most 200 epochs of fine-tuning; and k-means on the final embedding. The number of clusters is in
-``examples/paper`` for each data set."""
+"""The 20 % of the genes with the largest variance of their counts; 100 epochs without and 100 with prototypes; at most
+200 epochs of fine-tuning, with targets by sizes of clusters of about an epoch ago; and k-means on the final
+embedding. The number of clusters is in ``examples/paper`` for each data set."""

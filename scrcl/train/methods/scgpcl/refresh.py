@@ -1,4 +1,8 @@
-"""What is computed from a sample of cells between steps: prototypes, centres, and sizes of clusters."""
+"""Means of embedded cells: prototypes of a mini-batch or of a sample; centres and sizes of clusters of a sample.
+
+Prototypes of a sample stay for some steps, and draw the cells of a large type to one accidental division of it all
+the while. Those of mini-batches divide it each time in another way, as in the code of the method's authors.
+"""
 
 from __future__ import annotations
 
@@ -22,31 +26,35 @@ if TYPE_CHECKING:
     from scrcl.train.setup import Setup, Step
     from scrcl.typing import FloatArray
 
-__all__ = ["refresh_clusters", "refresh_prototypes"]
+__all__ = ["minibatch_prototypes", "refresh_clusters", "refresh_prototypes"]
 
 _STARTS = 4
 """Runs of k-means, of which the best is kept; the centres of fine-tuning are found once, from more."""
 _STARTS_OF_CENTRES = 20
 
 
+def minibatch_prototypes(learner: ScgpclLearner, rows_ne: Tensor, step: int) -> list[Tensor]:
+    """Return the means that k-means finds in a mini-batch, shape (K, E) for each level.
+
+    Parameters
+    ----------
+    learner
+        Its levels and its seed are read.
+    rows_ne
+        One view of the seed cells of all ranks.
+    step
+        Number of the step.
+    """
+    return _prototypes(learner, rows_ne.detach().float().cpu().numpy(), step)
+
+
 def refresh_prototypes(
     learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
 ) -> None:
-    """Set the prototypes to the means that k-means finds at each level."""
+    """Set the prototypes to the means that k-means finds in a sample at each level."""
     found = torch.zeros_like(learner.prototypes)
     if now.ranks.is_first:
-        rows = _sample(learner, inputs, setup)
-        levels = [
-            _means(
-                rows,
-                len(level),
-                derive_seed(setup.seed, "scgpcl.prototypes", now.number),
-                _STARTS,
-                learner.device,
-            )
-            for level in learner.levels
-        ]
-        found.copy_(torch.cat(levels))
+        found.copy_(torch.cat(_prototypes(learner, _sample(learner, inputs, setup), now.number)))
     # Other ranks add zeros: processors that differ in the last digit may find other means.
     now.ranks.add([found])
     learner.prototypes.copy_(found)
@@ -81,9 +89,18 @@ def _sample(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]
     return rows
 
 
+def _prototypes(learner: ScgpclLearner, rows: FloatArray, step: int) -> list[Tensor]:
+    seed = derive_seed(learner.seed, "scgpcl.prototypes", step)
+    require_learned(rows)
+    return [
+        _means(rows, min(len(level), len(rows)), seed, _STARTS, learner.device)
+        for level in learner.levels
+    ]
+
+
 def _means(rows: FloatArray, k: int, seed: int, n_starts: int, device: torch.device) -> Tensor:
     found = kmeans(rows, k, seed=seed, n_init=n_starts, device=str(device))
-    return torch.from_numpy(found.centroids)
+    return torch.from_numpy(found.centroids).to(device)
 
 
 def _sizes(rows: FloatArray, centres: Tensor) -> Tensor:

@@ -77,11 +77,16 @@ class ScgpclSettings(Settings):
     finetune_share: float = Field(
         default=0.25, ge=0, lt=1, description="Share of all steps that fine-tuning takes."
     )
+    prototypes: Literal["minibatch", "sample"] = Field(
+        default="minibatch",
+        description="Cells that k-means finds prototypes in: those of each mini-batch, as the paper has it; or "
+        "a sample, in every `refresh_every` steps.",
+    )
     refresh_every: int = Field(
         default=20,
         ge=1,
-        description="Steps between updates of the prototypes, and of the sizes of clusters in "
-        "fine-tuning. 1 follows the paper, and takes more than twice the time on small data.",
+        description="Steps between updates of what is taken from a sample: sizes of clusters in fine-tuning, "
+        "and prototypes with `prototypes=sample`.",
     )
     sample_cells: int = Field(
         default=20_000,

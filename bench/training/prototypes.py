@@ -1,9 +1,10 @@
-"""How often scGPCL updates its prototypes: agreement with labels, and the cost.
+"""Where scGPCL takes its prototypes from, and how often: agreement with labels, and the cost.
 
-``python -m bench.training.prototypes --data DIR --sets SET,SET --seeds 0,1 --every 20,1``
+``python -m bench.training.prototypes --data DIR --sets SET,SET --seeds 0,1 --ways minibatch,20,1``
 
-Each set is prepared once for each seed. Then scGPCL is trained for each number of steps between updates, to the last
-step, and its embedding is clustered by k-means with the number of classes. Labels score; nothing else reads them.
+A way is ``minibatch``, prototypes of each mini-batch, or a number of steps between updates from a sample of cells. Each
+set is prepared once for each seed. Then scGPCL is trained each way, to the last step, and its embedding is clustered by
+k-means with the number of classes. Labels score; nothing else reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame import runs
-from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, parsed, parser_of
+from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
 from bench._frame.conditions import stamp
 from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_results
@@ -44,14 +45,16 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "trained"]
 
+MINIBATCH = "minibatch"
+
 NOTES = """\
-ARI of k-means on the embedding at the number of classes, mean ± standard deviation over seeds {seeds}, by the number of
-steps between updates of the prototypes; then the processor time of training, as a multiple of that of the first
-column. {settings}"""
+ARI of k-means on the embedding at the number of classes, mean ± standard deviation over seeds {seeds}: with prototypes
+of each mini-batch, or of a sample that are updated after so many steps. Then the processor time of training, as a
+multiple of that of the first column. {settings}"""
 
 
 def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row]:
-    """Yield a row for each number of steps between updates."""
+    """Yield a row for each way."""
     config = runs.config_of(
         [*args.set, "train.stop=never"], method="scgpcl", seed=seed, device="cpu"
     )
@@ -59,10 +62,10 @@ def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row
         out = Path(folder) / "out"
         runs.run(data.path, out, config, until="inputs")
         labels, inputs = data.labels[runs.retained(out)], runs.training_inputs(out)
-        for every in args.every:
+        for way in args.ways:
             began = time.process_time()
             how = setup_of(config, device="cpu", ranks=Ranks.alone())
-            some = how.settings.model_copy(update={"refresh_every": every})
+            some = how.settings.model_copy(update=_changes(way))
             points, _ = trained(inputs, config, replace(how, settings=some), Path(folder))
             seconds = time.process_time() - began
             found = cluster(points, data.k, settings=ClusterSettings(algorithm="kmeans"), seed=seed)
@@ -72,11 +75,18 @@ def _of_set(data: Labelled, seed: int, args: argparse.Namespace) -> Iterator[Row
                 "n_cells": len(labels),
                 "k": data.k,
                 "seed": seed,
-                "every": every,
+                "way": way,
                 "cpu_s": seconds,
                 **{name: scores[name] for name in ("acc", "nmi", "ari")},
                 **stamp(),
             }
+
+
+def _changes(way: str) -> dict[str, Any]:
+    """Return the settings that differ from the defaults."""
+    if way == MINIBATCH:
+        return {"prototypes": MINIBATCH}
+    return {"prototypes": "sample", "refresh_every": int(way)}
 
 
 def trained(inputs: Any, config: RunConfig, how: Setup[Any], folder: Path) -> tuple[Any, int]:
@@ -89,22 +99,23 @@ def trained(inputs: Any, config: RunConfig, how: Setup[Any], folder: Path) -> tu
 
 
 def _table(rows: list[Row]) -> list[str]:
-    every = list(dict.fromkeys(row["every"] for row in rows))
-    by_set: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    by_set: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        by_set[row["set"]][row["every"]].append(row)
-    columns = [f"ARI, every {n}" for n in every] + [f"time, every {n}" for n in every[1:]]
+        by_set[row["set"]][row["way"]].append(row)
+    names = [way if way == MINIBATCH else f"sample, every {way}" for way in ways]
+    columns = [f"ARI, {name}" for name in names] + [f"time, {name}" for name in names[1:]]
     lines, means = [], []
     for name, found in by_set.items():
-        ari = [np.array([row["ari"] for row in found[n]]) for n in every]
-        time_s = [float(np.sum([row["cpu_s"] for row in found[n]])) for n in every]
+        ari = [np.array([row["ari"] for row in found[n]]) for n in ways]
+        time_s = [float(np.sum([row["cpu_s"] for row in found[n]])) for n in ways]
         ratios = [each / time_s[0] for each in time_s[1:]]
         means.append([*(float(each.mean()) for each in ari), *ratios])
-        cells = found[every[0]][0]["n_cells"]
+        cells = found[ways[0]][0]["n_cells"]
         shown = [f"{each.mean():.3f} ± {each.std():.3f}" for each in ari]
         lines.append([name, f"{cells:,}", *shown, *(f"{each:.2f}" for each in ratios)])
     whole = np.mean(means, axis=0)
-    n = len(every)
+    n = len(ways)
     shown = [f"**{each:.3f}**" for each in whole[:n]] + [f"{each:.2f}" for each in whole[n:]]
     return table(["set", "cells", *columns], [*lines, ["**mean**", "", *shown]])
 
@@ -116,7 +127,10 @@ def main(arguments: list[str] | None = None) -> None:
     add_seeds(parser, [0])
     add_settings(parser)
     parser.add_argument(
-        "--every", type=numbers, default=[20, 1], help="steps between updates, as 20,1"
+        "--ways",
+        type=lambda text: text.split(","),
+        default=[MINIBATCH, "20", "1"],
+        help="minibatch, or steps between updates from a sample, as minibatch,20,1",
     )
     args = parsed(parser, arguments)
     cases = product(labelled_files(args.data, args.sets), args.seeds)
@@ -124,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = logged(args.out, found)
     settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
     body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
-    write_results(args, "Updates of prototypes", body)
+    write_results(args, "Prototypes", body)
     print("\n".join(body))
 
 

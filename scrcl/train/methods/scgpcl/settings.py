@@ -91,7 +91,7 @@ class ScgpclSettings(Settings):
     sample_cells: int = Field(
         default=20_000,
         ge=100,
-        description="Largest number of cells that prototypes and sizes of clusters are taken from.",
+        description="Largest number of cells of the sample.",
     )
     agreement: float = Field(
         default=0.99,

@@ -55,7 +55,7 @@ def estimates(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> E
             per_cell + LIST_BYTES * lists,
             dense,
             disk_bytes=4 * n + 8 * lists,
-            read_bytes=passes,
+            read_bytes=2 * passes,
             seconds=5 + 1e-5 * n,
         ),
         train=Estimate(

@@ -24,4 +24,6 @@ def test_the_final_state_stands_next_to_the_best_by_labels(preset, tmp_path, dat
     assert row["final"]["n_clusters"] == 4
     assert row["best"]["step"] <= row["final"]["step"]
     assert f"Preset {preset}, changed by" in text
-    assert "| plain | 240 | 100 | 4 |" in text
+    assert "| plain | 240 | 100 | 4 | 0 |" in text
+    final = " / ".join(f"{row['final'][name]:.3f}" for name in ("nmi", "acc", "ari"))
+    assert f"| plain | 1 | {final} | 0.000 / 0.000 / 0.000 |" in text

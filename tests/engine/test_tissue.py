@@ -247,3 +247,15 @@ def test_slices_are_the_batches_unless_others_are_named():
     assert key(spatial=True, sample_key="slice") == "slice"
     assert key(spatial=True, sample_key="slice", batch_key="donor") == "donor"
     assert key(spatial=True) is None
+
+
+def test_a_column_whose_slices_lie_on_top_of_each_other_is_named_with_the_option(tmp_path):
+    one = np.stack(np.meshgrid(np.arange(12), np.arange(12)), axis=-1).reshape(-1, 2)
+    cells = tissue(np.concatenate([one, one + 0.4]))
+    cells.obs["sample"] = pd.Categorical(np.repeat(["a", "b"], 144))
+    found = run(cells, tmp_path / "out", until="graph")
+    (note,) = found["graph"]["notes"]
+    assert note.startswith("obs['sample'] has 2 values whose coordinates overlap. If they are slic")
+    assert note.endswith("--sample-key sample.")
+    apart = run(cells, tmp_path / "apart", until="graph", sample_key="sample")
+    assert not apart["graph"]["notes"]

@@ -11,6 +11,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings, auto_or_whole, option
 from scrcl.engine.memory import (
+    ANNOTATION_BYTES,
     LIBRARIES_BYTES,
     MORE_NEIGHBORS,
     POSITION_BYTES,
@@ -207,6 +208,7 @@ class GraphStage(Stage[GraphRecord]):
         """Return the index, maps of points and neighbours, and blocks of queries and edges."""
         n, k, n_comps = shape.n_cells, shape.n_neighbors, shape.n_comps
         per_cell = NODE_BYTES + POSITION_BYTES + index_bytes(config, n_comps, k)
+        per_cell += ANNOTATION_BYTES * (config.spatial and config.sample_key is None)
         return Estimate(
             LIBRARIES_BYTES
             + int(n * per_cell)
@@ -242,7 +244,7 @@ class GraphStage(Stage[GraphRecord]):
         }
         of_tissue: tuple[str, ...] = ()
         if covariates.coordinates is not None:
-            of_tissue = tuple(tissue_notes(covariates, np.asarray(found.distances[:, 0])))
+            of_tissue = tuple(tissue_notes(context, covariates, found))
         return GraphRecord(
             n_cells=graph.n,
             n_neighbors=found.ids.shape[1],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.graph.lattice import Layout
+from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
     from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
-    from scrcl.typing import FloatArray
+    from scrcl.graph.knn import KnnResult
+    from scrcl.typing import IntArray
 
 __all__ = [
     "graph_facts",
@@ -32,6 +34,9 @@ _MANY_STACKED = 0.2
 _FEW = 0.05
 _OTHER_UNIT = 50
 """Ratio of nearest distances, without the highest and lowest 5 %, that one tissue does not have in one unit."""
+
+_LOOKED_AT = 20_000
+"""Cells whose nearest cells show whether samples lie on top of each other."""
 
 _FEW_PARTS = 10
 _PARTS_PER_CELL = 0.001
@@ -112,15 +117,6 @@ def search_notes(
     """Yield what a user should know about the search."""
     config = context.config.graph
     samples, batches = covariates.samples, covariates.batches
-    if (
-        covariates.coordinates is not None
-        and samples is None
-        and "samples" in context.matrix.identity
-    ):
-        yield (
-            "The inputs share one coordinate system, so cells of two inputs may be neighbours. "
-            "Use --sample-key sample to keep inputs apart."
-        )
     if samples is not None:
         sizes = np.bincount(samples.codes)
         n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
@@ -139,19 +135,26 @@ def search_notes(
             )
 
 
-def tissue_notes(covariates: Covariates, nearest: FloatArray) -> Iterator[str]:
-    """Yield what the distances of nearest cells show about the coordinates.
-
-    Parameters
-    ----------
-    nearest
-        ndarray of float32, shape (n_cells,): distance of the nearest cell of the same sample, infinite without one.
-    """
+def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -> Iterator[str]:
+    """Yield what nearest cells of the same sample show about the coordinates."""
     samples = covariates.samples
-    found = nearest[np.isfinite(nearest)]
+    found = np.asarray(nearest.distances[:, 0])
+    found = found[np.isfinite(found)]
     share = float((found == 0).mean()) if len(found) else 0.0
     several = "If the input holds several slices, name their column by --sample-key."
-    if share > _MANY_STACKED:
+    on_top = None if samples is not None else _on_top(context, nearest.ids)
+    if on_top is not None:
+        column, n_values = on_top
+        yield (
+            f"obs[{column!r}] has {n_values:,} values whose coordinates overlap. If they are slices, run again into "
+            f"another folder with --sample-key {column}."
+        )
+    elif samples is None and "samples" in context.matrix.identity:
+        yield (
+            "The inputs share one coordinate system, so cells of two inputs may be neighbours. "
+            "Use --sample-key sample to keep inputs apart."
+        )
+    if on_top is None and share > _MANY_STACKED:
         hint = "Check the coordinates." if samples is not None else several
         yield f"{share:.0%} of the cells lie at the place of another cell. {hint}"
     if samples is None and (found > 0).any():
@@ -161,6 +164,20 @@ def tissue_notes(covariates: Covariates, nearest: FloatArray) -> Iterator[str]:
                 f"The nearest cell is {near:.4g} away for some cells and {far:.4g} for others, so coordinates may be "
                 f"in two units. {several}"
             )
+
+
+def _on_top(context: Context, ids: IntArray) -> tuple[str, int] | None:
+    """Return the first column of obs that looks like samples which lie on top of each other, and its values."""
+    from scrcl._random import drawn_rows
+    from scrcl.engine.batch_columns import batch_like_columns
+    from scrcl.graph.overlap import lie_on_top
+
+    retained = np.flatnonzero(context.open(STATS).retained)
+    cells = drawn_rows(len(ids), _LOOKED_AT, context.config.seed, "graph.overlap")
+    for name, groups in batch_like_columns(context.matrix.fresh_obs().iloc[retained]).items():
+        if lie_on_top(np.asarray(ids[cells]), cells, groups.codes):
+            return name, len(groups.names)
+    return None
 
 
 def _setting(record: GraphRecord) -> str:

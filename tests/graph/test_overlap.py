@@ -1,0 +1,38 @@
+"""Groups that lie on top of each other, and groups that merely mix."""
+
+import numpy as np
+import pytest
+
+from scrcl.graph.overlap import lie_on_top
+from scrcl.graph.spatial import spatial_knn
+
+
+def sheet(seed, n=20):
+    """Cells that take up room: a jittered lattice at an angle of its own."""
+    rng = np.random.default_rng(seed)
+    points = np.stack(np.meshgrid(np.arange(n), np.arange(n)), axis=-1).reshape(-1, 2) - n / 2
+    turn = np.array([[np.cos(seed), -np.sin(seed)], [np.sin(seed), np.cos(seed)]])
+    return (points + rng.uniform(-0.2, 0.2, points.shape)) @ turn
+
+
+def on_top(points, codes):
+    return lie_on_top(spatial_knn(points, 12).ids, np.arange(len(points)), np.asarray(codes))
+
+
+def test_slices_in_one_place_lie_on_top_of_each_other_and_those_in_places_of_their_own_do_not():
+    slices = [sheet(seed) for seed in (1, 2, 3)]
+    codes = np.repeat(np.arange(3), 400)
+    assert on_top(np.concatenate(slices), codes)
+    assert on_top(np.concatenate([slices[0]] * 3), codes)  # the same spots, as on a slide
+    assert not on_top(np.concatenate([s + 100 * i for i, s in enumerate(slices)]), codes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_that_mix_in_one_slice_or_keep_to_parts_of_it_do_not_lie_on_top(seed):
+    points = sheet(seed)
+    assert not on_top(points, np.random.default_rng(seed).integers(0, 3, len(points)))
+    assert not on_top(points, points[:, 0] // 3)
+
+
+def test_cells_without_a_near_cell_show_nothing():
+    assert not lie_on_top(np.full((4, 3), -1), np.arange(4), np.arange(4))

@@ -19,7 +19,9 @@ __all__ = ["degree_counts", "describe"]
 _HUB_SHARE = 0.001
 
 
-def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
+def describe(
+    graph: Graph, ids: IntArray | None = None, groups: IntArray | None = None
+) -> dict[str, Any]:
     """Return the facts about a graph that a report shows, as plain numbers.
 
     Parameters
@@ -28,6 +30,8 @@ def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
         Its edges are read once, in blocks. Memory is about 20 bytes per node.
     ids
         Neighbours of each node, shape (n, k), if the graph was built from them.
+    groups
+        Group of each node, shape (n,), where no edge joins two groups.
 
     Returns
     -------
@@ -38,16 +42,21 @@ def describe(graph: Graph, ids: IntArray | None = None) -> dict[str, Any]:
         - ``n_isolated``: isolated nodes, which have no edges.
         - ``n_hubs``: the 0.1 % of nodes with the highest degrees, at least one; ``hub_share``: their share of all ends
           of edges.
-        - ``n_components``; ``largest_component``: the share of nodes in the largest connected component.
+        - ``n_components``, and ``n_kept_apart``: the groups, one without ``groups``.
+        - ``largest_component``: the share of nodes in the largest connected component, or the largest of their group.
         - ``hubness``, if there are ``ids``.
     """
-    sizes = component_sizes(graph)
+    firsts, sizes = components(graph)
+    codes = np.zeros_like(firsts) if groups is None else groups[firsts]
+    largest = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+    np.maximum.at(largest, codes, sizes)
     return {
         "n_nodes": graph.n,
         "n_edges": len(graph.indices) // 2,
         **_degree_facts(degree_counts(graph)),
         "n_components": len(sizes),
-        "largest_component": int(sizes.max(initial=0)) / max(graph.n, 1),
+        "n_kept_apart": int(np.count_nonzero(largest)),
+        "largest_component": int(largest.sum()) / max(graph.n, 1),
         **({} if ids is None else {"hubness": hubness(ids)}),
     }
 
@@ -76,8 +85,8 @@ def hubness(ids: IntArray) -> float:
     return float(np.average(deviations**3, weights=counts) / variance**1.5) if variance else 0.0
 
 
-def component_sizes(graph: Graph) -> IntArray:
-    """Return the number of nodes in each connected component, ordered by their first nodes.
+def components(graph: Graph) -> tuple[IntArray, IntArray]:
+    """Return the first node of each connected component, ascending, and its number of nodes.
 
     Union-find over blocks of edges; memory is two indices per node.
 
@@ -90,7 +99,8 @@ def component_sizes(graph: Graph) -> IntArray:
         compiled(_join)(parents, graph.indptr[start : stop + 1], neighbours, start)
     sizes: IntArray = np.zeros(graph.n, parents.dtype)
     compiled(_count_members)(parents, sizes)
-    return sizes[sizes > 0]
+    firsts = np.flatnonzero(sizes)
+    return firsts, sizes[firsts]
 
 
 def _degree_facts(counts: IntArray) -> dict[str, Any]:

@@ -66,6 +66,16 @@ def test_each_fault_of_a_graph_is_noted(changes, numbers):
         assert number in note
 
 
+def test_slices_that_are_kept_apart_are_no_fault_of_a_graph():
+    slices = {"n_components": 14, "n_kept_apart": 14, "largest_component": 1.0}
+    record = HEALTHY.model_copy(update=slices)
+    assert graph_notes(record, GraphSettings()) == []
+    assert graph_facts(record, GraphSettings())["connected components"].startswith("14 in 14 slice")
+    broken = record.model_copy(update={"largest_component": 0.5})
+    (note,) = graph_notes(broken, GraphSettings())
+    assert "14 connected components, the largest of each slice with 50.0% of the cells" in note
+
+
 def test_the_note_of_doubtful_clusters_names_a_few():
     assert _doubtful_note(["3"], Words()).startswith("Cluster 3 is doubtful")
     assert _doubtful_note(["1", "2"], Words()).startswith("Clusters 1, 2 are doubtful")

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import skew
 
 from scrcl.graph.csr import Graph, symmetric_graph
-from scrcl.graph.statistics import component_sizes, degree_counts, describe, hubness
+from scrcl.graph.statistics import components, degree_counts, describe, hubness
 from tests.reference_graph import adjacency
 
 
@@ -38,6 +38,7 @@ def test_a_description_counts_edges_degrees_components_and_hubs(ids):
         "n_hubs": 1,
         "hub_share": pytest.approx(degrees.max() / max(degrees.sum(), 1)),
         "n_components": n_components,
+        "n_kept_apart": 1,
         "largest_component": np.bincount(labels).max() / len(ids),
     }
 
@@ -49,7 +50,9 @@ def test_components_equal_those_of_scipy_for_any_block_size(ids, block_entries):
     _, labels = connected_components(adjacency(ids), directed=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scrcl.graph.csr.BLOCK_ENTRIES", block_entries)
-        assert component_sizes(graph).tolist() == np.bincount(labels).tolist()
+        firsts, sizes = components(graph)
+    assert sizes.tolist() == np.bincount(labels).tolist()
+    assert firsts.tolist() == np.unique(labels, return_index=True)[1].tolist()
 
 
 def test_a_shuffled_path_with_a_gap_has_two_components():
@@ -57,7 +60,14 @@ def test_a_shuffled_path_with_a_gap_has_two_components():
     ids = np.full((3_000, 1), -1)
     ids[order[:-1], 0] = order[1:]
     ids[order[1_500]] = -1
-    assert sorted(component_sizes(symmetric_graph(ids))) == [1_499, 1_501]
+    assert sorted(components(symmetric_graph(ids))[1]) == [1_499, 1_501]
+
+
+def test_the_largest_component_is_that_of_each_group_where_groups_are_kept_apart():
+    graph = symmetric_graph(np.array([[1], [0], [1], [4], [3], [-1]]))
+    assert describe(graph)["largest_component"] == 3 / 6
+    found = describe(graph, groups=np.array([0, 0, 0, 2, 2, 2]))
+    assert (found["n_kept_apart"], found["largest_component"]) == (2, 5 / 6)
 
 
 def test_hubs_are_the_thousandth_of_nodes_with_the_highest_degrees():

@@ -242,25 +242,28 @@ class GraphStage(Stage[GraphRecord]):
             for kind, column in (("batch", covariates.batches), ("sample", covariates.samples))
             if column is not None
         }
+        slices = covariates.samples if context.config.spatial else None
         of_tissue: tuple[str, ...] = ()
         if covariates.coordinates is not None:
             of_tissue = tuple(tissue_notes(context, covariates, found))
-        return GraphRecord(
+        record = GraphRecord(
             n_cells=graph.n,
             n_neighbors=found.ids.shape[1],
             backend=found.backend,
             recall=found.recall,
             search=dict(found.effort),
-            **describe(graph, found.ids),
+            **describe(graph, found.ids, None if slices is None else slices.codes),
             n_alone=n_alone,
             **shares,
             locality=_locality(graph, lists),
             layout=None if covariates.layout is None else covariates.layout._asdict(),
-            notes=(
-                *search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1]),
-                *of_tissue,
-            ),
         )
+        notes = (
+            *search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1]),
+            *of_tissue,
+            *graph_notes(record, config),
+        )
+        return record.model_copy(update={"notes": notes})
 
     def headline(self, record: GraphRecord) -> dict[str, float]:
         """Return the recall of the search."""
@@ -313,7 +316,7 @@ class GraphStage(Stage[GraphRecord]):
             facts=graph_facts(record, config),
             figures=(bars,),
             overview={"cell graph": graph_overview(record)},
-            notes=(*record.notes, *graph_notes(record, config)),
+            notes=record.notes,
             technical=True,
         )
 

@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 _WHOLE = 0.9
-"""Share of cells in the largest connected component below which a graph counts as broken up."""
+"""Share of cells in the largest connected component, or in the largest of their slice, below which a graph counts as
+broken up."""
 
 _MANY_STACKED = 0.2
 _FEW = 0.05
@@ -93,9 +94,8 @@ def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
         )
     if _is_broken_up(record):
         notes.append(
-            f"The cell graph has {record.n_components:,} connected components, the largest with "
-            f"{record.largest_component:.1%} of the cells. Cells learn only from neighbours in their own "
-            "component. This is expected for samples that are kept apart, and for very different types or batches. "
+            f"The cell graph has {record.n_components:,} connected components, {_largest(record)}. Cells learn only "
+            f"from neighbours in their own component. This is expected for {_expected(record)}. "
             f"Otherwise raise {_setting(record)} (now {record.n_neighbors}){_or_union(config)}."
         )
     if record.n_isolated > record.n_alone:  # the stage itself notes cells without found neighbours
@@ -209,12 +209,25 @@ def _order(locality: Locality, n_cells: int) -> dict[str, str]:
 def _components(record: GraphRecord) -> str:
     if record.n_components <= 1:
         return "1"
-    return f"{record.n_components:,}, the largest with {record.largest_component:.1%} of the cells"
+    slices = f" in {record.n_kept_apart:,} slices" if record.n_kept_apart > 1 else ""
+    return f"{record.n_components:,}{slices}, {_largest(record)}"
+
+
+def _largest(record: GraphRecord) -> str:
+    which = "the largest of each slice" if record.n_kept_apart > 1 else "the largest"
+    return f"{which} with {record.largest_component:.1%} of the cells"
+
+
+def _expected(record: GraphRecord) -> str:
+    if record.layout is None:
+        return "very different types or batches"
+    return "pieces of tissue that lie apart"
 
 
 def _is_broken_up(record: GraphRecord) -> bool:
+    n_more = record.n_components - record.n_kept_apart
     many = max(_FEW_PARTS, _PARTS_PER_CELL * record.n_nodes)
-    return record.largest_component < _WHOLE or record.n_components > many
+    return record.largest_component < _WHOLE or n_more >= many
 
 
 def _or_union(config: GraphSettings) -> str:

@@ -19,6 +19,7 @@ class GraphStatisticsRecord(Record):
     max_degree: int
     n_isolated: int
     n_components: int
+    n_kept_apart: int = 1
     largest_component: float
     n_hubs: int
     hub_share: float

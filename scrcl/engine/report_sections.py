@@ -11,7 +11,7 @@ from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE
 from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
-from scrcl.engine.stages.cluster_facts import estimates_in_words
+from scrcl.engine.stages.cluster_facts import estimates_range
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import CLUSTER_LINKS
@@ -33,8 +33,8 @@ __all__ = ["cluster_sections", "summary_of"]
 
 _MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
 _MOST_LINKED = 100
-_LARGEST, _DOUBTFUL = 3, 12
-"""Clusters that the summary names, and that the note about doubtful ones names."""
+_LARGEST = 3
+"""Clusters that the summary names."""
 
 
 def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -> list[str]:
@@ -43,7 +43,7 @@ def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -
     n, words = max(record.n_cells or 0, 1), words_of(run)
     how = "found automatically" if record.chosen_by == "auto" else "as asked"
     if record.estimates:
-        how += f" ({estimates_in_words(record.estimates)})"
+        how += f" ({estimates_range(record.estimates)})"
     sentences = [f"{words.cells(n)} in {words.clusters(len(rows))}, {how}."]
     n_out = (stats.n_cells or 0) - stats.n_cells_retained
     if n_out:
@@ -65,25 +65,11 @@ def cluster_sections(
     context: Context, run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]
 ) -> list[Section]:
     """Return the table of clusters, dot plot, links, composition and quality, as far as there is something to show."""
-    doubtful = [
-        name for name, row in zip(names, rows, strict=True) if row.confidence < LOW_CONFIDENCE
-    ]
     words = words_of(run)
-    notes = (_doubtful_note(doubtful, words),) if doubtful else ()
-    table = _table(rows, words)
-    sections = [Section(f"{words.cluster}s".capitalize(), table=table, notes=notes)]
+    sections = [Section(f"{words.cluster}s".capitalize(), table=_table(rows, words))]
     if len(rows) > 1:
         sections += [_dots(run, names, words), _links(run, names, words)]
     return [*sections, *_composition(context, run, names), quality_section(context, run)]
-
-
-def _doubtful_note(names: Sequence[str], words: Words) -> str:
-    one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()
-    which = f"{one} {names[0]} is" if len(names) == 1 else f"{several} {', '.join(names)} are"
-    if len(names) > _DOUBTFUL:
-        n_others = len(names) - _DOUBTFUL
-        which = f"{several} {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
-    return f"{which} doubtful: most {words.cell}s there have a confidence below {LOW_CONFIDENCE}."
 
 
 def _table(rows: Sequence[ClusterRow], words: Words) -> Table:

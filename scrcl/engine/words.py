@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.engine.stages.graph import GraphStage
 
 if TYPE_CHECKING:
+    from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
 __all__ = ["Words", "words_of"]
@@ -28,8 +29,12 @@ class Words:
         """Return a number of groups in words."""
         return f"{n:,} {self.cluster}{'' if n == 1 else 's'}"
 
+    def inside(self) -> Words:
+        """Return the words for groups inside of a group."""
+        return replace(self, cluster="subcluster")
 
-def words_of(run: OpenRun) -> Words:
+
+def words_of(run: OpenRun | Context) -> Words:
     """Return the words for a run: rows on a grid are spots, and groups that are found in the tissue are domains."""
     layout = run.record(GraphStage).layout
     is_grid = layout is not None and layout["kind"] != "irregular"

@@ -17,7 +17,7 @@ from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
-from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words
+from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words, estimates_range
 from scrcl.engine.words import Words
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
@@ -263,7 +263,8 @@ def test_domains_that_lie_together_and_are_alike_are_counted(tmp_path):
 
 def test_estimates_of_the_number_of_domains_are_in_words_with_the_option():
     (note,) = estimate_notes([(4, 5, 7)])
-    assert "rough one (three estimates: 4, 5, 7)" in note
+    assert "rough one (estimates range from 4 to 7)" in note
+    assert estimates_range([(4, 4, 4)]) == "all estimates are 4"
     assert "--n-clusters" in note
     assert estimates_in_words([(4, 5, 7), (3, 3, 4)]).endswith("for each slice: 4, 5, 7; 3, 3, 4")
     assert not list(estimate_notes([]))

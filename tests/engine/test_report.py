@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scrcl.engine.report_sections import _doubtful_note
+from scrcl.engine.stages.cluster_facts import doubtful_notes
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes
 from scrcl.engine.words import Words
@@ -77,8 +77,10 @@ def test_slices_that_are_kept_apart_are_no_fault_of_a_graph():
 
 
 def test_the_note_of_doubtful_clusters_names_a_few():
-    assert _doubtful_note(["3"], Words()).startswith("Cluster 3 is doubtful")
-    assert _doubtful_note(["1", "2"], Words()).startswith("Clusters 1, 2 are doubtful")
-    assert "10, 11 and 488 others are doubtful" in _doubtful_note(
-        [str(i) for i in range(500)], Words()
-    )
+    assert not list(doubtful_notes([0.5, 0.9], Words()))
+    (one,) = doubtful_notes([0.9, 0.49], Words(), "3_")
+    assert one.startswith("Cluster 3_1 is doubtful")
+    (two,) = doubtful_notes([0.9, 0.4, 0.4], Words("spot", "domain"))
+    assert two.startswith("Domains 1, 2 are doubtful: most spots")
+    (many,) = doubtful_notes([0.4] * 500, Words())
+    assert "10, 11 and 488 others are doubtful" in many

@@ -170,7 +170,7 @@ def stages_of_look(cluster: int, correct: CorrectStage | None = None) -> tuple[S
         correct or CorrectStage(),
         GraphStage(),
         LeadingStage(),
-        ClusterStage(),
+        ClusterStage(prefix=_prefix(cluster)),
         BatchesStage(prefix=_prefix(cluster)),
         MarkersStage(),
         CellsStage(cluster),

@@ -27,9 +27,10 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import cluster_overview, estimate_notes
+from scrcl.engine.stages.cluster_facts import cluster_overview, doubtful_notes, estimate_notes
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
@@ -135,7 +136,13 @@ class ClusterRecord(Record):
 
 
 class ClusterStage(Stage[ClusterRecord]):
-    """Counts the clusters unless their number is given, finds them, and smooths spatial domains."""
+    """Counts the clusters unless their number is given, finds them, and smooths spatial domains.
+
+    Parameters
+    ----------
+    prefix
+        What the names of clusters begin with, in a closer look.
+    """
 
     name = "cluster"
     settings = ClusterSettings
@@ -161,6 +168,9 @@ class ClusterStage(Stage[ClusterRecord]):
         "scrcl_margin",
         "scrcl_familiarity",
     )
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more clusters than there are cells."""
@@ -234,6 +244,8 @@ class ClusterStage(Stage[ClusterRecord]):
             np.save(folder / f"k{k}.npy", labels)
         values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", values)
+        summary = describe_confidence(values, found.labels)
+        words = words_of(context).inside() if self._prefix else words_of(context)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
@@ -246,8 +258,12 @@ class ClusterStage(Stage[ClusterRecord]):
                 for k, labels in found.extra_cuts.items()
             ),
             estimates=estimates,
-            notes=(*found.notes, *estimate_notes(estimates)),
-            confidence=describe_confidence(values, found.labels),
+            notes=(
+                *found.notes,
+                *estimate_notes(estimates),
+                *doubtful_notes(summary.median_by_cluster, words, self._prefix),
+            ),
+            confidence=summary,
             **smoothing,
         )
 

@@ -11,8 +11,18 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.levels import Split
     from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut, LevelsRecord
+    from scrcl.engine.words import Words
 
-__all__ = ["cluster_overview", "estimate_notes", "estimates_in_words"]
+__all__ = [
+    "cluster_overview",
+    "doubtful_notes",
+    "estimate_notes",
+    "estimates_in_words",
+    "estimates_range",
+]
+
+_DOUBTFUL = 12
+"""Clusters that the note about doubtful ones names."""
 
 
 def cluster_overview(record: ClusterRecord) -> dict[str, str]:
@@ -48,13 +58,35 @@ def estimates_in_words(estimates: Sequence[Sequence[int]]) -> str:
     return f"{each}: {of_slices}"
 
 
+def estimates_range(estimates: Sequence[Sequence[int]]) -> str:
+    """Return the smallest and the largest estimate in words."""
+    numbers = [number for three in estimates for number in three]
+    least, most = min(numbers), max(numbers)
+    if least == most:
+        return f"all estimates are {least}"
+    return f"estimates range from {least} to {most}"
+
+
 def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
     """Yield that a number of domains is a rough one, if it was estimated."""
     if estimates:
         yield (
-            f"The number of domains is a rough one ({estimates_in_words(estimates)}). Where you know it, give it by "
+            f"The number of domains is a rough one ({estimates_range(estimates)}). Where you know it, give it by "
             "--n-clusters."
         )
+
+
+def doubtful_notes(medians: Sequence[float], words: Words, prefix: str = "") -> Iterator[str]:
+    """Yield which clusters are doubtful, by the median confidence of each."""
+    names = [f"{prefix}{i}" for i, median in enumerate(medians) if median < LOW_CONFIDENCE]
+    if not names:
+        return
+    one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()
+    which = f"{one} {names[0]} is" if len(names) == 1 else f"{several} {', '.join(names)} are"
+    if len(names) > _DOUBTFUL:
+        n_others = len(names) - _DOUBTFUL
+        which = f"{several} {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
+    yield f"{which} doubtful: most {words.cell}s there have a confidence below {LOW_CONFIDENCE}."
 
 
 def _level_facts(levels: LevelsRecord) -> dict[str, str]:

@@ -17,7 +17,12 @@ from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
-from scrcl.engine.stages.subclusters import LOOKS, SubclustersStage, digest_of_cells
+from scrcl.engine.stages.subclusters import (
+    LOOKS,
+    SubclustersStage,
+    digest_of_cells,
+    found_notes,
+)
 from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
@@ -59,7 +64,7 @@ class Subclusters:
     folder
         Folder of the look in OUT; None if there were too few cells.
     notes
-        How the look was corrected for batches, and subclusters that follow them.
+        How the look was corrected for batches, and what is to be known of its subclusters.
     """
 
     cluster: int
@@ -274,13 +279,13 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
 
 
 def _notes(look: Outputs, config: RunConfig) -> Iterator[str]:
-    """Yield how the look was corrected, and whether its subclusters follow batches or what may be batches."""
+    """Yield how the look was corrected, and what is to be known of its subclusters."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None:
         yield correction_sentence(correction)
     if not correction.left_as_is:
         yield from correction.notes
-    yield from batches.notes
+    yield from found_notes(look)
     if batches.of_one_batch and correction.left_as_is:
         yield (
             "These cells were not corrected for batches. To correct all cells, run again into another folder with "

@@ -1,8 +1,11 @@
-"""What the report and the terminal call rows and their groups: cells and clusters, or in a tissue spots and domains."""
+"""What the report and the terminal call rows and their groups: cells, clusters and batches.
+
+In a tissue they are spots, domains and slices.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrcl.engine.stages.graph import GraphStage
@@ -16,10 +19,16 @@ __all__ = ["Words", "words_of"]
 
 @dataclass(frozen=True)
 class Words:
-    """Names for a row and for a group of rows; their plurals have an s."""
+    """Names for a row, for a group of rows that was found, and for one that was given to correct for."""
 
     cell: str = "cell"
     cluster: str = "cluster"
+    batch: str = "batch"
+
+    @property
+    def batches(self) -> str:
+        """The plural of ``batch``; those of the others have an s."""
+        return f"{self.batch}{'es' if self.batch.endswith('ch') else 's'}"
 
     def cells(self, n: int) -> str:
         """Return a number of rows in words."""
@@ -29,13 +38,19 @@ class Words:
         """Return a number of groups in words."""
         return f"{n:,} {self.cluster}{'' if n == 1 else 's'}"
 
-    def inside(self) -> Words:
-        """Return the words for groups inside of a group."""
-        return replace(self, cluster="subcluster")
 
+def words_of(run: OpenRun | Context, *, is_look: bool = False) -> Words:
+    """Return the words for a run, or for a closer look into one of its clusters.
 
-def words_of(run: OpenRun | Context) -> Words:
-    """Return the words for a run: rows on a grid are spots, and groups that are found in the tissue are domains."""
-    layout = run.record(GraphStage).layout
+    Rows on a grid are spots, groups that are found in the tissue are domains, and batches of a tissue that are its
+    samples are slices.
+    """
+    config, layout = run.config, run.record(GraphStage).layout
     is_grid = layout is not None and layout["kind"] != "irregular"
-    return Words("spot" if is_grid else "cell", "domain" if run.config.on_tissue else "cluster")
+    by_slice = config.sample_key is not None and config.batch_key == config.sample_key
+    group = "domain" if config.on_tissue else "cluster"
+    return Words(
+        "spot" if is_grid else "cell",
+        "subcluster" if is_look else group,
+        "slice" if by_slice else "batch",
+    )

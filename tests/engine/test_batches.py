@@ -20,6 +20,7 @@ from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage, Mixing
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage
+from scrcl.engine.words import Words
 from scrcl.io.labels import CellLabels
 from tests.cells import FAST
 from tests.engine.test_correct import with_donors
@@ -75,7 +76,7 @@ def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_larges
         ClusterBatches(largest="b", share=0.75, before=0.4, after=None),
         ClusterBatches(largest="a", share=1.0, before=None, after=None),
     ]
-    table = clusters_table(clusters, ["0 T", "1"], ["a", "b"], np.array([[1, 3], [4, 0]]))
+    table = clusters_table(clusters, ["0 T", "1"], ["a", "b"], np.array([[1, 3], [4, 0]]), Words())
     assert [column.name for column in table.columns] == [
         "cluster",
         "a (5 cells)",
@@ -85,7 +86,7 @@ def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_larges
     assert table.rows == [["0 T", 0.2, 1.0, 0.4], ["1", 0.8, 0.0, None]]
     counts = np.zeros((2, 13), int)
     counts[0, :2], counts[1, 0] = (1, 3), 4
-    many = clusters_table(clusters, ["0 T", "1"], list("abcdefghijklm"), counts)
+    many = clusters_table(clusters, ["0 T", "1"], list("abcdefghijklm"), counts, Words())
     assert many.rows[0] == ["0 T", "b", 0.75, 3 / 8, 0.4]
 
 
@@ -162,13 +163,16 @@ def test_columns_that_clusters_alone_follow_are_named_after_those_that_neighbour
         )
 
     apart = [column("donor", "3_1"), column("lane", "3_0")]
-    (note,) = suspicion_notes(apart, 2)
+    (note,) = suspicion_notes(apart, "2 clusters")
     assert note.startswith(
-        "1 of 2 clusters hold nearly only cells of one value of obs['donor'] (3_1)"
+        "1 of 2 clusters holds nearly only cells of one value of obs['donor'] (3_1)"
     )
     assert note.endswith("--batch-key donor. obs columns with such clusters, too: lane.")
-    (note,) = suspicion_notes([column("study", is_followed=True), *apart], 2)
-    assert note.startswith("Neighbours follow obs['study']")
+    (note,) = suspicion_notes([column("study", "1", "4", is_followed=True), *apart], "9 clusters")
+    assert note.startswith(
+        "Neighbours follow obs['study']: 3% fewer of a cell's neighbours have another value than chance gives, and "
+        "2 of 9 clusters hold nearly only cells of one value (1, 4). If"
+    )
     assert "donor" not in note
 
 

@@ -19,6 +19,7 @@ from scrcl.engine.stages.batches_facts import batch_notes
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.subclusters import SubclustersStage
+from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError
 from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
@@ -181,8 +182,13 @@ def test_one_group_is_not_divided_unless_a_number_is_given(out):
     assert look.n_subclusters == 1
     assert "is one group: no valley parts its 90 cells" in look.summary
     assert "scrcl_sub" not in obs_of(out)
-    assert scrcl.subcluster(out, 1, n_clusters=2)[0].n_subclusters == 2
+    look = scrcl.subcluster(out, 1, n_clusters=2)[0]
+    assert look.n_subclusters == 2
     assert "1_1" in set(obs_of(out)["scrcl_sub"])
+    (note,) = (each for each in look.notes if "2 were asked for" in each)
+    assert note.startswith("The data supports 1 cluster by")
+    assert f"Inside cluster 1: {note}" in scrcl.open_run(out).record(SubclustersStage).notes
+    assert "The data supports 1 cluster by" in (out / "report.html").read_text()
 
 
 def test_a_cluster_is_found_by_its_name(out, tmp_path):
@@ -227,7 +233,7 @@ def test_an_anndata_gets_the_column_too_and_a_subcluster_of_one_sample_is_named(
         scrcl.subcluster(tmp_path / "out", 0)
     (look,) = scrcl.subcluster(tmp_path / "out", 0, data=adata)
     (note,) = look.notes
-    assert "1 of 2 clusters hold nearly only cells of one value of obs['sample'] (0_1)" in note
+    assert "1 of 2 subclusters holds nearly only cells of one value of obs['sample'] (0_1)" in note
     assert "--batch-key sample" in note
     assert set(adata.obs["scrcl_sub"].dropna()) == {"0_0", "0_1", "1", "2"}
     assert adata.obs["scrcl_sub"].isna().sum() == 1
@@ -271,8 +277,8 @@ def test_subclusters_of_a_corrected_run_are_no_donors(tmp_path):
 
 
 def test_subclusters_of_one_batch_are_named(out):
-    text = list(batch_notes(BatchesRecord(of_one_batch=("3_0",))))
-    assert text[0].startswith("Cluster 3_0 holds nearly only cells of one batch (batches.csv)")
+    text = list(batch_notes(BatchesRecord(of_one_batch=("3_0",)), Words(cluster="subcluster")))
+    assert text[0].startswith("Subcluster 3_0 holds nearly only cells of one batch (batches.csv)")
     look = scrcl.subcluster(out, 0, write=False)[0]
     assert look.notes == ("Not corrected for batches: as set.",)
     assert (look.folder / "batches.csv").exists()

@@ -191,8 +191,10 @@ def _supported(
 def _note(wanted: int, n_supported: int) -> str | None:
     if wanted <= n_supported:
         return None
+    several = n_supported > 1
+    supported = f"{n_supported} cluster{'s' if several else ''}"
+    nearest = f"--n-clusters {n_supported} or auto" if several else "--n-clusters auto"
     return (
-        f"The data supports {n_supported} clusters by cluster.least_support; {wanted} were asked for. Splits beyond "
-        f"these have no clear valley between them. Give --n-clusters {n_supported} or auto for the nearest that are "
-        "supported."
+        f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
+        f"that have no clear valley between them. Give {nearest} for what is supported."
     )

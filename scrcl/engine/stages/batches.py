@@ -27,6 +27,7 @@ from scrcl.engine.stages.correct import CorrectStage, Mixing
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
 from scrcl.report.composition import composition_figure
@@ -162,7 +163,7 @@ class BatchesStage(Stage[BatchesRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the mixing of each cluster."""
-        record = run.record(BatchesStage)
+        record, words = run.record(BatchesStage), words_of(run)
         if record.batches is None:
             return Section("Batches", notes=record.notes) if record.notes else None
         with np.load(run.folder.stage(self.name) / _COUNTS) as saved:
@@ -171,11 +172,11 @@ class BatchesStage(Stage[BatchesRecord]):
         counts, batches = counts[:, there], [batches[i] for i in there]
         clusters = shown_names(run, np.asarray(run.open(LABELS)))
         return Section(
-            "Batches",
+            words.batches.capitalize(),
             text=correction_sentence(run.record(CorrectStage)),
-            figures=[composition_figure(counts.T, batches, clusters, "batch")],
-            table=clusters_table(record.by_cluster, clusters, batches, counts),
-            overview=batch_overview(record.batches),
+            figures=[composition_figure(counts.T, batches, clusters, words.batch)],
+            table=clusters_table(record.by_cluster, clusters, batches, counts, words),
+            overview=batch_overview(record.batches, words),
             notes=record.notes,
         )
 
@@ -214,7 +215,8 @@ def _with_batches(
         of_one_batch=_clusters_of_one_batch(table, prefix),
         confounded={name: tuple(levels) for name, levels in confounded.items()},
     )
-    return record.model_copy(update={"notes": tuple(batch_notes(record, prefix))})
+    words = words_of(context, is_look=bool(prefix))
+    return record.model_copy(update={"notes": tuple(batch_notes(record, words, prefix))})
 
 
 def _rows(table: IntArray, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
@@ -292,12 +294,13 @@ def _without_batches(
         )
         if column.is_followed or column.clusters:
             suspected.append(column)
+    in_all = words_of(context, is_look=bool(prefix)).clusters(int(labels.max()) + 1)
     suspected.sort(key=lambda each: (not each.is_followed, each.mixing.mixing))
     return BatchesRecord(
         n_cells=len(labels),
         checked=tuple(columns),
         suspected=tuple(suspected),
-        notes=tuple(suspicion_notes(suspected, int(labels.max()) + 1)),
+        notes=tuple(suspicion_notes(suspected, in_all)),
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.mixing import BatchMixing
     from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches, SuspectedColumn
+    from scrcl.engine.words import Words
     from scrcl.report.page import Cell
     from scrcl.typing import IntArray
 
@@ -19,15 +20,6 @@ __all__ = ["COMPOSITION", "batch_notes", "batch_overview", "clusters_table", "su
 COMPOSITION = "batches.csv"
 """File in OUT with the cells of each batch in each cluster."""
 
-_MIXING = (
-    "Mixing is the share of a cell's neighbours that are from other batches, over the share that chance gives inside "
-    "the cluster. At 1 a cell's neighbours are from any batch. Near 0 they are from its own batch only: the batches "
-    "keep apart inside the cluster. A cluster of one batch has no value: it is a type that this batch alone has, or a "
-    "type that was not joined to the same type of other batches. Whether to correct is decided by chance around each "
-    "cell, in place of chance inside its cluster."
-)
-_SHARES = "Shares of the cells of each batch: a column adds up to 100%."
-_LARGEST = "The batch with most cells in each cluster: its share of the cluster, and of all cells."
 
 _FEW_BATCHES = 12
 """Batches that have a column each in the table of clusters."""
@@ -39,10 +31,13 @@ _NAMED = 8
 """Clusters, columns or levels that a note lists."""
 
 
-def batch_overview(found: BatchMixing) -> dict[str, str]:
+def batch_overview(found: BatchMixing, words: Words) -> dict[str, str]:
     """Return how far clusters follow the batches, for the technical details."""
-    scores = f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}; 0 if clusters say nothing about the batch"
-    return {"batches": f"{found.n_batches:,}", "clusters against batches": scores}
+    scores = f"NMI {found.nmi:.3f}, ARI {found.ari:.3f}; 0 if {words.cluster}s say nothing about the {words.batch}"
+    return {
+        words.batches: f"{found.n_batches:,}",
+        f"{words.cluster}s against {words.batches}": scores,
+    }
 
 
 def clusters_table(
@@ -50,6 +45,7 @@ def clusters_table(
     names: Sequence[str],
     batches: Sequence[str],
     counts: IntArray,
+    words: Words,
 ) -> Table:
     """Return how each cluster divides into batches, and how batches mix inside it.
 
@@ -65,8 +61,8 @@ def clusters_table(
     few = len(batches) <= _FEW_BATCHES
     corrected = any(cluster.after is not None for cluster in clusters)
     columns = [
-        Column("cluster", "label"),
-        *(_share_columns(batches, counts) if few else _LARGEST_COLUMNS),
+        Column(words.cluster, "label"),
+        *(_share_columns(batches, counts, words) if few else _largest_columns(words)),
         Column("mixing before" if corrected else "mixing", "number"),
         *([Column("mixing after", "number")] if corrected else []),
     ]
@@ -79,20 +75,60 @@ def clusters_table(
         ]
         for name, each, of_cluster in zip(names, clusters, counts, strict=True)
     ]
-    caption = f"{_SHARES if few else _LARGEST} {_MIXING}"
+    caption = (
+        f"{_shares_caption(words) if few else _largest_caption(words)} {_mixing_caption(words)}"
+    )
     return Table(columns, rows, caption, palette(len(rows)))
 
 
-_LARGEST_COLUMNS = (
-    Column("largest batch"),
-    Column("its share", "share"),
-    Column("its share of all cells", "share"),
-)
+def _shares_caption(words: Words) -> str:
+    return f"Shares of the {words.cell}s of each {words.batch}: a column adds up to 100%."
 
 
-def _share_columns(batches: Sequence[str], counts: IntArray) -> list[Column]:
+def _largest_caption(words: Words) -> str:
+    return (
+        f"The {words.batch} with most {words.cell}s in each {words.cluster}: its share of the {words.cluster}, and of "
+        f"all {words.cell}s."
+    )
+
+
+def _mixing_caption(words: Words) -> str:
+    cell, cluster, batch = words.cell, words.cluster, words.batch
+    alone = _of_one_batch(words)
+    return (
+        f"Mixing is the share of a {cell}'s neighbours that are from other {words.batches}, over the share that chance "
+        f"gives inside the {cluster}. At 1 a {cell}'s neighbours are from any {batch}. Near 0 they are from its own "
+        f"{batch} only: the {words.batches} keep apart inside the {cluster}. A {cluster} of one {batch} has no value: "
+        f"it is {alone}. Whether to correct is decided by chance around each {cell}, in place of chance inside its "
+        f"{cluster}."
+    )
+
+
+def _of_one_batch(words: Words) -> str:
+    """Return what a cluster of one batch may be."""
+    kind = _kind(words)
+    return (
+        f"a {kind} that this {words.batch} alone has, or a {kind} that was not joined to the same {kind} of other "
+        f"{words.batches}"
+    )
+
+
+def _kind(words: Words) -> str:
+    """Return what a cluster stands for."""
+    return "domain" if words.cluster == "domain" else "type"
+
+
+def _largest_columns(words: Words) -> tuple[Column, ...]:
+    return (
+        Column(f"largest {words.batch}"),
+        Column("its share", "share"),
+        Column(f"its share of all {words.cell}s", "share"),
+    )
+
+
+def _share_columns(batches: Sequence[str], counts: IntArray, words: Words) -> list[Column]:
     return [
-        Column(f"{batch} ({n:,} cells)", "share")
+        Column(f"{batch} ({words.cells(int(n))})", "share")
         for batch, n in zip(batches, counts.sum(axis=0), strict=True)
     ]
 
@@ -108,7 +144,7 @@ def _largest(
     return cluster.largest, cluster.share, float(of_all)
 
 
-def batch_notes(record: BatchesRecord, prefix: str = "") -> Iterator[str]:
+def batch_notes(record: BatchesRecord, words: Words, prefix: str = "") -> Iterator[str]:
     """Yield what the user should know about clusters and batches."""
     apart = [
         f"{prefix}{i}"
@@ -118,30 +154,38 @@ def batch_notes(record: BatchesRecord, prefix: str = "") -> Iterator[str]:
     ]
     if apart:
         yield (
-            f"Batches keep apart inside {_clusters(apart)}: neighbours from other batches are less than half of what "
-            "chance gives. Compare their markers before you take them as types."
+            f"{words.batches.capitalize()} keep apart inside {_clusters(apart, words)}: neighbours from other "
+            f"{words.batches} are less than half of what chance gives. Compare their markers before you take them as "
+            f"{_kind(words)}s."
         )
     if record.of_one_batch:
-        several = len(record.of_one_batch) > 1
+        several, kind = len(record.of_one_batch) > 1, _kind(words)
         yield (
-            f"{_clusters(record.of_one_batch).capitalize()} {'hold' if several else 'holds'} nearly only cells of one "
-            f"batch ({COMPOSITION}): {'types' if several else 'a type'} that this batch alone has, or cells that were "
-            "not joined to the same type of other batches. Compare the markers."
+            f"{_clusters(record.of_one_batch, words).capitalize()} {'hold' if several else 'holds'} nearly only "
+            f"{words.cell}s of one {words.batch} ({COMPOSITION}): {f'{kind}s' if several else f'a {kind}'} that this "
+            f"{words.batch} alone has, or {words.cell}s that were not joined to the same {kind} of other "
+            f"{words.batches}. Compare the markers."
         )
     for column, levels in record.confounded.items():
         yield (
-            f"Correction cannot separate obs[{column!r}] from the batch for {_some(levels)}: each is one batch, "
-            "which holds nothing else. A real difference between such conditions may be removed."
+            f"Correction cannot separate obs[{column!r}] from the {words.batch} for {_some(levels)}: each is one "
+            f"{words.batch}, which holds nothing else. A real difference between such conditions may be removed."
         )
 
 
-def suspicion_notes(suspected: Sequence[SuspectedColumn], n_clusters: int) -> Iterator[str]:
-    """Yield the column that neighbours follow most, or else clusters, and what to do."""
+def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterator[str]:
+    """Yield the column that neighbours follow most, or else clusters, and what to do.
+
+    Parameters
+    ----------
+    in_all
+        The number of clusters in words: "9 clusters".
+    """
     if not suspected:
         return
     first, *others = suspected
     alike = [each.column for each in others if each.is_followed == first.is_followed]
-    found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, n_clusters)
+    found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, in_all)
     more = f" {more}: {_some(alike)}." if alike else ""
     yield (
         f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with --batch-key "
@@ -149,32 +193,31 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], n_clusters: int) -> It
     )
 
 
-def _neighbours_follow(first: SuspectedColumn, n_clusters: int) -> tuple[str, str]:
+def _neighbours_follow(first: SuspectedColumn, in_all: str) -> tuple[str, str]:
     """Return how neighbours follow a column, and what other columns are."""
-    clusters = (
-        f"{len(first.clusters)} of {n_clusters} clusters hold cells of one value alone "
-        f"({_some(first.clusters)})"
-        if first.clusters
-        else "no cluster is of one value alone"
-    )
+    fewer = 1 - first.mixing.mixing
+    of_one = f", and {_of_one_value(first, in_all)}" if first.clusters else ""
     found = (
-        f"Neighbours follow obs[{first.column!r}]: those with another value are {first.mixing.mixing:.2f} of what "
-        f"chance gives, and {clusters}"
+        f"Neighbours follow obs[{first.column!r}]: {fewer:.0%} fewer of a cell's neighbours have another value than "
+        f"chance gives{of_one}"
     )
     return found, "obs columns that they follow less"
 
 
-def _clusters_follow(first: SuspectedColumn, n_clusters: int) -> tuple[str, str]:
+def _clusters_follow(first: SuspectedColumn, in_all: str) -> tuple[str, str]:
     """Return which clusters follow a column, and what other columns are."""
-    found = (
-        f"{len(first.clusters)} of {n_clusters} clusters hold nearly only cells of one value of obs[{first.column!r}] "
-        f"({_some(first.clusters)})"
-    )
-    return found, "obs columns with such clusters, too"
+    of_column = f" of obs[{first.column!r}]"
+    return _of_one_value(first, in_all, of_column), "obs columns with such clusters, too"
 
 
-def _clusters(names: Sequence[str]) -> str:
-    return f"{'cluster' if len(names) == 1 else 'clusters'} {_some(names)}"
+def _of_one_value(first: SuspectedColumn, in_all: str, of_column: str = "") -> str:
+    n = len(first.clusters)
+    hold = "holds" if n == 1 else "hold"
+    return f"{n} of {in_all} {hold} nearly only cells of one value{of_column} ({_some(first.clusters)})"
+
+
+def _clusters(names: Sequence[str], words: Words) -> str:
+    return f"{words.cluster}{'' if len(names) == 1 else 's'} {_some(names)}"
 
 
 def _some(names: Sequence[str]) -> str:

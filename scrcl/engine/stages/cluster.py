@@ -245,7 +245,7 @@ class ClusterStage(Stage[ClusterRecord]):
         values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", values)
         summary = describe_confidence(values, found.labels)
-        words = words_of(context).inside() if self._prefix else words_of(context)
+        words = words_of(context, is_look=bool(self._prefix))
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,

@@ -18,7 +18,9 @@ from scrcl.engine.folder import RunFolder, fingerprint_of_array, read_manifest
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names
+from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.words import words_of
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import IntArray
 
-__all__ = ["LOOKS", "SubclustersSettings", "SubclustersStage", "digest_of_cells"]
+__all__ = ["LOOKS", "SubclustersSettings", "SubclustersStage", "digest_of_cells", "found_notes"]
 
 LOOKS = "subclusters"
 """Folder in OUT with a folder for each cluster that was looked into."""
@@ -94,6 +96,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
             return SubclustersRecord(left_as_is=True, notes=tuple(notes))
         codes, names = np.empty(len(labels), np.int32), list[str]()
         rows: list[SubclusterRow] = []
+        word = words_of(context).cluster
         for cluster in range(int(labels.max()) + 1):
             inside = labels == cluster
             if cluster not in found:
@@ -104,6 +107,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
             codes[inside] = len(names) + of_cells
             names += subcluster_names(cluster, of_cells)
             rows += _rows(cluster, of_cells, found[cluster])
+            notes += [f"Inside {word} {cluster}: {note}" for note in found_notes(found[cluster])]
         np.save(folder / _CODES, codes)
         return SubclustersRecord(
             n_cells=len(labels), rows=tuple(rows), names=tuple(names), notes=tuple(notes)
@@ -146,6 +150,12 @@ class SubclustersStage(Stage[SubclustersRecord]):
 def digest_of_cells(rows: IntArray) -> str:
     """Return a hash of positions of cells in the input."""
     return fingerprint_of_array(np.asarray(rows, np.int64))
+
+
+def found_notes(look: Outputs) -> Iterator[str]:
+    """Yield what is to be known of the subclusters that a look found."""
+    yield from look.record(ClusterStage).notes
+    yield from look.record(BatchesStage).notes
 
 
 def _looks(

@@ -248,7 +248,9 @@ def _look(
     stages = stages_of_look(cluster, correct)
     run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
     look = Outputs(RunFolder(folder, read_manifest(folder)), stages)
-    return replace(_found(look, cluster, len(cells), words), notes=tuple(_notes(look, config)))
+    return replace(
+        _found(look, cluster, len(cells), words), notes=tuple(_notes(look, config, words))
+    )
 
 
 def _fitting(config: RunConfig, cells: IntArray, n_all: int) -> RunConfig:
@@ -278,11 +280,11 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
 
 
-def _notes(look: Outputs, config: RunConfig) -> Iterator[str]:
+def _notes(look: Outputs, config: RunConfig, words: Words) -> Iterator[str]:
     """Yield how the look was corrected, and what is to be known of its subclusters."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None:
-        yield correction_sentence(correction)
+        yield correction_sentence(correction, words)
     if not correction.left_as_is:
         yield from correction.notes
     yield from found_notes(look)

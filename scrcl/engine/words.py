@@ -5,16 +5,17 @@ In a tissue they are spots, domains and slices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scrcl.engine.stages.graph import GraphStage
 
 if TYPE_CHECKING:
+    from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["Words", "words_of"]
+__all__ = ["Words", "words_from", "words_of"]
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,21 @@ class Words:
 
 
 def words_of(run: OpenRun | Context, *, is_look: bool = False) -> Words:
-    """Return the words for a run, or for a closer look into one of its clusters.
+    """Return the words for a run whose neighbours are known, or for a closer look into one of its clusters."""
+    layout = run.record(GraphStage).layout
+    words = words_from(run.config, None if layout is None else layout["kind"])
+    return replace(words, cluster="subcluster") if is_look else words
+
+
+def words_from(config: RunConfig, layout: str | None) -> Words:
+    """Return the words for settings and a kind of coordinates.
 
     Rows on a grid are spots, groups that are found in the tissue are domains, and batches of a tissue that are its
     samples are slices.
     """
-    config, layout = run.config, run.record(GraphStage).layout
-    is_grid = layout is not None and layout["kind"] != "irregular"
     by_slice = config.sample_key is not None and config.batch_key == config.sample_key
-    group = "domain" if config.on_tissue else "cluster"
     return Words(
-        "spot" if is_grid else "cell",
-        "subcluster" if is_look else group,
+        "cell" if layout in (None, "irregular") else "spot",
+        "domain" if config.on_tissue else "cluster",
         "slice" if by_slice else "batch",
     )

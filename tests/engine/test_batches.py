@@ -17,7 +17,7 @@ from scrcl.engine.run import run_files
 from scrcl.engine.stages.batches import BatchesStage, ClusterBatches, SuspectedColumn
 from scrcl.engine.stages.batches_facts import clusters_table, suspicion_notes
 from scrcl.engine.stages.cluster import ClusterStage
-from scrcl.engine.stages.correct import CorrectStage, Mixing
+from scrcl.engine.stages.correct import CorrectRecord, CorrectStage, Mixing
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.words import Words
@@ -68,7 +68,16 @@ def test_the_cells_of_each_batch_are_counted_by_cluster(corrected):
     )
     page = (corrected.path / "report.html").read_text()
     assert page.count("Mixing is the share") == 1
-    assert f"<p>{correction_sentence(corrected.record(CorrectStage))}</p>" in page
+    assert f"<p>{correction_sentence(corrected.record(CorrectStage), Words())}</p>" in page
+
+
+def test_a_correction_is_a_sentence_with_before_and_after():
+    before, after = (Mixing(mixing=value, error=0.01, shared=0.08) for value in (0.12, 1.03))
+    record = CorrectRecord(reason="slices lie apart", n_batches=2, before=before, after=after)
+    assert correction_sentence(record, Words("spot", "domain", "slice")) == (
+        "Corrected for slices by Harmony: slices lie apart. Before it, spots had 12% of the neighbours from other "
+        "slices that chance gives; after it, 103%."
+    )
 
 
 def test_the_report_has_the_shares_of_each_batch_or_with_many_batches_the_largest():

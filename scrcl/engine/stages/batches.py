@@ -173,7 +173,7 @@ class BatchesStage(Stage[BatchesRecord]):
         clusters = shown_names(run, np.asarray(run.open(LABELS)))
         return Section(
             words.batches.capitalize(),
-            text=correction_sentence(run.record(CorrectStage)),
+            text=correction_sentence(run.record(CorrectStage), words),
             figures=[composition_figure(counts.T, batches, clusters, words.batch)],
             table=clusters_table(record.by_cluster, clusters, batches, counts, words),
             overview=batch_overview(record.batches, words),

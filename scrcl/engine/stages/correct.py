@@ -25,6 +25,7 @@ from scrcl.engine.stages.correct_fit import (
     correct_cells,
     neighbours_among,
 )
+from scrcl.engine.words import words_from, words_of
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+    from scrcl.engine.words import Words
     from scrcl.io.labels import CellLabels
     from scrcl.prep.batch_effect import BatchEffect
     from scrcl.prep.harmony import Correction
@@ -172,6 +174,8 @@ class CorrectStage(Stage[CorrectRecord]):
         batches, method = context.covariates.batches, _method(context.config)
         if batches is None:
             return CorrectRecord(left_as_is=True, reason="no batches were named")
+        layout = context.covariates.layout
+        words = words_from(context.config, None if layout is None else layout.kind)
         batches = batches.of(context.open(STATS).retained)
         codes, n_batches = batch_codes(batches)
         plain = CorrectRecord(left_as_is=True, reason="", n_batches=n_batches)
@@ -188,7 +192,7 @@ class CorrectStage(Stage[CorrectRecord]):
         codes, effect, differ = test.batches_to_correct(codes)
         record = plain.model_copy(update={"before": Mixing.of(effect)})
         if method == "auto" and not differ:
-            return record.model_copy(update={"reason": _why_not(effect)})
+            return record.model_copy(update={"reason": _why_not(effect, words)})
         update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
@@ -199,21 +203,23 @@ class CorrectStage(Stage[CorrectRecord]):
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
-                "reason": _why(effect),
+                "reason": _why(effect, words),
                 "after": Mixing.of(after),
                 **update,
             }
         )
-        return record.model_copy(update={"notes": tuple(correction_notes(record))})
+        return record.model_copy(update={"notes": tuple(correction_notes(record, words))})
 
     def section(self, run: OpenRun) -> Section | None:
         """Return what was corrected for the overview; the stage ``batches`` shows how batches mix."""
         record = run.record(CorrectStage)
         if run.config.batch_key is None:
             return None
+        words = words_of(run)
+        done = {f"{words.batch} correction": correction_overview(record, words)}
         return Section(
-            "Batch correction",
-            overview={"batch correction": correction_overview(record), **correction_facts(record)},
+            f"{words.batch} correction".capitalize(),
+            overview={**done, **correction_facts(record, words)},
             notes=record.notes,
         )
 
@@ -278,22 +284,22 @@ class TestedCells:
         return measure_effect(ids, codes[self._cells])
 
 
-def _why(effect: BatchEffect) -> str:
+def _why(effect: BatchEffect, words: Words) -> str:
     """Return why components are corrected."""
     from scrcl.prep.batch_effect import FEW_SHARED
 
     if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
-        return f"batches lie apart ({joined_words(effect.shared)})"
-    return f"neighbours from other batches are {effect.mixing:.2f} of what chance gives"
+        return f"{words.batches} lie apart ({joined_words(effect.shared, words)})"
+    return f"{words.batches} mix less than by chance"
 
 
-def _why_not(effect: BatchEffect) -> str:
+def _why_not(effect: BatchEffect, words: Words) -> str:
     """Return why components are left as they are."""
     from scrcl.prep.batch_effect import MIXED
 
     if effect.mixing >= MIXED:
-        return f"batches mix well ({effect.mixing:.2f} of chance)"
-    return f"batches lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
+        return f"{words.batches} mix well ({effect.mixing:.2f} of chance)"
+    return f"{words.batches} lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
 
 
 def _method(config: RunConfig) -> str:

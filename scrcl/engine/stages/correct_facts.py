@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrcl.engine.stages.correct import CorrectRecord, Mixing
+    from scrcl.engine.words import Words
 
 __all__ = [
     "correction_facts",
@@ -18,16 +19,17 @@ __all__ = [
 ]
 
 
-def correction_notes(record: CorrectRecord) -> Iterator[str]:
+def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     """Yield what the user should know about the correction."""
     from scrcl.prep.batch_effect import FEW_SHARED
 
-    before = record.before
+    batches, before = words.batches, record.before
+    kind = "domain" if words.cluster == "domain" else "type"
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
-            f"Batches share few regions ({joined_words(before.shared)}). The "
-            "correction joins what lies nearest. If the batches hold different cell types, run with "
-            "--set correct.method=none and compare."
+            f"{batches.capitalize()} share few regions ({joined_words(before.shared, words)}). The correction joins "
+            f"what lies nearest. If the {batches} hold different {words.cell} types, run with --set "
+            "correct.method=none and compare."
         )
     if record.centred:
         yield (
@@ -36,50 +38,56 @@ def correction_notes(record: CorrectRecord) -> Iterator[str]:
         )
     if record.n_corrected < record.n_batches:
         yield (
-            f"{record.n_batches} batches were corrected as {record.n_corrected} groups: inside a group they mix well."
+            f"{record.n_batches} {batches} were corrected as {record.n_corrected} groups: inside a group they mix "
+            "well."
         )
     if record.share_alone:
         yield (
-            f"{record.share_alone:.1%} of the cells have no counterpart in another batch. They were kept apart "
-            "as types of their own."
+            f"{record.share_alone:.1%} of the {words.cell}s have no counterpart in another {words.batch}. They were "
+            f"kept apart as {kind}s of their own."
         )
 
 
-def joined_words(shared: float) -> str:
+def joined_words(shared: float, words: Words) -> str:
     """Return how many cells have other batches around them, for a sentence."""
-    return f"{shared:.0%} of the cells outside of the largest batch have other batches around them"
+    return f"{shared:.0%} of the {words.cell}s outside of the largest {words.batch} have other {words.batches} around them"
 
 
-def correction_overview(record: CorrectRecord) -> str:
+def correction_overview(record: CorrectRecord, words: Words) -> str:
     """Return what was done, in one line for the top of the report."""
     if record.left_as_is:
         return f"none: {record.reason}"
-    return f"Harmony, {record.n_corrected} batches: {record.reason}{_after(record)}"
+    return f"Harmony, {record.n_corrected} {words.batches}: {record.reason}"
 
 
-def correction_sentence(record: CorrectRecord) -> str:
-    """Return what was done, as a note."""
+def correction_sentence(record: CorrectRecord, words: Words) -> str:
+    """Return what was done, as a note, with how batches mixed before and after."""
     if record.left_as_is:
-        return f"Not corrected for batches: {record.reason}."
-    return f"Corrected for batches by Harmony: {record.reason}{_after(record)}."
+        return f"Not corrected for {words.batches}: {record.reason}."
+    done = f"Corrected for {words.batches} by Harmony: {record.reason}."
+    if record.before is None or record.after is None:
+        return done
+    return (
+        f"{done} Before it, {words.cell}s had {record.before.mixing:.0%} of the neighbours from other "
+        f"{words.batches} that chance gives; after it, {record.after.mixing:.0%}."
+    )
 
 
-def _after(record: CorrectRecord) -> str:
-    return "" if record.after is None else f", {record.after.mixing:.2f} after it"
-
-
-def correction_facts(record: CorrectRecord) -> dict[str, str]:
+def correction_facts(record: CorrectRecord, words: Words) -> dict[str, str]:
     """Return names and values for the technical details of the report."""
     if record.before is None:
         return {}
-    facts = {"mixing of batches before (1: as by chance)": _mixing_text(record.before)}
+    batches = words.batches
+    facts = {f"mixing of {batches} before (1: as by chance)": _mixing_text(record.before, words)}
     if record.after is not None:
-        facts["mixing of batches after"] = _mixing_text(record.after)
-        facts["cells without a counterpart in another batch"] = f"{record.share_alone:.1%}"
-        facts["cells that Harmony was fitted on"] = f"{record.n_fitted:,}"
+        facts[f"mixing of {batches} after"] = _mixing_text(record.after, words)
+        facts[f"{words.cell}s without a counterpart in another {words.batch}"] = (
+            f"{record.share_alone:.1%}"
+        )
+        facts[f"{words.cell}s that Harmony was fitted on"] = f"{record.n_fitted:,}"
     return facts
 
 
-def _mixing_text(mixing: Mixing) -> str:
-    around = joined_words(mixing.shared)
+def _mixing_text(mixing: Mixing, words: Words) -> str:
+    around = joined_words(mixing.shared, words)
     return f"{mixing.mixing:.2f} (± {mixing.error:.2f}); {around}"

@@ -11,6 +11,7 @@ from scrcl._random import drawn_rows, stream
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import without_ours
 from scrcl.engine.given_names import shown_names
+from scrcl.engine.words import words_of
 from scrcl.io.labels import CellLabels
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import MARKERS, NAME_GENES
@@ -78,9 +79,10 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     space, slice_of, slices = _space(context, rows)
     markers = run.open(MARKERS)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
-    shown_columns = [*_MARKER_COLUMNS.values(), *ids]
+    word = words_of(run).cluster
+    shown_columns = [(word, "text"), *list(_MARKER_COLUMNS.values())[1:], *ids]
     columns = [
-        *_cluster_columns(obs, labels, cells, names),
+        *_cluster_columns(obs, labels, cells, (word, names)),
         *_number_columns(obs, cells),
         *_quality_columns(run, rows),
         *_obs_columns(context, rows),
@@ -102,13 +104,14 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
 
 
 def _cluster_columns(
-    obs: Mapping[str, Any], labels: IntArray, cells: IntArray, names: Sequence[str]
+    obs: Mapping[str, Any], labels: IntArray, cells: IntArray, named: tuple[str, Sequence[str]]
 ) -> list[MapColumn]:
-    """Return the clusters, and every other clustering of the run."""
+    """Return the clusters, by their word and names, and every other clustering of the run."""
     import pandas as pd
 
     shown = np.where(labels < _MOST_CLUSTERS, labels, -1)[cells]
-    columns = [category_column("cluster", shown, names[:_MOST_CLUSTERS], "Clusters")]
+    word, names = named
+    columns = [category_column(word, shown, names[:_MOST_CLUSTERS], "Clusters")]
     for key, values in obs.items():
         if key != "scrcl" and isinstance(values, pd.Categorical):
             levels = [str(level) for level in values.categories]

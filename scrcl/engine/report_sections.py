@@ -169,5 +169,6 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
     there = np.flatnonzero(counts.sum(axis=1))
     if len(there) < 2:
         return []
-    figure = composition_figure(counts[there], [found.names[i] for i in there], names, "sample")
+    what = words_of(run).cluster, "sample"
+    figure = composition_figure(counts[there], [found.names[i] for i in there], names, what)
     return [Section("Composition", figures=[figure])]

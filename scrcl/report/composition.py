@@ -19,7 +19,7 @@ _MOST_GROUPS = 60
 
 
 def composition_figure(
-    counts: IntArray, groups: Sequence[str], clusters: Sequence[str], what: str
+    counts: IntArray, groups: Sequence[str], clusters: Sequence[str], what: tuple[str, str]
 ) -> Figure:
     """Return stacked bars of the clusters in each group.
 
@@ -28,11 +28,11 @@ def composition_figure(
     counts
         ndarray of int, shape (n_groups, n_clusters).
     what
-        What a group is: batch, sample.
+        What a cluster and a group are: cluster and batch, domain and slice.
     """
     n, colours = len(groups), palette(len(clusters))
     drawn = composition_bars(counts[:_MOST_GROUPS], groups[:_MOST_GROUPS], clusters, colours)
-    caption = f"Shares of the clusters in each {what}."
+    caption = f"Shares of the {what[0]}s in each {what[1]}."
     if n > _MOST_GROUPS:
         caption += f" The first {_MOST_GROUPS} of {n:,}."
     legend = list(zip(clusters, colours, strict=True))

@@ -87,7 +87,7 @@ class Maps:
     slice_of, slices
         Number of the slice of each drawn cell, and their names.
     columns
-        The first one colours the maps at first.
+        The first one colours the maps at first. It has the clusters, under the word for them.
     markers
         Rows of the table of markers: cluster, gene, numbers and texts in the order of ``marker_columns``.
     marker_kinds

@@ -18,7 +18,7 @@ from scrcl.engine.evaluate import evaluate_run
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
 from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words, estimates_range
-from scrcl.engine.words import Words
+from scrcl.engine.words import Words, words_from
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.io.labels import CellLabels
@@ -273,3 +273,14 @@ def test_estimates_of_the_number_of_domains_are_in_words_with_the_option():
 def test_spots_are_rows_on_a_grid():
     assert Words("spot", "domain").cells(1) == "1 spot"
     assert Words("spot", "domain").clusters(1_200) == "1,200 domains"
+
+
+def test_batches_of_a_tissue_are_slices_unless_others_are_named():
+    def words(layout=None, **settings):
+        return words_from(load_config(overrides=settings), layout)
+
+    assert words() == words(batch_key="donor") == Words()
+    slices = {"spatial": True, "sample_key": "slice"}
+    assert words("square", **slices) == Words("spot", "domain", "slice")
+    assert words("irregular", batch_key="donor", **slices) == Words("cell", "domain", "batch")
+    assert (Words().batches, Words(batch="slice").batches) == ("batches", "slices")

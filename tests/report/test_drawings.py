@@ -68,7 +68,7 @@ def test_bars_of_a_group_add_up_to_one_width():
 
 def test_a_legend_names_all_clusters_and_a_page_shows_the_first_groups():
     figure = composition_figure(
-        np.ones((70, 3), int), [f"s{i}" for i in range(70)], NAMES, "sample"
+        np.ones((70, 3), int), [f"s{i}" for i in range(70)], NAMES, ("cluster", "sample")
     )
     assert [name for name, _ in figure.legend] == NAMES
     assert figure.caption == "Shares of the clusters in each sample. The first 60 of 70."

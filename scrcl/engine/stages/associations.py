@@ -13,6 +13,7 @@ from scrcl.engine.learning import embedding_width, method_of
 from scrcl.engine.memory import LIBRARIES_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.embed import SPACES
+from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import GENE_GRAPH
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import ListedGenes, shown_genes
@@ -105,6 +106,7 @@ class AssociationsStage(Stage[AssociationsRecord]):
         if not len(table):
             return None
         rows: list[list[Cell]] = []
+        words = words_of(run)
         for cluster, of_cluster in list(table.groupby("cluster"))[:_SHOWN_CLUSTERS]:
             top = of_cluster[of_cluster["rank"] < _SHOWN_GENES]
             genes = shown_genes(top)
@@ -120,19 +122,17 @@ class AssociationsStage(Stage[AssociationsRecord]):
                 ]
             )
         columns = [
-            Column("cluster"),
+            Column(words.cluster),
             Column("genes", "markers"),
             Column("also markers", "share"),
             Column("rarely mark a type"),
         ]
-        return Section("Genes by the model", table=Table(columns, rows, _CAPTION))
-
-
-_CAPTION = (
-    "Selected genes with the largest association: the log value that the trained model gives the gene, mean over the "
-    "cluster minus mean over all other cells. It restates the expression as the model sees it, and is no test. "
-    "gene_associations.csv has more genes, and their modules in the gene graph."
-)
+        caption = (
+            "Selected genes with the largest association: the log value that the trained model gives the gene, mean "
+            f"over the {words.cluster} minus mean over all other {words.cell}s. It restates the expression as the "
+            "model sees it, and is no test. gene_associations.csv has more genes, and their modules in the gene graph."
+        )
+        return Section("Genes by the model", table=Table(columns, rows, caption))
 
 
 def _table(

@@ -174,7 +174,7 @@ class BatchesStage(Stage[BatchesRecord]):
         return Section(
             words.batches.capitalize(),
             text=correction_sentence(run.record(CorrectStage), words),
-            figures=[composition_figure(counts.T, batches, clusters, words.batch)],
+            figures=[composition_figure(counts.T, batches, clusters, (words.cluster, words.batch))],
             table=clusters_table(record.by_cluster, clusters, batches, counts, words),
             overview=batch_overview(record.batches, words),
             notes=record.notes,

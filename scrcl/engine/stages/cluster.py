@@ -311,21 +311,19 @@ class ClusterStage(Stage[ClusterRecord]):
         from scrcl.report.figures import merge_lines, share_bars
         from scrcl.report.page import Figure
 
-        record, tree = run.record(ClusterStage), run.open(CLUSTER_TREE)
+        record, tree, words = run.record(ClusterStage), run.open(CLUSTER_TREE), words_of(run)
         figures = []
         if len(tree):
             # Smoothed labels may have fewer clusters than the tree has leaves.
             lines = merge_lines(tree, [str(i) for i in range(len(tree) + 1)])
-            caption = (
-                "How clusters join: the lower two branches meet, the more alike the clusters are."
-            )
+            caption = f"How {words.cluster}s join: the lower two branches meet, the more alike the {words.cluster}s are."
             figures.append(Figure(lines, caption, "svg"))
         bars = share_bars(run.open(CONFIDENCE), "confidence")
-        figures.append(Figure(bars, "Cells by confidence", "svg"))
+        figures.append(Figure(bars, f"{words.cell.capitalize()}s by confidence", "svg"))
         return Section(
-            "Cluster tree and confidence",
+            f"{words.cluster.capitalize()} tree and confidence",
             figures=figures,
-            overview=cluster_overview(record),
+            overview=cluster_overview(record, words),
             notes=record.notes,
         )
 

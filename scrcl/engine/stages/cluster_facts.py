@@ -25,28 +25,30 @@ _DOUBTFUL = 12
 """Clusters that the note about doubtful ones names."""
 
 
-def cluster_overview(record: ClusterRecord) -> dict[str, str]:
+def cluster_overview(record: ClusterRecord, words: Words) -> dict[str, str]:
     """Return names and values for the top of the report."""
     n, coherence = max(record.n_cells or 0, 1), record.coherence
     n_low = record.confidence.n_low
-    facts = {"clusters": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
+    facts = {f"{words.cluster}s": f"{record.n_clusters} ({record.chosen_by}, {_algorithm(record)})"}
     if record.estimates:
         facts["estimates of the number"] = estimates_in_words(record.estimates)
     if record.levels is not None:
-        facts |= _level_facts(record.levels)
+        facts |= _level_facts(record.levels, words)
     if record.extra_cuts:
         facts["extra cuts"] = ", ".join(map(_cut, record.extra_cuts))
     facts["confidence (median)"] = f"{record.confidence.p50:.2f}"
-    facts[f"cells of low confidence (below {LOW_CONFIDENCE})"] = f"{n_low:,} ({n_low / n:.1%})"
+    facts[f"{words.cell}s of low confidence (below {LOW_CONFIDENCE})"] = (
+        f"{n_low:,} ({n_low / n:.1%})"
+    )
     if coherence is not None:
         share, chance = coherence["share"], coherence["by_chance"]
         facts["coherence"] = (
-            f"{share:.1%} of neighbours in the tissue are in the same cluster, {chance:.1%} by chance"
+            f"{share:.1%} of neighbours in the tissue are in the same {words.cluster}, {chance:.1%} by chance"
         )
     if record.n_smoothed is not None and coherence is not None:
         facts["smoothed labels"] = (
-            f"{record.n_smoothed / n:.1%} of the cells changed their cluster; before, "
-            f"{coherence['before_smoothing']:.1%} of neighbours were in the same cluster"
+            f"{record.n_smoothed / n:.1%} of the {words.cell}s changed their {words.cluster}; before, "
+            f"{coherence['before_smoothing']:.1%} of neighbours were in the same {words.cluster}"
         )
     return facts
 
@@ -89,18 +91,18 @@ def doubtful_notes(medians: Sequence[float], words: Words, prefix: str = "") -> 
     yield f"{which} doubtful: most {words.cell}s there have a confidence below {LOW_CONFIDENCE}."
 
 
-def _level_facts(levels: LevelsRecord) -> dict[str, str]:
+def _level_facts(levels: LevelsRecord, words: Words) -> dict[str, str]:
     """Return what one would get one step up and one step down."""
-    facts = {"levels (coarse, fine)": f"{levels.n_coarse} and {levels.n_fine} clusters"}
+    facts = {"levels (coarse, fine)": f"{levels.n_coarse} and {levels.n_fine} {words.cluster}s"}
     merge, split = levels.next_merge, levels.next_split
     if merge is not None:
         a, b = merge.clusters
-        facts["the next merge would be"] = f"clusters {a} and {b} ({_support(merge)})"
+        facts["the next merge would be"] = f"{words.cluster}s {a} and {b} ({_support(merge)})"
     if split is not None:
         n_a, n_b = split.cells
-        parts = f"into {n_a:,} and {n_b:,} cells"
+        parts = f"into {n_a:,} and {n_b:,} {words.cell}s"
         facts["the next split would be"] = (
-            f"cluster {split.clusters[0]} {parts} ({_support(split)})"
+            f"{words.cluster} {split.clusters[0]} {parts} ({_support(split)})"
         )
     return facts
 

@@ -50,7 +50,8 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
 
 def joined_words(shared: float, words: Words) -> str:
     """Return how many cells have other batches around them, for a sentence."""
-    return f"{shared:.0%} of the {words.cell}s outside of the largest {words.batch} have other {words.batches} around them"
+    outside = f"{shared:.0%} of the {words.cell}s outside of the largest {words.batch}"
+    return f"{outside} have other {words.batches} around them"
 
 
 def correction_overview(record: CorrectRecord, words: Words) -> str:

@@ -12,6 +12,7 @@ from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.memory import STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.words import words_of
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.words import Words
     from scrcl.prep.stats import MatrixStats
 
 __all__ = ["MarkersSettings", "MarkersStage"]
@@ -161,7 +163,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_bins=found.n_bins,
             n_reads=found.n_reads,
             is_within=found.pairs is not None,
-            notes=() if batches is None else (_note(found, stats),),
+            notes=() if batches is None else (_note(found, stats, words_of(context)),),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -195,12 +197,12 @@ def _write_sums(found: Compared, context: Context) -> None:
         table.write_h5ad(partial)
 
 
-def _note(found: Compared, stats: MatrixStats) -> str:
+def _note(found: Compared, stats: MatrixStats, words: Words) -> str:
     """Return what p values of several batches mean, and what to test in their place."""
     if found.sums is not None:
         sums = _SUMS_FILE
     elif stats.already_log:
-        sums = "sums of counts by donor, which a run on counts can add up; the values of this one are logarithms"
+        sums = f"sums of counts by {words.batch}, which a run on counts can add up; the values of this one are logarithms"
     else:
-        sums = "sums of counts by donor (scrcl pseudobulk)"
-    return f"P values count cells, not donors. To compare donors or conditions, test {sums}."
+        sums = f"sums of counts by {words.batch} (scrcl pseudobulk)"
+    return f"P values count {words.cell}s, not {words.batches}. To compare {words.batches} or conditions, test {sums}."

@@ -273,8 +273,10 @@ class Viewer {
   async start() {
     const { data } = this;
     this.choose = $("colour");
+    const of = data.columns[0].name; // clusters, or the domains of a tissue
     for (const group of ["Clusters", "Cells", "Genes"]) {
-      const box = make("optgroup", undefined, { label: group });
+      const label = group === "Clusters" ? `${of[0].toUpperCase()}${of.slice(1)}s` : group;
+      const box = make("optgroup", undefined, { label });
       data.columns.forEach((column, i) => {
         if (column.group === group) box.append(make("option", column.name, { value: i }));
       });
@@ -410,7 +412,7 @@ class Markers {
   constructor({ columns, kinds, rows }, viewer) {
     Object.assign(this, { columns, kinds, rows, viewer, by: null, down: false, most: 200 });
     const clusters = [...new Set(rows.map((row) => row[0]))], choose = $("marker-cluster");
-    choose.append(make("option", "all clusters", { value: "" }));
+    choose.append(make("option", `all ${columns[0]}s`, { value: "" }));
     for (const cluster of clusters) choose.append(make("option", cluster, { value: cluster }));
     if (clusters.length > 1) choose.value = clusters[0];
     choose.addEventListener("change", () => this.draw());

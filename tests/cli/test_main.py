@@ -41,7 +41,8 @@ def test_notes_come_last_and_a_finished_run_is_one_line(scrcl, cells, tmp_path):
     command += ["--set", "cluster.algorithm=kmeans", "--set", "cluster.also=[9]"]
     _, shown, _ = scrcl(*command)
     assert "9 clusters of cluster.also" in shown.splitlines()[-1]
-    assert shown.count("note: ") == 1
+    assert shown.count("note: ") == 2
+    assert "connected components" in shown.splitlines()[-2]
     _, again, _ = scrcl(*command)
     assert again.splitlines()[-1] == shown.splitlines()[-1]
     assert again.count("found finished") == 1

@@ -143,7 +143,7 @@ def test_corrected_log_values_do_not_vote_and_cannot_be_summed(tmp_path):
     opened = finished(adata, tmp_path, batch_key="donor")
     assert opened.record(ClusterStage).algorithm == "auto"
     (note,) = opened.record(MarkersStage).notes
-    assert "the values of this one are logarithms" in note
+    assert "the values here are logarithms" in note
     assert "scrcl pseudobulk" not in note
 
 

@@ -476,12 +476,13 @@ def test_cells_that_are_all_equal_are_refused(tmp_path, config):
     assert not list((tmp_path / "out").glob("result*"))
 
 
-def test_notes_on_clusters_are_in_the_result(tmp_path, config):
+def test_notes_on_graph_and_clusters_are_in_the_result(tmp_path, config):
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
     asked = config.model_copy(update={"cluster": ClusterSettings(algorithm="kmeans", also=(9,))})
     result = run_files([tmp_path / "cells.h5ad"], tmp_path / "out", asked)
-    (note,) = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
-    assert "9 clusters of cluster.also" in note
+    of_graph, of_cut = anndata.read_h5ad(result.result_path).uns["scrcl"]["notes"]
+    assert "4 connected components" in of_graph
+    assert "9 clusters of cluster.also" in of_cut
 
 
 def test_a_missing_file_and_one_that_is_no_anndata_are_named(tmp_path, config):

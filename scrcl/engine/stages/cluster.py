@@ -316,7 +316,9 @@ class ClusterStage(Stage[ClusterRecord]):
         if len(tree):
             # Smoothed labels may have fewer clusters than the tree has leaves.
             lines = merge_lines(tree, [str(i) for i in range(len(tree) + 1)])
-            caption = f"How {words.cluster}s join: the lower two branches meet, the more alike the {words.cluster}s are."
+            caption = (
+                f"How {words.cluster}s join: the lower two branches meet, the more alike they are."
+            )
             figures.append(Figure(lines, caption, "svg"))
         bars = share_bars(run.open(CONFIDENCE), "confidence")
         figures.append(Figure(bars, f"{words.cell.capitalize()}s by confidence", "svg"))

@@ -202,7 +202,7 @@ def _note(found: Compared, stats: MatrixStats, words: Words) -> str:
     if found.sums is not None:
         sums = _SUMS_FILE
     elif stats.already_log:
-        sums = f"sums of counts by {words.batch}, which a run on counts can add up; the values of this one are logarithms"
+        sums = f"sums of counts by {words.batch}, which a run on counts can add up; the values here are logarithms"
     else:
         sums = f"sums of counts by {words.batch} (scrcl pseudobulk)"
     return f"P values count {words.cell}s, not {words.batches}. To compare {words.batches} or conditions, test {sums}."

@@ -6,7 +6,7 @@ import pytest
 
 from scrcl.engine.stages.cluster_facts import doubtful_notes
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
-from scrcl.engine.stages.graph_notes import graph_facts, graph_notes
+from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview
 from scrcl.engine.words import Words
 
 HEALTHY = GraphRecord(
@@ -74,6 +74,15 @@ def test_slices_that_are_kept_apart_are_no_fault_of_a_graph():
     broken = record.model_copy(update={"largest_component": 0.5})
     (note,) = graph_notes(broken, GraphSettings())
     assert "14 connected components, the largest of each slice with 50.0% of the cells" in note
+
+
+def test_edges_across_slices_are_shown_once():
+    record = HEALTHY.model_copy(update={"cross_batch_share": 0.25, "cross_sample_share": 0.0})
+    assert graph_overview(record, Words()).endswith(
+        "25.0% of them across batches, 0.0% of them across slices"
+    )
+    same = record.model_copy(update={"cross_batch_share": 0.0})
+    assert graph_overview(same, Words(batch="slice")).count("across") == 1
 
 
 def test_the_note_of_doubtful_clusters_names_a_few():

@@ -302,6 +302,7 @@ class GraphStage(Stage[GraphRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return what is known of the graph, and its degrees."""
+        from scrcl.engine.words import words_of
         from scrcl.report.figures import degree_bars
         from scrcl.report.page import Figure
 
@@ -315,7 +316,7 @@ class GraphStage(Stage[GraphRecord]):
             "Cell graph",
             facts=graph_facts(record, config),
             figures=(bars,),
-            overview={"cell graph": graph_overview(record)},
+            overview={"cell graph": graph_overview(record, words_of(run))},
             notes=record.notes,
             technical=True,
         )

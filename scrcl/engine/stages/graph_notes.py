@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
     from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
+    from scrcl.engine.words import Words
     from scrcl.graph.knn import KnnResult
     from scrcl.typing import IntArray
 
@@ -49,13 +50,12 @@ def recall_text(recall: float) -> str:
     return "exact" if recall == 1 else f"{recall:.3f}"
 
 
-def graph_overview(record: GraphRecord) -> str:
+def graph_overview(record: GraphRecord, words: Words) -> str:
     """Return one line about the graph."""
     text = f"{record.n_edges:,} edges, recall {recall_text(record.recall)}"
-    for kind, share in (
-        ("batches", record.cross_batch_share),
-        ("samples", record.cross_sample_share),
-    ):
+    # Samples are slices, and mostly the batches too: then both shares are one.
+    shares = {words.batches: record.cross_batch_share, "slices": record.cross_sample_share}
+    for kind, share in shares.items():
         text += "" if share is None else f", {share:.1%} of them across {kind}"
     return text
 

@@ -78,7 +78,7 @@ def step_bytes(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> 
     read = READ_BATCHES * (3 * seeds + 4 * context)
     checked = min(train.stop_cells if train.stop == "auto" else 0, shape.n_cells)
     sample = 2 * checked + 2 * min(EVALUATION_CELLS, shape.n_cells)
-    # Between steps: blocks of the sample that centres and sizes of clusters are taken from, and the context of all of them.
+    # Between steps: blocks of the sample that centres and sizes of clusters are taken from, and their context.
     between = 6 * REFRESHED_CELLS + 4 * EVALUATION_CELLS
     # Weights, their gradients, and two moments.
     weights = 4 * (5 * settings.hidden_dim + settings.gene_dim)

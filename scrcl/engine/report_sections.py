@@ -55,8 +55,8 @@ def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -
     if len(rows) > 1:
         sentences.append(f"The largest are {', '.join(largest)}.")
     sentences.append(
-        f"{record.confidence.n_low / n:.1%} of the {words.cell}s lie between {words.cluster}s: their confidence is "
-        f"below {LOW_CONFIDENCE}."
+        f"{record.confidence.n_low / n:.1%} of the {words.cell}s have a low confidence, below {LOW_CONFIDENCE}: not "
+        f"clearly nearer to their own {words.cluster} than to others."
     )
     return sentences
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scrcl.engine.stages.cluster_facts import doubtful_notes
+from scrcl.engine.stages.cluster_facts import low_confidence_notes
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview
 from scrcl.engine.words import Words
@@ -85,11 +85,11 @@ def test_edges_across_slices_are_shown_once():
     assert graph_overview(same, Words(batch="slice")).count("across") == 1
 
 
-def test_the_note_of_doubtful_clusters_names_a_few():
-    assert not list(doubtful_notes([0.5, 0.9], Words()))
-    (one,) = doubtful_notes([0.9, 0.49], Words(), "3_")
-    assert one.startswith("Cluster 3_1 is doubtful")
-    (two,) = doubtful_notes([0.9, 0.4, 0.4], Words("spot", "domain"))
-    assert two.startswith("Domains 1, 2 are doubtful: most spots")
-    (many,) = doubtful_notes([0.4] * 500, Words())
-    assert "10, 11 and 488 others are doubtful" in many
+def test_the_note_of_clusters_of_low_confidence_names_a_few():
+    assert not list(low_confidence_notes([0.5, 0.9], Words()))
+    (one,) = low_confidence_notes([0.9, 0.49], Words(), "3_")
+    assert one.startswith("Cluster 3_1 has a low confidence")
+    (two,) = low_confidence_notes([0.9, 0.4, 0.4], Words("spot", "domain"))
+    assert two.startswith("Domains 1, 2 have a low confidence: most spots")
+    (many,) = low_confidence_notes([0.4] * 500, Words())
+    assert "10, 11 and 488 others have a low confidence" in many

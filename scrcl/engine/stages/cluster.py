@@ -27,7 +27,7 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import cluster_overview, doubtful_notes, estimate_notes
+from scrcl.engine.stages.cluster_facts import cluster_overview, low_confidence_notes, estimate_notes
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
@@ -261,7 +261,7 @@ class ClusterStage(Stage[ClusterRecord]):
             notes=(
                 *found.notes,
                 *estimate_notes(estimates),
-                *doubtful_notes(summary.median_by_cluster, words, self._prefix),
+                *low_confidence_notes(summary.median_by_cluster, words, self._prefix),
             ),
             confidence=summary,
             **smoothing,

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cluster_overview",
-    "doubtful_notes",
+    "low_confidence_notes",
     "estimate_notes",
     "estimates_in_words",
     "estimates_range",
 ]
 
-_DOUBTFUL = 12
-"""Clusters that the note about doubtful ones names."""
+_NAMED = 12
+"""Clusters of low confidence that the note names."""
 
 
 def cluster_overview(record: ClusterRecord, words: Words) -> dict[str, str]:
@@ -78,17 +78,20 @@ def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
         )
 
 
-def doubtful_notes(medians: Sequence[float], words: Words, prefix: str = "") -> Iterator[str]:
-    """Yield which clusters are doubtful, by the median confidence of each."""
+def low_confidence_notes(medians: Sequence[float], words: Words, prefix: str = "") -> Iterator[str]:
+    """Yield which clusters have a low confidence, by the median of each."""
     names = [f"{prefix}{i}" for i, median in enumerate(medians) if median < LOW_CONFIDENCE]
     if not names:
         return
     one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()
-    which = f"{one} {names[0]} is" if len(names) == 1 else f"{several} {', '.join(names)} are"
-    if len(names) > _DOUBTFUL:
-        n_others = len(names) - _DOUBTFUL
-        which = f"{several} {', '.join(names[:_DOUBTFUL])} and {n_others:,} others are"
-    yield f"{which} doubtful: most {words.cell}s there have a confidence below {LOW_CONFIDENCE}."
+    which = f"{one} {names[0]} has" if len(names) == 1 else f"{several} {', '.join(names)} have"
+    if len(names) > _NAMED:
+        n_others = len(names) - _NAMED
+        which = f"{several} {', '.join(names[:_NAMED])} and {n_others:,} others have"
+    yield (
+        f"{which} a low confidence: most {words.cell}s there are below {LOW_CONFIDENCE}. Look at the markers. Small "
+        f"{words.cluster}s score low even where they are right."
+    )
 
 
 def _level_facts(levels: LevelsRecord, words: Words) -> dict[str, str]:

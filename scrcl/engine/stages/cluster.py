@@ -27,7 +27,7 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import cluster_overview, low_confidence_notes, estimate_notes
+from scrcl.engine.stages.cluster_facts import cluster_overview, estimate_notes, low_confidence_notes
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of

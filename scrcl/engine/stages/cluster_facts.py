@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cluster_overview",
-    "low_confidence_notes",
     "estimate_notes",
     "estimates_in_words",
     "estimates_range",
+    "low_confidence_notes",
 ]
 
 _NAMED = 12

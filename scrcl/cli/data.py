@@ -66,6 +66,8 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     else:
         console.print(plan_table(planned.stages))
         console.print(f"\n{_reading(planned)}", soft_wrap=True)
+        for note in planned.notes:
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
 

@@ -13,7 +13,7 @@ from scrcl.io.labels import CellLabels
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["batch_like_columns", "confounded_levels"]
+__all__ = ["batch_like_columns", "confounded_levels", "type_like_columns"]
 
 _BATCH_WORDS = re.compile(
     "animal|assay|batch|center|channel|chemistry|chip|dataset|donor|experiment|flowcell|individual|lab|lane|library|"
@@ -30,6 +30,10 @@ _TYPE_WORDS = re.compile(
 )
 """A name with one of these holds cell types or domains, as ``celltype_orig`` does. To correct for them would join what
 should stay apart."""
+_KIND_WORDS = re.compile(
+    r"cells?|\w+cytes?|\w*blasts?|\w*phages?|\w*neurons?|glia|\w+glia|progenitors?|endothel\w+|epithel\w+|stroma\w*"
+)
+"""A value with one of these is a cell type, as ``CD4 T cells`` is."""
 _LEAST_CELLS = 10
 """Mean number of cells of a batch below which a column holds something else, such as a clone."""
 
@@ -52,6 +56,15 @@ def batch_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
             seen.add(division)
             found[name] = labels
     return found
+
+
+def type_like_columns(obs: pd.DataFrame, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some columns whose names, or most of whose values, look like cell types or domains."""
+    return tuple(
+        name
+        for name in columns
+        if (_names_types(name) and not _has_word(name, _BATCH_WORDS)) or _has_types(obs[name])
+    )
 
 
 def confounded_levels(
@@ -93,6 +106,13 @@ def confounded_levels(
 def _names_types(name: str) -> bool:
     """Return whether a column holds cell types or domains, by its name."""
     return _has_word(name, _TYPE_WORDS) or "cell type" in " ".join(_parts(name))
+
+
+def _has_types(column: pd.Series) -> bool:
+    """Return whether most values of a column are cell types."""
+    labels = _labels_of(column)
+    kinds = [] if labels is None else [_has_word(name, _KIND_WORDS) for name in labels.names]
+    return sum(kinds) > len(kinds) / 2
 
 
 def _has_word(name: str, words: re.Pattern[str]) -> bool:

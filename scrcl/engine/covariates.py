@@ -15,6 +15,8 @@ from scrcl.errors import InputError
 from scrcl.graph.lattice import find_layout, to_scale
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from scrcl.engine.config import RunConfig
@@ -38,6 +40,8 @@ class Covariates:
     batches: CellLabels | None = None
     layout: Layout | None = None
     """kind of the coordinates, which are to scale: numbers of rows and columns have become positions"""
+    notes: tuple[str, ...] = ()
+    """what the user should know before the work begins"""
 
     @property
     def n_batches(self) -> int:
@@ -51,6 +55,7 @@ class Covariates:
             None if self.samples is None else self.samples.of(cells),
             None if self.batches is None else self.batches.of(cells),
             self.layout,
+            self.notes,
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -76,10 +81,12 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
         are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
+    notes: tuple[str, ...] = ()
     if config.sample_key is not None or config.batch_key is not None:
         obs = matrix.fresh_obs()
         samples = _read_column(obs, config.sample_key, "sample")
         batches = read_batches(obs, config.batch_key)
+        notes = tuple(_notes_of_types(obs, config))
     named = config.batch_key not in (None, config.sample_key)  # slices have checks of their own
     if named and batches is not None and len(batches.names) == len(batches.codes) > 1:
         message = (
@@ -87,7 +94,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
             f"value for each of {len(batches.names):,} cells. Name the column of the batch."
         )
         raise InputError(message)
-    read = Covariates(samples=samples, batches=batches)
+    read = Covariates(samples=samples, batches=batches, notes=notes)
     if config.spatial:
         given = _read_coordinates(matrix)
         _require_places(given, samples)
@@ -100,6 +107,20 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
 
         require_few_batches(read.n_batches)
     return read
+
+
+def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
+    """Yield which columns of the batch look like cell types, where their differences would be removed."""
+    from scrcl.engine.batch_columns import type_like_columns
+
+    removes = config.group("correct").method != "none" or config.graph.balanced
+    if config.batch_key is None or not removes:
+        return
+    for name in type_like_columns(obs, batch_columns(obs, config.batch_key)):
+        yield (
+            f"obs[{name!r}] looks like cell types, not batches. If so, leave it out of --batch-key: the correction "
+            "joins types."
+        )
 
 
 def _require_neighbours(

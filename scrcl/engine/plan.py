@@ -54,6 +54,8 @@ class Plan:
         One row for each stage.
     refusal
         Why it cannot be done; None where it can.
+    notes
+        What the user should know before the work begins.
     """
 
     memory_bytes: int
@@ -62,6 +64,7 @@ class Plan:
     device: str
     stages: list[StagePlan]
     refusal: str | None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -98,7 +101,8 @@ def plan_run(
     wanted = stages_until(stages, until)
     for stage in wanted:
         stage.check(matrix, config)
-    shape = shape_of(matrix, config, n_batches=read_covariates(matrix, config).n_batches)
+    covariates = read_covariates(matrix, config)
+    shape = shape_of(matrix, config, n_batches=covariates.n_batches)
     least, refusal = least_memory(wanted, shape, config), None
     try:
         budget = plan_budget(config.memory, wanted, shape, config)
@@ -125,4 +129,5 @@ def plan_run(
         device=resolve_device(config.device),
         stages=rows,
         refusal=refusal,
+        notes=covariates.notes,
     )

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.engine.batch_columns import batch_like_columns, confounded_levels
+from scrcl.engine.batch_columns import batch_like_columns, confounded_levels, type_like_columns
 from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
@@ -202,6 +202,19 @@ def test_columns_are_known_by_words_of_their_names():
         }
     )
     assert list(batch_like_columns(obs)) == ["donorID", "orig.ident"]
+
+
+def test_cell_types_are_known_by_the_name_of_a_column_or_by_most_of_its_values():
+    obs = pd.DataFrame(
+        {
+            "cell_type": ["a", "b", "c"],
+            "sample_label": ["a", "b", "c"],
+            "majority": ["CD4 T cells", "Hepatocyte", "beta"],
+            "suspension": ["cell", "nucleus", "cell"],
+            "donor": ["d1", "d2", "d3"],
+        }
+    )
+    assert type_like_columns(obs, obs.columns) == ("cell_type", "majority")
 
 
 def test_conditions_that_share_batches_are_not_confounded():

@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
+from scrcl._progress import Silent
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import OpenRun, open_run
 from scrcl.engine.plan import plan_run
@@ -66,6 +67,30 @@ def test_without_a_batch_key_the_components_are_those_of_reduce(tmp_path):
     assert not list((tmp_path / "out" / "stages" / "correct").iterdir())
     scores = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
     np.testing.assert_array_equal(opened.components, scores)
+
+
+def test_a_batch_key_of_cell_types_is_noted_before_the_work_and_by_the_run(tmp_path):
+    path, shown = tmp_path / "cells.h5ad", []
+    with_donors().write_h5ad(path)
+
+    class Seen(Silent):
+        def note(self, message):
+            shown.append(message)
+
+    def notes(key, **correct):
+        config = load_config(overrides={"batch_key": key, "correct": correct, "device": "cpu"})
+        out = tmp_path / f"out{len(shown)}"
+        result = run_files([path], out, config, until="read", reporter=Seen())
+        assert tuple(result.stages[0]["notes"]) == plan_run([path], config).notes
+        return plan_run([path], config).notes
+
+    (note,) = notes("donor,cell_type")
+    assert shown == [note]
+    assert note.startswith("obs['cell_type'] looks like cell types, not batches. If so, leave it")
+    shown.append("another folder")
+    assert notes("donor") == ()
+    shown.append("another folder")
+    assert notes("cell_type", method="none") == ()
 
 
 def test_donors_that_keep_apart_are_brought_together(tmp_path):

@@ -67,9 +67,12 @@ class ReadStage(Stage[ReadRecord]):
         matrix.check_obs()
         if matrix.layout == "csc":
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
-        note = joined(matrix)
-        if note is not None and context.config.batch_key is None:
-            note += " If they are batches (donors, libraries, studies), correct for them with --batch-key sample."
+        early = context.covariates.notes
+        for note in early:
+            context.reporter.note(note)  # now too: the work that follows is long
+        of_samples = joined(matrix)
+        if of_samples is not None and context.config.batch_key is None:
+            of_samples += " If they are batches (donors, libraries, studies), correct for them with --batch-key sample."
         return ReadRecord(
             n_cells=matrix.n_obs,
             label=matrix.label,
@@ -79,7 +82,7 @@ class ReadStage(Stage[ReadRecord]):
             stored_values=matrix.nnz,
             chunk_rows=matrix.chunk_rows,
             repeated_genes=matrix.repeated_genes,
-            notes=() if note is None else (note,),
+            notes=early if of_samples is None else (*early, of_samples),
         )
 
     def section(self, run: OpenRun) -> Section:

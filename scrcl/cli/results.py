@@ -33,7 +33,7 @@ def rename(
 ) -> None:
     """Name clusters of the finished run in OUT by a CSV file with the columns cluster and name.
 
-    Names stay when stages are redone: a cluster that is found again has the name that most of its cells had.
+    Names stay when stages are redone: a cluster that is found again keeps its name.
     """
     from scrcl.cli.render import reporting, show_run
     from scrcl.engine.rename import rename as rename_clusters

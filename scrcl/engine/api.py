@@ -229,7 +229,7 @@ def _predict_in(
 def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
     """Give names to clusters of a finished run, as ``obs["scrcl_name"]``.
 
-    Names stay when stages are redone. A cluster that is found again has the name that most of its cells had.
+    Names stay when stages are redone. A cluster that is found again keeps its name.
 
     Parameters
     ----------

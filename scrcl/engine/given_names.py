@@ -32,8 +32,9 @@ __all__ = [
 GIVEN_NAMES = "names.npz"
 """File in OUT: names by cluster, and the cluster of each cell then."""
 
-_LEAST_SHARE = 0.5
-"""Share of a cluster's cells that must have had a name for it to be carried over."""
+_MOST = 0.5
+"""More than this share of a cluster's cells must have had a name for it to be carried over. It must also hold more than
+this share of a cluster that had the name: of the parts of a divided cluster, one at most is still that cluster."""
 
 
 def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
@@ -122,7 +123,7 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
     ----------
     labels
         ndarray of int, shape (n_cells,): the clusters now. A cluster has the name that most of its cells had when
-        names were given, if that is at least half of them.
+        names were given, if it holds most cells of a cluster that had this name then.
     """
     path = out / GIVEN_NAMES
     if not path.exists():
@@ -138,15 +139,12 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
         raise StoreError(message) from error
     if not len(clusters) or len(before) != len(labels):
         return {}
-    # Column 0 counts cells without a name.
-    distinct, number = np.unique(names, return_inverse=True)
-    of_cluster = np.zeros(int(before.max()) + 1, np.int64)
-    of_cluster[clusters] = number + 1
-    n_clusters, width = int(labels.max()) + 1, len(distinct) + 1
-    counts = crosstab(labels, of_cluster[before], n_clusters, width)
-    found = {}
-    for cluster, row in enumerate(counts):
-        best = int(row[1:].argmax()) + 1
-        if row.sum() and row[best] >= _LEAST_SHARE * row.sum():
-            found[cluster] = str(distinct[best - 1])
+    counts = crosstab(labels, before, int(labels.max()) + 1, int(before.max()) + 1)
+    sizes, sizes_before = counts.sum(axis=1), counts.sum(axis=0)
+    found: dict[int, str] = {}
+    for name in np.unique(names):
+        named = clusters[names == name]
+        is_made_of_it = counts[:, named].sum(axis=1) > _MOST * sizes
+        holds_one = (counts[:, named] > _MOST * sizes_before[named]).any(axis=1)
+        found |= dict.fromkeys(map(int, np.flatnonzero(is_made_of_it & holds_one)), str(name))
     return found

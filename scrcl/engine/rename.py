@@ -47,7 +47,7 @@ def rename(
 ) -> RunResult:
     """Give names to clusters of a finished run, and write its result and report again.
 
-    Names stay when stages are redone. A cluster that is found again has the name that most of its cells had.
+    Names stay when stages are redone. A cluster that is found again keeps its name.
 
     Parameters
     ----------

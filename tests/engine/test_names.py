@@ -239,6 +239,16 @@ def test_names_follow_the_cells_and_an_empty_name_takes_one_away(tmp_path):
     assert names_given(tmp_path, LABELS) == {1: "c", 2: "b"}
 
 
+def test_of_the_parts_of_a_divided_cluster_one_at_most_keeps_its_name(tmp_path):
+    before = np.repeat([0, 1, 2], 10)
+    keep_names(tmp_path, {0: "a", 1: "b", 2: "a"}, before)
+    assert names_given(tmp_path, before) == {0: "a", 1: "b", 2: "a"}  # two clusters of one name
+    parts = np.repeat([0, 3, 1, 4, 2], [7, 3, 5, 5, 10])
+    assert names_given(tmp_path, parts) == {0: "a", 2: "a"}  # 1 and 4 are halves
+    assert names_given(tmp_path, np.repeat([0, 1, 2], [2, 18, 10])) == {1: "b", 2: "a"}
+    assert names_given(tmp_path, np.repeat([0, 1], [10, 20])) == {0: "a"}  # 1 is half "a", half "b"
+
+
 def test_maps_have_the_genes_that_speak_for_names_and_those_that_are_asked_for(cells, tmp_path):
     path, table = cells
     adata = anndata.read_h5ad(path)

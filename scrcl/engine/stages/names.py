@@ -1,7 +1,7 @@
 """Stage ``names``: names of the clusters, from a table of marker genes or from the user.
 
 Names of the user are kept in OUT (`scrcl.engine.rename`) with the clusters that they were given to. After clusters
-are found again, a new cluster takes the name that most of its cells had.
+are found again, one with most of the cells of a named cluster, and few others, keeps its name.
 """
 
 from __future__ import annotations

@@ -182,6 +182,24 @@ def test_a_run_that_chose_rows_of_its_table_can_be_opened(named, cells, tmp_path
     run_files([cells[0]], named.out, redone, start="names")
 
 
+def test_a_table_of_two_species_names_the_one_whose_genes_are_written_as_those_of_the_cells(
+    named, cells, tmp_path
+):
+    table = tmp_path / "t.csv"
+    rows = cells[1].read_text().splitlines()[1:]
+    mouse = [f"{row.replace('SYM', 'Sym')},mouse" for row in rows]
+    human = [f"{row},human" for i, row in enumerate(rows) if i % 3 == 0]
+    table.write_text("\n".join(["gene,cell_type,species", *mouse, *human]))
+    for species in (None, "human"):
+        choice = {"table": str(table), "species": species, "min_score": 1}
+        run_files([cells[0]], named.out, RunConfig(names=choice), start="names")
+        notes = " ".join(scrcl.open_run(named.out).record(NamesStage).notes)
+        advice = "rows for human and mouse: add --set names.species=human"
+        assert (advice in notes) == (species is None)
+    before = RunConfig(names={"table": str(cells[1]), "species": None, "min_score": 1})
+    run_files([cells[0]], named.out, before, start="names")
+
+
 def test_new_cells_have_the_names_of_the_run_and_names_that_were_given_later(
     named, cells, tmp_path
 ):

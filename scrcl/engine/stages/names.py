@@ -283,11 +283,12 @@ def _by_table(
         min_score=context.config.names.min_score,
         markers=of_clusters,
     )
-    notes = [*_notes(context.config, found), *_note_of_tissues(context.config, sets)]
+    var = context.matrix.var
+    notes = [*_notes(context.config, var, sets, found), *_note_of_tissues(context.config, sets)]
     if not names:
         table["name"] = UNKNOWN
         notes.append("No cell type of the table of markers has three genes in the data.")
-        return table, _genes_table(context.matrix.var, []), notes
+        return table, _genes_table(var, []), notes
     table["name"], table["by"] = [name.name for name in names], "table"
     for column in ("best", "score", "second", "second_score"):
         table[column] = [getattr(name, column) for name in names]
@@ -295,7 +296,23 @@ def _by_table(
     table["precision"] = [name.precision for name in names]
     table["recall"] = [name.recall for name in names]
     genes = [() if name.name == UNKNOWN else name.genes for name in names]
-    return table, _genes_table(context.matrix.var, genes), notes
+    return table, _genes_table(var, genes), notes
+
+
+def _of_species(config: RunConfig, var: pd.DataFrame, sets: list[MarkerSet]) -> str:
+    """Return which rows of a table to take for genes that are written as those of another species."""
+    from scrcl.markers.names import gene_names
+
+    there = sorted({species for each in sets for species in each.species})
+    alone = {
+        name: config.names.model_copy(update={"species": name, "tissues": None}) for name in there
+    }
+    found = {name: gene_names(var, names.sets()) for name, names in alone.items()}
+    as_written = [name for name in there if not found[name].any_case]
+    if len(there) < 2 or not as_written:
+        return "Is it of another species? Names may be wrong."
+    best = max(as_written, key=lambda name: len(found[name].position))
+    return f"The table has rows for {' and '.join(there)}: add --set names.species={best}."
 
 
 def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.DataFrame:
@@ -323,7 +340,9 @@ def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:
     return [note]
 
 
-def _notes(config: RunConfig, found: GeneNames) -> list[str]:
+def _notes(
+    config: RunConfig, var: pd.DataFrame, sets: list[MarkerSet], found: GeneNames
+) -> list[str]:
     notes = []
     if found.column is not None:
         notes.append(
@@ -331,8 +350,7 @@ def _notes(config: RunConfig, found: GeneNames) -> list[str]:
         )
     if found.any_case:
         notes.append(
-            "Genes of the table of markers were found only without regard to case. Is it of another species? "
-            "Names may be wrong."
+            f"Genes of the table of markers were found only without regard to case. {_of_species(config, var, sets)}"
         )
     share = len(found.position) / found.n_wanted
     if share < _FEW:

@@ -22,6 +22,9 @@ __all__ = ["missing_note", "shared_genes"]
 _LEAST_SHARE = 0.5
 """Share of the run's selected genes that new cells must have."""
 
+_FEW = 0.1
+"""Share of the selected genes below which names of another kind are likelier than genes that were left out."""
+
 _MOST_NAMES = 20
 _IDS = "gene_ids"
 
@@ -84,8 +87,7 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
     if present.sum() < _LEAST_SHARE * len(selected):
         message = (
             f"genes of the new cells must include at least half of the run's {len(selected):,} selected "
-            f"genes; got {present.sum():,}. The run has {absent[0]!r}, the new cells have {names[0]!r}: "
-            "use the same kind of names."
+            f"genes; got {present.sum():,}. {_remedy(absent, present, names)}"
         )
         raise InputError(message)
     same = replace(
@@ -96,6 +98,17 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
     )
     chosen = (np.cumsum(known) - 1)[selected[present]]
     return SharedGenes(same, columns, chosen, present, [str(name) for name in absent[:_MOST_NAMES]])
+
+
+def _remedy(absent: pd.Index, present: BoolArray, names: pd.Index) -> str:
+    """Return what to do about genes of the run that are ``absent`` among the names of the new cells."""
+    if present.mean() < _FEW:
+        return f"The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names."
+    some = ", ".join(map(str, absent[:3]))
+    return (
+        f"{len(absent):,} are missing ({some}{', ...' if len(absent) > 3 else ''}). Use a file with all genes that "
+        "were measured, not a selection of them."
+    )
 
 
 def _with_repeated(

@@ -61,6 +61,17 @@ def test_genes_of_one_name_without_ids_are_refused_unless_in_the_same_order(run)
     assert not found.present[0]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # names that repeat
+def test_too_few_genes_are_counted_and_names_of_another_kind_are_shown(run):
+    opened = open_run(run)
+    with pytest.raises(
+        InputError, match=r"; got 60\. 90 are missing \(DUP, gene1, gene2, \.\.\.\)\. Use"
+    ):
+        shared_genes(from_anndata(cells()[:, 90:]), opened)
+    with pytest.raises(InputError, match="'DUP', the new cells have 'gene140': use the same kind"):
+        shared_genes(from_anndata(cells()[:, 140:-1]), opened)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_antibodies_take_no_name_from_a_gene_in_memory_or_in_a_file(tmp_path):
     adata = cells()

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
+from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE
 from scrcl.engine.describe import for_people
 from scrcl.engine.open_run import open_run
 from scrcl.engine.words import words_of
@@ -322,6 +323,11 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
             "" if row["confidence"] is None else f"{row['confidence']:.2f}",
             escape(", ".join(row["markers"][:_CLUSTER_GENES])),
         )
+    _explain(
+        table,
+        "In the run: share of the run's cells. Confidence: median of the new cells, 0 to 1; below "
+        f"{LOW_PREDICTION_CONFIDENCE} is low. Markers are those of the run.",
+    )
     return table
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import scrcl
 from scrcl.cluster.assign import assign, mean_cosines
+from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE
 from scrcl.engine.budget import least_memory
 from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import new_cell_stages, predict_files, run_for_prediction
@@ -191,6 +192,11 @@ def test_a_type_that_the_run_lacks_has_lower_confidence(tmp_path):
     found = predicted(run, cells[is_new].copy(), tmp_path).obs["scrcl_confidence"].to_numpy()
     novel, known = found[is_novel[is_new]], found[~is_novel[is_new]]
     assert np.mean(novel[:, None] < known) > 0.95
+    alone = predicted(run, cells[is_novel].copy(), tmp_path, restart=True)
+    medians = alone.obs.groupby("scrcl", observed=True)["scrcl_confidence"].median()
+    low = ", ".join(medians.index[medians < LOW_PREDICTION_CONFIDENCE])
+    (note,) = (note for note in alone.uns["scrcl"]["notes"] if note.startswith("Most new cells"))
+    assert f" {low} have low confidence (below 0.2)" in note
 
 
 def test_stores_of_other_kinds_are_read_and_written(run, tmp_path):

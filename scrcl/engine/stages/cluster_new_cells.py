@@ -34,12 +34,14 @@ from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["NewClusterStage"]
 
@@ -113,7 +115,9 @@ class NewClusterStage(Stage[NewClusterRecord]):
             ("confidence", confidence),
         ):
             np.save(folder / f"{name}.npy", values)
+        doubtful = _doubtful(assigned.labels, confidence)
         return NewClusterRecord(
+            notes=(_note_of(doubtful),) if doubtful else (),
             n_cells=len(assigned.labels),
             n_clusters=len(np.unique(assigned.labels)),
             n_clusters_run=finished.record(ClusterStage).n_clusters,
@@ -154,4 +158,20 @@ class NewClusterStage(Stage[NewClusterRecord]):
                 "confidence (median)": f"{record.confidence.p50:.2f}",
                 f"cells of low confidence (below {LOW_PREDICTION_CONFIDENCE})": f"{share:.1%}",
             },
+            notes=record.notes,
         )
+
+
+def _doubtful(labels: IntArray, confidence: FloatArray) -> list[int]:
+    """Return the clusters where the confidence of most new cells is low."""
+    sizes = np.bincount(labels)
+    n_low = np.bincount(labels[confidence < LOW_PREDICTION_CONFIDENCE], minlength=len(sizes))
+    return np.flatnonzero(n_low > sizes / 2).tolist()
+
+
+def _note_of(doubtful: Sequence[int]) -> str:
+    where = f"cluster{'' if len(doubtful) == 1 else 's'} {', '.join(map(str, doubtful))}"
+    return (
+        f"Most new cells in {where} have low confidence (below {LOW_PREDICTION_CONFIDENCE}). They may be of a kind "
+        "that the run does not have."
+    )

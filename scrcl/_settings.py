@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -191,8 +191,7 @@ def _whole(value: object) -> int | None:
 
 def choices(field: FieldInfo) -> list[str]:
     """Return the words that a setting allows, for example ``["inner", "outer"]``; others may be allowed too."""
-    rules = [each.words for each in field.metadata if isinstance(each, Rule)]
-    return list(rules[0]) if rules else _choices(field.annotation)
+    return _choices(field.annotation, field.metadata)
 
 
 def allowed(field: FieldInfo) -> str:
@@ -201,30 +200,40 @@ def allowed(field: FieldInfo) -> str:
 
 
 def _allowed(annotation: Any, metadata: Iterable[Any]) -> str:
+    annotation, metadata = _plain(annotation, metadata)
     rules = [each.allowed for each in metadata if isinstance(each, Rule)]
     if rules:
         return rules[0]
     if annotation is bool:
         return "true or false"
     if get_origin(annotation) is Literal:
-        *first, last = _choices(annotation)
+        *first, last = _choices(annotation, ())
         return f"{', '.join(first)} or {last}" if first else last
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
     if NoneType in get_args(annotation):
         return f"{_allowed(kinds[0], metadata)} or unset"
     if get_origin(annotation) is tuple:
-        item = kinds[0]
-        inner = getattr(item, "__metadata__", ())
-        return f"a list, each {_allowed(get_args(item)[0] if inner else item, inner)}"
+        return f"a list, each {_allowed(kinds[0], ())}"
     bounds = " and ".join(_bounds(metadata))
     kind = _KINDS.get(annotation, "a value")
     return f"{kind}{' of' if bounds.startswith('at ') else ''} {bounds}" if bounds else kind
 
 
-def _choices(annotation: Any) -> list[str]:
+def _choices(annotation: Any, metadata: Iterable[Any]) -> list[str]:
+    annotation, metadata = _plain(annotation, metadata)
+    rules = [each.words for each in metadata if isinstance(each, Rule)]
+    if rules:
+        return list(rules[0])
     if get_origin(annotation) is Literal:
         return list(map(str, get_args(annotation)))
-    return [word for kind in get_args(annotation) for word in _choices(kind)]
+    return [word for kind in get_args(annotation) for word in _choices(kind, ())]
+
+
+def _plain(annotation: Any, metadata: Iterable[Any]) -> tuple[Any, list[Any]]:
+    """Return a type and what is known of it: inside a union or a list, `Annotated` holds both."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, [*metadata]
+    return annotation.__origin__, [*annotation.__metadata__, *metadata]
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:

@@ -14,6 +14,7 @@ from scrcl.cli.app import Json, app
 from scrcl.cli.options import with_config
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
+from scrcl.train.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +54,9 @@ def settings(
     groups = _by_group(config)
     if group is not None:
         if group not in groups:
-            message = f"group must be one of {', '.join(groups)}; got {group!r}."
+            method = group.partition(".")[0]
+            hint = f" Add --method {method}." if method in METHODS else ""
+            message = f"group must be one of {', '.join(groups)}; got {group!r}.{hint}"
             raise InputError(message)
         groups = {group: groups[group]}
     if as_json:

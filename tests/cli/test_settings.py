@@ -23,6 +23,9 @@ def test_every_setting_is_listed_with_meaning_and_allowed_values(scrcl, monkeypa
     recall = next(line for line in shown.splitlines() if line.startswith("graph.recall"))
     assert {"0.95", "--recall."} <= set(recall.split())
     assert "a number above 0 and at most 1" in recall
+    preset = next(line for line in shown.splitlines() if line.startswith("preset"))
+    assert "[scrcl-paper or scgpcl-paper or unset]" in preset
+    assert "[a value" not in shown
 
 
 def test_a_group_can_be_listed_alone(scrcl):
@@ -34,6 +37,8 @@ def test_a_group_can_be_listed_alone(scrcl):
     code, shown, error = scrcl("settings", "garden")
     assert (code, shown) == (2, "")
     assert "garden" in error
+    assert "--method" not in error
+    assert "Add --method scgpcl." in scrcl("settings", "scgpcl")[2]
     assert "graph" in error
 
 

@@ -243,7 +243,8 @@ class _Log:
     def _report(self) -> None:
         state, pending = self._state, self._pending
         state.history += pending.finite_or_raise(state.step)
-        self._reporter.metrics(state.step, state.history[-1])
+        terms = {name: value for name, value in state.history[-1].items() if name != "step"}
+        self._reporter.metrics(state.step, terms)
         self._reporter.advance(len(pending))
         pending.clear()
 

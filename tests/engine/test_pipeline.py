@@ -113,7 +113,11 @@ def test_a_run_that_stops_early_records_and_reports_when(cells, tmp_path):
     assert record["n_steps"] == record["kept_neighbors"][-1]["step"] < record["most_steps"] == 50
     history = json.loads((tmp_path / "out" / "stages" / "train" / "history.json").read_text())
     assert len(history) == record["n_steps"]
-    assert f"{record['n_steps']} of at most 50" in result.report_path.read_text()
+    page = result.report_path.read_text()
+    kept = f"{record['kept_neighbors'][-1]['kept']:.0%} stayed the same"
+    assert f"{record['n_steps']} of at most 50 steps: it ended early" in page
+    assert kept in page
+    assert re.search(r"<dt>method</dt>\s*<dd>scrcl", page)
 
 
 def test_a_mutual_graph_with_isolated_cells_is_trained_on_and_described(cells, tmp_path):
@@ -223,6 +227,7 @@ def test_an_interrupted_training_resumes_at_its_checkpoint(cells, tmp_path, conf
 
     class Interrupts(Silent):
         def metrics(self, step, values):
+            assert "step" not in values
             if step == 6:
                 raise KeyboardInterrupt
 

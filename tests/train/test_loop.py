@@ -98,7 +98,7 @@ def test_reports_come_when_due_and_count_every_step(tmp_path):
     run(inputs, settings, reporter=reporter, checkpoints=Checkpoints(tmp_path, "one"))
     assert [step for step, _ in reporter.rows] == [4, 5, 8, 10, 11]
     assert reporter.steps == 11
-    assert set(reporter.rows[0][1]) == {"step", "hea_global", "hea_cell", "ndc", "cvc", "grad_norm"}
+    assert set(reporter.rows[0][1]) == {"hea_global", "hea_cell", "ndc", "cvc", "grad_norm"}
 
 
 class Wrapped:

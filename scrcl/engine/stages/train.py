@@ -164,18 +164,25 @@ class TrainStage(Stage[TrainRecord]):
         record, history = run.record(TrainStage), run.open(HISTORY)
         text = f"{record.n_steps:,} steps"
         if record.stopped:
-            kept = f": {record.kept_neighbors[-1]['kept']:.0%}" if record.kept_neighbors else ""
             text = (
-                f"{record.n_steps:,} of at most {record.most_steps:,} steps; then what a sample of cells keeps from "
-                f"one check to the next did not rise by much any more{kept}"
+                f"{record.n_steps:,} of at most {record.most_steps:,} steps: it ended early, once a sample of cells "
+                f"had settled{_kept(record)}"
             )
         figures = (Figure(loss_curves(history), "Loss terms by step", "svg"),) if history else ()
         return Section(
             "Training",
             figures=figures,
-            overview={"training": text, "device": record.device},
+            overview={"method": run.config.method, "training": text, "device": record.device},
             technical=True,
         )
+
+
+def _kept(record: TrainRecord) -> str:
+    """Return how much of a sample stayed the same between the last two checks, in brackets."""
+    if not record.kept_neighbors:
+        return ""
+    share = record.kept_neighbors[-1]["kept"]
+    return f" ({share:.0%} stayed the same from one check to the next)"
 
 
 def trained_learner(outputs: Outputs, inputs: Any, config: RunConfig) -> Learner:

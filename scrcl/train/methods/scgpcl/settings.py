@@ -22,8 +22,8 @@ class ScgpclSettings(Settings):
 
     n_clusters: Clusters = Field(
         default="auto",
-        description="Number of clusters that training aims at; auto: communities of the component "
-        "scores are counted. It is apart from the run's `n_clusters`, which no step of training reads.",
+        description="Number of clusters that training draws cells to; auto: as many as there are communities "
+        "in the component scores. The clusters of the result have a number of their own: `n_clusters` of the run.",
     )
     reconstruction: Literal["zinb", "mse"] = Field(
         default="zinb",
@@ -46,7 +46,8 @@ class ScgpclSettings(Settings):
     cells_per_gene: int = Field(
         default=256,
         ge=1,
-        description="Largest number of cells kept for each gene, from which these are drawn.",
+        description="Largest number of cells that are kept for each gene. The cells that genes are updated from "
+        "in a view are drawn from them.",
     )
     one_length: bool = Field(
         default=False,
@@ -97,8 +98,8 @@ class ScgpclSettings(Settings):
         default=0.99,
         ge=0,
         le=1,
-        description="Pre-training ends once two successive clusterings of a sample agree as well "
-        "(adjusted Rand index).",
+        description="Pre-training ends once two successive clusterings of a sample have at least this adjusted "
+        "Rand index.",
     )
     changed: float = Field(
         default=0.001,

@@ -19,6 +19,7 @@ import numpy as np
 from scrcl import __version__
 from scrcl._atomic import remove, write_json
 from scrcl._settings import settings_of
+from scrcl.engine.differences import difference, differing
 from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.given_names import GIVEN_NAMES
 from scrcl.engine.lock import hold
@@ -322,13 +323,13 @@ def _adopt(
     if found.get("fingerprint") == fingerprint:
         return found
     if found and not replace:
-        differing = _differing(found.get("settings", {}), settings)
+        changed = differing(found.get("settings", {}), settings)
         there_now = RunFolder(path, found)
         finished = [each["name"] for each in found["stages"] if there_now.finished(each["name"])]
         message = (
             f"OUT must hold this run; got {path}, which holds another one "
-            f"({_difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-            f"Name another OUT, or use --restart to start over in this one.{advice(differing, finished)}"
+            f"({difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
+            f"Name another OUT, or use --restart to start over in this one.{advice(changed, finished)}"
         )
         raise ResumeError(message)
     if restart or found:
@@ -343,7 +344,7 @@ def _take_up(
     """Remove the results, and return a manifest with only the stages that are kept."""
     found = RunFolder(path, read_manifest(path))
     before = found.manifest.get("settings", {})
-    differs = _difference(before, settings, but=again.settings)
+    differs = difference(before, settings, but=again.settings)
     if not differs and found.manifest["fingerprint"] != fingerprint_of(__version__, before):
         differs = _OTHER_VERSION
     if differs:
@@ -371,27 +372,3 @@ def _take_up(
         "settings": settings,
         "stages": kept,
     }
-
-
-def _differing(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Return the names of the settings that differ."""
-    a, b = _flat(found), _flat(asked)
-    return [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
-
-
-def _difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """Return the first setting that differs, with both values; ``but`` are not compared. Empty: none does."""
-    a, b = _flat(found), _flat(asked)
-    for key in sorted(a.keys() | b.keys()):
-        if a.get(key) != b.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in but):
-            return f"{key} is {a.get(key)!r} there and {b.get(key)!r} here"
-    return ""
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
-    return flat

@@ -91,7 +91,7 @@ def test_a_table_with_other_content_is_another_run_and_names_can_be_redone(named
     path, table = cells
     other = tmp_path / "other.csv"
     other.write_text(table.read_text().replace("type 0", "a <b>new</b> name"))
-    with pytest.raises(ResumeError, match=r"tables\.names\.table is"):
+    with pytest.raises(ResumeError, match=r"tables\.names\.table changed"):
         run_files([path], named.out, config_of(names={"table": str(other), "min_score": 1}))
     copy = tmp_path / "copy.csv"
     copy.write_text(table.read_text())

@@ -1,0 +1,43 @@
+"""What differs between two runs is said in words that a reader understands."""
+
+import pytest
+
+from scrcl.engine.differences import difference, differing
+
+SIZE = "240 cells and 1,500 genes"
+FILE_THERE = f"its input is a file of {SIZE} there and"
+HASH, OTHER = "c1db" * 8, "00ff" * 8
+FILE = {"shape": [240, 1500], "bytes": 5, "layer": None, "content": HASH}
+MEMORY = {"shape": [240, 1500], "blake2b": HASH}
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "words"),
+    [
+        ({"a": {"seed": 1}}, {"a": {"seed": 1}}, ""),
+        (
+            {"a": {"seed": 1}, "input": FILE},
+            {"a": {}, "input": MEMORY},
+            "a.seed is 1 there and None here",
+        ),
+        ({"input": FILE}, {"input": MEMORY}, f"{FILE_THERE} an AnnData in memory of {SIZE} here"),
+        (
+            {"input": FILE},
+            {"input": {**FILE, "content": OTHER}},
+            "the content of its input changed",
+        ),
+        (
+            {"input": FILE},
+            {"input": {"samples": [FILE, FILE], "shape": [480, 9]}},
+            f"{FILE_THERE} 2 inputs of 480 cells and 9 genes here",
+        ),
+        ({"batches": HASH, "input": MEMORY}, {"input": MEMORY}, "batches changed"),
+    ],
+)
+def test_the_first_difference_is_a_setting_or_the_input_or_a_content(there, here, words):
+    assert difference(there, here) == words
+
+
+def test_some_settings_may_differ():
+    assert differing({"names": {"table": "a"}}, {"names": {}}) == ["names.table"]
+    assert difference({"names": {"table": "a"}}, {"names": {}}, but=("names",)) == ""

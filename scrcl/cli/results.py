@@ -31,7 +31,7 @@ def rename(
     inputs: Moved = None,
     quiet: Quiet = False,
 ) -> None:
-    """Name clusters of the finished run in OUT by a CSV file with the columns cluster and name.
+    """Name clusters of the finished run in OUT by a CSV file with the columns cluster (number or name) and name.
 
     Names stay when stages are redone: a cluster that is found again keeps its name.
     """

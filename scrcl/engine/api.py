@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.paths import Inputs
     from scrcl.engine.plan import Plan
+    from scrcl.engine.rename import Names
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["Scores", "evaluate", "fit", "plan", "predict", "rename"]
@@ -226,7 +227,7 @@ def _predict_in(
 
 
 @warned_once()
-def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
+def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     """Give names to clusters of a finished run, as ``obs["scrcl_name"]``.
 
     Names stay when stages are redone. A cluster that is found again keeps its name.
@@ -236,8 +237,9 @@ def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
     out
         Output folder of the run; its result and report are written again.
     names
-        CSV file with the columns ``cluster`` and ``name``. Clusters that are not in it keep their names. An empty
-        name takes the given name away.
+        Mapping of clusters to names, or a CSV file with the columns ``cluster`` and ``name``. A cluster is meant by its
+        number or by the name that it has; several may have one name. Clusters that are not in it keep their names. An
+        empty name takes the given name away.
     data
         The input of the run, as in `fit`. By default the files where they were.
 
@@ -249,11 +251,12 @@ def rename(out: str | Path, names: str | Path, *, data: Any = None) -> AnnData:
     Raises
     ------
     ScrclError
-        The file names a cluster that does not exist, the folder holds no finished run, or the input is gone.
+        The names name a cluster that does not exist, the folder holds no finished run, or the input is gone.
 
     Examples
     --------
     >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.rename("out/", {3: "NK cell", 5: "B cell"}).obs["scrcl_name"]  # doctest: +SKIP
     >>> scrcl.rename("out/", "names.csv").obs["scrcl_name"]  # doctest: +SKIP
     """
     import anndata

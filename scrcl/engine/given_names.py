@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +15,7 @@ from scrcl.io.text_tables import read_text_table
 from scrcl.markers.artifacts import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from scrcl.engine.outputs import Outputs
     from scrcl.typing import IntArray
@@ -58,7 +59,7 @@ def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
     same = [cluster for cluster, name in enumerate(names) if name == wanted]
     if not same:
         known = dict.fromkeys(name for i, name in enumerate(names) if name != str(i))
-        more = f", or a name: {', '.join(known)}" if known else ""
+        more = f", or a name: {'; '.join(known)}" if known else ""
         message = (
             f"{what} must name a cluster of the run, 0 to {len(names) - 1}{more}; got {wanted!r}."
         )
@@ -79,28 +80,46 @@ def shown_names(run: Outputs, labels: IntArray) -> list[str]:
     return [f"{i} {name}" if name != str(i) else str(i) for i, name in names]
 
 
-def read_names(path: Path, n_clusters: int) -> dict[int, str]:
-    """Return the names of a table with columns ``cluster`` and ``name``. An empty name takes the name away.
+def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -> dict[int, str]:
+    """Return the names that a user gives, by cluster. An empty name takes the name away.
+
+    Parameters
+    ----------
+    given
+        A table with columns ``cluster`` and ``name``, or a mapping of clusters to names.
+    clusters
+        Name of each cluster now; its number where it has none.
 
     Raises
     ------
     InputError
-        The table cannot be read, lacks a column, names a cluster twice, or one that does not exist.
+        The table cannot be read or lacks a column; a cluster does not exist or is named twice; or a name is no text.
     """
+    pairs, where = _pairs_of(given)
+    names: dict[int, str] = {}
+    for text, name in pairs:
+        for cluster in clusters_named(text, clusters, what=f"NAMES{where}"):
+            if cluster in names:
+                message = f"NAMES{where} must name each cluster once; got {cluster} twice."
+                raise InputError(message)
+            names[cluster] = name
+    return names
+
+
+def _pairs_of(given: str | Path | Mapping[Any, Any]) -> tuple[list[tuple[str, str]], str]:
+    """Return clusters and names as texts, and where they are from, for messages."""
+    if isinstance(given, Mapping):
+        for cluster, name in given.items():
+            if not isinstance(name, str):
+                message = f"NAMES must be texts; got {name!r} for cluster {cluster}. An empty text takes the name away."
+                raise InputError(message)
+        return [(str(cluster), name.strip()) for cluster, name in given.items()], ""
+    path = Path(given)
     table = read_text_table(path, what="NAMES")
     if not {"cluster", "name"} <= set(table.columns):
         message = f"NAMES must have columns cluster and name; got {path} with {', '.join(map(str, table.columns))}."
         raise InputError(message)
-    names: dict[int, str] = {}
-    for cluster, name in zip(table["cluster"].str.strip(), table["name"].str.strip(), strict=True):
-        if not (cluster.isdecimal() and int(cluster) < n_clusters):
-            message = f"NAMES must name clusters of the run, 0 to {n_clusters - 1}; got {cluster!r} in {path}."
-            raise InputError(message)
-        if int(cluster) in names:
-            message = f"NAMES must name each cluster once; got {cluster} twice in {path}."
-            raise InputError(message)
-        names[int(cluster)] = name
-    return names
+    return list(zip(table["cluster"], table["name"].str.strip(), strict=True)), f" ({path})"
 
 
 def keep_names(out: Path, names: Mapping[int, str], labels: IntArray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_markers", "input_of", "input_paths_of", "pseudobulk", "require_same"]
 
+Pair: TypeAlias = "tuple[int | str, int | str] | str"
+
 MOST_GROUPS = 500
 """Groups of a column. A column with more is not one of groups."""
 
@@ -43,7 +45,7 @@ def find_markers(
     out: str | Path,
     *,
     by: str = "scrcl",
-    pair: tuple[str, str] | str | None = None,
+    pair: Pair | None = None,
     n_genes: int | None = None,
     data: AnnData | None = None,
     inputs: Sequence[str | Path] = (),
@@ -82,7 +84,7 @@ def find_markers(
     Examples
     --------
     >>> import scrcl  # doctest: +SKIP
-    >>> scrcl.find_markers("out/", pair=("3", "5")).head()  # doctest: +SKIP
+    >>> scrcl.find_markers("out/", pair=(3, 5)).head()  # doctest: +SKIP
     """
     from scrcl.engine.compare_genes import compared
     from scrcl.engine.open_run import open_run
@@ -310,18 +312,20 @@ def _groups(run: OpenRun, by: str) -> _Groups:
     return _Groups(found.cat.codes.to_numpy(np.int64), names)
 
 
-def _pair_of(run: OpenRun, groups: _Groups, pair: tuple[str, str] | str, by: str) -> _Groups:
+def _pair_of(run: OpenRun, groups: _Groups, given: Pair, by: str) -> _Groups:
     """Return the two groups alone. Clusters can be meant by their names, too: all that have one."""
     codes_of = {name: [code] for code, name in enumerate(groups.names)}
     if by == "scrcl":
         for cluster, name in enumerate(plain_names(run, run.labels)):
             if name not in groups.names:
                 codes_of.setdefault(name, []).append(cluster)
-    if isinstance(pair, str):
-        pair = _split(pair, codes_of)
+    pair = _split(given, codes_of) if isinstance(given, str) else tuple(map(str, given))
+    if len(pair) != 2:
+        message = f"pair must name two groups; got {given!r}."
+        raise InputError(message)
     for name in pair:
         if name not in codes_of:
-            message = f"pair must name groups of {by}; got {name!r}. There are: {', '.join([*codes_of][:50])}."
+            message = f"pair must name groups of {by}; got {name!r}. There are: {'; '.join([*codes_of][:50])}."
             raise InputError(message)
     if set(codes_of[pair[0]]) & set(codes_of[pair[1]]):
         other = "twice" if pair[0] == pair[1] else f"and {pair[1]!r}, which is the same"

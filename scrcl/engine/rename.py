@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from scrcl.engine.given_names import GIVEN_NAMES, keep_names, read_names
+from scrcl.engine.given_names import GIVEN_NAMES, keep_names, plain_names, read_names
 from scrcl.engine.groups import input_paths_of
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
 
     from scrcl._progress import Reporter
     from scrcl.engine.run import RunResult
 
-__all__ = ["keep_given", "rename"]
+__all__ = ["Names", "keep_given", "rename"]
+
+Names: TypeAlias = "str | Path | Mapping[Any, str]"
+"""A CSV file, or names by cluster."""
 
 
 @contextmanager
-def keep_given(out: str | Path, names: str | Path) -> Iterator[None]:
-    """Keep the names of a CSV file in the folder of a finished run, unless the work inside is refused. See `rename`."""
+def keep_given(out: str | Path, names: Names) -> Iterator[None]:
+    """Keep names in the folder of a finished run, unless the work inside is refused. See `rename`."""
     from scrcl.engine.open_run import open_run
 
     run = open_run(out)
     labels, file = run.labels, run.path / GIVEN_NAMES
     before = file.read_bytes() if file.exists() else None
-    keep_names(run.path, read_names(Path(names), int(labels.max()) + 1), labels)
+    keep_names(run.path, read_names(names, plain_names(run, labels)), labels)
     try:
         yield
     except ScrclError:
@@ -40,7 +44,7 @@ def keep_given(out: str | Path, names: str | Path) -> Iterator[None]:
 
 def rename(
     out: str | Path,
-    names: str | Path,
+    names: Names,
     *,
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
@@ -54,15 +58,16 @@ def rename(
     out
         Output folder of the run.
     names
-        CSV file with the columns ``cluster`` and ``name``. Clusters that are not in it keep their names. An empty
-        name takes the given name away.
+        Mapping of clusters to names, or a CSV file with the columns ``cluster`` and ``name``. A cluster is meant by its
+        number or by the name that it has; several may have one name. Clusters that are not in it keep their names. An
+        empty name takes the given name away.
     inputs
         Where the input of the run is now, if it was moved.
 
     Raises
     ------
     InputError
-        The file cannot be read, or names a cluster that does not exist; or the input of the run is gone.
+        The file cannot be read, the names name a cluster that does not exist, or the input of the run is gone.
     StoreError
         ``out`` holds no finished run.
     """

@@ -83,7 +83,7 @@ def test_clusters_are_renamed(scrcl, out, tmp_path):
     (tmp_path / "names.csv").write_text("cluster,name\n9,mine\n")
     code, _, error = scrcl("rename", out, tmp_path / "names.csv", "--quiet")
     assert code == 2
-    assert "0 to 3; got '9'" in error
+    assert "0 to 3, or a name: mine; A, positive cell; got '9'" in error
 
 
 def test_a_file_is_not_written_back_to(scrcl, out, tmp_path):

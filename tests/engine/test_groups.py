@@ -65,7 +65,7 @@ def test_a_run_made_from_an_object_is_read_from_it(done, tmp_path):
     folder, adata = done
     mine = adata.copy()
     scrcl.fit(mine, out=tmp_path / "out", **{**FAST, "n_clusters": 4, "device": "cpu"})
-    table = scrcl.find_markers(tmp_path / "out", pair=("0", "1"), data=mine)
+    table = scrcl.find_markers(tmp_path / "out", pair=(0, 1), data=mine)
     assert set(table["cluster"]) == {"0", "1"}
     bulk = scrcl.pseudobulk(tmp_path / "out", donors="donor", data=mine)
     assert bulk.obs["n_cells"].sum() == 239
@@ -107,6 +107,8 @@ def test_other_cuts_can_be_compared(done):
         ({"by": "depth"}, "'depth', which has numbers"),
         ({"by": "cell_type", "pair": ("type 1", "type 9")}, "got 'type 9'. There are: type 0"),
         ({"by": "cell_type", "pair": ("type 1", "type 1")}, "'type 1' twice"),
+        ({"pair": (0, 99)}, "got '99'. There are: 0; 1; 2"),
+        ({"pair": (0, 1, 2)}, "two groups; got .0, 1, 2."),
         ({"inputs": ["nowhere.h5ad"]}, "must be where it was; got nowhere"),
     ],
 )

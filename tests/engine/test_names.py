@@ -22,6 +22,7 @@ from scrcl.markers.artifacts import NAME_GENES
 from tests.cells import FAST, make_cells
 from tests.engine.test_odd_results import data_in
 
+CLUSTERS = ["T, old", "NK", "2"]
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
 
 
@@ -138,7 +139,7 @@ def test_an_anndata_has_the_names_too(cells, tmp_path):
     assert adata.obs["scrcl_name"].notna().all()
     (tmp_path / "names.csv").write_text("cluster,name\n1,mine\n")
     with pytest.raises(InputError, match="an AnnData in memory"):
-        scrcl.rename(tmp_path / "out", tmp_path / "names.csv")
+        scrcl.rename(tmp_path / "out", {1: "mine"})
     scrcl.rename(tmp_path / "out", tmp_path / "names.csv", data=adata)
     assert ((adata.obs["scrcl_name"] == "mine") == (adata.obs["scrcl"] == "1")).all()
 
@@ -227,18 +228,30 @@ def test_new_cells_have_the_names_of_the_run_and_names_that_were_given_later(
     ("text", "match"),
     [
         ("cluster,label\n0,a\n", "columns cluster and name; got .* with cluster, label"),
-        ("cluster,name\n7,a\n", "clusters of the run, 0 to 2; got '7'"),
+        ("cluster,name\n7,a\n", "a cluster of the run, 0 to 2, or a name: T, old; NK; got '7'"),
         ("cluster,name\nx,a\n", "got 'x'"),
         ("cluster,name\n1,a\n1,b\n", "once; got 1 twice"),
+        ("cluster,name\n1,a\nNK,b\n", "once; got 1 twice"),
         ("cluster,name\n0,1,a\n", "3 fields, line 2"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(InputError, match=match):
-        read_names(tmp_path / "n.csv", 3)
+        read_names(tmp_path / "n.csv", CLUSTERS)
     with pytest.raises(InputError, match="file that exists"):
-        read_names(tmp_path / "none.csv", 3)
+        read_names(tmp_path / "none.csv", CLUSTERS)
+
+
+def test_clusters_are_renamed_by_number_or_name_from_a_table_or_a_mapping(tmp_path):
+    (tmp_path / "n.csv").write_text('cluster,name\n"T, old",T\n2,\n')
+    assert read_names(tmp_path / "n.csv", CLUSTERS) == {0: "T", 2: ""}
+    assert read_names({0: "T", "2": ""}, CLUSTERS) == {0: "T", 2: ""}
+    assert read_names({"NK": "a"}, ["NK", "B", "NK"]) == {0: "a", 2: "a"}
+    with pytest.raises(InputError, match="texts; got None for cluster 0"):
+        read_names({0: None}, CLUSTERS)
+    with pytest.raises(InputError, match=r"NAMES must name a cluster of the run, .* got '99'"):
+        read_names({"99": "x"}, CLUSTERS)
 
 
 def test_damaged_names_are_named(tmp_path):

@@ -74,7 +74,7 @@ def with_settings(
             given = {name: value for name, value in chosen.items() if value is not None}
             # With a file or --set it is not known which of the others were typed as options.
             known = given if values.get("config_file") or values.get("assignments") else chosen
-            with _naming_options([each for each in found if each.name in known]):
+            with _naming_options(found, known):
                 command(**values, given=given)
 
         return _as_command(call, command, "given", options)
@@ -131,10 +131,11 @@ def _as_command(
 
 
 @contextmanager
-def _naming_options(settings: Sequence[Setting]) -> Iterator[None]:
-    """Let errors name settings by their options, as typed.
+def _naming_options(settings: Sequence[Setting], known: Collection[str]) -> Iterator[None]:
+    """Let errors name settings by their options, as typed; those that are not ``known`` to be typed keep their names.
 
-    Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin.
+    Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin. A flag
+    is named anywhere with its value, as in ``spatial = true``, and always by its option: it needs no value there.
     """
     try:
         yield
@@ -147,7 +148,10 @@ def _naming_options(settings: Sequence[Setting]) -> Iterator[None]:
             pattern = (
                 rf"(?<![\w.]){name}(?![\w=]|\.\w)" if "." in each.name else rf"^{name}(?= must )"
             )
-            text = re.sub(pattern, option.names[0], text)
+            if each.field.annotation is bool:
+                text = re.sub(rf"(?<![\w.]){name} = true", option.names[0], text)
+            if each.name in known:
+                text = re.sub(pattern, option.names[0], text)
         if text == str(error):
             raise
         raise type(error)(text) from error

@@ -248,7 +248,7 @@ class RunConfig(Settings):
         if self.sample_key is not None and not self.spatial:
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "
-                "Add --spatial, or name the batches by --batch-key."
+                "Add spatial = true, or name the batches by --batch-key."
             )
             raise ValueError(message)
         for _, group in self:

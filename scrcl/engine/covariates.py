@@ -212,8 +212,8 @@ def _read_coordinates(matrix: CellMatrix) -> FloatArray:
     if _SPATIAL not in matrix.obsm:
         others = f" Other coordinates: {', '.join(sorted(matrix.obsm))}." if matrix.obsm else ""
         message = (
-            '--spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; '
-            f"{_found_instead(matrix)}. Add them, or run without --spatial.{others}"
+            'spatial = true must find two or three numeric coordinates for each cell in obsm["spatial"]; '
+            f"{_found_instead(matrix)}. Add them, or leave out spatial = true.{others}"
         )
         raise InputError(message)
     coordinates = np.asarray(matrix.obsm[_SPATIAL])

@@ -296,7 +296,7 @@ def test_runs_whose_graph_new_cells_cannot_join_are_refused(tmp_path):
     adata = make_cells(spatial=True)
     adata.obs["donor"] = ["a" if i % 2 else "b" for i in range(240)]
     for name, settings, message in (
-        ("spatial", {"spatial": True}, "--spatial"),
+        ("spatial", {"spatial": True}, "spatial = true"),
         ("balanced", {"batch_key": "donor", "graph": {"balanced": True}}, "graph.balanced"),
     ):
         folder = tmp_path / name

@@ -114,12 +114,15 @@ class DoubletsStage(Stage[DoubletsRecord]):
         settings: DoubletsSettings = config.group(self.name)
         if settings.find and config.spatial:
             message = (
-                "--doublets must go with single cells; got it with --spatial, where a spot holds several cells. "
-                "Leave one of them out."
+                "doublets.find = true must go with single cells; got it with spatial = true, where a spot holds "
+                "several cells. Leave one of them out."
             )
             raise InputError(message)
         if settings.find and config.features.values == "log":
-            message = "--doublets must have counts; got --values log. Choose a layer of counts by --layer."
+            message = (
+                "doublets.find = true must have counts; got features.values log. "
+                "Choose a layer of counts by --layer."
+            )
             raise InputError(message)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:

@@ -128,13 +128,13 @@ class GraphSettings(Settings):
         if self.radius is not None and not run.spatial:
             message = (
                 f"graph.radius must go with spatial; got {self.radius:g} without it. "
-                "Add --spatial, or leave it out."
+                "Add spatial = true, or leave it out."
             )
             raise ValueError(message)
         if self.spatial_neighbors != "auto" and not run.spatial:
             message = (
                 f"graph.spatial_neighbors must go with spatial; got {self.spatial_neighbors} without it. "
-                "Add --spatial, or leave it out."
+                "Add spatial = true, or leave it out."
             )
             raise ValueError(message)
         if self.backend != "auto" and run.spatial:
@@ -328,8 +328,8 @@ class GraphStage(Stage[GraphRecord]):
         config = run.config
         if config.spatial:
             message = (
-                "OUT must be a run whose neighbours lie in expression; got one with --spatial. Coordinates in "
-                "one tissue mean nothing in another: run without --spatial, or cluster the new slice itself."
+                "OUT must be a run whose neighbours lie in expression; got one with spatial = true. Coordinates in "
+                "one tissue mean nothing in another: run without it, or cluster the new slice itself."
             )
             raise InputError(message)
         if config.graph.balanced:

@@ -115,8 +115,9 @@ def subcluster(
 
     The cells of a cluster are read from the input of the run, and go through its stages but for training. If the run
     was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
-    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv``; the same call again finds it there. The
-    result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of all other cells.
+    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv`` if it divided the cluster; the same call
+    again finds it there. The result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of
+    all other cells.
 
     Parameters
     ----------

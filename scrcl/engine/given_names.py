@@ -17,6 +17,8 @@ from scrcl.markers.artifacts import NAMES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from scrcl.engine.outputs import Outputs
     from scrcl.typing import IntArray
 
@@ -24,6 +26,7 @@ __all__ = [
     "GIVEN_NAMES",
     "clusters_named",
     "keep_names",
+    "lost_names",
     "names_given",
     "plain_names",
     "read_names",
@@ -144,18 +147,7 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
         ndarray of int, shape (n_cells,): the clusters now. A cluster has the name that most of its cells had when
         names were given, if it holds most cells of a cluster that had this name then.
     """
-    path = out / GIVEN_NAMES
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path) as kept:
-            clusters, names, before = kept["clusters"], kept["names"], kept["labels"]
-    except Exception as error:
-        message = (
-            f"{path} must hold the names that were given; got {type(error).__name__}. "
-            "Delete it, and name the clusters again."
-        )
-        raise StoreError(message) from error
+    clusters, names, before = _kept(out)
     if not len(clusters) or len(before) != len(labels):
         return {}
     counts = crosstab(labels, before, int(labels.max()) + 1, int(before.max()) + 1)
@@ -167,3 +159,27 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
         holds_one = (counts[:, named] > _MOST * sizes_before[named]).any(axis=1)
         found |= dict.fromkeys(map(int, np.flatnonzero(is_made_of_it & holds_one)), str(name))
     return found
+
+
+def lost_names(out: Path, labels: IntArray) -> list[str]:
+    """Return the names that the user gave and that no cluster has now."""
+    _, names, before = _kept(out)
+    if len(before) != len(labels):
+        return []
+    return sorted(set(map(str, names)) - set(names_given(out, labels).values()))
+
+
+def _kept(out: Path) -> tuple[IntArray, NDArray[np.str_], IntArray]:
+    """Return the clusters that were named, their names, and the cluster of each cell then; empty if none were."""
+    path = out / GIVEN_NAMES
+    if not path.exists():
+        return np.empty(0, np.int64), np.empty(0, np.str_), np.empty(0, np.int32)
+    try:
+        with np.load(path) as kept:
+            return kept["clusters"], kept["names"], kept["labels"]
+    except Exception as error:
+        message = (
+            f"{path} must hold the names that were given; got {type(error).__name__}. "
+            "Delete it, and name the clusters again."
+        )
+        raise StoreError(message) from error

@@ -10,7 +10,7 @@ import pytest
 import scrcl
 from scrcl.cli.render import clusters_table
 from scrcl.engine.config import RunConfig
-from scrcl.engine.given_names import keep_names, names_given, read_names
+from scrcl.engine.given_names import keep_names, lost_names, names_given, read_names
 from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.rename import rename
@@ -278,6 +278,8 @@ def test_of_the_parts_of_a_divided_cluster_one_at_most_keeps_its_name(tmp_path):
     assert names_given(tmp_path, parts) == {0: "a", 2: "a"}  # 1 and 4 are halves
     assert names_given(tmp_path, np.repeat([0, 1, 2], [2, 18, 10])) == {1: "b", 2: "a"}
     assert names_given(tmp_path, np.repeat([0, 1], [10, 20])) == {0: "a"}  # 1 is half "a", half "b"
+    assert lost_names(tmp_path, np.repeat([0, 1], [10, 20])) == ["b"]
+    assert lost_names(tmp_path, before) == lost_names(tmp_path / "none", before) == []
 
 
 def test_maps_have_the_genes_that_speak_for_names_and_those_that_are_asked_for(cells, tmp_path):

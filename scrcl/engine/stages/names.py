@@ -15,7 +15,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.given_names import names_given
+from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.errors import InputError
@@ -142,14 +142,15 @@ class NamesStage(Stage[NamesRecord]):
         config, labels = context.config, np.asarray(context.open(LABELS))
         n_clusters = int(labels.max()) + 1
         given = names_given(context.folder.path, labels)
+        notes = _note_of_lost(lost_names(context.folder.path, labels))
         if config.names.table is None and not given:
-            return NamesRecord(left_as_is=True)
+            return NamesRecord(left_as_is=True, notes=tuple(notes))
         about: dict[str, object] = {}
-        notes: list[str] = []
         table, genes = _empty_table(n_clusters), _genes_table(context.matrix.var, [])
         if config.names.table is not None:
             sets, found = _found(context.matrix.var, config, context.matrix.label)
-            table, genes, notes = _by_table(context, table, sets, found)
+            table, genes, of_table = _by_table(context, table, sets, found)
+            notes += of_table
             about = {
                 "gene_column": found.column,
                 "n_genes_found": len(found.position),
@@ -327,6 +328,17 @@ def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.
     clusters, ranks, positions = np.array(rows, np.int64).reshape(-1, 3).T
     listed = ListedGenes.of_var(var).at(positions)
     return pd.DataFrame({"cluster": clusters, "rank": ranks, **listed.columns()})
+
+
+def _note_of_lost(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    several = len(names) > 1
+    note = (
+        f"Given name{'s' if several else ''} that no cluster has now: {'; '.join(names)}. No cluster holds most of the "
+        f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by scrcl rename."
+    )
+    return [note]
 
 
 def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:

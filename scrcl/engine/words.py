@@ -27,6 +27,11 @@ class Words:
     batch: str = "batch"
 
     @property
+    def kind(self) -> str:
+        """What a cluster stands for."""
+        return "domain" if self.cluster == "domain" else "type"
+
+    @property
     def batches(self) -> str:
         """The plural of ``batch``; those of the others have an s."""
         return f"{self.batch}{'es' if self.batch.endswith('ch') else 's'}"

@@ -106,16 +106,11 @@ def _mixing_caption(words: Words) -> str:
 
 def _of_one_batch(words: Words) -> str:
     """Return what a cluster of one batch may be."""
-    kind = _kind(words)
+    kind = words.kind
     return (
         f"a {kind} that this {words.batch} alone has, or a {kind} that was not joined to the same {kind} of other "
         f"{words.batches}"
     )
-
-
-def _kind(words: Words) -> str:
-    """Return what a cluster stands for."""
-    return "domain" if words.cluster == "domain" else "type"
 
 
 def _largest_columns(words: Words) -> tuple[Column, ...]:
@@ -156,10 +151,10 @@ def batch_notes(record: BatchesRecord, words: Words, prefix: str = "") -> Iterat
         yield (
             f"{words.batches.capitalize()} keep apart inside {_clusters(apart, words)}: neighbours from other "
             f"{words.batches} are less than half of what chance gives. Compare their markers before you take them as "
-            f"{_kind(words)}s."
+            f"{words.kind}s."
         )
     if record.of_one_batch:
-        several, kind = len(record.of_one_batch) > 1, _kind(words)
+        several, kind = len(record.of_one_batch) > 1, words.kind
         yield (
             f"{_clusters(record.of_one_batch, words).capitalize()} {'hold' if several else 'holds'} nearly only "
             f"{words.cell}s of one {words.batch} ({COMPOSITION}): {f'{kind}s' if several else f'a {kind}'} that this "

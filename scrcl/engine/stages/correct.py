@@ -268,8 +268,10 @@ class TestedCells:
         plain = codes, effect, False
         if not effect.differ(self.mixed):
             groups = groups_that_mix(self._ids, self._codes)
+            if groups.max() == 0:
+                return plain
             codes, effect = groups[codes], measure_effect(self._ids, groups[self._codes])
-            if groups.max() == 0 or not effect.differ(self.mixed):
+            if not effect.differ(self.mixed):
                 return plain
         # Groups were chosen by how they lie, so the batches are what must not be random.
         if are_random(self._ids, self._codes, stream(self._seed, "correct.need")):

@@ -24,7 +24,6 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     from scrcl.prep.batch_effect import FEW_SHARED
 
     batches, before = words.batches, record.before
-    kind = "domain" if words.cluster == "domain" else "type"
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
             f"{batches.capitalize()} share few regions ({joined_words(before.shared, words)}). The correction joins "
@@ -44,7 +43,7 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     if record.share_alone:
         yield (
             f"{record.share_alone:.1%} of the {words.cell}s have no counterpart in another {words.batch}. They were "
-            f"kept apart as {kind}s of their own."
+            f"kept apart as {words.kind}s of their own."
         )
 
 

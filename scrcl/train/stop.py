@@ -68,8 +68,8 @@ class StabilityChecks:
 class StoppingRule(Protocol):
     """Compares successive checks of the sample, and decides when a phase ends."""
 
-    def summary(self, embedding: Tensor) -> Tensor:
-        """Return what is kept of a check, on the CPU, from an embedding of shape (B, E)."""
+    def summary(self, embedding: Tensor, step: int) -> Tensor:
+        """Return what is kept of a check after ``step`` steps, on the CPU, from an embedding of shape (B, E)."""
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:
         """Return the share of one summary that the next one keeps, 0 to 1."""
@@ -84,8 +84,9 @@ class NeighborsStable:
 
     patience: int
 
-    def summary(self, embedding: Tensor) -> Tensor:
+    def summary(self, embedding: Tensor, step: int) -> Tensor:
         """Return the nearest cells of each cell, int64 of shape (B, K), ascending."""
+        del step
         return nearest_rows(embedding, N_NEAREST)
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:
@@ -111,7 +112,7 @@ def check(
     """
     last = checks.kept[-1]["step"] if checks.kept else 0
     if step > last and not checks.is_over:
-        now = rule.summary(embed())
+        now = rule.summary(embed(), step)
         if checks.reference is not None:
             share = rule.share_kept(checks.reference, now)
             checks.kept.append({"step": step, "kept": share})

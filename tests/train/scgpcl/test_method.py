@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from scrcl.errors import InputError, TrainingError
+from scrcl.graph.kmeans import kmeans
 from scrcl.prep.stats import MatrixStats
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
@@ -181,18 +182,32 @@ def test_the_embedding_has_a_row_for_each_cell_in_the_order_of_the_store(inputs,
     assert found.spaces == ("embedding",)
     assert rows.shape == (90, 5)
     _, types = make_counts()
-    labels = ClustersAgree(3, 0.99, 0).summary(torch.from_numpy(rows)).numpy()
+    labels = ClustersAgree(3, 0.99, 0).summary(torch.from_numpy(rows), 1).numpy()
     assert adjusted_rand_score(types, labels) > 0.6
 
 
 def test_clusterings_that_agree_end_pre_training_whatever_their_numbers():
     rule = ClustersAgree(2, 0.99, 0)
     apart = torch.tensor([[0.0, 0], [0.1, 0], [9, 9], [9.1, 9]])
-    same = rule.share_kept(rule.summary(apart), rule.summary(apart.flip(1)))
+    same = rule.share_kept(rule.summary(apart, 1), rule.summary(apart.flip(1), 2))
     assert same == 1
     assert rule.is_over([0.5, same])
     assert not rule.is_over([1.0, 0.98])
     assert not rule.is_over([])
+
+
+def test_each_check_starts_k_means_from_points_of_its_own(monkeypatch):
+    seeds = []
+
+    def seen(rows, k, *, seed, **options):
+        seeds.append(seed)
+        return kmeans(rows, k, seed=seed, **options)
+
+    monkeypatch.setattr("scrcl.train.methods.scgpcl.stop.kmeans", seen)
+    rule, rows = ClustersAgree(2, 0.99, 0), torch.arange(8.0).view(4, 2)
+    for step in (5, 10, 10):
+        rule.summary(rows, step)
+    assert seeds[0] != seeds[1] == seeds[2], "a resumed run must find the same clusters"
 
 
 @pytest.mark.parametrize("n_other", [1, 2, 5])
@@ -214,7 +229,7 @@ def test_training_that_has_diverged_says_so_and_not_that_the_input_is_wrong(inpu
     with pytest.raises(TrainingError, match=r"embedding must stay finite.*train\.lr"):
         METHOD.refresh(state.learner, inputs, how, now)
     with pytest.raises(TrainingError, match="embedding must stay finite"):
-        ClustersAgree(2, 0.99, 0).summary(torch.full((5, 2), torch.inf))
+        ClustersAgree(2, 0.99, 0).summary(torch.full((5, 2), torch.inf), 1)
 
 
 def test_few_changed_cells_end_fine_tuning():

@@ -17,6 +17,8 @@ PAPER: dict[str, Any] = {
         "lr": 1e-4,
         "weight_decay": 1e-4,
         "fanout": 1024,
+        "stop_every": 5,
+        "stop_cells": _ALL,
     },
     "scgpcl": {
         "context_cells": 2048,
@@ -30,4 +32,5 @@ PAPER: dict[str, Any] = {
 }
 """The 20 % of the genes with the largest variance of their counts; 100 epochs without and 100 with prototypes; at most
 200 epochs of fine-tuning, with targets by sizes of clusters of about an epoch ago; and k-means on the final
-embedding. The number of clusters is in ``examples/paper`` for each data set."""
+embedding. About once an epoch all cells are clustered, to decide when a phase ends. The number of clusters is in
+``examples/paper`` for each data set."""

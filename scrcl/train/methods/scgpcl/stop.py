@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from scrcl._crosstab import crosstab
+from scrcl._random import derive_seed
 from scrcl.errors import TrainingError
 from scrcl.graph.kmeans import kmeans
 
@@ -30,6 +31,9 @@ _STARTS = 10
 class ClustersAgree:
     """Ends pre-training once k-means of two successive checks agree.
 
+    Each check starts k-means from points of its own. From the same points it would find the same one of several
+    clusterings that are nearly as good, and two checks would agree long before the embedding has one that is best.
+
     Attributes
     ----------
     n_clusters
@@ -37,19 +41,20 @@ class ClustersAgree:
     least
         Smallest adjusted Rand index that ends the phase.
     seed
-        Seed of k-means.
+        Root of the seeds of k-means.
     """
 
     n_clusters: int
     least: float
     seed: int
 
-    def summary(self, embedding: Tensor) -> Tensor:
+    def summary(self, embedding: Tensor, step: int) -> Tensor:
         """Return the cluster of each cell, int32 of shape (B,)."""
         rows = np.ascontiguousarray(embedding.cpu().numpy(), np.float32)
         require_learned(rows)
         k = min(self.n_clusters, len(rows))
-        found = kmeans(rows, k, seed=self.seed, n_init=_STARTS, device=str(embedding.device))
+        seed = derive_seed(self.seed, "scgpcl.stop", step)
+        found = kmeans(rows, k, seed=seed, n_init=_STARTS, device=str(embedding.device))
         return torch.from_numpy(found.labels)
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:
@@ -67,8 +72,9 @@ class FewChange:
 
     changed: float
 
-    def summary(self, embedding: Tensor) -> Tensor:
+    def summary(self, embedding: Tensor, step: int) -> Tensor:
         """Return the cluster of each cell, int64 of shape (B,), from its shares in all clusters, (B, K)."""
+        del step
         return embedding.argmax(1).cpu()
 
     def share_kept(self, before: Tensor, now: Tensor) -> float:

@@ -2,10 +2,10 @@
 
 ``python -m bench.accuracy.published --data DIR --sets worm,pbmc4k``
 
-A set is trained once, with ``--preset`` and its number of types, as the files in ``examples/paper`` do. The embedding
-is clustered as the preset says, at each stability check, or every ``--score-every`` steps, and at the end. The final
-state is the honest result. Its nearest centres of fine-tuning, which the authors score, have a column. The best state,
-which labels chose, is there to compare with tables that were made like that.
+A set is trained once, with ``--preset``, its number of types, and what its file in ``examples/paper`` sets, if it has
+one. The embedding is clustered as the preset says, at each stability check, or every ``--score-every`` steps, and at
+the end. The final state is the honest result. Its nearest centres of fine-tuning, which the authors score, have a
+column. The best state, which labels chose, is there to compare with tables that were made like that.
 ``{k}`` in a setting stands for the number of types.
 """
 
@@ -29,6 +29,7 @@ from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from bench.accuracy.oracle import clusters_of, train_watched
 from bench.accuracy.tables import PUBLISHED
+from scrcl.engine.load_config import load_config
 from scrcl.train.methods import PRESETS
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from bench._frame.labelled import Labelled
     from bench._frame.rows import Row
+    from scrcl import RunConfig
     from scrcl.train.method import Learner
     from scrcl.typing import IntArray
 
@@ -46,17 +48,34 @@ AIMS = {"scgpcl": "scgpcl.n_clusters={k}", "scrcl": "scrcl.refined_dim={k}"}
 
 SCORES = ("nmi", "acc", "ari")
 
-MINUTES = {"human_kidney": 40.02, "mouse_bladder": 18.91, "worm": 26.89, "pbmc4k": 20.01}
-"""Published minutes of scGPCL's pre-training, by the beginning of a set's name. The machine was not named."""
+MINUTES = {"human-kidney": 40.02, "mouse-bladder": 18.91, "pbmc-4k": 20.01, "worm-neuron": 26.89}
+"""Published minutes of scGPCL's pre-training, on an unknown machine, by the names of sets in ``examples/paper``."""
+
+_BEGINNINGS = {"human_kidney": "human-kidney", "mouse_bladder": "mouse-bladder"}
+_BEGINNINGS |= {"pbmc4k": "pbmc-4k", "worm": "worm-neuron"}
+"""These names, by how the names of the files begin."""
+
+_EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples" / "paper"
 
 _LAST_PHASE = "fine-tuning"
 """What comes after pre-training."""
 
 
-def _row(data: Labelled, seed: int, args: argparse.Namespace) -> Row:
-    method = str(PRESETS[args.preset]["method"])
+def _example(name: str) -> str:
+    """Return the name that a set has in ``examples/paper``; its own if it is not there."""
+    return next((known for begin, known in _BEGINNINGS.items() if name.startswith(begin)), name)
+
+
+def _config(data: Labelled, seed: int, args: argparse.Namespace) -> RunConfig:
+    method, example = str(PRESETS[args.preset]["method"]), _example(data.name)
+    file = _EXAMPLES_FOLDER / f"{method}-{example}.toml"
     given = [one.replace("{k}", str(data.k)) for one in (AIMS[method], *args.set)]
-    config = runs.config_of(given, preset=args.preset, n_clusters=data.k, seed=seed, device="cpu")
+    fields = {"preset": args.preset, "n_clusters": data.k, "seed": seed, "device": "cpu"}
+    return load_config(file if file.is_file() else None, settings=given, overrides=fields)
+
+
+def _row(data: Labelled, seed: int, args: argparse.Namespace) -> Row:
+    config = _config(data, seed, args)
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         out = Path(folder) / "out"
         runs.run(data.path, out, config, until="inputs")
@@ -92,6 +111,7 @@ def _row(data: Labelled, seed: int, args: argparse.Namespace) -> Row:
         "k": data.k,
         "seed": seed,
         "preset": args.preset,
+        "lr": config.train.lr,
         "states": states,
         "final": states[-1],
         "best": best,
@@ -113,19 +133,15 @@ def _tuned_clusters(learner: Learner, embedding: Path) -> IntArray | None:
 def _table(rows: list[Row], preset: str) -> list[str]:
     body = []
     for row in rows:
-        of_paper = preset == "scgpcl-paper"
+        minutes = MINUTES.get(_example(row["set"])) if preset == "scgpcl-paper" else None
         tuning = row.get("phases", {}).get(_LAST_PHASE)
-        minutes = [
-            f"{known:.1f}"
-            for name, known in MINUTES.items()
-            if of_paper and row["set"].startswith(name)
-        ]
         body.append(
             [
                 row["set"],
                 f"{row['n_cells']:,}",
                 f"{row['n_genes']:,}",
                 row["k"],
+                f"{row['lr']:.0e}",
                 row["seed"],
                 *(
                     " / ".join(f"{row[at][name]:.3f}" for name in SCORES)
@@ -137,11 +153,11 @@ def _table(rows: list[Row], preset: str) -> list[str]:
                 else "",
                 f"{row['cpu_s'] / 60:.1f}",
                 "" if tuning is None else f"{tuning['cpu_s'] / 60:.1f} ({tuning['step']})",
-                "".join(minutes),
+                "" if minutes is None else f"{minutes:.1f}",
             ]
         )
     return table(
-        ["set: NMI / ACC / ARI", "cells", "genes", "K", "seed", "final state", "best state by labels",
+        ["set: NMI / ACC / ARI", "cells", "genes", "K", "lr", "seed", "final state", "best state by labels",
          "its step", "final state, centres of fine-tuning", "training, CPU min",
          "pre-training, CPU min (steps)", "published, min"],
         body,

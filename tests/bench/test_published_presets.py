@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.accuracy.published import main
+from bench.accuracy.published import MINUTES, main
+from scrcl.engine.load_config import load_config
 
 TINY = {
     "scgpcl-paper": ["scgpcl.dim=8", "scgpcl.hidden_dim=16", "scgpcl.gene_dim=4", "scgpcl.refresh_every=5"],
@@ -24,6 +25,11 @@ def test_the_final_state_stands_next_to_the_best_by_labels(preset, tmp_path, dat
     assert row["final"]["n_clusters"] == 4
     assert row["best"]["step"] <= row["final"]["step"]
     assert f"Preset {preset}, changed by" in text
-    assert "| plain | 240 | 100 | 4 | 0 |" in text
+    assert f"| plain | 240 | 100 | 4 | {row['lr']:.0e} | 0 |" in text
     final = " / ".join(f"{row['final'][name]:.3f}" for name in ("nmi", "acc", "ari"))
     assert f"| plain | 1 | {final} | 0.000 / 0.000 / 0.000 |" in text
+
+
+@pytest.mark.parametrize("name", MINUTES)
+def test_sets_with_published_minutes_have_an_example(name):
+    assert load_config(f"examples/paper/scgpcl-{name}.toml").preset == "scgpcl-paper"

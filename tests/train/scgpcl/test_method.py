@@ -7,6 +7,7 @@ from scrcl.graph.kmeans import kmeans
 from scrcl.prep.stats import MatrixStats
 from scrcl.train.checkpoint import Checkpoints
 from scrcl.train.loop import _step_of, train
+from scrcl.train.methods.scgpcl import stop
 from scrcl.train.methods.scgpcl.learner import level_sizes
 from scrcl.train.methods.scgpcl.method import FINE_TUNING, PROTOTYPES, WARM_UP
 from scrcl.train.methods.scgpcl.refresh import minibatch_prototypes
@@ -203,7 +204,7 @@ def test_each_check_starts_k_means_from_points_of_its_own(monkeypatch):
         seeds.append(seed)
         return kmeans(rows, k, seed=seed, **options)
 
-    monkeypatch.setattr("scrcl.train.methods.scgpcl.stop.kmeans", seen)
+    monkeypatch.setattr(stop, "kmeans", seen)
     rule, rows = ClustersAgree(2, 0.99, 0), torch.arange(8.0).view(4, 2)
     for step in (5, 10, 10):
         rule.summary(rows, step)

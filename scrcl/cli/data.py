@@ -12,6 +12,7 @@ import typer
 from scrcl._sizes import format_bytes
 from scrcl.cli.app import Inputs, Json, Quiet, Until, app
 from scrcl.cli.options import Given, with_config, with_settings
+from scrcl.cli.texts import as_typed
 from scrcl.engine.config import RunConfig
 from scrcl.engine.simulate import SimulateConfig
 from scrcl.errors import BudgetError
@@ -67,7 +68,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
         console.print(plan_table(planned.stages))
         console.print(f"\n{_reading(planned)}", soft_wrap=True)
         for note in planned.notes:
-            console.print(f"note: {note}", soft_wrap=True, markup=False)
+            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
 

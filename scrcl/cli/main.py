@@ -20,6 +20,7 @@ from scrcl._interrupt import SIGNALS, Interruption
 from scrcl._warnings import warned_once
 from scrcl.cli import data, predict, results, run, settings
 from scrcl.cli.app import app
+from scrcl.cli.texts import as_typed
 from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
@@ -39,7 +40,7 @@ def main() -> None:
             code = app(prog_name="scrcl", standalone_mode=False, obj=interruption)
             asked = interruption.asked
     except ScrclError as error:
-        _fail(str(error), BAD_INPUT)
+        _fail(as_typed(str(error)), BAD_INPUT)
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         _fail(text, BAD_INPUT)
@@ -73,10 +74,18 @@ def _wait_asleep() -> None:
 def _show_warnings() -> None:
     """Send the library's warnings to stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.setFormatter(_Warning())
     logger = logging.getLogger("scrcl")
     logger.handlers = [handler]
     logger.propagate = False
+
+
+class _Warning(logging.Formatter):
+    """Writes a warning of the library with options in place of settings."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"warning: {as_typed(record.getMessage())}"
 
 
 def _fail(message: str, code: int) -> None:

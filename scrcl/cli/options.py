@@ -17,6 +17,7 @@ from typer.models import OptionInfo
 
 from scrcl._settings import Rule, allowed, choices, option_of, settings_of
 from scrcl.cli.app import Config, Set
+from scrcl.cli.texts import as_typed
 from scrcl.engine.config import RunConfig
 from scrcl.engine.load_config import load_config
 from scrcl.errors import ScrclError
@@ -134,8 +135,8 @@ def _as_command(
 def _naming_options(settings: Sequence[Setting], known: Collection[str]) -> Iterator[None]:
     """Let errors name settings by their options, as typed; those that are not ``known`` to be typed keep their names.
 
-    Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin. A flag
-    is named anywhere with its value, as in ``spatial = true``, and always by its option: it needs no value there.
+    Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin. What
+    an error advises to give stands in backquotes: `scrcl.cli.texts` turns that into options.
     """
     try:
         yield
@@ -146,10 +147,8 @@ def _naming_options(settings: Sequence[Setting], known: Collection[str]) -> Iter
             assert option is not None
             name = re.escape(each.name)
             pattern = (
-                rf"(?<![\w.]){name}(?![\w=]|\.\w)" if "." in each.name else rf"^{name}(?= must )"
+                rf"(?<![\w.`]){name}(?![\w=]|\.\w)" if "." in each.name else rf"^{name}(?= must )"
             )
-            if each.field.annotation is bool:
-                text = re.sub(rf"(?<![\w.]){name} = true", option.names[0], text)
             if each.name in known:
                 text = re.sub(pattern, option.names[0], text)
         if text == str(error):
@@ -178,7 +177,7 @@ def _parameter(name: str, setting: Setting, default: str | None) -> Parameter:
     words = choices(setting.field)
     info = typer.Option(
         *option.names,
-        help=" ".join([setting.field.description or "", *_notes(setting, default)]),
+        help=" ".join([as_typed(setting.field.description or ""), *_notes(setting, default)]),
         rich_help_panel=option.panel,
         metavar=None if has_rule else _METAVARS.get(setting.field.annotation),
         autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],

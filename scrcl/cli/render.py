@@ -17,6 +17,7 @@ from rich.table import Table
 
 from scrcl._progress import Silent
 from scrcl._sizes import format_bytes
+from scrcl.cli.texts import as_typed
 from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE
 from scrcl.engine.describe import for_people
 from scrcl.engine.open_run import open_run
@@ -76,7 +77,7 @@ class Quiet(Silent):
     def _show_notes(self, on: Console) -> None:
         notes, self._notes = self._notes, []
         for note in notes:
-            on.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+            on.print(f"[yellow]note:[/] {escape(as_typed(note))}", soft_wrap=True)
 
 
 class _Shown(Quiet):
@@ -144,7 +145,7 @@ class Bars(_Shown):
 
     def note(self, message: str) -> None:
         """Print above the bar."""
-        self._console.print(f"[yellow]note:[/] {escape(message)}")
+        self._console.print(f"[yellow]note:[/] {escape(as_typed(message))}")
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Replace the bar by a line with the time taken."""
@@ -212,7 +213,7 @@ class Lines(_Shown):
 
     def note(self, message: str) -> None:
         """Print the note."""
-        self._print(f"note: {message}")
+        self._print(f"note: {as_typed(message)}")
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Print that the stage is done."""

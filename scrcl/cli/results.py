@@ -9,6 +9,7 @@ import typer
 
 from scrcl.cli.app import FinishedOut, Quiet, app
 from scrcl.cli.options import Given, with_settings
+from scrcl.cli.texts import as_typed
 from scrcl.engine.export import FORMATS
 from scrcl.errors import InputError
 
@@ -84,9 +85,9 @@ def subcluster(
             **given,
         )
     for look in looks:
-        console.print(f"\n{look.summary}", soft_wrap=True, markup=False)
+        console.print(f"\n{as_typed(look.summary)}", soft_wrap=True, markup=False)
         for note in look.notes:
-            console.print(f"note: {note}", soft_wrap=True, markup=False)
+            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
         if look.n_subclusters > 1:
             console.print(groups_table(look.markers))
             console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)

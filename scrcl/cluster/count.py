@@ -75,5 +75,5 @@ def _note(counted: IntArray, sizes: IntArray, settings: ClusterSettings) -> str 
     return (
         f"The number of clusters was counted from {share:.0%} of the cells: {len(sizes) - len(counted)} of "
         f"{len(sizes)} communities at cluster.resolution {settings.resolution:g} are too small. Lower it, or give "
-        "--n-clusters."
+        "`n_clusters`."
     )

@@ -126,7 +126,7 @@ class ClusterSettings(Settings):
         if self.refine_labels not in ("auto", 0) and not run.spatial:
             message = (
                 f"cluster.refine_labels must go with spatial; got {self.refine_labels} without it. "
-                "Add spatial = true, or leave it out."
+                "Add `spatial=True`, or leave it out."
             )
             raise ValueError(message)
 

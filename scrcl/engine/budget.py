@@ -98,9 +98,9 @@ def _refusal(
 ) -> str:
     stage = stages[largest]
     enough = enough_bytes(needed) // 10**6
-    options = [f"use --memory {enough}MB", *filter(None, [stage.advice(config)])]
+    options = [f'use `memory="{enough}MB"`', *filter(None, [stage.advice(config)])]
     if first > 0 and not stages[first - 1].is_cheap:
-        options.append(f"stop earlier with --until {stages[first - 1].name}")
+        options.append(f"on the command line, stop earlier with --until {stages[first - 1].name}")
     advice = ", or ".join(options)
     return (
         f"memory must be at least {enough} MB for {shape.n_cells:,} cells in the stage "

@@ -171,7 +171,7 @@ class RunConfig(Settings):
         "--sample-key",
         panel="Input",
         description="With spatial: column of obs with the slice of each cell; cells of different slices are never "
-        "neighbours. Slices are the batches, so that they share domains, unless --batch-key names others.",
+        "neighbours. Slices are the batches, so that they share domains, unless `batch_key` names others.",
     )
     format: Literal["h5ad", "zarr"] = option(
         "h5ad", "--format", panel="Output", description="File format of the result."
@@ -187,7 +187,7 @@ class RunConfig(Settings):
         None,
         "--preset",
         panel="Training",
-        description="Named settings, below those of --config and other options: a method as published.",
+        description="Named settings, below those that are given: a method as published.",
     )
     features: FeaturesSettings = FeaturesSettings()
     reduce: ReduceSettings = ReduceSettings()
@@ -248,7 +248,7 @@ class RunConfig(Settings):
         if self.sample_key is not None and not self.spatial:
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "
-                "Add spatial = true, or name the batches by --batch-key."
+                "Add `spatial=True`, or name the batches by `batch_key`."
             )
             raise ValueError(message)
         for _, group in self:

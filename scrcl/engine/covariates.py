@@ -118,7 +118,7 @@ def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
         return
     for name in type_like_columns(obs, batch_columns(obs, config.batch_key)):
         yield (
-            f"obs[{name!r}] looks like cell types, not batches. If so, leave it out of --batch-key: the correction "
+            f"obs[{name!r}] looks like cell types, not batches. If so, leave it out of `batch_key`: the correction "
             "joins types."
         )
 
@@ -212,8 +212,8 @@ def _read_coordinates(matrix: CellMatrix) -> FloatArray:
     if _SPATIAL not in matrix.obsm:
         others = f" Other coordinates: {', '.join(sorted(matrix.obsm))}." if matrix.obsm else ""
         message = (
-            'spatial = true must find two or three numeric coordinates for each cell in obsm["spatial"]; '
-            f"{_found_instead(matrix)}. Add them, or leave out spatial = true.{others}"
+            'spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; '
+            f"{_found_instead(matrix)}. Add them, or leave out `spatial=True`.{others}"
         )
         raise InputError(message)
     coordinates = np.asarray(matrix.obsm[_SPATIAL])

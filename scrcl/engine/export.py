@@ -171,7 +171,10 @@ def _cellxgene(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
     from scrcl.prep.normalize import log_normalize, size_factors
 
     if not run.has(LAYOUT):
-        message = f"{run.path} must have a UMAP for cellxgene; it was made with umap.cells=0. Redo it --from umap."
+        message = (
+            f"{run.path} must have a UMAP for cellxgene; it was made with umap.cells=0. Redo it with "
+            '`umap.cells=200000, start="umap"`.'
+        )
         raise InputError(message)
     adata, stats = _with_x(run, read), run.open(STATS)
     if not stats.already_log:
@@ -229,7 +232,7 @@ def _with_x(run: OpenRun, read: _Read) -> AnnData:
     if needed > limit:
         message = (
             f"X needs {format_bytes(needed)} to be exported; the run has {format_bytes(limit)}. "
-            "Use `scrcl run ... --from report --keep-x`, which copies X in blocks."
+            'Redo the run with `keep_x=True, start="report"`, which copies X in blocks.'
         )
         raise BudgetError(message)
     adata = run.to_anndata()

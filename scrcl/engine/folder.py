@@ -106,9 +106,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        message = (
-            f"OUT must be the output folder of `scrcl run`; got {path} (no {_MANIFEST} in it)."
-        )
+        message = f"OUT must be the output folder of a run; got {path} (no {_MANIFEST} in it)."
         raise StoreError(message) from None
     except (OSError, ValueError) as error:
         message = f"{path / _MANIFEST} must be readable; got {error}. Name another OUT."
@@ -329,7 +327,7 @@ def _adopt(
         message = (
             f"OUT must hold this run; got {path}, which holds another one "
             f"({difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-            f"Name another OUT, or use --restart to start over in this one.{advice(changed, finished)}"
+            f"Name another OUT, or give `restart=True` to start over in this one.{advice(changed, finished)}"
         )
         raise ResumeError(message)
     if restart or found:
@@ -350,7 +348,7 @@ def _take_up(
     if differs:
         message = (
             f"OUT must hold a run that differs only in {', '.join(again.settings)}; got {path} ({differs}). "
-            "Name another OUT, or use --restart to start over in this one."
+            "Name another OUT, or give `restart=True` to start over in this one."
         )
         raise ResumeError(message)
     kept = []
@@ -359,7 +357,7 @@ def _take_up(
         if record is None:
             message = (
                 f"OUT must hold a run that is finished up to {again.kept[-1]}; got {path}, where {name} is not "
-                "finished. Run it to the end without --from, with the settings that it has."
+                "finished. Run it to the end without `start`, with the settings that it has."
             )
             raise ResumeError(message)
         kept.append(record)

@@ -231,17 +231,17 @@ def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:
         return matrix
     if is_in_memory(matrix.identity) == is_in_memory(before):
         got = f"{matrix.label}, whose content is another"
-        remedy = _BY_DATA if is_in_memory(before) else "Name the right file by --input."
+        remedy = _BY_DATA if is_in_memory(before) else "Name the right file by `inputs`."
     elif is_in_memory(before):
         got, remedy = f"{matrix.label}, but the run was made of an AnnData in memory", _BY_DATA
     else:
         got = "an AnnData, but the run was made of files"
-        remedy = "Leave out data; if the files were moved, give inputs."
+        remedy = "Leave out `data`; if the files were moved, give `inputs`."
     message = f"the input must be that of {run.path}; got {got}. {remedy}"
     raise ResumeError(message)
 
 
-_BY_DATA = "In Python, give that AnnData by data=."
+_BY_DATA = "In Python, give that AnnData by `data`."
 
 
 def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path]:
@@ -255,7 +255,7 @@ def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path
     paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
     if not paths or not all(path.exists() for path in paths):
         got = ", ".join(map(str, paths)) or "an AnnData in memory"
-        remedy = "Name it by --input, or in Python by inputs=." if paths else _BY_DATA
+        remedy = "Name it by `inputs`." if paths else _BY_DATA
         message = f"the input of {run.path} must be where it was; got {got}. {remedy}"
         raise InputError(message)
     return paths

@@ -208,7 +208,7 @@ def open_run(out: str | Path) -> OpenRun:
     if lacking:
         message = (
             f"OUT must hold a finished run; got {path}, which has no finished stage {lacking[0]}. "
-            "Repeat the `scrcl run` command to the end."
+            "Run it to the end."
         )
         raise StoreError(message)
     return OpenRun(folder, STAGES, saved_config(folder))

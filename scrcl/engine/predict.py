@@ -209,6 +209,6 @@ def _keep_apart(run: Path, out: Path) -> None:
     if here.is_relative_to(there) or there.is_relative_to(here):
         message = (
             f"the folder of the prediction must be apart from that of the run; got {out} and {run}. "
-            "Name another one by -o."
+            "Name another one."
         )
         raise InputError(message)

@@ -81,7 +81,7 @@ def read_order(
     from scrcl.io.reorder import checked_order
 
     rows = checked_order(rows, matrix.n_obs)
-    text = f"--order has {len(rows):,} of {matrix.n_obs:,} rows."
+    text = f"order has {len(rows):,} of {matrix.n_obs:,} rows."
     if len(rows) < matrix.n_obs:
         _log.warning("%s The other cells are left out.", text)
     else:

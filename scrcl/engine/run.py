@@ -347,11 +347,11 @@ def _again(stages: Sequence[Stage[Any]], start: str | None, *, restart: bool) ->
     if start is None:
         return None
     if restart:
-        message = "from must go without restart, which keeps nothing; got both. Leave one out."
+        message = "start must go without `restart`, which keeps nothing; got both. Leave one out."
         raise InputError(message)
     names, ready = [stage.name for stage in stages], _redoable(stages)
     if start not in ready:
-        message = f"from must be {' or '.join(ready)}; got {start!r}. Use --restart to redo earlier stages."
+        message = f"start must be {' or '.join(ready)}; got {start!r}. Use `restart=True` to redo earlier stages."
         raise InputError(message)
     first = names.index(start)
     changed = tuple(name for stage in stages[first:] for name in stage.redo_settings)
@@ -371,7 +371,7 @@ def _advice(stages: Sequence[Stage[Any]]) -> Callable[[Sequence[str], Sequence[s
             if differing and all(
                 any(f"{key}.".startswith(f"{name}.") for name in free) for key in differing
             ):
-                again = f"use --from {stages[first].name}: the trained model is kept."
+                again = f'use `start="{stages[first].name}"`: the trained model is kept.'
                 if all(stage.name in finished for stage in stages[:first]):
                     return f" Or {again}"
                 return f" Or run it to the end with the settings that it has, and then {again}"

@@ -34,7 +34,7 @@ class SimulateConfig(Settings):
         "--genes",
         panel="Atlas",
         ge=1,
-        description="Number of genes, without --from.",
+        description="Number of genes, without `source`.",
     )
     n_types: int = option(
         40,
@@ -42,7 +42,7 @@ class SimulateConfig(Settings):
         "--types",
         panel="Atlas",
         ge=1,
-        description="Number of cell types, without --from.",
+        description="Number of cell types, without `source`.",
     )
     n_samples: int = option(
         8,
@@ -96,7 +96,7 @@ class SimulateConfig(Settings):
         panel="Difficulty",
         gt=0,
         le=10,
-        description="Factor of the log fold changes between types, without --from; below 1, types are more alike.",
+        description="Factor of the log fold changes between types, without `source`; below 1, types are more alike.",
     )
     imbalance: float = option(
         3.0,
@@ -104,7 +104,7 @@ class SimulateConfig(Settings):
         panel="Difficulty",
         ge=0,
         le=10,
-        description="Orders of magnitude between the largest and the smallest type, without --from; 0: one size.",
+        description="Orders of magnitude between the largest and the smallest type, without `source`; 0: one size.",
     )
     source: Path | None = option(
         None,
@@ -190,8 +190,8 @@ def _check_invented_only(config: SimulateConfig) -> None:
         value = getattr(config, name)
         if value != getattr(usual, name):
             message = (
-                f"{name} must be left out with --from, whose cells have differences and sizes of their own; got "
-                f"{value:g}. Leave it out, or leave out --from."
+                f"{name} must be left out with `source`, whose cells have differences and sizes of their own; got "
+                f"{value:g}. Leave it out, or leave out `source`."
             )
             raise InputError(message)
 
@@ -237,7 +237,7 @@ def _from_templates(source: Path, config: SimulateConfig) -> SimulatedAtlas:
     n_values = matrix.nnz or matrix.n_obs * matrix.n_vars
     if matrix.layout == "csc" or n_values > _MAX_TEMPLATE_VALUES:
         message = (
-            f"--from must be row-major and fit in memory, at most {_MAX_TEMPLATE_VALUES:,} values; got {source.name} "
+            f"source must be row-major and fit in memory, at most {_MAX_TEMPLATE_VALUES:,} values; got {source.name} "
             f"with {n_values:,} values ({matrix.layout}). Convert it, or use fewer cells."
         )
         raise InputError(message)

@@ -128,7 +128,7 @@ def subcluster(
     n_clusters
         Subclusters of each cluster, or ``"auto"``: as many as the data supports, which may be one.
     write
-        Write the result and the report again. If not, ``--from subclusters`` does so later.
+        Write the result and the report again. If not, ``start="subclusters"`` of `scrcl.fit` does so later.
     memory, device
         As for `scrcl.fit`; by default as in the run.
     data
@@ -276,7 +276,7 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
     else:
         summary = (
             f"{name} is one group: no valley parts its {cells}. It is not divided. "
-            "Give a number by --n-clusters to divide it all the same."
+            "Give a number by `n_clusters` to divide it all the same."
         )
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
 
@@ -292,7 +292,7 @@ def _notes(look: Outputs, config: RunConfig, words: Words) -> Iterator[str]:
     if batches.of_one_batch and correction.left_as_is:
         yield (
             "These cells were not corrected for batches. To correct all cells, run again into another folder with "
-            f"--batch-key {config.batch_key} --set correct.method=harmony, and look into that run."
+            f'`batch_key={config.batch_key!r}, correct.method="harmony"`, and look into that run.'
         )
 
 

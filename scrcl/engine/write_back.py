@@ -97,11 +97,14 @@ def _store(run: OpenRun, inputs: Sequence[str | Path]) -> Path:
     """Return the store of the run."""
     paths = input_paths_of(run, inputs)
     if len(paths) > 1:
-        message = f"write-back must have one store to write to; the run joined {len(paths)} inputs. Use --to zarr."
+        message = (
+            f"write-back must have one store to write to; the run joined {len(paths)} inputs. "
+            "Write a new one by `scrcl.export`."
+        )
         raise InputError(message)
     path = paths[0].resolve()
     if not path.is_dir() or not any((path / name).exists() for name in (".zgroup", "zarr.json")):
-        message = f"write-back must have a Zarr store as input; got {path}. Use --to h5ad for a file with the keys."
+        message = f"write-back must have a Zarr store as input; got {path}. `scrcl.export` writes a file with the keys."
         raise InputError(message)
     return path
 

@@ -47,7 +47,7 @@ def exchanged(folder: Path, *, written_in_place: Collection[str]) -> Iterator[Pa
         remove(copy)
         message = (
             f"{folder.parent} must be a folder that can be written, on a file system with hard links; "
-            f"got {error.strerror}. Export to a new store by --to zarr."
+            f"got {error.strerror}. Write a new store by `scrcl.export`."
         )
         raise StoreError(message) from None
     try:

@@ -201,8 +201,8 @@ class _Total:
         if kind.is_mixed:
             message = (
                 "Values must be of one kind in all cells; got log values in some cells and counts in others. "
-                "Choose a layer of counts by --layer, or convert one kind. To take all values for one kind, "
-                "use --values."
+                "Choose a layer of counts by `layer`, or convert one kind. To take all values for one kind, "
+                "give `features.values`."
             )
             raise InputError(message)
         if self.is_integer or self.max_value > MAX_LOG_VALUE:
@@ -340,7 +340,7 @@ class _FaultyValueError(Exception):
 def _advice(layers: Sequence[str]) -> str:
     if not layers:
         return "give a file of counts or log values, as this one has no other layer"
-    return f"choose one of counts or log values with --layer ({', '.join(layers)})"
+    return f"choose one of counts or log values with `layer` ({', '.join(layers)})"
 
 
 def _check_values(rows: StoredRows, start: int) -> tuple[bool, float]:

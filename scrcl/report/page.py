@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +19,7 @@ from scrcl.report.pictures import still_pictures
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
     from scrcl.report.maps import Maps
 
@@ -213,6 +215,7 @@ def _template() -> Template:
         loader=PackageLoader("scrcl.report", "templates"),
     )
     environment.filters |= {
+        "code": _code,
         "bytes": format_bytes,
         "number": _number,
         "percent": _percent,
@@ -227,6 +230,13 @@ def _file(name: str) -> str:
 
 def _hash_of(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _code(text: str) -> Markup:
+    """Return a text with what it has in backquotes as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def _number(value: object) -> str:

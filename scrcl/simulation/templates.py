@@ -107,7 +107,7 @@ def _labelled(
     if wrong.any():
         message = (
             f"counts must be integers of 0 or more; got {values[wrong][0]:.4g}. "
-            "Choose the matrix of counts with --layer."
+            "Choose the matrix of counts with `layer`."
         )
         raise InputError(message)
     text = column.astype(str).where(column.notna(), "").str.strip()
@@ -115,7 +115,7 @@ def _labelled(
     if not keep.any():
         message = (
             f"labels must name the type of at least one cell with counts; got none among "
-            f"{len(column):,} cells. Choose another column with --labels."
+            f"{len(column):,} cells. Choose another column with `labels`."
         )
         raise InputError(message)
     codes, names = pd.factorize(text[keep], sort=True)

@@ -29,7 +29,7 @@ def require_counts(setting: str, instead: str, *, are_counts: bool, are_log: boo
     if are_counts and not are_log:
         return
     found = "log values" if are_log else "not whole numbers"
-    message = f"{setting} must have counts; the values are {found}. Choose counts by --layer, or set {instead}."
+    message = f"{setting} must have counts; the values are {found}. Choose counts by `layer`, or set {instead}."
     raise InputError(message)
 
 

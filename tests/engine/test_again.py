@@ -34,7 +34,7 @@ def test_other_clusters_are_those_of_a_run_with_them_and_nothing_is_trained_agai
     run_files([cells], tmp_path / "out", config_of(config, n_clusters=4))
     before = times(tmp_path / "out")
     six = config_of(config, n_clusters=6, format="zarr")
-    with pytest.raises(ResumeError, match="--from cluster"):
+    with pytest.raises(ResumeError, match='start="cluster"'):
         run_files([cells], tmp_path / "out", six)
     result = run_files([cells], tmp_path / "out", six, start="cluster")
     after = times(tmp_path / "out")
@@ -119,7 +119,7 @@ def test_settings_that_are_kept_are_named(tmp_path, cells, config):
     ("start", "restart", "named"), [("train", False, "'train'"), ("cluster", True, "restart")]
 )
 def test_a_start_that_cannot_be_used_is_refused(tmp_path, cells, config, start, restart, named):
-    with pytest.raises(InputError, match=f"from must .*{named}"):
+    with pytest.raises(InputError, match=f"start must .*{named}"):
         run_files([cells], tmp_path / "out", config, start=start, restart=restart)
 
 

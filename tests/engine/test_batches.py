@@ -144,7 +144,7 @@ def test_corrected_log_values_do_not_vote_and_cannot_be_summed(tmp_path):
     assert opened.record(ClusterStage).algorithm == "auto"
     (note,) = opened.record(MarkersStage).notes
     assert "the values here are logarithms" in note
-    assert "scrcl pseudobulk" not in note
+    assert "scrcl.pseudobulk" not in note
 
 
 def test_a_condition_of_one_donor_is_named(corrected):
@@ -159,7 +159,7 @@ def test_a_column_that_neighbours_follow_is_named_with_the_option(unnamed):
     assert set(record.checked) == {"donor", "lane"}
     assert [each.column for each in record.suspected] == ["donor"]
     (note,) = record.notes
-    assert "--batch-key donor" in note
+    assert "`batch_key='donor'`" in note
     assert not (unnamed.path / "batches.csv").exists()
 
 
@@ -176,7 +176,7 @@ def test_columns_that_clusters_alone_follow_are_named_after_those_that_neighbour
     assert note.startswith(
         "1 of 2 clusters holds nearly only cells of one value of obs['donor'] (3_1)"
     )
-    assert note.endswith("--batch-key donor. obs columns with such clusters, too: lane.")
+    assert note.endswith("`batch_key='donor'`. obs columns with such clusters, too: lane.")
     (note,) = suspicion_notes([column("study", "1", "4", is_followed=True), *apart], "9 clusters")
     assert note.startswith(
         "Neighbours follow obs['study']: 3% fewer of a cell's neighbours have another value than chance gives, and "

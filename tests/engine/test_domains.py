@@ -265,7 +265,7 @@ def test_estimates_of_the_number_of_domains_are_in_words_with_the_option():
     (note,) = estimate_notes([(4, 5, 7)])
     assert "rough one (estimates range from 4 to 7)" in note
     assert estimates_range([(4, 4, 4)]) == "all estimates are 4"
-    assert "--n-clusters" in note
+    assert "`n_clusters`" in note
     assert estimates_in_words([(4, 5, 7), (3, 3, 4)]).endswith("for each slice: 4, 5, 7; 3, 3, 4")
     assert not list(estimate_notes([]))
 

@@ -195,7 +195,7 @@ def test_a_table_of_two_species_names_the_one_whose_genes_are_written_as_those_o
         choice = {"table": str(table), "species": species, "min_score": 1}
         run_files([cells[0]], named.out, RunConfig(names=choice), start="names")
         notes = " ".join(scrcl.open_run(named.out).record(NamesStage).notes)
-        advice = "rows for human and mouse: add --set names.species=human"
+        advice = "rows for human and mouse: give `names.species='human'`"
         assert (advice in notes) == (species is None)
     before = RunConfig(names={"table": str(cells[1]), "species": None, "min_score": 1})
     run_files([cells[0]], named.out, before, start="names")

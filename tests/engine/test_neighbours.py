@@ -87,7 +87,7 @@ def test_the_column_sample_keeps_joined_inputs_apart(tmp_path):
         ids = np.load(tmp_path / f"out-{key}" / "stages" / "graph" / "ids.npy")
         apart = ((ids < 120) == (np.arange(240)[:, None] < 120)).all()
         assert apart == (key is not None)
-        notes[key] = [note for note in heard.notes if "--sample-key" in note]
+        notes[key] = [note for note in heard.notes if "`sample_key" in note]
     assert (len(notes[None]), len(notes["sample"])) == (1, 0)
 
 

@@ -234,7 +234,7 @@ def test_an_anndata_gets_the_column_too_and_a_subcluster_of_one_sample_is_named(
     (look,) = scrcl.subcluster(tmp_path / "out", 0, data=adata)
     (note,) = look.notes
     assert "1 of 2 subclusters holds nearly only cells of one value of obs['sample'] (0_1)" in note
-    assert "--batch-key sample" in note
+    assert "`batch_key='sample'" in note
     assert set(adata.obs["scrcl_sub"].dropna()) == {"0_0", "0_1", "1", "2"}
     assert adata.obs["scrcl_sub"].isna().sum() == 1
     with pytest.raises(ResumeError, match="whose content is another"):

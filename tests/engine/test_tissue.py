@@ -221,7 +221,7 @@ def test_a_slice_at_one_place_is_refused_before_anything_is_written(tmp_path):
 def test_slices_without_a_sample_key_are_suspected(tmp_path, second, note):
     points = np.concatenate([square(n=8), second * square(n=8)])
     found = run(tissue(points), tmp_path / "out", until="graph")
-    assert any(note in text and "--sample-key" in text for text in found["graph"]["notes"])
+    assert any(note in text and "`sample_key" in text for text in found["graph"]["notes"])
 
 
 def test_a_domain_is_of_one_batch_if_that_has_nine_tenths_of_it():
@@ -256,6 +256,6 @@ def test_a_column_whose_slices_lie_on_top_of_each_other_is_named_with_the_option
     found = run(cells, tmp_path / "out", until="graph")
     (note,) = found["graph"]["notes"]
     assert note.startswith("obs['sample'] has 2 values whose coordinates overlap. If they are slic")
-    assert note.endswith("--sample-key sample.")
+    assert note.endswith("`sample_key='sample'`.")
     apart = run(cells, tmp_path / "apart", until="graph", sample_key="sample")
     assert not apart["graph"]["notes"]

@@ -166,7 +166,7 @@ def test_advice_on_scaled_values_names_only_what_is_there(tmp_path, where):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(InputError, match="not below 0") as refused:
         run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(overrides=FAST))
-    advice = f"--layer ({where})" if where else "this one has no other layer"
+    advice = f"`layer` ({where})" if where else "this one has no other layer"
     assert advice in str(refused.value)
 
 

@@ -57,7 +57,7 @@ def test_the_kind_of_fractions_can_be_given(tmp_path, config, caplog, values, wa
 
 def test_a_prediction_says_what_its_values_are(run, tmp_path):
     counts = written(tmp_path / "counts.h5ad", np.rint)
-    with pytest.raises(InputError, match=r"must be log values.*got counts.*--values"):
+    with pytest.raises(InputError, match=r"must be log values.*got counts.*`features.values`"):
         predict_files(run_for_prediction(run.out, {}), [counts], tmp_path / "a")
     given = {"features.values": "log"}
     done = predict_files(run_for_prediction(run.out, given), [counts], tmp_path / "b")

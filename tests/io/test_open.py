@@ -386,7 +386,7 @@ def test_a_file_from_before_anndata_0_7_is_read():
     stats = compute_stats(matrix.x(256))
     assert stats.already_log
     scaled = open_input([path])
-    with pytest.raises(InputError, match=r"scaled .*--layer \(raw\)"):
+    with pytest.raises(InputError, match=r"scaled .*`layer` \(raw\)"):
         compute_stats(scaled.x(256), other_layers=scaled.layers)
     with pytest.raises(InputError, match="Layers: raw"):
         open_input([path], layer="counts")

@@ -43,7 +43,7 @@ def several(path, holder, names):
 def test_mudata_is_named_with_its_modalities(tmp_path):
     text = refusal(several(tmp_path / "cells.h5mu", "mod", ["rna", "prot"]))
     assert "MuData file of the modalities prot, rna" in text
-    assert "--layer" not in text
+    assert "layer" not in text
 
 
 def test_a_store_of_several_tables_names_the_path_of_one(tmp_path):

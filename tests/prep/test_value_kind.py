@@ -110,7 +110,7 @@ def test_a_guess_decides_only_where_the_values_do_not():
 def test_counts_and_logarithms_in_one_matrix_are_refused(factor):
     both = np.vstack([COUNTS * factor, log_normalized()])
     with pytest.raises(
-        InputError, match=r"log values in some cells and counts in others.*--values"
+        InputError, match=r"log values in some cells and counts in others.*`features.values`"
     ):
         stats_of(both)
     assert not stats_of(both, already_log=False).already_log

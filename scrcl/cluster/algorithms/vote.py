@@ -193,7 +193,7 @@ def _note(wanted: int, n_supported: int) -> str | None:
         return None
     several = n_supported > 1
     supported = f"{n_supported} cluster{'s' if several else ''}"
-    nearest = f"--n-clusters {n_supported} or auto" if several else "--n-clusters auto"
+    nearest = f"`n_clusters={n_supported}` or auto" if several else '`n_clusters="auto"`'
     return (
         f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
         f"that have no clear valley between them. Give {nearest} for what is supported."

@@ -183,8 +183,8 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterat
     found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, in_all)
     more = f" {more}: {_some(alike)}." if alike else ""
     yield (
-        f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with --batch-key "
-        f"{first.column}.{more}"
+        f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with "
+        f"`batch_key={first.column!r}`.{more}"
     )
 
 

@@ -74,7 +74,7 @@ def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
     if estimates:
         yield (
             f"The number of domains is a rough one ({estimates_range(estimates)}). Where you know it, give it by "
-            "--n-clusters."
+            "`n_clusters`."
         )
 
 

@@ -92,7 +92,7 @@ class CorrectSettings(Settings):
         if self.method == "harmony" and run.batch_key is None:
             message = (
                 "correct.method = harmony must go with batch_key; got none. "
-                "Name a column of obs with the batches by --batch-key."
+                "Name a column of obs with the batches by `batch_key`."
             )
             raise ValueError(message)
 

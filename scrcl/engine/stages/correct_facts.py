@@ -27,8 +27,8 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
             f"{batches.capitalize()} share few regions ({joined_words(before.shared, words)}). The correction joins "
-            f"what lies nearest. If the {batches} hold different {words.cell} types, run with --set "
-            "correct.method=none and compare."
+            f"what lies nearest. If the {batches} hold different {words.cell} types, run with "
+            '`correct.method="none"` and compare.'
         )
     if record.centred:
         yield (

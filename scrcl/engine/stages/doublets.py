@@ -1,8 +1,8 @@
 """Stage ``doublets``: doublet scores of the cells of each sample, if asked for.
 
 Doublets are droplets with two cells of one sample. So each sample is loaded and scored alone. The stage comes late,
-because no other stage reads the scores: a finished run can get them with ``--from doublets``, and keeps them with
-``--from cluster``.
+because no other stage reads the scores: a finished run can get them with ``start="doublets"``, and keeps them with
+``start="cluster"``.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ class DoubletsStage(Stage[DoubletsRecord]):
         settings: DoubletsSettings = config.group(self.name)
         if settings.find and config.spatial:
             message = (
-                "doublets.find = true must go with single cells; got it with spatial = true, where a spot holds "
+                "doublets.find must go with single cells; got it with `spatial=True`, where a spot holds "
                 "several cells. Leave one of them out."
             )
             raise InputError(message)
         if settings.find and config.features.values == "log":
             message = (
-                "doublets.find = true must have counts; got features.values log. "
-                "Choose a layer of counts by --layer."
+                "doublets.find must have counts; got features.values log. "
+                "Choose a layer of counts by `layer`."
             )
             raise InputError(message)
 
@@ -150,7 +150,7 @@ class DoubletsStage(Stage[DoubletsRecord]):
             return DoubletsRecord(left_as_is=True)
         if stats.already_log:
             note = (
-                "No doublet scores: the values are log values. Choose a layer of counts by --layer."
+                "No doublet scores: the values are log values. Choose a layer of counts by `layer`."
             )
             return DoubletsRecord(left_as_is=True, notes=(note,))
         retained = np.flatnonzero(stats.retained)
@@ -324,7 +324,7 @@ def _notes(kind: str, samples: list[SampleDoublets]) -> tuple[str, ...]:
     if not kind:
         notes.append(
             "Doublets were looked for among all cells at once. If they come from several samples, name them by "
-            "--batch-key: cells of two samples make no doublet."
+            "`batch_key`: cells of two samples make no doublet."
         )
     without = [s.sample for s in samples if s.why_not]
     if without:

@@ -118,7 +118,7 @@ class FeaturesSettings(Settings):
         if self.flavor == "moran" and not run.spatial:
             message = (
                 "features.flavor must be another than moran without spatial; got moran. "
-                "Add spatial = true, or choose seurat or seurat_v3."
+                "Add `spatial=True`, or choose seurat or seurat_v3."
             )
             raise ValueError(message)
 

@@ -128,13 +128,13 @@ class GraphSettings(Settings):
         if self.radius is not None and not run.spatial:
             message = (
                 f"graph.radius must go with spatial; got {self.radius:g} without it. "
-                "Add spatial = true, or leave it out."
+                "Add `spatial=True`, or leave it out."
             )
             raise ValueError(message)
         if self.spatial_neighbors != "auto" and not run.spatial:
             message = (
                 f"graph.spatial_neighbors must go with spatial; got {self.spatial_neighbors} without it. "
-                "Add spatial = true, or leave it out."
+                "Add `spatial=True`, or leave it out."
             )
             raise ValueError(message)
         if self.backend != "auto" and run.spatial:
@@ -154,7 +154,7 @@ class GraphSettings(Settings):
         if self.balanced and run.batch_key is None:
             message = (
                 "graph.balanced must go with batch_key; got none. "
-                "Name a column of obs with the batches by --batch-key."
+                "Name a column of obs with the batches by `batch_key`."
             )
             raise ValueError(message)
 
@@ -328,7 +328,7 @@ class GraphStage(Stage[GraphRecord]):
         config = run.config
         if config.spatial:
             message = (
-                "OUT must be a run whose neighbours lie in expression; got one with spatial = true. Coordinates in "
+                "OUT must be a run whose neighbours lie in expression; got one with spatial. Coordinates in "
                 "one tissue mean nothing in another: run without it, or cluster the new slice itself."
             )
             raise InputError(message)

@@ -141,18 +141,18 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
     found = np.asarray(nearest.distances[:, 0])
     found = found[np.isfinite(found)]
     share = float((found == 0).mean()) if len(found) else 0.0
-    several = "If the input holds several slices, name their column by --sample-key."
+    several = "If the input holds several slices, name their column by `sample_key`."
     on_top = None if samples is not None else _on_top(context, nearest.ids)
     if on_top is not None:
         column, n_values = on_top
         yield (
             f"obs[{column!r}] has {n_values:,} values whose coordinates overlap. If they are slices, run again into "
-            f"another folder with --sample-key {column}."
+            f"another folder with `sample_key={column!r}`."
         )
     elif samples is None and "samples" in context.matrix.identity:
         yield (
             "The inputs share one coordinate system, so cells of two inputs may be neighbours. "
-            "Use --sample-key sample to keep inputs apart."
+            'Use `sample_key="sample"` to keep inputs apart.'
         )
     if on_top is None and share > _MANY_STACKED:
         hint = "Check the coordinates." if samples is not None else several

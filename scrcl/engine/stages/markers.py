@@ -204,5 +204,5 @@ def _note(found: Compared, stats: MatrixStats, words: Words) -> str:
     elif stats.already_log:
         sums = f"sums of counts by {words.batch}, which a run on counts can add up; the values here are logarithms"
     else:
-        sums = f"sums of counts by {words.batch} (scrcl pseudobulk)"
+        sums = f"sums of counts by {words.batch} (`scrcl.pseudobulk`)"
     return f"P values count {words.cell}s, not {words.batches}. To compare {words.batches} or conditions, test {sums}."

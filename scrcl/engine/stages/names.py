@@ -126,7 +126,7 @@ class NamesStage(Stage[NamesRecord]):
         elif names.tissues is not None or names.species is not None:
             message = (
                 "names.tissues and names.species must go with names.table; got none. "
-                "Name a table by --markers-table."
+                "Name a table by `names.table`."
             )
             raise InputError(message)
 
@@ -313,7 +313,7 @@ def _of_species(config: RunConfig, var: pd.DataFrame, sets: list[MarkerSet]) -> 
     if len(there) < 2 or not as_written:
         return "Is it of another species? Names may be wrong."
     best = max(as_written, key=lambda name: len(found[name].position))
-    return f"The table has rows for {' and '.join(there)}: add --set names.species={best}."
+    return f"The table has rows for {' and '.join(there)}: give `names.species={best!r}`."
 
 
 def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.DataFrame:
@@ -336,7 +336,7 @@ def _note_of_lost(names: list[str]) -> list[str]:
     several = len(names) > 1
     note = (
         f"Given name{'s' if several else ''} that no cluster has now: {'; '.join(names)}. No cluster holds most of the "
-        f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by scrcl rename."
+        f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by `scrcl.rename`."
     )
     return [note]
 
@@ -347,7 +347,7 @@ def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:
         return []
     note = (
         f"Names come from all {len(tissues)} tissues of the table of markers. Name those that the cells are from, such "
-        f"as --set names.tissues={tissues[0]}: a type of another tissue can look like one of theirs."
+        f"as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
     )
     return [note]
 

@@ -151,7 +151,7 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
 
     def advice(self, config: RunConfig) -> str:
         """Return how to compare fewer cells."""
-        return f"Lower pseudotime.cells (now {config.group(self.name).cells:,})."
+        return f"lower pseudotime.cells (now {config.group(self.name).cells:,})"
 
     def run(self, context: Context, folder: Path) -> PseudotimeRecord:
         """Write ``pseudotime.npy``."""
@@ -221,7 +221,7 @@ def _root_cells(context: Context, settings: PseudotimeSettings) -> IntArray:
     if not retained[at]:
         message = (
             f"pseudotime.root must be a retained cell; {settings.root} has no counts or was filtered. "
-            "Name another one with --from pseudotime --root."
+            'Name another one by `pseudotime.root`, with `start="pseudotime"`.'
         )
         raise InputError(message)
     return np.array([int(np.count_nonzero(retained[:at]))])

@@ -72,7 +72,10 @@ class ReadStage(Stage[ReadRecord]):
             context.reporter.note(note)  # now too: the work that follows is long
         of_samples = joined(matrix)
         if of_samples is not None and context.config.batch_key is None:
-            of_samples += " If they are batches (donors, libraries, studies), correct for them with --batch-key sample."
+            of_samples += (
+                " If they are batches (donors, libraries, studies), correct for them with "
+                '`batch_key="sample"`.'
+            )
         return ReadRecord(
             n_cells=matrix.n_obs,
             label=matrix.label,

@@ -78,7 +78,7 @@ class ReduceSettings(Settings):
             if value not in ("auto", plain) and not run.spatial:
                 message = (
                     f"reduce.{name} must be auto or {plain} without spatial; got {value}. "
-                    "Add spatial = true, or leave it out."
+                    "Add `spatial=True`, or leave it out."
                 )
                 raise ValueError(message)
 

@@ -264,7 +264,8 @@ class NewStatsStage(Stage[NewStatsRecord]):
         if already_log != of_run:
             message = (
                 f"values of the new cells must be {kinds[of_run]}, as in the run; got "
-                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by --layer, or say what they are by --values."
+                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by `layer`, "
+                "or say what they are by `features.values`."
             )
             raise InputError(message)
 
@@ -314,7 +315,7 @@ def _require_counts(config: RunConfig, stats: MatrixStats) -> None:
             found = "log values" if stats.already_log else "not whole numbers"
             message = (
                 f"features.{name} must have counts; the values are {found}. "
-                "Choose counts by --layer, or leave the setting out."
+                "Choose counts by `layer`, or leave the setting out."
             )
             raise InputError(message)
 
@@ -364,9 +365,15 @@ def values_note(stats: MatrixStats, asked: str) -> tuple[str, ...]:
     if stats.is_counts or asked != "auto":
         return ()
     if stats.already_log:
-        note = "The values are taken as logarithms of normalised counts. If they are counts, use --values counts."
+        note = (
+            "The values are taken as logarithms of normalised counts. If they are counts, give "
+            '`features.values="counts"`.'
+        )
     else:
-        note = "The values are taken as counts that are not whole numbers. If they are logarithms, use --values log."
+        note = (
+            "The values are taken as counts that are not whole numbers. If they are logarithms, give "
+            '`features.values="log"`.'
+        )
     _LOG.warning(note)
     return (note,)
 

@@ -52,7 +52,7 @@ class SubclustersSettings(Settings):
     """Closer looks into clusters."""
 
     min_cells: int = Field(
-        20, ge=5, description="`scrcl subcluster` does not divide clusters of fewer cells."
+        20, ge=5, description="A closer look does not divide clusters of fewer cells."
     )
 
 
@@ -175,7 +175,7 @@ def _looks(
         if manifest["settings"]["input"]["cells"] != digest_of_cells(cells):
             notes.append(
                 f"The subclusters of {cluster} are left out, because cluster {cluster} has other cells now. Look "
-                f"into it again by `scrcl subcluster`."
+                f"into it again by `scrcl.subcluster`."
             )
             continue
         yield cluster, Outputs(RunFolder(path, manifest), stages_of_look(cluster))

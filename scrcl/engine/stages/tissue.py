@@ -208,7 +208,7 @@ def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
     )
     if varies.least >= 1:
         why = "There are too few cells to show whether anything varies from place to place"
-    hint = "To divide it anyway, run with --n-clusters. For cell types, run without --spatial."
+    hint = "To divide it anyway, give `n_clusters`. For cell types, run without `spatial=True`."
     return (f"{why}, so the tissue is one domain. {hint}",)
 
 

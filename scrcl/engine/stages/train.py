@@ -194,7 +194,7 @@ def trained_learner(outputs: Outputs, inputs: Any, config: RunConfig) -> Learner
         The weights are missing, damaged, or those of another version.
     """
     learner, weights = untrained(inputs, config), outputs.open(WEIGHTS)
-    remedy = "Run again into a new folder, or with --restart into this one."
+    remedy = "Run again into a new folder, or with `restart=True` into this one."
     require_weights_of(learner, weights, outputs.folder.stage(TrainStage.name) / _WEIGHTS, remedy)
     learner.load_state_dict(weights)
     return learner.eval()

@@ -88,7 +88,7 @@ class UmapStage(Stage[UmapRecord]):
 
     def advice(self, config: RunConfig) -> str:
         """Return how to lay out fewer cells."""
-        return f"Lower umap.cells (now {config.umap.cells:,})."
+        return f"lower umap.cells (now {config.umap.cells:,})"
 
     def run(self, context: Context, folder: Path) -> UmapRecord:
         """Write ``layout.npy``."""

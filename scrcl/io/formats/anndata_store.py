@@ -238,7 +238,7 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
     layers = ", ".join(_layer_names(root)) or "none"
     if layer is None:
         message = (
-            f"{path.name} must have X; it has none. Choose a layer with --layer. Layers: {layers}."
+            f"{path.name} must have X; it has none. Choose one with `layer`. Layers: {layers}."
         )
     else:
         message = f"layer must exist in {path.name}; got {layer!r}. Layers: {layers}."

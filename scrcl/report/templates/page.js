@@ -318,7 +318,7 @@ class Viewer {
     $("not-found").hidden = found >= 0;
     if (found < 0) {
       const name = $("search").value.trim();
-      $("not-found").textContent = `${name} is not among the genes and columns of the maps. If it is a gene of the data, the same command with --from report --set "report.genes=${name}" adds it.`;
+      $("not-found").textContent = `${name} is not among the genes and columns of the maps. If it is a gene of the data, redo the run from its report: on the command line with --from report --set "report.genes=${name}", in Python with start="report", report={"genes": "${name}"}.`;
       return;
     }
     this.choose.value = found;

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["composition_bars", "dot_plot", "paga_graph"]
 
-_CELL = 17
+_CELL = 18
+_DOTS_SIZE = 12
+"""Size of the names in a dot plot."""
 _LABEL_SIZE = 14.5
 """Size of the names of clusters: bold ones of 12 pixels take more room, and have a light outline."""
 
@@ -29,6 +31,8 @@ def dot_plot(
     mean: FloatArray, share: FloatArray, genes: Sequence[str], clusters: Sequence[str]
 ) -> str:
     """Return a dot plot: size is the share of cells, darkness the mean, scaled by gene.
+
+    The names of the rows are a drawing of their own, which stays in sight where the dots are wider than the page.
 
     Parameters
     ----------
@@ -39,23 +43,19 @@ def dot_plot(
     """
     low, high = mean.min(axis=1, keepdims=True), mean.max(axis=1, keepdims=True)
     scaled = (mean - low) / np.maximum(high - low, 1e-9)
-    left = 14 + max(map(text_width, clusters), default=0)
-    top = 12 + max(map(text_width, genes), default=0)
-    parts = [
-        svg_open(
-            left + _CELL * len(genes) + 4,
-            top + _CELL * len(clusters) + 4,
-            "Dot plot of marker genes",
-        )
-    ]
+    left = 14 + _widest(clusters)
+    top = 12 + _widest(genes)
+    height = top + _CELL * len(clusters) + 4
+    rows = [svg_open(left, height, "Names of the rows of the dot plot")]
+    parts = [svg_open(_CELL * len(genes) + 4, height, "Dot plot of marker genes")]
     for i, gene in enumerate(genes):
-        x = left + _CELL * (i + 0.5) + 4
+        x = _CELL * (i + 0.5) + 4
         parts.append(
             f'<text class="gene" transform="translate({x:.0f} {top - 6:.0f}) rotate(-90)">{named(gene)}</text>'
         )
     for j, cluster in enumerate(clusters):
         y = top + _CELL * (j + 0.5)
-        parts.append(
+        rows.append(
             f'<text x="{left - 8:.0f}" y="{y + 4:.0f}" text-anchor="end">{named(cluster)}</text>'
         )
         for i, gene in enumerate(genes):
@@ -64,10 +64,14 @@ def dot_plot(
                 continue
             about = f"{gene} in {cluster}: mean {mean[i, j]:.2f}, {share[i, j]:.0%} of cells"
             parts.append(
-                f'<circle class="dot" cx="{left + _CELL * (i + 0.5):.0f}" cy="{y:.0f}" r="{radius:.1f}" '
+                f'<circle class="dot" cx="{_CELL * (i + 0.5):.0f}" cy="{y:.0f}" r="{radius:.1f}" '
                 f'fill-opacity="{0.08 + 0.92 * scaled[i, j]:.2f}"><title>{escape(about)}</title></circle>'
             )
-    return "".join([*parts, "</svg>"])
+    return "".join(['<div class="dots">', *rows, "</svg>", *parts, "</svg></div>"])
+
+
+def _widest(names: Sequence[str]) -> float:
+    return max((text_width(name, _DOTS_SIZE) for name in names), default=0)
 
 
 def paga_graph(
@@ -102,13 +106,31 @@ def paga_graph(
             f'stroke-width="{0.8 + 8 * connectivities[i, j]:.1f}"><title>{escape(about)}</title></line>'
         )
     for name, colour, (x, y), radius, size in zip(names, colours, at, radii, sizes, strict=True):
-        about, half = f"{name}: {int(size):,} cells", text_width(name, _LABEL_SIZE) / 2
-        inside = min(max(x, half), width - half)  # a name at the edge is moved into the drawing
+        about = f"{name}: {int(size):,} cells"
         parts.append(
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
-            f'</circle><text class="halo" x="{inside:.0f}" y="{y + 4:.0f}" text-anchor="middle">{named(name)}</text>'
+            "</circle>"
+        )
+    for name, (x, y) in zip(names, _places_of_names(names, at, width), strict=True):
+        parts.append(
+            f'<text class="halo" x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{named(name)}</text>'
         )
     return "".join([*parts, "</svg>"])
+
+
+def _places_of_names(
+    names: Sequence[str], at: FloatArray, width: float
+) -> list[tuple[float, float]]:
+    """Return where names are written: inside of the drawing, and on other lines where they would overlap."""
+    places: list[tuple[float, float]] = []
+    halves = [text_width(name, _LABEL_SIZE) / 2 for name in names]
+    for half, (middle, centre) in zip(halves, at, strict=True):
+        x = min(max(float(middle), half), width - half)
+        beside = [y for (x0, y), h in zip(places, halves, strict=False) if abs(x0 - x) < half + h]
+        tried = [float(centre) + step * _LABEL_SIZE for step in (0, 1, -1, 2, -2)]
+        free = (y for y in tried if all(abs(y - other) >= _LABEL_SIZE for other in beside))
+        places.append((x, next(free, tried[0])))
+    return places
 
 
 def composition_bars(

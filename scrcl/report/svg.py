@@ -8,7 +8,7 @@ __all__ = ["named", "shortened", "svg_fluid", "svg_open", "svg_text", "text_widt
 
 _NARROW = frozenset("iljtfr.,:;|'!()[]/ -")
 
-_MOST_NAME = 24
+_MOST_NAME = 26
 """Letters of a name in a drawing; all of them are in its title."""
 
 
@@ -48,8 +48,14 @@ def text_width(name: str, size: float = 11) -> float:
 
 
 def shortened(name: str) -> str:
-    """Return a name, cut where it is too long for a drawing."""
-    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+    """Return a name; one that is too long for a drawing is cut in the middle.
+
+    Names of kindred types begin alike, and differ in the end.
+    """
+    if len(name) <= _MOST_NAME:
+        return name
+    end = _MOST_NAME // 2
+    return f"{name[: _MOST_NAME - 1 - end].rstrip()}…{name[-end:].lstrip()}"
 
 
 def named(name: str) -> str:

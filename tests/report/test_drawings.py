@@ -6,7 +6,7 @@ import numpy as np
 
 from scrcl.report.composition import composition_figure
 from scrcl.report.drawings import composition_bars, dot_plot, paga_graph
-from scrcl.report.svg import text_width
+from scrcl.report.svg import shortened, text_width
 
 NAMES = ["0 <b>B & T</b>", "1", "a name of a cluster that is far too long to be shown"]
 COLOURS = ["#123456", "#abcdef", "#fedcba"]
@@ -86,5 +86,22 @@ def test_names_stay_inside_of_the_drawing():
         assert half <= float(text.get("x")) <= 680 - half
     genes = ["ENSG00000171617", "ENSG00000171618"]
     svg = dot_plot(np.ones((2, 3)), np.ones((2, 3)), genes, names)
-    top = float(tags(svg, "text")[0].get("transform").split()[1].split(")")[0])
-    assert top > text_width(genes[0])
+    (gene, *_) = [text for text in tags(svg, "text") if text.get("class") == "gene"]
+    top = float(gene.get("transform").split()[1].split(")")[0])
+    assert top > text_width(genes[0], 12)
+
+
+def test_long_names_that_begin_alike_stay_distinct():
+    names = [f"CD4-positive alpha-beta memory T cell (helper {i})" for i in (1, 2)]
+    short = [shortened(name) for name in names]
+    assert short[0] != short[1]
+    assert all(len(name) <= 26 and "…" in name for name in short)
+    assert shortened("naive T cell") == "naive T cell"
+
+
+def test_names_of_clusters_on_one_another_are_written_on_lines_of_their_own():
+    svg = paga_graph(
+        np.zeros((3, 3)), np.array([[0, 0], [0, 0.001], [9, 9]]), np.ones(3), NAMES, COLOURS
+    )
+    first, second, _ = (float(text.get("y")) for text in tags(svg, "text"))
+    assert abs(first - second) >= 14

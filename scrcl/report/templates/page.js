@@ -347,7 +347,7 @@ class Viewer {
     }
     this.table[255] = rgb(css("--faint"));
     this.faint = rgb(css("--faint"));
-    this.labels = levels.length ? levels.map((level) => short(level, 18)) : null;
+    this.labels = levels.length ? levels.map((level) => short(level, 24)) : null;
   }
   isFaded = (i) => this.only !== null && this.codes[i] !== this.only;
   isolate(code) {
@@ -387,14 +387,15 @@ class Viewer {
       const button = make("button", undefined, { type: "button", "aria-pressed": String(this.only === code) });
       const dot = make("span", undefined, { class: "dot" });
       dot.style.background = colours[code];
-      button.append(dot, make("span", short(level, 40), { class: "level" }), make("span", counts[code].toLocaleString("en"), { class: "count" }));
+      button.append(dot, make("span", short(level, 120), { class: "level" }), make("span", counts[code].toLocaleString("en"), { class: "count" }));
       button.title = level;
       button.addEventListener("click", () => this.isolate(code));
       box.append(button);
     });
   }
 }
-const short = (text, n) => (text.length > n ? `${text.slice(0, n - 1)}…` : text);
+// A long name is cut in the middle: those of kindred types begin alike, and differ in the end.
+const short = (text, n) => (text.length > n ? `${text.slice(0, n - 1 - (n >> 1)).trimEnd()}…${text.slice(-(n >> 1)).trimStart()}` : text);
 // The same order on every page: cells of no cluster lie on top of others.
 function shuffled(n) {
   const order = new Uint32Array(n).map((_, i) => i);

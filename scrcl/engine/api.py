@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl._progress import Logged
 from scrcl._warnings import warned_once
+from scrcl.engine.arguments import checked
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Scores", "evaluate", "fit", "plan", "predict", "rename"]
 
 
+@checked
 @warned_once()
 def fit(
     data: AnnData | str | Path | Sequence[str | Path],
@@ -144,6 +146,7 @@ def _opener(
     return lambda folder: from_anndata(adata, layer=layer, scratch=Scratch(folder, 64 << 20))
 
 
+@checked
 @warned_once()
 def predict(
     run: str | Path,
@@ -226,6 +229,7 @@ def _predict_in(
     return data
 
 
+@checked
 @warned_once()
 def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     """Give names to clusters of a finished run, as ``obs["scrcl_name"]``.
@@ -271,6 +275,7 @@ def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     return _read(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
 
 
+@checked
 def plan(
     inputs: Inputs,
     *,
@@ -344,6 +349,7 @@ class Scores:
     label_coherence_by_chance: float | None = None
 
 
+@checked
 def evaluate(out: str | Path, labels: str | Path) -> Scores:
     """Score the clusters of a finished run or prediction against labels, or against those of another run.
 

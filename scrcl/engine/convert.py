@@ -17,6 +17,7 @@ import numpy as np
 from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl._warnings import logger_of, warned_once
+from scrcl.engine.arguments import checked
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
@@ -85,6 +86,7 @@ class WrittenStore:
     resumed: bool
 
 
+@checked
 @warned_once()
 def convert(
     inputs: Inputs,

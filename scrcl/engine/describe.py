@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._sizes import format_bytes
+from scrcl.engine.arguments import checked
 from scrcl.engine.paths import input_paths
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Description:
     largest_in_sample: float | None
 
 
+@checked
 def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     """Return shape, density, kind of values and estimated sizes of an input.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from scrcl._sizes import format_bytes
 from scrcl._warnings import logger_of
+from scrcl.engine.arguments import checked
 from scrcl.engine.disk import require_new, writing
 from scrcl.engine.groups import input_of
 from scrcl.engine.open_run import open_run
@@ -42,6 +43,7 @@ _COPIES = 3
 """X in memory, and while it is normalised and written."""
 
 
+@checked
 def export(
     out: str | Path,
     target: str | Path,

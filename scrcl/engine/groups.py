@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from scrcl._warnings import warned_once
+from scrcl.engine.arguments import checked, shown
 from scrcl.engine.given_names import plain_names
+from scrcl.engine.paths import moved_paths
 from scrcl.errors import InputError, ResumeError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     import pandas as pd
     from anndata import AnnData
@@ -40,6 +43,7 @@ class _Groups:
     names: Sequence[str]
 
 
+@checked
 @warned_once()
 def find_markers(
     out: str | Path,
@@ -119,6 +123,7 @@ def find_markers(
     return table
 
 
+@checked
 @warned_once()
 def pseudobulk(
     out: str | Path,
@@ -208,6 +213,11 @@ def input_of(
     from scrcl.io.open import from_anndata, open_input
 
     if data is not None:
+        import anndata
+
+        if not isinstance(data, anndata.AnnData):
+            message = f"data must be the AnnData that the run was made of; got {shown(data)}."
+            raise InputError(message)
         return require_same(run, from_anndata(data, layer=run.config.layer))
     paths = input_paths_of(run, inputs)
     config, scratch = run.config, run.folder.stage(run.stages[0].name)
@@ -252,7 +262,7 @@ def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path
     InputError
         It is not where it was, or was an AnnData in memory.
     """
-    paths = [Path(path) for path in (inputs or run.manifest.get("inputs", ()))]
+    paths = moved_paths(inputs) or [*map(Path, run.manifest.get("inputs", ()))]
     if not paths or not all(path.exists() for path in paths):
         got = ", ".join(map(str, paths)) or "an AnnData in memory"
         remedy = "Name it by `inputs`." if paths else _BY_DATA
@@ -319,9 +329,12 @@ def _pair_of(run: OpenRun, groups: _Groups, given: Pair, by: str) -> _Groups:
         for cluster, name in enumerate(plain_names(run, run.labels)):
             if name not in groups.names:
                 codes_of.setdefault(name, []).append(cluster)
-    pair = _split(given, codes_of) if isinstance(given, str) else tuple(map(str, given))
-    if len(pair) != 2:
-        message = f"pair must name two groups; got {given!r}."
+    if isinstance(given, str):
+        pair = _split(given, codes_of)
+    elif isinstance(given, Sequence | np.ndarray) and len(given) == 2:
+        pair = str(given[0]), str(given[1])
+    else:
+        message = f"pair must name two groups, as in (3, 5); got {shown(given)}."
         raise InputError(message)
     for name in pair:
         if name not in codes_of:

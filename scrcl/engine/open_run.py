@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from scrcl.engine.arguments import checked
 from scrcl.engine.folder import DATA_KEYS, RunFolder, read_manifest
 from scrcl.engine.load_config import first_fault, with_values
 from scrcl.engine.outputs import Outputs
@@ -163,6 +164,7 @@ class OpenRun(Outputs):
         return anndata.read_h5ad(path)
 
 
+@checked
 def open_run(out: str | Path) -> OpenRun:
     """Open the output folder of ``scrcl run`` or ``scrcl.fit``.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from scrcl.errors import InputError
 
-__all__ = ["Inputs", "input_paths", "keep_apart"]
+__all__ = ["Inputs", "input_paths", "keep_apart", "moved_paths"]
 
 _IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
 """Files that are only a part of their input, which is the folder."""
@@ -26,6 +26,9 @@ def input_paths(inputs: Inputs) -> list[Path]:
     InputError
         There is none, or a value is not a path.
     """
+    if type(inputs).__name__ == "AnnData":
+        message = "inputs must be files here; got an AnnData in memory. Write it with write_h5ad, and give the path."
+        raise InputError(message)
     given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []
     if isinstance(inputs, Sequence | Iterator) and not given:
         given = list(inputs)
@@ -44,6 +47,18 @@ def input_paths(inputs: Inputs) -> list[Path]:
         message = "inputs must be paths; got an empty text."
         raise InputError(message)
     return [Path(str(each)) for each in given]
+
+
+def moved_paths(inputs: Inputs | None) -> list[Path]:
+    """Return where the input of a finished run is now; empty if the caller does not say.
+
+    Raises
+    ------
+    InputError
+        A value is not a path.
+    """
+    says_nothing = inputs is None or (isinstance(inputs, Sequence) and len(inputs) == 0)
+    return [] if inputs is None or says_nothing else input_paths(inputs)
 
 
 def keep_apart(identity: dict[str, Any], out: Path) -> None:

@@ -101,7 +101,7 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     opened = open_run(out)
     declared = {each.name: each.value for each in settings_of(RunConfig())}
     defaults = {name: declared[name] for name in _OWN}
-    asked = {**given, "layer": None} if given.get("layer") == "X" else given
+    asked = {**given, "layer": None} if str(given.get("layer")) == "X" else given
     run = OpenRun(opened.folder, opened.stages, saved_config(opened.folder, {**defaults, **asked}))
     new_cell_stages(run)
     # New cells need what stages without a twin leave, too: the model, its inputs and the gene graph.

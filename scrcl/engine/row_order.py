@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scrcl._warnings import logger_of
+from scrcl.engine.arguments import shown
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,8 +70,8 @@ def read_order(
     """
     if order is None:
         return None
-    if isinstance(order, np.ndarray):
-        rows = _rows_of_array(order, matrix, "the array")
+    if not isinstance(order, str | PathLike):
+        rows = _rows_of_array(_as_array(order), matrix, "the array")
     elif str(order) in matrix.obs:
         import pandas as pd
 
@@ -145,6 +147,15 @@ def _rows_of_run(path: Path, saved: dict[str, np.ndarray], matrix: CellMatrix) -
         )
         raise InputError(message)
     return saved["rows"]
+
+
+def _as_array(order: object) -> np.ndarray:
+    """Return row numbers or names that are an array, a list, or a column of a table."""
+    rows = np.asarray(order)
+    if rows.ndim != 1 or isinstance(order, bytes):
+        message = f"order must be row numbers or names of cells, a file, or a column of obs; got {shown(order)}."
+        raise InputError(message)
+    return rows
 
 
 def _rows_of_array(order: np.ndarray, matrix: CellMatrix, where: str) -> IntArray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl._settings import Settings, option
+from scrcl.engine.arguments import checked
 from scrcl.engine.load_config import validated
 from scrcl.errors import InputError
 
@@ -120,6 +121,7 @@ class SimulateConfig(Settings):
     )
 
 
+@checked
 def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: Any) -> WrittenStore:
     """Write a labelled atlas of any size into the new store ``out``.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from scrcl._progress import Silent
 from scrcl._warnings import warned_once
+from scrcl.engine.arguments import checked
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.groups import input_of, input_paths_of
 from scrcl.engine.outputs import Outputs
@@ -97,6 +98,7 @@ class Subclusters:
         )
 
 
+@checked
 @warned_once()
 def subcluster(
     out: str | Path,
@@ -165,7 +167,9 @@ def subcluster(
     chosen = _chosen(run, clusters)
     matrix = input_of(run, inputs, data)
     given = {"memory": memory, "device": device}
-    config = _config(run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v}})
+    config = _config(
+        run, {"n_clusters": n_clusters, **{k: v for k, v in given.items() if v is not None}}
+    )
     how = {"reporter": reporter or Silent(), "interruption": interruption}
     found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
     if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):

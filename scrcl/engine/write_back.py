@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
+from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.folder import fingerprint_of
 from scrcl.engine.groups import input_paths_of, require_same
 from scrcl.engine.lock import hold
+from scrcl.engine.paths import moved_paths
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
@@ -36,6 +38,7 @@ _BLOCK_ROWS = 65_536
 _LOCK = ".lock"
 
 
+@checked
 def write_back(out: str | Path, *, inputs: Sequence[str | Path] = ()) -> Path:
     """Add what a finished run found to the Zarr store that it read, under the keys of the result.
 
@@ -73,7 +76,7 @@ def write_back(out: str | Path, *, inputs: Sequence[str | Path] = ()) -> Path:
     from scrcl.io.exchange import exchanged, put_back
 
     run = open_run(out)
-    for path in inputs or run.manifest.get("inputs", ()):
+    for path in moved_paths(inputs) or run.manifest.get("inputs", ()):
         put_back(Path(path).resolve())
     store = _store(run, inputs)
     lock = hold(run.path / _LOCK, run.path)

@@ -71,13 +71,13 @@ def test_a_run_made_from_an_object_is_read_from_it(done, tmp_path):
     assert bulk.obs["n_cells"].sum() == 239
     scrcl.export(tmp_path / "out", tmp_path / "x.h5ad", to="h5ad", data=mine)
     assert anndata.read_h5ad(tmp_path / "x.h5ad").X.nnz == adata.X.nnz
-    with pytest.raises(InputError, match="In Python, give that AnnData by data="):
+    with pytest.raises(InputError, match="In Python, give that AnnData by `data`"):
         scrcl.find_markers(tmp_path / "out")
-    with pytest.raises(ResumeError, match=r"made of an AnnData in memory.*by data="):
+    with pytest.raises(ResumeError, match=r"made of an AnnData in memory.*by `data`"):
         scrcl.find_markers(tmp_path / "out", inputs=[folder / "cells.h5ad"])
-    with pytest.raises(ResumeError, match=r"content is another.*by data="):
+    with pytest.raises(ResumeError, match=r"content is another.*by `data`"):
         scrcl.find_markers(tmp_path / "out", data=make_cells(seed=9))
-    with pytest.raises(ResumeError, match=r"the run was made of files. Leave out data"):
+    with pytest.raises(ResumeError, match=r"the run was made of files. Leave out `data`"):
         scrcl.find_markers(folder / "out", data=mine)
 
 
@@ -108,7 +108,10 @@ def test_other_cuts_can_be_compared(done):
         ({"by": "cell_type", "pair": ("type 1", "type 9")}, "got 'type 9'. There are: type 0"),
         ({"by": "cell_type", "pair": ("type 1", "type 1")}, "'type 1' twice"),
         ({"pair": (0, 99)}, "got '99'. There are: 0; 1; 2"),
-        ({"pair": (0, 1, 2)}, "two groups; got .0, 1, 2."),
+        ({"pair": 5}, "two groups, as in .3, 5.; got 5."),
+        ({"inputs": 5}, "inputs must be a path"),
+        ({"data": "cells.h5ad"}, "data must be the AnnData"),
+        ({"pair": (0, 1, 2)}, "two groups, as in .3, 5.; got .0, 1, 2."),
         ({"inputs": ["nowhere.h5ad"]}, "must be where it was; got nowhere"),
     ],
 )

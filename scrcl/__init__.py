@@ -4,7 +4,8 @@
 >>> adata = scrcl.fit("cells.h5ad", n_clusters=10)  # doctest: +SKIP
 >>> adata.obs["scrcl"]  # doctest: +SKIP
 
-Importing scrcl loads nothing. A function loads the libraries that it needs when it is first used.
+Importing scrcl loads nothing. A function loads the libraries that it needs when it is first used. Import it before
+torch: waiting threads then sleep, which is much faster on cores that are shared.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import lazy_loader
+
+from scrcl._threads import wait_asleep
 
 if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
@@ -52,7 +55,9 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, _ = lazy_loader.attach(
+wait_asleep()
+
+_lazy, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "_interrupt": ["Interruption"],
@@ -70,3 +75,10 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "graph.transformer": ["KNNTransformer"],
     },
 )
+
+
+def __getattr__(name: str) -> object:
+    if name == "run":  # the command that most people know
+        message = "scrcl.run is called scrcl.fit in Python"
+        raise AttributeError(message)
+    return _lazy(name)

@@ -65,7 +65,16 @@ class Silent:
 
 
 class Logged(Silent):
-    """A reporter that logs the notes of a run, and nothing else: the default in Python."""
+    """A reporter that logs the notes of a run, and its stages at the level INFO: the default in Python."""
+
+    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+        """Log that the stage begins."""
+        of = f", {total:,} {unit}" if total else ""
+        _LOG.info("%s: begins%s", name, of)
+
+    def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
+        """Log the time of the stage, or that it was finished before."""
+        _LOG.info("%s: %s", name, "found finished" if resumed else f"done in {seconds:.1f} s")
 
     def run_ended(self, notes: Sequence[str]) -> None:
         """Log each note as a warning, which Python shows by default."""

@@ -1,7 +1,8 @@
-"""Linear algebra on one thread, so that results do not depend on the number of threads."""
+"""Threads of libraries: linear algebra on one, so that results do not depend on their number; and how they wait."""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_blas_thread"]
+__all__ = ["one_blas_thread", "wait_asleep"]
 
 _lock = Lock()
 _limit = ExitStack()
@@ -39,6 +40,16 @@ def one_blas_thread() -> Iterator[None]:
             _holders -= 1
             if not _holders:
                 _limit.close()
+
+
+def wait_asleep() -> None:
+    """Let waiting OpenMP threads sleep after a few microseconds, which is about what waking them takes.
+
+    They spin by default: on cores shared with other work a training step took fifty times as long. And where nothing
+    else runs, the thread that waits for the next operation burns a core. torch reads the variable when it is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
 @lru_cache(maxsize=1)

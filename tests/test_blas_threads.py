@@ -1,5 +1,6 @@
 """One thread of linear algebra, and the search for its libraries."""
 
+import os
 import sys
 from types import ModuleType
 
@@ -7,7 +8,7 @@ import numpy as np  # noqa: F401  (loads a library)
 from threadpoolctl import threadpool_info
 
 from scrcl import _threads
-from scrcl._threads import one_blas_thread
+from scrcl._threads import one_blas_thread, wait_asleep
 
 
 def n_threads():
@@ -33,3 +34,14 @@ def test_libraries_are_sought_again_only_once_more_modules_are_loaded(monkeypatc
     with one_blas_thread():
         assert n_threads() == {1}
     assert _threads._libraries.cache_info().misses == 2
+
+
+def test_waiting_threads_sleep_unless_the_user_says_how_they_wait(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    wait_asleep()
+    assert os.environ["GOMP_SPINCOUNT"] == "300"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_asleep()
+    assert "GOMP_SPINCOUNT" not in os.environ

@@ -32,7 +32,6 @@ FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 
 def main() -> None:
     """Run the command line; deliberate errors become one line and exit code 2."""
-    _wait_asleep()
     _show_warnings()
     asked = 0
     try:
@@ -59,16 +58,6 @@ def main() -> None:
             "interrupted. Repeat the same command to resume.", INTERRUPTED if by_hand else STOPPED
         )
     sys.exit(code or 0)
-
-
-def _wait_asleep() -> None:
-    """Let waiting OpenMP threads sleep after a few microseconds, which is about what waking them takes.
-
-    They spin by default: on cores shared with other work a training step took fifty times as long. And where nothing
-    else runs, the thread that waits for the next operation burns a core. torch reads the variable when it is loaded.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
 def _show_warnings() -> None:

@@ -15,6 +15,7 @@ from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
+from scrcl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,6 +112,9 @@ def fit(
     }
     if out is not None:
         return _fit_in(data, Path(out), resolved, how)
+    if start is not None:
+        message = f"start must go with out, the folder of the run to redo; got {start!r} without it. Name that folder."
+        raise InputError(message)
     with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
         return _fit_in(data, Path(folder) / "out", resolved, how)
 
@@ -118,6 +122,8 @@ def fit(
 def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
+    from scrcl.engine.folder import read_manifest
+    from scrcl.engine.input_again import same_in_memory
     from scrcl.engine.run import run_files, run_matrix, settings_of_again
     from scrcl.engine.stages import STAGES
 
@@ -126,7 +132,10 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         from scrcl.io.open import from_anndata
 
         config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
-        matrix = from_anndata(data, layer=config.layer)
+        if how["start"] is None:
+            matrix = from_anndata(data, layer=config.layer)
+        else:
+            matrix = same_in_memory(out, read_manifest(out), data, config.layer)
         done = run_matrix(_opener(data, matrix, config.layer), out, config, **how)
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)

@@ -14,7 +14,7 @@ from scrcl._sizes import format_bytes
 from scrcl._warnings import logger_of
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import require_new, writing
-from scrcl.engine.groups import input_of
+from scrcl.engine.input_again import input_of
 from scrcl.engine.open_run import open_run
 from scrcl.errors import BudgetError, InputError, MissingDependencyError
 from scrcl.markers.ranking import for_spreadsheets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,12 +11,13 @@ import numpy as np
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked, shown
 from scrcl.engine.given_names import plain_names
-from scrcl.engine.paths import moved_paths
-from scrcl.errors import InputError, ResumeError
+from scrcl.engine.input_again import input_of
+from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
-__all__ = ["find_markers", "input_of", "input_paths_of", "pseudobulk", "require_same"]
+__all__ = ["find_markers", "pseudobulk"]
 
 Pair: TypeAlias = "tuple[int | str, int | str] | str"
 
@@ -196,79 +196,6 @@ def pseudobulk(
     )
     names = of_donor.names, of_group.names
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
-
-
-def input_of(
-    run: OpenRun, inputs: Sequence[str | Path] = (), data: AnnData | None = None
-) -> CellMatrix:
-    """Open the input of a finished run again: its files, or ``data`` if it was an AnnData in memory.
-
-    Raises
-    ------
-    InputError
-        It is not where it was, or was an AnnData in memory.
-    ResumeError
-        It has changed since.
-    """
-    from scrcl.io.open import from_anndata, open_input
-
-    if data is not None:
-        import anndata
-
-        if not isinstance(data, anndata.AnnData):
-            message = f"data must be the AnnData that the run was made of; got {shown(data)}."
-            raise InputError(message)
-        return require_same(run, from_anndata(data, layer=run.config.layer))
-    paths = input_paths_of(run, inputs)
-    config, scratch = run.config, run.folder.stage(run.stages[0].name)
-    return require_same(
-        run, open_input(paths, layer=config.layer, join=config.join, scratch=scratch)
-    )
-
-
-def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:
-    """Return the input if it is that of the run.
-
-    Raises
-    ------
-    ResumeError
-        Its content is another.
-    """
-    from scrcl.io.identity import content_of, is_in_memory
-
-    before = run.manifest["settings"]["input"]
-    if content_of(matrix.identity) == before:
-        return matrix
-    if is_in_memory(matrix.identity) == is_in_memory(before):
-        got = f"{matrix.label}, whose content is another"
-        remedy = _BY_DATA if is_in_memory(before) else "Name the right file by `inputs`."
-    elif is_in_memory(before):
-        got, remedy = f"{matrix.label}, but the run was made of an AnnData in memory", _BY_DATA
-    else:
-        got = "an AnnData, but the run was made of files"
-        remedy = "Leave out `data`; if the files were moved, give `inputs`."
-    message = f"the input must be that of {run.path}; got {got}. {remedy}"
-    raise ResumeError(message)
-
-
-_BY_DATA = "In Python, give that AnnData by `data`."
-
-
-def input_paths_of(run: OpenRun, inputs: Sequence[str | Path] = ()) -> list[Path]:
-    """Return where the input of a finished run is.
-
-    Raises
-    ------
-    InputError
-        It is not where it was, or was an AnnData in memory.
-    """
-    paths = moved_paths(inputs) or [*map(Path, run.manifest.get("inputs", ()))]
-    if not paths or not all(path.exists() for path in paths):
-        got = ", ".join(map(str, paths)) or "an AnnData in memory"
-        remedy = "Name it by `inputs`." if paths else _BY_DATA
-        message = f"the input of {run.path} must be where it was; got {got}. {remedy}"
-        raise InputError(message)
-    return paths
 
 
 def _how(matrix: CellMatrix, reporter: Reporter | None, name: str) -> dict[str, Any]:

@@ -168,7 +168,8 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
             typed = f"{typed}.{key}"
         meant = _suggestion(typed, known) or _suggestion(name, known)
         return f"{typed} must be a known setting; got {value!r}.{meant}"
-    return f"{name} must be {rule}; got {first['input']!r}."
+    example = _example(name, known) if first["type"] == "model_type" else ""
+    return f"{name} must be {rule}; got {first['input']!r}.{example}"
 
 
 def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
@@ -189,6 +190,37 @@ _OPTIONS = {
 """Options of settings in groups. Their names are no settings, but may be typed as such."""
 
 
+_ELSEWHERE = {
+    "resolution": "n_clusters",
+    "k": "n_clusters",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "n_pcs": "reduce.n_comps",
+    "n_components": "reduce.n_comps",
+    "n_epochs": "train.epochs",
+    "max_epochs": "train.epochs",
+    "gpu": "device",
+    "use_gpu": "device",
+}
+"""What other libraries call settings."""
+
+
+def _in_python(name: str) -> str:
+    """Return a setting, and how it is given in Python if it is in a group."""
+    *groups, last = name.split(".")
+    shown = f"{{{last!r}: ...}}"
+    for group in reversed(groups[1:]):
+        shown = f"{{{group!r}: {shown}}}"
+    return f"{name}, in Python {groups[0]}={shown}" if groups else name
+
+
+def _example(group: str, known: Sequence[str]) -> str:
+    """Return the setting of a group that is probably meant: one that has an option if there is one."""
+    inside = [each for each in known if each.startswith(f"{group}.")]
+    shown = [*(each for each in inside if each in _OPTIONS), *inside][:1]
+    return f" Did you mean {_in_python(shown[0])}?" if shown else ""
+
+
 def _option_named(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -196,14 +228,16 @@ def _option_named(name: str) -> str:
 def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
     if meant := [each for each in known if _option_named(name) in _OPTIONS.get(each, ())]:
-        group, _, last = meant[0].rpartition(".")
-        return f" Did you mean {meant[0]}, in Python {group}={{{last!r}: ...}}?"
+        return f" Did you mean {_in_python(meant[0])}?"
+    if name in _ELSEWHERE:
+        return f" Did you mean {_in_python(_ELSEWHERE[name])}?"
     group, _, last = name.rpartition(".")
     # The same name in another group is more likely meant than a similar one in this group.
-    elsewhere = [each for each in known if group and each.endswith(f".{last}")]
+    elsewhere = [each for each in known if each.endswith(f".{last}")]
     start = f"{group}." if group else ""
     names = [each.removeprefix(start).split(".")[0] for each in known if each.startswith(start)]
     near = [f"{start}{each}" for each in get_close_matches(last, names, n=1)]
     if meant := (elsewhere if len(elsewhere) in {1, 2} else near):
-        return f" Did you mean {' or '.join(meant)}?"
+        shown = meant if group else [_in_python(each) for each in meant]
+        return f" Did you mean {' or '.join(shown)}?"
     return f" Known settings: {', '.join(dict.fromkeys(names))}." if names else ""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from scrcl.engine.given_names import GIVEN_NAMES, keep_names, plain_names, read_names
-from scrcl.engine.groups import input_paths_of
+from scrcl.engine.input_again import input_paths_of
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from scrcl._progress import Silent
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.given_names import clusters_named, plain_names
-from scrcl.engine.groups import input_of, input_paths_of
+from scrcl.engine.input_again import input_of, input_paths_of
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look

@@ -232,3 +232,10 @@ def test_features_that_are_left_out_have_loadings_of_zero():
     assert loadings.shape == (150, 12)
     assert loadings[:140].any()
     assert not loadings[140:].any()
+
+
+def test_start_without_the_folder_of_a_run_and_the_name_of_the_command_say_what_is_meant():
+    with pytest.raises(InputError, match="start must go with out"):
+        scrcl.fit(make_cells(), start="cluster")
+    with pytest.raises(AttributeError, match=r"called scrcl\.fit"):
+        scrcl.run  # noqa: B018

@@ -73,6 +73,12 @@ def test_memory_and_device_are_not_in_the_fingerprint():
             ["graph.n_comps=8"],
             "graph.n_comps must .* got 8. Did you mean reduce.n_comps or pseudotime.n_comps?",
         ),
+        (
+            ["n_top_genes=8"],
+            r"Did you mean features.n_top_genes, in Python features={'n_top_genes'",
+        ),
+        (["random_state=8"], "random_state must .* got 8. Did you mean seed?"),
+        (["names=x.csv"], "a group of settings; got 'x.csv'. Did you mean names.table,"),
         (["n_cluster=8"], "n_cluster must .* got 8. Did you mean n_clusters?"),
         (["train.lr=0"], "train.lr must be greater than 0; got 0"),
         (["train.lr=fast"], "train.lr must be a valid number"),

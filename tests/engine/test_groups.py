@@ -71,11 +71,17 @@ def test_a_run_made_from_an_object_is_read_from_it(done, tmp_path):
     assert bulk.obs["n_cells"].sum() == 239
     scrcl.export(tmp_path / "out", tmp_path / "x.h5ad", to="h5ad", data=mine)
     assert anndata.read_h5ad(tmp_path / "x.h5ad").X.nnz == adata.X.nnz
+    mine.layers["counts"] = mine.X.copy()
+    mine.X = mine.X * 2
+    again = scrcl.find_markers(tmp_path / "out", pair=(0, 1), data=mine)
+    pd.testing.assert_frame_equal(table, again)
+    scrcl.rename(tmp_path / "out", {0: "first"}, data=mine)
+    assert (mine.obs["scrcl_name"] == "first").any()
     with pytest.raises(InputError, match="In Python, give that AnnData by `data`"):
         scrcl.find_markers(tmp_path / "out")
     with pytest.raises(ResumeError, match=r"made of an AnnData in memory.*by `data`"):
         scrcl.find_markers(tmp_path / "out", inputs=[folder / "cells.h5ad"])
-    with pytest.raises(ResumeError, match=r"content is another.*by `data`"):
+    with pytest.raises(ResumeError, match=r"genes are others. Give it as it was"):
         scrcl.find_markers(tmp_path / "out", data=make_cells(seed=9))
     with pytest.raises(ResumeError, match=r"the run was made of files. Leave out `data`"):
         scrcl.find_markers(folder / "out", data=mine)

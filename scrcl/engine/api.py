@@ -191,8 +191,9 @@ def predict(
     AnnData
         With ``obs["scrcl"]`` (the clusters of the run), ``obs["scrcl_confidence"]`` (0 to 1; see
         `scrcl.cluster.assign`), its two parts ``obs["scrcl_margin"]`` and
-        ``obs["scrcl_familiarity"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``uns["scrcl_colors"]`` and
-        ``uns["scrcl"]``. Cells without counts in the run's genes have no cluster, and NaN.
+        ``obs["scrcl_familiarity"]``, ``obsm["X_scrcl"]``, ``obsm["X_pca"]``, ``obsm["X_umap"]`` (the plane of
+        the run), ``uns["scrcl_colors"]`` and ``uns["scrcl"]``. Cells without counts in the run's genes have no
+        cluster, and NaN.
 
     Raises
     ------

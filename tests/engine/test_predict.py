@@ -296,7 +296,7 @@ def test_runs_whose_graph_new_cells_cannot_join_are_refused(tmp_path):
     adata = make_cells(spatial=True)
     adata.obs["donor"] = ["a" if i % 2 else "b" for i in range(240)]
     for name, settings, message in (
-        ("spatial", {"spatial": True}, "spatial = true"),
+        ("spatial", {"spatial": True}, "got one with spatial"),
         ("balanced", {"batch_key": "donor", "graph": {"balanced": True}}, "graph.balanced"),
     ):
         folder = tmp_path / name
@@ -374,3 +374,12 @@ def test_mean_cosines_are_those_with_the_neighbours():
         each = near @ scores[i] / np.linalg.norm(near, axis=1) / np.linalg.norm(scores[i])
         assert alike[i] == pytest.approx(each.mean(), abs=1e-6)
     assert alike[1] == 0
+
+
+def test_new_cells_lie_among_their_type_on_the_map_of_the_run(tmp_path):
+    out = run_atlas(tmp_path, umap={"cells": 240})
+    found, there = predicted(out, new_cells(), tmp_path), result_of(out)
+    assert found.obsm["X_umap"].shape == (90, 2)
+    apart = np.linalg.norm(found.obsm["X_umap"][:, None] - there.obsm["X_umap"], axis=2)
+    nearest = there.obs["cell_type"].to_numpy()[apart.argmin(axis=1)]
+    assert (nearest == found.obs["cell_type"]).mean() > 0.8  # 0.25 by chance

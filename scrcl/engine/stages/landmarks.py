@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["neighbours_among", "space_of_maps", "with_others"]
+__all__ = ["NEAR", "neighbours_among", "space_of_maps", "with_others"]
 
-_NEAR = 5
+NEAR = 5
 """Landmarks among which another cell is put."""
 
 _BLOCK_ROWS = 16_384
@@ -74,7 +74,7 @@ def with_others(
     whole = np.empty((len(points), values.shape[1]), np.float32)
     whole[cells] = values
     near = np.asarray(points[cells])
-    k = min(_NEAR, len(cells))
+    k = min(NEAR, len(cells))
     with TemporaryDirectory() as scratch:
         task = SearchTask(k=k, seed=config.seed, device=search.device, folder=Path(scratch))
         searcher = make_searcher(choose(search, *near.shape, n_queries=len(others)), near, task)

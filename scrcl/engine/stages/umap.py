@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.umap_new_cells import NewUmapStage
 
 __all__ = ["UmapSettings", "UmapStage"]
 
@@ -119,3 +120,9 @@ class UmapStage(Stage[UmapRecord]):
         if run.record(UmapStage).left_as_is:
             return AnnDataKeys()
         return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
+
+    def for_new_cells(self, run: OpenRun) -> NewUmapStage | None:
+        """Return the stage that puts new cells on the plane; None if the run has none."""
+        from scrcl.engine.stages.umap_new_cells import NewUmapStage
+
+        return None if run.record(UmapStage).left_as_is else NewUmapStage(run)

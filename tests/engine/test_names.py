@@ -175,7 +175,7 @@ def test_a_run_that_chose_rows_of_its_table_can_be_opened(named, cells, tmp_path
         run_files([cells[0]], named.out, RunConfig(names=choice), start="names")
         run = scrcl.open_run(named.out)
         notes = " ".join(run.record(NamesStage).notes)
-        assert ("all 2 tissues" in notes) == (tissues is None)
+        assert ("all 2 tissues of the table of markers (" in notes) == (tissues is None)
         assert set(obs_of(named.out)["scrcl_name"]) > {"type 0"}
     redone = RunConfig(
         names={"table": str(cells[1]), "tissues": None, "species": None, "min_score": 1}

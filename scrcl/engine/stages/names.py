@@ -49,6 +49,8 @@ __all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
 
 _FEW = 0.3
 """Share of the table's genes in the data below which a note says so."""
+_MOST_TISSUES = 20
+"""Tissues of a table that a note lists."""
 
 
 class NamesSettings(Settings):
@@ -345,9 +347,10 @@ def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:
     tissues = sorted({tissue for each in sets for tissue in each.tissues})
     if config.names.tissues is not None or len(tissues) < 2:
         return []
+    shown = ", ".join(tissues[:_MOST_TISSUES]) + (", ..." if len(tissues) > _MOST_TISSUES else "")
     note = (
-        f"Names come from all {len(tissues)} tissues of the table of markers. Name those that the cells are from, such "
-        f"as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
+        f"Names come from all {len(tissues)} tissues of the table of markers ({shown}). Name those that the cells are "
+        f"from, such as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
     )
     return [note]
 

@@ -328,7 +328,7 @@ def plan(
     return plan_run(input_paths(inputs), _resolved(config, settings), until=until)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Agreement of the clusters of a run with labels.
 
@@ -357,6 +357,11 @@ class Scores:
     coherence_by_chance: float | None = None
     label_coherence: float | None = None
     label_coherence_by_chance: float | None = None
+
+    def __repr__(self) -> str:
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        shown = (f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v!r}" for k, v in known.items())
+        return f"Scores({', '.join(shown)})"
 
 
 @checked

@@ -38,7 +38,10 @@ def input_of(
         import anndata
 
         if not isinstance(data, anndata.AnnData):
-            message = f"data must be the AnnData that the run was made of; got {shown(data)}."
+            message = (
+                f"data must be the AnnData that the run was made of; got {shown(data)}. "
+                "Files are named by `inputs`."
+            )
             raise InputError(message)
         return same_in_memory(run.path, run.manifest, data, run.config.layer)
     paths = input_paths_of(run, inputs)

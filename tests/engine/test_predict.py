@@ -15,6 +15,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import new_cell_stages, predict_files, run_for_prediction
 from scrcl.engine.run import run_files
 from scrcl.engine.shape import shape_of
+from scrcl.engine.stages.cluster_new_cells import _notes_of
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import open_input
 from tests.cells import FAST, make_cells
@@ -383,3 +384,11 @@ def test_new_cells_lie_among_their_type_on_the_map_of_the_run(tmp_path):
     apart = np.linalg.norm(found.obsm["X_umap"][:, None] - there.obsm["X_umap"], axis=2)
     nearest = there.obs["cell_type"].to_numpy()[apart.argmin(axis=1)]
     assert (nearest == found.obs["cell_type"]).mean() > 0.8  # 0.25 by chance
+
+
+def test_clusters_that_are_doubtful_in_the_run_are_no_sign_of_other_kinds():
+    unlike, alike = _notes_of([1, 3, 4], [3, 4, 5])
+    assert "in cluster 1 have low confidence" in unlike
+    assert "of a kind that the run does not have" in unlike
+    assert "in clusters 3, 4 have low confidence" in alike
+    assert "as most cells of the run there" in alike

@@ -21,7 +21,12 @@ from scrcl.cluster.artifacts import (
     MICRO_MEANS,
 )
 from scrcl.cluster.assign import assign_blocks, familiarity
-from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE, Quantiles, quantiles_of
+from scrcl.cluster.confidence import (
+    LOW_CONFIDENCE,
+    LOW_PREDICTION_CONFIDENCE,
+    Quantiles,
+    quantiles_of,
+)
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import LIBRARIES_BYTES
@@ -34,7 +39,7 @@ from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from scrcl._contract import Shape
@@ -115,9 +120,10 @@ class NewClusterStage(Stage[NewClusterRecord]):
             ("confidence", confidence),
         ):
             np.save(folder / f"{name}.npy", values)
-        doubtful = _doubtful(assigned.labels, confidence)
+        doubtful = _doubtful(assigned.labels, confidence, LOW_PREDICTION_CONFIDENCE)
+        in_run = _doubtful(finished.labels, finished.confidence, LOW_CONFIDENCE)
         return NewClusterRecord(
-            notes=(_note_of(doubtful),) if doubtful else (),
+            notes=tuple(_notes_of(doubtful, in_run)),
             n_cells=len(assigned.labels),
             n_clusters=len(np.unique(assigned.labels)),
             n_clusters_run=finished.record(ClusterStage).n_clusters,
@@ -162,16 +168,23 @@ class NewClusterStage(Stage[NewClusterRecord]):
         )
 
 
-def _doubtful(labels: IntArray, confidence: FloatArray) -> list[int]:
-    """Return the clusters where the confidence of most new cells is low."""
+def _doubtful(labels: IntArray, confidence: FloatArray, low: float) -> list[int]:
+    """Return the clusters where the confidence of most cells is below ``low``."""
     sizes = np.bincount(labels)
-    n_low = np.bincount(labels[confidence < LOW_PREDICTION_CONFIDENCE], minlength=len(sizes))
+    n_low = np.bincount(labels[confidence < low], minlength=len(sizes))
     return np.flatnonzero(n_low > sizes / 2).tolist()
 
 
-def _note_of(doubtful: Sequence[int]) -> str:
-    where = f"cluster{'' if len(doubtful) == 1 else 's'} {', '.join(map(str, doubtful))}"
-    return (
-        f"Most new cells in {where} have low confidence (below {LOW_PREDICTION_CONFIDENCE}). They may be of a kind "
-        "that the run does not have."
-    )
+def _notes_of(doubtful: Sequence[int], in_run: Sequence[int]) -> Iterator[str]:
+    """Yield where most new cells have low confidence: cells unlike those of the run, or clusters that are doubtful."""
+    limit = f"low confidence (below {LOW_PREDICTION_CONFIDENCE})"
+    if unlike := [cluster for cluster in doubtful if cluster not in in_run]:
+        where = _clusters(unlike)
+        yield f"Most new cells in {where} have {limit}. They may be of a kind that the run does not have."
+    if alike := [cluster for cluster in doubtful if cluster in in_run]:
+        where = _clusters(alike)
+        yield f"Most new cells in {where} have {limit}, as most cells of the run there have a low one."
+
+
+def _clusters(numbers: Sequence[int]) -> str:
+    return f"cluster{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

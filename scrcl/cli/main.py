@@ -25,7 +25,13 @@ from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
 
-_COMMANDS = (run, predict, results, data, settings)  # importing them registers their commands
+_COMMANDS = (run, results, predict, data, settings)
+"""Importing them registers their commands; the help has this order."""
+
+_ORDER = [module.__name__ for module in _COMMANDS]
+app.registered_commands.sort(
+    key=lambda each: _ORDER.index(getattr(each.callback, "__module__", ""))
+)
 
 FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 

@@ -101,7 +101,7 @@ def _of_another(out: Path, manifest: Mapping[str, Any], matrix: CellMatrix) -> R
 
     before = manifest["settings"]["input"]
     if is_in_memory(matrix.identity) and is_in_memory(before):
-        got, remedy = f"{matrix.label}, whose values, cells or genes are others", _AS_IT_WAS
+        got, remedy = f"{matrix.label}, which has other values, cells or genes", _AS_IT_WAS
     elif not is_in_memory(matrix.identity) and not is_in_memory(before):
         got = f"{matrix.label}, whose content is another"
         remedy = "Name the right file by `inputs`."

@@ -81,7 +81,7 @@ def test_a_run_made_from_an_object_is_read_from_it(done, tmp_path):
         scrcl.find_markers(tmp_path / "out")
     with pytest.raises(ResumeError, match=r"made of an AnnData in memory.*by `data`"):
         scrcl.find_markers(tmp_path / "out", inputs=[folder / "cells.h5ad"])
-    with pytest.raises(ResumeError, match=r"genes are others. Give it as it was"):
+    with pytest.raises(ResumeError, match=r"other values, cells or genes. Give it as it was"):
         scrcl.find_markers(tmp_path / "out", data=make_cells(seed=9))
     with pytest.raises(ResumeError, match=r"the run was made of files. Leave out `data`"):
         scrcl.find_markers(folder / "out", data=mine)

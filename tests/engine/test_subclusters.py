@@ -237,7 +237,7 @@ def test_an_anndata_gets_the_column_too_and_a_subcluster_of_one_sample_is_named(
     assert "`batch_key='sample'" in note
     assert set(adata.obs["scrcl_sub"].dropna()) == {"0_0", "0_1", "1", "2"}
     assert adata.obs["scrcl_sub"].isna().sum() == 1
-    with pytest.raises(ResumeError, match="whose content is another"):
+    with pytest.raises(ResumeError, match="which has other values, cells or genes"):
         scrcl.subcluster(tmp_path / "out", 0, data=nested_cells(seed=5))
 
 

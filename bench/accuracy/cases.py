@@ -19,6 +19,7 @@ __all__ = [
     "OURS",
     "RARE",
     "Case",
+    "best_f1",
     "by_set",
     "by_set_paired",
     "measured",
@@ -72,7 +73,7 @@ def measured(clusters: Any, labels: Any) -> dict[str, Any]:
     from scrcl.engine.evaluate import score
 
     scores = score(clusters, labels)
-    sizes, best = _best_f1(clusters, labels)
+    sizes, best = best_f1(clusters, labels)
     is_rare = [sizes < len(labels) * percent / 100 for percent in RARE]
     return {
         **{name: scores[name] for name in SCORES},
@@ -82,7 +83,7 @@ def measured(clusters: Any, labels: Any) -> dict[str, Any]:
     }
 
 
-def _best_f1(clusters: Any, labels: Any) -> tuple[Any, Any]:
+def best_f1(clusters: Any, labels: Any) -> tuple[Any, Any]:
     """Return the cells of each type, and the largest F1 that any cluster has with it."""
     import pandas as pd
 

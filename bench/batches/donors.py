@@ -1,28 +1,29 @@
-"""Labelled sets of several donors or studies: clusters without and with correction of the components.
+"""Donors: ways to join batches, by agreement with types, mixing, CPU seconds and memory, where types are known.
 
-``python -m bench.batches.donors --data DIR --seeds 0``
+``python -m bench.batches.donors --data DIR``
 
-Batches are the first column of ``--columns`` that a set has. With ``--random`` every set has three made batches
-instead, drawn uniformly, where nothing is to be corrected. Each set is run with the number of types found, and then
-clustered at the true one. ``--ways`` names what is compared: scrcl, also with balanced neighbours, and Leiden on
-scanpy's components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on
-scVI's latent space; "found" is then resolution 1. ``--keep`` keeps the rows of the page that the command does not make.
-Types are used only for the scores. Where scib-metrics is installed, spaces are scored by it too: the components of all
-ways (corrected ones where they are), scrcl's embedding, and scVI's latent space.
+Cases are of four families: sets with batches, halves of sets with a simulated effect, simulated atlases, and random
+batches, where nothing is to be corrected (`bench.batches.donor_cases`). ``--ways`` names what is compared: scrcl, with
+genes alone chosen by batch, with correction, with balanced neighbours, or without a batch key; and Leiden on scanpy's
+components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on scVI's
+latent space. Each way finds the number of types ("found"; Leiden at resolution 1), and gets the true one ("at K").
+``--keep`` keeps the rows of the page that the command does not make.
+
+Ways run in processes of their own (`bench.batches.ways`), so that CPU seconds and peak memory are their own. Types are
+used only for the scores, and to make cases. Where scib-metrics is installed, spaces are scored by it too: the
+components of all ways (corrected ones where they are), scrcl's embedding, and scVI's latent space. Of the graph of
+balanced neighbours, the same is counted here.
 """
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import normalized_mutual_info_score
 
-from bench._frame import runs
 from bench._frame.arguments import (
     add_data,
     add_seeds,
@@ -34,262 +35,156 @@ from bench._frame.arguments import (
 )
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import commands_of, table, write_page
-from bench._frame.process import bench_command
+from bench._frame.page import commands_of, write_page
 from bench._frame.rows import logged, read_rows, rows_of
-from bench.batches.spaces import LACKING, SCORES, space_scores, spaces_scored
+from bench.accuracy.cases import best_f1
+from bench.batches.donor_cases import FAMILIES, cases_of
+from bench.batches.donor_tables import tables
+from bench.batches.spaces import space_scores
+from bench.batches.ways import OURS, PEERS, Task, Workers, found_by
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
-
-    from anndata import AnnData
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench._frame.rows import Row
+    from bench.batches.donor_cases import Case
+    from bench.batches.ways import Found
 
 __all__ = ["main"]
 
-_MADE = "made"
-_WAYS: dict[str, dict[str, Any]] = {
-    "genes only": {"correct": {"method": "none"}},
-    "correct": {},
-    "balanced": {"graph": {"balanced": True}},
-}
-"""Settings of scrcl: genes are selected by batch in all cases."""
-
-_PEERS = ("PCA + Leiden", "Harmony + Leiden", "balanced + Leiden", "scVI + Leiden")
+_WAYS = [*OURS, *PEERS]
+_USUAL = ["no batch key", "genes only", "correct", *PEERS[:3]]
+_LEAST_CELLS, _OF_ONE_BATCH = 5, 0.95
 
 
-def _cases(path: Path, args: Any) -> Iterator[tuple[AnnData, str]]:
-    """Yield the cells and the column of their batches, if they have any."""
-    import anndata
+def _scores(case: Case, one: Found, spaces: _SpacesOfCase) -> Row:
+    """Return the scores of one way on a case, and its record."""
+    from sklearn.metrics import normalized_mutual_info_score
 
-    cells = anndata.read_h5ad(path)
-    if args.random:
-        drawn = np.random.default_rng(0).integers(3, size=cells.n_obs)
-        cells.obs[_MADE] = [f"batch {number}" for number in drawn]
-        yield cells, _MADE
-        return
-    columns = [column for column in args.columns if column in cells.obs]
-    if columns and 1 < cells.obs[columns[0]].nunique() < cells.n_obs:
-        yield cells, columns[0]
-
-
-def _run(cells: AnnData, column: str, way: str, seed: int, settings: list[str]) -> Row:
-    """Return the scores of one run, and what the stages recorded of its batches."""
     from scrcl.engine.evaluate import score
-    from scrcl.engine.stages.correct import CorrectStage
 
-    config = runs.config_of(
-        settings, seed=seed, batch_key=column, spatial="spatial" in cells.obsm, **_WAYS[way]
-    )
-    types = cells.obs[LABELS].to_numpy()
-    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-        file, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
-        cells.write_h5ad(file)
-        runs.run(file, out, config, until="batches")
-        retained = runs.retained(out)
-        found, batches = runs.labels(out), runs.batch_mixing(out)
-        record = runs.opened(out).record(CorrectStage)
-        of_cells = cells.obs[column].to_numpy()[retained], types[retained]
-        spaces = {
-            "components": space_scores(runs.components(out), *of_cells),
-            "embedding": space_scores(runs.embedding(out), *of_cells),
-        }
-        at_k = runs.cluster_again(file, out, n_clusters=len(set(types)))
-    assert batches is not None, "a run with batches records how they mix"
+    types = case.cells.obs[LABELS].to_numpy()[one.cells]
+    batches = case.cells.obs[case.column].astype(str).to_numpy()[one.cells]
+    isolated = _of_one_batch(types, batches)
     return {
+        "n_cells": len(types),
+        "n_batches": len(set(batches)),
         "k": len(set(types)),
-        "k_found": int(found.max()) + 1,
-        "ari_found": score(found, types[retained])["ari"],
-        "ari_at_k": score(at_k, types[retained])["ari"],
-        "corrected": not record.left_as_is,
-        "reason": record.reason,
-        "mixing_before": None if record.before is None else record.before.mixing,
-        "mixing_after": None if record.after is None else record.after.mixing,
-        "nmi_batches": batches.nmi,
-        "spaces": spaces,
+        "k_found": int(one.found.max()) + 1,
+        "ari_found": score(one.found, types)["ari"],
+        "ari_at_k": score(one.at_k, types)["ari"],
+        "isolated": len(isolated),
+        "isolated_found": _mean_f1(one.found, types, isolated),
+        "isolated_at_k": _mean_f1(one.at_k, types, isolated),
+        "nmi_batches": float(normalized_mutual_info_score(batches, one.found)),
+        "spaces": {
+            name: spaces.scores(points, batches, types) for name, points in one.spaces.items()
+        },
+        **one.record,
     }
 
 
-def _peer(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Row:
-    """Return the scores of Leiden on the space of a peer."""
-    from bench.accuracy.peers import by_leiden, by_leiden_1, by_leiden_on
-    from scrcl.engine.evaluate import score
+class _SpacesOfCase:
+    """Scores of the spaces of a case; those that several ways have are scored once."""
 
-    points, types = _space(way, path, cells, column, seed), cells.obs[LABELS].to_numpy()
-    _, codes = np.unique(cells.obs[column].astype(str), return_inverse=True)
-    k = len(set(types))
-    spaces = {}
-    if way.startswith("balanced"):  # its components are those of PCA
-        graph = _balanced_graph(points, codes, seed)
-        found, at_k = by_leiden_on(graph, None, seed=seed), by_leiden_on(graph, k, seed=seed)
-    else:
-        found, at_k = by_leiden_1(points, k, seed=seed), by_leiden(points, k, seed=seed)
-        space = "latent space" if way.startswith("scVI") else "components"
-        spaces = {space: space_scores(points, codes, types)}
-    return {
-        "k": k,
-        "k_found": int(found.max()) + 1,
-        "ari_found": score(found, types)["ari"],
-        "ari_at_k": score(at_k, types)["ari"],
-        "corrected": way != "PCA + Leiden",
-        "reason": "",
-        "mixing_before": None,
-        "mixing_after": None,
-        "nmi_batches": float(normalized_mutual_info_score(codes, found)),
-        "spaces": spaces,
-    }
+    def __init__(self) -> None:
+        self._scores: dict[bytes, dict[str, float]] = {}
+
+    def scores(self, points: Any, batches: Any, types: Any) -> dict[str, float]:
+        key = np.ascontiguousarray(points).tobytes()
+        if key not in self._scores:
+            self._scores[key] = space_scores(points, batches, types)
+        return self._scores[key]
 
 
-def _balanced_graph(points: Any, codes: Any, seed: int) -> Any:
-    """Return the graph of cells with as many neighbours in each batch, weighted as those of a run are."""
-    from bench.accuracy.peers import N_NEIGHBORS
-    from scrcl.graph.balanced import balanced_knn
-    from scrcl.graph.csr import connectivities, symmetric_graph
-    from scrcl.graph.exact import ExactSearcher
+def _of_one_batch(types: Any, batches: Any) -> list[Any]:
+    """Return the types whose cells are of one batch, but for a few."""
+    import pandas as pd
 
-    found = balanced_knn(
-        np.asarray(points, np.float32), codes, N_NEIGHBORS, seed=seed,
-        make_searcher=ExactSearcher, make_exact=ExactSearcher,
-    )  # fmt: skip
-    return connectivities(symmetric_graph(found.ids))
+    table = pd.crosstab(types, batches)
+    sizes = table.sum(axis=1)
+    alone = (table.max(axis=1) >= _OF_ONE_BATCH * sizes) & (sizes >= _LEAST_CELLS)
+    return list(table.index[alone])
 
 
-def _space(way: str, path: Path, cells: AnnData, column: str, seed: int) -> Any:
-    from bench.accuracy.peers import components
-
-    if way.startswith("scVI"):
-        with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
-            file, out = Path(folder) / "cells.h5ad", Path(folder) / "latent.npy"
-            cells.write_h5ad(file)
-            command = bench_command(
-                "accuracy.scvi", file, "--seed", seed, "--batch", column, "--out", out
-            )
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            return np.load(out)
-    plain = np.asarray(components(path, seed=seed))
-    if not way.startswith("Harmony"):
-        return plain
-    from harmonypy import run_harmony
-
-    batches = cells.obs[[column]].astype(str)
-    harmony = run_harmony(plain, batches, [column], verbose=False, random_state=seed)
-    corrected = np.asarray(harmony.Z_corr)
-    return corrected if corrected.shape == plain.shape else corrected.T
+def _mean_f1(clusters: Any, types: Any, some: list[Any]) -> float | None:
+    """Return the mean, over some types, of the best F1 that a cluster has with the type."""
+    names = np.unique(types)
+    _, best = best_f1(clusters, types)
+    return float(best[np.isin(names, some)].mean()) if some else None
 
 
-def _tables(rows: list[Row]) -> list[str]:
-    columns = ["set", "batches", "seed", "run", "K found (true)", "ARI found", "ARI at K"]
-    columns += ["mixing before", "after", "NMI of clusters and batches"]
-    body = [
-        [
-            row["dataset"], row["column"], row["seed"],
-            row["way"] + (" (left as is)" if row["way"] == "correct" and not row["corrected"] else ""),
-            f"{row['k_found']} ({row['k']})", f"{row['ari_found']:.3f}", f"{row['ari_at_k']:.3f}",
-            _number(row["mixing_before"]), _number(row["mixing_after"]), f"{row['nmi_batches']:.2f}",
-        ]
-        for row in rows
-    ]  # fmt: skip
-    ways = list(dict.fromkeys(row["way"] for row in rows))
-    in_all = _sets_of_all(rows, ways)
-    means = [
-        [way, *_means(rows, way, {row["dataset"] for row in rows}), *_means(rows, way, in_all)]
-        for way in ways
-    ]
-    heading = ["mean over sets", "sets", "ARI found", "ARI at K"]
-    heading += [f"the {len(in_all)} sets of all rows", "ARI found", "ARI at K"]
-    return [*table(columns, body), "", *table(heading, means), "", *_spaces_table(rows)]
+def _rows(paths: Sequence[Path], args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the scores of each way on each case of the sets."""
+    with Workers() as workers:
+        find = found_by if args.together else workers.found
+        for path in paths:
+            for case in cases_of(
+                path, args.families, columns=args.columns, most_cells=args.most_cells
+            ):
+                yield from _rows_of(case, find, args)
 
 
-def _spaces_table(rows: list[Row]) -> list[str]:
-    """Return the scores of each space, and their means over the sets in which it was scored."""
-    scored = spaces_scored(rows)
-    if not scored:
-        return [LACKING]
-    body: list[list[object]] = [
-        [one.dataset, one.way, one.space, *(f"{one.scores[name]:.2f}" for name in SCORES)]
-        for one in scored
-    ]
-    for way, space in dict.fromkeys((one.way, one.space) for one in scored):
-        own = [one.scores for one in scored if (one.way, one.space) == (way, space)]
-        means = (f"{np.mean([scores[name] for scores in own]):.3f}" for name in SCORES)
-        body.append([f"mean of {len(own)}", way, space, *means])
-    return table(["set", "run", "space", *SCORES], body)
-
-
-def _sets_of_all(rows: list[Row], ways: list[str]) -> set[str]:
-    """Return the sets that have a row for each of the ways."""
-    return set.intersection(
-        *({row["dataset"] for row in rows if row["way"] == way} for way in ways)
-    )
-
-
-def _means(rows: list[Row], way: str, sets: set[str]) -> list[object]:
-    """Return the number of sets with a row, and mean scores of a way over them."""
-    own = [row for row in rows if row["way"] == way and row["dataset"] in sets]
-    if not own:
-        return [0, "", ""]
-    scores = ("ari_found", "ari_at_k")
-    return [
-        len({row["dataset"] for row in own}),
-        *(f"{np.mean([row[score] for row in own]):.3f}" for score in scores),
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _others(rows: list[Row], paths: Sequence[Path], args: Any) -> list[Row]:
-    """Return the rows that this command does not make."""
-    made = set(product((path.stem for path in paths), args.seeds, args.ways))
-    return [row for row in rows if (row["dataset"], row["seed"], row["way"]) not in made]
-
-
-def _rows(path: Path, args: argparse.Namespace) -> Iterator[Row]:
-    """Yield the scores of each way on a set."""
-    for cells, column in _cases(path, args):
+def _rows_of(case: Case, find: Callable[[Task], Found], args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the scores of each way on a case."""
+    spaces = _SpacesOfCase()
+    with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
+        file = Path(folder) / "cells.h5ad"
+        case.cells.write_h5ad(file)
         for seed, way in product(args.seeds, args.ways):
-            if way == "balanced" and "spatial" in cells.obsm:
+            if way == "balanced" and "spatial" in case.cells.obsm:
                 continue  # slices have coordinates of their own
-            scores = (
-                _peer(way, path, cells, column, seed)
-                if way in _PEERS
-                else _run(cells, column, way, seed, args.set)
-            )
-            case = {"dataset": path.stem, "column": column, "seed": seed, "way": way}
-            yield {**stamp(), **case, **scores}
+            if way == "no batch key" and case.family != "random":
+                continue  # the others have batches, and the question is what to do with them
+            one = find(Task(way, file, case.column, seed, tuple(args.set)))
+            which = {"family": case.family, "dataset": case.dataset, "column": case.column}
+            yield {**stamp(), **which, "seed": seed, "way": way, **_scores(case, one, spaces)}
+
+
+def _others(rows: list[Row], paths: Sequence[Path], args: argparse.Namespace) -> list[Row]:
+    """Return the rows that this command does not make."""
+    sets = {path.stem for path in paths}
+    return [
+        row
+        for row in rows
+        if row["dataset"].partition(",")[0] not in sets
+        or (row["family"] not in args.families or row["seed"] not in args.seeds)
+        or row["way"] not in args.ways
+    ]
+
+
+def _order(row: Row) -> tuple[int, str, int, int]:
+    return FAMILIES.index(row["family"]), row["dataset"], row["seed"], _WAYS.index(row["way"])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run all sets and write the table and its rows."""
+    """Run all ways on all cases and write the tables and their rows."""
     parser = parser_of("bench.batches.donors", __doc__)
     add_data(parser)
     add_seeds(parser, [0])
     add_settings(parser)
     parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
-    parser.add_argument("--random", action="store_true", help="made batches that differ in nothing")
+    parser.add_argument("--families", type=choices_of(FAMILIES, "families"), default=list(FAMILIES))
+    parser.add_argument("--ways", type=choices_of(_WAYS, "ways"), default=_USUAL)
     parser.add_argument(
-        "--ways",
-        type=choices_of([*_WAYS, *_PEERS], "ways"),
-        default=["genes only", "correct"],
-        help="what is compared",
+        "--most-cells", type=int, default=1_500, help="of a case that is not a whole set"
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep the rows of the page that are not made here"
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="all in one process: quick, and memory is that of all",
     )
     args = parsed(parser, arguments)
     paths = labelled_files(args.data, args.sets)
     kept = _others(read_rows(rows_of(args.out)), paths, args) if args.keep else []
     commands = [*(commands_of(args.out) if args.keep else []), args.command]
-    found = (row for path in paths for row in _rows(path, args))
-    rows = sorted(logged(args.out, found, kept), key=lambda row: (row["dataset"], row["seed"]))
-    note = (
-        "`genes only`: correct.method=none. `correct`: the default. `balanced`: graph.balanced=true. Mixing: "
-        "neighbours from other batches, over their number by chance."
-    )
-    write_page(args.out, "Donors", commands, conditions(), [note, "", *_tables(rows)])
+    rows = sorted(logged(args.out, _rows(paths, args), kept), key=_order)
+    at = conditions(commits={row["commit"] for row in rows})
+    write_page(args.out, "Donors", commands, at, tables(rows))
 
 
 if __name__ == "__main__":

@@ -55,12 +55,13 @@ def tables(rows: list[Row]) -> list[str]:
 
 _NOTE = (
     "`no batch key`: scrcl without batches. `genes only`: correct.method=none. `correct`: the default with a batch "
-    "key. `balanced`: graph.balanced=true. Leiden: on 15 neighbours, at resolution 1 (found), or at one that gives K. "
-    "K off: error of the number found, as a share of K. Isolated types: best F1 of a cluster with a type that one batch alone "
-    "has (95 % of its cells), mean. iLISI: how well batches mix in the space that is clustered, 0 to 1 (scrcl: "
-    "components, and its embedding in brackets; balanced: its graph, where all batches have as many neighbours by "
-    "design). CPU seconds: up to the clusters found, and what the clusters at K take after that, without loading and "
-    "compiling libraries, which is once for a process. Memory: peak of the process, with its libraries."
+    "key. `balanced`: graph.balanced=true. Leiden: on 15 neighbours, at resolution 1 (found), or at one that gives "
+    "K. K off: error of the number found, as a share of K. Isolated types: best F1 of a cluster with a type that "
+    "one batch alone has (95 % of its cells), mean. iLISI: how well batches mix in the space that is clustered, 0 "
+    "to 1 (scrcl: components, and its embedding in brackets; balanced: its graph, where all batches have as many "
+    "neighbours by design). CPU seconds: up to the clusters found, and what the clusters at K take after that, "
+    "without loading and compiling libraries, which is once for a process. Memory: peak of the process, with its "
+    "libraries."
 )
 
 
@@ -77,17 +78,26 @@ def _process(way: str) -> str:
 
 def _means(rows: list[Row]) -> list[str]:
     """Return means over the cases of each family; once more over fewer cases if a way has only those."""
-    columns = ["family (cases)", "way", "ARI found", "K off", "ARI at K"]
+    columns = ["family (cases)", "way", "ARI found", "K off (too few in)", "ARI at K"]
     columns += ["isolated types: found", "at K", "iLISI", "CPU s: found", "at K", "memory, MB"]
     body: list[list[object]] = []
-    for family in _families(rows):
-        own = [row for row in rows if row["family"] == family]
+    for family, own in _families_and_all(rows):
         for cases in _shared_cases(own):
             for way in _ways(own):
                 some = [row for row in own if row["way"] == way and _key(row) in cases]
                 if len(some) == len(cases):
                     body.append([f"{family} ({len(cases)})", way, *_mean_cells(some)])
     return table(columns, body)
+
+
+def _families_and_all(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows of each family, and of all with an effect after the last of these."""
+    found = [
+        (family, [row for row in rows if row["family"] == family]) for family in _families(rows)
+    ]
+    effect = [row for row in rows if row["family"] != _NO_EFFECT]
+    n = sum(family != _NO_EFFECT for family, _ in found)
+    return [*found[:n], ("all with an effect", effect), *found[n:]] if n > 1 else found
 
 
 def _shared_cases(rows: list[Row]) -> list[set[_Key]]:
@@ -100,10 +110,10 @@ def _shared_cases(rows: list[Row]) -> list[set[_Key]]:
 
 
 def _mean_cells(rows: list[Row]) -> list[object]:
-    off = np.mean([abs(row["k_found"] - row["k"]) / row["k"] for row in rows])
+    off = np.array([(row["k_found"] - row["k"]) / row["k"] for row in rows])
     return [
         _mean(row["ari_found"] for row in rows),
-        f"{off:.0%}",
+        f"{np.abs(off).mean():.0%} ({(off < 0).sum()})",
         _mean(row["ari_at_k"] for row in rows),
         _mean(row["isolated_found"] for row in rows),
         _mean(row["isolated_at_k"] for row in rows),
@@ -216,7 +226,7 @@ def _changes(pairs: list[tuple[_Key, Row, Row]], score: str) -> list[object]:
 
 def _spaces(rows: list[Row]) -> list[str]:
     """Return the mean scores of each space by family and way."""
-    scored = spaces_scored(rows)
+    scored = [one for one in spaces_scored(rows) if one.space != "graph"]  # has no points
     if not scored:
         return [LACKING]
     body: list[list[object]] = []

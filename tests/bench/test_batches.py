@@ -1,12 +1,16 @@
 """The benchmark of biological batches at toy size."""
 
 import json
+from itertools import product
 
+import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.batches import donors, million, need, spaces
+from bench.batches import donor_tables, donors, million, need, spaces
 from bench.batches.__main__ import main
+from bench.batches.donor_cases import FAMILIES, cases_of
 from tests.cells import make_cells
 
 
@@ -28,56 +32,81 @@ def test_measures_of_mixing_fall_with_the_shift_and_rise_with_balancing(
     assert "| 1 | balanced | 0 |" in text
 
 
-@pytest.mark.slow
-def test_donors_that_keep_apart_are_corrected_and_random_batches_are_left(
-    tmp_path, quick, options, read
-):
-    import numpy as np
-
-    cells = make_cells(400)
-    donor = np.arange(400) % 2
+def test_ways_are_compared_on_cases_with_an_effect_and_without(tmp_path, quick, options, read):
+    cells = make_cells(240, 100)
+    donor = np.arange(240) % 2
     shift = np.exp(np.random.default_rng(1).normal(size=cells.n_vars) * donor[:, None])
     cells.X = csr_matrix(np.rint(cells.X.toarray() * shift).astype(np.float32))
     cells.obs["donor"] = [f"donor {number}" for number in donor]
-    (tmp_path / "data").mkdir()
-    cells.write_h5ad(tmp_path / "data" / "shifted.h5ad")
-    page = tmp_path / "donors.md"
-    given = [*options(data=tmp_path / "data", out=page), *quick]
-    donors.main(given)
-    donors.main([*given, "--keep", "--ways", "PCA + Leiden,Harmony + Leiden"])
+    folder, page = tmp_path / "data", tmp_path / "donors.md"
+    folder.mkdir()
+    cells.write_h5ad(folder / "shifted.h5ad")
+    given = [*options(data=folder, out=page), "--together", *quick]
+    donors.main([*given, "--ways", "genes only,correct"])
+    donors.main([*given, "--keep", "--families", "sets", "--ways", "balanced + Leiden"])
     text, rows = read(page)
     assert text.count("`python -m bench.batches.donors") == 2
-    assert "| the 1 sets of all rows |" in text
-    assert [(row["way"], row["corrected"]) for row in rows] == [
-        ("genes only", False),
-        ("correct", True),
-        ("PCA + Leiden", False),
-        ("Harmony + Leiden", True),
-    ]
-    plain, corrected, *peers = rows
-    assert all(row["ari_at_k"] > 0.9 for row in peers)
+    of = {(row["family"], row["way"]): row for row in rows}
+    assert set(of) == {
+        *product(("sets", "random"), ("genes only", "correct")),
+        ("sets", "balanced + Leiden"),
+    }
+    plain, corrected = of["sets", "genes only"], of["sets", "correct"]
     assert corrected["nmi_batches"] < plain["nmi_batches"]
     assert corrected["mixing_before"] < corrected["mixing_after"]
-    donors.main([*options(data=tmp_path / "data", out=page), *quick, "--random"])
-    text, rows = read(page)
-    assert not any(row["corrected"] for row in rows)
-    assert "left as is" in text
+    assert of["sets", "balanced + Leiden"]["ari_at_k"] > 0.9
+    assert not of["random", "correct"]["corrected"]
+    assert all(row["cpu_found"] > 0 < row["peak_rss_bytes"] for row in rows)
+    assert "| random (1) | correct : genes only | +0.000 | 0 of 1 |  | +0.000 | 0 of 1 |  |" in text
+    assert "\\* |" in text
+
+
+def test_halves_and_simulated_donors_differ_and_have_the_types_that_they_should(tmp_path):
+    make_cells(600, 100).write_h5ad(tmp_path / "plain.h5ad")
+    found = {
+        case.family: case
+        for case in cases_of(tmp_path / "plain.h5ad", FAMILIES, columns=["donor"], most_cells=300)
+        if case.family != "random"
+    }
+    assert list(found) == ["halves", "simulated"]
+    halves = found["halves"].cells
+    table = pd.crosstab(halves.obs["cell_type"], halves.obs["made"])
+    assert table.shape == (4, 2)
+    assert (table.max(axis=1) - table.min(axis=1) <= 1).all()
+    sums = [halves.X[(halves.obs["made"] == name).to_numpy()].sum(axis=0) for name in table.columns]
+    shares = np.vstack([np.asarray(one).ravel() / one.sum() for one in sums])
+    assert np.median(shares.max(axis=0) / shares.min(axis=0)) > 1.2
+    simulated = found["simulated"].cells
+    n_donors = pd.crosstab(simulated.obs["cell_type"], simulated.obs["sample"]).gt(0).sum(axis=1)
+    assert n_donors.min() == 1
+    assert n_donors.max() > 1
+
+
+def test_types_of_one_batch_are_the_isolated_ones():
+    types = ["a"] * 10 + ["b"] * 10 + ["c"] * 3
+    batches = ["1"] * 10 + ["1", "2"] * 5 + ["2"] * 3
+    assert donors._of_one_batch(np.array(types), np.array(batches)) == ["a"]
 
 
 def test_spaces_are_compared_where_scib_metrics_is_installed_and_a_line_says_if_not(monkeypatch):
     monkeypatch.setattr(spaces, "find_spec", lambda _: None)
     assert spaces.space_scores([[0.0], [1.0]], ["a", "b"], ["x", "y"]) == {}
-    row = {"dataset": "one", "way": "correct", "spaces": {"components": {}}}
-    assert donors._spaces_table([row, {"dataset": "old", "way": "correct"}]) == [spaces.LACKING]
+    row = {"family": "sets", "dataset": "one", "way": "correct", "spaces": {"components": {}}}
+    assert donor_tables._spaces([row]) == [spaces.LACKING]
     scores = dict.fromkeys(spaces.SCORES, 0.5)
-    others = [
-        {"dataset": name, "way": "PCA + Leiden", "spaces": {"components": scores}}
-        for name in ("one", "two")
-    ]
     row["spaces"] = {"components": dict.fromkeys(spaces.SCORES, 0.25)}
-    text = donors._spaces_table([row, *others])
-    assert "| one | correct | components | 0.25 | 0.25 | 0.25 | 0.25 |" in text
-    assert "| mean of 2 | PCA + Leiden | components | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    graph = {"graph": {"iLISI": 1.0}}
+    other = {"family": "sets", "dataset": "one", "way": "balanced + Leiden", "spaces": graph}
+    more = [row | {"dataset": "two", "spaces": {"components": scores}}, other]
+    text = donor_tables._spaces([row, *more])
+    assert "| sets (2) | correct | components | 0.375 | 0.375 | 0.375 | 0.375 |" in text
+    assert not any("graph" in line for line in text)
+
+
+def test_a_balanced_graph_mixes_fully_and_one_of_single_batches_not_at_all():
+    codes = np.array([0, 0, 1, 1])
+    assert spaces._effective(np.array([[1, 2], [0, 3], [3, 0], [2, 1]]), codes) == 1
+    assert spaces._effective(np.array([[1], [0], [3], [2]]), codes) == 0
 
 
 def test_the_stage_alone_is_measured_against_its_estimate(tmp_path):

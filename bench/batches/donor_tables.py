@@ -82,7 +82,8 @@ def _means(rows: list[Row]) -> list[str]:
     columns += ["isolated types: found", "at K", "iLISI", "CPU s: found", "at K", "memory, MB"]
     body: list[list[object]] = []
     for family, own in _families_and_all(rows):
-        for cases in _shared_cases(own):
+        every = {_key(row) for row in own}
+        for cases in _shared_cases(own) if family in FAMILIES else [every]:
             for way in _ways(own):
                 some = [row for row in own if row["way"] == way and _key(row) in cases]
                 if len(some) == len(cases):
@@ -166,7 +167,8 @@ def _equal_mixing(rows: list[Row]) -> list[str]:
         alike = [one[1:] for one in known if abs(one[0]) <= _EQUAL]
         more = [one[1:] for one in known if one[0] > _EQUAL]
         less = [one[1:] for one in known if one[0] < -_EQUAL]
-        body.append([way, len(known), *(_pair_cell(some) for some in (alike, more, less))])
+        if known:
+            body.append([way, len(known), *(_pair_cell(some) for some in (alike, more, less))])
     title = (
         f"At equal mixing: cases with an effect, by iLISI of the components of `{_DEFAULT}` next to that of the peer's "
         f"space (equal: within {_EQUAL}). Number of cases, and in them ARI at K of `{_DEFAULT}` : of the peer."

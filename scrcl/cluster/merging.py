@@ -83,9 +83,9 @@ class Evidence:
 
 
 def merge_unsupported(
-    evidence: Evidence, labels: IntArray, least_support: float, *, n_left: int = 1
+    evidence: Evidence, labels: IntArray, least_support: float
 ) -> NDArray[np.int64]:
-    """Merge the pair of lowest support until all supports reach ``least_support``, or ``n_left`` clusters are left.
+    """Merge the pair of lowest support until all supports reach ``least_support``.
 
     Supports are means, weighted by cells: the depth of the valley, by those of the smaller group, and the share of all
     near pairs that a valley parts, by five. Among pairs of equal support, the one with the nearest means is merged.
@@ -98,12 +98,12 @@ def merge_unsupported(
     Returns
     -------
     ndarray of int64, shape (n_clusters,)
-        The number of each cluster after the merges, 0 .. n_left - 1.
+        The number of each cluster after the merges, 0 .. n_clusters - 1 without gaps.
     """
     clusters = _Clusters(evidence, labels)
     share = clusters.share_parted()
     part = np.arange(len(clusters.groups))
-    while len(clusters.groups) > n_left:
+    while len(clusters.groups) > 1:
         support, _, (kept, joined) = min(
             (clusters.support_with(share, *pair), clusters.distance(*pair), pair)
             for pair in clusters.near_pairs()

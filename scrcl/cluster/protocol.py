@@ -40,8 +40,6 @@ class Spaces:
         A function from cells, in ascending order, to their component scores after other scalings of the counts
         (`scrcl.prep.scalings`), each of shape (n_some, n_comps); corrected if ``scores`` are. None if there are no
         counts.
-    is_corrected
-        Whether ``scores`` were corrected for batches.
     overlap
         Cells that a point is made of: one, but for averages over a tissue.
     tissue
@@ -54,7 +52,6 @@ class Spaces:
     n_neighbors: int = 15
     device: str = "cpu"
     scalings: Callable[[IntArray], list[FloatArray]] | None = None
-    is_corrected: bool = False
     overlap: float = 1.0
     tissue: Callable[[IntArray], Csr] | None = None
 

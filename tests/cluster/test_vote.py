@@ -24,8 +24,8 @@ def types(sizes, *, apart=9.0, n_dims=12, seed=0):
     return points[order].astype(np.float32), truth[order]
 
 
-def clusters(points, k=None, *, scalings=None, is_corrected=False, **options):
-    spaces = Spaces(points, points, scalings=scalings, is_corrected=is_corrected)
+def clusters(points, k=None, *, scalings=None, **options):
+    spaces = Spaces(points, points, scalings=scalings)
     return find_clusters(spaces, k, settings=ClusterSettings(**options), seed=0)
 
 
@@ -105,18 +105,6 @@ def test_more_clusters_than_supported_are_parts_in_the_embedding():
     found = find_clusters(spaces, None, settings=ClusterSettings(also=(3,)), seed=0)
     assert adjusted_rand_score(truth, found.labels) > 0.99  # scores do not show the parts
     assert adjusted_rand_score(parts, found.extra_cuts[3]) > 0.99
-
-
-def test_after_a_correction_valleys_must_be_deeper():
-    # Two halves of the first type are parted by a valley that a correction may have made.
-    points, truth = types((300, 300, 300))
-    points[np.flatnonzero(truth == 0)[::2], 1] += 3.5
-    found, stricter = clusters(points), clusters(points, is_corrected=True)
-    assert (found.labels.max() + 1, stricter.labels.max() + 1) == (4, 3)
-    # A number that is asked for is reached by the same merges, and no further.
-    for k, same in ((4, found), (3, stricter)):
-        np.testing.assert_array_equal(clusters(points, k, is_corrected=True).labels, same.labels)
-    assert clusters(points, is_corrected=True, least_support=0).labels.max() > 3
 
 
 def test_other_cells_take_the_cluster_of_the_nearest_micro_cluster():

@@ -61,9 +61,6 @@ _RESOLUTIONS = (0.5, 1.0, 2.0)
 _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
-_SUPPORT_BY_CORRECTION = 0.2
-"""Depth of valleys that a correction makes in a type: Harmony draws cells towards the centres of its own clusters."""
-
 
 def by_vote(
     spaces: Spaces, n_clusters: int | None, *, settings: ClusterSettings, seed: int
@@ -77,7 +74,7 @@ def by_vote(
         return counted(by_linkage)(spaces, n_clusters, settings=settings, seed=seed)
     points, n_cells = spaces.points, len(spaces.points)
     cells = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
-    evidence, supported = _supported(spaces, cells, n_clusters, settings, seed)
+    evidence, supported = _supported(spaces, cells, settings, seed)
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
     some_labels, means, cluster_of_micro = micro_clusters_inside(
@@ -164,7 +161,6 @@ def fewer_neighbors(n_neighbors: int, n_cells: int) -> int:
 def _supported(
     spaces: Spaces,
     cells: IntArray,
-    n_clusters: int | None,
     settings: ClusterSettings,
     seed: int,
 ) -> tuple[Evidence, NDArray[np.int64]]:
@@ -177,15 +173,8 @@ def _supported(
     graph = vote(representations, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
     evidence = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in representations], seed=seed)
-    least = settings.least_support
-    supported = merge_unsupported(evidence, communities, least)[communities]
-    if spaces.is_corrected and least > 0:
-        # Where a number is asked for, no more than it needs are merged by the stricter rule.
-        stricter = min(least + _SUPPORT_BY_CORRECTION, 1)
-        supported = merge_unsupported(evidence, supported, stricter, n_left=n_clusters or 1)[
-            supported
-        ]
-    return evidence, supported
+    part = merge_unsupported(evidence, communities, settings.least_support)
+    return evidence, part[communities]
 
 
 def _note(wanted: int, n_supported: int) -> str | None:

@@ -54,7 +54,6 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
         scalings=None if config.spatial else scalings_of(context),
-        is_corrected=context.has(CORRECTION),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )

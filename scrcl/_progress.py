@@ -36,7 +36,7 @@ class Reporter(Protocol):
         """End a stage that had nothing to do."""
 
     def run_ended(self, notes: Sequence[str]) -> None:
-        """End a run, also one that fails, with what the user should know of its finished stages."""
+        """End a run, also one that fails, with what the user should know of its stages and was not shown before."""
 
 
 class Silent:

@@ -11,6 +11,7 @@ from scrcl._random import drawn_rows, stream
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import without_ours
 from scrcl.engine.given_names import shown_names
+from scrcl.engine.memory import block_values
 from scrcl.engine.words import words_of
 from scrcl.io.labels import CellLabels
 from scrcl.maps.artifacts import LAYOUT
@@ -25,15 +26,26 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from scrcl._contract import Shape
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.report import ReportSettings
     from scrcl.report.maps import MapColumn
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["drawn_cells", "maps_of"]
+__all__ = ["bytes_of_maps", "drawn_cells", "maps_of", "maps_of_new_cells"]
 
 LEAST_OF_CLUSTER = 50
 """Cells of each cluster that are drawn at least."""
+
+_MOST_BEHIND = 20_000
+"""Cells of the run that are drawn behind new ones. More would show no other shape."""
+
+_DRAWN_BYTES = 300
+"""For each cell that is drawn: its columns, and what they are packed from."""
+
+_BYTES_PER_VALUE = 30
+"""A value of X while genes are taken out of a block."""
 
 _MOST_CLUSTERS, _MOST_SLICES, _MOST_COLUMNS = 200, 200, 40
 _MARKER_ROWS = 8_000
@@ -51,6 +63,13 @@ _MARKER_COLUMNS: dict[str, tuple[str, MarkerKind]] = {
     "kind": ("kind", "text"),
 }
 """Columns of the table of markers that the page has: their headings, and how they are shown."""
+
+
+def bytes_of_maps(shape: Shape, settings: ReportSettings) -> tuple[int, int]:
+    """Return the memory of the cells that are drawn, and of the blocks of X that genes are taken out of."""
+    n_genes = max(settings.map_genes, len(settings.named_genes()))
+    drawn = min(shape.n_cells, settings.umap_cells)
+    return drawn * (_DRAWN_BYTES + 12 * n_genes), int(block_values(shape) * _BYTES_PER_VALUE)
 
 
 def drawn_cells(labels: IntArray, n_most: int, *, seed: int) -> IntArray:
@@ -86,7 +105,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         *_number_columns(obs, cells),
         *_quality_columns(run, rows),
         *_obs_columns(context, rows),
-        *_gene_columns(context, run, rows),
+        *_gene_columns(context, run, run, rows),
     ]
     return Maps(
         n_cells=len(labels),
@@ -100,6 +119,42 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         marker_kinds=[kind for _, kind in shown_columns],
         cluster_names=names,
         least=LEAST_OF_CLUSTER,
+    )
+
+
+def maps_of_new_cells(
+    context: Context, new: OpenRun, run: OpenRun, obs: Mapping[str, Any]
+) -> Maps | None:
+    """Return the map of new cells, with cells of the run behind them; None if there is none.
+
+    Parameters
+    ----------
+    new, run
+        The prediction, and the run that it is from, whose clusters, names and genes the map has.
+    obs
+        Columns of the result.
+    """
+    labels, settings, seed = new.open(LABELS), context.config.report, context.config.seed
+    cells = drawn_cells(np.asarray(labels), settings.umap_cells, seed=seed)
+    if not len(cells) or not new.has(LAYOUT):
+        return None
+    rows = np.flatnonzero(new.open(STATS).retained)[cells]
+    n_behind = min(settings.umap_cells, _MOST_BEHIND)
+    behind = drawn_rows(run.n_cells, n_behind, seed, "report.behind")
+    named = words_of(run).cluster, shown_names(run, run.labels)
+    return Maps(
+        n_cells=len(labels),
+        umap=np.asarray(new.open(LAYOUT)[cells]),
+        columns=[
+            *_cluster_columns(obs, np.asarray(labels), cells, named),
+            *_number_columns(obs, cells),
+            *_quality_columns(new, rows),
+            *_obs_columns(context, rows),
+            *_gene_columns(context, new, run, rows),
+        ],
+        least=LEAST_OF_CLUSTER,
+        behind=np.asarray(run.open(LAYOUT)[behind]),
+        n_run=run.n_cells,
     )
 
 
@@ -151,12 +206,14 @@ def _obs_columns(context: Context, rows: IntArray) -> list[MapColumn]:
     return [column for column in found if column is not None][:_MOST_COLUMNS]
 
 
-def _gene_columns(context: Context, run: OpenRun, rows: IntArray) -> list[MapColumn]:
-    """Return the log values of genes, from one more read of X."""
+def _gene_columns(
+    context: Context, run: OpenRun, marked: OpenRun, rows: IntArray
+) -> list[MapColumn]:
+    """Return the log values of genes, from one more read of X. They are markers of ``marked``."""
     from scrcl.markers.expression import expression_of
 
     genes = ListedGenes.of_var(context.matrix.var)
-    at = _drawn_genes(context, run, genes)
+    at = _drawn_genes(context, marked, genes)
     if not len(at):
         return []
     stats, matrix = run.open(STATS), context.matrix
@@ -196,6 +253,7 @@ def _drawn_genes(context: Context, run: OpenRun, genes: ListedGenes) -> IntArray
     listed = pd.concat(tables).sort_values(["rank", "cluster"], kind="stable")["gene"]
     # pandas finds names faster than a dict does, and no table has a gene twice.
     found = pd.Index(genes.names).get_indexer(pd.Index(listed.unique()[: settings.map_genes]))
+    found = found[found >= 0]  # new cells may lack some
     both = dict.fromkeys([*genes.positions(settings.named_genes()).values(), *found.tolist()])
     return np.array(list(both), np.int64)[: max(settings.map_genes, len(settings.named_genes()))]
 

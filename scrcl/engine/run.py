@@ -34,7 +34,7 @@ from scrcl.errors import InputError
 from scrcl.io.identity import content_of, paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from typing_extensions import Unpack
@@ -297,9 +297,12 @@ def run_stages(context: Context) -> RunResult:
         for stage in context.stages:
             entries.append(run_stage(stage, context))
     finally:
-        context.reporter.run_ended([note for entry in entries for note in entry["notes"]])
+        context.reporter.run_ended(list(_notes_to_show(entries, folder.path)))
     for stage in context.stages:
         folder.manifest |= stage.headline(context.record(type(stage)))
+    for entry in entries:
+        if entry["notes"]:
+            entry["notes_shown"] = True
     folder.manifest |= {
         "seconds": round(sum(entry["seconds"] for entry in entries), 3),
         "peak_rss_bytes": max(entry["peak_rss_bytes"] for entry in entries),
@@ -315,6 +318,25 @@ def run_stages(context: Context) -> RunResult:
         found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
     )
+
+
+def _notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> Iterator[str]:
+    """Yield the notes that no earlier call came to show, and how many others there are.
+
+    A call that was killed showed none. So it is not asked which stages ran now, but which were part of a call that came
+    to its end.
+    """
+    n_shown = 0
+    for entry in entries:
+        if entry.get("notes_shown"):
+            n_shown += len(entry["notes"])
+        else:
+            yield from entry["notes"]
+    if n_shown:
+        notes, page = "note" if n_shown == 1 else "notes", out / "report.html"
+        where = "the report" if page.exists() else f"{out}/run.json"
+        verb = "is" if n_shown == 1 else "are"
+        yield f"{n_shown} {notes} of earlier stages {verb} in {where}."
 
 
 def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[Stage[Any]]:

@@ -57,7 +57,7 @@ class Record(Fields):
     files
         What the stage wrote outside of its folder, relative to OUT. A stage is finished while these exist.
     notes
-        What the user should know. They are shown as the run ends, and in the report.
+        What the user should know. They are shown as the run ends, once, and in the report.
     left_as_is
         The stage found nothing to do, and gives nothing: readers get the artifacts of earlier stages.
     """

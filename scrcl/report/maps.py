@@ -96,6 +96,11 @@ class Maps:
         Name of each cluster, with which its number is shown.
     least
         Cells of each cluster that are drawn at least, where there are so many.
+    behind
+        Cells are new ones, and these are where cells of the run lie, on the same UMAP: ndarray of float, shape
+        (n_behind, 2). They are drawn in grey.
+    n_run
+        All cells of the run.
     """
 
     n_cells: int
@@ -109,6 +114,8 @@ class Maps:
     marker_kinds: Sequence[MarkerKind] = ()
     cluster_names: Sequence[str] = ()
     least: int = 0
+    behind: FloatArray | None = None
+    n_run: int = 0
 
     @property
     def n_drawn(self) -> int:
@@ -195,7 +202,10 @@ def payload(maps: Maps) -> str:
         "slices": list(maps.slices),
     }
     if maps.umap is not None:
-        tree["umap"] = _positions(maps.umap)
+        # Those behind come last: what has a value comes first.
+        behind = [] if maps.behind is None else [maps.behind]
+        tree["umap"] = _positions(np.concatenate([maps.umap, *behind]))
+        tree["new"] = bool(behind)
     if maps.space is not None:
         tree["space"] = _positions(maps.space, equal=True)
         if maps.slice_of is not None:

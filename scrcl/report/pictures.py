@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,10 @@ def still_pictures(maps: Maps) -> Iterator[tuple[str, str]]:
     """Yield a caption and a PNG in base64 for the UMAP and for each slice, coloured as the maps are at first."""
     column = maps.columns[0]
     if maps.umap is not None:
-        yield f"UMAP, by {column.name}", picture(maps.umap, column)
+        behind = np.empty((0, 2)) if maps.behind is None else maps.behind
+        grey = np.full(len(behind), _NONE, np.uint8)
+        every = replace(column, codes=np.concatenate([column.codes, grey]))
+        yield f"UMAP, by {column.name}", picture(np.concatenate([maps.umap, behind]), every)
     if maps.space is None:
         return
     slice_of = np.zeros(maps.n_drawn, int) if maps.slice_of is None else maps.slice_of
@@ -70,8 +74,9 @@ def picture(
     pixels = np.full((_HEIGHT, _WIDTH), _BACKGROUND, np.uint8)
     across, down = _places(np.asarray(xy, np.float64), in_space=in_space)
     side = int(np.clip(np.sqrt(_INK / max(len(xy), 1)), 2, 14))
-    # Points of large categories are drawn first, so that they do not cover small ones.
+    # Points of no category are drawn first, then large categories, so that they do not cover small ones.
     sizes = np.bincount(levels, minlength=256)
+    sizes[_NONE] = len(levels)
     order = np.argsort(-sizes[levels], kind="stable")
     for dx in range(side):
         for dy in range(side):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import scrcl
+from scrcl._progress import Silent
 from scrcl.engine.evaluate import score
 from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError, InputError
@@ -96,11 +97,21 @@ def test_notes_and_warnings_are_logged_once_and_notes_are_always_in_the_result(t
     assert "1 repeated cell names" in warning.getMessage()
     caplog.clear()
     more = {**whole, "cluster": {"algorithm": "kmeans", "also": [9]}}
-    for _ in range(2):  # also where the run is found finished
-        adata = scrcl.fit(make_cells(), out=tmp_path / "out", **more)
+    with pytest.raises(KeyboardInterrupt):
+        scrcl.fit(make_cells(), out=tmp_path / "out", reporter=StopsAfterClusters(), **more)
+    # A run that was stopped shows all of its notes when it ends, and later calls say how many there are.
+    earlier = "1 note of earlier stages is in the report."
+    for start, logged in ((None, None), (None, earlier), ("report", earlier)):
+        adata = scrcl.fit(make_cells(), out=tmp_path / "out", start=start, **more)
         (note,) = adata.uns["scrcl"]["notes"]
-        assert [record.getMessage() for record in caplog.records] == [note]
+        assert [record.getMessage() for record in caplog.records] == [logged or note]
         caplog.clear()
+
+
+class StopsAfterClusters(Silent):
+    def stage_finished(self, name, seconds, *, resumed):
+        if name == "cluster":
+            raise KeyboardInterrupt
 
 
 def test_scanpy_finds_the_graph_by_its_key():

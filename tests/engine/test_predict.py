@@ -1,10 +1,14 @@
+import base64
+import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 import scrcl
@@ -377,13 +381,28 @@ def test_mean_cosines_are_those_with_the_neighbours():
     assert alike[1] == 0
 
 
-def test_new_cells_lie_among_their_type_on_the_map_of_the_run(tmp_path):
-    out = run_atlas(tmp_path, umap={"cells": 240})
-    found, there = predicted(out, new_cells(), tmp_path), result_of(out)
+def test_new_cells_lie_among_their_type_on_the_map_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("scrcl.engine.map_points.LEAST_OF_CLUSTER", 1)
+    out = run_atlas(tmp_path, umap={"cells": 240}, report={"umap_cells": 40, "map_genes": 3})
+    adata = new_cells()
+    first = pd.read_csv(out / "markers.csv")["gene"][0]
+    adata = adata[:, adata.var_names != first].copy()
+    found, there = predicted(out, adata, tmp_path), result_of(out)
     assert found.obsm["X_umap"].shape == (90, 2)
     apart = np.linalg.norm(found.obsm["X_umap"][:, None] - there.obsm["X_umap"], axis=2)
     nearest = there.obs["cell_type"].to_numpy()[apart.argmin(axis=1)]
     assert (nearest == found.obs["cell_type"]).mean() > 0.8  # 0.25 by chance
+
+    page = (tmp_path / "predicted" / "report.html").read_text()
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    n = int(re.search(r"The map shows (\d+) of 90 new cells", page)[1])
+    assert 40 <= n == shown["n"] < 44
+    assert "Grey: 40 of the 240 cells of the run, drawn at random." in page
+    positions = gzip.decompress(base64.b64decode(shown["umap"]["x"]))
+    assert len(positions) == 2 * (n + 40)
+    columns = {column["name"]: column["group"] for column in shown["columns"]}
+    assert {"cluster", "confidence", "familiarity", "cell_type"} <= columns.keys()
+    assert list(columns.values()).count("Genes") == 2  # new cells lack one of three
 
 
 def test_clusters_that_are_doubtful_in_the_run_are_no_sign_of_other_kinds():

@@ -190,3 +190,29 @@ def test_other_tables_are_sorted_by_number_and_the_page_turns_dark_and_fits_a_ph
     assert said["sorted"] == ["a", "c", "b"]
     assert said["dark"] == "rgb(20, 25, 31)"
     assert said["wide"] <= said["inner"]
+
+
+def test_cells_of_the_run_are_drawn_behind_new_ones_and_have_no_values(tmp_path):
+    xy = np.array([[0.0, 0.0], [1.0, 0.0]])
+    column = category_column("cluster", np.zeros(2, int), ["0"], "Clusters")
+    behind = np.stack([np.repeat(np.linspace(0, 1, 20), 20), np.tile(np.linspace(0.5, 1, 20), 20)])
+    maps = Maps(2, xy, [column], behind=behind.T, n_run=400)
+    html = render_page(Page("new", [], [], "seed = 0", {"scrcl": "1"}, maps=maps))
+    script = """
+    const canvas = $("umap"), box = canvas.getBoundingClientRect(), said = [];
+    const at = (y) => canvas.getContext("2d").getImageData(0, y * canvas.height, canvas.width, canvas.height / 2).data;
+    for (const y of [0, 0.5]) {
+      const rows = at(y);
+      said.push(rows.some((v, i) => i % 4 === 2 && v - rows[i - 2] > 40));
+    }
+    for (const y of [20, box.height - 10]) {
+      const where = {clientX: box.left + 10, clientY: box.top + y, pointerId: 1};
+      canvas.dispatchEvent(new PointerEvent("pointermove", where));
+      said.push($("tip").hidden);
+    }
+    document.title = JSON.stringify(said);
+    """
+    document, console = opened(html, tmp_path / "page.html", script)
+    assert console == []
+    # Above lie cells of the run: grey, without values. Below lie the new ones.
+    assert "<title>[false,true,true,false]</title>" in document

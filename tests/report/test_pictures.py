@@ -67,3 +67,17 @@ def test_only_some_of_many_slices_have_a_picture():
     column = category_column("cluster", np.zeros(n, int), ["0"], "Clusters")
     maps = Maps(n, None, [column], np.zeros((n, 2)), np.arange(n), [f"s{i}" for i in range(n)])
     assert len(list(still_pictures(maps))) == MAX_PICTURES
+
+
+def test_cells_of_the_run_are_grey_and_lie_behind_new_cells():
+    column = category_column("cluster", np.zeros(5, int), ["0"], "Clusters")
+    xy = np.stack([np.arange(5.0), np.zeros(5)], axis=1)
+    behind = np.concatenate([xy, xy + np.array([0, 1])] * 5)
+    maps = Maps(5, xy, [column], behind=behind, n_run=50)
+    ((_, png),) = still_pictures(maps)
+    pixels = pixels_of(png)
+    grey = np.argwhere((pixels == 200).all(axis=2))
+    assert area(pixels, column.colours[0]) == len(grey) > 100  # the upper row alone is grey
+    assert (
+        grey[:, 0].max() < np.argwhere((pixels == rgb(column.colours[0])).all(axis=2))[:, 0].min()
+    )

@@ -16,13 +16,8 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import merged_keys
 from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width, estimates_of
-from scrcl.engine.map_points import drawn_cells, maps_of
-from scrcl.engine.memory import (
-    ANNOTATION_BYTES,
-    LIBRARIES_BYTES,
-    MORE_NEIGHBORS,
-    block_values,
-)
+from scrcl.engine.map_points import bytes_of_maps, drawn_cells, maps_of
+from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES, MORE_NEIGHBORS
 from scrcl.engine.report_sections import cluster_sections, summary_of
 from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.row_order import ORDER, write_order
@@ -54,12 +49,6 @@ __all__ = ["ReportSettings", "ReportStage"]
 
 _NODE_BYTES = 28
 """For each cell while its edges are written: row starts and degrees."""
-
-_DRAWN_BYTES = 300
-"""For each cell that is drawn: its columns, and what they are packed from."""
-
-_BYTES_PER_VALUE = 30
-"""A value of X while genes are taken out of a block."""
 
 _PAIR_BLOCK_BYTES = 90 * 10**6
 """Edges and distances in memory while they are written into the result; measured."""
@@ -147,12 +136,8 @@ class ReportStage(Stage[ReportRecord]):
         edges, cuts = MORE_NEIGHBORS * k, len(config.cluster.also)
         of_method = estimates_of(shape, config)
         embeddings = of_method.new_cells.disk_bytes // n + 4 * shape.n_comps
-        drawn = min(n, config.report.umap_cells)
-        n_genes = max(config.report.map_genes, len(config.report.named_genes()))
-        maps = drawn * (_DRAWN_BYTES + 12 * n_genes)
-        blocks = max(
-            min(_PAIR_BLOCK_BYTES, 40 * n * k), int(block_values(shape) * _BYTES_PER_VALUE)
-        )
+        maps, of_genes = bytes_of_maps(shape, config.report)
+        blocks = max(min(_PAIR_BLOCK_BYTES, 40 * n * k), of_genes)
         return Estimate(
             LIBRARIES_BYTES
             + n * (ANNOTATION_BYTES + embeddings + _NODE_BYTES + 8 + 8 * cuts)

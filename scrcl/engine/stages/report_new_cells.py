@@ -13,12 +13,15 @@ from scrcl.cluster.confidence import LOW_CONFIDENCE, LOW_PREDICTION_CONFIDENCE
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.annotate import merged_keys
 from scrcl.engine.learning import estimates_of
+from scrcl.engine.map_points import bytes_of_maps, maps_of_new_cells
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
+from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import NAMES
+from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
@@ -58,7 +61,7 @@ class NewReportStage(Stage[NewReportRecord]):
 
     name = "report"
     record = NewReportRecord
-    takes = (LABELS, CONFIDENCE, NAMES)
+    takes = (STATS, LABELS, CONFIDENCE, LAYOUT, NAMES)
 
     def __init__(self, run: OpenRun) -> None:
         self._run = run
@@ -66,10 +69,12 @@ class NewReportStage(Stage[NewReportRecord]):
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations of the new cells."""
         n, of_method = shape.n_cells, estimates_of(shape, config).new_cells
+        maps, of_genes = bytes_of_maps(shape, config.report)
         return Estimate(
-            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16),
-            of_method.block_bytes + 8 * BLOCK_VALUES,
+            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + 16) + maps,
+            max(of_method.block_bytes + 8 * BLOCK_VALUES, of_genes),
             disk_bytes=of_method.disk_bytes,
+            read_bytes=shape.input_bytes,
         )
 
     def run(self, context: Context, folder: Path) -> NewReportRecord:
@@ -90,7 +95,8 @@ class NewReportStage(Stage[NewReportRecord]):
         }
         result = write_result_of(context, replace(keys, uns={**keys.uns, **origin}))
         source = Section("Run", overview={"run": str(self._run.path)})
-        write_page(context, run, [_clusters_section(rows), source])
+        maps = maps_of_new_cells(context, run, self._run, keys.obs)
+        write_page(context, run, [_clusters_section(rows), source], maps=maps)
         return NewReportRecord(
             n_cells=len(context.open(LABELS)),
             files=(result, "report.html"),

@@ -98,10 +98,14 @@ class CellMap {
     for (let i = 0; i < data.length; i += 4) {
       data[i] = back[0]; data[i + 1] = back[1]; data[i + 2] = back[2]; data[i + 3] = 255;
     }
-    const radius = this.ratio * Math.min(Math.max(0.55 * Math.sqrt(60000 / this.x.length), 0.8), 4)
-      * Math.min(Math.sqrt(this.zoom), 3);
-    const disc = discOf(radius);
+    const discFor = (n) => discOf(this.ratio * Math.min(Math.max(0.55 * Math.sqrt(60000 / n), 0.8), 4)
+      * Math.min(Math.sqrt(this.zoom), 3));
     const { codes, table, order, isFaded } = this.state;
+    const disc = discFor(order.length), small = discFor(this.x.length);
+    // Positions beyond the cells with values are cells of the run, behind new ones.
+    for (let i = order.length; i < this.x.length; i += step) {
+      stamp(data, width, height, this.px[i], this.py[i], small, this.state.faint);
+    }
     for (const faded of [true, false]) {
       for (let k = 0; k < order.length; k += step) {
         const i = order[k];
@@ -122,8 +126,8 @@ class CellMap {
     context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
     context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
     const at = names.map((name) => ({ name, xs: [], ys: [] })), near = [];
-    const step = Math.max(1, Math.floor(this.x.length / 20000));
-    for (let i = 0; i < this.x.length; i += step) {
+    const n = this.state.order.length, step = Math.max(1, Math.floor(n / 20000));
+    for (let i = 0; i < n; i += step) {
       const code = this.state.codes[i];
       if (code >= names.length || this.state.isFaded(i) || (this.shown && !this.shown(i))) continue;
       at[code].xs.push(this.px[i]); at[code].ys.push(this.py[i]); near.push(i);
@@ -161,7 +165,7 @@ class CellMap {
     const box = this.canvas.getBoundingClientRect();
     const x = (event.clientX - box.left) * this.ratio, y = (event.clientY - box.top) * this.ratio;
     let best = -1, least = (14 * this.ratio) ** 2;
-    for (let i = 0; i < this.x.length; i++) {
+    for (let i = 0; i < this.state.order.length; i++) {
       const d = (this.px[i] - x) ** 2 + (this.py[i] - y) ** 2;
       if (d < least && !this.state.isFaded(i) && !(this.shown && !this.shown(i))) { least = d; best = i; }
     }
@@ -318,7 +322,8 @@ class Viewer {
     $("not-found").hidden = found >= 0;
     if (found < 0) {
       const name = $("search").value.trim();
-      $("not-found").textContent = `${name} is not among the genes and columns of the maps. If it is a gene of the data, redo the run from its report: on the command line with --from report --set "report.genes=${name}", in Python with start="report", report={"genes": "${name}"}.`;
+      const again = ` If it is a gene of the data, redo the run from its report: on the command line with --from report --set "report.genes=${name}", in Python with start="report", report={"genes": "${name}"}.`;
+      $("not-found").textContent = `${name} is not among the genes and columns of the maps.${this.data.new ? "" : again}`;
       return;
     }
     this.choose.value = found;

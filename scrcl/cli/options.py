@@ -19,7 +19,7 @@ from scrcl._settings import Rule, allowed, choices, option_of, settings_of
 from scrcl.cli.app import Config, Set
 from scrcl.cli.texts import as_typed
 from scrcl.engine.config import RunConfig
-from scrcl.engine.load_config import load_config
+from scrcl.engine.load_config import ELSEWHERE, load_config
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl._settings import Setting, Settings
 
-__all__ = ["Given", "with_config", "with_settings"]
+__all__ = ["Given", "option_meant", "with_config", "with_settings"]
 
 Given: TypeAlias = dict[str, Any]
 """Settings that were given on the command line, by dotted name; numbers are still text."""
@@ -108,6 +108,23 @@ def with_config(**limits: Any) -> Callable[[_Command], _Command]:
         return with_settings(**limits)(_as_command(resolve, command, "config", [given, *more]))
 
     return decorate
+
+
+def option_meant(error: Exception) -> str | None:
+    """Return the text for an unknown option with a name that other libraries have; None for any other error."""
+    typed, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+    name = ELSEWHERE.get(typed.lstrip("-").replace("-", "_"))
+    if name is None or context is None:
+        return None
+    setting = next(each for each in settings_of(RunConfig()) if each.name == name)
+    option = option_of(setting.field)
+    given = option.names[0] if option else f"--set {name}=..."
+    if given.split()[0] not in {each for param in context.command.params for each in param.opts}:
+        return None
+    meaning = as_typed(setting.field.description or "")
+    return (
+        f"No such option: {typed}. In its place there is {given}: {meaning[0].lower()}{meaning[1:]}"
+    )
 
 
 def _as_command(

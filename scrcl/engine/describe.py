@@ -24,6 +24,17 @@ _SAMPLE_ROWS = 1_000
 _SELECTED_GENES = 2_000
 _BYTES_A_VALUE = 8
 _FLOAT32_BYTES = 4
+_WORDS = {
+    "n_cells": "cells",
+    "n_genes": "genes",
+    "chunk_rows": "cells in a chunk on disk",
+    "values_bytes": "size as a sparse matrix",
+    "dense_bytes": "size as a dense matrix",
+    "feature_store_bytes": "disk for variable genes",
+    "symbols": "symbols of genes",
+    "largest_in_sample": "largest value",
+}
+"""Names of what is described, where its field says it for programs."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +155,29 @@ def joined(matrix: CellMatrix) -> str | None:
 
 def for_people(record: Mapping[str, Any]) -> dict[str, str]:
     """Return names and values of a record as text with units."""
-    return dict(_shown(name, value) for name, value in record.items())
+    shown = dict(_shown(name, value) for name, value in record.items() if name != "sample_cells")
+    n_seen = record.get("sample_cells")
+    if n_seen is not None and n_seen < record["n_cells"]:
+        shown[_WORDS["largest_in_sample"]] += f" in the first {n_seen:,} cells"
+    return shown
 
 
 def _shown(name: str, value: Any) -> tuple[str, str]:
-    words = name.replace("_", " ")
+    words = _WORDS.get(name, name.replace("_", " "))
     if name.endswith("_bytes") or name.startswith("bytes_"):
         return words.removesuffix(" bytes"), format_bytes(value)
     if name == "density":
         return words, f"{value:.2%}"
     if name == "symbols":
-        return "symbols of genes", value or "none: genes are shown by their names"
+        return words, value or "none: genes are shown by their names"
     if isinstance(value, (list, tuple)):
         return words, ", ".join(value) or "none"
     if isinstance(value, bool):
         return words, "yes" if value else "no"
-    if isinstance(value, int):
-        return words, f"{value:,}"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return words, f"{value:,.0f}"
+    if isinstance(value, float):
+        return words, f"{value:,.2f}"
     return words, "unknown" if value is None else str(value)
 
 

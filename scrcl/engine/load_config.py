@@ -16,7 +16,15 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["first_fault", "given_names", "load_config", "validated", "with_given", "with_values"]
+__all__ = [
+    "ELSEWHERE",
+    "first_fault",
+    "given_names",
+    "load_config",
+    "validated",
+    "with_given",
+    "with_values",
+]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -190,7 +198,7 @@ _OPTIONS = {
 """Options of settings in groups. Their names are no settings, but may be typed as such."""
 
 
-_ELSEWHERE = {
+ELSEWHERE = {
     "resolution": "n_clusters",
     "k": "n_clusters",
     "random_state": "seed",
@@ -229,8 +237,8 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
     if meant := [each for each in known if _option_named(name) in _OPTIONS.get(each, ())]:
         return f" Did you mean {_in_python(meant[0])}?"
-    if name in _ELSEWHERE:
-        return f" Did you mean {_in_python(_ELSEWHERE[name])}?"
+    if name in ELSEWHERE:
+        return f" Did you mean {_in_python(ELSEWHERE[name])}?"
     group, _, last = name.rpartition(".")
     # The same name in another group is more likely meant than a similar one in this group.
     elsewhere = [each for each in known if each.endswith(f".{last}")]

@@ -44,13 +44,31 @@ def test_notes_come_last_and_a_finished_run_is_one_line(scrcl, cells, tmp_path):
     assert shown.count("note: ") == 2
     assert "connected components" in shown.splitlines()[-2]
     _, again, _ = scrcl(*command)
-    assert again.splitlines()[-1] == shown.splitlines()[-1]
+    assert again.splitlines()[-1] == "note: 2 notes of earlier stages are in the report."
     assert again.count("found finished") == 1
     assert "peak memory" not in again
-    assert again[again.index("\ncluster ") :] == shown[shown.index("\ncluster  cells") :]
+    first, second = (text[: text.index("note: ")] for text in (shown, again))
+    assert second[second.index("\ncluster ") :] == first[first.index("\ncluster  cells") :]
     _, quiet, errors = scrcl(*command, "--quiet")
     assert quiet == again[again.index("\ncluster ") : again.index("note: ")]
     assert errors.startswith("note: ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--resolution=1", "--n-clusters: number of clusters."),
+        ("--n-pcs=9", "--set reduce.n_comps=...: number of principal components"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_the_option(scrcl, tmp_path, typed, meant):
+    code, _, error = scrcl("run", "x.h5ad", "-o", tmp_path / "out", typed)
+    assert code == 2
+    assert f"In its place there is {meant}" in error
+    assert "--preset" not in error
+    _, _, error = scrcl("predict", "out", "x.h5ad", "-o", tmp_path / "out", typed)
+    assert "No such option" in error
+    assert "--n-clusters" not in error
 
 
 def test_new_clusters_come_from_the_trained_model(scrcl, cells, tmp_path):

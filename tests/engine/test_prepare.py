@@ -344,5 +344,10 @@ def test_what_is_seen_in_the_first_rows_is_called_a_sample(tmp_path):
     assert found.sample_cells == 1_000
     assert found.largest_in_sample == adata.X[:1_000].max() < 5_000
     shown = for_people(asdict(found))
-    assert "sample cells" in shown
-    assert "largest in sample" in shown
+    assert shown["largest value"] == f"{int(found.largest_in_sample):,} in the first 1,000 cells"
+    assert not any("sample" in name or "feature store" in name for name in shown)
+    assert shown["values"] == "counts"  # their size has another name
+    assert (
+        for_people({**asdict(found), "n_cells": 900})["largest value"]
+        == f"{found.largest_in_sample:.0f}"
+    )

@@ -7,8 +7,9 @@ import subprocess
 import numpy as np
 import pytest
 
+from scrcl.report.drawings import dot_plot
 from scrcl.report.maps import Maps, category_column, number_column
-from scrcl.report.page import Column, Page, Section, Table, render_page
+from scrcl.report.page import Column, Figure, Page, Section, Table, render_page
 
 CHROMIUM = next(
     filter(
@@ -216,3 +217,20 @@ def test_cells_of_the_run_are_drawn_behind_new_ones_and_have_no_values(tmp_path)
     assert console == []
     # Above lie cells of the run: grey, without values. Below lie the new ones.
     assert "<title>[false,true,true,false]</title>" in document
+
+
+def test_a_wide_dot_plot_shrinks_to_the_paper(tmp_path):
+    values = np.full((100, 3), 0.5)
+    drawn = dot_plot(values, values, [f"gene{i}" for i in range(100)], ["a", "b", "c"])
+    sections = [Section("Dot plot", figures=[Figure(drawn, "", "svg", wide=True)])]
+    maps = Maps(1, np.zeros((1, 2)), [category_column("cluster", np.zeros(1, int), ["0"], "Cells")])
+    html = render_page(Page("wide", sections, [], "seed = 0", {"scrcl": "1"}, maps=maps))
+    script = """
+    const boxes = [...document.querySelectorAll(".dots svg")].map((each) => each.getBoundingClientRect());
+    const sizes = [boxes[1].right <= document.body.clientWidth, Math.abs(boxes[0].height - boxes[1].height) < 1];
+    document.title = JSON.stringify(sizes);
+    """
+    on_paper = html.replace("@media print", "@media all")
+    for text, fits in ((html, "false"), (on_paper, "true")):
+        document, _ = opened(text, tmp_path / "page.html", script, "--window-size=740,900")
+        assert f"<title>[{fits},true]</title>" in document

@@ -323,8 +323,7 @@ def run_stages(context: Context) -> RunResult:
 def _notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> Iterator[str]:
     """Yield the notes that no earlier call came to show, and how many others there are.
 
-    A call that was killed showed none. So it is not asked which stages ran now, but which were part of a call that came
-    to its end.
+    A call that was killed showed none. So what counts is that a call came to its end, not which stages run now.
     """
     n_shown = 0
     for entry in entries:
@@ -333,10 +332,9 @@ def _notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> Iterator[
         else:
             yield from entry["notes"]
     if n_shown:
-        notes, page = "note" if n_shown == 1 else "notes", out / "report.html"
-        where = "the report" if page.exists() else f"{out}/run.json"
-        verb = "is" if n_shown == 1 else "are"
-        yield f"{n_shown} {notes} of earlier stages {verb} in {where}."
+        what, are = ("note", "is") if n_shown == 1 else ("notes", "are")
+        where = "the report" if (out / "report.html").exists() else f"{out}/run.json"
+        yield f"{n_shown} {what} of earlier stages {are} in {where}."
 
 
 def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[Stage[Any]]:

@@ -115,7 +115,7 @@ def test_large_fractional_values_are_normalised_as_counts():
         (np.nan, "finite; got nan"),
         (np.inf, "finite; got inf"),
         (-np.inf, "finite; got -inf"),
-        (-1.5, r"got -1.5 .*--layer \(raw\)"),
+        (-1.5, r"got -1.5 .*`layer` \(raw\)"),
     ],
 )
 def test_the_first_faulty_value_is_named_with_its_cell_and_gene(value, message):

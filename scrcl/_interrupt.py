@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 __all__ = ["SIGNALS", "Interrupted", "Interruption"]
 
@@ -67,16 +68,16 @@ class Interruption:
     def on_signals(cls) -> Iterator[Interruption]:
         """Yield an `Interruption` that SIGINT, SIGTERM and SIGUSR1 set. Use it only on the main thread.
 
-        Outside of `held`, a signal also raises `Interrupted` in the main thread at once. A second Ctrl-C does so
-        even inside.
+        Outside of `held`, a signal also raises `Interrupted` in the main thread at once, unless a function is being
+        compiled. A second Ctrl-C does so even inside.
         """
         interruption = cls()
 
-        def receive(number: int, frame: Any) -> None:
-            del frame
+        def receive(number: int, frame: FrameType | None) -> None:
             again = bool(interruption.asked)
             interruption.ask(number)
-            if number == signal.SIGINT if again else not interruption._is_held:
+            waits = interruption._is_held or _is_compiling(frame)
+            if number == signal.SIGINT if again else not waits:
                 raise Interrupted(interruption.asked)
 
         before = {number: signal.signal(number, receive) for number in SIGNALS}
@@ -85,3 +86,12 @@ class Interruption:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _is_compiling(frame: FrameType | None) -> bool:
+    """Return whether numba is at work. LLVM calls Python back, and an exception there ends the process by a fault."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in {"numba", "llvmlite"}:
+            return True
+        frame = frame.f_back
+    return False

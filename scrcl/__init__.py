@@ -5,7 +5,7 @@
 >>> adata.obs["scrcl"]  # doctest: +SKIP
 
 Importing scrcl loads nothing. A function loads the libraries that it needs when it is first used. Import it before
-torch: waiting threads then sleep, which is much faster on cores that are shared.
+torch: waiting threads then sleep, which leaves shared cores to training.
 """
 
 from __future__ import annotations

@@ -51,8 +51,12 @@ SCORES = ("nmi", "acc", "ari")
 MINUTES = {"human-kidney": 40.02, "mouse-bladder": 18.91, "pbmc-4k": 20.01, "worm-neuron": 26.89}
 """Published minutes of scGPCL's pre-training, on an unknown machine, by the names of sets in ``examples/paper``."""
 
-_BEGINNINGS = {"human_kidney": "human-kidney", "mouse_bladder": "mouse-bladder"}
-_BEGINNINGS |= {"pbmc4k": "pbmc-4k", "worm": "worm-neuron"}
+_BEGINNINGS = {
+    "human_kidney": "human-kidney",
+    "mouse_bladder": "mouse-bladder",
+    "pbmc4k": "pbmc-4k",
+    "worm": "worm-neuron",
+}
 """These names, by how the names of the files begin."""
 
 _EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples" / "paper"
@@ -143,14 +147,9 @@ def _table(rows: list[Row], preset: str) -> list[str]:
                 row["k"],
                 f"{row['lr']:.0e}",
                 row["seed"],
-                *(
-                    " / ".join(f"{row[at][name]:.3f}" for name in SCORES)
-                    for at in ("final", "best")
-                ),
+                *(_figures(_scores(row[at])) for at in ("final", "best")),
                 f"{row['best']['step']} of {row['final']['step']}",
-                " / ".join(f"{row['final']['tuned'][name]:.3f}" for name in SCORES)
-                if "tuned" in row["final"]
-                else "",
+                _figures(_scores(row["final"]["tuned"])) if "tuned" in row["final"] else "",
                 f"{row['cpu_s'] / 60:.1f}",
                 "" if tuning is None else f"{tuning['cpu_s'] / 60:.1f} ({tuning['step']})",
                 "" if minutes is None else f"{minutes:.1f}",
@@ -169,7 +168,7 @@ def _means(rows: list[Row], preset: str) -> list[str]:
     body = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row["final"] for row in rows if row["set"] == name]
-        found = np.array([[state[score] for score in SCORES] for state in own])
+        found = np.array([_scores(state) for state in own])
         acc, nmi, ari = PUBLISHED.get(name, (None, None, None))
         shown, less = "", ""
         if preset == "scgpcl-paper" and None not in (acc, nmi, ari):
@@ -189,6 +188,10 @@ def _means(rows: list[Row], preset: str) -> list[str]:
         ],
         body,
     )
+
+
+def _scores(state: Row) -> list[float]:
+    return [state[name] for name in SCORES]
 
 
 def _figures(values: Any, form: str = ".3f") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from bench._frame.page import table
 from bench.batches.donor_cases import FAMILIES
 from bench.batches.spaces import LACKING, SCORES, spaces_scored
-from bench.batches.ways import OURS, PEERS
+from bench.batches.ways import OURS, PEERS, process_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,13 +67,9 @@ _NOTE = (
 
 def _loading(rows: list[Row]) -> str:
     """Return what the processes took to load and compile."""
-    found = {_process(row["way"]): row["cpu_load"] for row in rows if row["cpu_load"] is not None}
+    found = {process_of(row["way"]): row["cpu_load"] for row in rows if row["cpu_load"] is not None}
     listed = ", ".join(f"{seconds:.0f} ({name})" for name, seconds in found.items())
     return f"CPU seconds to load and compile: {listed or 'not measured'}."
-
-
-def _process(way: str) -> str:
-    return "scrcl" if way in OURS else "scVI" if way.startswith("scVI") else "scanpy"
 
 
 def _means(rows: list[Row]) -> list[str]:

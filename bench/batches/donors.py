@@ -18,6 +18,7 @@ balanced neighbours, the same is counted here.
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +118,8 @@ def _mean_f1(clusters: Any, types: Any, some: list[Any]) -> float | None:
 
 def _rows(paths: Sequence[Path], args: argparse.Namespace) -> Iterator[Row]:
     """Yield the scores of each way on each case of the sets."""
-    with Workers() as workers:
-        find = found_by if args.together else workers.found
+    with ExitStack() as stack:
+        find = found_by if args.together else Workers(stack).found
         for path in paths:
             for case in cases_of(
                 path, args.families, columns=args.columns, most_cells=args.most_cells

@@ -13,7 +13,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,11 @@ from bench._frame import runs
 from bench._frame.labelled import LABELS, has_counts, read_labelled
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from contextlib import ExitStack
 
     from bench._frame.rows import Row
 
-__all__ = ["OURS", "PEERS", "Found", "Task", "Workers", "found_by"]
+__all__ = ["OURS", "PEERS", "Found", "Task", "Workers", "found_by", "process_of"]
 
 OURS: dict[str, dict[str, Any]] = {
     "no batch key": {"batch_key": None},
@@ -66,35 +66,28 @@ class Found(NamedTuple):
 
 
 class Workers:
-    """Processes for the ways; each is started when it is needed, and works on one task at a time."""
+    """Processes for the ways; each is started when it is needed, and works on one task at a time.
 
-    def __init__(self) -> None:
+    They end with ``stack``.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
         self._pools: dict[str, tuple[ProcessPoolExecutor, float]] = {}
 
     def found(self, task: Task) -> Found:
         """Return what a way finds, with the CPU seconds that its process took to load."""
-        kind = _kind(task.way)
+        kind = process_of(task.way)
         if kind not in self._pools:
             pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self._stack.enter_context(pool)
             self._pools[kind] = pool, pool.submit(_warm, task.way).result()
         pool, load = self._pools[kind]
         found = pool.submit(found_by, task).result()
         return found._replace(record={**found.record, "cpu_load": load})
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for pool, _ in self._pools.values():
-            pool.shutdown()
-
-
-def _kind(way: str) -> str:
+def process_of(way: str) -> str:
     """Return which process a way runs in."""
     return "scrcl" if way in OURS else "scVI" if way.startswith("scVI") else "scanpy"
 
@@ -111,8 +104,8 @@ def _warm(way: str) -> float:
     cells.obs_names, cells.var_names = cells.obs_names.astype(str), cells.var_names.astype(str)
     cells.obs[LABELS] = np.repeat(["a", "b"], n_cells // 2)
     cells.obs["batch"] = np.tile(["1", "2"], n_cells // 2)
-    kind = _kind(way)
-    ways = [one for one in (*OURS, *PEERS) if _kind(one) == kind]
+    kind = process_of(way)
+    ways = [one for one in (*OURS, *PEERS) if process_of(one) == kind]
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         file = Path(folder) / "cells.h5ad"
         cells.write_h5ad(file)

@@ -75,7 +75,7 @@ def with_settings(
             given = {name: value for name, value in chosen.items() if value is not None}
             # With a file or --set it is not known which of the others were typed as options.
             known = given if values.get("config_file") or values.get("assignments") else chosen
-            with _naming_options(found, known):
+            with _naming_options([each for each in found if each.name in known]):
                 command(**values, given=given)
 
         return _as_command(call, command, "given", options)
@@ -149,8 +149,8 @@ def _as_command(
 
 
 @contextmanager
-def _naming_options(settings: Sequence[Setting], known: Collection[str]) -> Iterator[None]:
-    """Let errors name settings by their options, as typed; those that are not ``known`` to be typed keep their names.
+def _naming_options(settings: Sequence[Setting]) -> Iterator[None]:
+    """Let errors name settings by their options, as typed.
 
     Errors name a setting with its dots anywhere, which is unmistakable, and one without dots where they begin. What
     an error advises to give stands in backquotes: `scrcl.cli.texts` turns that into options.
@@ -166,8 +166,7 @@ def _naming_options(settings: Sequence[Setting], known: Collection[str]) -> Iter
             pattern = (
                 rf"(?<![\w.`]){name}(?![\w=]|\.\w)" if "." in each.name else rf"^{name}(?= must )"
             )
-            if each.name in known:
-                text = re.sub(pattern, option.names[0], text)
+            text = re.sub(pattern, option.names[0], text)
         if text == str(error):
             raise
         raise type(error)(text) from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from scrcl.engine.api import Scores
+    from scrcl.engine.scores import Scores
 
 __all__ = ["demo", "evaluate", "run"]
 

@@ -20,6 +20,8 @@ from scrcl.cluster.margin import BLOCK_VALUES, margins
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scrcl.graph.csr import Graph
@@ -32,6 +34,7 @@ __all__ = [
     "Quantiles",
     "confidence",
     "describe_confidence",
+    "low_clusters",
     "quantiles_of",
     "shares_alike",
 ]
@@ -125,6 +128,11 @@ def shares_alike(graph: Graph, labels: IntArray, start: int, stop: int) -> NDArr
     shares = np.full(stop - start, np.nan)
     np.divide(same, degrees, out=shares, where=degrees > 0)
     return shares
+
+
+def low_clusters(medians: Sequence[float]) -> list[int]:
+    """Return the clusters of low confidence, by the median of each."""
+    return [cluster for cluster, median in enumerate(medians) if median < LOW_CONFIDENCE]
 
 
 def quantiles_of(values: FloatArray) -> Quantiles:

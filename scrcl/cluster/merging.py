@@ -98,7 +98,7 @@ def merge_unsupported(
     Returns
     -------
     ndarray of int64, shape (n_clusters,)
-        The number of each cluster after the merges, 0 .. n_clusters - 1 without gaps.
+        The number of each cluster after the merges, from 0 and without gaps.
     """
     clusters = _Clusters(evidence, labels)
     share = clusters.share_parted()

@@ -57,8 +57,9 @@ def moved_paths(inputs: Inputs | None) -> list[Path]:
     InputError
         A value is not a path.
     """
-    says_nothing = inputs is None or (isinstance(inputs, Sequence) and len(inputs) == 0)
-    return [] if inputs is None or says_nothing else input_paths(inputs)
+    if inputs is None or (isinstance(inputs, Sequence) and len(inputs) == 0):
+        return []
+    return input_paths(inputs)
 
 
 def keep_apart(identity: dict[str, Any], out: Path) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from scrcl._atomic import atomic_folder
-from scrcl._warnings import logger_of
 from scrcl.engine.usage import UsageMeter, give_back_freed
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from scrcl.typing import Csr, FloatArray
 
 __all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
-
-_LOG = logger_of(__name__)
 
 
 class Fields(BaseModel):
@@ -191,7 +188,6 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
             reporter.stage_finished(stage.name, done["seconds"], resumed=True)
         return done
     context.interruption.check()
-    _LOG.info("stage %s", stage.name)
     folder.begin(stage.name)
     reporter.stage_started(stage.name, None, "cells")
     give_back_freed()

@@ -126,9 +126,9 @@ def _places_of_names(
     halves = [text_width(name, _LABEL_SIZE) / 2 for name in names]
     for half, (middle, centre) in zip(halves, at, strict=True):
         x = min(max(float(middle), half), width - half)
-        beside = [y for (x0, y), h in zip(places, halves, strict=False) if abs(x0 - x) < half + h]
+        around = [y for (x0, y), h in zip(places, halves, strict=False) if abs(x0 - x) < half + h]
         tried = [float(centre) + step * _LABEL_SIZE for step in (0, 1, -1, 2, -2)]
-        free = (y for y in tried if all(abs(y - other) >= _LABEL_SIZE for other in beside))
+        free = (y for y in tried if all(abs(y - other) >= _LABEL_SIZE for other in around))
         places.append((x, next(free, tried[0])))
     return places
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrcl.cluster.confidence import LOW_CONFIDENCE
+from scrcl.cluster.confidence import LOW_CONFIDENCE, low_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
 
 def low_confidence_notes(medians: Sequence[float], words: Words, prefix: str = "") -> Iterator[str]:
     """Yield which clusters have a low confidence, by the median of each."""
-    names = [f"{prefix}{i}" for i, median in enumerate(medians) if median < LOW_CONFIDENCE]
+    names = [f"{prefix}{cluster}" for cluster in low_clusters(medians)]
     if not names:
         return
     one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()

@@ -22,9 +22,9 @@ from scrcl.cluster.artifacts import (
 )
 from scrcl.cluster.assign import assign_blocks, familiarity
 from scrcl.cluster.confidence import (
-    LOW_CONFIDENCE,
     LOW_PREDICTION_CONFIDENCE,
     Quantiles,
+    low_clusters,
     quantiles_of,
 )
 from scrcl.cluster.margin import BLOCK_VALUES
@@ -120,8 +120,8 @@ class NewClusterStage(Stage[NewClusterRecord]):
             ("confidence", confidence),
         ):
             np.save(folder / f"{name}.npy", values)
-        doubtful = _doubtful(assigned.labels, confidence, LOW_PREDICTION_CONFIDENCE)
-        in_run = _doubtful(finished.labels, finished.confidence, LOW_CONFIDENCE)
+        doubtful = _doubtful(assigned.labels, confidence)
+        in_run = low_clusters(finished.record(ClusterStage).confidence.median_by_cluster)
         return NewClusterRecord(
             notes=tuple(_notes_of(doubtful, in_run)),
             n_cells=len(assigned.labels),
@@ -168,10 +168,10 @@ class NewClusterStage(Stage[NewClusterRecord]):
         )
 
 
-def _doubtful(labels: IntArray, confidence: FloatArray, low: float) -> list[int]:
-    """Return the clusters where the confidence of most cells is below ``low``."""
+def _doubtful(labels: IntArray, confidence: FloatArray) -> list[int]:
+    """Return the clusters where the confidence of most new cells is low."""
     sizes = np.bincount(labels)
-    n_low = np.bincount(labels[confidence < low], minlength=len(sizes))
+    n_low = np.bincount(labels[confidence < LOW_PREDICTION_CONFIDENCE], minlength=len(sizes))
     return np.flatnonzero(n_low > sizes / 2).tolist()
 
 

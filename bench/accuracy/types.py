@@ -90,7 +90,7 @@ def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any],
 
     from scrcl.cluster.algorithms.vote import MOST_COMPS
     from scrcl.cluster.find import find_clusters
-    from scrcl.cluster.protocol import Spaces
+    from scrcl.cluster.protocol import Representations, Spaces
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.prep.scalings import median_depth_scores, residual_scores
 
@@ -104,8 +104,11 @@ def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any],
     sc.pp.pca(genes, n_comps=min(N_COMPS, min(genes.shape) - 1), random_state=0)
     points, k = np.ascontiguousarray(genes.obsm["X_pca"], np.float32), len(set(types))
     logs = genes.X.tocsr().astype(np.float32)
-    scalings = [f(logs, totals, MOST_COMPS) for f in (median_depth_scores, residual_scores)]
-    spaces = Spaces(points, points, scalings=lambda some: [rows[some] for rows in scalings])
+    rows = [points[:, :MOST_COMPS]]
+    rows += [f(logs, totals, MOST_COMPS) for f in (median_depth_scores, residual_scores)]
+    spaces = Spaces(
+        points, points, representations=lambda some: Representations([one[some] for one in rows])
+    )
     found = {"Leiden at 1": by_leiden_1(points, k, seed=0)}
     if k > 1:
         found |= {

@@ -30,7 +30,7 @@ from bench._frame.rows import logged
 from bench.accuracy.cases import measured
 from scrcl.cluster.algorithms.vote import MOST_COMPS, side_by_side
 from scrcl.cluster.find import find_clusters
-from scrcl.cluster.protocol import Spaces
+from scrcl.cluster.protocol import Representations, Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.prep.artifacts import STATS
 from scrcl.prep.scalings import median_depth_scores, residual_scores
@@ -95,7 +95,11 @@ def _ways(cells: _Cells) -> Iterator[tuple[str, str, Spaces]]:
         yield (
             way,
             "vote",
-            Spaces(cells.scores, cells.scores, scalings=_of_some([*cells.scalings, *more])),
+            Spaces(
+                cells.scores,
+                cells.scores,
+                representations=_of_some([_leading(cells.scores), *cells.scalings, *more]),
+            ),
         )
     for method, rows in cells.embeddings.items():
         name = METHODS[method]
@@ -106,8 +110,8 @@ def _ways(cells: _Cells) -> Iterator[tuple[str, str, Spaces]]:
     yield "auto, both", "auto", Spaces(both, cells.scores)
 
 
-def _of_some(representations: list[Any]) -> Callable[[Any], list[Any]]:
-    return lambda some: [rows[some] for rows in representations]
+def _of_some(representations: list[Any]) -> Callable[[Any], Representations]:
+    return lambda some: Representations([rows[some] for rows in representations])
 
 
 def _leading(rows: Any) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 
 from scrcl.cluster.algorithms.linkage import view_cells
 from scrcl.cluster.count import count_clusters
-from scrcl.cluster.merging import Evidence, merge_unsupported
+from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.merging import merge_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable

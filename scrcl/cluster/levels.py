@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.agglomerate import Merges
-    from scrcl.cluster.merging import Evidence
+    from scrcl.cluster.evidence import Evidence
     from scrcl.cluster.tree import Hierarchy
     from scrcl.typing import FloatArray, IntArray
 

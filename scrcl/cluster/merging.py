@@ -19,17 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._random import stream
-from scrcl.cluster.valley import valley_depth
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from scrcl.cluster.evidence import Evidence
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Evidence", "join_order", "merge_unsupported"]
+__all__ = ["join_order", "merge_unsupported"]
 
 _NEAREST = 4
 """Clusters with near means, in each space, that a cluster may be merged with next."""
@@ -39,47 +37,6 @@ _LEAST_DENSITY = 1e-3
 
 _CELLS_OF_OTHERS = 5
 """How many cells of the smaller group it takes to weigh as much as what all other pairs show."""
-
-_MOST_CELLS = 800
-"""Cells of a group that show its valleys."""
-
-
-class Evidence:
-    """Some cells in one or several spaces, which show how far two groups of them are apart.
-
-    Parameters
-    ----------
-    cells
-        ndarray of int, shape (n_some,): their positions among all cells, ascending.
-    spaces
-        Arrays of float, shape (n_some, n_dims) each: representations of these cells.
-    """
-
-    def __init__(self, cells: IntArray, spaces: Sequence[FloatArray], *, seed: int) -> None:
-        self.cells, self.spaces = cells, spaces
-        # One random order for all groups. So a draw does not depend on earlier ones.
-        self._rank = stream(seed, "cluster.evidence").permutation(len(cells))
-
-    def support(self, a: IntArray, b: IntArray) -> float:
-        """Return the mean depth of the valley between two groups, given by positions among these cells.
-
-        Returns
-        -------
-        float
-            -1 if a group has too few cells for a valley.
-        """
-        some_a, some_b = self._some(a), self._some(b)
-        shares = {"share_a": len(some_a) / max(len(a), 1), "share_b": len(some_b) / max(len(b), 1)}
-        depths = [valley_depth(space[some_a], space[some_b], **shares) for space in self.spaces]
-        depth = float(np.mean(depths))
-        return -1.0 if np.isnan(depth) else depth
-
-    def means(self, group: IntArray) -> list[FloatArray]:
-        """Return the mean of a group in each space."""
-        return [space[group].mean(axis=0, dtype=np.float64) for space in self.spaces]
-
-    def _some(self, group: IntArray) -> IntArray:
-        return group[np.argsort(self._rank[group])[:_MOST_CELLS]]
 
 
 def merge_unsupported(

@@ -6,24 +6,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from scrcl.cluster.agglomerate import MergeCost
-    from scrcl.cluster.merging import Evidence
+    from scrcl.cluster.evidence import Evidence, Uncorrected
     from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.cluster.tree import Joins
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Spaces"]
+__all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Representations", "Spaces"]
+
+
+class Representations(NamedTuple):
+    """Component scores of some cells after several scalings of the counts (`scrcl.prep.scalings`)."""
+
+    scores: Sequence[FloatArray]
+    """float32, shape (n_some, n_comps) each; the leading components first"""
+    uncorrected: Uncorrected | None = None
+    """the same before they were corrected for batches; None if they were not"""
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """What an algorithm may read. It sees no labels and no batches.
+    """What an algorithm may read. It sees no labels.
 
     Attributes
     ----------
@@ -36,10 +45,8 @@ class Spaces:
         Neighbours of a cell in a graph that the algorithm builds.
     device
         Where k-means runs: ``cpu``, or a GPU as torch names it.
-    scalings
-        A function from cells, in ascending order, to their component scores after other scalings of the counts
-        (`scrcl.prep.scalings`), each of shape (n_some, n_comps); corrected if ``scores`` are. None if there are no
-        counts.
+    representations
+        A function from cells, in ascending order, to the representations that vote. None: only ``scores``.
     overlap
         Cells that a point is made of: one, but for averages over a tissue.
     tissue
@@ -51,7 +58,7 @@ class Spaces:
     scores: FloatArray | None = None
     n_neighbors: int = 15
     device: str = "cpu"
-    scalings: Callable[[IntArray], list[FloatArray]] | None = None
+    representations: Callable[[IntArray], Representations] | None = None
     overlap: float = 1.0
     tissue: Callable[[IntArray], Csr] | None = None
 

@@ -102,8 +102,8 @@ class ClusterSettings(Settings):
         description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
         "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
         "one in the end. For clusters of a few cells it also counts how many other pairs a valley parts. 0: only "
-        "clusters of a few cells are merged. vote adds 0.2 after batch correction, which makes valleys of its own. Not "
-        "used with spatial.",
+        "clusters of a few cells are merged. After a correction for batches, vote also measures valleys within each "
+        "batch as it was before. Not used with spatial.",
     )
     vote_cells: int = Field(
         10_000,

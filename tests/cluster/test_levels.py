@@ -3,8 +3,9 @@ import pytest
 from scipy.cluster.hierarchy import is_valid_linkage
 from sklearn.metrics import adjusted_rand_score
 
+from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.find import find_clusters
-from scrcl.cluster.merging import Evidence, join_order, merge_unsupported
+from scrcl.cluster.merging import join_order, merge_unsupported
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.cluster.valley import valley_depth

@@ -7,9 +7,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, vote
+from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.find import find_clusters
-from scrcl.cluster.merging import Evidence, merge_unsupported
-from scrcl.cluster.protocol import Spaces
+from scrcl.cluster.merging import merge_unsupported
+from scrcl.cluster.protocol import Representations, Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.graph.communities import neighbour_graph
 from scrcl.prep.scalings import median_depth_scores, residual_scores
@@ -24,8 +25,8 @@ def types(sizes, *, apart=9.0, n_dims=12, seed=0):
     return points[order].astype(np.float32), truth[order]
 
 
-def clusters(points, k=None, *, scalings=None, **options):
-    spaces = Spaces(points, points, scalings=scalings)
+def clusters(points, k=None, *, representations=None, **options):
+    spaces = Spaces(points, points, representations=representations)
     return find_clusters(spaces, k, settings=ClusterSettings(**options), seed=0)
 
 
@@ -157,7 +158,11 @@ def test_the_representations_vote_together():
     second[:, 2], first[:, 2] = points[:, 4], points[:, 4]
     alone = clusters(first)
     # Each valley is in one of the two representations, so its mean depth is about a half.
-    both = clusters(first, scalings=lambda cells: [second[cells]], least_support=0.4)
+    both = clusters(
+        first,
+        representations=lambda cells: Representations([first[cells], second[cells]]),
+        least_support=0.4,
+    )
     assert alone.labels.max() + 1 == 2
     assert adjusted_rand_score(truth, both.labels) > 0.95
 

@@ -32,9 +32,10 @@ from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.algorithms.leiden import of_all_cells
 from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.counted import VALLEY_COMPS, counted
-from scrcl.cluster.merging import Evidence, join_order, merge_unsupported
+from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.merging import join_order, merge_unsupported
 from scrcl.cluster.micro import micro_clusters_inside, summarise
-from scrcl.cluster.protocol import Grouping
+from scrcl.cluster.protocol import Grouping, Representations
 from scrcl.cluster.tree import Hierarchy, Joins
 from scrcl.graph.communities import leiden_of, neighbour_graph
 
@@ -166,13 +167,16 @@ def _supported(
 ) -> tuple[Evidence, NDArray[np.int64]]:
     """Return the evidence of some cells, and their clusters, shape (n_some,)."""
     assert spaces.scores is not None
-    representations = [np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)]
-    if spaces.scalings is not None:
-        representations += spaces.scalings(cells)
+    if spaces.representations is None:
+        found = Representations([np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)])
+    else:
+        found = spaces.representations(cells)
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(cells))
-    graph = vote(representations, n_neighbors, seed)
+    graph = vote(found.scores, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
-    evidence = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in representations], seed=seed)
+    uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
+    valleys = [rows[:, :VALLEY_COMPS] for rows in found.scores]
+    evidence = Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)
     part = merge_unsupported(evidence, communities, settings.least_support)
     return evidence, part[communities]
 

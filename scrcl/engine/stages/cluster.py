@@ -28,12 +28,17 @@ from scrcl.engine.memory import (
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_facts import cluster_overview, estimate_notes, low_confidence_notes
-from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
+from scrcl.engine.stages.correct import (
+    CORRECTED_BATCHES,
+    CORRECTION,
+    correction_bytes,
+    fit_bytes,
+)
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Section
 
@@ -148,8 +153,8 @@ class ClusterStage(Stage[ClusterRecord]):
     settings = ClusterSettings
     record = ClusterRecord
     takes = (
-        STATS, FEATURES, COMPONENTS, CORRECTION, CORRECTED_BATCHES, CELL_GRAPH, NEIGHBOR_IDS,
-        EMBEDDING, TISSUE_SPACE,
+        STATS, FEATURES, COMPONENTS, PLAIN_COMPONENTS, CORRECTION, CORRECTED_BATCHES, CELL_GRAPH,
+        NEIGHBOR_IDS, EMBEDDING, TISSUE_SPACE,
     )  # fmt: skip
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
@@ -210,7 +215,8 @@ class ClusterStage(Stage[ClusterRecord]):
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
                 int(min(n, settings.vote_cells) * (_VOTE_BYTES * edges + 4 * width))
                 + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
-                + correction_bytes(shape.n_batches, MOST_COMPS),
+                + correction_bytes(shape.n_batches, MOST_COMPS)
+                + fit_bytes(min(n, settings.vote_cells), MOST_COMPS) * (shape.n_batches > 1),
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
             ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scrcl.cluster.protocol import Spaces
 from scrcl.engine.device import resolve_device
-from scrcl.engine.stages.cluster_scalings import scalings_of
+from scrcl.engine.stages.cluster_representations import representations_of
 from scrcl.engine.stages.correct import CORRECTION
 from scrcl.engine.stages.tissue import TissueStage
 from scrcl.prep.artifacts import COMPONENTS, STATS
@@ -53,7 +53,7 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         scores=None if config.spatial else context.open(COMPONENTS),
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
-        scalings=None if config.spatial else scalings_of(context),
+        representations=None if config.spatial else representations_of(context),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )

@@ -54,6 +54,7 @@ __all__ = [
     "TestedCells",
     "batch_codes",
     "correction_bytes",
+    "fit_bytes",
 ]
 
 _FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
@@ -130,6 +131,8 @@ class CorrectRecord(Record):
         Cells that Harmony was fitted on; fewer than all if the atlas is large.
     centred
         Whether slices were moved to one mean before, because Harmony alone did not join them.
+    as_in_run
+        In a closer look: corrected in the soft clusters of the run, and not by a fit on these cells.
     """
 
     reason: str
@@ -141,6 +144,7 @@ class CorrectRecord(Record):
     n_fitted: int = 0
     n_rounds: int = 0
     centred: bool = False
+    as_in_run: bool = False
 
 
 class CorrectStage(Stage[CorrectRecord]):
@@ -160,7 +164,7 @@ class CorrectStage(Stage[CorrectRecord]):
         fitted, streamed = min(n, FIT_CELLS), n > FIT_CELLS
         return Estimate(
             LIBRARIES_BYTES + (8 + POSITION_BYTES * streamed) * n + min(4 * n * d, SMALL_MAP_BYTES),
-            fitted * (_FIT_BYTES_PER_COMP * d + _FIT_BYTES) + correction_bytes(shape.n_batches, d),
+            fit_bytes(fitted, d) + correction_bytes(shape.n_batches, d),
             disk_bytes=4 * n * d,
             read_bytes=8 * n * d,
             # Measured (``bench.batches.million``). Slices may need a second fit.
@@ -233,6 +237,11 @@ class CorrectStage(Stage[CorrectRecord]):
 def correction_bytes(n_batches: int, n_comps: int) -> int:
     """Return the bytes of the sums of each batch and cluster, and of what is solved from them."""
     return 40 * n_batches * 100 * n_comps
+
+
+def fit_bytes(n_cells: int, n_comps: int) -> int:
+    """Return the bytes of Harmony while it is fitted."""
+    return n_cells * (_FIT_BYTES_PER_COMP * n_comps + _FIT_BYTES)
 
 
 class TestedCells:

@@ -85,6 +85,7 @@ class CorrectLookStage(CorrectStage):
             before=Mixing.of(test.effect(points, codes)),
             after=Mixing.of(after),
             n_fitted=len(points),
+            as_in_run=True,
         )
 
     def _correct(self, points: FloatArray, codes: IntArray, cells: IntArray, folder: Path) -> None:

@@ -1,0 +1,93 @@
+"""The representations of cells that vote: component scores after several scalings of the counts.
+
+Where components were corrected for batches, so is each of the others, by a fit of Harmony of its own. Harmony may move
+a type that one batch alone has onto another type, but seldom does so in all scalings. What is lost in one of them, the
+others outvote (``bench.batches.donors``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl.cluster.evidence import Uncorrected
+from scrcl.cluster.protocol import Representations
+from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, CorrectStage
+from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrcl.engine.context import Context
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["representations_of"]
+
+
+def representations_of(context: Context) -> Callable[[IntArray], Representations]:
+    """Return a function from cells to their representations. Log values have only one, their component scores."""
+    batches = _corrected_batches(context) if context.has(CORRECTION) else None
+
+    def of_cells(cells: IntArray) -> Representations:
+        components = _leading(context.open(COMPONENTS), cells)
+        scalings = _scalings(context, cells)
+        if batches is None:
+            return Representations([components, *scalings])
+        codes = batches[cells]
+        return Representations(
+            [components, *_corrected(context, cells, scalings, codes)],
+            Uncorrected(codes, [_leading(context.open(PLAIN_COMPONENTS), cells), *scalings]),
+        )
+
+    return of_cells
+
+
+def _leading(scores: FloatArray, cells: IntArray) -> FloatArray:
+    from scrcl.cluster.algorithms.vote import MOST_COMPS
+
+    return np.asarray(scores[cells, :MOST_COMPS], np.float32)
+
+
+def _scalings(context: Context, cells: IntArray) -> list[FloatArray]:
+    """Return component scores after other scalings of the counts."""
+    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+    stats = context.open(STATS)
+    if stats.already_log:
+        return []
+    logs = context.open(FEATURES).gather(cells)
+    totals = stats.cell_counts[stats.retained][cells]
+    return [scores(logs, totals, MOST_COMPS) for scores in (median_depth_scores, residual_scores)]
+
+
+def _corrected(
+    context: Context, cells: IntArray, scalings: list[FloatArray], codes: IntArray
+) -> list[FloatArray]:
+    """Return scores without the differences between batches; otherwise the scalings would bring these back."""
+    from scrcl.io.arrays import cores
+    from scrcl.prep.harmony import correct_alike, fit_harmony
+
+    if context.record(CorrectStage).as_in_run:
+        how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
+        return [correct_alike(how, corrected, scores, codes) for scores in scalings]
+    present, codes = np.unique(codes, return_inverse=True)
+    if len(present) == 1:
+        return scalings
+    seed, n_workers = context.config.seed, min(cores(), context.budget.n_workers)
+    fits = (
+        fit_harmony(scores, codes, len(present), seed=seed, n_workers=n_workers)
+        for scores in scalings
+    )
+    return [fit.corrected for fit in fits]
+
+
+def _corrected_batches(context: Context) -> IntArray:
+    """Return the batch of each retained cell, by its number in the correction."""
+    batches = context.covariates.batches
+    assert batches is not None, "components are corrected for batches"
+    batches = batches.of(context.open(STATS).retained)
+    numbers = context.open(CORRECTED_BATCHES)
+    # A batch without retained cells has no number.
+    return np.array([numbers.get(name, 0) for name in batches.names])[batches.codes]

@@ -281,3 +281,33 @@ def test_cells_of_a_type_that_the_run_lacks_have_lower_confidence(tmp_path):
     medians = found.obs.groupby("cell_type", observed=True)["scrcl_familiarity"].median()
     assert medians["type 2"] < 0.5 * medians.drop("type 2").min()
     assert NewClusterStage.name == "cluster"
+
+
+@pytest.mark.parametrize("effect", [0.4, 0.8])  # of .8, Harmony joins donors in components alone
+def test_each_scaling_of_the_counts_is_corrected(effect, tmp_path, monkeypatch):
+    from scrcl.cluster.algorithms import vote
+
+    seen = {}
+
+    def voting(representations, *args):
+        seen["scores"] = representations
+        return vote_of(representations, *args)
+
+    def evidence(*args, uncorrected, **options):
+        seen["uncorrected"] = uncorrected
+        return evidence_of(*args, uncorrected=uncorrected, **options)
+
+    vote_of, evidence_of = vote.vote, vote.Evidence
+    monkeypatch.setattr(vote, "vote", voting)
+    monkeypatch.setattr(vote, "Evidence", evidence)
+    adata, by_vote = with_donors(600, effect=effect), {"algorithm": "vote"}
+    run(adata, tmp_path, until="cluster", batch_key="donor", cluster=by_vote)
+    before = seen["uncorrected"]
+    assert len(seen["scores"]) == len(before.spaces) == 3
+    assert set(before.codes) == {0, 1, 2}
+    leading = before.spaces[0].shape[1]
+    for after, plain in zip(seen["scores"], before.spaces, strict=True):
+        left = distance_of_donors(after[:, :leading], adata.obs)
+        assert left < 0.5 * distance_of_donors(plain, adata.obs)
+    run(adata, tmp_path, "plain", until="cluster", cluster=by_vote)
+    assert seen["uncorrected"] is None

@@ -1,0 +1,110 @@
+"""Evidence that two groups of cells are two types: the valley between them, in several spaces and within batches.
+
+A correction for batches may move one type onto another that its batch lacks, or has few cells of. So where there was
+one, the same cells are also compared as they were before it, within one batch at a time: there, no difference is due to
+batches. What a valley parts in either way is two types.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scrcl._random import stream
+from scrcl.cluster.valley import valley_depth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrcl.typing import FloatArray, IntArray
+
+__all__ = ["Evidence", "Uncorrected"]
+
+_MOST_CELLS = 800
+"""Cells of a group that show its valleys."""
+
+_LEAST_OF_BATCH = 15
+"""Cells that each group must have in a batch to be compared within it. Fewer show a valley too roughly for it to count
+where all cells together show none (``bench.batches.donors``)."""
+
+
+class Uncorrected(NamedTuple):
+    """The batches of some cells, and the spaces of the cells before they were corrected for these."""
+
+    codes: IntArray
+    """shape (n_some,)"""
+    spaces: Sequence[FloatArray]
+    """shape (n_some, n_dims) each"""
+
+    def leading(self, n_dims: int) -> Uncorrected:
+        """Return the same cells in fewer dimensions."""
+        return self._replace(spaces=[space[:, :n_dims] for space in self.spaces])
+
+
+class Evidence:
+    """Some cells in one or several spaces, which show how far two groups of them are apart.
+
+    Parameters
+    ----------
+    cells
+        ndarray of int, shape (n_some,): their positions among all cells, ascending.
+    spaces
+        Arrays of float, shape (n_some, n_dims) each: representations of these cells.
+    uncorrected
+        The same cells before a correction for batches; None if there was none.
+    """
+
+    def __init__(
+        self,
+        cells: IntArray,
+        spaces: Sequence[FloatArray],
+        *,
+        seed: int,
+        uncorrected: Uncorrected | None = None,
+    ) -> None:
+        self.cells, self.spaces = cells, spaces
+        self._uncorrected = uncorrected
+        # One random order for all groups. So a draw does not depend on earlier ones.
+        self._rank = stream(seed, "cluster.evidence").permutation(len(cells))
+
+    def support(self, a: IntArray, b: IntArray) -> float:
+        """Return how deep the valley between two groups is, given by positions among these cells.
+
+        It is the mean depth over all spaces, or that within batches if this is larger.
+
+        Returns
+        -------
+        float
+            -1 if a group has too few cells for a valley.
+        """
+        depth = self._depth(self.spaces, a, b)
+        if self._uncorrected is not None:
+            depth = np.fmax(depth, self._depth_within_batches(self._uncorrected, a, b))
+        return -1.0 if np.isnan(depth) else float(depth)
+
+    def means(self, group: IntArray) -> list[FloatArray]:
+        """Return the mean of a group in each space."""
+        return [space[group].mean(axis=0, dtype=np.float64) for space in self.spaces]
+
+    def _depth_within_batches(self, cells: Uncorrected, a: IntArray, b: IntArray) -> float:
+        """Return the mean depth over the batches that have both groups, weighted by the smaller group; NaN for none."""
+        of_a, of_b = cells.codes[a], cells.codes[b]
+        depths, weights = [], []
+        for batch in np.intersect1d(of_a, of_b):
+            own_a, own_b = a[of_a == batch], b[of_b == batch]
+            n_smaller = min(len(own_a), len(own_b))
+            if n_smaller >= _LEAST_OF_BATCH:
+                depths.append(self._depth(cells.spaces, own_a, own_b))
+                weights.append(n_smaller)
+        return float(np.average(depths, weights=weights)) if depths else float("nan")
+
+    def _depth(self, spaces: Sequence[FloatArray], a: IntArray, b: IntArray) -> float:
+        some_a, some_b = self._some(a), self._some(b)
+        shares = {"share_a": len(some_a) / max(len(a), 1), "share_b": len(some_b) / max(len(b), 1)}
+        return float(
+            np.mean([valley_depth(space[some_a], space[some_b], **shares) for space in spaces])
+        )
+
+    def _some(self, group: IntArray) -> IntArray:
+        return group[np.argsort(self._rank[group])[:_MOST_CELLS]]

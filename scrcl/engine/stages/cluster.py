@@ -81,6 +81,9 @@ three times as many edges; a guess."""
 _SECONDS_PER_VOTE = 2e-3
 """Seconds of a cell that votes: 18 partitions, the products of genes, and valleys."""
 
+_SECONDS_PER_FIT = 7e-4
+"""Further seconds of such a cell with batches: Harmony for each scaling, and valleys within 60 batches; measured."""
+
 _CLUSTERED_BYTES = 56
 """Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
 cluster and its confidence. Twice, for the clustering that it is compared with."""
@@ -223,7 +226,8 @@ class ClusterStage(Stage[ClusterRecord]):
             disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
             read_bytes=8 * n * width,
             seconds=4
-            + _SECONDS_PER_VOTE * min(n, settings.vote_cells)
+            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1))
+            * min(n, settings.vote_cells)
             + 1e-6 * n * settings.restarts / 8,
         )
 

@@ -4,7 +4,9 @@ Log values of counts per 10,000 are nearly binary where cells have far fewer cou
 differently: log values of counts scaled to the median total, and Pearson residuals. Structure that all of them show
 does not come from the scaling.
 
-Both follow from the stored log values and the totals of the cells. So they need no further read of the input.
+Both follow from the stored log values and the totals of the cells. So they need no further read of the input. If the
+input has log values of counts, these hold the totals too: the smallest value of a cell is nearly always that of one
+count.
 
 References
 ----------
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._threads import one_blas_thread
-from scrcl.prep.normalize import at_depth, size_factors
+from scrcl.prep.normalize import TARGET_SUM, at_depth, size_factors
 from scrcl.prep.pca import fit_pca
 
 if TYPE_CHECKING:
@@ -29,13 +31,52 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["median_depth_scores", "residual_scores"]
+__all__ = ["median_depth_scores", "residual_scores", "totals_behind"]
 
 _BLOCK_ROWS = 1024
 """Rows that are made dense at a time."""
 
 _THETA = 100.0
 """Residuals: the variance of a count is mean + mean^2 / theta, as in scanpy."""
+
+_WHOLE = 0.01
+"""How far from a whole number a count may be. Float32 log values of counts are off by less up to 10,000 counts."""
+
+_LEAST_WHOLE = 0.95
+"""Share of the counts above one that must be whole. Of values that are no counts, one in fifty is whole by chance; in a
+cell whose smallest count is two, half of them are."""
+
+_FEWEST_COUNTS = 50
+"""Counts above one that it takes to say whether values are counts."""
+
+
+def totals_behind(logs: Csr) -> NDArray[np.float64] | None:
+    """Return the totals of cells, up to one factor for all, from log values of their scaled counts.
+
+    Parameters
+    ----------
+    logs
+        CSR of float32, shape (n_cells, n_genes): natural logarithms of 1 + count * scale, with any scale for each cell.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_cells,)
+        In proportion to the inverse of the scales; None if these are no log values of counts.
+    """
+    values, per_cell = np.expm1(logs.data.astype(np.float64)), np.diff(logs.indptr)
+    filled = per_cell > 0
+    if not filled.any() or values.min() <= 0:
+        return None
+    units = np.minimum.reduceat(values, logs.indptr[:-1][filled])
+    counts = values / np.repeat(units, per_cell[filled])
+    several = counts[counts > 1 + _WHOLE]
+    is_whole = np.abs(several - np.rint(several)) < _WHOLE
+    if len(several) < _FEWEST_COUNTS or is_whole.mean() < _LEAST_WHOLE:
+        return None
+    scales = np.full(len(per_cell), np.median(units))
+    scales[filled] = units
+    totals: NDArray[np.float64] = TARGET_SUM / scales
+    return totals
 
 
 def median_depth_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[np.float32]:
@@ -46,7 +87,8 @@ def median_depth_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[
     logs
         CSR of float32, shape (n_cells, n_genes): log values of counts per 10,000.
     totals
-        Shape (n_cells,), above 0: total of each cell over all genes.
+        Shape (n_cells,), above 0: total of each cell over all genes. A factor of all totals changes nothing if log
+        values have the same factor, as those of `totals_behind` do.
     n_comps
         Number of components; fewer if the data has fewer.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.inputs import damage, damages
+from bench.inputs import damage, damages, logs
 from bench.inputs.agreement import is_same_matrix, main, opened
 from bench.inputs.encodings import ENCODINGS, IN_MEMORY, small_cells
 from bench.inputs.reading import Found, read_plainly
@@ -79,3 +79,15 @@ def test_a_file_without_damage_gives_its_cells_genes_and_values(tmp_path, name):
     path = ENCODINGS[name](cells, tmp_path / "in" / "cells")
     found = damages.judged(path, Found.of(cells), tmp_path, damages.through_stages)
     assert found["outcome"] == "as before the damage", found
+
+
+def test_log_values_of_counts_are_clustered_as_the_counts(tmp_path, data, quick, options, read):
+    page = tmp_path / "logs.md"
+    given = options(data=data, out=page, kinds="counts,logs")
+    logs.main([*given, *quick, "--set", "cluster.algorithm=vote"])
+    text, rows = read(page)
+    of = {row["kind"]: row for row in rows}
+    assert list(of) == ["counts", "logs"]
+    assert of["logs"]["ari_at_k"] == pytest.approx(of["counts"]["ari_at_k"], abs=0.05)
+    assert "**mean of 1**" in text
+    assert "tissue" not in text

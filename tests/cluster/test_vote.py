@@ -13,7 +13,7 @@ from scrcl.cluster.merging import merge_unsupported
 from scrcl.cluster.protocol import Representations, Spaces
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.graph.communities import neighbour_graph
-from scrcl.prep.scalings import median_depth_scores, residual_scores
+from scrcl.prep.scalings import median_depth_scores, residual_scores, totals_behind
 
 
 def types(sizes, *, apart=9.0, n_dims=12, seed=0):
@@ -200,6 +200,40 @@ def test_residual_scores_are_those_of_pearson_residuals():
     with np.errstate(invalid="ignore"):
         residuals = np.nan_to_num((x - mean) / np.sqrt(mean + mean**2 / 100))
     same_scores(found, np.clip(residuals, -np.sqrt(300), np.sqrt(300)))
+
+
+@pytest.mark.parametrize("target", [1e4, 2_345.6])
+def test_log_values_of_counts_show_their_totals(target):
+    x = counts()
+    totals = x.sum(axis=1) + 5
+    logs = logs_of(x * target / 1e4, totals)
+    found = totals_behind(logs)
+    np.testing.assert_allclose(found * target / 1e4, totals, rtol=1e-4)
+    for scores in (median_depth_scores, residual_scores):
+        same = scores(logs_of(x, totals), totals, 4)
+        np.testing.assert_allclose(
+            np.abs(scores(logs, found, 4)), np.abs(same), atol=2e-3 * np.abs(same).max()
+        )
+
+
+def test_a_cell_without_a_count_of_one_or_without_values_changes_no_other():
+    x = counts()
+    x[0, x[0] < 2] = 0
+    x[1] = 0
+    found, totals = totals_behind(logs_of(x, np.full(300, 1e3))), np.full(300, 1e3)
+    np.testing.assert_allclose(found[1:], totals[1:], rtol=1e-4)
+    assert 0 < found[0] < 1e3
+
+
+def test_values_without_counts_behind_show_no_totals():
+    x, rng = counts(), np.random.default_rng(0)
+    totals = x.sum(axis=1)
+    assert totals_behind(logs_of(x * rng.uniform(0.9, 1.1, x.shape), totals)) is None
+    assert totals_behind(logs_of(np.minimum(x, 1), totals)) is None  # ones alone say nothing
+    assert totals_behind(csr_matrix((5, 5), dtype=np.float32)) is None
+    negative = logs_of(x, totals)
+    negative.data[3] = -0.5
+    assert totals_behind(negative) is None
 
 
 def test_there_are_at_most_as_many_scores_as_genes():

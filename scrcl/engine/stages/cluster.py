@@ -235,9 +235,9 @@ class ClusterStage(Stage[ClusterRecord]):
         """Write labels, confidence, the trees, and the means by which new cells are assigned."""
         from scrcl.cluster.confidence import confidence, describe_confidence
         from scrcl.cluster.find import find_clusters
-        from scrcl.engine.stages.cluster_inputs import n_clusters_of, settings_of, spaces_of
+        from scrcl.engine.stages.cluster_inputs import n_clusters_of, spaces_of
 
-        config, settings = context.config, settings_of(context)
+        config, settings = context.config, context.config.cluster_settings
         points = context.open(TISSUE_SPACE if config.on_tissue else EMBEDDING)
         covariates = context.covariates.of(context.open(STATS).retained)
         n_clusters, estimates = n_clusters_of(context, points, covariates)

@@ -32,7 +32,10 @@ In 23 cases it was .8 or more, or .6 or less where the cells of a batch hardly m
 
 
 def representations_of(context: Context) -> Callable[[IntArray], Representations]:
-    """Return a function from cells to their representations. Log values have only one, their component scores."""
+    """Return a function from cells to their representations.
+
+    Log values that are not of counts have only one: their component scores.
+    """
     batches = _corrected_batches(context) if context.has(CORRECTION) else None
 
     def of_cells(cells: IntArray) -> Representations:
@@ -56,15 +59,15 @@ def _leading(scores: FloatArray, cells: IntArray) -> FloatArray:
 
 
 def _scalings(context: Context, cells: IntArray) -> list[FloatArray]:
-    """Return component scores after other scalings of the counts."""
+    """Return component scores after other scalings of the counts, if there are counts behind the values."""
     from scrcl.cluster.algorithms.vote import MOST_COMPS
-    from scrcl.prep.scalings import median_depth_scores, residual_scores
+    from scrcl.prep.scalings import median_depth_scores, residual_scores, totals_behind
 
-    stats = context.open(STATS)
-    if stats.already_log:
+    stats, logs = context.open(STATS), context.open(FEATURES).gather(cells)
+    is_log = stats.already_log
+    totals = totals_behind(logs) if is_log else stats.cell_counts[stats.retained][cells]
+    if totals is None:
         return []
-    logs = context.open(FEATURES).gather(cells)
-    totals = stats.cell_counts[stats.retained][cells]
     return [scores(logs, totals, MOST_COMPS) for scores in (median_depth_scores, residual_scores)]
 
 

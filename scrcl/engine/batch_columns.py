@@ -37,15 +37,18 @@ _KIND_WORDS = re.compile(
 _LEAST_CELLS = 10
 """Mean number of cells of a batch below which a column holds something else, such as a clone."""
 
+_FEW_LEVELS, _FIRST_CELLS = 5, 10_000
+"""Levels of a column that may hold conditions, though its name does not say so; cells that are looked at first."""
 
-def batch_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
+
+def batch_like_columns(obs: pd.DataFrame, *, first: str | None = None) -> dict[str, CellLabels]:
     """Return the columns whose names and values look like donors, samples, chemistries or studies.
 
-    Columns that divide the cells in the same way count once, under the first name.
+    Columns that divide the cells in the same way count once, under the first name. The column ``first`` comes first.
     """
     found: dict[str, CellLabels] = {}
     seen: set[bytes] = set()
-    for name in map(str, obs.columns):
+    for name in sorted(map(str, obs.columns), key=lambda name: name != first):
         if not _has_word(name, _BATCH_WORDS) or _names_types(name):
             continue
         labels = _labels_of(obs[name])
@@ -68,16 +71,19 @@ def type_like_columns(obs: pd.DataFrame, columns: Iterable[str]) -> tuple[str, .
 
 
 def confounded_levels(
-    obs: pd.DataFrame, batches: CellLabels, *, but: Iterable[str]
+    obs: pd.DataFrame, batches: CellLabels, *, but: Iterable[str], any_name: bool = False
 ) -> dict[str, list[str]]:
     """Return the conditions that coincide with a batch: each has one batch alone, which has no other condition.
+
+    By its name, a column holds conditions, batches, cell types or none of these. With ``any_name``, the last kind
+    counts, too (``sex``), if its few levels divide the cells exactly as the batches do.
 
     Parameters
     ----------
     obs
         The retained cells.
     batches
-        Batch of each of them.
+        Batch of each of them; or group of batches.
     but
         Columns that are left out, as they name the batches.
 
@@ -88,7 +94,8 @@ def confounded_levels(
     """
     left_out, found = set(but), {}
     for name in map(str, obs.columns):
-        if name in left_out or not _has_word(name, _CONDITION_WORDS):
+        is_known = _has_word(name, _CONDITION_WORDS)
+        if name in left_out or not (is_known or (any_name and _may_be_condition(obs, name))):
             continue
         levels = _labels_of(obs[name])
         if levels is None or len(levels.names) < 2:
@@ -98,9 +105,18 @@ def confounded_levels(
         pairs[levels.codes, batches.codes] = True
         only_batch, of_one = pairs.argmax(axis=1), pairs.sum(axis=1) == 1
         alone = of_one & (pairs.sum(axis=0) == 1)[only_batch]
-        if alone.any():
+        exact = alone.all() and len(levels.names) <= _FEW_LEVELS
+        if alone.any() if is_known else exact and set(levels.names) != set(batches.names):
             found[name] = [levels.names[level] for level in np.flatnonzero(alone)]
     return found
+
+
+def _may_be_condition(obs: pd.DataFrame, name: str) -> bool:
+    """Return whether a column has few levels, and no name of batches or of cell types."""
+    if _has_word(name, _BATCH_WORDS) or _names_types(name):
+        return False
+    # The first cells show most columns of many values, and reading all would take long.
+    return 0 < obs[name].iloc[:_FIRST_CELLS].nunique() <= _FEW_LEVELS
 
 
 def _names_types(name: str) -> bool:

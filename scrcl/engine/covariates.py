@@ -29,6 +29,9 @@ __all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_c
 
 _SPATIAL = "spatial"
 
+_LEAST_CELLS = 2
+"""Mean number of cells of a batch, at least. Batches of one to five cells count, numbers of each cell do not."""
+
 
 @dataclass(frozen=True)
 class Covariates:
@@ -77,8 +80,8 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
     Raises
     ------
     InputError
-        A column or the coordinates are missing or incomplete; each cell is a batch or sample of its own; no two cells
-        are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
+        A column or the coordinates are missing or incomplete; the batches are measurements, or have hardly two cells
+        each; no two cells are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
     notes: tuple[str, ...] = ()
@@ -87,13 +90,9 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
         samples = _read_column(obs, config.sample_key, "sample")
         batches = read_batches(obs, config.batch_key)
         notes = tuple(_notes_of_types(obs, config))
-    named = config.batch_key not in (None, config.sample_key)  # slices have checks of their own
-    if named and batches is not None and len(batches.names) == len(batches.codes) > 1:
-        message = (
-            f"batch_key must name a column with values that cells share; got {config.batch_key!r}, with a different "
-            f"value for each of {len(batches.names):,} cells. Name the column of the batch."
-        )
-        raise InputError(message)
+        # Slices have checks of their own, and may be named by their depth.
+        if batches is not None and config.batch_key not in (None, config.sample_key):
+            _require_batches(obs, str(config.batch_key), batches)
     read = Covariates(samples=samples, batches=batches, notes=notes)
     if config.spatial:
         given = _read_coordinates(matrix)
@@ -107,6 +106,32 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
 
         require_few_batches(read.n_batches)
     return read
+
+
+def _require_batches(obs: pd.DataFrame, key: str, batches: CellLabels) -> None:
+    """Refuse columns of measurements, and batches that hardly any cells share."""
+    import pandas as pd
+
+    for name in batch_columns(obs, key):
+        column = obs[name]
+        if not pd.api.types.is_float_dtype(column):
+            continue
+        values = column.to_numpy(float)
+        parts = values[values != np.round(values)]
+        if len(parts):
+            message = (
+                f"batch_key must name a column of batches; got {name!r}, which holds {column.nunique():,} different "
+                f"numbers such as {parts[0]:.6g}. Name the column of the donors, samples or studies. If its numbers do "
+                "name batches, make them text first."
+            )
+            raise InputError(message)
+    n_batches, n_cells = len(batches.names), len(batches.codes)
+    if n_cells > 1 and n_cells < _LEAST_CELLS * n_batches:
+        message = (
+            f"batch_key must name a column with values that cells share; got {key!r}, with {n_batches:,} values for "
+            f"{n_cells:,} cells. Name the column of the batch."
+        )
+        raise InputError(message)
 
 
 def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:

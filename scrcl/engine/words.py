@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 from scrcl.engine.stages.graph import GraphStage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["Words", "words_from", "words_of"]
+__all__ = ["Words", "listed", "of_groups", "words_from", "words_of"]
+
+_NAMED = 8
+"""Names that a sentence lists."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,17 @@ def words_of(run: OpenRun | Context, *, is_look: bool = False) -> Words:
     layout = run.record(GraphStage).layout
     words = words_from(run.config, None if layout is None else layout["kind"])
     return replace(words, cluster="subcluster") if is_look else words
+
+
+def of_groups(words: Words) -> Words:
+    """Return the words where groups of batches take the place of batches."""
+    return replace(words, batch="group")
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """Return names for a sentence, the first few of many."""
+    shown = separator.join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def words_from(config: RunConfig, layout: str | None) -> Words:

@@ -27,12 +27,14 @@ __all__ = [
     "MIXED",
     "NEAR",
     "WIDE",
+    "Apart",
     "BatchEffect",
     "are_random",
     "groups_that_mix",
     "measure_effect",
     "mixing_in_clusters",
     "share_joined",
+    "what_keeps_apart",
 ]
 
 NEAR = 5
@@ -89,6 +91,59 @@ class BatchEffect:
         for which this holds may still be random ones (`are_random`).
         """
         return self.shared <= FEW_SHARED or self.mixing < min(mixed, 1 - _DEVIATIONS * self.error)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Whether something keeps batches apart, and what: the batches, or groups of batches that mix.
+
+    Attributes
+    ----------
+    groups
+        ndarray of int, shape (n_batches,): group of each batch, as of `groups_that_mix`.
+    by_group
+        The batches mix, and their groups do not.
+    effect
+        How far the groups keep apart if ``by_group``, else the batches.
+    differ
+        Whether that needs a correction.
+    """
+
+    groups: NDArray[np.int64]
+    by_group: bool
+    effect: BatchEffect
+    differ: bool
+
+
+def what_keeps_apart(
+    ids: IntArray, codes: IntArray, rng: np.random.Generator, mixed: float = MIXED
+) -> Apart:
+    """Return whether batches, or groups of them, keep apart.
+
+    Parameters
+    ----------
+    ids, codes
+        As in `groups_that_mix`.
+    rng
+        As in `are_random`.
+    mixed
+        As in `BatchEffect.differ`.
+    """
+    groups, effect = groups_that_mix(ids, codes), measure_effect(ids, codes)
+    plain = Apart(groups, False, effect, False)
+    if codes.max() == 0:
+        return plain
+    by_group = not effect.differ(mixed)
+    if by_group:
+        if groups.max() == 0:
+            return plain
+        effect = measure_effect(ids, groups[codes])
+        if not effect.differ(mixed):
+            return plain
+    # Groups were chosen by how they lie, so the batches are what must not be random.
+    if are_random(ids, codes, rng):
+        return plain
+    return Apart(groups, by_group, effect, True)
 
 
 def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:

@@ -14,8 +14,10 @@ from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_files
-from scrcl.engine.stages.batches import BatchesStage, ClusterBatches, SuspectedColumn
-from scrcl.engine.stages.batches_facts import clusters_table, suspicion_notes
+from scrcl.engine.stages.batches import BatchesRecord, BatchesStage, ClusterBatches
+from scrcl.engine.stages.batches_facts import batch_notes, clusters_table, suspicion_notes
+from scrcl.engine.stages.batches_followed import FollowingCluster, following_clusters
+from scrcl.engine.stages.batches_suspected import SuspectedColumn
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectRecord, CorrectStage, Mixing
 from scrcl.engine.stages.correct_facts import correction_sentence
@@ -47,7 +49,13 @@ def corrected(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unnamed(tmp_path_factory):
-    return finished(with_donors(effect=1.0), tmp_path_factory.mktemp("unnamed"))
+    adata = with_donors(effect=1.0)
+    halves = np.random.default_rng(9).integers(2, size=adata.n_obs)
+    pairs = np.where(
+        adata.obs["donor"] == "donor 0", "ab", "cd"
+    )  # plates mix in a pair, pairs lie apart
+    adata.obs["plate"] = [pair[half] for pair, half in zip(pairs, halves, strict=True)]
+    return finished(adata, tmp_path_factory.mktemp("unnamed"))
 
 
 def test_mixing_of_each_cluster_grows_by_the_correction(corrected):
@@ -136,12 +144,12 @@ def test_corrected_cells_vote(corrected):
     assert adjusted_rand_score(with_donors().obs["cell_type"], corrected.labels) > 0.95
 
 
-def test_corrected_log_values_do_not_vote_and_cannot_be_summed(tmp_path):
+def test_corrected_log_values_vote_and_cannot_be_summed(tmp_path):
     adata = with_donors()
     totals = np.asarray(adata.X.sum(axis=1))
     adata.X = sparse.csr_matrix(np.log1p(adata.X.toarray() / totals * 1e4))
     opened = finished(adata, tmp_path, batch_key="donor")
-    assert opened.record(ClusterStage).algorithm == "auto"
+    assert opened.record(ClusterStage).algorithm == "vote"
     (note,) = opened.record(MarkersStage).notes
     assert "the values here are logarithms" in note
     assert "scrcl.pseudobulk" not in note
@@ -156,10 +164,13 @@ def test_a_condition_of_one_donor_is_named(corrected):
 def test_a_column_that_neighbours_follow_is_named_with_the_option(unnamed):
     record = unnamed.record(BatchesStage)
     # Lanes were drawn at random, so they mix.
-    assert set(record.checked) == {"donor", "lane"}
-    assert [each.column for each in record.suspected] == ["donor"]
+    assert set(record.checked) == {"donor", "lane", "plate"}
+    found = {each.column: each for each in record.suspected}
+    assert set(found) == {"donor", "plate"}
+    assert (found["donor"].by_group, found["donor"].groups) == (False, ())
+    assert (found["plate"].by_group, found["plate"].groups) == (True, ("a, b", "c, d"))
     (note,) = record.notes
-    assert "`batch_key='donor'`" in note
+    assert "`batch_key='donor'`" in note or "`batch_key='plate'`" in note
     assert not (unnamed.path / "batches.csv").exists()
 
 
@@ -179,10 +190,85 @@ def test_columns_that_clusters_alone_follow_are_named_after_those_that_neighbour
     assert note.endswith("`batch_key='donor'`. obs columns with such clusters, too: lane.")
     (note,) = suspicion_notes([column("study", "1", "4", is_followed=True), *apart], "9 clusters")
     assert note.startswith(
-        "Neighbours follow obs['study']: 3% fewer of a cell's neighbours have another value than chance gives, and "
-        "2 of 9 clusters hold nearly only cells of one value (1, 4). If"
+        "Cells lie among cells of the same obs['study'] more than by chance: they have 97% of the neighbours from "
+        "other values that chance gives, and 2 of 9 clusters hold nearly only cells of one value (1, 4). If"
     )
     assert "donor" not in note
+
+
+def test_groups_of_values_that_lie_apart_are_named():
+    column = SuspectedColumn(
+        column="batch",
+        n_batches=4,
+        mixing=Mixing(mixing=0.6, error=0.2, shared=0.006),
+        clusters=("0", "1"),
+        by_group=True,
+        groups=("s1, s2", "s3, s4"),
+    )
+    (note,) = suspicion_notes([column], "2 clusters")
+    assert note.startswith(
+        "Cells lie apart by group of values of obs['batch'] (s1, s2; s3, s4): 1% of the cells outside of the largest "
+        "group have cells of another group around them, and 2 of 2 clusters hold nearly only cells of one group of "
+        "values (0, 1). If its 4 values are batches"
+    )
+
+
+def test_clusters_of_one_batch_or_of_one_group_are_found_with_their_cells():
+    table = np.array([[40, 1, 0, 0], [20, 21, 1, 0], [0, 0, 30, 30], [10, 10, 10, 10]])
+    found = following_clusters(table, ["a", "b", "c", "d"], np.array([0, 0, 1, 1]), "5_")
+    assert [(f.cluster, f.of, f.is_group, f.n_of, f.n_cells) for f in found] == [
+        ("5_0", "a", False, 40, 41),
+        ("5_1", "a, b", True, 41, 42),
+        ("5_2", "c, d", True, 60, 60),
+    ]
+    alone = following_clusters(table[:, [0, 2]], ["a", "c"], np.array([0, 1]), "")
+    assert [(f.cluster, f.of, f.is_group) for f in alone] == [
+        ("0", "a", False),
+        ("1", "a", False),
+        ("2", "c", False),
+    ]
+
+
+def test_clusters_of_one_batch_are_noted_with_the_batch_its_cells_and_what_to_do():
+    def following(cluster, of, n_of, *, is_group=False):
+        return FollowingCluster(cluster=cluster, of=of, is_group=is_group, n_of=n_of, n_cells=141)
+
+    (note,) = batch_notes(BatchesRecord(following=(following("3", "mouse2", 139),)), Words())
+    assert note == (
+        "Cluster 3 holds nearly only cells of mouse2 (139 of 141 cells; batches.csv): a type that one batch alone has, "
+        "or cells that were not joined to the same type of other batches. Compare the markers."
+    )
+    groups = [
+        following("0", "s1, s2", 140, is_group=True),
+        following("1", "s3, s4", 141, is_group=True),
+        following("2", "s1, s2", 141, is_group=True),
+    ]
+    (note,) = batch_notes(BatchesRecord(following=tuple(groups)), Words(), "", "Correct them.")
+    assert note.startswith(
+        "Clusters 0, 1, 2 hold nearly only cells of one group of batches (0, 2: 281 of 282 cells from s1, s2; 1: 141 "
+        "of 141 cells from s3, s4; batches.csv): types that one group alone has, or"
+    )
+    assert note.endswith("of other groups. Correct them.")
+
+
+def test_batches_that_lie_apart_in_groups_are_noted_where_nothing_was_corrected(tmp_path):
+    adata = with_donors(effect=1.5, n_donors=2)
+    halves = np.random.default_rng(9).integers(2, size=adata.n_obs)
+    adata.obs["sex"] = adata.obs["donor"].map({"donor 0": "F", "donor 1": "M"})
+    adata.obs["batch"] = [
+        f"{sex}{half}" for sex, half in zip(adata.obs["sex"], halves, strict=True)
+    ]
+    del adata.obs["donor"]
+    opened = finished(adata, tmp_path, batch_key="batch", n_clusters=8, correct={"method": "none"})
+    record = opened.record(BatchesStage)
+    assert len(record.of_one_batch) == 8
+    assert {each.of for each in record.following} == {"F0, F1", "M0, M1"}
+    of_clusters, of_conditions = record.notes
+    assert of_clusters.startswith("All 8 clusters hold nearly only cells of one group of batches")
+    assert of_clusters.endswith('into another folder with `correct.method="auto"`.')
+    assert of_conditions.startswith(
+        "Correction cannot separate obs['sex'] (F, M) from the groups: each of these values is one group"
+    )
 
 
 def test_columns_are_known_by_words_of_their_names():
@@ -202,6 +288,7 @@ def test_columns_are_known_by_words_of_their_names():
         }
     )
     assert list(batch_like_columns(obs)) == ["donorID", "orig.ident"]
+    assert list(batch_like_columns(obs, first="sample_id")) == ["sample_id", "orig.ident"]
 
 
 def test_cell_types_are_known_by_the_name_of_a_column_or_by_most_of_its_values():
@@ -224,3 +311,19 @@ def test_conditions_that_share_batches_are_not_confounded():
     assert confounded_levels(nested, batches, but=()) == {"disease": ["y"]}
     assert confounded_levels(crossed, batches, but=()) == {}
     assert confounded_levels(nested, batches, but=["disease"]) == {}
+
+
+def test_columns_of_any_name_are_conditions_if_few_values_divide_the_cells_as_batches_do():
+    batches = CellLabels(np.array([0, 0, 1, 1]), ("a", "b"))
+    obs = pd.DataFrame(
+        {
+            "sex": ["F", "F", "M", "M"],
+            "same": ["a", "a", "b", "b"],  # names of the batches
+            "library": ["l1", "l1", "l2", "l2"],
+            "cell_type": ["x", "x", "y", "y"],
+            "score": [1.5, 1.5, 2.5, 2.5],
+            "tomato": [True, False, True, True],
+        }
+    )
+    assert confounded_levels(obs, batches, but=(), any_name=True) == {"sex": ["F", "M"]}
+    assert confounded_levels(obs, batches, but=()) == {}

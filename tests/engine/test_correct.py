@@ -15,7 +15,13 @@ from scrcl.engine.run import run_files
 from scrcl.engine.stages import correct, correct_fit
 from scrcl.engine.stages.cluster_new_cells import NewClusterStage
 from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.correct_facts import (
+    correction_notes,
+    correction_overview,
+    correction_sentence,
+)
 from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+from scrcl.engine.words import Words
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import COMPONENTS
 from scrcl.prep.batch_effect import MIXED
@@ -119,6 +125,30 @@ def test_random_batches_are_left_as_they_are_however_uneven(sizes, mixed):
         assert found is codes
 
 
+def test_batches_that_mix_in_groups_are_corrected_as_groups_and_named(tmp_path):
+    adata = with_donors(effect=1.5, n_donors=2)
+    halves = np.random.default_rng(9).integers(2, size=adata.n_obs)
+    adata.obs["batch"] = [
+        f"{d[-1]}{half}" for d, half in zip(adata.obs["donor"], halves, strict=True)
+    ]
+    record = corrected(adata, tmp_path, batch_key="batch").record(CorrectStage)
+    assert (record.n_batches, record.n_corrected) == (4, 2)
+    assert record.groups == (("00", "01"), ("10", "11"))
+    assert record.reason.startswith(
+        "groups of batches lie apart (0% of the cells outside of the largest group"
+    )
+    assert record.notes[0] == (
+        "4 batches were corrected as 2 groups, since batches inside a group mix well (group 1: 00, 01; group 2: 10, "
+        "11)."
+    )
+    assert correction_overview(record, Words()).startswith("Harmony, 2 groups of 4 batches: ")
+    assert "neighbours from other groups that chance gives" in correction_sentence(record, Words())
+    alone = record.model_copy(update={"share_alone": 0.056})
+    assert (
+        "no counterpart in another group of batches" in list(correction_notes(alone, Words()))[-1]
+    )
+
+
 def test_batches_without_an_effect_change_nothing(tmp_path):
     adata = with_donors(effect=0)
     opened = corrected(adata, tmp_path, batch_key="donor")
@@ -145,6 +175,18 @@ def test_what_the_settings_exclude_is_not_corrected(tmp_path, settings, reason):
     record = corrected(adata, tmp_path, **settings).record(CorrectStage)
     assert record.left_as_is
     assert reason in record.reason
+    noted = ("All cells have one value of 'same': there is nothing to correct.",)
+    assert record.notes == (noted if settings["batch_key"] == "same" else ())
+
+
+def test_pairs_of_cells_and_whole_numbers_are_batches(tmp_path):
+    adata = with_donors()
+    adata.obs["pair"] = np.arange(400) // 2
+    adata.obs["number"] = np.arange(400) % 3 + 1.0
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    for key in ("pair", "number"):
+        config = load_config(overrides={**FAST, "device": "cpu", "batch_key": key})
+        plan_run([tmp_path / "cells.h5ad"], config)
 
 
 def test_a_type_that_one_donor_has_is_kept_apart(tmp_path):
@@ -190,12 +232,16 @@ def test_several_columns_give_a_batch_for_each_combination(tmp_path):
         ({"batch_key": "donor,nowhere"}, "batch_key .*'nowhere'"),
         ({"batch_key": "donor,gap"}, "batch_key .*1 cells .*gap"),
         ({"batch_key": "donor,each"}, "batch_key .*400 cells"),
+        ({"batch_key": "most"}, "batch_key .*399 values for 400 cells"),
+        ({"batch_key": "donor,depth"}, "batch_key .*'depth', which holds 2 .* such as 0.5.* text"),
     ],
 )
 def test_keys_that_give_no_batches_are_refused(tmp_path, settings, message):
     adata = with_donors()
     adata.obs["gap"] = ["x"] * 399 + [None]
     adata.obs["each"] = [f"c{i}" for i in range(400)]
+    adata.obs["most"] = np.maximum(np.arange(400), 1)
+    adata.obs["depth"] = np.where(np.arange(400) % 2, 0.5, 1).astype(np.float32)
     with pytest.raises(InputError, match=message):
         run(adata, tmp_path, **settings)
     assert not (tmp_path / "out").exists()

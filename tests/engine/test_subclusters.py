@@ -16,6 +16,7 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.batches import BatchesRecord
 from scrcl.engine.stages.batches_facts import batch_notes
+from scrcl.engine.stages.batches_followed import FollowingCluster
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.subclusters import SubclustersStage
@@ -233,7 +234,8 @@ def test_an_anndata_gets_the_column_too_and_a_subcluster_of_one_sample_is_named(
         scrcl.subcluster(tmp_path / "out", 0)
     (look,) = scrcl.subcluster(tmp_path / "out", 0, data=adata)
     (note,) = look.notes
-    assert "1 of 2 subclusters holds nearly only cells of one value of obs['sample'] (0_1)" in note
+    assert "2 of 2 subclusters hold nearly only cells of one group of values (0_0, 0_1)" in note
+    assert "(x; y, z)" in note
     assert "`batch_key='sample'" in note
     assert set(adata.obs["scrcl_sub"].dropna()) == {"0_0", "0_1", "1", "2"}
     assert adata.obs["scrcl_sub"].isna().sum() == 1
@@ -277,8 +279,9 @@ def test_subclusters_of_a_corrected_run_are_no_donors(tmp_path):
 
 
 def test_subclusters_of_one_batch_are_named(out):
-    text = list(batch_notes(BatchesRecord(of_one_batch=("3_0",)), Words(cluster="subcluster")))
-    assert text[0].startswith("Subcluster 3_0 holds nearly only cells of one batch (batches.csv)")
+    found = FollowingCluster(cluster="3_0", of="b", is_group=False, n_of=9, n_cells=10)
+    text = list(batch_notes(BatchesRecord(following=(found,)), Words(cluster="subcluster")))
+    assert text[0].startswith("Subcluster 3_0 holds nearly only cells of b (9 of 10 cells;")
     look = scrcl.subcluster(out, 0, write=False)[0]
     assert look.notes == ("Not corrected for batches: as set.",)
     assert (look.folder / "batches.csv").exists()

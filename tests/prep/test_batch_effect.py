@@ -9,6 +9,7 @@ from scrcl.prep.batch_effect import (
     measure_effect,
     mixing_in_clusters,
     share_joined,
+    what_keeps_apart,
 )
 from scrcl.prep.batch_subset import cells_of_every_batch
 
@@ -100,6 +101,17 @@ def test_batches_that_mix_are_one_group_and_the_others_another(cells):
     groups = groups_that_mix(ids, codes)
     assert groups[0] == groups[1] != groups[2] == groups[3]
     assert measure_effect(ids, groups[codes]).differ()
+
+
+def test_groups_keep_apart_where_batches_mix_and_batches_where_they_do_not(cells):
+    codes, rng = np.random.default_rng(1).integers(4, size=900), np.random.default_rng(2)
+    found = what_keeps_apart(near(cells[0] + 100 * (codes >= 2)[:, None]), codes, rng)
+    assert (found.differ, found.by_group, len(set(found.groups))) == (True, True, 2)
+    found = what_keeps_apart(near(cells[0] + 100 * codes[:, None]), codes, rng)
+    assert (found.differ, found.by_group) == (True, False)
+    found = what_keeps_apart(near(cells[0]), codes, rng)
+    assert (found.differ, found.by_group) == (False, False)
+    assert not what_keeps_apart(near(cells[0]), np.zeros(900, int), rng).differ
 
 
 def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):

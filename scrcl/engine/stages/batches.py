@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
-from scrcl._crosstab import crosstab
 from scrcl.cluster.artifacts import LABELS
 from scrcl.cluster.mixing import BatchMixing
 from scrcl.engine.given_names import shown_names
@@ -22,10 +21,17 @@ from scrcl.engine.stages.batches_facts import (
     clusters_table,
     suspicion_notes,
 )
+from scrcl.engine.stages.batches_followed import FollowingCluster, following_clusters, table_of
+from scrcl.engine.stages.batches_suspected import (
+    SuspectedColumn,
+    suspected_columns,
+    unnamed_batches,
+)
+from scrcl.engine.stages.batches_tested import TestedBatches, confounded_conditions
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
-from scrcl.engine.stages.correct import CorrectStage, Mixing
+from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage, correction_method
 from scrcl.engine.stages.correct_facts import correction_sentence
-from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
+from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.io.labels import CellLabels
-    from scrcl.typing import BoolArray, FloatArray, IntArray
+    from scrcl.typing import BoolArray, IntArray
 
 __all__ = ["BatchesRecord", "BatchesStage", "ClusterBatches", "SuspectedColumn"]
 
@@ -51,12 +57,6 @@ _MIXED_BYTES = 48
 
 _COUNTS = "counts.npz"
 """File of the stage with the cells of each cluster in each batch."""
-
-_FOLLOWS = 0.9
-"""Share of a cluster's cells from one batch from which the cluster follows it."""
-
-_LIFT = 1.5
-"""A batch's share of a cluster over its share of all cells, at least, in a cluster that follows it."""
 
 
 class ClusterBatches(Fields):
@@ -77,24 +77,6 @@ class ClusterBatches(Fields):
     after: float | None
 
 
-class SuspectedColumn(Fields):
-    """A column of obs that was not named as batch, and that neighbours or clusters follow.
-
-    Attributes
-    ----------
-    clusters
-        Clusters whose cells are nearly all from one of its batches.
-    is_followed
-        Whether neighbours follow it. One batch of several may lie apart in some clusters alone.
-    """
-
-    column: str
-    n_batches: int
-    mixing: Mixing
-    clusters: tuple[str, ...]
-    is_followed: bool = True
-
-
 class BatchesRecord(Record):
     """How far clusters follow batches.
 
@@ -102,10 +84,13 @@ class BatchesRecord(Record):
     ----------
     batches, by_cluster
         With batches: over all cells, and for each cluster.
-    of_one_batch
-        With batches: clusters whose cells are nearly all from one of them.
-    confounded
-        Conditions that coincide with a batch, by column of obs.
+    of_one_batch, following
+        With batches: clusters whose cells are nearly all from one of them, or from one group of batches that mix; and
+        of which.
+    apart_groups
+        With batches that were corrected as groups, or that mix in groups: clusters inside of which these keep apart.
+    confounded, confounded_groups
+        Conditions that coincide with a batch, and with a group of batches, by column of obs.
     checked, suspected
         Without batches: columns that look like batches, and those of them that neighbours or clusters follow, the
         strongest first.
@@ -114,7 +99,10 @@ class BatchesRecord(Record):
     batches: BatchMixing | None = None
     by_cluster: tuple[ClusterBatches, ...] = ()
     of_one_batch: tuple[str, ...] = ()
+    following: tuple[FollowingCluster, ...] = ()
+    apart_groups: tuple[str, ...] = ()
     confounded: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    confounded_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     checked: tuple[str, ...] = ()
     suspected: tuple[SuspectedColumn, ...] = ()
 
@@ -130,7 +118,15 @@ class BatchesStage(Stage[BatchesRecord]):
 
     name = "batches"
     record = BatchesRecord
-    takes = (STATS, COMPONENTS, PLAIN_COMPONENTS, NEIGHBOR_IDS, EMBEDDING, LABELS)
+    takes = (
+        STATS,
+        COMPONENTS,
+        PLAIN_COMPONENTS,
+        CORRECTED_BATCHES,
+        NEIGHBOR_IDS,
+        EMBEDDING,
+        LABELS,
+    )
     is_cheap = True
 
     def __init__(self, prefix: str = "") -> None:
@@ -157,7 +153,7 @@ class BatchesStage(Stage[BatchesRecord]):
         if batches is None:
             return _without_batches(context, retained, labels, self._prefix)
         batches = batches.of(retained)
-        table = _table(batches, labels)
+        table = table_of(batches, labels)
         np.savez(folder / _COUNTS, counts=table, names=np.array(batches.names, np.str_))
         return _with_batches(context, batches, labels, table, self._prefix)
 
@@ -188,17 +184,13 @@ def _with_batches(
 
     from scrcl._atomic import atomic_path
     from scrcl.cluster.mixing import describe_mixing
-    from scrcl.engine.batch_columns import confounded_levels
-    from scrcl.engine.covariates import batch_columns
     from scrcl.markers.ranking import for_spreadsheets
 
     config = context.config
     with atomic_path(context.folder.path / COMPOSITION) as path:
         for_spreadsheets(pd.DataFrame(_rows(table, batches.names))).to_csv(path, index=False)
-    obs = context.matrix.fresh_obs()
-    key = str(config.batch_key)
-    retained = np.flatnonzero(context.open(STATS).retained)
-    confounded = confounded_levels(obs.iloc[retained], batches, but=batch_columns(obs, key))
+    tested = TestedBatches.of(context, batches)
+    following = following_clusters(table, batches.names, tested.groups, prefix)
     record = BatchesRecord(
         n_cells=len(labels),
         files=(COMPOSITION,),
@@ -211,12 +203,28 @@ def _with_batches(
             n_cells=config.cluster.auto_cells,
             seed=config.seed,
         ),
-        by_cluster=_by_cluster(context, batches, labels, table),
-        of_one_batch=_clusters_of_one_batch(table, prefix),
-        confounded={name: tuple(levels) for name, levels in confounded.items()},
+        by_cluster=_by_cluster(tested, batches.names, labels, table),
+        of_one_batch=tuple(each.cluster for each in following),
+        following=following,
+        apart_groups=tuple(f"{prefix}{i}" for i in tested.apart_groups(labels, len(table))),
+        **confounded_conditions(context, batches, tested.groups, any_apart=bool(following)),
     )
     words = words_of(context, is_look=bool(prefix))
-    return record.model_copy(update={"notes": tuple(batch_notes(record, words, prefix))})
+    advice = None if prefix else _advice(config)
+    return record.model_copy(update={"notes": tuple(batch_notes(record, words, prefix, advice))})
+
+
+def _advice(config: RunConfig) -> str | None:
+    """Return what to do where clusters follow batches because nothing was to be corrected."""
+    if correction_method(config) != "none":
+        return None
+    why, method = ("correct.method is none", "auto")
+    if config.graph.balanced:
+        why, method = "with graph.balanced they are not by default", "harmony"
+    return (
+        f"Components were not corrected ({why}). To correct them, run again into another folder with "
+        f'`correct.method="{method}"`.'
+    )
 
 
 def _rows(table: IntArray, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
@@ -234,27 +242,16 @@ def _rows(table: IntArray, names: tuple[str, ...]) -> Iterator[dict[str, object]
 
 
 def _by_cluster(
-    context: Context, batches: CellLabels, labels: IntArray, table: IntArray
+    tested: TestedBatches, names: tuple[str, ...], labels: IntArray, table: IntArray
 ) -> tuple[ClusterBatches, ...]:
-    from scrcl.prep.batch_effect import mixing_in_clusters
-    from scrcl.prep.batch_subset import cells_of_every_batch
-
-    _, codes = np.unique(batches.codes, return_inverse=True)
-    cells = cells_of_every_batch(codes, TEST_CELLS)
-
-    def mixing(points: FloatArray) -> list[float | None]:
-        ids = neighbours_among(points, cells, context.config.seed)
-        found = mixing_in_clusters(ids, codes[cells], labels[cells], len(table))
-        return [None if np.isnan(value) else float(value) for value in found]
-
-    plain, corrected = context.open(PLAIN_COMPONENTS), context.open(COMPONENTS)
-    before = mixing(plain)
-    left_as_is = context.record(CorrectStage).left_as_is
-    after = [None] * len(table) if left_as_is else mixing(corrected)
+    before = tested.mixing(tested.before, labels, len(table))
+    after: list[float | None] = [None] * len(table)
+    if tested.after is not None:
+        after = tested.mixing(tested.after, labels, len(table))
     largest, sizes = table.argmax(axis=1), np.maximum(table.sum(axis=1), 1)
     return tuple(
         ClusterBatches(
-            largest=batches.names[largest[i]],
+            largest=names[largest[i]],
             share=float(table[i, largest[i]] / sizes[i]),
             before=before[i],
             after=after[i],
@@ -267,33 +264,10 @@ def _without_batches(
     context: Context, retained: BoolArray, labels: IntArray, prefix: str
 ) -> BatchesRecord:
     """Return the columns of obs that look like batches and that neighbours or clusters follow."""
-    from scrcl._random import drawn_rows, stream
-    from scrcl.engine.batch_columns import batch_like_columns
-    from scrcl.prep.batch_effect import are_random, measure_effect
-
-    obs = context.matrix.fresh_obs().iloc[np.flatnonzero(retained)]
-    columns = batch_like_columns(obs)
+    columns = unnamed_batches(context, retained)
     if not columns:
         return BatchesRecord()
-    cells = drawn_rows(len(labels), TEST_CELLS, context.config.seed, "batches.check")
-    if len(cells) < 3:
-        return BatchesRecord(checked=tuple(columns))
-    ids = neighbours_among(context.open(COMPONENTS), cells, context.config.seed)
-    suspected = []
-    for name, batches in columns.items():
-        _, codes = np.unique(batches.codes[cells], return_inverse=True)
-        effect = measure_effect(ids, codes)
-        column = SuspectedColumn(
-            column=name,
-            n_batches=len(batches.names),
-            mixing=Mixing.of(effect),
-            clusters=_clusters_of_one_batch(_table(batches, labels), prefix),
-            is_followed=codes.max() > 0
-            and effect.differ()
-            and not are_random(ids, codes, stream(context.config.seed, "batches.need")),
-        )
-        if column.is_followed or column.clusters:
-            suspected.append(column)
+    suspected = list(suspected_columns(context, columns, labels, prefix))
     in_all = words_of(context, is_look=bool(prefix)).clusters(int(labels.max()) + 1)
     suspected.sort(key=lambda each: (not each.is_followed, each.mixing.mixing))
     return BatchesRecord(
@@ -302,18 +276,3 @@ def _without_batches(
         suspected=tuple(suspected),
         notes=tuple(suspicion_notes(suspected, in_all)),
     )
-
-
-def _table(batches: CellLabels, labels: IntArray) -> IntArray:
-    """Return the cells of each batch in each cluster."""
-    return crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
-
-
-def _clusters_of_one_batch(table: IntArray, prefix: str) -> tuple[str, ...]:
-    """Return the clusters whose cells are nearly all from one batch, far more than chance gives."""
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    by_chance = table.sum(axis=0) / table.sum()
-    largest = shares.argmax(axis=1)
-    top = shares.max(axis=1)
-    follows = (top >= _FOLLOWS) & (top >= _LIFT * by_chance[largest])
-    return tuple(f"{prefix}{i}" for i in np.flatnonzero(follows))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrcl.engine.stages.batches_tested import APART
+from scrcl.engine.words import listed, of_groups
+from scrcl.prep.batch_effect import FEW_SHARED
 from scrcl.report.page import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scrcl.cluster.mixing import BatchMixing
-    from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches, SuspectedColumn
+    from scrcl.engine.stages.batches import BatchesRecord, ClusterBatches
+    from scrcl.engine.stages.batches_followed import FollowingCluster
+    from scrcl.engine.stages.batches_suspected import SuspectedColumn
     from scrcl.engine.words import Words
     from scrcl.report.page import Cell
     from scrcl.typing import IntArray
@@ -23,12 +28,6 @@ COMPOSITION = "batches.csv"
 
 _FEW_BATCHES = 12
 """Batches that have a column each in the table of clusters."""
-
-_APART = 0.5
-"""Mixing below which a cluster is named in a note."""
-
-_NAMED = 8
-"""Clusters, columns or levels that a note lists."""
 
 
 def batch_overview(found: BatchMixing, words: Words) -> dict[str, str]:
@@ -98,9 +97,10 @@ def _mixing_caption(words: Words) -> str:
     return (
         f"Mixing is the share of a {cell}'s neighbours that are from other {words.batches}, over the share that chance "
         f"gives inside the {cluster}. At 1 a {cell}'s neighbours are from any {batch}. Near 0 they are from its own "
-        f"{batch} only: the {words.batches} keep apart inside the {cluster}. A {cluster} of one {batch} has no value: "
-        f"it is {alone}. Whether to correct is decided by chance around each {cell}, in place of chance inside its "
-        f"{cluster}."
+        f"{batch} only: the {words.batches} keep apart inside the {cluster}. Above 1 they are from other "
+        f"{words.batches} more often than chance gives: by accident in a small {cluster}, or because {cell}s of one "
+        f"{batch} lie among those of others. A {cluster} of one {batch} has no value: it is {alone}. Whether to "
+        f"correct is decided by chance around each {cell}, in place of chance inside its {cluster}."
     )
 
 
@@ -139,33 +139,78 @@ def _largest(
     return cluster.largest, cluster.share, float(of_all)
 
 
-def batch_notes(record: BatchesRecord, words: Words, prefix: str = "") -> Iterator[str]:
-    """Yield what the user should know about clusters and batches."""
+def batch_notes(
+    record: BatchesRecord, words: Words, prefix: str = "", advice: str | None = None
+) -> Iterator[str]:
+    """Yield what the user should know about clusters and batches.
+
+    Parameters
+    ----------
+    prefix
+        What the names of clusters begin with.
+    advice
+        What to do where clusters follow batches, if nothing was to be corrected.
+    """
     apart = [
         f"{prefix}{i}"
         for i, each in enumerate(record.by_cluster)
         if (mixing := each.before if each.after is None else each.after) is not None
-        and mixing < _APART
+        and mixing < APART
     ]
-    if apart:
-        yield (
-            f"{words.batches.capitalize()} keep apart inside {_clusters(apart, words)}: neighbours from other "
-            f"{words.batches} are less than half of what chance gives. Compare their markers before you take them as "
-            f"{words.kind}s."
-        )
-    if record.of_one_batch:
-        several, kind = len(record.of_one_batch) > 1, words.kind
-        yield (
-            f"{_clusters(record.of_one_batch, words).capitalize()} {'hold' if several else 'holds'} nearly only "
-            f"{words.cell}s of one {words.batch} ({COMPOSITION}): {f'{kind}s' if several else f'a {kind}'} that this "
-            f"{words.batch} alone has, or {words.cell}s that were not joined to the same {kind} of other "
-            f"{words.batches}. Compare the markers."
-        )
-    for column, levels in record.confounded.items():
-        yield (
-            f"Correction cannot separate obs[{column!r}] from the {words.batch} for {_some(levels)}: each is one "
-            f"{words.batch}, which holds nothing else. A real difference between such conditions may be removed."
-        )
+    groups = [name for name in record.apart_groups if name not in apart]
+    for what, named in ((words.batches, apart), (f"groups of {words.batches}", groups)):
+        if named:
+            yield (
+                f"{what.capitalize()} keep apart inside {_clusters(named, words)}: neighbours from other {what} are "
+                f"less than half of what chance gives. Compare their markers before you take them as {words.kind}s."
+            )
+    for is_group in (False, True):
+        following = [each for each in record.following if each.is_group == is_group]
+        if following:
+            found = _following_note(following, words, len(record.by_cluster), is_group=is_group)
+            yield f"{found} {advice or 'Compare the markers.'}"
+    if record.confounded:
+        yield _confounded_note(record.confounded, words)
+    if record.confounded_groups:
+        yield _confounded_note(record.confounded_groups, of_groups(words))
+
+
+def _following_note(
+    following: Sequence[FollowingCluster], words: Words, n_clusters: int, *, is_group: bool
+) -> str:
+    """Return which clusters follow which batches or groups, with their cells, and why that may be."""
+    of_what: dict[str, list[FollowingCluster]] = {}
+    for each in following:
+        of_what.setdefault(each.of, []).append(each)
+    names = [each.cluster for each in following]
+    one, kind = len(names) == 1, words.kind
+    unit, short, others = words.batch, words.batch, words.batches
+    if is_group:
+        unit, short, others = f"group of {words.batches}", "group", "groups"
+    parts = "; ".join(
+        ("" if one else f"{listed([each.cluster for each in some])}: ")
+        + f"{sum(each.n_of for each in some):,} of {words.cells(sum(each.n_cells for each in some))}"
+        + ("" if one and not is_group else f" from {of}")
+        for of, some in of_what.items()
+    )
+    who = _clusters(names, words).capitalize()
+    if len(names) == n_clusters > 1:
+        who = f"All {words.clusters(n_clusters)}"
+    what = following[0].of if one and not is_group else f"one {unit}"
+    return (
+        f"{who} {'holds' if one else 'hold'} nearly only {words.cell}s of {what} ({parts}; {COMPOSITION}): "
+        f"{f'a {kind}' if one else f'{kind}s'} that one {short} alone has, or {words.cell}s that were not joined to "
+        f"the same {kind} of other {others}."
+    )
+
+
+def _confounded_note(confounded: Mapping[str, Sequence[str]], words: Words) -> str:
+    """Return which conditions coincide with batches or groups, in all columns."""
+    columns = [f"obs[{column!r}] ({listed(levels)})" for column, levels in confounded.items()]
+    return (
+        f"Correction cannot separate {listed(columns)} from the {words.batches}: each of these values is one "
+        f"{words.batch}, which holds no other value. A real difference between such conditions may be removed."
+    )
 
 
 def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterator[str]:
@@ -181,7 +226,7 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterat
     first, *others = suspected
     alike = [each.column for each in others if each.is_followed == first.is_followed]
     found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, in_all)
-    more = f" {more}: {_some(alike)}." if alike else ""
+    more = f" {more}: {listed(alike)}." if alike else ""
     yield (
         f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with "
         f"`batch_key={first.column!r}`.{more}"
@@ -190,31 +235,40 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterat
 
 def _neighbours_follow(first: SuspectedColumn, in_all: str) -> tuple[str, str]:
     """Return how neighbours follow a column, and what other columns are."""
-    fewer = 1 - first.mixing.mixing
+    column, mixing = f"obs[{first.column!r}]", first.mixing
+    own, largest, other, others = column, "its largest value", "another value", "other values"
+    if first.by_group:
+        own = f"group of values of {column} ({listed(first.groups, '; ')})"
+        largest, other, others = "the largest group", "another group", "other groups"
+    if mixing.shared <= FEW_SHARED:  # then few cells show how values mix
+        found = (
+            f"Cells lie apart by {own}: {mixing.shared:.0%} of the cells outside of {largest} have cells of {other} "
+            "around them"
+        )
+    else:
+        found = (
+            f"Cells lie among cells of the same {own} more than by chance: they have {mixing.mixing:.0%} of the "
+            f"neighbours from {others} that chance gives"
+        )
     of_one = f", and {_of_one_value(first, in_all)}" if first.clusters else ""
-    found = (
-        f"Neighbours follow obs[{first.column!r}]: {fewer:.0%} fewer of a cell's neighbours have another value than "
-        f"chance gives{of_one}"
-    )
-    return found, "obs columns that they follow less"
+    return f"{found}{of_one}", "obs columns that cells follow less"
 
 
 def _clusters_follow(first: SuspectedColumn, in_all: str) -> tuple[str, str]:
     """Return which clusters follow a column, and what other columns are."""
     of_column = f" of obs[{first.column!r}]"
-    return _of_one_value(first, in_all, of_column), "obs columns with such clusters, too"
+    groups = f" ({listed(first.groups, '; ')})" if first.groups else ""
+    return _of_one_value(
+        first, in_all, f"{of_column}{groups}"
+    ), "obs columns with such clusters, too"
 
 
 def _of_one_value(first: SuspectedColumn, in_all: str, of_column: str = "") -> str:
     n = len(first.clusters)
     hold = "holds" if n == 1 else "hold"
-    return f"{n} of {in_all} {hold} nearly only cells of one value{of_column} ({_some(first.clusters)})"
+    unit = "group of values" if first.groups else "value"
+    return f"{n} of {in_all} {hold} nearly only cells of one {unit}{of_column} ({listed(first.clusters)})"
 
 
 def _clusters(names: Sequence[str], words: Words) -> str:
-    return f"{words.cluster}{'' if len(names) == 1 else 's'} {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    return f"{words.cluster}{'' if len(names) == 1 else 's'} {listed(names)}"

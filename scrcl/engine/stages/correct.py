@@ -25,7 +25,7 @@ from scrcl.engine.stages.correct_fit import (
     correct_cells,
     neighbours_among,
 )
-from scrcl.engine.words import words_from, words_of
+from scrcl.engine.words import of_groups, words_from, words_of
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
@@ -54,7 +54,9 @@ __all__ = [
     "TestedCells",
     "batch_codes",
     "correction_bytes",
+    "correction_method",
     "fit_bytes",
+    "mixed_from",
 ]
 
 _FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
@@ -123,8 +125,10 @@ class CorrectRecord(Record):
         Why components were corrected, or left as they are, in one line.
     n_batches, n_corrected
         Batches with cells, and how many the correction distinguishes: batches that mix well count as one.
+    groups
+        The batches of each group, where they were corrected as groups.
     before, after
-        Mixing on a subset of the cells; None if it was not measured.
+        Mixing on a subset of the cells, of groups where these were corrected; None if it was not measured.
     share_alone
         Share of cells of types that one batch alone has. They are shifted with their batch, and never joined to others.
     n_fitted
@@ -138,6 +142,7 @@ class CorrectRecord(Record):
     reason: str
     n_batches: int = 1
     n_corrected: int = 0
+    groups: tuple[tuple[str, ...], ...] = ()
     before: Mixing | None = None
     after: Mixing | None = None
     share_alone: float = 0.0
@@ -145,6 +150,11 @@ class CorrectRecord(Record):
     n_rounds: int = 0
     centred: bool = False
     as_in_run: bool = False
+
+    @property
+    def by_group(self) -> bool:
+        """Whether groups of batches were corrected, and not single batches."""
+        return 0 < self.n_corrected < self.n_batches
 
 
 class CorrectStage(Stage[CorrectRecord]):
@@ -158,7 +168,7 @@ class CorrectStage(Stage[CorrectRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return Harmony on its subset, and one pass over the cells for each sum and each result."""
-        if shape.n_batches < 2 or _method(config) == "none":
+        if shape.n_batches < 2 or correction_method(config) == "none":
             return Estimate(LIBRARIES_BYTES)
         n, d = shape.n_cells, shape.n_comps
         fitted, streamed = min(n, FIT_CELLS), n > FIT_CELLS
@@ -175,7 +185,7 @@ class CorrectStage(Stage[CorrectRecord]):
 
     def run(self, context: Context, folder: Path) -> CorrectRecord:
         """Write ``scores.npy`` and ``correction.npz``; nothing where nothing is corrected."""
-        batches, method = context.covariates.batches, _method(context.config)
+        batches, method = context.covariates.batches, correction_method(context.config)
         if batches is None:
             return CorrectRecord(left_as_is=True, reason="no batches were named")
         layout = context.covariates.layout
@@ -187,13 +197,15 @@ class CorrectStage(Stage[CorrectRecord]):
             why = "graph.balanced joins the batches" if context.config.graph.balanced else "as set"
             return plain.model_copy(update={"reason": why})
         if n_batches == 1:
-            why = f"{context.config.batch_key} has one value for all cells: there is nothing to correct"
+            key = context.config.batch_key
+            why = f"all {words.cell}s have one value of {key!r}: there is nothing to correct"
             return plain.model_copy(
                 update={"reason": why, "notes": (f"{why[0].upper()}{why[1:]}.",)}
             )
         points = context.open(COMPONENTS)
         test = TestedCells.of(points, codes, context.config)
         codes, effect, differ = test.batches_to_correct(codes)
+        n_corrected = int(codes.max()) + 1
         record = plain.model_copy(update={"before": Mixing.of(effect)})
         if method == "auto" and not differ:
             return record.model_copy(update={"reason": _why_not(effect, words)})
@@ -207,7 +219,8 @@ class CorrectStage(Stage[CorrectRecord]):
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
-                "reason": _why(effect, words),
+                "reason": _why(effect, words, by_group=n_corrected < n_batches),
+                "groups": _groups(numbers) if n_corrected < n_batches else (),
                 "after": Mixing.of(after),
                 **update,
             }
@@ -256,14 +269,11 @@ class TestedCells:
     @classmethod
     def of(cls, points: FloatArray, codes: IntArray, config: RunConfig) -> TestedCells:
         """Draw the cells, and find their neighbours."""
-        from scrcl.prep.batch_effect import MIXED
         from scrcl.prep.batch_subset import cells_of_every_batch
 
         cells = cells_of_every_batch(codes, TEST_CELLS)
         ids = neighbours_among(points, cells, config.seed)
-        # An average over a tissue keeps a small shift and loses the noise that hides it in a cell. Three slices that
-        # mixed at .95 as cells shared no neighbour as averages. So in a tissue any effect beyond chance counts.
-        return cls(cells, ids, codes[cells], config.seed, 1.0 if config.spatial else MIXED)
+        return cls(cells, ids, codes[cells], config.seed, mixed_from(config))
 
     def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect, bool]:
         """Return the batches of all cells as they are to be corrected, how far they keep apart, and whether they do.
@@ -271,21 +281,11 @@ class TestedCells:
         Batches that mix well but lie apart from other ones are corrected as one.
         """
         from scrcl._random import stream
-        from scrcl.prep.batch_effect import are_random, groups_that_mix, measure_effect
+        from scrcl.prep.batch_effect import what_keeps_apart
 
-        effect = measure_effect(self._ids, self._codes)
-        plain = codes, effect, False
-        if not effect.differ(self.mixed):
-            groups = groups_that_mix(self._ids, self._codes)
-            if groups.max() == 0:
-                return plain
-            codes, effect = groups[codes], measure_effect(self._ids, groups[self._codes])
-            if not effect.differ(self.mixed):
-                return plain
-        # Groups were chosen by how they lie, so the batches are what must not be random.
-        if are_random(self._ids, self._codes, stream(self._seed, "correct.need")):
-            return plain
-        return codes, effect, True
+        rng = stream(self._seed, "correct.need")
+        found = what_keeps_apart(self._ids, self._codes, rng, self.mixed)
+        return found.groups[codes] if found.by_group else codes, found.effect, found.differ
 
     def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
         """Return how far batches keep apart in other points of the same cells."""
@@ -295,13 +295,34 @@ class TestedCells:
         return measure_effect(ids, codes[self._cells])
 
 
-def _why(effect: BatchEffect, words: Words) -> str:
+def mixed_from(config: RunConfig) -> float:
+    """Return the mixing below which batches keep apart.
+
+    An average over a tissue keeps a small shift and loses the noise that hides it in a cell. Three slices that mixed at
+    .95 as cells shared no neighbour as averages. So in a tissue any effect beyond chance counts.
+    """
+    from scrcl.prep.batch_effect import MIXED
+
+    return 1.0 if config.spatial else MIXED
+
+
+def _groups(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the batches of each group, from the number of each batch."""
+    found: dict[int, list[str]] = {}
+    for name, number in numbers.items():
+        found.setdefault(number, []).append(name)
+    return tuple(tuple(found[number]) for number in sorted(found))
+
+
+def _why(effect: BatchEffect, words: Words, *, by_group: bool) -> str:
     """Return why components are corrected."""
     from scrcl.prep.batch_effect import FEW_SHARED
 
+    what = f"groups of {words.batches}" if by_group else words.batches
     if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
-        return f"{words.batches} lie apart ({joined_words(effect.shared, words)})"
-    return f"{words.batches} mix less than by chance"
+        words = of_groups(words) if by_group else words
+        return f"{what} lie apart ({joined_words(effect.shared, words)})"
+    return f"{what} mix less than by chance"
 
 
 def _why_not(effect: BatchEffect, words: Words) -> str:
@@ -313,7 +334,8 @@ def _why_not(effect: BatchEffect, words: Words) -> str:
     return f"{words.batches} lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
 
 
-def _method(config: RunConfig) -> str:
+def correction_method(config: RunConfig) -> str:
+    """Return how components are corrected: ``auto``, ``harmony`` or ``none``."""
     method = str(config.group("correct").method)
     return "none" if method == "auto" and config.graph.balanced else method
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrcl.engine.words import listed, of_groups
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,11 +20,18 @@ __all__ = [
     "joined_words",
 ]
 
+_NAMED_GROUPS = 4
+"""Groups of batches that a note lists."""
+
 
 def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     """Yield what the user should know about the correction."""
     from scrcl.prep.batch_effect import FEW_SHARED
 
+    if record.by_group:
+        yield _groups_note(record, words)
+    of_batch = f"group of {words.batches}" if record.by_group else words.batch
+    words = of_groups(words) if record.by_group else words
     batches, before = words.batches, record.before
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield (
@@ -35,16 +44,21 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
             "Slices lay so far apart that Harmony alone did not join them, so each was moved to the mean of all first. "
             "If slices hold other domains, or the same in other shares, compare with a run of each slice alone."
         )
-    if record.n_corrected < record.n_batches:
-        yield (
-            f"{record.n_batches} {batches} were corrected as {record.n_corrected} groups: inside a group they mix "
-            "well."
-        )
     if record.share_alone:
         yield (
-            f"{record.share_alone:.1%} of the {words.cell}s have no counterpart in another {words.batch}. They were "
+            f"{record.share_alone:.1%} of the {words.cell}s have no counterpart in another {of_batch}. They were "
             f"kept apart as {words.kind}s of their own."
         )
+
+
+def _groups_note(record: CorrectRecord, words: Words) -> str:
+    """Return which batches were corrected as one."""
+    named = [f"group {i}: {listed(names)}" for i, names in enumerate(record.groups, start=1)]
+    where = "" if len(named) <= _NAMED_GROUPS else "; for all see stages/correct/batches.json"
+    return (
+        f"{record.n_batches:,} {words.batches} were corrected as {record.n_corrected:,} groups, since {words.batches} "
+        f"inside a group mix well ({'; '.join(named[:_NAMED_GROUPS])}{where})."
+    )
 
 
 def joined_words(shared: float, words: Words) -> str:
@@ -57,14 +71,23 @@ def correction_overview(record: CorrectRecord, words: Words) -> str:
     """Return what was done, in one line for the top of the report."""
     if record.left_as_is:
         return f"none: {record.reason}"
-    return f"Harmony, {record.n_corrected} {words.batches}: {record.reason}"
+    return f"Harmony, {_corrected(record, words)}: {record.reason}"
+
+
+def _corrected(record: CorrectRecord, words: Words) -> str:
+    """Return what was corrected, with numbers."""
+    if record.by_group:
+        return f"{record.n_corrected:,} groups of {record.n_batches:,} {words.batches}"
+    return f"{record.n_corrected:,} {words.batches}"
 
 
 def correction_sentence(record: CorrectRecord, words: Words) -> str:
     """Return what was done, as a note, with how batches mixed before and after."""
     if record.left_as_is:
         return f"Not corrected for {words.batches}: {record.reason}."
-    done = f"Corrected for {words.batches} by Harmony: {record.reason}."
+    what = _corrected(record, words) if record.by_group else words.batches
+    done = f"Corrected for {what} by Harmony: {record.reason}."
+    words = of_groups(words) if record.by_group else words
     if record.before is None or record.after is None:
         return done
     return (
@@ -77,7 +100,8 @@ def correction_facts(record: CorrectRecord, words: Words) -> dict[str, str]:
     """Return names and values for the technical details of the report."""
     if record.before is None:
         return {}
-    batches = words.batches
+    batches = f"groups of {words.batches}" if record.by_group else words.batches
+    words = of_groups(words) if record.by_group else words
     facts = {f"mixing of {batches} before (1: as by chance)": _mixing_text(record.before, words)}
     if record.after is not None:
         facts[f"mixing of {batches} after"] = _mixing_text(record.after, words)

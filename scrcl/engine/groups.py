@@ -67,7 +67,8 @@ def find_markers(
     pair
         Two groups that are compared with each other alone, or a text with a comma between them. Clusters can be given
         by number or name. By default each group is compared with all other cells;
-        of a run with batches, within each batch (``markers.within_batches``).
+        of a run with batches, within each batch (``markers.within_batches``). Of two groups, genes that nearly all
+        cells express are listed by their score as others are (``markers.max_share_out``).
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
     data
@@ -116,8 +117,7 @@ def find_markers(
         found.scores,
         ListedGenes.of_var(matrix.var),
         n_top=n_genes or settings.n_genes,
-        min_fold_change=settings.min_fold_change,
-        max_share_out=settings.max_share_out,
+        rule=settings.rule(),
     )
     table["cluster"] = [groups.names[code] for code in table["cluster"]]
     return table

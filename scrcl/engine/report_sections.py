@@ -12,6 +12,7 @@ from scrcl.cluster.confidence import LOW_CONFIDENCE
 from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.cluster_facts import estimates_range
+from scrcl.engine.stages.markers import MarkersStage, held_back_note
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import CLUSTER_LINKS
@@ -66,13 +67,14 @@ def cluster_sections(
 ) -> list[Section]:
     """Return the table of clusters, dot plot, links, composition and quality, as far as there is something to show."""
     words = words_of(run)
-    sections = [Section(f"{words.cluster}s".capitalize(), table=_table(rows, words))]
+    sections = [Section(f"{words.cluster}s".capitalize(), table=_table(rows, run))]
     if len(rows) > 1:
         sections += [_dots(run, names, words), _links(run, names, words)]
     return [*sections, *_composition(context, run, names), quality_section(context, run)]
 
 
-def _table(rows: Sequence[ClusterRow], words: Words) -> Table:
+def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
+    words, record = words_of(run), run.record(MarkersStage)
     is_named = rows[0].cell_type is not None
     columns = [
         Column(words.cluster, "label"),
@@ -95,8 +97,10 @@ def _table(rows: Sequence[ClusterRow], words: Words) -> Table:
         ]
         for row in rows
     ]
-    caption = LEFT_OUT if any(row.n_left_out for row in rows) else ""
-    return Table(columns, cells, caption, palette(len(rows)))
+    captions = [LEFT_OUT] if any(row.n_left_out for row in rows) else []
+    if record.n_held_back:
+        captions.append(held_back_note(record.n_held_back, run.config.markers, words))
+    return Table(columns, cells, " ".join(captions), palette(len(rows)))
 
 
 def _order(run: OpenRun, n_clusters: int) -> list[int]:

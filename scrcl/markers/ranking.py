@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "OrderRule",
     "adjusted",
     "for_spreadsheets",
     "marker_table",
+    "n_held_back",
     "scanpy_entry",
     "with_symbols",
 ]
@@ -40,19 +42,41 @@ COLUMNS = (
 """Columns of the table of markers. After ``gene`` stands ``symbol`` where var has a column of symbols."""
 
 
-def marker_table(
-    scores: GeneScores,
-    genes: ListedGenes,
-    *,
-    n_top: int,
-    min_fold_change: float,
-    max_share_out: float,
-) -> pd.DataFrame:
-    """Return the first genes of each cluster.
+class OrderRule(NamedTuple):
+    """Which genes mark a cluster, and so are listed first.
 
-    Genes that mark the cluster come first, by score: those above ``min_fold_change`` that at most a share
-    ``max_share_out`` of the other cells expresses. Genes that all cells express can have the largest scores and still
-    mark nothing. The others follow, by score too.
+    A gene that nearly all cells express can have a large score and still mark nothing: ribosomal genes, and RNA from
+    the fluid around the cells, differ a little and in every cell. It marks a cluster only where it is far stronger
+    there, as insulin is in beta cells, though all cells of the pancreas have some. Of two clusters no gene is a common
+    one: what the other cluster has too may still part them.
+    """
+
+    min_fold_change: float
+    """log2 fold change of a gene that marks a cluster"""
+    max_share_out: float
+    """share of the other cells beyond which a gene is a common one"""
+    common_fold_change: float
+    """log2 fold change of a common gene that marks a cluster"""
+
+    def marks(self, scores: GeneScores) -> BoolArray:
+        """Return which genes mark which cluster, shape (n_genes, n_clusters)."""
+        return self._is_strong(scores) & ~self.holds_back(scores)
+
+    def holds_back(self, scores: GeneScores) -> BoolArray:
+        """Return which genes would mark a cluster if they were no common ones, shape (n_genes, n_clusters)."""
+        is_common = (scores.share_out > self.max_share_out) & (scores.score.shape[1] > 2)
+        is_weak = scores.log_fold_change < self.common_fold_change
+        return self._is_strong(scores) & is_common & is_weak
+
+    def _is_strong(self, scores: GeneScores) -> BoolArray:
+        is_strong: BoolArray = scores.log_fold_change >= self.min_fold_change
+        return is_strong
+
+
+def marker_table(
+    scores: GeneScores, genes: ListedGenes, *, n_top: int, rule: OrderRule
+) -> pd.DataFrame:
+    """Return the first genes of each cluster: those that mark it by the rule, and then the others, each by score.
 
     Parameters
     ----------
@@ -67,7 +91,7 @@ def marker_table(
     """
     import pandas as pd
 
-    marks = (scores.log_fold_change >= min_fold_change) & (scores.share_out <= max_share_out)
+    marks = rule.marks(scores)
     n_clusters = scores.score.shape[1]
     parts = [
         _of_cluster(
@@ -80,6 +104,17 @@ def marker_table(
         if n_clusters > 1  # a cluster of all cells has nothing to be compared with
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def n_held_back(scores: GeneScores, *, n_top: int, rule: OrderRule) -> int:
+    """Return the number of genes that would be among the first ``n_top`` of a cluster if they were no common ones."""
+    marks, held = rule.marks(scores), rule.holds_back(scores)
+    n_genes, n_clusters = scores.score.shape
+    there = np.zeros(n_genes, bool)
+    for cluster in range(n_clusters):
+        first = _order(scores.score[:, cluster], (marks | held)[:, cluster])[:n_top]
+        there[first] |= held[first, cluster]
+    return int(there.sum())
 
 
 def with_symbols(columns: Sequence[str], there: Container[str]) -> list[str]:

@@ -80,9 +80,9 @@ def gene_scores_within(
 ) -> GeneScores:
     """Compare each cluster with the other cells of each batch, gene by gene, and combine the batches.
 
-    Rank sums are combined by van Elteren, with weights for which all cells count alike; means as in a linear model with
-    batches. A cluster that no batch can compare, as it has no other cells, is compared with all other cells. Shares are
-    over all batches.
+    Rank sums are combined by van Elteren, with weights for which all cells count alike; means and shares as in a
+    linear model with batches, so cells of batches that the cluster lacks count nowhere. A cluster that no batch can
+    compare, as it has no other cells, is compared with all other cells.
 
     Parameters
     ----------
@@ -107,9 +107,10 @@ def gene_scores_within(
             score, p_value = _student(sums["mean_in"] - sums["mean_out"], sums["error"], freedom)
         fold = _fold(*(sums[name] / sums["weight"] for name in ("mean_in", "mean_out")))
         auc = sums["above"] / sums["pairs"]
+        shares = [sums[name] / sums["weight"] for name in ("share_in", "share_out")]
     found = sums["weight"] > 0
-    combined = (_rounded(score), p_value, auc, fold)
-    names = ("score", "p_value", "auc", "log_fold_change")
+    combined = (_rounded(score), p_value, auc, fold, *shares)
+    names = ("score", "p_value", "auc", "log_fold_change", "share_in", "share_out")
     return whole._replace(
         **{
             name: np.where(found, part, getattr(whole, name))
@@ -120,6 +121,7 @@ def gene_scores_within(
 
 _SUMS = (
     "excess", "variance", "above", "pairs", "weight", "mean_in", "mean_out", "error", "error_by_freedom",
+    "share_in", "share_out",
 )  # fmt: skip
 
 
@@ -144,6 +146,8 @@ def _of_batch(values: ClusterValues, *, tie_correct: bool) -> dict[str, FloatArr
         weight * mean_out,
         of_in + of_out,
         by_freedom,
+        weight * values.expressing / n_in,
+        weight * _rest(values.expressing) / np.maximum(n_out, 1),
     )
     return dict(zip(_SUMS, parts, strict=True))
 

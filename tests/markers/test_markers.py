@@ -8,7 +8,7 @@ from scipy import stats
 
 from scrcl.io.open import from_anndata
 from scrcl.markers.listed import ListedGenes
-from scrcl.markers.ranking import adjusted, marker_table, scanpy_entry
+from scrcl.markers.ranking import OrderRule, adjusted, marker_table, n_held_back, scanpy_entry
 from scrcl.markers.scores import _normal_p, _welch, gene_scores
 from scrcl.markers.values import Bins, bins_and_parts, table_bytes, values_by_cluster
 from tests.cells import make_cells
@@ -154,20 +154,44 @@ def test_histograms_keep_to_their_memory_with_any_number_of_clusters():
             )
 
 
-def test_genes_that_all_cells_express_come_after_those_that_mark_a_cluster(adata, logs):
-    scores = gene_scores(values_of(adata, logs), test="wilcoxon")
-    table = marker_table(
-        scores, genes_of(adata), n_top=N_GENES, min_fold_change=1.0, max_share_out=0.9
-    )
+RULE = OrderRule(min_fold_change=1.0, max_share_out=0.9, common_fold_change=2.0)
+
+
+def test_common_genes_come_after_those_that_mark_a_cluster_unless_they_are_far_stronger(
+    adata, logs
+):
+    found = gene_scores(values_of(adata, logs), test="wilcoxon")
+    share, fold = found.share_out.copy(), found.log_fold_change.copy()
+    best, weak, strong = 3, 4, 5
+    share[[weak, strong]], fold[[best, weak, strong]] = 0.97, [[2.5], [1.5], [4.0]]
+    score = found.score.copy()
+    score[[best, weak, strong]] = [[90.0], [99.0], [95.0]]
+    scores = found._replace(share_out=share, log_fold_change=fold, score=score)
+    table = marker_table(scores, genes_of(adata), n_top=N_GENES, rule=RULE)
     for _, rows in table.groupby("cluster"):
-        marks = (rows["log_fold_change"] >= 1) & (rows["share_out"] <= 0.9)
-        assert marks.any()
-        assert not marks.all()
+        names, is_common = rows["gene"].tolist(), rows["share_out"] > 0.9
+        marks = (rows["log_fold_change"] >= np.where(is_common, 2, 1)).to_numpy()
         n_marks = int(marks.sum())
-        assert marks.iloc[:n_marks].all()
+        assert 0 < n_marks < N_GENES
+        assert marks[:n_marks].all()
         assert rows["score"].iloc[:n_marks].is_monotonic_decreasing
         assert rows["score"].iloc[n_marks:].is_monotonic_decreasing
-        assert rows["score"].iloc[n_marks:].max() > rows["score"].iloc[n_marks - 1]
+        assert names[:2] == [adata.var_names[strong], adata.var_names[best]]
+        assert names[n_marks] == adata.var_names[weak]
+
+
+def test_genes_held_back_are_counted_where_they_would_have_been_listed(adata, logs):
+    found = gene_scores(values_of(adata, logs), test="wilcoxon")
+    share, fold = np.zeros_like(found.share_out), np.full_like(found.share_out, 3)
+    score = np.arange(N_GENES, 0, -1)[:, None] * np.ones((1, 3))
+    share[[0, 30], 1], fold[[0, 30], 1] = 0.95, 1.5
+    scores = found._replace(share_out=share, log_fold_change=fold, score=score)
+    assert n_held_back(scores, n_top=20, rule=RULE) == 1
+    assert n_held_back(scores, n_top=N_GENES, rule=RULE) == 2
+    assert n_held_back(scores, n_top=20, rule=RULE._replace(max_share_out=1)) == 0
+    two = scores._replace(**{name: getattr(scores, name)[:, :2] for name in scores._fields})
+    assert n_held_back(two, n_top=20, rule=RULE) == 0
+    assert marker_table(two, genes_of(adata), n_top=20, rule=RULE)["gene"][20] == adata.var_names[0]
 
 
 def test_one_cluster_has_no_markers(adata, logs):
@@ -176,7 +200,7 @@ def test_one_cluster_has_no_markers(adata, logs):
     scores = gene_scores(values, test="t-test")
     assert np.isfinite(scores.score).all()
     one = scores._replace(**{name: getattr(scores, name)[:, :1] for name in scores._fields})
-    table = marker_table(one, genes_of(adata), n_top=5, min_fold_change=1, max_share_out=1)
+    table = marker_table(one, genes_of(adata), n_top=5, rule=RULE)
     assert not len(table)
     assert list(table) == ["cluster", "rank", "gene", "score", "log_fold_change", "p_value",
                            "p_adjusted", "auc", "share_in", "share_out", "kind"]  # fmt: skip
@@ -184,7 +208,7 @@ def test_one_cluster_has_no_markers(adata, logs):
 
 def test_scanpy_reads_the_entry(adata, logs):
     scores = gene_scores(values_of(adata, logs), test="wilcoxon")
-    table = marker_table(scores, genes_of(adata), n_top=5, min_fold_change=0, max_share_out=1)
+    table = marker_table(scores, genes_of(adata), n_top=5, rule=OrderRule(0, 1, 0))
     logs.uns["rank_genes_groups"] = scanpy_entry(table, groupby="cluster", test="wilcoxon")
     found = sc.get.rank_genes_groups_df(logs, "2")
     mine = table[table["cluster"] == 2]

@@ -54,7 +54,25 @@ def test_a_gene_of_a_batch_marks_no_cluster_of_it(cells):
         assert scores.score[0, 0] > 5
         assert scores.auc[1, 0] == pytest.approx(0.5, abs=0.1)
         assert abs(scores.log_fold_change[1, 0]) < 0.6 < over_all.log_fold_change[1, 0]
-        assert np.array_equal(scores.share_in, over_all.share_in)
+
+
+def test_shares_are_of_the_batches_that_are_compared(cells):
+    values, clusters, batches = cells
+    missing = (clusters == 0) & (batches == 1)  # batch 1 has none of cluster 0
+    kept = values[~missing], clusters[~missing], batches[~missing]
+    scores = within(kept)
+    of_batch = [kept[0][(kept[2] == 0) & inside] > 0 for inside in (kept[1] == 0, kept[1] != 0)]
+    for found, cells_of in zip((scores.share_in, scores.share_out), of_batch, strict=True):
+        assert found[:, 0] == pytest.approx(cells_of.mean(axis=0))
+
+
+def test_a_gene_of_a_batch_has_the_same_share_in_and_outside_of_its_clusters(cells):
+    values, clusters, batches = (each.copy() for each in cells)
+    values[:, 2] = batches == 0
+    over_all = gene_scores(values_of(values, clusters, 3), test="wilcoxon")
+    scores = within((values, clusters, batches))
+    assert over_all.share_in[2, 0] - over_all.share_out[2, 0] > 0.3
+    assert scores.share_in[2, 0] == pytest.approx(scores.share_out[2, 0])
 
 
 def test_rank_sums_are_combined_by_van_elteren(cells):

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.words import Words
+    from scrcl.markers.ranking import OrderRule
     from scrcl.prep.stats import MatrixStats
 
-__all__ = ["MarkersSettings", "MarkersStage"]
+__all__ = ["MarkersSettings", "MarkersStage", "held_back_note"]
 
 _BYTES_PER_VALUE = 40
 """A value of X while it is sorted by gene: encoded, decoded, sorted, and its cluster."""
@@ -68,8 +69,19 @@ class MarkersSettings(Settings):
         0.9,
         ge=0,
         le=1,
-        description="Genes that a larger share of the other cells expresses are listed after the others.",
+        description="Genes that a larger share of the other cells expresses are common ones.",
     )
+    common_fold_change: float = Field(
+        2.0,
+        description="Common genes with a smaller log2 fold change are listed after the others. Of two groups no gene "
+        "is common.",
+    )
+
+    def rule(self) -> OrderRule:
+        """Return which genes are listed first."""
+        from scrcl.markers.ranking import OrderRule
+
+        return OrderRule(self.min_fold_change, self.max_share_out, self.common_fold_change)
 
 
 class MarkersRecord(Record):
@@ -79,12 +91,15 @@ class MarkersRecord(Record):
     ----------
     is_within
         Whether clusters were compared with cells of their own batches.
+    n_held_back
+        Common genes (``markers.max_share_out``) that are listed after the others of a cluster.
     """
 
     test: str
     n_bins: int
     n_reads: int
     is_within: bool = False
+    n_held_back: int = 0
 
 
 class MarkersStage(Stage[MarkersRecord]):
@@ -126,9 +141,10 @@ class MarkersStage(Stage[MarkersRecord]):
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
         from scrcl.markers.listed import ListedGenes
-        from scrcl.markers.ranking import for_spreadsheets, marker_table
+        from scrcl.markers.ranking import for_spreadsheets, marker_table, n_held_back
 
         settings, matrix = context.config.markers, context.matrix
+        rule = settings.rule()
         stats = context.open(STATS)
         clusters, batches = stats.of_all_rows(context.open(LABELS)), context.covariates.batches
         found = compared(
@@ -147,8 +163,7 @@ class MarkersStage(Stage[MarkersRecord]):
             found.scores,
             ListedGenes.of_var(matrix.var),
             n_top=settings.n_genes,
-            min_fold_change=settings.min_fold_change,
-            max_share_out=settings.max_share_out,
+            rule=rule,
         )
         table.to_csv(folder / _FILE, index=False)
         with atomic_path(context.folder.path / _FILE) as partial:
@@ -163,6 +178,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_bins=found.n_bins,
             n_reads=found.n_reads,
             is_within=found.pairs is not None,
+            n_held_back=n_held_back(found.scores, n_top=settings.n_genes, rule=rule),
             notes=() if batches is None else (_note(found, stats, words_of(context)),),
         )
 
@@ -180,6 +196,16 @@ class MarkersStage(Stage[MarkersRecord]):
         """Return the note on p values; the genes themselves are shown with the clusters."""
         record = run.record(MarkersStage)
         return Section("Marker genes", notes=record.notes) if record.notes else None
+
+
+def held_back_note(n: int, settings: MarkersSettings, words: Words) -> str:
+    """Return that common genes are listed after the others, in one sentence."""
+    several = n > 1
+    return (
+        f"{n:,} gene{'s' if several else ''} that more than {settings.max_share_out:.0%} of the other {words.cell}s "
+        f"express {'are' if several else 'is'} listed after all others, with a log2 fold change below "
+        f"{settings.common_fold_change:g} (`markers.common_fold_change`)."
+    )
 
 
 def _write_sums(found: Compared, context: Context) -> None:

@@ -55,6 +55,13 @@ _BINS = 25
 _LEAST_DEVIATION = 0.15
 """Added to the deviation of a gene: that of hardly expressed genes is close to 0."""
 
+_NEAR = 0.75
+"""Of the best score: a second one beyond it is near."""
+
+_OTHER_GENES = 0.2
+"""Two types have other genes if they share at most this part of the smaller set. More are kindred types, such as T
+cells and helper T cells, whose scores are near on any of their cells."""
+
 _TOP = 10
 """Markers of a cluster that are compared with the set of its name."""
 
@@ -95,6 +102,8 @@ class Name(NamedTuple):
         Share of the set's genes in the data that are among the listed markers of the cluster.
     genes
         Positions of the set's genes that lie above random ones in the cluster, those that add most to the score first.
+    shared
+        Of the smaller of the two sets, the share of genes that both have.
     """
 
     name: str
@@ -105,6 +114,13 @@ class Name(NamedTuple):
     precision: float
     recall: float
     genes: tuple[int, ...]
+    shared: float = 0.0
+
+    @property
+    def may_be_mixed(self) -> bool:
+        """Whether a type with other genes fits nearly as well: the cluster may hold both."""
+        is_near = self.second_score >= _NEAR * self.score
+        return self.name != UNKNOWN and bool(is_near) and self.shared <= _OTHER_GENES
 
 
 def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
@@ -212,6 +228,7 @@ def name_clusters(
         order = np.argsort(-scores, kind="stable")
         best, genes = usable[order[0]][0], set(usable[order[0]][1].tolist())
         second = int(order[1]) if len(order) > 1 else None
+        others = genes if second is None else set(usable[second][1].tolist())
         top = list(of_cluster[:_TOP])
         named.append(
             Name(
@@ -223,6 +240,7 @@ def name_clusters(
                 len(genes & set(top)) / max(len(top), 1),
                 len(genes & set(of_cluster)) / len(genes),
                 _adding_to_score(genes, above, weights),
+                len(genes & others) / min(len(genes), len(others)),
             )
         )
     return named

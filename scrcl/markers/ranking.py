@@ -60,17 +60,18 @@ class OrderRule(NamedTuple):
 
     def marks(self, scores: GeneScores) -> BoolArray:
         """Return which genes mark which cluster, shape (n_genes, n_clusters)."""
-        return self._is_strong(scores) & ~self.holds_back(scores)
+        marks: BoolArray = self._is_strong(scores) & ~self.holds_back(scores)
+        return marks
 
     def holds_back(self, scores: GeneScores) -> BoolArray:
         """Return which genes would mark a cluster if they were no common ones, shape (n_genes, n_clusters)."""
         is_common = (scores.share_out > self.max_share_out) & (scores.score.shape[1] > 2)
         is_weak = scores.log_fold_change < self.common_fold_change
-        return self._is_strong(scores) & is_common & is_weak
+        held: BoolArray = self._is_strong(scores) & is_common & is_weak
+        return held
 
     def _is_strong(self, scores: GeneScores) -> BoolArray:
-        is_strong: BoolArray = scores.log_fold_change >= self.min_fold_change
-        return is_strong
+        return np.asarray(scores.log_fold_change >= self.min_fold_change)
 
 
 def marker_table(

@@ -89,9 +89,11 @@ def test_any_number_is_cut_from_the_tree_of_the_supported_clusters(k):
     assert cut.labels.max() + 1 == k
     pairs = set(zip(supported.labels.tolist(), cut.labels.tolist(), strict=True))
     assert len(pairs) == max(k, 4)
-    assert bool(cut.notes) == (k > 4)
-    if cut.notes:
-        assert re.search("supports 4 clusters .* 7 were asked for", cut.notes[0])
+    assert re.search(f"supports 4 clusters .* {k} were asked for", cut.notes[0])
+    assert not supported.notes
+    if k < 4:
+        expected = {2: "200, 100 and 60 cells (360 in all)", 3: "100 and 60 cells (160 in all)"}
+        assert f"Joined are clusters of {expected[k]}." in cut.notes[0]
     assert cut.levels.next_merge is not None
 
 

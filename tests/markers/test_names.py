@@ -133,6 +133,20 @@ def test_clusters_get_the_set_that_no_random_set_reaches_and_others_are_unknown(
     assert "rare" not in {first.second, second.second, third.best}  # two genes are too few
 
 
+def test_a_cluster_may_be_mixed_if_a_type_with_other_genes_fits_nearly_as_well():
+    wanted = sets(
+        half=genes(*range(5)), other=genes(*range(5, 10)), kindred=genes(*range(4), 300), b=genes(*range(10, 20))
+    )  # fmt: skip
+    first, second, third = named(wanted)
+    assert {first.best, first.second} == {"half", "other"}
+    assert first.may_be_mixed
+    assert not second.may_be_mixed
+    assert not third.may_be_mixed  # unknown
+    assert not named([each for each in wanted if each.name != "other"])[0].may_be_mixed
+    assert named([each for each in wanted if each.name != "other"])[0].shared == 0.8
+    assert not named(sets(only=genes(*range(5))))[0].may_be_mixed
+
+
 def test_random_sets_have_scores_of_deviation_one():
     rng = np.random.default_rng(1)
     wanted = sets(**{f"s{i}": genes(*rng.choice(400, 12, replace=False)) for i in range(300)})

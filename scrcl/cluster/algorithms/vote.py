@@ -59,6 +59,9 @@ _COMPS = (15, MOST_COMPS)
 _RESOLUTIONS = (0.5, 1.0, 2.0)
 """Resolutions of the partitions that vote."""
 
+_MOST_PARTS = 5
+"""Clusters, and parts of each, that a note lists."""
+
 _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
@@ -92,16 +95,20 @@ def by_vote(
     cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
     joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
+    supported_of_micro = cluster_of_micro
     if wanted != n_supported:
         tree = Hierarchy(summary, cluster_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
+    note = _note(wanted, n_supported)
+    if wanted < n_supported:
+        note = _note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
     return Grouping(
         micro_labels,
         means,
         cluster_of_micro,
         cost,
         summary=summary,
-        note=_note(wanted, n_supported),
+        note=note,
         evidence=evidence,
         joins=joins,
     )
@@ -190,4 +197,30 @@ def _note(wanted: int, n_supported: int) -> str | None:
     return (
         f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
         f"that have no clear valley between them. Give {nearest} for what is supported."
+    )
+
+
+def _note_of_joined(
+    supported_of_micro: IntArray, cluster_of_micro: IntArray, micro_sizes: FloatArray
+) -> str:
+    """Return which supported clusters are together in one, by their sizes: they have no names here."""
+    n_supported, wanted = int(supported_of_micro.max()) + 1, int(cluster_of_micro.max()) + 1
+    sizes = np.bincount(supported_of_micro, micro_sizes).astype(int)
+    cluster_of = np.empty(n_supported, np.int64)
+    cluster_of[supported_of_micro] = cluster_of_micro
+    joined = []
+    for cluster in range(wanted):
+        parts = np.sort(sizes[cluster_of == cluster])[::-1]
+        if len(parts) > 1:
+            shown = [f"{size:,}" for size in parts[:_MOST_PARTS]]
+            n_more = len(parts) - _MOST_PARTS
+            last = f"{n_more:,} smaller ones" if n_more > 0 else shown.pop()
+            joined.append((int(parts.sum()), f"{', '.join(shown)} and {last}"))
+    joined.sort(key=lambda each: -each[0])
+    listed = "; ".join(f"{parts} cells ({total:,} in all)" for total, parts in joined[:_MOST_PARTS])
+    more = "; ..." if len(joined) > _MOST_PARTS else ""
+    asked = f"{wanted} {'was' if wanted == 1 else 'were'} asked for"
+    return (
+        f"The data supports {n_supported} clusters by cluster.least_support; {asked}. Joined are clusters of "
+        f"{listed}{more}. Give `n_clusters={n_supported}` or auto for what is supported."
     )

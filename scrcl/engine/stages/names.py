@@ -18,6 +18,12 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.names_notes import (
+    notes_of_genes,
+    notes_of_lost,
+    notes_of_mixed,
+    notes_of_tissues,
+)
 from scrcl.errors import InputError
 from scrcl.markers.artifacts import (
     MARKERS,
@@ -31,7 +37,7 @@ from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.markers.names import SCORE_MEANING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pandas as pd
 
@@ -46,11 +52,6 @@ if TYPE_CHECKING:
     from scrcl.report.page import Section
 
 __all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
-
-_FEW = 0.3
-"""Share of the table's genes in the data below which a note says so."""
-_MOST_TISSUES = 20
-"""Tissues of a table that a note lists."""
 
 
 class NamesSettings(Settings):
@@ -144,14 +145,14 @@ class NamesStage(Stage[NamesRecord]):
         config, labels = context.config, np.asarray(context.open(LABELS))
         n_clusters = int(labels.max()) + 1
         given = names_given(context.folder.path, labels)
-        notes = _note_of_lost(lost_names(context.folder.path, labels))
+        notes = notes_of_lost(lost_names(context.folder.path, labels))
         if config.names.table is None and not given:
             return NamesRecord(left_as_is=True, notes=tuple(notes))
         about: dict[str, object] = {}
         table, genes = _empty_table(n_clusters), _genes_table(context.matrix.var, [])
         if config.names.table is not None:
             sets, found = _found(context.matrix.var, config, context.matrix.label)
-            table, genes, of_table = _by_table(context, table, sets, found)
+            table, genes, of_table = _by_table(context, table, sets, found, given)
             notes += of_table
             about = {
                 "gene_column": found.column,
@@ -268,7 +269,11 @@ def _found(var: pd.DataFrame, config: RunConfig, label: str) -> tuple[list[Marke
 
 
 def _by_table(
-    context: Context, table: pd.DataFrame, sets: list[MarkerSet], found: GeneNames
+    context: Context,
+    table: pd.DataFrame,
+    sets: list[MarkerSet],
+    found: GeneNames,
+    given: Collection[int],
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Return the table with the names of the sets that fit best, the genes that speak for them, and notes."""
     from scrcl.markers.names import UNKNOWN, name_clusters
@@ -287,7 +292,11 @@ def _by_table(
         markers=of_clusters,
     )
     var = context.matrix.var
-    notes = [*_notes(context.config, var, sets, found), *_note_of_tissues(context.config, sets)]
+    notes = [
+        *notes_of_mixed(names, given),
+        *notes_of_genes(context.config, var, sets, found),
+        *notes_of_tissues(context.config, sets),
+    ]
     if not names:
         table["name"] = UNKNOWN
         notes.append("No cell type of the table of markers has three genes in the data.")
@@ -302,22 +311,6 @@ def _by_table(
     return table, _genes_table(var, genes), notes
 
 
-def _of_species(config: RunConfig, var: pd.DataFrame, sets: list[MarkerSet]) -> str:
-    """Return which rows of a table to take for genes that are written as those of another species."""
-    from scrcl.markers.names import gene_names
-
-    there = sorted({species for each in sets for species in each.species})
-    alone = {
-        name: config.names.model_copy(update={"species": name, "tissues": None}) for name in there
-    }
-    found = {name: gene_names(var, names.sets()) for name, names in alone.items()}
-    as_written = [name for name in there if not found[name].any_case]
-    if len(there) < 2 or not as_written:
-        return "Is it of another species? Names may be wrong."
-    best = max(as_written, key=lambda name: len(found[name].position))
-    return f"The table has rows for {' and '.join(there)}: give `names.species={best!r}`."
-
-
 def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.DataFrame:
     """Return the genes of each cluster, by their positions in var, as a table."""
     import pandas as pd
@@ -330,47 +323,3 @@ def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.
     clusters, ranks, positions = np.array(rows, np.int64).reshape(-1, 3).T
     listed = ListedGenes.of_var(var).at(positions)
     return pd.DataFrame({"cluster": clusters, "rank": ranks, **listed.columns()})
-
-
-def _note_of_lost(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    several = len(names) > 1
-    note = (
-        f"Given name{'s' if several else ''} that no cluster has now: {'; '.join(names)}. No cluster holds most of the "
-        f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by `scrcl.rename`."
-    )
-    return [note]
-
-
-def _note_of_tissues(config: RunConfig, sets: list[MarkerSet]) -> list[str]:
-    tissues = sorted({tissue for each in sets for tissue in each.tissues})
-    if config.names.tissues is not None or len(tissues) < 2:
-        return []
-    shown = ", ".join(tissues[:_MOST_TISSUES]) + (", ..." if len(tissues) > _MOST_TISSUES else "")
-    note = (
-        f"Names come from all {len(tissues)} tissues of the table of markers ({shown}). Name those that the cells are "
-        f"from, such as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
-    )
-    return [note]
-
-
-def _notes(
-    config: RunConfig, var: pd.DataFrame, sets: list[MarkerSet], found: GeneNames
-) -> list[str]:
-    notes = []
-    if found.column is not None:
-        notes.append(
-            f"Genes of the table of markers were found in the column {found.column!r} of var."
-        )
-    if found.any_case:
-        notes.append(
-            f"Genes of the table of markers were found only without regard to case. {_of_species(config, var, sets)}"
-        )
-    share = len(found.position) / found.n_wanted
-    if share < _FEW:
-        notes.append(
-            f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data, "
-            "so names may be wrong."
-        )
-    return notes

@@ -1,0 +1,112 @@
+"""Notes on the names of clusters: what to look at, and what to give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import pandas as pd
+
+    from scrcl.engine.config import RunConfig
+    from scrcl.markers.names import GeneNames, Name
+    from scrcl.markers.tables import MarkerSet
+
+__all__ = ["notes_of_genes", "notes_of_lost", "notes_of_mixed", "notes_of_tissues"]
+
+_FEW = 0.3
+"""Share of the table's genes in the data below which a note says so."""
+
+_MOST_TISSUES = 20
+"""Tissues of a table that a note lists."""
+
+_MOST_MIXED = 5
+"""Clusters that may hold several types that a note lists."""
+
+
+def notes_of_lost(names: Sequence[str]) -> list[str]:
+    """Return which given names no cluster has now."""
+    if not names:
+        return []
+    several = len(names) > 1
+    note = (
+        f"Given name{'s' if several else ''} that no cluster has now: {'; '.join(names)}. No cluster holds most of the "
+        f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by `scrcl.rename`."
+    )
+    return [note]
+
+
+def notes_of_tissues(config: RunConfig, sets: Sequence[MarkerSet]) -> list[str]:
+    """Return that tissues can be named, where the table has several."""
+    tissues = sorted({tissue for each in sets for tissue in each.tissues})
+    if config.names.tissues is not None or len(tissues) < 2:
+        return []
+    shown = ", ".join(tissues[:_MOST_TISSUES]) + (", ..." if len(tissues) > _MOST_TISSUES else "")
+    note = (
+        f"Names come from all {len(tissues)} tissues of the table of markers ({shown}). Name those that the cells are "
+        f"from, such as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
+    )
+    return [note]
+
+
+def notes_of_genes(
+    config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet], found: GeneNames
+) -> list[str]:
+    """Return where genes of the table were found, and whether that is in doubt."""
+    notes = []
+    if found.column is not None:
+        notes.append(
+            f"Genes of the table of markers were found in the column {found.column!r} of var."
+        )
+    if found.any_case:
+        notes.append(
+            f"Genes of the table of markers were found only without regard to case. {_of_species(config, var, sets)}"
+        )
+    share = len(found.position) / found.n_wanted
+    if share < _FEW:
+        notes.append(
+            f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data, "
+            "so names may be wrong."
+        )
+    return notes
+
+
+def _of_species(config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet]) -> str:
+    """Return which rows of a table to take for genes that are written as those of another species."""
+    from scrcl.markers.names import gene_names
+
+    there = sorted({species for each in sets for species in each.species})
+    alone = {
+        name: config.names.model_copy(update={"species": name, "tissues": None}) for name in there
+    }
+    found = {name: gene_names(var, names.sets()) for name, names in alone.items()}
+    as_written = [name for name in there if not found[name].any_case]
+    if len(there) < 2 or not as_written:
+        return "Is it of another species? Names may be wrong."
+    best = max(as_written, key=lambda name: len(found[name].position))
+    return f"The table has rows for {' and '.join(there)}: give `names.species={best!r}`."
+
+
+def notes_of_mixed(names: Sequence[Name], given: Collection[int]) -> list[str]:
+    """Return which clusters may hold several types: another one fits nearly as well, by other genes.
+
+    Parameters
+    ----------
+    given
+        Clusters that the user named, which are clear.
+    """
+    mixed = [(i, each) for i, each in enumerate(names) if each.may_be_mixed and i not in given]
+    if not mixed:
+        return []
+    listed = [
+        f"{i} {each.name} ({each.score:.1f}; {each.second} {each.second_score:.1f})"
+        for i, each in mixed[:_MOST_MIXED]
+    ]
+    more = f"; and {len(mixed) - _MOST_MIXED:,} others" if len(mixed) > _MOST_MIXED else ""
+    note = (
+        "May hold several types, as a second one scores nearly as much, by other genes: "
+        f"{'; '.join(listed)}{more}. Look closer by `scrcl.subcluster`."
+    )
+    return [note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,7 +204,8 @@ def _obs_columns(context: Context, rows: IntArray) -> list[MapColumn]:
     batch = [part for part in (context.config.batch_key or "").split(",") if part in obs]
     order = dict.fromkeys([*batch, *obs])
     found = (column_of(str(name), obs[name].iloc[rows]) for name in order)
-    return [column for column in found if column is not None][:_MOST_COLUMNS]
+    shown = [column for column in found if column is not None][:_MOST_COLUMNS]
+    return [replace(column, has_places=column.name not in batch) for column in shown]
 
 
 def _gene_columns(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.svg import named, svg_fluid, svg_open, text_width
+from scrcl.report.svg import cells_of, named, svg_fluid, svg_open, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def paga_graph(
             f'stroke-width="{0.8 + 8 * connectivities[i, j]:.1f}"><title>{escape(about)}</title></line>'
         )
     for name, colour, (x, y), radius, size in zip(names, colours, at, radii, sizes, strict=True):
-        about = f"{name}: {int(size):,} cells"
+        about = f"{name}: {cells_of(int(size))}"
         parts.append(
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
             "</circle>"
@@ -151,13 +151,13 @@ def composition_bars(
         y, x, total = line * row + 17, 0.0, max(int(of_group.sum()), 1)
         parts.append(
             f'<text x="0" y="{y - 4}">{named(group)}</text>'
-            f'<text x="100%" y="{y - 4}" text-anchor="end">{int(of_group.sum()):,} cells</text>'
+            f'<text x="100%" y="{y - 4}" text-anchor="end">{cells_of(int(of_group.sum()))}</text>'
         )
         for cluster, colour, n in zip(clusters, colours, of_group, strict=True):
             share = int(n) / total
             if share < 2e-4:
                 continue
-            about = f"{cluster} in {group}: {int(n):,} cells, {share:.1%}"
+            about = f"{cluster} in {group}: {cells_of(int(n))}, {share:.1%}"
             parts.append(
                 f'<rect x="{100 * x:.2f}%" y="{y}" width="{100 * share:.2f}%" height="{bar}" fill="{escape(colour)}">'
                 f"<title>{escape(about)}</title></rect>"

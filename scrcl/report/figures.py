@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.svg import svg_open, svg_text
+from scrcl.report.svg import cells_of, svg_open, svg_text, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,10 +113,12 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
     across = np.array([0.0, 10.0 * len(leaves)])
     up = np.array([0.0, max(float(rows[:, 2].max()), 1e-9)])
     axes = _Axes.around(across, up, left=0, size=_WIDE)
-    parts = [svg_open(*_WIDE, "How clusters join"), axes.drawn(numbers_below=False)]
+    turned = len(leaves) > _MAX_BARS // 2 or max(map(len, leaves)) > 4
+    below = max(map(text_width, leaves)) if turned else 14
+    height = axes.bottom + below + 12
+    parts = [svg_open(_WIDE[0], height, "How clusters join"), axes.drawn(numbers_below=False)]
     for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
         parts.append(axes.curve(np.array(x), np.array(y)))
-    turned = len(leaves) > _MAX_BARS // 2 or max(map(len, leaves)) > 4
     for i, leaf in enumerate(leaves):
         x = float(axes.x(np.array([5.0 + 10 * i]))[0])
         where = (x + 4, axes.bottom + 6, leaf) if turned else (x, axes.bottom + 14, leaf)
@@ -137,7 +139,7 @@ def _bars(
         if n:
             parts.append(
                 f'<rect class="bar" x="{a:.1f}" y="{top:.1f}" width="{b - a:.1f}" height="{axes.bottom - top:.1f}">'
-                f"<title>{int(n):,} cells</title></rect>"
+                f"<title>{cells_of(int(n))}</title></rect>"
             )
     parts.append(svg_text((axes.left + axes.right) / 2, _WIDE[1] - 4, name))
     parts.append(svg_text(axes.left - 5, 10, "cells", anchor="end"))

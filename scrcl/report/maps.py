@@ -60,6 +60,8 @@ class MapColumn:
         Names of the categories, and their colours. No levels: numbers.
     also
         Another name by which it is found: the id of a gene that is shown by its symbol.
+    has_places
+        Whether names of categories may stand on the map. Batches are all over it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class MapColumn:
     low: float = 0.0
     high: float = 1.0
     also: str = ""
+    has_places: bool = True
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,7 @@ def _column(column: MapColumn) -> dict[str, Any]:
         "low": column.low,
         "high": column.high,
         "also": column.also,
+        "places": column.has_places,
         "data": packed(column.codes),
     }
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.report.picture_names import N_SHADES, name_shades
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -27,6 +29,8 @@ _INK = 60_000
 _BACKGROUND = 255
 _NONE = 254
 _NONE_COLOUR = (200, 200, 200)
+_SHADES = _NONE - N_SHADES
+"""Number of the first shade of the names, black; the last is white. Columns have at most 200 categories."""
 
 
 def still_pictures(maps: Maps) -> Iterator[tuple[str, str]]:
@@ -54,7 +58,7 @@ def still_pictures(maps: Maps) -> Iterator[tuple[str, str]]:
 def picture(
     xy: FloatArray, column: MapColumn, *, rows: IntArray | None = None, in_space: bool = False
 ) -> str:
-    """Return points coloured by category as a PNG in base64.
+    """Return points coloured by category, with the names of the categories, as a PNG in base64.
 
     Parameters
     ----------
@@ -70,7 +74,7 @@ def picture(
     from PIL import Image
 
     codes = column.codes if rows is None else column.codes[rows]
-    levels = np.where(codes < min(len(column.levels), _NONE), codes, _NONE).astype(np.uint8)
+    levels = np.where(codes < min(len(column.levels), _SHADES), codes, _NONE).astype(np.uint8)
     pixels = np.full((_HEIGHT, _WIDTH), _BACKGROUND, np.uint8)
     across, down = _places(np.asarray(xy, np.float64), in_space=in_space)
     side = int(np.clip(np.sqrt(_INK / max(len(xy), 1)), 2, 14))
@@ -82,6 +86,8 @@ def picture(
         for dy in range(side):
             rows_of = np.clip(down[order] + dy - side // 2, 0, _HEIGHT - 1)
             pixels[rows_of, np.clip(across[order] + dx - side // 2, 0, _WIDTH - 1)] = levels[order]
+    shades = name_shades(across, down, levels, column.levels, (_WIDTH, _HEIGHT))
+    pixels = np.where(shades < 0, pixels, _SHADES + shades).astype(np.uint8)
     image = Image.fromarray(pixels, "P")
     image.putpalette(_palette(column.colours))
     buffer = io.BytesIO()
@@ -101,8 +107,9 @@ def _places(xy: FloatArray, *, in_space: bool) -> tuple[IntArray, IntArray]:
 
 
 def _palette(colours: Sequence[str]) -> list[int]:
-    """Return red, green and blue of 256 colours: the categories, then none, then the background."""
-    found = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours[:_NONE]]
+    """Return red, green and blue of 256 colours: the categories, shades of the names, none, and the background."""
+    found = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours[:_SHADES]]
     found += [[255, 255, 255]] * (256 - len(found))
+    found[_SHADES:_NONE] = [[255 * i // (N_SHADES - 1)] * 3 for i in range(N_SHADES)]
     found[_NONE] = list(_NONE_COLOUR)
     return [part for colour in found for part in colour]

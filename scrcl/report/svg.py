@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-__all__ = ["named", "shortened", "svg_fluid", "svg_open", "svg_text", "text_width"]
+__all__ = ["cells_of", "named", "shortened", "svg_fluid", "svg_open", "svg_text", "text_width"]
 
 _NARROW = frozenset("iljtfr.,:;|'!()[]/ -")
 
@@ -56,6 +56,11 @@ def shortened(name: str) -> str:
         return name
     end = _MOST_NAME // 2
     return f"{name[: _MOST_NAME - 1 - end].rstrip()}…{name[-end:].lstrip()}"
+
+
+def cells_of(n: int) -> str:
+    """Return a number of cells in words."""
+    return f"{n:,} cell{'' if n == 1 else 's'}"
 
 
 def named(name: str) -> str:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,9 @@ def page():
             category_column("cluster", labels, ["0 B cell", EVIL, "2"], "Clusters"),
             number_column("confidence", rng.random(600), "Cells", (0, 1)),
             number_column("CD3D", rng.random(600), "Genes", also="ENSG7"),
+            category_column("type", labels // 2, ["a", "b"], "Cells"),
+            category_column("mouse", np.arange(600) // 3 % 2, ["a", "b"], "Cells"),
+            replace(category_column("batch", labels // 2, ["a", "b"], "Cells"), has_places=False),
         ],
         markers=[["0", "CD79A", 9.0, 0.0], ["0", "=1+1", 3.0, 0.5], ["1", "CD3D", 7.5, 1e-9]],
         marker_columns=["cluster", "gene", "score", "adjusted p"],
@@ -116,6 +120,15 @@ $("search").value = "nothing"; $("search").dispatchEvent(new Event("change")); a
 say.missing = $("not-found").textContent;
 $("search").value = "ensg7"; $("search").dispatchEvent(new Event("change")); await soon();
 say.byId = $("colour").selectedOptions[0].textContent;
+say.names = {};
+for (const name of ["cluster", "type", "mouse", "batch"]) {
+  const drawn = [], write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = (text) => drawn.push(text);
+  $("search").value = name; $("search").dispatchEvent(new Event("change")); await soon();
+  CanvasRenderingContext2D.prototype.fillText = write;
+  say.names[name] = [...new Set(drawn)].sort();
+}
+$("search").value = "ensg7"; $("search").dispatchEvent(new Event("change")); await soon();
 const canvas = $("umap"), box = canvas.getBoundingClientRect();
 for (let x = 5; x < box.width && $("tip").hidden; x += 5) {
   for (let y = 5; y < box.height && $("tip").hidden; y += 5) {
@@ -176,6 +189,12 @@ def test_maps_are_coloured_by_what_is_searched(said):
     assert '--set "report.genes=nothing"' in said["missing"]
     assert said["byId"] == "CD3D"
     assert re.match(r"cluster: .*\nCD3D: 0\.\d+", said["tip"])
+
+
+def test_names_of_categories_are_drawn_where_these_have_places(said):
+    assert len(said["names"]["cluster"]) == 3
+    assert said["names"]["type"] == ["a", "b"]
+    assert said["names"]["mouse"] == said["names"]["batch"] == []
 
 
 def test_markers_are_sorted_searched_and_saved_without_formulas(said):

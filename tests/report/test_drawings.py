@@ -51,7 +51,7 @@ def test_links_below_the_least_are_left_out_and_names_are_escaped():
     )
     assert len(tags(svg, "line")) == 1
     assert f"{NAMES[0]} and 1: 0.50" in titles(svg)
-    assert f"{NAMES[2]}: 1 cells" in titles(svg)
+    assert f"{NAMES[2]}: 1 cell" in titles(svg)
     assert "<b>" not in svg
 
 

@@ -27,7 +27,12 @@ from scrcl.engine.memory import (
     TREE_BYTES,
 )
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
-from scrcl.engine.stages.cluster_facts import cluster_overview, estimate_notes, low_confidence_notes
+from scrcl.engine.stages.cluster_facts import (
+    cluster_overview,
+    estimate_notes,
+    low_confidence_notes,
+    tree_figures,
+)
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
     CORRECTION,
@@ -318,18 +323,11 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return how clusters join, and their confidence."""
-        from scrcl.report.figures import merge_lines, share_bars
+        from scrcl.report.figures import share_bars
         from scrcl.report.page import Figure
 
-        record, tree, words = run.record(ClusterStage), run.open(CLUSTER_TREE), words_of(run)
-        figures = []
-        if len(tree):
-            # Smoothed labels may have fewer clusters than the tree has leaves.
-            lines = merge_lines(tree, [str(i) for i in range(len(tree) + 1)])
-            caption = (
-                f"How {words.cluster}s join: the lower two branches meet, the more alike they are."
-            )
-            figures.append(Figure(lines, caption, "svg"))
+        record, words = run.record(ClusterStage), words_of(run)
+        figures = tree_figures(run, words)
         bars = share_bars(run.open(CONFIDENCE), "confidence")
         figures.append(Figure(bars, f"{words.cell.capitalize()}s by confidence", "svg"))
         return Section(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE, low_clusters
+from scrcl.engine.given_names import shown_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scrcl.cluster.levels import Split
+    from scrcl.engine.outputs import Outputs
     from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut, LevelsRecord
     from scrcl.engine.words import Words
+    from scrcl.report.page import Figure
 
 __all__ = [
     "cluster_overview",
@@ -19,6 +23,7 @@ __all__ = [
     "estimates_in_words",
     "estimates_range",
     "low_confidence_notes",
+    "tree_figures",
 ]
 
 _NAMED = 12
@@ -51,6 +56,21 @@ def cluster_overview(record: ClusterRecord, words: Words) -> dict[str, str]:
             f"{coherence['before_smoothing']:.1%} of neighbours were in the same {words.cluster}"
         )
     return facts
+
+
+def tree_figures(run: Outputs, words: Words) -> list[Figure]:
+    """Return how the clusters join, with their names; nothing for one cluster."""
+    from scrcl.report.figures import merge_lines
+    from scrcl.report.page import Figure
+
+    tree = run.open(CLUSTER_TREE)
+    if not len(tree):
+        return []
+    names = shown_names(run, run.open(LABELS))
+    # Smoothed labels may have fewer clusters than the tree has leaves.
+    names += [str(i) for i in range(len(names), len(tree) + 1)]
+    caption = f"How {words.cluster}s join: the lower two branches meet, the more alike they are."
+    return [Figure(merge_lines(tree, names), caption, "svg")]
 
 
 def estimates_in_words(estimates: Sequence[Sequence[int]]) -> str:

@@ -204,7 +204,7 @@ def held_back_note(n: int, settings: MarkersSettings, words: Words) -> str:
     return (
         f"{n:,} gene{'s' if several else ''} that more than {settings.max_share_out:.0%} of the other {words.cell}s "
         f"express {'are' if several else 'is'} listed after all others, with a log2 fold change below "
-        f"{settings.common_fold_change:g} (`markers.common_fold_change`)."
+        f"{settings.common_fold_change:g} (markers.common_fold_change)."
     )
 
 

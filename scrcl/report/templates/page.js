@@ -149,7 +149,7 @@ class CellMap {
       }
       return { x: xs[best], y: ys[best], isOwn: 2 * own > all };
     };
-    at.forEach((each, code) => { if (each.xs.length) Object.assign(each, placeOf(each, code)); });
+    at.forEach((each, code) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each, code)); });
     const taken = [], line = 15 * this.ratio;
     for (const { name, x: px, y: centre } of at.filter((each) => each.isOwn).sort((a, b) => b.xs.length - a.xs.length)) {
       const half = context.measureText(name).width / 2 + 4 * this.ratio;
@@ -352,7 +352,23 @@ class Viewer {
     }
     this.table[255] = rgb(css("--faint"));
     this.faint = rgb(css("--faint"));
-    this.labels = levels.length ? levels.map((level) => short(level, 24)) : null;
+    const placed = this.placed();
+    this.labels = levels.length ? levels.map((level, code) => (placed[code] ? short(level, 24) : null)) : null;
+  }
+  // Whether each category has a place on the map: batches have none, nor have those whose cells share their clusters
+  // with cells of others. The mean is over the cells of the category, of its share in the cluster of the cell.
+  placed() {
+    const { levels, group, places } = this.column;
+    if (!places || group === "Clusters") return levels.map(() => places);
+    const clusters = new Float64Array(256), own = levels.map(() => new Float64Array(256));
+    for (let i = 0; i < this.codes.length; i++) {
+      clusters[this.clusters[i]]++;
+      if (this.codes[i] < levels.length) own[this.codes[i]][this.clusters[i]]++;
+    }
+    return own.map((counts) => {
+      const mean = counts.reduce((sum, n, k) => (n ? sum + (n * n) / clusters[k] : sum), 0);
+      return mean >= 0.75 * counts.reduce((sum, n) => sum + n, 0);
+    });
   }
   isFaded = (i) => this.only !== null && this.codes[i] !== this.only;
   isolate(code) {

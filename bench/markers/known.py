@@ -11,7 +11,7 @@ the names that are right for its label (`bench.genes.right_names`), as far as th
 
 For each rule, means over the types: known ones among the first 10 and 20 genes of the short lists of the report; the
 share of the known markers in the 100 genes of ``markers.csv``; ribosomal, mitochondrial and housekeeping genes among
-its first 20. And the precision and the recall that the table of names shows for names by the table.
+its first 20. And the precision and the recall that the table of names shows, and the share of types with a right name.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
-from bench.genes.right_names import NAMED
+from bench.genes.right_names import NAMED, is_named
 from bench.markers.agreement import codes_of
 
 if TYPE_CHECKING:
     from bench._frame.rows import Row
     from scrcl.engine.compare_genes import Compared
 
-__all__ = ["RULES", "main"]
+__all__ = ["RULES", "compared_types", "main"]
 
 RULES: dict[str, dict[str, float]] = {
     "all after": {"common_fold_change": 1e9},
@@ -46,12 +46,12 @@ RULES: dict[str, dict[str, float]] = {
 """Settings of the stage ``markers``."""
 
 _MEASURES = (
-    "known of 10", "known of 20", "found of known", "common kinds of 20", "precision", "recall",
+    "known of 10", "known of 20", "found of known", "common kinds of 20", "precision", "recall", "named right",
 )  # fmt: skip
 _SHORT = 10, 20
 
 
-def _compared(path: Path) -> tuple[Compared, Any, list[str]]:
+def compared_types(path: Path) -> tuple[Compared, Any, list[str]]:
     """Return all genes of all types, var, and the label of each type."""
     import anndata
 
@@ -80,7 +80,7 @@ def _measured(path: Path, markers: Path) -> list[Row]:
     from scrcl.markers.ranking import marker_table
 
     about = NAMED[path.stem]
-    found, var, labels = _compared(path)
+    found, var, labels = compared_types(path)
     settings = NamesSettings(table=markers, species=about.species, tissues=about.tissues)
     sets, listed = settings.sets(), ListedGenes.of_var(var)
     place = gene_names(var, sets)
@@ -115,6 +115,7 @@ def _measured(path: Path, markers: Path) -> list[Row]:
                 int((kinds != "").sum()),
                 names[code].precision,
                 names[code].recall,
+                float(is_named(names[code].name, label, about.right)),
             )
             rows.append(
                 {

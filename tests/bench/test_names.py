@@ -44,6 +44,25 @@ def test_shares_of_rightly_named_cells(tmp_path, data, markers, options, read, q
     assert text.count("| plain | ") == 1 + len(rows[1]["clusters"])
 
 
+def test_first_genes_by_each_rule_and_notes_on_merged_types(
+    tmp_path, data, markers, options, read, monkeypatch
+):
+    from bench.genes import mixed
+    from bench.markers import known
+
+    monkeypatch.setitem(NAMED, "plain", ABOUT)
+    page = tmp_path / "page.md"
+    known.main(options(data=data, sets="plain", markers=markers, out=page))
+    text, rows = read(page)
+    assert {row["rule"] for row in rows} == set(known.RULES)
+    assert all(row["known of 10"] > 0.3 and row["found of known"] == 1 for row in rows)
+    assert text.count("| mean of sets |") == 3
+    mixed.main(options(data=data, sets="plain", markers=markers, out=tmp_path / "mixed.md"))
+    text, rows = read(tmp_path / "mixed.md")
+    assert [len(row["types"]) for row in rows[:3]] == [1, 1, 1]
+    assert text.count("| all |") == 1
+
+
 @pytest.mark.parametrize(
     ("label", "name", "right"),
     [

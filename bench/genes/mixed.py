@@ -79,6 +79,7 @@ def _measured(path: Path, markers: Path) -> list[Row]:
             "second": name.second,
             "score": name.score,
             "second_score": name.second_score,
+            "shared": name.shared,
             "is_noted": name.may_be_mixed,
             "both": all(any(is_right(n, code) for n in (name.best, name.second)) for code in codes),
         }

@@ -9,6 +9,7 @@ import pytest
 
 import scrcl
 from scrcl.cli.render import clusters_table
+from scrcl.cli.texts import as_typed
 from scrcl.engine.config import RunConfig
 from scrcl.engine.given_names import keep_names, lost_names, names_given, read_names
 from scrcl.engine.load_config import load_config
@@ -16,9 +17,11 @@ from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
+from scrcl.engine.stages.names_notes import notes_of_mixed
 from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.markers.artifacts import NAME_GENES
+from scrcl.markers.names import Name
 from tests.cells import FAST, make_cells
 from tests.engine.test_odd_results import data_in
 
@@ -72,6 +75,8 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in drawn
     report = named.report_path.read_text()
     assert all(name in report for name in set(obs["scrcl_name"]))
+    tree = report[report.index("How clusters join") :]
+    assert f'">0 {named.clusters[0]["cell_type"]}</text>' in tree[: tree.index("</svg>")]
     names = scrcl.open_run(named.out).record(NamesStage)
     assert names.gene_column == "symbol"
     assert names.n_genes_found == names.n_genes_table
@@ -142,6 +147,16 @@ def test_an_anndata_has_the_names_too(cells, tmp_path):
         scrcl.rename(tmp_path / "out", {1: "mine"})
     scrcl.rename(tmp_path / "out", tmp_path / "names.csv", data=adata)
     assert ((adata.obs["scrcl_name"] == "mine") == (adata.obs["scrcl"] == "1")).all()
+
+
+def test_a_note_lists_the_clusters_that_may_be_mixed_unless_the_user_named_them():
+    clear = Name("B cell", "B cell", 9.0, "T cell", 2.0, 0, 0, ())
+    mixed = clear._replace(second_score=8.0)
+    (note,) = notes_of_mixed([clear, mixed, mixed._replace(name="mast cell")], {2: "mine"})
+    assert "by other genes: 1 B cell (9.0; T cell 8.0). Look closer" in note
+    assert "scrcl subcluster" in as_typed(note)
+    assert notes_of_mixed([clear, mixed._replace(shared=0.5)], {}) == []
+    assert "; and 2 others." in notes_of_mixed([mixed] * 7, {})[0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from scrcl.engine.stages.cluster_facts import low_confidence_notes
 from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview
+from scrcl.engine.stages.markers import MarkersSettings, held_back_note
 from scrcl.engine.words import Words
 
 HEALTHY = GraphRecord(
@@ -93,3 +94,13 @@ def test_the_note_of_clusters_of_low_confidence_names_a_few():
     assert two.startswith("Domains 1, 2 have a low confidence: most spots")
     (many,) = low_confidence_notes([0.4] * 500, Words())
     assert "10, 11 and 488 others have a low confidence" in many
+
+
+def test_genes_that_are_held_back_are_one_sentence():
+    settings, words = MarkersSettings(), Words()
+    expected = (
+        "12 genes that more than 90% of the other cells express are listed after all others, with a log2 fold change "
+        "below 2 (markers.common_fold_change)."
+    )
+    assert held_back_note(12, settings, words) == expected
+    assert held_back_note(1, settings, words).startswith("1 gene that more than 90% of the other")

@@ -40,6 +40,8 @@ def test_the_bars_of_a_histogram_are_as_high_as_their_counts():
     heights = bars_of(share_bars(np.array([0.01, 0.5, 0.5, 0.99, 0.99, 0.99]), "confidence"))
     assert heights == pytest.approx([heights[0], 2 * heights[0], 3 * heights[0]], abs=0.2)
     assert len(bars_of(share_bars(np.linspace(0, 1, 999), "x"))) == 40
+    drawn = share_bars(np.array([0.01, 0.5, 0.5]), "confidence")
+    assert re.findall("<title>(.*?)</title>", drawn) == ["1 cell", "2 cells"]
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,13 @@ def test_a_tree_is_drawn_with_its_names_up_to_100_leaves(n):
     assert named == n if n <= 100 else 0 < named < 100
     assert drawn.count("<polyline") == min(n, 100) - 1
     assert bool(re.search(r">\(\d+\)<", drawn)) == (n > 100)
+
+
+def test_a_tree_has_room_for_long_names():
+    tree = np.array([[0, 1, 1.0, 2], [2, 3, 2.0, 3]])
+    heights = []
+    for names in (["0", "1", "2"], ["0 a long name", "1 a much longer name", "2"]):
+        drawn = merge_lines(tree, names)
+        assert all(f">{name}</text>" in drawn for name in names)
+        heights.append(int(re.search(r' height="(\d+)"', drawn)[1]))
+    assert heights[0] < heights[1] - 60

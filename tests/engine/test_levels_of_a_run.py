@@ -55,13 +55,13 @@ def test_cells_of_one_type_are_one_cluster(equal, tmp_path):
     assert new.obs["scrcl"].nunique() == 1
 
 
-@pytest.mark.parametrize(("kind", "n_representations"), [("counts", 3), ("log", 1)])
-def test_counts_are_scaled_in_other_ways_and_logarithms_are_not(
-    kind, n_representations, monkeypatch
-):
+@pytest.mark.parametrize(("kind", "n_representations"), [("counts", 3), ("log", 3), ("imputed", 1)])
+def test_counts_and_their_logarithms_are_scaled_in_other_ways(kind, n_representations, monkeypatch):
     adata, seen = make_cells(), []
-    if kind == "log":
+    if kind != "counts":
         adata.X = adata.X.log1p()
+    if kind == "imputed":
+        adata.X.data *= np.random.default_rng(0).uniform(0.8, 1.2, adata.X.nnz).astype(np.float32)
     real = vote.vote
 
     def counting(representations, *args):

@@ -31,7 +31,7 @@ class ClusterSettings(Settings):
         panel="Clusters",
         description="Clustering algorithm. vote: communities that several scalings agree on; linkage, ward: merged "
         "micro-clusters; mixture: Gaussians of one covariance. auto: communities if these agree, else linkage. For "
-        "domains, vote and auto are mixture; for corrected log values, vote is auto.",
+        "domains, vote and auto are mixture.",
     )
     also: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), description="Other numbers of clusters, cut from the same tree if it has as many parts."

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scrcl._sizes import format_bytes
 from scrcl.engine.arguments import checked
+from scrcl.engine.batch_columns import batch_like_columns
 from scrcl.engine.paths import input_paths
+from scrcl.engine.values import SAMPLE_ROWS, kinds_of_others, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scrcl.engine.paths import Inputs
     from scrcl.io.matrix import CellMatrix
-    from scrcl.typing import Csr
 
 __all__ = ["describe", "for_people", "joined"]
 
-_SAMPLE_ROWS = 1_000
 _SELECTED_GENES = 2_000
 _BYTES_A_VALUE = 8
 _FLOAT32_BYTES = 4
@@ -28,6 +27,7 @@ _WORDS = {
     "n_cells": "cells",
     "n_genes": "genes",
     "chunk_rows": "cells in a chunk on disk",
+    "layers": "other layers",
     "values_bytes": "size as a sparse matrix",
     "dense_bytes": "size as a dense matrix",
     "feature_store_bytes": "disk for variable genes",
@@ -62,6 +62,10 @@ class Description:
     values
         ``counts``, ``counts that are not whole numbers``, ``logarithms ...``, ``not counts ...``, ``all zero``, or
         unknown if single rows cannot be read (CSC, mtx).
+    layers
+        Kind of the values of each other matrix: ``raw``, the layers, and X if a layer was named.
+    may_be_batches
+        Columns of obs with names and values like those of batches, and the number of their values.
     sample_cells, largest_in_sample
         The first so many cells, and their largest value; None if unknown.
     """
@@ -82,6 +86,8 @@ class Description:
     var: tuple[str, ...]
     symbols: str | None
     values: str
+    layers: dict[str, str]
+    may_be_batches: tuple[str, ...]
     sample_cells: int | None
     largest_in_sample: float | None
 
@@ -117,7 +123,7 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     n_entries = matrix.n_obs * matrix.n_vars
     n_values = matrix.nnz if matrix.nnz is not None else n_entries
     share_selected = min(_SELECTED_GENES / max(matrix.n_vars, 1), 1.0)
-    values, largest = _look(matrix)
+    values, largest = look_at(matrix)
     return Description(
         input=matrix.label,
         n_cells=matrix.n_obs,
@@ -131,11 +137,16 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
         dense_bytes=n_entries * _FLOAT32_BYTES,
         feature_store_bytes=int(n_values * share_selected * _BYTES_A_VALUE),
         obs=tuple(map(str, matrix.obs.columns)),
-        obsm=tuple(sorted(matrix.obsm)),
+        obsm=_obsm_of(matrix),
         var=tuple(map(str, matrix.var.columns)),
         symbols=symbol_column(matrix.var),
         values=values,
-        sample_cells=None if largest is None else min(_SAMPLE_ROWS, matrix.n_obs),
+        layers=kinds_of_others(matrix, layer),
+        may_be_batches=tuple(
+            f"{name} ({len(labels.names)})"
+            for name, labels in batch_like_columns(matrix.obs).items()
+        ),
+        sample_cells=None if largest is None else min(SAMPLE_ROWS, matrix.n_obs),
         largest_in_sample=largest,
     )
 
@@ -170,6 +181,9 @@ def _shown(name: str, value: Any) -> tuple[str, str]:
         return words, f"{value:.2%}"
     if name == "symbols":
         return words, value or "none: genes are shown by their names"
+    if isinstance(value, dict):
+        value = [f"{each}: {kind}" for each, kind in value.items()]
+        return words, "; ".join(value) or "none"
     if isinstance(value, (list, tuple)):
         return words, ", ".join(value) or "none"
     if isinstance(value, bool):
@@ -181,35 +195,11 @@ def _shown(name: str, value: Any) -> tuple[str, str]:
     return words, "unknown" if value is None else str(value)
 
 
-def _look(matrix: CellMatrix) -> tuple[str, float | None]:
-    """Return the kind of the values and the largest one, from the first rows."""
-    if matrix.layout == "csc":
-        return "unknown (column-major)", None
-    from scrcl.io.stream import iter_rows
+def _obsm_of(matrix: CellMatrix) -> tuple[str, ...]:
+    """Return the names in obsm; of several inputs those that all have. Coordinates of a text are there too."""
+    from scrcl.io.joined import shared_obsm
 
-    _, block = next(iter_rows(matrix.x(min(_SAMPLE_ROWS, matrix.n_obs)), n_ahead=0))
-    data = block.data
-    if not data.size:
-        return "all zero", 0.0
-    if not np.isfinite(data).all():
-        return "some are NaN or infinite", None
-    whole = bool(np.all(data >= 0) and np.all(data == np.floor(data)))
-    return "counts" if whole else _not_counts(block), float(data.max())
-
-
-def _not_counts(block: Csr) -> str:
-    """Return what values are that are no whole numbers, as a run would take them."""
-    from scrcl.prep.value_kind import evidence_of_rows, value_kind
-
-    if block.data.min() < 0:
-        return "not counts (some are negative, as scaled or corrected values are)"
-    rows = np.arange(block.shape[0])
-    kind = value_kind(evidence_of_rows(block.data, block.indptr.astype(np.int64), rows))
-    if kind.is_mixed:
-        return "logarithms in some cells, counts in others"
-    name = (
-        "logarithms of normalised counts"
-        if kind.already_log
-        else "counts that are not whole numbers"
-    )
-    return name if kind.is_clear else f"{name}, as a guess"
+    with ExitStack() as stack:
+        sources = [stack.enter_context(source()) for source in matrix.sources]
+        stored = shared_obsm(sources) if sources else []
+    return tuple(sorted({*stored, *matrix.obsm}))

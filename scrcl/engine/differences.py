@@ -9,6 +9,7 @@ from scrcl.io.identity import is_in_memory
 
 __all__ = ["difference", "differing"]
 
+_HOW_READ = ("layer", "join")
 _HASH = re.compile("[0-9a-f]{32}")
 
 
@@ -19,9 +20,9 @@ def differing(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 
 def difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """Return in words what differs: the first setting, or else the input, or contents; ``but`` are not compared.
+    """Return in words what differs: the input, or else the first setting, or contents; ``but`` are not compared.
 
-    Empty: nothing does.
+    Other settings are seldom meant where the input is another one. Empty: nothing does.
     """
     a, b = _flat(found), _flat(asked)
     changed = [
@@ -29,14 +30,22 @@ def difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...
         for key in differing(found, asked)
         if not any(f"{key}.".startswith(f"{name}.") for name in but)
     ]
-    of_input = [key for key in changed if key.startswith("input.")]
+    of_input = any(key.startswith("input.") for key in changed)
     contents = [key for key in changed if _is_hash(a.get(key)) or _is_hash(b.get(key))]
-    for key in changed:
-        if key not in of_input and key not in contents:
-            return f"{key} is {a.get(key)!r} there and {b.get(key)!r} here"
-    if of_input:
+    settings = [key for key in changed if not key.startswith("input.") and key not in contents]
+    # A setting that says how the input is read changes its identity too; then the setting is the cause.
+    how_read = [key for key in settings if key in _HOW_READ]
+    if of_input and not how_read:
         return _of_inputs(found["input"], asked["input"])
+    if settings:
+        key = (how_read or settings)[0]
+        return f"`{key}` is {_said(a.get(key))} there and {_said(b.get(key))} here"
     return f"{contents[0]} changed" if contents else ""
+
+
+def _said(value: object) -> str:
+    """Return a value of a setting in words."""
+    return "not given" if value is None else repr(value)
 
 
 def _is_hash(value: object) -> bool:

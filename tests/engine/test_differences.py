@@ -18,7 +18,17 @@ MEMORY = {"shape": [240, 1500], "blake2b": HASH}
         (
             {"a": {"seed": 1}, "input": FILE},
             {"a": {}, "input": MEMORY},
-            "a.seed is 1 there and None here",
+            f"{FILE_THERE} an AnnData in memory of {SIZE} here",
+        ),
+        (
+            {"batch_key": "donor", "input": FILE},
+            {"batch_key": None, "input": FILE},
+            "`batch_key` is 'donor' there and not given here",
+        ),
+        (
+            {"layer": "raw", "input": {**FILE, "layer": "raw"}, "a": 1},
+            {"layer": None, "input": FILE, "a": 2},
+            "`layer` is 'raw' there and not given here",
         ),
         ({"input": FILE}, {"input": MEMORY}, f"{FILE_THERE} an AnnData in memory of {SIZE} here"),
         (
@@ -34,7 +44,7 @@ MEMORY = {"shape": [240, 1500], "blake2b": HASH}
         ({"batches": HASH, "input": MEMORY}, {"input": MEMORY}, "batches changed"),
     ],
 )
-def test_the_first_difference_is_a_setting_or_the_input_or_a_content(there, here, words):
+def test_the_difference_is_the_input_or_the_first_setting_or_a_content(there, here, words):
     assert difference(there, here) == words
 
 

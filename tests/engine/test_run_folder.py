@@ -9,7 +9,7 @@ from scrcl.errors import InputError, ResumeError, StoreError
 
 
 def claim(path, name="a", **kwargs):
-    settings = {"input": {"shape": [3, 2], "content": name}, "seed": name}
+    settings = {"input": {"shape": [3, 2], "content": "c"}, "seed": name}
     return RunFolder.claim(path, fingerprint_of(settings), settings, **kwargs)
 
 
@@ -32,7 +32,7 @@ def test_the_folder_of_another_run_is_refused_and_the_difference_named(tmp_path)
     with claim(tmp_path / "out", "a") as folder:
         folder.save()
     with (
-        pytest.raises(ResumeError, match=r"seed is 'a' there and 'b' here"),
+        pytest.raises(ResumeError, match=r"`seed` is 'a' there and 'b' here"),
         claim(tmp_path / "out", "b"),
     ):
         pass

@@ -78,7 +78,7 @@ def test_from_takes_what_is_not_given_from_the_run(path, tmp_path):
     assert not (tmp_path / "out" / "result.h5ad").exists()
     assert [len(row["markers"]) for row in done.clusters] == [3] * 4
     other = load_config(overrides={"seed": 6})
-    with pytest.raises(ResumeError, match=r"seed is 5 there and 6 here"):
+    with pytest.raises(ResumeError, match=r"`seed` is 5 there and 6 here"):
         run_files([path], tmp_path / "out", other, start="report")
     with pytest.raises(StoreError, match="output folder"):
         run_files([path], tmp_path / "new", asked, start="report")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scrcl._contract import Estimate
-from scrcl._warnings import logger_of
 from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.values import COUNTS, kinds_of_others, values_note
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray
 
 __all__ = ["StatsStage"]
-
-_LOG = logger_of(__name__)
 
 _KINDS = {"auto": None, "counts": False, "log": True}
 """Whether the values are logarithms, by ``features.values``."""
@@ -126,7 +124,9 @@ class StatsStage(Stage[StatsRecord]):
             median_genes_per_cell=float(np.median(stats.cell_genes)),
             median_counts_per_cell=float(np.median(stats.cell_counts)),
             notes=(
-                *values_note(stats, config.features.values),
+                *values_note(
+                    stats, config.features.values, _counts_elsewhere(matrix, config, stats)
+                ),
                 *_cells_note(stats, n_retained),
             ),
         )
@@ -279,6 +279,13 @@ def _other_layers(matrix: CellMatrix, config: RunConfig) -> list[str]:
     return [name for name in matrix.layers if name != config.layer]
 
 
+def _counts_elsewhere(matrix: CellMatrix, config: RunConfig, stats: MatrixStats) -> list[str]:
+    """Return the other matrices with counts, where the values are none and nothing says that they are meant."""
+    if stats.is_counts or config.features.values != "auto":
+        return []
+    return [name for name, kind in kinds_of_others(matrix, config.layer).items() if kind == COUNTS]
+
+
 def _cell_filter(config: RunConfig) -> CellFilter:
     from scrcl.prep.stats import CellFilter
 
@@ -358,24 +365,6 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
                 f"got {max(asked)}. Give a smaller number."
             )
             raise InputError(message)
-
-
-def values_note(stats: MatrixStats, asked: str) -> tuple[str, ...]:
-    """Return what the values were taken for, where that was found out and is not plain; also as a warning."""
-    if stats.is_counts or asked != "auto":
-        return ()
-    if stats.already_log:
-        note = (
-            "The values are taken as logarithms of normalised counts. If they are counts, give "
-            '`features.values="counts"`.'
-        )
-    else:
-        note = (
-            "The values are taken as counts that are not whole numbers. If they are logarithms, give "
-            '`features.values="log"`.'
-        )
-    _LOG.warning(note)
-    return (note,)
 
 
 def _cells_note(stats: MatrixStats, n_retained: int) -> tuple[str, ...]:

@@ -236,7 +236,12 @@ def _element_name(path: Path, root: Any, layer: str | None) -> str:
     if layer in names:
         return names[layer]
     layers = ", ".join(_layer_names(root)) or "none"
-    if layer is None:
+    if layer is None and "uns" in root and "scrcl" in root["uns"]:
+        message = (
+            f"{path.name} must have X; it is the result of a run without it. Give the input of that run, whose path is "
+            "in run.json next to the result, or run with `keep_x=True`."
+        )
+    elif layer is None:
         message = (
             f"{path.name} must have X; it has none. Choose one with `layer`. Layers: {layers}."
         )

@@ -35,8 +35,14 @@ class Reporter(Protocol):
     def stage_left(self, name: str) -> None:
         """End a stage that had nothing to do."""
 
-    def run_ended(self, notes: Sequence[str]) -> None:
-        """End a run, also one that fails, with what the user should know of its stages and was not shown before."""
+    def run_ended(self, notes: Sequence[str], earlier: str) -> None:
+        """End a run, also one that fails, with what the user should know of its stages and was not shown before.
+
+        ``earlier`` says where the notes are that were shown before; it is empty if there are none.
+        """
+
+    def typed(self, text: str) -> str:
+        """Return a text of the report with settings as its reader gives them, as options or as in Python."""
 
 
 class Silent:
@@ -60,23 +66,44 @@ class Silent:
     def stage_left(self, name: str) -> None:
         """Ignore."""
 
-    def run_ended(self, notes: Sequence[str]) -> None:
+    def run_ended(self, notes: Sequence[str], earlier: str) -> None:
         """Ignore."""
+
+    def typed(self, text: str) -> str:
+        """Return the text: it is written for Python."""
+        return text
 
 
 class Logged(Silent):
-    """A reporter that logs the notes of a run, and its stages at the level INFO: the default in Python."""
+    """A reporter that logs the notes of a run, and its stages at the level INFO: the default in Python.
+
+    A stage begins where it counts its work; those that find nothing to do are not logged.
+    """
+
+    def __init__(self) -> None:
+        self._stage, self._is_logged = "", False
 
     def stage_started(self, name: str, total: int | None, unit: str) -> None:
-        """Log that the stage begins."""
-        of = f", {total:,} {unit}" if total else ""
-        _LOG.info("%s: begins%s", name, of)
+        """Log once that the stage begins, and how much it has to do."""
+        if not self._stage:
+            self._stage, self._is_logged = name, False
+        if total and not self._is_logged and name == self._stage:
+            _LOG.info("%s: begins, %s %s", name, f"{total:,}", unit)
+            self._is_logged = True
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Log the time of the stage, or that it was finished before."""
-        _LOG.info("%s: %s", name, "found finished" if resumed else f"done in {seconds:.1f} s")
+        _LOG.info("%s: %s", name, "was finished before" if resumed else f"done in {seconds:.1f} s")
+        self._stage = ""
 
-    def run_ended(self, notes: Sequence[str]) -> None:
-        """Log each note as a warning, which Python shows by default."""
+    def stage_left(self, name: str) -> None:
+        """Forget the stage."""
+        del name
+        self._stage = ""
+
+    def run_ended(self, notes: Sequence[str], earlier: str) -> None:
+        """Log each note as a warning, which Python shows by default; the line on notes of earlier calls is none."""
         for note in notes:
             _LOG.warning("%s", note)
+        if earlier:
+            _LOG.info("%s", earlier)

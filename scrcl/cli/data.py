@@ -40,7 +40,8 @@ Store = Annotated[
 @with_settings(only=["layer"])
 def describe(inputs: Inputs, given: Given, as_json: Json = False) -> None:
     """Describe INPUTS: shape, density, kind of values, chunks, estimated sizes."""
-    from scrcl.cli.render import console, record_table
+    from scrcl.cli.render import console
+    from scrcl.cli.tables import record_table
     from scrcl.engine.describe import describe as describe_inputs
 
     described = asdict(describe_inputs(inputs, **given))
@@ -58,7 +59,8 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     Reads only the header of the input, and the annotations of cells that settings name. Exit code 2 if the
     memory is too small.
     """
-    from scrcl.cli.render import console, plan_table
+    from scrcl.cli.render import console
+    from scrcl.cli.tables import plan_table
     from scrcl.engine.api import plan as plan_run
 
     planned = plan_run(inputs, config=config, until=until)
@@ -126,7 +128,8 @@ def simulate(out: Store, given: Given, quiet: Quiet = False) -> None:
 
 
 def _write(write: Callable[[Reporter], WrittenStore], quiet: bool) -> None:
-    from scrcl.cli.render import console, record_table, reporting
+    from scrcl.cli.render import console, reporting
+    from scrcl.cli.tables import record_table
 
     with reporting(quiet) as reporter:
         written = write(reporter)

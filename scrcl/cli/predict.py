@@ -25,7 +25,8 @@ def predict(
 
     RUN does not change. The same command resumes an interrupted prediction.
     """
-    from scrcl.cli.render import predicted_table, reporting, show_ending
+    from scrcl.cli.render import reporting, show_ending
+    from scrcl.cli.tables import predicted_table
     from scrcl.engine.predict import predict_files, run_for_prediction
 
     finished = run_for_prediction(run, given)

@@ -71,7 +71,8 @@ def subcluster(
 
     Each cluster gets variable genes, components and neighbours of its own. Tables lie in OUT/subclusters/CLUSTER.
     """
-    from scrcl.cli.render import console, groups_table, reporting
+    from scrcl.cli.render import console, reporting
+    from scrcl.cli.tables import groups_table
     from scrcl.engine.subclusters import subcluster as look_into
 
     with reporting(quiet) as reporter:
@@ -122,7 +123,8 @@ def markers(
     quiet: Quiet = False,
 ) -> None:
     """Find marker genes of any groups of cells of the finished run in OUT."""
-    from scrcl.cli.render import console, groups_table, reporting
+    from scrcl.cli.render import console, reporting
+    from scrcl.cli.tables import groups_table
     from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import find_markers
     from scrcl.markers.ranking import for_spreadsheets

@@ -170,7 +170,8 @@ def _known(scores: Scores) -> dict[str, Any]:
 
 
 def _print_scores(scores: Scores) -> None:
-    from scrcl.cli.render import console, record_table
+    from scrcl.cli.render import console
+    from scrcl.cli.tables import record_table
 
     shown = {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in _known(scores).items()}
     console.print(record_table(shown))

@@ -64,7 +64,8 @@ def settings(
     elif as_toml:
         typer.echo("\n".join(_toml(groups)))
     else:
-        from scrcl.cli.render import console, settings_table
+        from scrcl.cli.render import console
+        from scrcl.cli.tables import settings_table
 
         for name, found in groups.items():
             console.print(settings_table(name, [_described(each) for each in found]))

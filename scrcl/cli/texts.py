@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from functools import cache
+from functools import cache, partial
 
 from scrcl._settings import option_of, settings_of
 from scrcl.engine.config import RunConfig
@@ -40,15 +40,18 @@ _VALUE = r"\"[^\"]*\"|'[^']*'|[^\s,\"'=]+"
 _GIVEN = re.compile(rf"(?P<name>[a-z_]+(?:\.[a-z_]+)*)(?:=(?P<value>{_VALUE}))?(?:, |$)")
 
 
-def as_typed(text: str) -> str:
-    """Return a text of the library with options and commands in place of settings, arguments and functions."""
+def as_typed(text: str, *, quoted: bool = False) -> str:
+    """Return a text of the library with options and commands in place of settings, arguments and functions.
+
+    If ``quoted``, options keep the backquotes, by which a page shows them as code.
+    """
     started = re.match(rf"({'|'.join(ARGUMENTS)})(?= must )", text)
     if started:
         text = ARGUMENTS[started[0]] + text[started.end() :]
-    return _CODE.sub(_typed, text)
+    return _CODE.sub(partial(_typed, quoted=quoted), text)
 
 
-def _typed(code: re.Match[str]) -> str:
+def _typed(code: re.Match[str], *, quoted: bool) -> str:
     """Return what is typed for one piece in backquotes."""
     text = code[1]
     if re.fullmatch(r"scrcl\.[a-z_]+", text):
@@ -61,7 +64,8 @@ def _typed(code: re.Match[str]) -> str:
             return code[0]
         given.append(typed)
         end = found.end()
-    return " ".join(given)
+    typed = " ".join(given)
+    return f"`{typed}`" if quoted else typed
 
 
 def _option(name: str, value: str | None) -> str | None:

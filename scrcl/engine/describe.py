@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl._sizes import format_bytes
 from scrcl.engine.arguments import checked
-from scrcl.engine.batch_columns import batch_like_columns
 from scrcl.engine.paths import input_paths
 from scrcl.engine.values import SAMPLE_ROWS, kinds_of_others, look_at
 
@@ -116,6 +115,7 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     >>> scrcl.describe("cells.h5ad").values  # doctest: +SKIP
     'counts'
     """
+    from scrcl.engine.batch_columns import batch_like_columns
     from scrcl.io.open import open_input
     from scrcl.markers.listed import symbol_column
 

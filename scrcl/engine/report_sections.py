@@ -12,6 +12,8 @@ from scrcl.cluster.confidence import LOW_CONFIDENCE
 from scrcl.engine.report_quality import quality_section
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.cluster_facts import estimates_range
+from scrcl.engine.stages.correct import CorrectStage
+from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage, held_back_note
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.engine.words import words_of
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.report import ClusterRow
     from scrcl.engine.words import Words
 
-__all__ = ["cluster_sections", "summary_of"]
+__all__ = ["cluster_sections", "correction_of", "summary_of"]
 
 _MOST_DOTS_CLUSTERS, _MOST_DOTS_GENES, _DOTS_EACH = 60, 120, 3
 _MOST_LINKED = 100
@@ -59,7 +61,14 @@ def summary_of(run: OpenRun, rows: Sequence[ClusterRow], names: Sequence[str]) -
         f"{record.confidence.n_low / n:.1%} of the {words.cell}s have a low confidence, below {LOW_CONFIDENCE}: not "
         f"clearly nearer to their own {words.cluster} than to others."
     )
-    return sentences
+    return [*sentences, *correction_of(run)]
+
+
+def correction_of(run: OpenRun) -> list[str]:
+    """Return whether batches were corrected, and why, as a sentence; nothing if none were named."""
+    if run.config.batch_key is None:
+        return []
+    return [correction_sentence(run.record(CorrectStage), words_of(run))]
 
 
 def cluster_sections(

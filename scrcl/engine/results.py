@@ -195,11 +195,15 @@ def write_page(
     summary: Sequence[str] = (),
     maps: Maps | None = None,
 ) -> None:
-    """Write ``report.html``: summary, maps, the sections ``first``, then those of the stages, the last one's first."""
+    """Write ``report.html``: summary, maps, the sections ``first``, then those of the stages, the last one's first.
+
+    Settings are shown as the caller gives them: as options in a run of the command line.
+    """
     from scrcl.report.page import Page, StageUsage, render_page
 
     sections = [section for stage in run.finished if (section := stage.section(run)) is not None]
     entries: list[dict[str, Any]] = context.folder.manifest["stages"]
+    typed = context.reporter.typed
     facts = {
         name: value for section in (*first, *sections) for name, value in section.overview.items()
     }
@@ -214,7 +218,10 @@ def write_page(
         title=f"scrcl: {context.matrix.label}",
         facts=facts,
         # The overview has the order of the stages; below it the results come first.
-        sections=[replace(each, overview={}) for each in (*first, *reversed(sections))],
+        sections=[
+            replace(each, overview={}, notes=list(map(typed, each.notes)), text=typed(each.text))
+            for each in (*first, *reversed(sections))
+        ],
         stages=[
             StageUsage(
                 entry["name"],
@@ -228,7 +235,7 @@ def write_page(
         ],
         config=context.config.to_toml(),
         versions=versions(),
-        summary=summary,
+        summary=list(map(typed, summary)),
         maps=maps,
     )
     with atomic_path(context.folder.path / "report.html") as unfinished:

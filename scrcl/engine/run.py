@@ -26,6 +26,7 @@ from scrcl.engine.folder import (
     read_manifest,
 )
 from scrcl.engine.load_config import given_names, load_config, with_given
+from scrcl.engine.notes import notes_to_show
 from scrcl.engine.paths import keep_apart
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
@@ -34,7 +35,7 @@ from scrcl.errors import InputError
 from scrcl.io.identity import content_of, paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from typing_extensions import Unpack
@@ -297,7 +298,7 @@ def run_stages(context: Context) -> RunResult:
         for stage in context.stages:
             entries.append(run_stage(stage, context))
     finally:
-        context.reporter.run_ended(list(_notes_to_show(entries, folder.path)))
+        context.reporter.run_ended(*notes_to_show(entries, folder.path))
     for stage in context.stages:
         folder.manifest |= stage.headline(context.record(type(stage)))
     for entry in entries:
@@ -318,23 +319,6 @@ def run_stages(context: Context) -> RunResult:
         found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
     )
-
-
-def _notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> Iterator[str]:
-    """Yield the notes that no earlier call came to show, and how many others there are.
-
-    A call that was killed showed none. So what counts is that a call came to its end, not which stages run now.
-    """
-    n_shown = 0
-    for entry in entries:
-        if entry.get("notes_shown"):
-            n_shown += len(entry["notes"])
-        else:
-            yield from entry["notes"]
-    if n_shown:
-        what, are = ("note", "is") if n_shown == 1 else ("notes", "are")
-        where = "the report" if (out / "report.html").exists() else f"{out}/run.json"
-        yield f"{n_shown} {what} of earlier stages {are} in {where}."
 
 
 def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[Stage[Any]]:

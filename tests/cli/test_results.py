@@ -4,7 +4,7 @@ import anndata
 import pandas as pd
 import pytest
 
-from scrcl.cli.render import clusters_table, groups_table
+from scrcl.cli.tables import clusters_table, groups_table
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.engine.words import Words

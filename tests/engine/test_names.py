@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import scrcl
-from scrcl.cli.render import clusters_table
+from scrcl.cli.tables import clusters_table
 from scrcl.cli.texts import as_typed
 from scrcl.engine.config import RunConfig
 from scrcl.engine.given_names import keep_names, lost_names, names_given, read_names

@@ -26,7 +26,7 @@ class Heard(Silent):
     def __init__(self):
         self.notes = []
 
-    def run_ended(self, notes):
+    def run_ended(self, notes, earlier):
         self.notes += notes
 
 

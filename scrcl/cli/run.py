@@ -157,7 +157,7 @@ def _run_and_show(
         result = run_files(inputs, out, config, reporter=reporter, ranks=ranks, **how)
     if result.result_path is None:
         last = result.stages[-1]["name"]
-        ending = f"\n{out} is ready up to {last}. The same command without --until continues."
+        ending = f"\nThe run in {out} is done up to the stage {last}. The same command without --until continues."
         console.print(ending, soft_wrap=True, markup=False)
         reporter.show_notes()
     else:

@@ -253,8 +253,9 @@ def _look(
     stages = stages_of_look(cluster, correct)
     run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
     look = Outputs(RunFolder(folder, read_manifest(folder)), stages)
+    found = _found(look, cluster, len(cells), words)
     return replace(
-        _found(look, cluster, len(cells), words), notes=tuple(_notes(look, config, words))
+        found, notes=tuple(_notes(look, config, words, is_divided=found.n_subclusters > 1))
     )
 
 
@@ -285,12 +286,12 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
 
 
-def _notes(look: Outputs, config: RunConfig, words: Words) -> Iterator[str]:
-    """Yield how the look was corrected, and what is to be known of its subclusters."""
+def _notes(look: Outputs, config: RunConfig, words: Words, *, is_divided: bool) -> Iterator[str]:
+    """Yield how the look was corrected, if it divides anything, and what is to be known of its subclusters."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
-    if config.batch_key is not None:
+    if config.batch_key is not None and is_divided:
         yield correction_sentence(correction, words)
-    if not correction.left_as_is:
+    if not correction.left_as_is and is_divided:
         yield from correction.notes
     yield from found_notes(look)
     if batches.of_one_batch and correction.left_as_is:

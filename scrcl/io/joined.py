@@ -55,11 +55,18 @@ def copy_joined(parts: Sequence[Kept], target: Any, *, label: str) -> None:
     keys = [keys_of(part.source, "obsm") for part in parts]
     shared = shared_obsm([part.source for part in parts])
     lost = [f"obsm/{key}" for key in dict.fromkeys(chain(*keys)) if key not in shared]
-    for slot in _NOT_KEPT:
-        found = dict.fromkeys(chain(*(keys_of(part.source, slot) for part in parts)))
-        lost += [f"{slot}/{key}" for key in found if (slot, key) != ("uns", "spatial")]
     if lost:
-        _log.warning("%s: not kept, as they are not of all cells: %s", label, ", ".join(lost))
+        _log.warning(
+            "%s: not kept, as only some of the inputs have them: %s", label, ", ".join(lost)
+        )
+    own = [
+        f"{slot}/{key}"
+        for slot in _NOT_KEPT
+        for key in dict.fromkeys(chain(*(keys_of(part.source, slot) for part in parts)))
+        if (slot, key) != ("uns", "spatial")
+    ]
+    if own:
+        _log.warning("%s: not kept, as each input has its own: %s", label, ", ".join(own))
     group = target.require_group("obsm")
     for key in shared:
         if key in group:  # the run's own

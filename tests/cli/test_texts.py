@@ -36,6 +36,11 @@ def test_what_is_given_in_python_is_typed_as_options(text, typed):
     assert as_typed(text) == typed
 
 
+def test_options_in_a_page_stay_in_backquotes():
+    text = "Give `n_clusters=8`; see `scrcl.rename`."
+    assert as_typed(text, quoted=True) == "Give `--n-clusters 8`; see `scrcl rename`."
+
+
 def test_texts_of_the_library_name_no_options():
     spoken = {"load_config.py": "--set must be KEY=VALUE", "budget.py": "on the command line"}
     root = Path(scrcl.__file__).parent

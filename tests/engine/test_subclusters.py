@@ -276,6 +276,8 @@ def test_subclusters_of_a_corrected_run_are_no_donors(tmp_path):
         donors = adata.obs.loc[look.cells["cell"], "donor"]
         assert abs(adjusted_rand_score(donors, look.cells["subcluster"])) < 0.1
         assert look.notes[0].startswith("Corrected for batches by Harmony: as in the run")
+    whole = scrcl.subcluster(tmp_path / "out", 1, write=False)[0]
+    assert whole.n_subclusters > 1 or not any("Corrected" in note for note in whole.notes)
 
 
 def test_subclusters_of_one_batch_are_named(out):

@@ -8,7 +8,9 @@ import pytest
 from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.run import run_files
+from scrcl.engine.values import kinds_of_others, values_note
 from scrcl.errors import InputError
+from scrcl.io.formats.in_memory import from_anndata
 from tests.cells import FAST, make_cells
 
 
@@ -65,3 +67,32 @@ def test_a_prediction_says_what_its_values_are(run, tmp_path):
     grouped = run_for_prediction(run.out, {"features": {"values": "log"}})
     assert grouped.config.features.values == "log"
     assert grouped.config.features.n_top_genes == 2000
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "said"),
+    [
+        ([], "If they are counts"),
+        (["raw"], 'raw has counts: give `layer="raw"` to cluster those. If'),
+        (["X"], "X has counts: leave out `layer` to cluster those. If"),
+        (
+            ["spliced", "counts"],
+            'layers["spliced"] and layers["counts"] have counts: give one to cluster those, as `layer="counts"`. If',
+        ),
+    ],
+)
+def test_counts_elsewhere_are_named_where_values_are_logarithms(run, elsewhere, said):
+    from scrcl.engine.open_run import open_run
+    from scrcl.prep.artifacts import STATS
+
+    (note,) = values_note(open_run(run.out).open(STATS), "auto", elsewhere)
+    assert f"normalised counts. {said}" in note
+
+
+def test_an_anndata_with_counts_in_a_layer_names_it():
+    adata = make_cells()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X.data = np.log1p(adata.X.data // 4 + 1).astype(np.float32)
+    assert kinds_of_others(from_anndata(adata), None) == {"counts": "counts"}
+    others = kinds_of_others(from_anndata(adata, layer="counts"), "counts")
+    assert others == {"X": "logarithms of normalised counts"}

@@ -77,7 +77,8 @@ def test_a_joined_result_keeps_what_all_samples_have(tmp_path, caplog, monkeypat
     assert list(found.layers) == ["doubled"]
     np.testing.assert_array_equal(found.raw.X.toarray(), below(lambda each: each.raw.X))
     assert found.raw.var_names.tolist() == kept[0].raw.var_names.tolist()
-    assert "obsm/only, varm/PCs, uns/method" in caplog.text
+    assert "only some of the inputs have them: obsm/only" in caplog.text
+    assert "each input has its own: varm/PCs, uns/method" in caplog.text
     assert "obsm/other_width is left out" in caplog.text
     assert sorted(found.obsm) == ["X_pca", "X_scrcl", "sparse", "table", "wide"]
 

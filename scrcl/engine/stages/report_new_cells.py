@@ -12,6 +12,7 @@ from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE, LOW_PREDICTION_CONFIDENCE
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.annotate import merged_keys
+from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.map_points import bytes_of_maps, maps_of_new_cells
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
@@ -26,6 +27,7 @@ from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from scrcl._contract import Shape
@@ -95,8 +97,13 @@ class NewReportStage(Stage[NewReportRecord]):
         }
         result = write_result_of(context, replace(keys, uns={**keys.uns, **origin}))
         source = Section("Run", overview={"run": str(self._run.path)})
-        maps = maps_of_new_cells(context, run, self._run, keys.obs)
-        write_page(context, run, [_clusters_section(rows), source], maps=maps)
+        write_page(
+            context,
+            run,
+            [_clusters_section(rows), source],
+            summary=_summary(rows, shown_names(self._run, self._run.labels)),
+            maps=maps_of_new_cells(context, run, self._run, keys.obs),
+        )
         return NewReportRecord(
             n_cells=len(context.open(LABELS)),
             files=(result, "report.html"),
@@ -129,6 +136,29 @@ class NewReportStage(Stage[NewReportRecord]):
             for i, size in enumerate(sizes)
         )
 
+
+def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
+    """Return the result in sentences: how many cells, where most of them went, and how sure that is."""
+    n = sum(row.n_cells for row in rows)
+    there = sorted(
+        (pair for pair in zip(names, rows, strict=True) if pair[1].n_cells),
+        key=lambda pair: -pair[1].n_cells,
+    )
+    most = [f"{name} ({row.share:.0%})" for name, row in there[:_LARGEST]]
+    went = "All went to" if len(there) == 1 else "Most went to"
+    low = sum(row.n_low_confidence for row in rows)
+    return [
+        f"{n:,} new {'cell' if n == 1 else 'cells'} in {len(there):,} of the {len(rows):,} clusters of the run.",
+        f"{went} {', '.join(most)}.",
+        (
+            f"{low:,} ({low / n:.1%}) have a low confidence, below {LOW_PREDICTION_CONFIDENCE}: unlike the cells of "
+            "the run, or between clusters."
+        ),
+    ]
+
+
+_LARGEST = 3
+"""Clusters that the summary names."""
 
 _CAPTION = (
     "Confidence of new cells is on a lower scale than that of the run, as it also falls for cells unlike those of the "

@@ -57,7 +57,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     """Estimate memory, disk, bytes read and time of a run of INPUTS, stage by stage.
 
     Reads only the header of the input, and the annotations of cells that settings name. Exit code 2 if the
-    memory is too small.
+    memory is too small. The first run after an installation takes longer: it compiles its loops.
     """
     from scrcl.cli.render import console
     from scrcl.cli.tables import plan_table

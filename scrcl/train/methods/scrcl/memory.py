@@ -41,9 +41,12 @@ GATHERED_BYTES = 24 * 8_000_000
 """Neighbours' rows of a block of new cells: of each level, of the GCN view and its first layer, as arrays and
 tensors."""
 
-STEP_SECONDS = 3.79e-6
-"""For each anchor and each pair of a step. At a million cells, a default mini-batch has 86,200 anchors and 86,000
-pairs, and the 245 steps of an epoch take 160 s."""
+ANCHOR_SECONDS, PAIR_SECONDS = 3.8e-6, 0.85e-6
+"""For each anchor and each pair of a step, on two cores. Fitted to 100 steps: 13, 25 and 45 CPU seconds at 4,000,
+16,000 and 64,000 cells, of which seconds are about .6, and 42 seconds at a million cells (``bench/results/training``)."""
+
+_START_SECONDS = 3
+"""Loading torch, and the first step. A first run after an installation also compiles loops."""
 
 
 def n_features(shape: Shape, settings: ScrclSettings) -> int:
@@ -79,7 +82,7 @@ def estimates(
         per_cell + 2 * min(rows, KEPT_MAP_BYTES) + int(min(4 * n * edges, KEPT_MAP_BYTES)),
         step_bytes(shape, settings, train),
         read_bytes=2 * rows,
-        seconds=19 + _seconds(shape, settings, train),
+        seconds=_START_SECONDS + _seconds(shape, settings, train),
     )
     embed = Estimate(
         per_cell
@@ -132,4 +135,5 @@ def _seconds(shape: Shape, settings: ScrclSettings, train: TrainSettings) -> flo
     neighbors, sizes = _drawn_neighbors(shape, train), _sizes(settings, train)
     anchors = sum(distinct_cells(shape.n_cells, size, neighbors) for size in sizes)
     pairs = sum(min(size, shape.n_cells) for size in sizes) * neighbors
-    return schedule_of(train, shape.n_cells).n_steps * STEP_SECONDS * (anchors + pairs)
+    step = ANCHOR_SECONDS * anchors + PAIR_SECONDS * pairs
+    return schedule_of(train, shape.n_cells).n_steps * step

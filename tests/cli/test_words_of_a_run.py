@@ -70,7 +70,7 @@ def test_a_prediction_begins_with_sentences(scrcl, cells, tmp_path):
     page = (tmp_path / "to" / "report.html").read_text()
     summary = page[page.index('<p class="summary">') :]
     summary = summary[: summary.index("</p>")]
-    assert "240 new cells in 4 of the 4 clusters of the run. Most went to " in summary
+    assert "240 new cells in all 4 clusters of the run. Most went to clusters " in summary
     assert "have a low confidence, below 0.2" in summary
     assert '<details class="technical"><summary>' in page
     assert "search in the run" not in summary

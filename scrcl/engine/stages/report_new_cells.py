@@ -145,10 +145,13 @@ def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
         key=lambda pair: -pair[1].n_cells,
     )
     most = [f"{name} ({row.share:.0%})" for name, row in there[:_LARGEST]]
-    went = "All went to" if len(there) == 1 else "Most went to"
+    went = "All went to cluster" if len(there) == 1 else "Most went to clusters"
+    where = (
+        f"all {len(rows):,}" if len(there) == len(rows) else f"{len(there):,} of the {len(rows):,}"
+    )
     low = sum(row.n_low_confidence for row in rows)
     return [
-        f"{n:,} new {'cell' if n == 1 else 'cells'} in {len(there):,} of the {len(rows):,} clusters of the run.",
+        f"{n:,} new {'cell' if n == 1 else 'cells'} in {where} clusters of the run.",
         f"{went} {', '.join(most)}.",
         (
             f"{low:,} ({low / n:.1%}) have a low confidence, below {LOW_PREDICTION_CONFIDENCE}: unlike the cells of "

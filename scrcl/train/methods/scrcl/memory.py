@@ -43,7 +43,7 @@ tensors."""
 
 ANCHOR_SECONDS, PAIR_SECONDS = 3.8e-6, 0.85e-6
 """For each anchor and each pair of a step, on two cores. Fitted to 100 steps: 13, 25 and 45 CPU seconds at 4,000,
-16,000 and 64,000 cells, of which seconds are about .6, and 42 seconds at a million cells (``bench/results/training``)."""
+16,000 and 64,000 cells, of which seconds are about .6, and 42 seconds at a million (``bench/results/training``)."""
 
 _START_SECONDS = 3
 """Loading torch, and the first step. A first run after an installation also compiles loops."""

@@ -86,7 +86,7 @@ def test_samples_become_one_store_that_a_run_reads(scrcl, cells, tmp_path):
     arguments = ["--batch-key", "sample", "--until", "reduce"]
     code, shown, _ = scrcl("run", store, "-o", tmp_path / "out", *fast(*arguments))
     assert code == 0
-    assert "ready up to reduce" in shown
+    assert "done up to the stage reduce" in shown
 
 
 def test_rows_are_stored_in_the_order_of_a_column(scrcl, cells, tmp_path):

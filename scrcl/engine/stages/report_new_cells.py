@@ -146,12 +146,11 @@ def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
     )
     most = [f"{name} ({row.share:.0%})" for name, row in there[:_LARGEST]]
     went = "All went to cluster" if len(there) == 1 else "Most went to clusters"
-    where = (
-        f"all {len(rows):,}" if len(there) == len(rows) else f"{len(there):,} of the {len(rows):,}"
-    )
+    all_n = "the one cluster" if len(rows) == 1 else f"all {len(rows):,} clusters"
+    where = all_n if len(there) == len(rows) else f"{len(there):,} of the {len(rows):,} clusters"
     low = sum(row.n_low_confidence for row in rows)
     return [
-        f"{n:,} new {'cell' if n == 1 else 'cells'} in {where} clusters of the run.",
+        f"{n:,} new {'cell' if n == 1 else 'cells'} in {where} of the run.",
         f"{went} {', '.join(most)}.",
         (
             f"{low:,} ({low / n:.1%}) have a low confidence, below {LOW_PREDICTION_CONFIDENCE}: unlike the cells of "

@@ -344,7 +344,7 @@ def test_a_finished_run_is_not_run_again(cells, tmp_path, config):
 
 def test_other_settings_or_another_input_are_another_run(cells, tmp_path, config):
     run_files([cells], tmp_path / "out", config)
-    with pytest.raises(ResumeError, match=r"seed is 0 .* 1"):
+    with pytest.raises(ResumeError, match=r"`seed` is 0 .* 1"):
         run_files([cells], tmp_path / "out", config.model_copy(update={"seed": 1}))
     make_cells(seed=5).write_h5ad(cells)
     with pytest.raises(ResumeError, match="input"):

@@ -80,7 +80,7 @@ class _Shown(Quiet):
     def _flush(self) -> str:
         """Return the line about the stages that were found finished since the last call; or nothing."""
         names, self._finished = self._finished, []
-        return f"{', '.join(names)}: finished before" if names else ""
+        return f"{', '.join(names)}: found finished" if names else ""
 
 
 class Bars(_Shown):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 __all__ = [
+    "add_columns",
     "add_data",
     "add_only",
     "add_repeats",
@@ -76,6 +77,11 @@ def add_data(parser: argparse.ArgumentParser, default: Path | None = None) -> No
     parser.add_argument(
         "--sets", type=words, default=[""], help="parts of the names of the sets to run"
     )
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add ``--columns``, the columns of obs that may hold batches, in the order they are looked for."""
+    parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
 
 
 def add_seeds(parser: argparse.ArgumentParser, default: list[int]) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["LABELS", "Labelled", "has_counts", "labelled_files", "read_labelled"]
+    from anndata import AnnData
+
+__all__ = ["LABELS", "Labelled", "batch_column", "has_counts", "labelled_files", "read_labelled"]
 
 LABELS = "cell_type"
 """The column of ``obs`` with the labels."""
@@ -63,6 +65,14 @@ def has_counts(path: Path) -> Any:
     has_any = np.asarray(cells.X[:].sum(axis=1)).ravel() > 0
     cells.file.close()
     return has_any
+
+
+def batch_column(cells: AnnData, columns: Sequence[str]) -> str | None:
+    """Return the first of the columns that obs has, if it has batches."""
+    for column in columns:
+        if column in cells.obs:
+            return column if 1 < cells.obs[column].nunique() < cells.n_obs else None
+    return None
 
 
 def labelled_files(

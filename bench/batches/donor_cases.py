@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bench._frame.labelled import LABELS
+from bench._frame.labelled import LABELS, batch_column
 from bench.accuracy.simulated import write_simulated
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def cases_of(
     import anndata
 
     cells, name = anndata.read_h5ad(path), path.stem
-    column = _column(cells, columns)
+    column = batch_column(cells, columns)
     if column is not None and "sets" in families:
         yield Case("sets", name, cells, column)
     if "spatial" in cells.obsm:
@@ -81,14 +81,6 @@ def cases_of(
         if is_template:
             made = _simulated(path, some.n_obs, seed, {"n_samples": 1})
             yield Case("random", f"{name}, simulated", _with_random(made, seed), _MADE)
-
-
-def _column(cells: AnnData, columns: Sequence[str]) -> str | None:
-    """Return the first of the columns that obs has, if it has batches."""
-    for column in columns:
-        if column in cells.obs:
-            return column if 1 < cells.obs[column].nunique() < cells.n_obs else None
-    return None
 
 
 def _some(cells: AnnData, most: int, rng: np.random.Generator) -> AnnData:

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame.arguments import (
+    add_columns,
     add_data,
     add_seeds,
     add_settings,
     choices_of,
     parsed,
     parser_of,
-    words,
 )
 from bench._frame.conditions import conditions, stamp
 from bench._frame.labelled import LABELS, labelled_files
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_data(parser)
     add_seeds(parser, [0])
     add_settings(parser)
-    parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
+    add_columns(parser)
     parser.add_argument("--families", type=choices_of(FAMILIES, "families"), default=list(FAMILIES))
     parser.add_argument("--ways", type=choices_of(_WAYS, "ways"), default=_USUAL)
     parser.add_argument(

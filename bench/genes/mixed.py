@@ -11,20 +11,19 @@ the second best type, so the table also shows how often the best two names are t
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench._frame.arguments import add_data, parsed, parser_of
-from bench._frame.conditions import stamp
-from bench._frame.labelled import labelled_files
-from bench._frame.page import table, write_results
-from bench._frame.rows import logged
+from bench._frame.arguments import parsed
+from bench._frame.page import table
+from bench.genes.named_sets import parser_of_named, write_named
 from bench.genes.right_names import NAMED, is_named
 from bench.markers.known import compared_types
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench._frame.rows import Row
     from scrcl.markers.profiles import Profiles
 
@@ -109,15 +108,8 @@ def _tables(rows: list[Row]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure on every set that has accepted names, and write the page and its rows."""
-    parser = parser_of("bench.genes.mixed", __doc__)
-    add_data(parser)
-    parser.add_argument("--markers", type=Path, required=True, help="table of known markers")
-    args = parsed(parser, arguments)
-    named = [path for path in labelled_files(args.data, args.sets) if path.stem in NAMED]
-    rows = logged(
-        args.out, ({**stamp(), **row} for path in named for row in _measured(path, args.markers))
-    )
-    write_results(args, "Notes on clusters of several types", _tables(rows))
+    args = parsed(parser_of_named("bench.genes.mixed", __doc__), arguments)
+    write_named(args, "Notes on clusters of several types", _measured, _tables)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame import runs
-from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
+from bench._frame.arguments import add_seeds, add_settings, parsed
 from bench._frame.conditions import stamp
-from bench._frame.labelled import labelled_files, read_labelled
+from bench._frame.labelled import read_labelled
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
+from bench.genes.named_sets import named_files, parser_of_named
 from bench.genes.right_names import NAMED, is_named
 
 if TYPE_CHECKING:
     from bench._frame.rows import Row
-    from bench.genes.right_names import Named
+from bench.genes.right_names import Named
 
 __all__ = ["main"]
 
@@ -150,16 +151,13 @@ def _tables(rows: list[Row]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure on every set that has accepted names, and write the page and its rows."""
-    parser = parser_of("bench.genes.names", __doc__)
-    add_data(parser)
-    parser.add_argument("--markers", type=Path, required=True, help="table of known markers")
+    parser = parser_of_named("bench.genes.names", __doc__)
     add_seeds(parser, [0, 1, 2])
     add_settings(parser)
     args = parsed(parser, arguments)
-    named = [path for path in labelled_files(args.data, args.sets) if path.stem in NAMED]
     found = (
         {**stamp(), **row}
-        for path, seed in product(named, args.seeds)
+        for path, seed in product(named_files(args), args.seeds)
         for row in _measured(path, seed, args.markers, NAMED[path.stem], args.set)
     )
     rows = logged(args.out, found)

@@ -17,16 +17,16 @@ import numpy as np
 
 from bench._frame import runs
 from bench._frame.arguments import (
+    add_columns,
     add_data,
     add_seeds,
     add_settings,
     choices_of,
     parsed,
     parser_of,
-    words,
 )
 from bench._frame.conditions import stamp
-from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.labelled import LABELS, batch_column, labelled_files
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 
@@ -81,7 +81,7 @@ def _rows(path: Path, args: argparse.Namespace) -> Iterator[Row]:
 
     cells = anndata.read_h5ad(path)
     cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
-    key = next((column for column in args.columns if column in cells.obs), None)
+    key = batch_column(cells, args.columns)
     for seed in args.seeds:
         config = runs.config_of(args.set, seed=seed, batch_key=key)
         for kind in args.kinds:
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_data(parser)
     add_seeds(parser, [0])
     add_settings(parser)
-    parser.add_argument("--columns", type=words, default=["batch", "donor", "sample"])
+    add_columns(parser)
     parser.add_argument("--kinds", type=choices_of(KINDS, "kinds"), default=list(KINDS))
     args = parsed(parser, arguments)
     paths = labelled_files(args.data, args.sets, spatial=False)

@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench._frame import runs
-from bench._frame.arguments import add_data, parsed, parser_of
-from bench._frame.conditions import stamp
-from bench._frame.labelled import LABELS, labelled_files
-from bench._frame.page import table, write_results
-from bench._frame.rows import logged
+from bench._frame.arguments import parsed
+from bench._frame.labelled import LABELS
+from bench._frame.page import table
+from bench.genes.named_sets import parser_of_named, write_named
 from bench.genes.right_names import NAMED, is_named
 from bench.markers.agreement import codes_of
 
@@ -172,15 +171,8 @@ def _of(rows: list[Row], name: str, label: str, rule: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure on every set that has accepted names, and write the page and its rows."""
-    parser = parser_of("bench.markers.known", __doc__)
-    add_data(parser)
-    parser.add_argument("--markers", type=Path, required=True, help="table of known markers")
-    args = parsed(parser, arguments)
-    named = [path for path in labelled_files(args.data, args.sets) if path.stem in NAMED]
-    rows = logged(
-        args.out, ({**stamp(), **row} for path in named for row in _measured(path, args.markers))
-    )
-    write_results(args, "Known markers among the first genes", _tables(rows))
+    args = parsed(parser_of_named("bench.markers.known", __doc__), arguments)
+    write_named(args, "Known markers among the first genes", _measured, _tables)
 
 
 if __name__ == "__main__":

@@ -95,13 +95,16 @@ def by_vote(
     cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
     joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
-    supported_of_micro = cluster_of_micro
+    note = None
     if wanted != n_supported:
-        tree = Hierarchy(summary, cluster_of_micro, cost, joins)
+        supported_of_micro = cluster_of_micro
+        tree = Hierarchy(summary, supported_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
-    note = _note(wanted, n_supported)
-    if wanted < n_supported:
-        note = _note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
+        note = (
+            _note_of_divided(wanted, n_supported)
+            if wanted > n_supported
+            else _note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
+        )
     return Grouping(
         micro_labels,
         means,
@@ -188,9 +191,8 @@ def _supported(
     return evidence, part[communities]
 
 
-def _note(wanted: int, n_supported: int) -> str | None:
-    if wanted <= n_supported:
-        return None
+def _note_of_divided(wanted: int, n_supported: int) -> str:
+    """Return that the data supports fewer clusters than were asked for."""
     several = n_supported > 1
     supported = f"{n_supported} cluster{'s' if several else ''}"
     nearest = f"`n_clusters={n_supported}` or auto" if several else '`n_clusters="auto"`'

@@ -8,6 +8,7 @@ import numpy as np
 
 from scrcl._crosstab import crosstab
 from scrcl.engine.stage import Fields
+from scrcl.engine.stages.correct import group_members
 from scrcl.engine.words import listed
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["FollowingCluster", "following_clusters", "group_labels", "table_of"]
+__all__ = ["FollowingCluster", "following_clusters", "group_labels", "group_of_all", "table_of"]
 
 _FOLLOWS = 0.9
 """Share of a cluster's cells from one batch from which the cluster follows it."""
@@ -88,10 +89,20 @@ def following_clusters(
 
 def group_labels(names: Sequence[str], groups: IntArray) -> tuple[str, ...]:
     """Return the names of the batches in each group, the first few of many."""
-    members: list[list[str]] = [[] for _ in range(int(groups.max()) + 1)]
-    for name, group in zip(names, groups, strict=True):
-        members[group].append(name)
-    return tuple(map(listed, members))
+    return tuple(map(listed, group_members(dict(zip(names, groups.tolist(), strict=True)))))
+
+
+def group_of_all(present: IntArray, groups: IntArray, n_batches: int) -> IntArray:
+    """Return the group of every batch, from 0 and without gaps; one that is not ``present`` is by itself.
+
+    Parameters
+    ----------
+    present, groups
+        ndarrays of int: batches below ``n_batches``, and the group of each of them.
+    """
+    found = n_batches + np.arange(n_batches)
+    found[present] = groups
+    return np.asarray(np.unique(found, return_inverse=True)[1])
 
 
 def _follow(table: IntArray) -> BoolArray:

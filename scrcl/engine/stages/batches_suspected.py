@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.engine.stage import Fields
-from scrcl.engine.stages.batches_followed import following_clusters, group_labels, table_of
+from scrcl.engine.stages.batches_followed import (
+    following_clusters,
+    group_labels,
+    group_of_all,
+    table_of,
+)
 from scrcl.engine.stages.correct import Mixing, mixed_from
 from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.prep.artifacts import COMPONENTS
@@ -71,7 +76,7 @@ def suspected_columns(
         drawn, codes = np.unique(batches.codes[cells], return_inverse=True)
         rng = stream(seed, "batches.need")
         apart = what_keeps_apart(ids, codes, rng, mixed_from(context.config))
-        groups = _of_all(drawn, apart.groups, len(batches.names))
+        groups = group_of_all(drawn, apart.groups, len(batches.names))
         table = table_of(batches, labels)
         clusters = following_clusters(table, batches.names, groups, prefix)
         if not apart.differ and not clusters:
@@ -86,10 +91,3 @@ def suspected_columns(
             by_group=apart.by_group,
             groups=group_labels(batches.names, groups) if by_group else (),
         )
-
-
-def _of_all(drawn: IntArray, groups: IntArray, n_batches: int) -> IntArray:
-    """Return the group of every batch; one without a drawn cell is a group of its own."""
-    found = np.arange(n_batches) + n_batches
-    found[drawn] = groups
-    return np.asarray(np.unique(found, return_inverse=True)[1])

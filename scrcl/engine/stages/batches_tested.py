@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.engine.stages.batches_followed import group_labels
+from scrcl.engine.stages.batches_followed import group_labels, group_of_all
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage
 from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.io.labels import CellLabels
@@ -84,13 +84,12 @@ def _groups(
 ) -> IntArray:
     from scrcl.prep.batch_effect import groups_that_mix
 
-    found = len(names) + np.arange(len(names))  # a batch without retained cells is by itself
     if context.record(CorrectStage).by_group:
         numbers = context.open(CORRECTED_BATCHES)
-        found[present] = [numbers.get(names[i], 0) for i in present]
+        groups = np.array([numbers.get(names[i], 0) for i in present])
     else:
-        found[present] = groups_that_mix(ids, codes)
-    return np.asarray(np.unique(found, return_inverse=True)[1])
+        groups = groups_that_mix(ids, codes)
+    return group_of_all(present, groups, len(names))
 
 
 def confounded_conditions(

@@ -56,6 +56,7 @@ __all__ = [
     "correction_bytes",
     "correction_method",
     "fit_bytes",
+    "group_members",
     "mixed_from",
 ]
 
@@ -220,7 +221,7 @@ class CorrectStage(Stage[CorrectRecord]):
                 "n_cells": len(points),
                 "left_as_is": False,
                 "reason": _why(effect, words, by_group=n_corrected < n_batches),
-                "groups": _groups(numbers) if n_corrected < n_batches else (),
+                "groups": group_members(numbers) if n_corrected < n_batches else (),
                 "after": Mixing.of(after),
                 **update,
             }
@@ -306,8 +307,8 @@ def mixed_from(config: RunConfig) -> float:
     return 1.0 if config.spatial else MIXED
 
 
-def _groups(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
-    """Return the names of the batches of each group, from the number of each batch."""
+def group_members(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the batches of each group, from the group of each batch."""
     found: dict[int, list[str]] = {}
     for name, number in numbers.items():
         found.setdefault(number, []).append(name)

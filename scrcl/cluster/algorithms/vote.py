@@ -5,7 +5,8 @@ compared in several representations: component scores, and scores after other sc
 and with more components. Each gives a neighbour graph, and communities of it at several resolutions. An edge that is in
 many graphs weighs more, and so does one whose ends are in the same community in most partitions. Communities of that
 one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
-merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
+merged (`scrcl.cluster.merging`). Rare types, which are in no community of their own, are added (`scrcl.cluster.rare`).
+What is left is the number of clusters that the data supports.
 
 Another number is cut from a tree. Its upper part joins these clusters: those first that are near in all
 representations side by side, and parted by a low barrier (`scrcl.cluster.merging.join_order`). Its lower part divides
@@ -36,11 +37,12 @@ from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.merging import join_order, merge_unsupported
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
+from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.tree import Hierarchy, Joins
-from scrcl.graph.communities import leiden_of, neighbour_graph
+from scrcl.graph.communities import graph_of_neighbours, leiden_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,7 +80,7 @@ def by_vote(
         return counted(by_linkage)(spaces, n_clusters, settings=settings, seed=seed)
     points, n_cells = spaces.points, len(spaces.points)
     cells = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
-    evidence, supported = _supported(spaces, cells, settings, seed)
+    evidence, supported, n_rare = _supported(spaces, cells, settings, seed)
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
     some_labels, means, cluster_of_micro = micro_clusters_inside(
@@ -94,7 +96,8 @@ def by_vote(
     summary = summarise(points, micro_labels)
     cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
-    joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
+    order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
+    joins = Joins(cluster_of_micro, order)
     note = None
     if wanted != n_supported:
         supported_of_micro = cluster_of_micro
@@ -126,13 +129,34 @@ def side_by_side(spaces: Sequence[FloatArray]) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
-def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> Csr:
-    """Return the graph of all representations, weighted by agreement.
+def nearest_cells(
+    representations: Sequence[FloatArray], n_nearest: int, seed: int
+) -> dict[str, IntArray]:
+    """Return the nearest cells of each cell by the name of each graph: shape (n_cells, n_nearest) each, nearest first.
 
     Parameters
     ----------
     representations
         Arrays of float32, shape (n_cells, n_comps) each, of the same cells; the leading components first.
+    """
+    from scrcl.graph.knn import knn
+
+    found: dict[str, IntArray] = {}
+    for number, scores in enumerate(representations):
+        for n_comps in sorted({min(n, scores.shape[1]) for n in _COMPS}):
+            points = np.ascontiguousarray(scores[:, :n_comps])
+            k = min(n_nearest, len(points) - 1)
+            found[f"{number}.{n_comps}"] = knn(points, k, seed=seed).ids
+    return found
+
+
+def vote(nearest: Mapping[str, IntArray], n_neighbors: int, seed: int) -> Csr:
+    """Return the graph of all representations, weighted by agreement.
+
+    Parameters
+    ----------
+    nearest
+        The nearest cells of each cell in each graph, of which the first ``n_neighbors`` count.
 
     Returns
     -------
@@ -143,14 +167,11 @@ def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> 
     from scipy.sparse import csr_matrix
 
     graphs, partitions = [], []
-    for number, scores in enumerate(representations):
-        for n_comps in sorted({min(n, scores.shape[1]) for n in _COMPS}):
-            graph = neighbour_graph(np.ascontiguousarray(scores[:, :n_comps]), n_neighbors, seed)
-            communities = leiden_of(
-                graph, seed=seed, name=f"cluster.vote.{number}.{n_comps}", n_iterations=2
-            )
-            graphs.append(graph)
-            partitions += [communities(resolution) for resolution in _RESOLUTIONS]
+    for name, ids in nearest.items():
+        graph = graph_of_neighbours(ids[:, :n_neighbors])
+        communities = leiden_of(graph, seed=seed, name=f"cluster.vote.{name}", n_iterations=2)
+        graphs.append(graph)
+        partitions += [communities(resolution) for resolution in _RESOLUTIONS]
     union = reduce(add, graphs).tocoo()
     agreement = np.zeros(union.nnz)
     for partition in partitions:
@@ -174,21 +195,27 @@ def _supported(
     cells: IntArray,
     settings: ClusterSettings,
     seed: int,
-) -> tuple[Evidence, NDArray[np.int64]]:
-    """Return the evidence of some cells, and their clusters, shape (n_some,)."""
+) -> tuple[Evidence, NDArray[np.int64], int]:
+    """Return the evidence of some cells, their clusters, shape (n_some,), and how many of the last are rare types."""
     assert spaces.scores is not None
     if spaces.representations is None:
         found = Representations([np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)])
     else:
         found = spaces.representations(cells)
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(cells))
-    graph = vote(found.scores, n_neighbors, seed)
+    nearest = nearest_cells(found.scores, max(n_neighbors, N_NEAREST), seed)
+    graph = vote(nearest, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
     uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
     valleys = [rows[:, :VALLEY_COMPS] for rows in found.scores]
     evidence = Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)
     part = merge_unsupported(evidence, communities, settings.least_support)
-    return evidence, part[communities]
+    supported = part[communities]
+    if not settings.rare_cells:
+        return evidence, supported, 0
+    rows = [np.asarray(scores[:, :MOST_COMPS]) for scores in found.scores]
+    fewest = settings.rare_cells
+    return evidence, *with_rare_types(supported, rows, list(nearest.values()), fewest=fewest)
 
 
 def _note_of_divided(wanted: int, n_supported: int) -> str:

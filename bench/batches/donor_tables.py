@@ -196,7 +196,9 @@ def _harm(rows: list[Row]) -> list[str]:
     """Return how often a way is below what it would have found without joining batches."""
     found, body = _by_case(rows), []
     for family in _families(rows):
-        for way, plain in _PLAIN.items():
+        # Where there is nothing to join, the default leaves out the genes of batches too.
+        plain_of = _PLAIN | ({_DEFAULT: "no batch key"} if family == _NO_EFFECT else {})
+        for way, plain in plain_of.items():
             pairs = [
                 (key, ways[way], ways[plain])
                 for key, ways in found.items()

@@ -72,7 +72,7 @@ def _random_batches(
 
 def _needs(points: Any, ids: Any, codes: Any, *, tissue: bool) -> bool:
     """Return the decision of the stage."""
-    from scrcl.engine.stages.correct import TestedCells
+    from scrcl.engine.stages.batches_apart import TestedCells
     from scrcl.prep.batch_effect import MIXED
 
     codes = np.unique(codes, return_inverse=True)[1]

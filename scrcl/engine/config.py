@@ -157,8 +157,8 @@ class RunConfig(Settings):
         None,
         "--batch-key",
         panel="Input",
-        description="Column of obs with the batch of each cell (a donor, a study), or several with commas. Variable "
-        "genes are selected batch by batch, and components are corrected where batches keep apart.",
+        description="Column of obs with the batch of each cell (a donor, a study), or several with commas. Where "
+        "batches keep apart, variable genes are selected batch by batch, and components are corrected.",
     )
     spatial: bool = option(
         False,

@@ -42,13 +42,13 @@ def test_ways_are_compared_on_cases_with_an_effect_and_without(tmp_path, quick, 
     folder.mkdir()
     cells.write_h5ad(folder / "shifted.h5ad")
     given = [*options(data=folder, out=page), "--together", *quick]
-    donors.main([*given, "--ways", "genes only,correct"])
+    donors.main([*given, "--ways", "no batch key,genes only,correct"])
     donors.main([*given, "--keep", "--families", "sets", "--ways", "balanced + Leiden"])
     text, rows = read(page)
     assert text.count("`python -m bench.batches.donors") == 2
     of = {(row["family"], row["way"]): row for row in rows}
     assert set(of) == {
-        *product(("sets", "random"), ("genes only", "correct")),
+        *product(("sets", "random"), ("no batch key", "genes only", "correct")),
         ("sets", "balanced + Leiden"),
     }
     plain, corrected = of["sets", "genes only"], of["sets", "correct"]
@@ -57,7 +57,9 @@ def test_ways_are_compared_on_cases_with_an_effect_and_without(tmp_path, quick, 
     assert of["sets", "balanced + Leiden"]["ari_at_k"] > 0.9
     assert not of["random", "correct"]["corrected"]
     assert all(row["cpu_found"] > 0 < row["peak_rss_bytes"] for row in rows)
-    assert "| random (1) | correct : genes only | +0.000 | 0 of 1 |  | +0.000 | 0 of 1 |  |" in text
+    assert (
+        "| random (1) | correct : no batch key | +0.000 | 0 of 1 |  | +0.000 | 0 of 1 |  |" in text
+    )
     assert "\\* |" in text
 
 

@@ -12,7 +12,7 @@ from scrcl.engine.open_run import OpenRun, open_run
 from scrcl.engine.plan import plan_run
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.run import run_files
-from scrcl.engine.stages import correct, correct_fit
+from scrcl.engine.stages import batches_apart, correct_fit
 from scrcl.engine.stages.cluster_new_cells import NewClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import (
@@ -21,9 +21,10 @@ from scrcl.engine.stages.correct_facts import (
     correction_sentence,
 )
 from scrcl.engine.stages.correct_new_cells import NewCorrectStage
+from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.words import Words
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import COMPONENTS
+from scrcl.prep.artifacts import COMPONENTS, SELECTED_GENES
 from scrcl.prep.batch_effect import MIXED
 from tests.cells import FAST, make_cells
 
@@ -119,7 +120,7 @@ def test_random_batches_are_left_as_they_are_however_uneven(sizes, mixed):
     drawn, rng = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(1)
     for _ in range(20):
         codes = rng.permutation(drawn)
-        test = correct.TestedCells(np.arange(300), ids, codes, 0, mixed)
+        test = batches_apart.TestedCells(np.arange(300), ids, codes, 0, mixed)
         found, _, differ = test.batches_to_correct(codes)
         assert not differ
         assert found is codes
@@ -147,6 +148,45 @@ def test_batches_that_mix_in_groups_are_corrected_as_groups_and_named(tmp_path):
     assert (
         "no counterpart in another group of batches" in list(correction_notes(alone, Words()))[-1]
     )
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "seurat_v3"])
+@pytest.mark.parametrize(("effect", "by_batch"), [(0, False), (0.6, True)])
+def test_genes_are_selected_by_batch_where_batches_keep_apart(tmp_path, flavor, effect, by_batch):
+    adata = with_donors(effect=effect)
+    features = {"flavor": flavor, "n_top_genes": adata.n_vars // 2}
+    plain, keyed, set_ = (
+        corrected(adata, tmp_path, name, features=features, **settings)
+        for name, settings in (
+            ("plain", {}),
+            ("keyed", {"batch_key": "donor"}),
+            ("set", {"batch_key": "donor", "correct": {"method": "none"}}),
+        )
+    )
+    genes = [one.open(SELECTED_GENES).tolist() for one in (plain, keyed, set_)]
+    assert genes[0] != genes[2]
+    assert genes[1] == genes[2 if by_batch else 0]
+    assert [one.record(FeaturesStage).by_batch for one in (plain, keyed, set_)] == [
+        False,
+        by_batch,
+        True,
+    ]
+    assert keyed.record(CorrectStage).left_as_is != by_batch
+    if not by_batch:
+        np.testing.assert_array_equal(keyed.components, plain.components)
+    assert not list((tmp_path / "keyed" / "stages" / "features").glob("tested-*"))
+
+
+def test_the_test_of_batches_for_the_genes_is_planned(tmp_path):
+    with_donors().write_h5ad(tmp_path / "cells.h5ad")
+
+    def read(**settings):
+        config = load_config(overrides={"device": "cpu", **settings})
+        plan = plan_run([tmp_path / "cells.h5ad"], config)
+        return next(s.read_bytes for s in plan.stages if s.name == "features")
+
+    assert read(batch_key="donor") == 2 * read()
+    assert read(batch_key="donor", correct={"method": "none"}) == read()
 
 
 def test_batches_without_an_effect_change_nothing(tmp_path):

@@ -14,6 +14,7 @@ from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.engine.stages.batches_apart import correction_method
 from scrcl.engine.stages.batches_facts import (
     COMPOSITION,
     batch_notes,
@@ -29,7 +30,7 @@ from scrcl.engine.stages.batches_suspected import (
 )
 from scrcl.engine.stages.batches_tested import TestedBatches, confounded_conditions
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
-from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage, correction_method
+from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.engine.stage import Fields
+from scrcl.engine.stages.batches_apart import mixed_from
 from scrcl.engine.stages.batches_followed import (
     following_clusters,
     group_labels,
     group_of_all,
     table_of,
 )
-from scrcl.engine.stages.correct import Mixing, mixed_from
+from scrcl.engine.stages.correct import Mixing
 from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 from scrcl.prep.artifacts import COMPONENTS
 

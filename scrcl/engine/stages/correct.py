@@ -13,18 +13,14 @@ from scrcl._contract import Artifact, Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.engine.stages.batches_apart import TestedCells, batch_codes, correction_method
 from scrcl.engine.stages.correct_facts import (
     correction_facts,
     correction_notes,
     correction_overview,
     joined_words,
 )
-from scrcl.engine.stages.correct_fit import (
-    FIT_CELLS,
-    TEST_CELLS,
-    correct_cells,
-    neighbours_among,
-)
+from scrcl.engine.stages.correct_fit import FIT_CELLS, correct_cells
 from scrcl.engine.words import of_groups, words_from, words_of
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
@@ -39,10 +35,8 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.correct_new_cells import NewCorrectStage
     from scrcl.engine.words import Words
-    from scrcl.io.labels import CellLabels
     from scrcl.prep.batch_effect import BatchEffect
     from scrcl.prep.harmony import Correction
-    from scrcl.typing import FloatArray, IntArray
 
 __all__ = [
     "CORRECTED_BATCHES",
@@ -51,13 +45,9 @@ __all__ = [
     "CorrectSettings",
     "CorrectStage",
     "Mixing",
-    "TestedCells",
-    "batch_codes",
     "correction_bytes",
-    "correction_method",
     "fit_bytes",
     "group_members",
-    "mixed_from",
 ]
 
 _FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
@@ -258,55 +248,6 @@ def fit_bytes(n_cells: int, n_comps: int) -> int:
     return n_cells * (_FIT_BYTES_PER_COMP * n_comps + _FIT_BYTES)
 
 
-class TestedCells:
-    """Cells whose neighbours show how batches mix."""
-
-    def __init__(
-        self, cells: IntArray, ids: IntArray, codes: IntArray, seed: int, mixed: float
-    ) -> None:
-        self._cells, self._ids, self._codes, self._seed = cells, ids, codes, seed
-        self.mixed = mixed
-
-    @classmethod
-    def of(cls, points: FloatArray, codes: IntArray, config: RunConfig) -> TestedCells:
-        """Draw the cells, and find their neighbours."""
-        from scrcl.prep.batch_subset import cells_of_every_batch
-
-        cells = cells_of_every_batch(codes, TEST_CELLS)
-        ids = neighbours_among(points, cells, config.seed)
-        return cls(cells, ids, codes[cells], config.seed, mixed_from(config))
-
-    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect, bool]:
-        """Return the batches of all cells as they are to be corrected, how far they keep apart, and whether they do.
-
-        Batches that mix well but lie apart from other ones are corrected as one.
-        """
-        from scrcl._random import stream
-        from scrcl.prep.batch_effect import what_keeps_apart
-
-        rng = stream(self._seed, "correct.need")
-        found = what_keeps_apart(self._ids, self._codes, rng, self.mixed)
-        return found.groups[codes] if found.by_group else codes, found.effect, found.differ
-
-    def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
-        """Return how far batches keep apart in other points of the same cells."""
-        from scrcl.prep.batch_effect import measure_effect
-
-        ids = neighbours_among(points, self._cells, self._seed)
-        return measure_effect(ids, codes[self._cells])
-
-
-def mixed_from(config: RunConfig) -> float:
-    """Return the mixing below which batches keep apart.
-
-    An average over a tissue keeps a small shift and loses the noise that hides it in a cell. Three slices that mixed at
-    .95 as cells shared no neighbour as averages. So in a tissue any effect beyond chance counts.
-    """
-    from scrcl.prep.batch_effect import MIXED
-
-    return 1.0 if config.spatial else MIXED
-
-
 def group_members(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
     """Return the names of the batches of each group, from the group of each batch."""
     found: dict[int, list[str]] = {}
@@ -333,15 +274,3 @@ def _why_not(effect: BatchEffect, words: Words) -> str:
     if effect.mixing >= MIXED:
         return f"{words.batches} mix well ({effect.mixing:.2f} of chance)"
     return f"{words.batches} lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
-
-
-def correction_method(config: RunConfig) -> str:
-    """Return how components are corrected: ``auto``, ``harmony`` or ``none``."""
-    method = str(config.group("correct").method)
-    return "none" if method == "auto" and config.graph.balanced else method
-
-
-def batch_codes(batches: CellLabels) -> tuple[IntArray, int]:
-    """Return batches numbered without gaps, and how many there are."""
-    names, codes = np.unique(batches.codes, return_inverse=True)
-    return codes.astype(np.int32), len(names)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import write_json
+from scrcl.engine.stages.batches_apart import TestedCells, batch_codes
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
     CORRECTION,
     CorrectRecord,
     CorrectStage,
     Mixing,
-    TestedCells,
-    batch_codes,
 )
 from scrcl.engine.stages.correct_fit import BLOCK_ROWS
 from scrcl.prep.artifacts import COMPONENTS, STATS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from scrcl._settings import Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.features_by_batch import is_tested, selects_by_batch
 from scrcl.engine.stages.features_in_space import select_spatial, spatial_bytes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
@@ -135,11 +136,14 @@ class FeaturesRecord(Record):
     ----------
     is_whole
         Whether all genes are kept that enough cells express: there are few.
+    by_batch
+        Whether genes were selected batch by batch.
     """
 
     n_genes: int
     flavor: str = "seurat"
     is_whole: bool = False
+    by_batch: bool = False
 
 
 class FeaturesStage(Stage[FeaturesRecord]):
@@ -165,6 +169,13 @@ class FeaturesStage(Stage[FeaturesRecord]):
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the store and the products of the selected genes."""
         estimate = features_estimate(shape, gram_bytes(shape, config))
+        if is_tested(shape, config):
+            estimate = replace(
+                estimate,
+                read_bytes=2 * estimate.read_bytes,
+                seconds=2 * estimate.seconds,
+                shared_seconds=2 * estimate.shared_seconds,
+            )
         if not (config.spatial and config.features.flavor in ("auto", "moran")):
             return estimate
         return replace(
@@ -181,7 +192,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.randomized_pca import uses_gram
 
         stats, config, matrix = context.open(STATS), context.config, context.matrix
-        selected, table, flavor, notes = _select(context, stats)
+        selected, table, flavor, notes = _select(context, stats, folder)
         table.to_csv(folder / "genes.csv", index=False)
         # Rows that the statistics found in order need no second check.
         rows = matrix.rows if stats.is_canonical else matrix.x
@@ -205,6 +216,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             flavor=flavor,
             is_whole=store.n_vars
             == np.count_nonzero(stats.gene_cells >= config.features.min_cells),
+            by_batch="highly_variable_nbatches" in table,
             notes=notes,
         )
 
@@ -224,7 +236,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         """Return the number of genes for the overview."""
         record = run.record(FeaturesStage)
         of = f"{record.n_genes:,} of {run.record(ReadStage).n_genes:,}"
-        by = "" if run.config.batch_key is None else f", by {run.config.batch_key}"
+        by = f", by {run.config.batch_key}" if record.by_batch else ""
         text = f"{of}, the variable ones ({record.flavor}{by})"
         if record.is_whole:
             text = f"{of}: all that enough cells express, as there are few"
@@ -300,7 +312,7 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
 
 
 def _select(
-    context: Context, stats: MatrixStats
+    context: Context, stats: MatrixStats, folder: Path
 ) -> tuple[IntArray, pd.DataFrame, str, tuple[str, ...]]:
     """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
 
@@ -328,43 +340,58 @@ def _select(
     flavor: Flavor = "seurat" if asked == "auto" else asked
     if asked == "auto" and spatial and stats.is_counts and not is_panel:
         flavor = "seurat_v3"
+    # Nothing depends on batches where a panel is kept whole, or where variances are those over all cells.
+    test = None if is_panel or flavor == "variance" else folder
     try:
-        selected, table = _variable(context, stats, flavor)
+        selected, table = _variable(context, stats, flavor, test)
     except InputError as error:
         if asked != "auto" or flavor == "seurat":
             raise
         flavor = "seurat"
         notes = (f"Variable genes were selected by seurat, because seurat_v3 failed: {error}",)
-        selected, table = _variable(context, stats, flavor)
+        selected, table = _variable(context, stats, flavor, test)
     return np.flatnonzero(enough if is_panel else selected), table, flavor, notes
 
 
 def _variable(
-    context: Context, stats: MatrixStats, flavor: Flavor
+    context: Context, stats: MatrixStats, flavor: Flavor, folder: Path | None
+) -> tuple[BoolArray, pd.DataFrame]:
+    """Return the genes that a flavor selects, by batch where batches keep apart, and its statistics of every gene.
+
+    Batches are tested in ``folder``; without it they are not asked.
+    """
+    of_all = cache(partial(_of_flavor, context, stats, flavor, by_batch=False))
+    if folder and selects_by_batch(context, stats, lambda: np.flatnonzero(of_all()[0]), folder):
+        return _of_flavor(context, stats, flavor, by_batch=True)
+    return of_all()
+
+
+def _of_flavor(
+    context: Context, stats: MatrixStats, flavor: Flavor, *, by_batch: bool
 ) -> tuple[BoolArray, pd.DataFrame]:
     """Return the genes that a flavor selects, and its statistics of every gene."""
     from scrcl.prep.clipped_variance import clip_sums
     from scrcl.prep.hvg import highly_variable
 
     features, matrix = context.config.features, context.matrix
-    n_top = features.n_selected(matrix.n_vars)
+    moments = _moments(stats, flavor, features.min_cells, by_batch=by_batch)
     clipped = None
     if flavor == "seurat_v3":
-        batches = context.covariates.batches
+        batches = context.covariates.batches if by_batch else None
         codes = np.zeros(matrix.n_obs, np.int32) if batches is None else batches.codes
         clipped = partial(
             clip_sums,
             matrix.x(context.budget.block_rows),
             batch_of_row=np.where(stats.retained, codes, -1),
-            n_batches=len(stats.batches),
+            n_batches=len(moments),
             n_workers=context.budget.n_workers,
             on_rows=context.count("clipped", matrix.n_obs),
             client=context.client,
         )
     return highly_variable(
         flavor,
-        _moments(stats, flavor, features.min_cells),
-        n_top=n_top,
+        moments,
+        n_top=features.n_selected(matrix.n_vars),
         clip_sums=clipped,
         gene_names=matrix.var.index,
     )
@@ -383,16 +410,24 @@ def _require_genes(min_cells: int, stats: MatrixStats) -> None:
         raise InputError(message)
 
 
-def _moments(stats: MatrixStats, flavor: Flavor, min_cells: int) -> list[BatchMoments]:
-    """Return the moments of each batch. Genes in too few cells count as seen in none."""
+def _moments(
+    stats: MatrixStats, flavor: Flavor, min_cells: int, *, by_batch: bool
+) -> list[BatchMoments]:
+    """Return the moments of all cells, or of each batch. Genes in too few cells count as seen in none."""
     from scrcl.prep.hvg import BatchMoments
 
-    cells = stats.batch_gene_cells
-    enough = cells.sum(axis=0) >= min_cells
-    moments = []
-    for batch, name in enumerate(stats.batches):
-        mean, var = stats.moments(_SCALES[flavor], batch)
-        gene_cells = np.where(enough, cells[batch], 0)
-        n_cells = int(stats.cells_per_batch[batch])
-        moments.append(BatchMoments(n_cells, gene_cells, mean, var, name or "all cells"))
-    return moments
+    scale, enough = _SCALES[flavor], stats.gene_cells >= min_cells
+    if not by_batch:
+        n_cells, gene_cells = int(stats.cells_per_batch.sum()), stats.gene_cells
+        return [BatchMoments(n_cells, np.where(enough, gene_cells, 0), *stats.moments(scale))]
+    return [
+        BatchMoments(
+            int(stats.cells_per_batch[batch]),
+            np.where(enough, gene_cells, 0),
+            *stats.moments(scale, batch),
+            name or "all cells",
+        )
+        for batch, (name, gene_cells) in enumerate(
+            zip(stats.batches, stats.batch_gene_cells, strict=True)
+        )
+    ]

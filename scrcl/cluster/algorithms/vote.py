@@ -39,6 +39,7 @@ from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
 from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.tree import Hierarchy, Joins
+from scrcl.cluster.vote_notes import note_of_divided, note_of_joined, note_of_rare
 from scrcl.graph.communities import graph_of_neighbours, leiden_of
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ _COMPS = (15, MOST_COMPS)
 
 _RESOLUTIONS = (0.5, 1.0, 2.0)
 """Resolutions of the partitions that vote."""
-
-_MOST_PARTS = 5
-"""Clusters, and parts of each, that a note lists."""
 
 _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
@@ -98,15 +96,15 @@ def by_vote(
     joint = side_by_side(evidence.spaces)
     order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
     joins = Joins(cluster_of_micro, order)
-    note = None
+    note = note_of_rare(np.bincount(cluster_of_micro[micro_labels])[n_supported - n_rare :])
     if wanted != n_supported:
         supported_of_micro = cluster_of_micro
         tree = Hierarchy(summary, supported_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
         note = (
-            _note_of_divided(wanted, n_supported)
+            note_of_divided(wanted, n_supported)
             if wanted > n_supported
-            else _note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
+            else note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
         )
     return Grouping(
         micro_labels,
@@ -216,40 +214,3 @@ def _supported(
     rows = [np.asarray(scores[:, :MOST_COMPS]) for scores in found.scores]
     fewest = settings.rare_cells
     return evidence, *with_rare_types(supported, rows, list(nearest.values()), fewest=fewest)
-
-
-def _note_of_divided(wanted: int, n_supported: int) -> str:
-    """Return that the data supports fewer clusters than were asked for."""
-    several = n_supported > 1
-    supported = f"{n_supported} cluster{'s' if several else ''}"
-    nearest = f"`n_clusters={n_supported}` or auto" if several else '`n_clusters="auto"`'
-    return (
-        f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
-        f"that have no clear valley between them. Give {nearest} for what is supported."
-    )
-
-
-def _note_of_joined(
-    supported_of_micro: IntArray, cluster_of_micro: IntArray, micro_sizes: FloatArray
-) -> str:
-    """Return which supported clusters are together in one, by their sizes: they have no names here."""
-    n_supported, wanted = int(supported_of_micro.max()) + 1, int(cluster_of_micro.max()) + 1
-    sizes = np.bincount(supported_of_micro, micro_sizes).astype(int)
-    cluster_of = np.empty(n_supported, np.int64)
-    cluster_of[supported_of_micro] = cluster_of_micro
-    joined = []
-    for cluster in range(wanted):
-        parts = np.sort(sizes[cluster_of == cluster])[::-1]
-        if len(parts) > 1:
-            shown = [f"{size:,}" for size in parts[:_MOST_PARTS]]
-            n_more = len(parts) - _MOST_PARTS
-            last = f"{n_more:,} smaller ones" if n_more > 0 else shown.pop()
-            joined.append((int(parts.sum()), f"{', '.join(shown)} and {last}"))
-    joined.sort(key=lambda each: -each[0])
-    listed = "; ".join(f"{parts} cells ({total:,} in all)" for total, parts in joined[:_MOST_PARTS])
-    more = "; ..." if len(joined) > _MOST_PARTS else ""
-    asked = f"{wanted} {'was' if wanted == 1 else 'were'} asked for"
-    return (
-        f"The data supports {n_supported} clusters by cluster.least_support; {asked}. Joined are clusters of "
-        f"{listed}{more}. Give `n_clusters={n_supported}` or auto for what is supported."
-    )

@@ -167,7 +167,8 @@ def _kept(context: Context, rows: IntArray, source: Any) -> Kept:
 def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
-    return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
+    in_source = len(matrix.sources) == 1 and matrix.values_in_source
+    return in_source and not matrix.left_out and context.config.layer != "raw"
 
 
 def _x_of_input(context: Context) -> CellMatrix:

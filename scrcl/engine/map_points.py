@@ -266,12 +266,14 @@ def _space(
     """Return coordinates of the cells in the tissue, and the slice of each."""
     from scrcl.io.coordinates import matched_coordinates
 
-    matrix = context.matrix
-    keys = [key for key in matrix.obsm if key == "spatial"]
-    found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
-    if not found:
-        return None, None, []
-    where = np.asarray(found["spatial"])[rows]
+    matrix, places = context.matrix, context.covariates.places
+    if places is None:
+        keys = [key for key in matrix.obsm if key == "spatial"]
+        found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
+        if not found:
+            return None, None, []
+        places = np.asarray(found["spatial"])
+    where = places[rows]
     slices = by_slice(where, _samples(context, rows))[:_MOST_SLICES]
     slice_of = np.full(len(rows), 255, np.int64)
     for i, (_, part) in enumerate(slices):

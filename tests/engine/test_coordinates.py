@@ -1,0 +1,66 @@
+"""Runs whose coordinates lie elsewhere than in ``obsm["spatial"]``."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from scrcl.engine.api import fit
+from scrcl.errors import InputError
+from tests.cells import FAST, make_cells
+
+
+@pytest.fixture
+def cells():
+    return make_cells(90, 30, spatial=True)
+
+
+def elsewhere(cells):
+    """Return the cells with their coordinates in obs alone."""
+    moved = cells.copy()
+    moved.obs["x"], moved.obs["y"] = moved.obsm["spatial"].T
+    del moved.obsm["spatial"]
+    return moved
+
+
+def fitted(adata, **settings):
+    return fit(adata.copy(), n_clusters=3, device="cpu", **{**FAST, **settings})
+
+
+def test_columns_of_obs_give_the_run_of_obsm_and_are_where_scanpy_looks(cells):
+    plain = fitted(cells, spatial=True)
+    moved = fitted(elsewhere(cells), spatial=True, coordinates="x,y")
+    assert (plain.obs["scrcl"] == moved.obs["scrcl"]).all()
+    np.testing.assert_array_equal(moved.obsm["spatial"], cells.obsm["spatial"])
+
+
+def test_a_table_is_read_and_a_result_is_an_input_like_any_other(cells, tmp_path):
+    places = pd.DataFrame(cells.obsm["spatial"], index=cells.obs_names, columns=["x", "y"])
+    places.iloc[::-1].to_csv(tmp_path / "places.csv")
+    del cells.obsm["spatial"]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    options = {"n_clusters": 3, "device": "cpu", "keep_x": True, **FAST}
+    given = str(tmp_path / "places.csv")
+    fit(tmp_path / "cells.h5ad", out=tmp_path / "one", coordinates=given, spatial=True, **options)
+    result = tmp_path / "one" / "result.h5ad"
+    np.testing.assert_allclose(ad.read_h5ad(result).obsm["spatial"], places.to_numpy())
+    fit(result, out=tmp_path / "two", spatial=True, **options)
+    assert "spatial" in ad.read_h5ad(tmp_path / "two" / "result.h5ad").obsm
+
+
+def test_cell_types_in_a_tissue_have_a_map_of_the_tissue(cells, tmp_path):
+    moved = elsewhere(cells)
+    fit(moved, out=tmp_path / "out", coordinates="x,y", n_clusters=3, **FAST)
+    assert "spatial" in moved.obsm
+    shown = {**FAST, "report": {"umap_cells": 90}}
+    fit(elsewhere(cells), out=tmp_path / "map", coordinates="x,y", n_clusters=3, **shown)
+    assert "in space" in (tmp_path / "map" / "report.html").read_text()
+
+
+def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):
+    with pytest.raises(InputError, match="If they are x,y, give `coordinates='x,y'`"):
+        fitted(elsewhere(cells), spatial=True)
+    moved = elsewhere(cells)
+    moved.obs.loc[moved.obs_names[:2], "x"] = np.nan
+    with pytest.raises(InputError, match="'x,y' must be finite; got NaN or infinity in 2 cells"):
+        fitted(moved, coordinates="x,y")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_covariates"]
 
 _SPATIAL = "spatial"
+_IN_TISSUE = "in_tissue"
 
 _LEAST_CELLS = 2
 """Mean number of cells of a batch, at least. Batches of one to five cells count, numbers of each cell do not."""
@@ -109,6 +110,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
             read, coordinates=to_scale(given, samples), layout=find_layout(given, samples)
         )
         _require_neighbours(given, samples, config.graph.radius)
+        read = replace(read, notes=(*read.notes, *_notes_off_tissue(matrix)))
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 
@@ -153,6 +155,19 @@ def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
         yield (
             f"obs[{name!r}] looks like cell types, not batches. If so, leave it out of `batch_key`: the correction "
             "joins types."
+        )
+
+
+def _notes_off_tissue(matrix: CellMatrix) -> Iterator[str]:
+    """Yield how many spots lie beside the tissue, where Space Ranger's column tells them: they make a domain."""
+    obs = matrix.fresh_obs()
+    if _IN_TISSUE not in obs:
+        return
+    off = np.isin(obs[_IN_TISSUE].astype(str).str.lower(), ["0", "0.0", "false"])
+    if off.any():
+        yield (
+            f"{int(off.sum()):,} of {len(off):,} spots lie beside the tissue (obs[{_IN_TISSUE!r}] is 0) and are "
+            "clustered with the others. Leave them out of the input, or give Space Ranger's filtered matrix."
         )
 
 

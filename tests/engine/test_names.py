@@ -258,6 +258,11 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
         read_names(tmp_path / "none.csv", CLUSTERS)
 
 
+def test_a_table_of_domains_names_clusters(tmp_path):
+    (tmp_path / "n.csv").write_text("domain,name\n2,layer\n")
+    assert read_names(tmp_path / "n.csv", CLUSTERS) == {2: "layer"}
+
+
 def test_clusters_are_renamed_by_number_or_name_from_a_table_or_a_mapping(tmp_path):
     (tmp_path / "n.csv").write_text('cluster,name\n"T, old",T\n2,\n')
     assert read_names(tmp_path / "n.csv", CLUSTERS) == {0: "T", 2: ""}

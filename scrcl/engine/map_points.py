@@ -99,7 +99,8 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     space, slice_of, slices = _space(context, rows)
     markers = run.open(MARKERS)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
-    word = words_of(run).cluster
+    words = words_of(run)
+    word = words.cluster
     shown_columns = [(word, "text"), *list(_MARKER_COLUMNS.values())[1:], *ids]
     columns = [
         *_cluster_columns(obs, labels, cells, (word, names)),
@@ -120,6 +121,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         marker_kinds=[kind for _, kind in shown_columns],
         cluster_names=names,
         least=LEAST_OF_CLUSTER,
+        cell=words.cell,
     )
 
 

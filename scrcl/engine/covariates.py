@@ -110,7 +110,7 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
             read, coordinates=to_scale(given, samples), layout=find_layout(given, samples)
         )
         _require_neighbours(given, samples, config.graph.radius)
-        read = replace(read, notes=(*read.notes, *_notes_off_tissue(matrix)))
+        read = replace(read, notes=(*read.notes, *_notes_of_tissue(matrix, samples)))
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 
@@ -158,8 +158,13 @@ def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
         )
 
 
-def _notes_off_tissue(matrix: CellMatrix) -> Iterator[str]:
-    """Yield how many spots lie beside the tissue, where Space Ranger's column tells them: they make a domain."""
+def _notes_of_tissue(matrix: CellMatrix, samples: CellLabels | None) -> Iterator[str]:
+    """Yield that several inputs are taken for one tissue, and how many spots lie beside the tissue."""
+    if samples is None and "samples" in matrix.identity:
+        yield (
+            "The inputs are taken for parts of one tissue: their cells may be neighbours. If each is a slice with "
+            "coordinates of its own, run again into another folder with `sample_key='sample'`."
+        )
     obs = matrix.fresh_obs()
     if _IN_TISSUE not in obs:
         return

@@ -57,6 +57,35 @@ def test_cell_types_in_a_tissue_have_a_map_of_the_tissue(cells, tmp_path):
     assert "in space" in (tmp_path / "map" / "report.html").read_text()
 
 
+def test_several_inputs_are_taken_for_one_tissue_and_that_is_said_early(cells, tmp_path):
+    from scrcl.engine.covariates import read_covariates
+    from scrcl.engine.load_config import load_config
+    from scrcl.io.open import open_input
+
+    paths = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    for path in paths:
+        cells.write_h5ad(path)
+
+    def notes(**settings):
+        config = load_config(overrides={"spatial": True, **settings})
+        return read_covariates(open_input(paths), config).notes
+
+    (note,) = notes()
+    assert "parts of one tissue" in note
+    assert "`sample_key='sample'`" in note
+    assert notes(sample_key="sample") == ()
+
+
+def test_a_run_of_a_tissue_predicts_nothing_and_says_what_to_do(cells, tmp_path):
+    from scrcl.engine.api import predict
+
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    path = tmp_path / "cells.h5ad"
+    fit(path, out=tmp_path / "out", n_clusters=3, spatial=True, **FAST)
+    with pytest.raises(InputError, match=r"give all to `scrcl\.fit` with `spatial=True, "):
+        predict(tmp_path / "out", path)
+
+
 def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):
     with pytest.raises(InputError, match="If they are x,y, give `coordinates='x,y'`"):
         fitted(elsewhere(cells), spatial=True)
@@ -64,3 +93,13 @@ def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):
     moved.obs.loc[moved.obs_names[:2], "x"] = np.nan
     with pytest.raises(InputError, match="'x,y' must be finite; got NaN or infinity in 2 cells"):
         fitted(moved, coordinates="x,y")
+
+
+def test_describe_names_the_coordinates(cells, tmp_path):
+    from scrcl.engine.describe import describe
+
+    found = {}
+    for name, each in (("there", cells), ("elsewhere", elsewhere(cells)), ("none", make_cells(30))):
+        each.write_h5ad(tmp_path / f"{name}.h5ad")
+        found[name] = describe(tmp_path / f"{name}.h5ad").coordinates
+    assert found == {"there": 'obsm["spatial"]', "elsewhere": "perhaps x,y", "none": "none"}

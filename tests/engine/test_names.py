@@ -69,6 +69,9 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert known.mean() > 0.5
     assert (obs["scrcl_name"].astype(str) == truth.astype(str))[known].mean() > 0.8
     assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
+    uns = anndata.read_h5ad(named.out / "result.h5ad").uns
+    n_names = obs["scrcl_name"].cat.categories.size
+    assert list(uns["scrcl_name_colors"]) == list(uns["scrcl_colors"])[:n_names]
     first = next(row for row in named.clusters if row["cell_type"] != "unknown")
     assert first["gap"] > 0
     drawn = "".join(str(cell) for cell in clusters_table(named.clusters, Words()).columns[1].cells)

@@ -167,7 +167,10 @@ def _keep_places(context: Context, rows: IntArray, obsm: Any) -> None:
         return
     if "spatial" not in obsm:
         write_elem(obsm, "spatial", places[rows])
-    elif context.config.coordinates != "spatial":
+        return
+    there = obsm["spatial"]
+    is_same = getattr(there, "shape", None) == (len(rows), places.shape[1])
+    if not (is_same and np.array_equal(there[...], places[rows])):
         _log.warning(
             'obsm["spatial"] of the input is kept, so the coordinates of %r have no key of their own in the result.',
             context.config.coordinates,

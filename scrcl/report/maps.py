@@ -1,6 +1,6 @@
 """The interactive maps of the report: positions and columns of cells, packed into the page.
 
-The page draws them on canvases, pixel by pixel, with 500 lines of its own script (``templates/page.js``). A plotting
+The page draws them on canvases, pixel by pixel, with 600 lines of its own script (``templates/page.js``). A plotting
 library was weighed: plotly's script alone takes 4.5 MB, half of what the page may have. Values are bytes, compressed,
 and unpacked by the browser when they are shown.
 """

@@ -34,6 +34,15 @@ def test_columns_of_obs_give_the_run_of_obsm_and_are_where_scanpy_looks(cells):
     np.testing.assert_array_equal(moved.obsm["spatial"], cells.obsm["spatial"])
 
 
+def test_coordinates_of_the_input_are_kept_and_other_ones_are_told(cells, caplog):
+    both = elsewhere(cells)
+    again = fitted(fitted(both, spatial=True, coordinates="x,y"), spatial=True, coordinates="x,y")
+    assert 'obsm["spatial"] of the input is kept' not in caplog.text
+    again.obs["x"] += 1
+    fitted(again, spatial=True, coordinates="x,y")
+    assert 'obsm["spatial"] of the input is kept' in caplog.text
+
+
 def test_a_table_is_read_and_a_result_is_an_input_like_any_other(cells, tmp_path):
     places = pd.DataFrame(cells.obsm["spatial"], index=cells.obs_names, columns=["x", "y"])
     places.iloc[::-1].to_csv(tmp_path / "places.csv")

@@ -108,6 +108,8 @@ def test_moved_folders_are_the_same_input_and_other_places_another(outs, tmp_pat
     [
         (lambda t: t.iloc[1:], r"1 have none, the first is 'cell39'"),
         (lambda t: t.drop(columns="pxl_col_in_fullres"), "pxl_col_in_fullres is missing"),
+        (lambda t: t.assign(pxl_col_in_fullres=t.pxl_col_in_fullres.where(t.barcode != "cell7")),
+         r"a number for each cell; 1 have none, the first is cell7"),
         (lambda t: t.assign(pxl_row_in_fullres="a"), "pxl_row_in_fullres of .* must be numbers; got 'a'"),
     ],
 )  # fmt: skip

@@ -170,6 +170,13 @@ def _places_of(found: _Found, cells: pd.Index) -> pd.DataFrame:
         if axis not in numbers:
             message = f"{axis} of {found.places} must be numbers; got {table[axis].iloc[0]!r}. Write it again."
             raise StoreError(message)
+        missing = ~np.isfinite(numbers[axis].to_numpy(np.float64))
+        if missing.any():
+            message = (
+                f"{axis} of {found.places} must be a number for each cell; {int(missing.sum()):,} have none, the first "
+                f"is {cells[int(np.argmax(missing))]}. Copy the file again, or leave these cells out of the matrix."
+            )
+            raise StoreError(message)
     return numbers
 
 
@@ -178,7 +185,7 @@ def _read_places(found: _Found) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, index_col=False)
         columns = found.kind.columns
         if columns and columns[0] not in table and len(columns) == table.shape[1]:
             return pd.read_csv(

@@ -85,6 +85,20 @@ def test_several_inputs_are_taken_for_one_tissue_and_that_is_said_early(cells, t
     assert notes(sample_key="sample") == ()
 
 
+def test_files_of_a_tissue_are_not_called_batches_too(cells, tmp_path):
+    from scrcl.engine.load_config import load_config
+    from scrcl.engine.run import run_files
+
+    paths = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    for path in paths:
+        cells.write_h5ad(path)
+    for spatial in (True, False):
+        config = load_config(overrides={**FAST, "spatial": spatial})
+        done = run_files(paths, tmp_path / str(spatial), config, until="read")
+        told = any("batch_key" in note for note in done.stages[0]["notes"])
+        assert told is not spatial
+
+
 def test_a_run_of_a_tissue_predicts_nothing_and_says_what_to_do(cells, tmp_path):
     from scrcl.engine.api import predict
 

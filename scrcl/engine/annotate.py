@@ -30,7 +30,7 @@
 ``uns["dendrogram_scrcl"]``               their tree, for the order of scanpy's plots
 ``varm["PCs"]``, ``uns["pca"]``           loadings, 0 for genes that are not selected, and variances
 ``var``, ``uns["hvg"]``                   variable genes: columns and flavour as in scanpy
-``uns["scrcl_colors"]``                   colours of the clusters
+``uns["scrcl_colors"]``                   colours of the clusters; ``uns["scrcl_name_colors"]`` those of the names
 ========================================  =================================================
 
 Everything else is as in the input. Where the input has a key of its own that a stage writes, such as ``X_umap``, that

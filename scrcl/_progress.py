@@ -17,8 +17,14 @@ _LOG = logger_of(__name__)
 class Reporter(Protocol):
     """Receives progress. `advance` may be called from any thread."""
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
-        """Start a stage, or a part of one, of ``total`` units (rows, steps). None if the number is unknown."""
+    def run_started(self, text: str) -> None:
+        """Begin a run that has something to do: what it reads, where it writes, and what it may take."""
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
+        """Start a stage, or a part of one, of ``total`` units (rows, steps). None if the number is unknown.
+
+        ``done`` of them were done by an earlier call.
+        """
 
     def advance(self, n: int) -> None:
         """Report that ``n`` more units of the current stage are done."""
@@ -48,7 +54,10 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that ignores everything; the default."""
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Ignore."""
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Ignore."""
 
     def advance(self, n: int) -> None:
@@ -83,8 +92,13 @@ class Logged(Silent):
     def __init__(self) -> None:
         self._stage, self._is_logged = "", False
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Log what begins."""
+        _LOG.info("%s", text)
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Log once that the stage begins, and how much it has to do."""
+        del done
         if not self._stage:
             self._stage, self._is_logged = name, False
         if total and not self._is_logged and name == self._stage:

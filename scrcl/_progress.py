@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from scrcl._pace import Pace
 from scrcl._warnings import logger_of
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ class Silent:
 class Logged(Silent):
     """A reporter that logs the notes of a run, and its stages at the level INFO: the default in Python.
 
-    A stage begins where it counts its work; those that find nothing to do are not logged.
+    A stage begins where it counts its work; those that find nothing to do are not logged. Every 30
+    seconds it is logged how far a stage is that counts.
     """
 
     def __init__(self) -> None:
-        self._stage, self._is_logged = "", False
+        self._stage, self._is_logged, self._pace = "", False, Pace()
 
     def run_started(self, text: str) -> None:
         """Log what begins."""
@@ -98,12 +100,18 @@ class Logged(Silent):
 
     def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Log once that the stage begins, and how much it has to do."""
-        del done
+        self._pace.begin(name, total, unit, done=done)
         if not self._stage:
             self._stage, self._is_logged = name, False
         if total and not self._is_logged and name == self._stage:
             _LOG.info("%s: begins, %s %s", name, f"{total:,}", unit)
             self._is_logged = True
+
+    def advance(self, n: int) -> None:
+        """Count; log the progress at most every 30 seconds."""
+        self._pace.advance(n)
+        if text := self._pace.due():
+            _LOG.info("%s", text)
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Log the time of the stage, or that it was finished before."""

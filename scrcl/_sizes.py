@@ -1,4 +1,4 @@
-"""Sizes of memory, and times, as people write and read them."""
+"""Sizes of memory as people write and read them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.filesize import decimal
 
-__all__ = ["enough_bytes", "format_bytes", "format_seconds", "parse_bytes"]
+__all__ = ["enough_bytes", "format_bytes", "parse_bytes"]
 
 _BYTE_SIZE = TypeAdapter(ByteSize)
 
@@ -48,10 +48,3 @@ def enough_bytes(n_bytes: float) -> int:
 def format_bytes(n_bytes: float) -> str:
     """Text such as ``1.90 GB`` (powers of ten) for people to read."""
     return decimal(round(n_bytes), precision=2)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return ``"50 s"``, ``"12 min"`` or ``"3.5 h"``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from scrcl._pace import Pace
 from scrcl._progress import Silent
-from scrcl._sizes import format_seconds
 from scrcl.cli.tables import clusters_table, stages_table
 from scrcl.cli.texts import as_typed
 from scrcl.engine.open_run import open_run
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["console", "reporting", "show_ending", "show_run"]
 
 console = Console(highlight=False)
-_LINE_EVERY_S = 30.0
+_LOOK_EVERY_S = 5.0
 
 
 class Quiet(Silent):
@@ -172,10 +172,7 @@ class Lines(_Shown):
 
     def __init__(self, on: Console) -> None:
         super().__init__(on)
-        self._lock = threading.Lock()
-        self._name, self._unit, self._total, self._done, self._before = "", "", 0, 0, 0
-        self._started_s = self._printed_s = time.monotonic()
-        self._ended = threading.Event()
+        self._pace, self._ended = Pace(), threading.Event()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._watch, name="scrcl-lines", daemon=True).start()
@@ -193,48 +190,26 @@ class Lines(_Shown):
     def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Start counting."""
         self._print_finished()
-        with self._lock:
-            self._name, self._unit, self._total = name, unit, total or 0
-            self._done = self._before = done
-            self._started_s = self._printed_s = time.monotonic()
+        self._pace.begin(name, total, unit, done=done)
 
     def advance(self, n: int) -> None:
         """Count; print the progress at most every 30 seconds."""
-        with self._lock:
-            self._done += n
-            text = self._due(self._done)
-        if text:
-            self._print(text)
+        self._pace.advance(n)
+        self._print_due()
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Print the progress and the losses at most every 30 seconds."""
-        with self._lock:
-            text = self._due(step)
-        if text:
+        if text := self._pace.due(step):
             self._print(f"{text}; {_losses(values)}")
 
     def _watch(self) -> None:
         """Print the progress of a stage that counts nothing, or rarely."""
-        while not self._ended.wait(_LINE_EVERY_S / 6):
-            with self._lock:
-                text = self._due(self._done) if self._name else ""
-            if text:
-                self._print(text)
+        while not self._ended.wait(_LOOK_EVERY_S):
+            self._print_due()
 
-    def _due(self, done: int) -> str:
-        """Return how far the stage is, or nothing where the last line is recent. Call it with the lock."""
-        now = time.monotonic()
-        if now - self._printed_s < _LINE_EVERY_S:
-            return ""
-        self._printed_s = now
-        passed_s = now - self._started_s
-        rate = (done - self._before) / max(passed_s, 1e-9)
-        if not rate:
-            return f"{self._name}: running for {format_seconds(passed_s)}"
-        of = ""
-        if self._total:
-            of = f" of {self._total:,}, {format_seconds((self._total - done) / rate)} left"
-        return f"{self._name}: {done:,} {self._unit}{of} ({rate:,.{0 if rate >= 10 else 1}f}/s)"
+    def _print_due(self) -> None:
+        if text := self._pace.due():
+            self._print(text)
 
     def note(self, message: str) -> None:
         """Print the note."""
@@ -251,8 +226,7 @@ class Lines(_Shown):
     def stage_left(self, name: str) -> None:
         """Report no more of the stage."""
         del name
-        with self._lock:
-            self._name = ""
+        self._pace.end()
 
     def _print_finished(self) -> None:
         if line := self._flush():

@@ -6,7 +6,8 @@ import platform
 from typing import TYPE_CHECKING
 
 from scrcl import __version__
-from scrcl._sizes import format_bytes, format_seconds
+from scrcl._pace import format_seconds
+from scrcl._sizes import format_bytes
 from scrcl.engine.device import resolve_device
 from scrcl.engine.disk import note_on_room
 from scrcl.io.arrays import cores

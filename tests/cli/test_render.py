@@ -8,6 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
+from scrcl import _pace
 from scrcl.cli import render
 from scrcl.cli.render import Lines
 from scrcl.cli.tables import stages_table
@@ -16,7 +17,8 @@ from scrcl.cli.tables import stages_table
 @pytest.fixture
 def logged(monkeypatch):
     """A reporter, and a function that returns its lines without their times."""
-    monkeypatch.setattr(render, "_LINE_EVERY_S", 0.06)
+    monkeypatch.setattr(_pace, "EVERY_S", 0.06)
+    monkeypatch.setattr(render, "_LOOK_EVERY_S", 0.01)
     text = io.StringIO()
     with Lines(Console(file=text, highlight=False)) as lines:
         yield lines, lambda: [line[20:] for line in text.getvalue().splitlines()]

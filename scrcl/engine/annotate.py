@@ -194,8 +194,12 @@ def write_into(
     """Copy the keys of ``result`` into ``adata``, of which it holds the rows ``retained``.
 
     Other cells (no counts, or filtered) get no cluster, NaN and no neighbours. Keys of an earlier run are removed
-    first: mixed keys of two runs would look like one result.
+    first: mixed keys of two runs would look like one result. A view becomes an AnnData of its own, as in scanpy.
     """
+    if adata.is_view:
+        adata.uns = (
+            adata.uns.copy()
+        )  # a whole slot turns it without the warning that a key would give
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:

@@ -61,7 +61,8 @@ def fit(
     config
         Settings to start from; ``settings`` win over them.
     reporter
-        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``.
+        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``, and the
+        progress at the level INFO: ``logging.basicConfig(level="INFO")`` shows it, also in a notebook.
     restart
         Delete the run in ``out`` and start over.
     start

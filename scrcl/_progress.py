@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from scrcl._pace import Pace
 from scrcl._warnings import logger_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,14 @@ _LOG = logger_of(__name__)
 class Reporter(Protocol):
     """Receives progress. `advance` may be called from any thread."""
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
-        """Start a stage, or a part of one, of ``total`` units (rows, steps). None if the number is unknown."""
+    def run_started(self, text: str) -> None:
+        """Begin a run that has something to do: what it reads, where it writes, and what it may take."""
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
+        """Start a stage, or a part of one, of ``total`` units (rows, steps). None if the number is unknown.
+
+        ``done`` of them were done by an earlier call.
+        """
 
     def advance(self, n: int) -> None:
         """Report that ``n`` more units of the current stage are done."""
@@ -48,7 +55,10 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that ignores everything; the default."""
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Ignore."""
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Ignore."""
 
     def advance(self, n: int) -> None:
@@ -77,19 +87,31 @@ class Silent:
 class Logged(Silent):
     """A reporter that logs the notes of a run, and its stages at the level INFO: the default in Python.
 
-    A stage begins where it counts its work; those that find nothing to do are not logged.
+    A stage begins where it counts its work; those that find nothing to do are not logged. Every 30
+    seconds it is logged how far a stage is that counts.
     """
 
     def __init__(self) -> None:
-        self._stage, self._is_logged = "", False
+        self._stage, self._is_logged, self._pace = "", False, Pace()
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Log what begins."""
+        _LOG.info("%s", text)
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Log once that the stage begins, and how much it has to do."""
+        self._pace.begin(name, total, unit, done=done)
         if not self._stage:
             self._stage, self._is_logged = name, False
         if total and not self._is_logged and name == self._stage:
             _LOG.info("%s: begins, %s %s", name, f"{total:,}", unit)
             self._is_logged = True
+
+    def advance(self, n: int) -> None:
+        """Count; log the progress at most every 30 seconds."""
+        self._pace.advance(n)
+        if text := self._pace.due():
+            _LOG.info("%s", text)
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Log the time of the stage, or that it was finished before."""

@@ -115,6 +115,25 @@ def write_mtx(adata: ad.AnnData, folder: Path, *, zipped: bool = False) -> Path:
     return path
 
 
+def write_tissue(adata: ad.AnnData, folder: Path) -> Path:
+    """Write the folder that Space Ranger leaves, with the spots in another order in the table of their places."""
+    path = folder / "outs"
+    (path / "spatial").mkdir(parents=True)
+    write_10x(adata, path).rename(path / "filtered_feature_bc_matrix.h5")
+    n = adata.n_obs
+    places = {
+        "barcode": adata.obs_names,
+        "in_tissue": 1,
+        "array_row": np.arange(n) // 10,
+        "array_col": np.arange(n) % 10,
+        "pxl_row_in_fullres": 100 + 20 * (np.arange(n) // 10),
+        "pxl_col_in_fullres": 300 + 20 * (np.arange(n) % 10),
+    }
+    table = pd.DataFrame(places).iloc[::-1]
+    table.to_csv(path / "spatial" / "tissue_positions.csv", index=False)
+    return path
+
+
 def _zipped_mtx(adata: ad.AnnData, folder: Path) -> Path:
     return write_mtx(adata, folder, zipped=True)
 
@@ -136,6 +155,7 @@ FORMATS: dict[str, Callable[[ad.AnnData, Path], Path]] = {
     "zarr v3 shards": _zarr(sparse.csr_matrix, 3, shards=True),
     "zarr v3 dense": _zarr(_dense, 3),
     "10x h5": write_10x,
+    "tissue folder": write_tissue,
     "mtx": write_mtx,
     "mtx gz": _zipped_mtx,
 }

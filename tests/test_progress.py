@@ -2,6 +2,7 @@
 
 import logging
 
+from scrcl import _pace
 from scrcl._progress import Logged
 
 
@@ -21,6 +22,17 @@ def test_stages_that_do_something_are_logged_once(caplog):
         "stats: done in 1.0 s",
         "read: was finished before",
     ]
+
+
+def test_how_far_a_stage_is_is_logged_from_time_to_time(caplog, monkeypatch):
+    log = Logged()
+    with caplog.at_level(logging.INFO, "scrcl"):
+        log.stage_started("train", 100, "steps", done=40)
+        log.advance(10)
+        monkeypatch.setattr(_pace, "EVERY_S", 0.0)
+        log.advance(10)
+    assert len(caplog.messages) == 2
+    assert caplog.messages[1].startswith("train: 60 steps of 100, 0 s left (")
 
 
 def test_notes_are_warnings_and_the_number_of_earlier_ones_is_none(caplog):

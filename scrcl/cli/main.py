@@ -61,9 +61,9 @@ def main() -> None:
         for number in SIGNALS:  # a late signal must not change how the process ends
             signal.signal(number, signal.SIG_IGN)
         by_hand = asked in {0, signal.SIGINT}
-        _fail(
-            "interrupted. Repeat the same command to resume.", INTERRUPTED if by_hand else STOPPED
-        )
+        by = f" by {signal.Signals(asked).name}" if asked else ""
+        message = f"interrupted{by}. Repeat the same command to resume."
+        _fail(message, INTERRUPTED if by_hand else STOPPED)
     sys.exit(code or 0)
 
 

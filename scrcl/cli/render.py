@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from scrcl._pace import Pace
 from scrcl._progress import Silent
 from scrcl.cli.tables import clusters_table, stages_table
 from scrcl.cli.texts import as_typed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["console", "reporting", "show_ending", "show_run"]
 
 console = Console(highlight=False)
-_LINE_EVERY_S = 30.0
+_LOOK_EVERY_S = 5.0
 
 
 class Quiet(Silent):
@@ -109,11 +110,18 @@ class Bars(_Shown):
         self._print_finished()
         self._progress.stop()
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Print above the bar what begins."""
+        self._print_finished()
+        self._console.print(text, markup=False)
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Replace the bar."""
         self._print_finished()
         self._drop()
-        self._task = self._progress.add_task(name, total=total or 0, unit=unit, losses="", rate="")
+        self._task = self._progress.add_task(
+            name, total=total or 0, completed=done, unit=unit, losses="", rate=""
+        )
 
     def advance(self, n: int) -> None:
         """Move the bar."""
@@ -156,45 +164,52 @@ class Bars(_Shown):
 
 
 class Lines(_Shown):
-    """Reporter that prints timestamped lines, at most one every 30 seconds within a stage."""
+    """Reporter that prints timestamped lines; use as a context manager.
+
+    Within a stage there is a line every 30 seconds, also where nothing is counted: a log ends in the stage that a job
+    was killed in.
+    """
 
     def __init__(self, on: Console) -> None:
         super().__init__(on)
-        self._lock = threading.Lock()
-        self._name, self._unit, self._total, self._done = "", "", 0, 0
-        self._started_s = self._printed_s = time.monotonic()
+        self._pace, self._ended = Pace(), threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="scrcl-lines", daemon=True).start()
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._print_finished()
 
-    def stage_started(self, name: str, total: int | None, unit: str) -> None:
+    def run_started(self, text: str) -> None:
+        """Print what begins."""
+        self._print_finished()
+        self._print(text)
+
+    def stage_started(self, name: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Start counting."""
         self._print_finished()
-        with self._lock:
-            self._name, self._unit, self._total, self._done = name, unit, total or 0, 0
-            self._started_s = self._printed_s = time.monotonic()
+        self._pace.begin(name, total, unit, done=done)
 
     def advance(self, n: int) -> None:
         """Count; print the progress at most every 30 seconds."""
-        with self._lock:
-            self._done += n
-            now = time.monotonic()
-            if now - self._printed_s < _LINE_EVERY_S:
-                return
-            self._printed_s = now
-            rate = self._done / max(now - self._started_s, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
-        of = f" of {self._total:,}, {left:.0f} s left" if self._total else ""
-        self._print(f"{self._name}: {self._done:,} {self._unit}{of} ({rate:,.0f}/s)")
+        self._pace.advance(n)
+        self._print_due()
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Print the losses at most every 30 seconds."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._printed_s < _LINE_EVERY_S:
-                return
-            self._printed_s = now
-        self._print(f"{self._name}: step {step:,} {_losses(values)}")
+        """Print the progress and the losses at most every 30 seconds."""
+        if text := self._pace.due(step):
+            self._print(f"{text}; {_losses(values)}")
+
+    def _watch(self) -> None:
+        """Print the progress of a stage that counts nothing, or rarely."""
+        while not self._ended.wait(_LOOK_EVERY_S):
+            self._print_due()
+
+    def _print_due(self) -> None:
+        if text := self._pace.due():
+            self._print(text)
 
     def note(self, message: str) -> None:
         """Print the note."""
@@ -202,10 +217,16 @@ class Lines(_Shown):
 
     def stage_finished(self, name: str, seconds: float, *, resumed: bool) -> None:
         """Print that the stage is done."""
+        self.stage_left(name)
         if resumed:
             self._finished.append(name)
         else:
             self._print(f"{name}: done in {seconds:.1f} s")
+
+    def stage_left(self, name: str) -> None:
+        """Report no more of the stage."""
+        del name
+        self._pace.end()
 
     def _print_finished(self) -> None:
         if line := self._flush():

@@ -104,7 +104,7 @@ def predicted_table(clusters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
-    """Time, peak memory, bytes read and rate of the stages that had something to do."""
+    """Time, peak memory, bytes read and rate of the stages that had something to do, and of all together."""
     table = Table("stage", "seconds", "peak memory", "read", "cells/s", box=None, pad_edge=False)
     for row in stages:
         if row.get("left_as_is"):
@@ -117,6 +117,13 @@ def stages_table(stages: Sequence[Mapping[str, Any]]) -> Table:
             format_bytes(row["bytes_read"]),
             f"{rate:,.0f}" if rate else "",
         )
+    table.add_row(
+        "all",
+        f"{sum(row['seconds'] for row in stages):.1f}",
+        format_bytes(max(row["peak_rss_bytes"] for row in stages)),
+        format_bytes(sum(row["bytes_read"] for row in stages)),
+        "",
+    )
     return table
 
 

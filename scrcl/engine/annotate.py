@@ -30,7 +30,7 @@
 ``uns["dendrogram_scrcl"]``               their tree, for the order of scanpy's plots
 ``varm["PCs"]``, ``uns["pca"]``           loadings, 0 for genes that are not selected, and variances
 ``var``, ``uns["hvg"]``                   variable genes: columns and flavour as in scanpy
-``uns["scrcl_colors"]``                   colours of the clusters
+``uns["scrcl_colors"]``                   colours of the clusters; ``uns["scrcl_name_colors"]`` those of the names
 ========================================  =================================================
 
 Everything else is as in the input. Where the input has a key of its own that a stage writes, such as ``X_umap``, that
@@ -194,8 +194,12 @@ def write_into(
     """Copy the keys of ``result`` into ``adata``, of which it holds the rows ``retained``.
 
     Other cells (no counts, or filtered) get no cluster, NaN and no neighbours. Keys of an earlier run are removed
-    first: mixed keys of two runs would look like one result.
+    first: mixed keys of two runs would look like one result. A view becomes an AnnData of its own, as in scanpy.
     """
+    if adata.is_view:
+        adata.uns = (
+            adata.uns.copy()
+        )  # a whole slot turns it without the warning that a key would give
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:

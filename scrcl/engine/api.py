@@ -61,7 +61,8 @@ def fit(
     config
         Settings to start from; ``settings`` win over them.
     reporter
-        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``.
+        Receives the progress and the notes. By default notes are logged as warnings of the logger ``scrcl``, and the
+        progress at the level INFO: ``logging.basicConfig(level="INFO")`` shows it, also in a notebook.
     restart
         Delete the run in ``out`` and start over.
     start
@@ -130,6 +131,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
         from scrcl.io.open import from_anndata
+        from scrcl.io.places import read_places
 
         config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
         if how["start"] is None:
@@ -139,6 +141,8 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         done = run_matrix(_opener(data, matrix, config.layer), out, config, **how)
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
+        if config.coordinates is not None and "spatial" not in data.obsm:
+            data.obsm["spatial"] = read_places(matrix, config.coordinates)
         return data
     return _read(run_files(input_paths(data), out, config, **how).result_path)
 

@@ -5,13 +5,13 @@ Memory and cores decide how many blocks are loaded at once, or that the run is r
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrcl._sizes import enough_bytes
 from scrcl.engine.memory import block_rows, dense_block_rows
 from scrcl.errors import BudgetError
+from scrcl.io.arrays import cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,8 @@ def plan_budget(
 ) -> Budget:
     """Fit ``stages`` into ``total_bytes``, with at most ``n_workers``.
 
-    The default is one worker more than there are cores, and at most 8: while one block is read, others are in work.
+    The default is one worker more than the process may use cores, and at most 8: while one block is read, others are in
+    work.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def plan_budget(
         total_bytes=total_bytes,
         block_rows=block_rows(shape),
         dense_block_rows=dense_block_rows(shape, config),
-        n_workers=min([n_workers or min((os.cpu_count() or 1) + 1, 8), *fitting]),
+        n_workers=min([n_workers or min(cores() + 1, 8), *fitting]),
     )
 
 

@@ -164,7 +164,14 @@ class RunConfig(Settings):
         False,
         "--spatial",
         panel="Input",
-        description='Build the cell graph from the coordinates in obsm["spatial"].',
+        description='Find domains of a tissue: neighbours are the nearest cells in obsm["spatial"].',
+    )
+    coordinates: str | None = option(
+        None,
+        "--coordinates",
+        panel="Input",
+        description='Where the coordinates are, if not in obsm["spatial"]: another key of obsm, columns of obs with '
+        "commas (x,y), or a CSV file whose first column names the cells.",
     )
     sample_key: str | None = option(
         None,

@@ -80,7 +80,9 @@ class Context(Outputs):
         """The input, for the stages after the first."""
         return self.open_matrix(self.folder.stage(self.stages[0].name))
 
-    def count(self, name: str, total: int | None, unit: str = "cells") -> Callable[[int], None]:
-        """Announce a countable piece of work. Returns what to call as it advances."""
-        self.reporter.stage_started(name, total, unit)
+    def count(
+        self, name: str, total: int | None, unit: str = "cells", *, done: int = 0
+    ) -> Callable[[int], None]:
+        """Announce a countable piece of work, of which ``done`` units are done. Returns what to call as it advances."""
+        self.reporter.stage_started(name, total, unit, done=done)
         return self.reporter.advance

@@ -65,6 +65,8 @@ class Description:
         Kind of the values of each other matrix: ``raw``, the layers, and X if a layer was named.
     may_be_batches
         Columns of obs with names and values like those of batches, and the number of their values.
+    coordinates
+        Where the cells lie in a tissue, if they do: what ``spatial`` reads, or what ``coordinates`` may name.
     sample_cells, largest_in_sample
         The first so many cells, and their largest value; None if unknown.
     """
@@ -87,6 +89,7 @@ class Description:
     values: str
     layers: dict[str, str]
     may_be_batches: tuple[str, ...]
+    coordinates: str
     sample_cells: int | None
     largest_in_sample: float | None
 
@@ -146,9 +149,20 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
             f"{name} ({len(labels.names)})"
             for name, labels in batch_like_columns(matrix.obs).items()
         ),
+        coordinates=_coordinates_of(matrix),
         sample_cells=None if largest is None else min(SAMPLE_ROWS, matrix.n_obs),
         largest_in_sample=largest,
     )
+
+
+def _coordinates_of(matrix: CellMatrix) -> str:
+    """Return in words where the coordinates of a tissue are."""
+    from scrcl.io.places import suggested_places
+
+    if "spatial" in matrix.obsm:
+        return 'obsm["spatial"]'
+    suggested = suggested_places(matrix)
+    return "none" if suggested is None else f"perhaps {suggested}"
 
 
 def joined(matrix: CellMatrix) -> str | None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["naming_full_disk", "require_new", "require_room", "writing"]
+__all__ = ["naming_full_disk", "note_on_room", "require_new", "require_room", "writing"]
 
 _FREE_BYTES = 1 << 20
-_CUT_SHORT = re.compile(r"\d+ requested and \d+ written|errno = 28\b")
-"""What NumPy and HDF5 say of a full disk."""
+_CUT_SHORT = re.compile(
+    r"\d+ requested and \d+ written|Not enough free space to write|errno = 28\b"
+)
+"""What NumPy (of a write, and of the room that it reserves first) and HDF5 say of a full disk."""
 
 
 def require_room(path: Path, n_bytes: float, what: str) -> None:
@@ -39,6 +41,20 @@ def require_room(path: Path, n_bytes: float, what: str) -> None:
             f"{format_bytes(free)} are free. Free some space and repeat the same command to resume."
         )
         raise StoreError(message)
+
+
+def note_on_room(path: Path, n_bytes: float) -> str | None:
+    """Return a warning where the disk of ``path`` has less than the ``n_bytes`` that are expected; else None.
+
+    It refuses nothing: how much a run leaves is known roughly.
+    """
+    free = _free_bytes(path)
+    if n_bytes <= free:
+        return None
+    return (
+        f"The disk of {path} may become full: about {format_bytes(n_bytes)} are expected there, and "
+        f"{format_bytes(free)} are free. Free some space; a run that stops for it resumes."
+    )
 
 
 @contextmanager

@@ -63,7 +63,8 @@ def export(
     to
         One of `FORMATS`:
 
-        - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence and UMAP, and obs of the input;
+        - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence, UMAP, place in the tissue, and
+          obs of the input;
         - ``loupe-csv``: barcodes and clusters, for the import of categories in Loupe Browser;
         - ``h5ad``, ``zarr``: the result with X as in the input;
         - ``cellxgene``: h5ad with log values in X, counts in ``raw``, and the UMAP as the embedding that is shown. If
@@ -107,15 +108,19 @@ def export(
 
 
 def _table(run: OpenRun) -> pd.DataFrame:
-    """Return obs of the result with the UMAP, our columns first."""
-    from scrcl.io.results import read_obs
+    """Return obs of the result with the UMAP and the place in the tissue, our columns first."""
+    from scrcl.io.results import read_obs, stored_coordinates
     from scrcl.maps.artifacts import LAYOUT
 
     obs = read_obs(run.result_path, whole=True)
     if run.has(LAYOUT):
         layout = np.asarray(run.open(LAYOUT))
         obs = obs.assign(umap_1=layout[:, 0], umap_2=layout[:, 1])
-    ours = [name for name in obs if str(name).startswith(("scrcl", "umap_"))]
+    places = stored_coordinates(run.result_path, len(obs))
+    if "spatial" in places:
+        for axis, values in zip("xyz", np.asarray(places["spatial"]).T, strict=False):
+            obs[f"spatial_{axis}"] = values
+    ours = [name for name in obs if str(name).startswith(("scrcl", "umap_", "spatial_"))]
     obs = obs[[*ours, *(name for name in obs if name not in ours)]]
     return obs.rename_axis(index="cell").reset_index()
 

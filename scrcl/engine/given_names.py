@@ -89,7 +89,7 @@ def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -
     Parameters
     ----------
     given
-        A table with columns ``cluster`` and ``name``, or a mapping of clusters to names.
+        A table with columns ``cluster`` (or ``domain``) and ``name``, or a mapping of clusters to names.
     clusters
         Name of each cluster now; its number where it has none.
 
@@ -119,6 +119,8 @@ def _pairs_of(given: str | Path | Mapping[Any, Any]) -> tuple[list[tuple[str, st
         return [(str(cluster), name.strip()) for cluster, name in given.items()], ""
     path = Path(given)
     table = read_text_table(path, what="NAMES")
+    if "cluster" not in table.columns:
+        table = table.rename(columns={"domain": "cluster"})  # what clusters of a tissue are called
     if not {"cluster", "name"} <= set(table.columns):
         message = f"NAMES must have columns cluster and name; got {path} with {', '.join(map(str, table.columns))}."
         raise InputError(message)

@@ -99,7 +99,8 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     space, slice_of, slices = _space(context, rows)
     markers = run.open(MARKERS)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
-    word = words_of(run).cluster
+    words = words_of(run)
+    word = words.cluster
     shown_columns = [(word, "text"), *list(_MARKER_COLUMNS.values())[1:], *ids]
     columns = [
         *_cluster_columns(obs, labels, cells, (word, names)),
@@ -120,6 +121,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         marker_kinds=[kind for _, kind in shown_columns],
         cluster_names=names,
         least=LEAST_OF_CLUSTER,
+        cell=words.cell,
     )
 
 
@@ -266,12 +268,14 @@ def _space(
     """Return coordinates of the cells in the tissue, and the slice of each."""
     from scrcl.io.coordinates import matched_coordinates
 
-    matrix = context.matrix
-    keys = [key for key in matrix.obsm if key == "spatial"]
-    found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
-    if not found:
-        return None, None, []
-    where = np.asarray(found["spatial"])[rows]
+    matrix, places = context.matrix, context.covariates.places
+    if places is None:
+        keys = [key for key in matrix.obsm if key == "spatial"]
+        found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
+        if not found:
+            return None, None, []
+        places = np.asarray(found["spatial"])
+    where = places[rows]
     slices = by_slice(where, _samples(context, rows))[:_MOST_SLICES]
     slice_of = np.full(len(rows), 255, np.int64)
     for i, (_, part) in enumerate(slices):

@@ -102,6 +102,18 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
 
 def _remedy(absent: pd.Index, present: BoolArray, names: pd.Index) -> str:
     """Return what to do about genes of the run that are ``absent`` among the names of the new cells."""
+    by_plain = dict(zip(_plain(names), names, strict=True))
+    pairs = [
+        (name, by_plain[plain])
+        for name, plain in zip(absent, _plain(absent), strict=True)
+        if plain in by_plain
+    ]
+    if len(pairs) >= _LEAST_SHARE * len(absent):
+        ours, theirs = pairs[0]
+        return (
+            f"The run has {ours!r}, the new cells have {theirs!r}: names differ in upper and lower case, as between "
+            "human and mouse, or in the version of an id. Give the genes of the new cells the names of the run."
+        )
     if present.mean() < _FEW:
         return f"The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names."
     some = ", ".join(map(str, absent[:3]))
@@ -159,3 +171,8 @@ def missing_note(shared: SharedGenes) -> str:
         f"{shared.n_missing:,} of the run's {len(shared.present):,} selected genes "
         f"({shared.share_missing:.0%}) are not in the new cells ({names}). The other genes are used to fill the gap."
     )
+
+
+def _plain(names: pd.Index) -> pd.Index:
+    """Return names in upper case, Ensembl ids without their version."""
+    return names.astype(str).str.upper().str.replace(r"^(ENS[A-Z]*\d+)\.\d+$", r"\1", regex=True)

@@ -5,7 +5,6 @@ With ``batch_key``, ``sample_key`` or ``spatial``, annotations or coordinates of
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError
+from scrcl.io.arrays import cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ def plan_run(
     except BudgetError as error:
         refusal = str(error)
         budget = plan_budget(least, wanted, shape, config)
-    cores = min(budget.n_workers, os.cpu_count() or 1)
+    n_at_once = min(budget.n_workers, cores())
     rows = []
     for stage in wanted:
         estimate = stage.estimate(shape, config)
@@ -119,7 +119,7 @@ def plan_run(
                 estimate.peak_bytes(budget.n_workers),
                 estimate.disk_bytes,
                 estimate.read_bytes,
-                round(estimate.seconds + estimate.shared_seconds / cores, 1),
+                round(estimate.seconds + estimate.shared_seconds / n_at_once, 1),
             )
         )
     return Plan(

@@ -13,6 +13,7 @@ from scrcl import __version__
 from scrcl._interrupt import Interruption
 from scrcl._progress import Silent
 from scrcl._settings import settings_of
+from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
@@ -185,6 +186,7 @@ def predict_matrix(
             open_matrix=open_matrix,
             workers=Workers(reporter or Silent(), Ranks.alone(), Interruption()),
         )
+        announce(context, shape)
         return run_stages(context)
 
 

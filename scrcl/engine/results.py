@@ -11,6 +11,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_path
 from scrcl._sizes import format_bytes
+from scrcl._warnings import logger_of
 from scrcl.engine.annotate import warn_of_replaced, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["about_run", "keys_of_input", "write_page", "write_result_of"]
+
+_log = logger_of(__name__)
 
 _ENTRY_BYTES = 12
 """A value and its column, as anndata writes them in blocks."""
@@ -148,9 +151,29 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
                 parts.append(replace(_kept(context, own, source), n_obs=size))
                 first += size
             copy_joined(parts, target, label=matrix.label)
+    _keep_places(context, rows, target.require_group("obsm"))
     if config.keep_x and not _copies_values(context):
         write_other_layers(
             matrix, rows, target, layer=config.layer, block_rows=context.budget.block_rows
+        )
+
+
+def _keep_places(context: Context, rows: IntArray, obsm: Any) -> None:
+    """Write what ``coordinates`` names where scanpy and squidpy look for it. It is the user's, no key of the run."""
+    from anndata.io import write_elem
+
+    places = context.covariates.places
+    if places is None:
+        return
+    if "spatial" not in obsm:
+        write_elem(obsm, "spatial", places[rows])
+        return
+    there = obsm["spatial"]
+    is_same = getattr(there, "shape", None) == (len(rows), places.shape[1])
+    if not (is_same and np.array_equal(there[...], places[rows])):
+        _log.warning(
+            'obsm["spatial"] of the input is kept, so the coordinates of %r have no key of their own in the result.',
+            context.config.coordinates,
         )
 
 
@@ -167,7 +190,8 @@ def _kept(context: Context, rows: IntArray, source: Any) -> Kept:
 def _copies_values(context: Context) -> bool:
     """Return whether X is copied as it is in the file: it is of one file, and of the genes of the result."""
     matrix = context.matrix
-    return len(matrix.sources) == 1 and not matrix.left_out and context.config.layer != "raw"
+    in_source = len(matrix.sources) == 1 and matrix.values_in_source
+    return in_source and not matrix.left_out and context.config.layer != "raw"
 
 
 def _x_of_input(context: Context) -> CellMatrix:

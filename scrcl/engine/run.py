@@ -14,6 +14,7 @@ from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
 from scrcl._settings import settings_of
+from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
@@ -264,6 +265,7 @@ def _lead(
             open_matrix=open_matrix,
             workers=workers,
         )
+        announce(context, shape)
         return run_stages(context)
 
 

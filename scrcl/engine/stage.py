@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from scrcl._atomic import atomic_folder
+from scrcl._sizes import format_bytes
 from scrcl.engine.usage import UsageMeter, give_back_freed
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from scrcl.typing import Csr, FloatArray
 
 __all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
+
+_TOLERANCE = 1.05
+"""Share of the memory up to which a peak is no news: estimates are rounded."""
 
 
 class Fields(BaseModel):
@@ -194,6 +198,7 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     with UsageMeter() as meter, atomic_folder(folder.stage(stage.name)) as partial:
         record = stage.run(context, partial)
     usage = meter.usage
+    _note_on_memory(stage.name, usage.peak_rss_bytes, context)
     n_cells = record.n_cells
     entry = {
         "name": stage.name,
@@ -209,3 +214,14 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
     else:
         reporter.stage_finished(stage.name, usage.seconds, resumed=False)
     return entry
+
+
+def _note_on_memory(name: str, peak_bytes: int, context: Context) -> None:
+    """Say at once where a stage took clearly more than it may: a job with a hard limit would have been killed."""
+    limit = context.budget.total_bytes
+    if peak_bytes > _TOLERANCE * limit:
+        context.reporter.note(
+            f"The stage {name} took {format_bytes(peak_bytes)} of memory; `memory` is {format_bytes(limit)}. Leave "
+            "room for that where the limit of a job is hard. The first run after an installation takes more than "
+            "later ones."
+        )

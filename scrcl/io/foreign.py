@@ -8,6 +8,8 @@ import zipfile
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from scrcl.io.formats import tissue_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -116,6 +118,9 @@ def _of_folder(path: Path) -> str | None:
 
 
 def _inputs_in(folder: Path, depth: int) -> Iterator[Path]:
+    if tissue_folder.recognizes(folder, None):
+        yield folder  # its matrices are one input
+        return
     for path in sorted(folder.iterdir()):
         if _INPUTS.search(path.name):
             yield folder if path.name.startswith("matrix.mtx") else path

@@ -112,6 +112,8 @@ class CellMatrix:
         Each opens what a sample was read from: the root group of a store, or an AnnData in memory. The result keeps
         what it holds besides the matrix (`scrcl.io.slots`). Empty for formats that hold nothing else; a join
         has one for each sample.
+    values_in_source
+        Whether what ``sources`` open holds the matrix too.
     """
 
     label: str
@@ -133,6 +135,7 @@ class CellMatrix:
     n_genes_dropped: int = 0
     open_layer: Callable[[str | None], CellMatrix] = field(default=_no_layer, repr=False)
     sources: tuple[Callable[[], AbstractContextManager[Any]], ...] = field(default=(), repr=False)
+    values_in_source: bool = True
 
     def __post_init__(self) -> None:
         if not (self.n_obs and self.n_vars):

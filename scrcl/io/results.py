@@ -23,7 +23,7 @@ from anndata.utils import make_index_unique
 from scrcl._atomic import atomic_path
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError
-from scrcl.io.formats.anndata_store import read_obs, read_var
+from scrcl.io.formats.anndata_store import read_obs, read_var, stored_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr
 
-__all__ = ["pairs_in_blocks", "read_obs", "read_var", "storable", "write_result", "write_zarr"]
+__all__ = [
+    "pairs_in_blocks",
+    "read_obs",
+    "read_var",
+    "storable",
+    "stored_coordinates",
+    "write_result",
+    "write_zarr",
+]
 
 _log = logger_of(__name__)
 

@@ -12,7 +12,7 @@ taken in the order of the rows. Therefore:
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
@@ -23,6 +23,7 @@ import dask.array as da
 import numpy as np
 from dask.optimization import cull
 
+from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["DAMAGE", "RowBlock", "blocks_of", "iter_rows", "map_rows", "reduce_rows"]
 
 T = TypeVar("T")
+
+_LOG = logger_of(__name__)
+
+_STALLED_S = 10.0
+"""How long a result may take before the workers of a client are counted."""
 
 DAMAGE = Exception
 """Errors that libraries raise on damaged files: no list of them is complete. Those of scrcl pass as they are."""
@@ -79,7 +85,7 @@ def map_rows(
         for block in blocks
     ]
     pool, n_threads = _pool(n_workers, client)
-    results = _in_order(tasks, pool, n_waiting=n_threads + 1)
+    results = _in_order(tasks, pool, n_waiting=n_threads + 1, client=client)
     for block, result in zip(blocks, results, strict=True):
         if on_rows is not None:
             on_rows(block.stop - block.start)
@@ -170,21 +176,42 @@ def blocks_of(x: da.Array) -> list[RowBlock]:
     ]
 
 
-def _in_order(tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: int) -> Iterator[T]:
+def _in_order(
+    tasks: Sequence[Callable[[], T]], pool: Executor, *, n_waiting: int, client: Any = None
+) -> Iterator[T]:
     """Yield the results of ``tasks`` in order, with at most ``n_waiting`` of them started ahead."""
     waiting: deque[Future[T]] = deque()
     try:
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) > n_waiting:
-                yield _result(waiting.popleft())
+                yield _first(waiting, client)
         while waiting:
-            yield _result(waiting.popleft())
+            yield _first(waiting, client)
     finally:
         for future in waiting:
             future.cancel()
         # Wait, because a running block could still write into a folder that is about to be removed.
         pool.shutdown(wait=True)
+
+
+def _first(waiting: deque[Future[T]], client: Any) -> T:
+    """Take the first result. Until it is there it stays among those that an interruption cancels."""
+    if client is not None:
+        _warn_without_workers(waiting[0], client)
+    result = _result(waiting[0])
+    waiting.popleft()
+    return result
+
+
+def _warn_without_workers(future: Future[Any], client: Any) -> None:
+    """Wait for a result, and say so where the scheduler has no worker that could compute it."""
+    while not wait([future], timeout=_STALLED_S).done:
+        if client.status == "running" and not client.nthreads():
+            _LOG.warning(
+                "The scheduler %s has no workers; the run waits until some have started.",
+                client.scheduler.address,
+            )
 
 
 def _result(future: Future[T]) -> T:

@@ -1,6 +1,6 @@
 """The interactive maps of the report: positions and columns of cells, packed into the page.
 
-The page draws them on canvases, pixel by pixel, with 500 lines of its own script (``templates/page.js``). A plotting
+The page draws them on canvases, pixel by pixel, with 600 lines of its own script (``templates/page.js``). A plotting
 library was weighed: plotly's script alone takes 4.5 MB, half of what the page may have. Values are bytes, compressed,
 and unpacked by the browser when they are shown.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from scrcl.report.colours import palette
+from scrcl.report.slices import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,8 @@ class Maps:
         (n_behind, 2). They are drawn in grey.
     n_run
         All cells of the run.
+    cell
+        What a row is called: a cell, or a spot.
     """
 
     n_cells: int
@@ -119,6 +122,7 @@ class Maps:
     least: int = 0
     behind: FloatArray | None = None
     n_run: int = 0
+    cell: str = "cell"
 
     @property
     def n_drawn(self) -> int:
@@ -210,7 +214,12 @@ def payload(maps: Maps) -> str:
         tree["umap"] = _positions(np.concatenate([maps.umap, *behind]))
         tree["new"] = bool(behind)
     if maps.space is not None:
-        tree["space"] = _positions(maps.space, equal=True)
+        places, has_one_scale = maps.space, True
+        if maps.slice_of is not None and len(maps.slices) > 1:
+            places, has_one_scale = side_by_side(places, maps.slice_of, len(maps.slices))
+        tree["space"] = _positions(places, equal=True)
+        if has_one_scale:
+            tree["space"]["unit"] = float(np.ptp(places, axis=0).max()) / 65_535
         if maps.slice_of is not None:
             tree["slice"] = packed(maps.slice_of.astype(np.uint8))
     # "</script>" in a name would end the element.

@@ -48,7 +48,8 @@ def still_pictures(maps: Maps) -> Iterator[tuple[str, str]]:
     for i, name in enumerate(names[:MAX_PICTURES]):
         rows = np.flatnonzero(slice_of == i)
         if len(rows):
-            where = "Cells in space" if len(names) == 1 else f"Cells in space, {name}"
+            where = f"{maps.cell.capitalize()}s in space"
+            where += "" if len(names) == 1 else f", {name}"
             yield (
                 f"{where}, by {column.name}",
                 picture(maps.space[rows], column, rows=rows, in_space=True),

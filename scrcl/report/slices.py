@@ -10,10 +10,19 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_slice"]
+__all__ = ["by_slice", "side_by_side"]
 
 _MOST_SECTIONS = 60
 _RANGES = 6
+
+_SHAPE = 0.7
+"""Width of a map in the report over its height."""
+
+_GAP, _HEADING = 0.06, 0.16
+"""Room beside and above a slice, as a share of its longer side."""
+
+_ONE_UNIT = 20
+"""Slices whose cells lie so many times as far apart as those of another are in another unit."""
 
 
 def by_slice(
@@ -60,3 +69,41 @@ def _heights(coordinates: FloatArray) -> list[tuple[str, IntArray]]:
         (f"z from {edges[i]:.3g} to {edges[i + 1]:.3g}", np.flatnonzero(part == i))
         for i in range(_RANGES)
     ]
+
+
+def side_by_side(xy: FloatArray, slice_of: IntArray, n_slices: int) -> tuple[FloatArray, bool]:
+    """Return positions at which slices lie in rows and columns, and whether all of them have one scale.
+
+    Slices whose coordinates are in other units, pixels and micrometres for example, are brought to one distance
+    between cells. Otherwise the larger slice is drawn larger.
+
+    Parameters
+    ----------
+    xy
+        ndarray of floats, shape (n_cells, 2).
+    slice_of
+        Number of the slice of each cell; numbers of ``n_slices`` and above are of no slice, and have no place.
+    """
+    of = [np.flatnonzero(slice_of == i) for i in range(n_slices)]
+    spans = np.array([np.ptp(xy[rows], axis=0) if len(rows) else (0, 0) for rows in of])
+    apart = spans.max(axis=1) / np.sqrt([max(len(rows), 1) for rows in of])
+    known = apart[apart > 0]
+    is_one = not len(known) or known.max() <= _ONE_UNIT * known.min()
+    scale = np.ones(n_slices) if is_one else 1 / np.where(apart > 0, apart, 1)
+    wide, high = np.maximum((spans * scale[:, None]).max(axis=0), 1e-30)
+    longer = max(wide, high)
+    tile = np.array([wide + _GAP * longer, high + _HEADING * longer])
+    shapes = [
+        abs(np.log(n * tile[0] / (-(-n_slices // n) * tile[1]) / _SHAPE))
+        for n in range(1, n_slices + 1)
+    ]
+    n_columns = int(np.argmin(shapes)) + 1
+    placed = np.zeros((len(xy), 2))
+    for i, rows in enumerate(of):
+        if not len(rows):
+            continue
+        row, column = divmod(i, n_columns)
+        room = np.array([wide, high]) - spans[i] * scale[i]
+        corner = np.array([column, row]) * tile + room / 2
+        placed[rows] = corner + (xy[rows] - xy[rows].min(axis=0)) * scale[i]
+    return placed, is_one

@@ -103,7 +103,7 @@ class TrainSettings(Settings):
         if self.epochs is not None and self.steps != "auto":
             message = (
                 f"train.steps must be auto with train.epochs; got {self.steps} steps and {self.epochs} epochs. "
-                "Set train.steps=auto, or choose only train.epochs."
+                "Leave out train.steps, and set train.epochs to shorten or lengthen the training (presets have it)."
             )
             raise ValueError(message)
         if self.decay_steps and self.stop != "never":

@@ -245,7 +245,8 @@ def test_a_signal_in_training_saves_the_step_and_advises_how_to_resume(cells, tm
     shown, errors = process.communicate(timeout=120)
     assert process.returncode == code
     assert (
-        errors.strip().splitlines()[-1] == "error: interrupted. Repeat the same command to resume."
+        errors.strip().splitlines()[-1]
+        == f"error: interrupted by {by.name}. Repeat the same command to resume."
     )
     last = max(path.name for path in (out / "checkpoints").glob("step-*.ckpt"))
     assert f"Training stops after step {int(last[5:13])}, which is saved" in shown

@@ -34,6 +34,17 @@ def test_fit_gives_the_same_in_memory_and_from_a_file(tmp_path):
     assert adata.uns["scrcl"]["n_clusters"] == 4
 
 
+def test_keys_are_added_to_a_view_without_a_warning():
+    whole = make_cells()
+    whole.obsp["scrcl_connectivities"] = np.eye(240)
+    view = whole[:200]
+    scrcl.fit(view, **QUICK)  # warnings are errors here
+    assert not view.is_view
+    assert view.obs["scrcl"].notna().all()
+    assert view.obsp["scrcl_connectivities"].sum() != 200
+    assert "scrcl" not in whole.obs
+
+
 def test_cells_without_counts_get_no_cluster():
     adata = make_cells()
     keep = np.ones((240, 1), dtype=np.float32)

@@ -201,6 +201,12 @@ def test_extra_cuts_batches_and_communities_are_counted():
     assert more.seconds > plain.seconds
 
 
+def test_a_vote_is_counted_as_it_was_measured():
+    cluster = next(stage for stage in STAGES if stage.name == "cluster")
+    measured = 1.13e9  # of a whole run of 100,000 cells
+    assert cluster.estimate(ATLAS, RunConfig()).least_bytes >= measured
+
+
 def test_micro_clusters_are_merged_in_memory_that_grows_with_their_pairs():
     plain, many = (
         estimate("cluster", config=settings(cluster={"n_micro": n})).least_bytes

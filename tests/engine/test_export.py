@@ -29,6 +29,14 @@ def done(tmp_path_factory):
     return folder / "out", adata[has_counts]
 
 
+def test_a_table_of_a_tissue_has_the_place_of_each_cell(tmp_path):
+    cells = make_cells(90, 30, spatial=True)
+    scrcl.fit(cells, out=tmp_path / "out", spatial=True, n_clusters=3, **FAST)
+    table = pd.read_csv(scrcl.export(tmp_path / "out", tmp_path / "cells.csv", to="csv"))
+    found = table[["spatial_x", "spatial_y"]].to_numpy()
+    np.testing.assert_allclose(found, cells.obsm["spatial"])
+
+
 def test_tables_have_a_row_for_each_cell(done, tmp_path):
     out, cells = done
     result = scrcl.open_run(out).to_anndata()

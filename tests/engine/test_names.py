@@ -69,6 +69,9 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     assert known.mean() > 0.5
     assert (obs["scrcl_name"].astype(str) == truth.astype(str))[known].mean() > 0.8
     assert {row["cell_type"] for row in named.clusters} == set(obs["scrcl_name"])
+    uns = anndata.read_h5ad(named.out / "result.h5ad").uns
+    n_names = obs["scrcl_name"].cat.categories.size
+    assert list(uns["scrcl_name_colors"]) == list(uns["scrcl_colors"])[:n_names]
     first = next(row for row in named.clusters if row["cell_type"] != "unknown")
     assert first["gap"] > 0
     drawn = "".join(str(cell) for cell in clusters_table(named.clusters, Words()).columns[1].cells)
@@ -256,6 +259,11 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
         read_names(tmp_path / "n.csv", CLUSTERS)
     with pytest.raises(InputError, match="file that exists"):
         read_names(tmp_path / "none.csv", CLUSTERS)
+
+
+def test_a_table_of_domains_names_clusters(tmp_path):
+    (tmp_path / "n.csv").write_text("domain,name\n2,layer\n")
+    assert read_names(tmp_path / "n.csv", CLUSTERS) == {2: "layer"}
 
 
 def test_clusters_are_renamed_by_number_or_name_from_a_table_or_a_mapping(tmp_path):

@@ -64,7 +64,7 @@ def test_no_neighbour_is_in_another_sample_and_small_samples_are_noted(tmp_path)
     assert (there.sum(axis=1)[codes == 2] == 4).all()
     assert (there.sum(axis=1)[codes == 3] == 0).all()
     assert record["n_alone"] == 1
-    assert any(note.startswith("2 samples have 8 cells") for note in heard.notes)
+    assert any(note.startswith("2 slices have 8 cells") for note in heard.notes)
     assert any(note.startswith("1 of 240 cells (0.4%)") for note in heard.notes)
     page = result.report_path.read_text()
     assert all(note in page for note in record["notes"])

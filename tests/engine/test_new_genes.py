@@ -73,6 +73,14 @@ def test_too_few_genes_are_counted_and_names_of_another_kind_are_shown(run):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_names_that_differ_in_case_alone_are_told_apart_from_other_kinds(run):
+    new = cells()
+    new.var_names = [name.capitalize() for name in new.var_names]
+    with pytest.raises(InputError, match=r"has 'gene1', .* have 'Gene1': .*upper and lower case"):
+        shared_genes(from_anndata(new[:, 1:-1].copy()), open_run(run))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_antibodies_take_no_name_from_a_gene_in_memory_or_in_a_file(tmp_path):
     adata = cells()
     adata.var["feature_types"] = ["Antibody Capture", *["Gene Expression"] * (adata.n_vars - 1)]

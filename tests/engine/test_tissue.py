@@ -240,6 +240,16 @@ def test_domains_of_a_slice_that_has_nearly_all_cells_are_no_domains_of_one_slic
     assert tissue_slices.n_of_one_batch(labels, batches) == 2
 
 
+def test_spots_beside_the_tissue_are_told(tmp_path):
+    cells = tissue(hexagonal(n=14))
+    cells.obs["in_tissue"] = np.arange(cells.n_obs) >= 5
+    noted = run(cells, tmp_path / "some", until="read")["read"]["notes"]
+    assert any("5 of 196 spots lie beside the tissue" in note for note in noted)
+    cells.obs["in_tissue"] = 1
+    noted = run(cells, tmp_path / "none", until="read")["read"]["notes"]
+    assert not any("beside the tissue" in note for note in noted)
+
+
 def test_slices_are_the_batches_unless_others_are_named():
     def key(**settings):
         return load_config(overrides=settings).batch_key

@@ -120,6 +120,8 @@ $("search").value = "nothing"; $("search").dispatchEvent(new Event("change")); a
 say.missing = $("not-found").textContent;
 $("search").value = "ensg7"; $("search").dispatchEvent(new Event("change")); await soon();
 say.byId = $("colour").selectedOptions[0].textContent;
+const headings = CellMap.prototype.headings, bar = CellMap.prototype.bar;
+CellMap.prototype.headings = CellMap.prototype.bar = () => {};
 say.names = {};
 for (const name of ["cluster", "type", "mouse", "batch"]) {
   const drawn = [], write = CanvasRenderingContext2D.prototype.fillText;
@@ -128,6 +130,16 @@ for (const name of ["cluster", "type", "mouse", "batch"]) {
   CanvasRenderingContext2D.prototype.fillText = write;
   say.names[name] = [...new Set(drawn)].sort();
 }
+Object.assign(CellMap.prototype, { headings, bar });
+const texts = async (slice) => {
+  const drawn = [], write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = (text) => drawn.push(text);
+  $("slice").value = slice; $("slice").dispatchEvent(new Event("change")); await soon();
+  CanvasRenderingContext2D.prototype.fillText = write;
+  return drawn;
+};
+say.slice = await texts("0"); say.one = ink("space");
+say.slices = await texts("-1"); say.both = ink("space");
 $("search").value = "ensg7"; $("search").dispatchEvent(new Event("change")); await soon();
 const canvas = $("umap"), box = canvas.getBoundingClientRect();
 for (let x = 5; x < box.width && $("tip").hidden; x += 5) {
@@ -195,6 +207,16 @@ def test_names_of_categories_are_drawn_where_these_have_places(said):
     assert len(said["names"]["cluster"]) == 3
     assert said["names"]["type"] == ["a", "b"]
     assert said["names"]["mouse"] == said["names"]["batch"] == []
+
+
+def test_slices_are_drawn_side_by_side_with_their_names_and_one_can_be_chosen(said):
+    assert said["both"] > said["one"] > 0
+    assert "first" in said["slices"]
+    assert "first" not in said["slice"]
+
+
+def test_a_tissue_has_a_bar_of_a_round_length(said):
+    assert said["slice"][-1] in {"0.1", "0.2", "0.5"}  # the slice is one wide
 
 
 def test_markers_are_sorted_searched_and_saved_without_formulas(said):

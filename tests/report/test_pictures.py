@@ -40,6 +40,11 @@ def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
     assert area(two, column.colours[1]) == pytest.approx(area(one, column.colours[0]), rel=0.02)
 
 
+def test_captions_call_spots_spots():
+    maps, _ = maps_of([0] * 50 + [1] * 50, [0] * 100, cell="spot")
+    assert [caption for caption, _ in still_pictures(maps)] == ["Spots in space, a, by cluster"]
+
+
 def test_both_axes_have_one_scale_and_y_points_down():
     codes = [1] + [0] * 99
     maps, column = maps_of(codes, [0] * 100)

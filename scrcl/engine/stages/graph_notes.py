@@ -121,7 +121,8 @@ def search_notes(
         sizes = np.bincount(samples.codes)
         n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
         if n_small:
-            yield f"{n_small:,} samples have {k} cells or fewer: these cells have fewer neighbours."
+            few = "1 slice has" if n_small == 1 else f"{n_small:,} slices have"
+            yield f"{few} {k} cells or fewer: these cells have fewer neighbours."
     if n_alone:
         where = "" if samples is None else " in their sample"
         where += "" if config.radius is None else " within graph.radius"
@@ -148,11 +149,6 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
         yield (
             f"obs[{column!r}] has {n_values:,} values whose coordinates overlap. If they are slices, run again into "
             f"another folder with `sample_key={column!r}`."
-        )
-    elif samples is None and "samples" in context.matrix.identity:
-        yield (
-            "The inputs share one coordinate system, so cells of two inputs may be neighbours. "
-            'Use `sample_key="sample"` to keep inputs apart.'
         )
     if on_top is None and share > _MANY_STACKED:
         hint = "Check the coordinates." if samples is not None else several

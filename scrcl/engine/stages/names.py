@@ -35,6 +35,7 @@ from scrcl.markers.artifacts import (
 )
 from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.markers.names import SCORE_MEANING
+from scrcl.report.colours import palette
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -208,7 +209,12 @@ def keys_of_names(run: OpenRun) -> AnnDataKeys:
     names = pd.Index(dict.fromkeys(table["name"]))
     codes = names.get_indexer(pd.Index(table["name"]))[labels]
     column = pd.Categorical.from_codes(codes.tolist(), categories=names)
-    return AnnDataKeys(obs={"scrcl_name": column}, uns={"names": table})
+    colours = np.array(palette(len(names)))  # those of the clusters, unless two have one name
+    return AnnDataKeys(
+        obs={"scrcl_name": column},
+        uns={"names": table},
+        uns_other={"scrcl_name_colors": colours},
+    )
 
 
 _KINDS: dict[str, Literal["score", "share", "markers"]] = {

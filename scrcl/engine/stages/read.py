@@ -71,7 +71,12 @@ class ReadStage(Stage[ReadRecord]):
         for note in early:
             context.reporter.note(note)  # now too: the work that follows is long
         of_samples = joined(matrix)
-        if of_samples is not None and context.config.batch_key is None:
+        # Of a tissue, the notes of its coordinates say what several inputs are.
+        if (
+            of_samples is not None
+            and context.config.batch_key is None
+            and not context.config.spatial
+        ):
             of_samples += (
                 " If they are batches (donors, libraries, studies), correct for them with "
                 '`batch_key="sample"`.'

@@ -222,7 +222,7 @@ def _train(
             state.restore(saved)
             context.reporter.note(f"Resuming training at step {state.step} of {state.most_steps}.")
         first_step = state.step
-        context.count("train", state.most_steps, "steps")(first_step)
+        context.count("train", state.most_steps, "steps", done=first_step)
         try:
             train(
                 method,

@@ -43,6 +43,7 @@ class _Format(NamedTuple):
 FORMATS = (
     _Format("anndata_store", "an AnnData .h5ad or .zarr"),
     _Format("old_anndata", ""),
+    _Format("tissue_folder", "the folder of Space Ranger or Xenium"),
     _Format("tenx", "a 10x .h5"),
     _Format("mtx", "a folder with matrix.mtx"),
 )

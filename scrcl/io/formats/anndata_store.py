@@ -99,7 +99,8 @@ def _check_obs(path: Path, n_obs: int) -> None:
         check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
-def _coordinates(path: Path, n_obs: int) -> Coordinates:
+def stored_coordinates(path: Path, n_obs: int) -> Coordinates:
+    """Return the coordinates of an AnnData store, by their keys in obsm."""
     with _readable(path), store_root(path) as root:
         return Coordinates(
             coordinate_keys(root.get("obsm", {})), partial(_read_coordinates, path, n_obs)
@@ -167,7 +168,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         chunk_rows=_chunk_rows(values, shape[0], nnz) if layout != "csc" else None,
         var=read_table(root[var_name], name=var_name, label=path.name),
         load_obs=partial(read_obs, path),
-        load_obsm=partial(_coordinates, path, n_obs),
+        load_obsm=partial(stored_coordinates, path, n_obs),
         check_obs=partial(_check_obs, path, n_obs),
         layers=_layer_names(root),
         sources=(partial(store_root, path),),

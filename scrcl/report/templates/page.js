@@ -37,7 +37,7 @@ function isDark() {
 // One map: positions, a view that pans and zooms, and a canvas. Views know nothing of each other.
 class CellMap {
   constructor(canvas, xy, state, flip) {
-    Object.assign(this, { canvas, state, flip, x: xy.x, y: xy.y, equal: xy.equal, shown: null });
+    Object.assign(this, { canvas, state, flip, x: xy.x, y: xy.y, equal: xy.equal, unit: xy.unit, shown: null, tiles: null });
     this.tip = $("tip");
     this.listen();
     this.reset();
@@ -55,6 +55,7 @@ class CellMap {
       top = Math.min(top, this.y[i]); bottom = Math.max(bottom, this.y[i]);
     }
     if (right < left) [left, right, top, bottom] = [0, 1, 0, 1];
+    if (this.tiles) top -= 0.06 * (bottom - top); // room for the names of the first row
     this.home = { left, top, wide: Math.max(right - left, 1), high: Math.max(bottom - top, 1) };
     this.zoom = 1; this.dx = 0; this.dy = 0;
     this.draw();
@@ -74,6 +75,7 @@ class CellMap {
     const margin = 10 * this.ratio;
     let sx = (width - 2 * margin) / this.home.wide, sy = (height - 2 * margin) / this.home.high;
     if (this.equal) sx = sy = Math.min(sx, sy);
+    this.pixels = sx * this.zoom; // of a step of the positions
     const ox = (width - sx * this.home.wide) / 2, oy = (height - sy * this.home.high) / 2;
     const n = this.x.length;
     this.px = this.px || new Float32Array(n); this.py = this.py || new Float32Array(n);
@@ -116,21 +118,54 @@ class CellMap {
     }
     context.putImageData(image, 0, 0);
     this.label(context);
+    if (this.tiles) this.headings(context);
+    if (this.unit) this.bar(context);
+  }
+  // Names of slices above each of them.
+  headings(context) {
+    const { of, names } = this.tiles;
+    const boxes = names.map(() => [Infinity, -Infinity, Infinity]);
+    for (let i = 0; i < of.length; i++) {
+      const box = boxes[of[i]];
+      if (!box) continue;
+      box[0] = Math.min(box[0], this.px[i]); box[1] = Math.max(box[1], this.px[i]); box[2] = Math.min(box[2], this.py[i]);
+    }
+    context.font = `${11 * this.ratio}px system-ui, sans-serif`;
+    context.textAlign = "center"; context.textBaseline = "middle"; context.fillStyle = css("--text");
+    boxes.forEach(([left, right, top], k) => {
+      if (right < left) return;
+      const room = Math.max(right - left, 60 * this.ratio) / (6 * this.ratio);
+      context.fillText(short(names[k], Math.max(Math.floor(room), 4)), (left + right) / 2, top - 10 * this.ratio);
+    });
+  }
+  // A bar of a round length, about a fifth of the map, in units of the coordinates.
+  bar(context) {
+    const { width, height } = this.canvas, wanted = (width / 5 / this.pixels) * this.unit;
+    const power = 10 ** Math.floor(Math.log10(wanted));
+    const length = power * [5, 2, 1].find((n) => n * power <= wanted);
+    const [x, y, wide] = [10 * this.ratio, height - 10 * this.ratio, (length / this.unit) * this.pixels];
+    context.fillStyle = css("--text");
+    context.fillRect(x, y, wide, 2 * this.ratio);
+    context.font = `${11 * this.ratio}px system-ui, sans-serif`;
+    context.textAlign = "left"; context.textBaseline = "bottom";
+    context.fillText(Number(length.toPrecision(1)).toLocaleString("en", { maximumSignificantDigits: 1 }), x, y - 2 * this.ratio);
   }
   // Names of categories at the cells nearest to their medians, if most cells there are theirs: a donor whose cells lie
   // in all clusters has no place. The largest first, moved or left out where they would overlap.
   label(context) {
-    const names = this.state.labels;
-    if (!names || names.length > 60) return;
+    const names = this.state.labels, tiles = this.tiles ? this.tiles.names.length : 1;
+    if (!names || names.length > 60 || tiles > 6) return;
     context.font = `600 ${12 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
     context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
-    const at = names.map((name) => ({ name, xs: [], ys: [] })), near = [];
+    // Of slices side by side, each has its own.
+    const at = Array.from({ length: tiles * names.length }, (_, k) => ({ name: names[k % names.length], xs: [], ys: [] })), near = [];
     const n = this.state.order.length, step = Math.max(1, Math.floor(n / 20000));
     for (let i = 0; i < n; i += step) {
       const code = this.state.codes[i];
       if (code >= names.length || this.state.isFaded(i) || (this.shown && !this.shown(i))) continue;
-      at[code].xs.push(this.px[i]); at[code].ys.push(this.py[i]); near.push(i);
+      const each = at[(this.tiles ? this.tiles.of[i] * names.length : 0) + code];
+      each.xs.push(this.px[i]); each.ys.push(this.py[i]); near.push(i);
     }
     const middle = (v) => Float32Array.from(v).sort()[v.length >> 1], reach = (24 * this.ratio) ** 2;
     // Where the name of a category is drawn, and whether most cells around it are of this category.
@@ -149,7 +184,7 @@ class CellMap {
       }
       return { x: xs[best], y: ys[best], isOwn: 2 * own > all };
     };
-    at.forEach((each, code) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each, code)); });
+    at.forEach((each, k) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each, k % names.length)); });
     const taken = [], line = 15 * this.ratio;
     for (const { name, x: px, y: centre } of at.filter((each) => each.isOwn).sort((a, b) => b.xs.length - a.xs.length)) {
       const half = context.measureText(name).width / 2 + 4 * this.ratio;
@@ -304,16 +339,22 @@ class Viewer {
     new ResizeObserver(() => this.draw()).observe($("maps"));
   }
   async add(id, xy, flip) {
-    const map = new CellMap($(id), { x: await numbers(xy.x), y: await numbers(xy.y), equal: xy.equal }, this, flip);
+    const map = new CellMap($(id), { x: await numbers(xy.x), y: await numbers(xy.y), equal: xy.equal, unit: xy.unit }, this, flip);
+    if (xy.unit) $("bar").hidden = false;
     this.maps.push(map);
     return map;
   }
   async slices(map) {
-    const of = await unpack(this.data.slice), choose = $("slice");
-    this.data.slices.forEach((name, i) => choose.append(make("option", name || "all", { value: i })));
-    const pick = () => map.only((i) => of[i] === Number(choose.value));
+    const of = await unpack(this.data.slice), choose = $("slice"), names = this.data.slices;
+    choose.append(make("option", "all, side by side", { value: -1 }));
+    names.forEach((name, i) => choose.append(make("option", name || "all", { value: i })));
+    const pick = () => {
+      const chosen = Number(choose.value);
+      map.tiles = chosen < 0 ? { of, names } : null;
+      map.only((i) => (chosen < 0 ? of[i] < names.length : of[i] === chosen));
+    };
     choose.addEventListener("change", pick);
-    if (this.data.slices.length > 1) pick(); else choose.parentElement.hidden = true;
+    if (names.length > 1) pick(); else choose.parentElement.hidden = true;
   }
   search() {
     const text = $("search").value.trim().toLowerCase();

@@ -17,7 +17,7 @@ from scrcl.cluster.valley import valley_depth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["Evidence", "Uncorrected"]
 
@@ -36,6 +36,10 @@ class Uncorrected(NamedTuple):
     """shape (n_some,)"""
     spaces: Sequence[FloatArray]
     """shape (n_some, n_dims) each"""
+
+    def of(self, some: BoolArray) -> Uncorrected:
+        """Return some of the cells."""
+        return Uncorrected(self.codes[some], [space[some] for space in self.spaces])
 
     def leading(self, n_dims: int) -> Uncorrected:
         """Return the same cells in fewer dimensions."""

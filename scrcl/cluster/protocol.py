@@ -47,6 +47,9 @@ class Spaces:
         Where k-means runs: ``cpu``, or a GPU as torch names it.
     representations
         A function from cells, in ascending order, to the representations that vote. None: only ``scores``.
+    nearest
+        Nearest cells of each cell by component scores, shape (n_cells, n_neighbors), the nearest first; None if they
+        are not known.
     overlap
         Cells that a point is made of: one, but for averages over a tissue.
     tissue
@@ -59,6 +62,7 @@ class Spaces:
     n_neighbors: int = 15
     device: str = "cpu"
     representations: Callable[[IntArray], Representations] | None = None
+    nearest: IntArray | None = None
     overlap: float = 1.0
     tissue: Callable[[IntArray], Csr] | None = None
 

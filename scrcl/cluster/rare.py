@@ -75,6 +75,7 @@ def with_rare_types(
     neighbours: Sequence[IntArray],
     *,
     fewest: int,
+    known_cores: IntArray | None = None,
 ) -> tuple[NDArray[np.int64], int]:
     """Return clusters with the rare types as clusters of their own, and how many rare types there are.
 
@@ -89,6 +90,8 @@ def with_rare_types(
         first; fewer where there are fewer cells.
     fewest
         Cells of the smallest rare type.
+    known_cores
+        ndarray of int, shape (n_cells,): groups that are cores too, as they were found among more cells; -1 for none.
 
     Returns
     -------
@@ -98,7 +101,11 @@ def with_rare_types(
     """
     nearest = np.concatenate([ids[:, :N_NEAREST] for ids in neighbours], axis=1)
     most = max(round(_MOST_SHARE * len(labels)), _MOST_CELLS)
-    groups = _grown(_cores([ids[:, :N_NEAREST] for ids in neighbours], most), nearest)
+    cores = _cores([ids[:, :N_NEAREST] for ids in neighbours], most)
+    if known_cores is not None:
+        cores = np.where((cores < 0) & (known_cores >= 0), known_cores + cores.max() + 1, cores)
+        cores = np.unique(cores, return_inverse=True)[1] - int((cores < 0).any())
+    groups = _grown(cores, nearest)
     found = np.array(labels, np.int64)
     n_clusters = int(labels.max()) + 1
     apart: list[_Space] = []

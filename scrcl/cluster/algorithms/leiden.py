@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["Resolved", "by_leiden", "of_all_cells", "resolve"]
 
@@ -125,14 +125,25 @@ def _without_small(points: FloatArray, labels: IntArray, smallest: int) -> NDArr
 
 
 def of_all_cells(
-    points: FloatArray, cells: IntArray, micro_labels: NDArray[np.int32], micro_means: FloatArray
+    points: FloatArray,
+    cells: IntArray,
+    micro_labels: NDArray[np.int32],
+    micro_means: FloatArray,
+    takes_others: BoolArray | None = None,
 ) -> NDArray[np.int32]:
-    """Return the micro-cluster of every cell: its own in the subset, the nearest mean for others."""
+    """Return the micro-cluster of every cell: its own in the subset, the nearest mean for others.
+
+    Parameters
+    ----------
+    takes_others
+        ndarray of bool, shape (n_micro,): whether cells outside of the subset may be in a micro-cluster. None: in any.
+    """
     from scrcl.graph.kmeans import assign
 
     if len(cells) == len(points):
         return micro_labels
-    nearest = assign(points, micro_means)
+    taking = np.arange(len(micro_means)) if takes_others is None else np.flatnonzero(takes_others)
+    nearest = taking[assign(points, micro_means[taking])].astype(np.int32)
     nearest[cells] = micro_labels
     return nearest
 

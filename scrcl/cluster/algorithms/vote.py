@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.typing import Csr, FloatArray, IntArray
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
 __all__ = ["MOST_COMPS", "by_vote", "side_by_side", "vote"]
 
@@ -77,8 +77,12 @@ def by_vote(
     if spaces.scores is None:
         return counted(by_linkage)(spaces, n_clusters, settings=settings, seed=seed)
     points, n_cells = spaces.points, len(spaces.points)
-    cells = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
-    evidence, supported, n_rare = _supported(spaces, cells, settings, seed)
+    drawn = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
+    regions, groups = _rare_regions(spaces, settings, len(drawn))
+    cells = np.union1d(drawn, regions)
+    is_drawn, cores = np.isin(cells, drawn), np.full(len(cells), -1)
+    cores[np.searchsorted(cells, regions)] = groups
+    evidence, supported, n_rare = _supported(spaces, cells, is_drawn, cores, settings, seed)
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
     some_labels, means, cluster_of_micro = micro_clusters_inside(
@@ -90,7 +94,8 @@ def by_vote(
     )
     if wanted > len(cluster_of_micro):
         return by_linkage(spaces, wanted, settings=settings, seed=seed)
-    micro_labels = of_all_cells(points, cells, some_labels, means)
+    whole = _found_whole(supported, is_drawn, n_rare)
+    micro_labels = of_all_cells(points, cells, some_labels, means, ~whole[cluster_of_micro])
     summary = summarise(points, micro_labels)
     cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
@@ -188,29 +193,86 @@ def fewer_neighbors(n_neighbors: int, n_cells: int) -> int:
     return min(n_neighbors, max(_FEWEST_NEIGHBORS, round(math.sqrt(n_cells) / 2)))
 
 
+def _rare_regions(
+    spaces: Spaces, settings: ClusterSettings, n_drawn: int
+) -> tuple[IntArray, IntArray]:
+    """Return cells of small groups and around these, which are looked at besides the drawn ones, and their groups."""
+    from scrcl.cluster.rare_regions import rare_regions
+
+    if n_drawn == len(spaces.points) or spaces.nearest is None or not settings.rare_cells:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return rare_regions(spaces.nearest, n_drawn=n_drawn, most=settings.vote_cells // 2)
+
+
+def _found_whole(labels: IntArray, is_drawn: BoolArray, n_rare: int) -> BoolArray:
+    """Return which clusters are rare types that no other cell joins, shape (n_clusters,).
+
+    Of a type that was found in rare regions most cells are from there, and so are all of its cells. In the embedding
+    its mean may be among cells of a large cluster.
+    """
+    n_clusters = int(labels.max()) + 1
+    n_drawn = np.bincount(labels[is_drawn], minlength=n_clusters)
+    is_rare = np.arange(n_clusters) >= n_clusters - n_rare
+    whole: BoolArray = is_rare & (2 * n_drawn < np.bincount(labels, minlength=n_clusters))
+    return whole
+
+
 def _supported(
     spaces: Spaces,
     cells: IntArray,
+    is_drawn: BoolArray,
+    cores: IntArray,
     settings: ClusterSettings,
     seed: int,
 ) -> tuple[Evidence, NDArray[np.int64], int]:
-    """Return the evidence of some cells, their clusters, shape (n_some,), and how many of the last are rare types."""
+    """Return the evidence of some cells, their clusters, shape (n_some,), and how many of the last are rare types.
+
+    Only drawn cells form communities: dense regions that were chosen would look like types.
+    """
     assert spaces.scores is not None
     if spaces.representations is None:
         found = Representations([np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)])
     else:
         found = spaces.representations(cells)
-    n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(cells))
-    nearest = nearest_cells(found.scores, max(n_neighbors, N_NEAREST), seed)
+    valleys = [rows[:, :VALLEY_COMPS] for rows in found.scores]
+    uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
+    evidence = Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)
+    of_drawn = (
+        evidence
+        if is_drawn.all()
+        else Evidence(
+            cells[is_drawn],
+            [rows[is_drawn] for rows in valleys],
+            seed=seed,
+            uncorrected=uncorrected and uncorrected.of(is_drawn),
+        )
+    )
+    n_drawn = len(of_drawn.cells)
+    n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, n_drawn)
+    scores = [rows[is_drawn] for rows in found.scores]
+    nearest = nearest_cells(scores, max(n_neighbors, N_NEAREST), seed)
     graph = vote(nearest, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
-    uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
-    valleys = [rows[:, :VALLEY_COMPS] for rows in found.scores]
-    evidence = Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)
-    part = merge_unsupported(evidence, communities, settings.least_support)
+    part = merge_unsupported(of_drawn, communities, settings.least_support)
     supported = part[communities]
+    if not is_drawn.all():
+        nearest = nearest_cells(found.scores, N_NEAREST, seed)
+        supported = _of_nearest(side_by_side(valleys), supported, is_drawn)
     if not settings.rare_cells:
         return evidence, supported, 0
     rows = [np.asarray(scores[:, :MOST_COMPS]) for scores in found.scores]
     fewest = settings.rare_cells
-    return evidence, *with_rare_types(supported, rows, list(nearest.values()), fewest=fewest)
+    near = list(nearest.values())
+    return evidence, *with_rare_types(supported, rows, near, fewest=fewest, known_cores=cores)
+
+
+def _of_nearest(
+    points: FloatArray, labels: NDArray[np.int64], is_drawn: BoolArray
+) -> NDArray[np.int64]:
+    """Return clusters of all cells: others than the drawn ones have that of the nearest drawn cell."""
+    from scrcl.graph.kmeans import assign
+
+    found = np.empty(len(points), np.int64)
+    found[is_drawn] = labels
+    found[~is_drawn] = labels[assign(points[~is_drawn], points[is_drawn])]
+    return found

@@ -8,6 +8,7 @@ from scrcl.cluster.protocol import Spaces
 from scrcl.engine.device import resolve_device
 from scrcl.engine.stages.cluster_representations import representations_of
 from scrcl.engine.stages.tissue import TissueStage
+from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
         representations=None if config.spatial else representations_of(context),
+        # Neighbours in the tissue, and as many of each batch, are not the nearest by component scores.
+        nearest=None if config.spatial or config.graph.balanced else context.open(NEIGHBOR_IDS),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )

@@ -94,6 +94,9 @@ _CLUSTERED_BYTES = 56
 """Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
 cluster and its confidence. Twice, for the clustering that it is compared with."""
 
+_REGION_BYTES = 80
+"""Bytes for each cell of an atlas while small groups of cells are looked for: its nearest cells, and its group."""
+
 _MERGE_BYTES = 25
 """Bytes for each pair of micro-clusters while merges are searched; measured."""
 
@@ -218,22 +221,25 @@ class ClusterStage(Stage[ClusterRecord]):
         dense = estimates_of(shape, config).embed.block_bytes
         per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
         per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
+        # In an atlas, cells of small groups are looked at besides those that are drawn.
+        is_drawn = n > settings.vote_cells and settings.rare_cells > 0
+        n_votes = min(n, settings.vote_cells) + is_drawn * settings.vote_cells // 2
         return Estimate(
             LIBRARIES_BYTES + n * per_cell,
             max(
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
-                int(min(n, settings.vote_cells) * (_VOTE_BYTES * edges + 4 * width))
+                int(n_votes * (_VOTE_BYTES * edges + 4 * width))
                 + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
                 + correction_bytes(shape.n_batches, MOST_COMPS)
-                + fit_bytes(min(n, settings.vote_cells), MOST_COMPS) * (shape.n_batches > 1),
+                + fit_bytes(n_votes, MOST_COMPS) * (shape.n_batches > 1),
+                _REGION_BYTES * n * is_drawn,
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
             ),
             disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
             read_bytes=8 * n * width,
             seconds=4
-            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1))
-            * min(n, settings.vote_cells)
+            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1)) * n_votes
             + 1e-6 * n * settings.restarts / 8,
         )
 

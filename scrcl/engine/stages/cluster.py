@@ -94,6 +94,9 @@ _CLUSTERED_BYTES = 56
 """Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
 cluster and its confidence. Twice, for the clustering that it is compared with."""
 
+_COMPARED_BYTES = 8_000
+"""A cell that is compared with those that vote: its values in the scalings, and its nearest cells; a guess."""
+
 _REGION_BYTES = 80
 """Bytes for each cell of an atlas while small groups of cells are looked for: its nearest cells, and its group."""
 
@@ -222,16 +225,17 @@ class ClusterStage(Stage[ClusterRecord]):
         per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
         per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
         # In an atlas, cells of small groups are looked at besides those that are drawn.
-        is_drawn = n > settings.vote_cells and settings.rare_cells > 0
-        n_votes = min(n, settings.vote_cells) + is_drawn * settings.vote_cells // 2
+        n_drawn, is_drawn = min(n, settings.vote_cells), n > settings.vote_cells
+        n_compared = n_drawn + n_drawn // 2 * (is_drawn and settings.rare_cells > 0)
         return Estimate(
             LIBRARIES_BYTES + n * per_cell,
             max(
                 dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
-                int(n_votes * (_VOTE_BYTES * edges + 4 * width))
+                int(n_drawn * (_VOTE_BYTES * edges + 4 * width))
+                + (n_compared - n_drawn) * _COMPARED_BYTES
                 + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
                 + correction_bytes(shape.n_batches, MOST_COMPS)
-                + fit_bytes(n_votes, MOST_COMPS) * (shape.n_batches > 1),
+                + fit_bytes(n_compared, MOST_COMPS) * (shape.n_batches > 1),
                 _REGION_BYTES * n * is_drawn,
                 dense + _MERGE_BYTES * n_micro**2,
                 min(_SMOOTHING_BYTES, 6_000 * n) * smooths,

@@ -243,7 +243,7 @@ class ClusterStage(Stage[ClusterRecord]):
             disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
             read_bytes=8 * n * width,
             seconds=4
-            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1)) * n_votes
+            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1)) * n_compared
             + 1e-6 * n * settings.restarts / 8,
         )
 

@@ -166,8 +166,8 @@ def _table(rows: list[Row], preset: str) -> list[str]:
 def _means(rows: list[Row], preset: str) -> list[str]:
     """Return the table of final states, means over seeds, next to the published figures."""
     body = []
-    for name in dict.fromkeys(row["set"] for row in rows):
-        own = [row["final"] for row in rows if row["set"] == name]
+    for name, lr in dict.fromkeys((row["set"], row["lr"]) for row in rows):
+        own = [row["final"] for row in rows if (row["set"], row["lr"]) == (name, lr)]
         found = np.array([_scores(state) for state in own])
         acc, nmi, ari = PUBLISHED.get(name, (None, None, None))
         shown, less = "", ""
@@ -175,11 +175,20 @@ def _means(rows: list[Row], preset: str) -> list[str]:
             published = np.array([nmi, acc, ari])
             shown, less = _figures(published), _figures(found.mean(axis=0) - published, "+.3f")
         body.append(
-            [name, len(own), _figures(found.mean(axis=0)), _figures(found.std(axis=0)), shown, less]
+            [
+                name,
+                f"{lr:.0e}",
+                len(own),
+                _figures(found.mean(axis=0)),
+                _figures(found.std(axis=0)),
+                shown,
+                less,
+            ]
         )
     return table(
         [
             "set: NMI / ACC / ARI",
+            "lr",
             "seeds",
             "final state, mean",
             "deviation",

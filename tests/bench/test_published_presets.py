@@ -27,7 +27,7 @@ def test_the_final_state_stands_next_to_the_best_by_labels(preset, tmp_path, dat
     assert f"Preset {preset}, changed by" in text
     assert f"| plain | 240 | 100 | 4 | {row['lr']:.0e} | 0 |" in text
     final = " / ".join(f"{row['final'][name]:.3f}" for name in ("nmi", "acc", "ari"))
-    assert f"| plain | 1 | {final} | 0.000 / 0.000 / 0.000 |" in text
+    assert f"| plain | 1e-04 | 1 | {final} | 0.000 / 0.000 / 0.000 |" in text
 
 
 @pytest.mark.parametrize("name", MINUTES)

@@ -130,8 +130,8 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
 
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
+        from scrcl.io.named_coordinates import read_named_coordinates
         from scrcl.io.open import from_anndata
-        from scrcl.io.places import read_places
 
         config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
         if how["start"] is None:
@@ -142,7 +142,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
         if config.coordinates is not None and "spatial" not in data.obsm:
-            data.obsm["spatial"] = read_places(matrix, config.coordinates)
+            data.obsm["spatial"] = read_named_coordinates(matrix, config.coordinates)
         return data
     return _read(run_files(input_paths(data), out, config, **how).result_path)
 

@@ -268,19 +268,19 @@ def _space(
     """Return coordinates of the cells in the tissue, and the slice of each."""
     from scrcl.io.coordinates import matched_coordinates
 
-    matrix, places = context.matrix, context.covariates.places
-    if places is None:
+    matrix, coordinates = context.matrix, context.covariates.named_coordinates
+    if coordinates is None:
         keys = [key for key in matrix.obsm if key == "spatial"]
         found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
         if not found:
             return None, None, []
-        places = np.asarray(found["spatial"])
-    where = places[rows]
-    slices = by_slice(where, _samples(context, rows))[:_MOST_SLICES]
+        coordinates = np.asarray(found["spatial"])
+    shown = coordinates[rows]
+    slices = by_slice(shown, _samples(context, rows))[:_MOST_SLICES]
     slice_of = np.full(len(rows), 255, np.int64)
     for i, (_, part) in enumerate(slices):
         slice_of[part] = i
-    return where[:, :2], slice_of, [name or "all" for name, _ in slices]
+    return shown[:, :2], slice_of, [name or "all" for name, _ in slices]
 
 
 def _samples(context: Context, rows: IntArray) -> CellLabels | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
     from scrcl.typing import IntArray
 
 __all__ = ["join_samples", "require_join"]
@@ -243,7 +243,7 @@ def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
 def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:
     """Return the coordinates that all samples have."""
 
-    def read(key: str) -> Places:
+    def read(key: str) -> CellCoordinates:
         parts = [sample.obsm[key] for sample in samples]
         return joined_coordinates(key, parts, [sample.label for sample in samples])
 

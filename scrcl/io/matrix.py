@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
     from scrcl.typing import Csr, IntArray
 
 __all__ = [
@@ -125,7 +125,7 @@ class CellMatrix:
     chunk_rows: int | None
     var: pd.DataFrame = field(repr=False)
     load_obs: Callable[[], pd.DataFrame] = field(repr=False)
-    load_obsm: Callable[[], Mapping[str, Places]] = field(repr=False)
+    load_obsm: Callable[[], Mapping[str, CellCoordinates]] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     rows: Callable[[int], da.Array] = field(repr=False)
     check_obs: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -170,7 +170,7 @@ class CellMatrix:
         return table
 
     @cached_property
-    def obsm(self) -> Mapping[str, Places]:
+    def obsm(self) -> Mapping[str, CellCoordinates]:
         """Coordinates of the cells, by name. Each is read when it is asked for (`scrcl.io.coordinates`)."""
         return self.load_obsm()
 

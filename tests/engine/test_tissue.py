@@ -210,7 +210,7 @@ def test_a_slice_at_one_place_is_refused_before_anything_is_written(tmp_path):
     points[40:] = 0
     cells = tissue(points)
     cells.obs["slice"] = np.repeat(["a", "b"], [40, 24])
-    with pytest.raises(InputError, match="one position for all 24 of b"):
+    with pytest.raises(InputError, match="the same for all 24 of b"):
         run(cells, tmp_path / "out", sample_key="slice")
     assert not (tmp_path / "out").exists()
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
@@ -107,7 +107,7 @@ def stored_coordinates(path: Path, n_obs: int) -> Coordinates:
         )
 
 
-def _read_coordinates(path: Path, n_obs: int, key: str) -> Places:
+def _read_coordinates(path: Path, n_obs: int, key: str) -> CellCoordinates:
     with _readable(path), store_root(path) as root:
 
         def cells() -> pd.Index:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
     from scrcl.typing import Csr
 
 __all__ = ["from_anndata"]
@@ -132,7 +132,7 @@ def _blocks(x: da.Array) -> Iterator[Csr | np.ndarray]:
 
 
 def _coordinates(adata: AnnData) -> Coordinates:
-    def read(key: str) -> Places:
+    def read(key: str) -> CellCoordinates:
         return read_coordinates(
             adata.obsm, key, n_obs=adata.n_obs, cells=lambda: adata.obs_names, label=_LABEL
         )

@@ -216,7 +216,7 @@ def test_a_slice_at_one_place_is_refused_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("second", "note"), [(1.0, "at the place of another"), (1000.0, "two units")]
+    ("second", "note"), [(1.0, "the coordinates of another"), (1000.0, "two units")]
 )
 def test_slices_without_a_sample_key_are_suspected(tmp_path, second, note):
     points = np.concatenate([square(n=8), second * square(n=8)])

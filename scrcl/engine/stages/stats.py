@@ -148,7 +148,8 @@ class StatsStage(Stage[StatsRecord]):
         }
         if record.n_genes_mitochondrial:
             facts["mitochondrial share (median)"] = (
-                f"{record.median_mitochondrial_share:.1%} in {record.n_genes_mitochondrial} genes"
+                f"{record.median_mitochondrial_share:.1%}, of {record.n_genes_mitochondrial:,} gene"
+                f"{'' if record.n_genes_mitochondrial == 1 else 's'}"
             )
         return Section("Statistics", overview=facts, notes=record.notes)
 

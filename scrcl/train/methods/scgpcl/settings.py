@@ -86,13 +86,13 @@ class ScgpclSettings(Settings):
     refresh_every: int = Field(
         default=20,
         ge=1,
-        description="Steps between updates of what is taken from a sample: sizes of clusters in fine-tuning, "
+        description="Steps between updates of what is taken from a random subset: sizes of clusters in fine-tuning, "
         "and prototypes with `prototypes=sample`.",
     )
     sample_cells: int = Field(
         default=20_000,
         ge=100,
-        description="Largest number of cells of the sample.",
+        description="Largest number of cells in that subset.",
     )
     agreement: float = Field(
         default=0.99,

@@ -81,7 +81,7 @@ class ScgpclSettings(Settings):
     prototypes: Literal["minibatch", "sample"] = Field(
         default="minibatch",
         description="Cells that k-means finds prototypes in: those of each mini-batch, as the paper has it; or "
-        "a sample, in every `refresh_every` steps.",
+        "a random subset (sample), every `refresh_every` steps.",
     )
     refresh_every: int = Field(
         default=20,
@@ -98,14 +98,14 @@ class ScgpclSettings(Settings):
         default=0.99,
         ge=0,
         le=1,
-        description="Pre-training ends once two successive clusterings of a sample have at least this adjusted "
+        description="Pre-training ends once two successive clusterings of a subset have at least this adjusted "
         "Rand index.",
     )
     changed: float = Field(
         default=0.001,
         ge=0,
         le=1,
-        description="Fine-tuning ends once a smaller share of a sample changes its cluster.",
+        description="Fine-tuning ends once a smaller share of a subset changes its cluster.",
     )
 
     def check_with(self, run: Any) -> None:

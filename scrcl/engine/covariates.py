@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.engine.folder import fingerprint_of, fingerprint_of_array
+from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.tissue_coordinates import (
     coordinates_by_name,
     coordinates_of_tissue,

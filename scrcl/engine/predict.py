@@ -19,7 +19,8 @@ from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates
 from scrcl.engine.device import resolve_device
-from scrcl.engine.folder import RunFolder, fingerprint_of, fingerprint_of_array
+from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
+from scrcl.engine.folder import RunFolder
 from scrcl.engine.open_run import OpenRun, open_run, saved_config
 from scrcl.engine.paths import keep_apart
 from scrcl.engine.run import RunResult, run_stages, write_settings

@@ -19,13 +19,8 @@ from scrcl.engine.budget import plan_budget
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device, versions
-from scrcl.engine.folder import (
-    Again,
-    RunFolder,
-    fingerprint_of,
-    fingerprints_of_files,
-    read_manifest,
-)
+from scrcl.engine.fingerprint import fingerprint_of, fingerprints_of_files
+from scrcl.engine.folder import Again, RunFolder, read_manifest
 from scrcl.engine.load_config import given_names, load_config, with_given
 from scrcl.engine.notes import notes_to_show
 from scrcl.engine.paths import keep_apart

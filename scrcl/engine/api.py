@@ -125,7 +125,8 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
 
     from scrcl.engine.folder import read_manifest
     from scrcl.engine.input_again import same_in_memory
-    from scrcl.engine.run import run_files, run_matrix, settings_of_again
+    from scrcl.engine.redo import settings_to_redo
+    from scrcl.engine.run import run_files, run_matrix
     from scrcl.engine.stages import STAGES
 
     if isinstance(data, anndata.AnnData):
@@ -133,7 +134,14 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         from scrcl.io.named_coordinates import read_named_coordinates
         from scrcl.io.open import from_anndata
 
-        config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
+        config = settings_to_redo(
+            out,
+            config,
+            STAGES,
+            start=how["start"],
+            restart=how["restart"],
+            reporter=how["reporter"],
+        )
         if how["start"] is None:
             matrix = from_anndata(data, layer=config.layer)
         else:

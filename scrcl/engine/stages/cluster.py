@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import (
     CLUSTER_MEANS,
     CLUSTER_OF_MICRO,
@@ -19,14 +18,8 @@ from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
-from scrcl.engine.learning import embedding_width, estimates_of
-from scrcl.engine.memory import (
-    ANNOTATION_BYTES,
-    LIBRARIES_BYTES,
-    MORE_NEIGHBORS,
-    TREE_BYTES,
-)
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.cluster_estimate import cluster_estimate
 from scrcl.engine.stages.cluster_facts import (
     cluster_overview,
     estimate_notes,
@@ -36,8 +29,6 @@ from scrcl.engine.stages.cluster_facts import (
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
     CORRECTION,
-    correction_bytes,
-    fit_bytes,
 )
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
@@ -52,7 +43,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.cluster.find import Clusters
     from scrcl.cluster.levels import Levels
     from scrcl.engine.config import RunConfig
@@ -75,30 +66,6 @@ _ARRAYS = (
     "micro_tree",
 )
 """Arrays of `scrcl.cluster.find.Clusters` that are written, each to a file of its name."""
-
-_COMMUNITY_BYTES = 150
-"""Bytes for each edge while communities are found, in two graphs at once. 50 were measured for one graph."""
-
-_VOTE_BYTES = 1_050
-"""Bytes for each edge of one graph while several vote: six graphs, and the communities of their sum, which has about
-three times as many edges. Measured: 1,000 and 650 in two whole runs of 100,000 cells. What earlier stages
-freed is not always given back."""
-
-_SECONDS_PER_VOTE = 2e-3
-"""Seconds of a cell that votes: 18 partitions, the products of genes, and valleys."""
-
-_SECONDS_PER_FIT = 7e-4
-"""Further seconds of such a cell with batches: Harmony for each scaling, and valleys within 60 batches; measured."""
-
-_CLUSTERED_BYTES = 56
-"""Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
-cluster and its confidence. Twice, for the clustering that it is compared with."""
-
-_MERGE_BYTES = 25
-"""Bytes for each pair of micro-clusters while merges are searched; measured."""
-
-_SMOOTHING_BYTES = 90 * 10**6
-"""Bytes of a block of a million pairs of near cells while labels are smoothed; measured."""
 
 
 class ExtraCut(Fields):
@@ -205,37 +172,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
-        from scrcl.cluster.algorithms.vote import MOST_COMPS
-
-        n, settings = shape.n_cells, config.cluster
-        edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
-        width = embedding_width(config)
-        smooths = config.smoothing_cells > 0 or (config.spatial and config.n_clusters == "auto")
-        n_micro = settings.most_micro_clusters(
-            n, 2 if config.n_clusters == "auto" else config.n_clusters
-        )
-        # A block of dense rows and its product.
-        dense = estimates_of(shape, config).embed.block_bytes
-        per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
-        per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
-        return Estimate(
-            LIBRARIES_BYTES + n * per_cell,
-            max(
-                dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
-                int(min(n, settings.vote_cells) * (_VOTE_BYTES * edges + 4 * width))
-                + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
-                + correction_bytes(shape.n_batches, MOST_COMPS)
-                + fit_bytes(min(n, settings.vote_cells), MOST_COMPS) * (shape.n_batches > 1),
-                dense + _MERGE_BYTES * n_micro**2,
-                min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
-            ),
-            disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
-            read_bytes=8 * n * width,
-            seconds=4
-            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1))
-            * min(n, settings.vote_cells)
-            + 1e-6 * n * settings.restarts / 8,
-        )
+        return cluster_estimate(shape, config)
 
     def run(self, context: Context, folder: Path) -> ClusterRecord:
         """Write labels, confidence, the trees, and the means by which new cells are assigned."""

@@ -4,13 +4,14 @@
 
 Each set without coordinates gives a case of every family that it has types for:
 
-========  =====================================================================================
+========  =======================================================================================
 sets      the set itself, at most ``--most-cells`` of its cells
 small     300 of its cells
 few       its largest type and two others, of 3 and 20 % of its size
+rare      up to 2,000 of its cells, ten of one type and those of all others; up to three such types
 one       its largest type alone: one cluster is right
 poisson   counts of one profile at the totals of the cells: one cluster is right
-========  =====================================================================================
+========  =======================================================================================
 
 and those of `bench.accuracy.sparse`, which have 100 to 400 cells.
 
@@ -28,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench._frame.arguments import add_data, choices_of, parsed, parser_of
+from bench._frame.arguments import add_data, choices_of, parsed, parser_of, words
 from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS, labelled_files
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
-from bench.accuracy.cases import RARE, measured
+from bench.accuracy.cases import FOUND_F1, RARE, best_f1, measured
 from bench.accuracy.peer_genes import selected
 from bench.accuracy.peers import by_kmeans, by_leiden, by_leiden_1
 from bench.accuracy.sparse import SPARSE, one_profile, sparse_versions
@@ -48,13 +49,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "main", "versions"]
 
-FAMILIES = ("sets", "small", "few", "one", "poisson", *SPARSE)
+FAMILIES = ("sets", "small", "few", "rare", "one", "poisson", *SPARSE)
 ONE_TYPE = ("one", "poisson", "sparse_one", "sparse_poisson")
 BEHIND = 0.05
 SMALL_CELLS = 300
 LEAST_CELLS = 12
 SHARES = (0.03, 0.2)
 N_COMPS = 50
+N_RARE, WITH_RARE, N_RARE_DRAWS = 10, 2_000, 3
+REDUCED = "reduced"
+"""Name in uns of the type of ten cells in a case of ``rare``."""
 
 
 def versions(cells: AnnData, most_cells: int, *, seed: int) -> Iterator[tuple[str, AnnData]]:
@@ -75,9 +79,24 @@ def versions(cells: AnnData, most_cells: int, *, seed: int) -> Iterator[tuple[st
             size = max(int(share * n), LEAST_CELLS)
             parts.append(rng.permutation(np.flatnonzero(types == name))[:size])
         yield "few", cells[np.sort(np.concatenate(parts))].copy()
+    yield from (("rare", case) for case in _with_rare(cells, types, largest, seed=seed))
     yield "one", _some(cells, inside, most_cells, rng)
     yield "poisson", one_profile(_some(cells, np.arange(cells.n_obs), most_cells, rng), rng)
     yield from sparse_versions(cells, seed=seed)
+
+
+def _with_rare(cells: AnnData, types: Any, largest: str, *, seed: int) -> Iterator[AnnData]:
+    """Yield cells with ten of one type, for types that are not the largest; its name is in uns."""
+    rng = np.random.default_rng(seed)
+    names, sizes = np.unique(types, return_counts=True)
+    if cells.n_obs < WITH_RARE // 2:
+        return
+    for name in rng.permutation(names[(sizes >= N_RARE) & (names != largest)])[:N_RARE_DRAWS]:
+        few = rng.permutation(np.flatnonzero(types == name))[:N_RARE]
+        others = rng.permutation(np.flatnonzero(types != name))[: WITH_RARE - N_RARE]
+        case = cells[np.sort(np.concatenate([few, others]))].copy()
+        case.uns[REDUCED] = str(name)
+        yield case
 
 
 def _some(cells: AnnData, rows: Any, most: int, rng: np.random.Generator) -> AnnData:
@@ -116,7 +135,9 @@ def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any],
             "k-means at K": by_kmeans(points, k, seed=0),
         }
     for algorithm in algorithms:
-        settings = ClusterSettings(algorithm=algorithm)
+        name, *others = algorithm.split("/")
+        changed = dict(one.split("=", 1) for one in others)
+        settings = ClusterSettings(algorithm=name, **changed)
         for at, number in (("found", None), ("at K", k)):
             if number != 1:
                 labels = find_clusters(spaces, number, settings=settings, seed=0).labels
@@ -137,6 +158,10 @@ def _tables(rows: list[Row]) -> list[str]:
         [f"below {percent} %", *(_rare(rows, way, at) for way in ways)]
         for at, percent in enumerate(RARE)
     ]
+    reduced = [row for row in rows if "reduced_found" in row]
+    if reduced:
+        found = [_reduced(reduced, way) for way in ways]
+        rare.append(["of ten cells, in the family `rare`", *found])
     legend = (
         "Mean ARI and, in brackets, mean error of K as a share of K. Of families with one type: mean K and, in "
         "brackets, the share of cases with one cluster."
@@ -210,13 +235,23 @@ def _rare(rows: list[Row], way: str, at: int) -> str:
     return f"{sum(row['rare_found'][at] for row in own)} of {sum(row['rare'][at] for row in own)}"
 
 
+def _reduced(rows: list[Row], way: str) -> str:
+    own = [row["reduced_found"] for row in rows if row["way"] == way]
+    return f"{sum(own)} of {len(own)}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Cluster all cases and write the tables and their rows."""
     parser = parser_of("bench.accuracy.types", __doc__)
     add_data(parser)
     parser.add_argument("--most-cells", type=int, default=3000)
     parser.add_argument("--families", type=choices_of(FAMILIES, "families"), default=list(FAMILIES))
-    parser.add_argument("--algorithms", type=lambda text: text.split(","), default=["vote", "auto"])
+    parser.add_argument(
+        "--algorithms",
+        type=words,
+        default=["vote", "auto"],
+        help="final clusterings, each with settings of its own after slashes, as vote/rare_cells=0",
+    )
     args = parsed(parser, arguments)
     rows = logged(args.out, _rows(args))
     write_results(args, "Number of types", _tables(rows))
@@ -250,7 +285,13 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
                     "way": way,
                     "k": len(set(types)),
                 }
+                if REDUCED in some.uns:
+                    case["reduced_found"] = _is_found(labels, types == some.uns[REDUCED])
                 yield {**stamp(), **measured(labels, types), **case}
+
+
+def _is_found(labels: Any, inside: Any) -> bool:
+    return bool(best_f1(labels, inside)[1][-1] >= FOUND_F1)
 
 
 if __name__ == "__main__":

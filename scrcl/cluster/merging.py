@@ -73,14 +73,20 @@ def merge_unsupported(
 
 
 def join_order(
-    evidence: Evidence, labels: IntArray, points: FloatArray, size_power: float
+    evidence: Evidence,
+    labels: IntArray,
+    points: FloatArray,
+    size_power: float,
+    *,
+    n_rare: int = 0,
 ) -> list[tuple[int, int]]:
     """Return the order in which clusters are joined until one is left.
 
     The next pair is the one with the least product of two costs. One is the barrier between them: the logarithm of
     the density where it is high over that in the valley. The other is the squared distance of their means, damped by
     their sizes as in `scrcl.cluster.agglomerate`. How diffuse they are says nothing about which ones are next to each
-    other, so spreads are left out.
+    other, so spreads are left out. Rare types come first: who asks for fewer clusters than are supported gives up those
+    of a few cells before any two large ones become one.
 
     Parameters
     ----------
@@ -88,6 +94,8 @@ def join_order(
         ndarray of int, shape (n_some,), as in `merge_unsupported`.
     points
         ndarray of float, shape (n_some, n_dims): the same cells in the space of distances.
+    n_rare
+        How many of the last clusters are rare types.
 
     Returns
     -------
@@ -97,11 +105,13 @@ def join_order(
     clusters = _Clusters(evidence, labels)
     means = {name: points[group].mean(axis=0) for name, group in clusters.groups.items()}
 
-    def cost(a: int, b: int) -> tuple[float, float]:
+    first_rare = len(means) - n_rare
+
+    def cost(a: int, b: int) -> tuple[bool, float, float]:
         n_a, n_b = len(clusters.groups[a]), len(clusters.groups[b])
         distance = np.square(means[a] - means[b]).sum()
         damped = float(distance * (n_a * n_b / (n_a + n_b)) ** size_power)
-        return _barrier(clusters.support(a, b)) * damped, damped
+        return max(a, b) < first_rare, _barrier(clusters.support(a, b)) * damped, damped
 
     order = []
     while len(clusters.groups) > 1:

@@ -105,6 +105,12 @@ class ClusterSettings(Settings):
         "clusters of a few cells are merged. After a correction for batches, vote also measures valleys within each "
         "batch as it was before. Not used with spatial.",
     )
+    rare_cells: int = Field(
+        5,
+        ge=0,
+        description="vote: cells of the smallest rare type. Groups of a few cells that no community shows become "
+        "clusters if most graphs agree on them and they lie apart. 0: none are looked for.",
+    )
     vote_cells: int = Field(
         10_000,
         ge=100,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["large_communities", "leiden_of", "neighbour_graph"]
+__all__ = ["graph_of_neighbours", "large_communities", "leiden_of", "neighbour_graph"]
 
 _MIN_CELLS = 10
 """Communities below this size are noise for any number of cells."""
@@ -27,11 +27,17 @@ default of ``cluster.smallest_share``. A fixed share of all cells alone would bo
 
 def neighbour_graph(points: FloatArray, n_neighbors: int, seed: int) -> Csr:
     """Return the binary symmetric graph of nearest neighbours; fewer neighbours if there are too few points."""
-    from scrcl.graph.csr import connectivities, symmetric_graph
     from scrcl.graph.knn import knn
 
     k = min(n_neighbors, len(points) - 1)
-    return connectivities(symmetric_graph(knn(np.asarray(points), k, seed=seed).ids))
+    return graph_of_neighbours(knn(np.asarray(points), k, seed=seed).ids)
+
+
+def graph_of_neighbours(ids: IntArray) -> Csr:
+    """Return the binary symmetric graph of known neighbours: ndarray of int, shape (n_points, n_neighbors)."""
+    from scrcl.graph.csr import connectivities, symmetric_graph
+
+    return connectivities(symmetric_graph(ids))
 
 
 def leiden_of(

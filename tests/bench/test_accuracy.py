@@ -223,6 +223,15 @@ def test_sparse_cases_have_a_few_cells_of_each_type():
     assert again == [case.obs_names.tolist() for _, case in cases]
 
 
+def test_cases_with_a_rare_type_have_ten_cells_of_it():
+    cells = make_cells(1_200, 60, 4)
+    cases = [case for family, case in types.versions(cells, 1_200, seed=0) if family == "rare"]
+    assert len(cases) == 3
+    for case in cases:
+        assert (case.obs["cell_type"] == case.uns[types.REDUCED]).sum() == types.N_RARE
+    assert "rare" not in {family for family, _ in types.versions(cells[:900], 900, seed=0)}
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("umap")  # what it compiles takes longest: one worker for all of it
 def test_families_of_types_have_their_cases_and_scores(tmp_path, options, read):

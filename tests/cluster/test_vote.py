@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, vote
+from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, nearest_cells, vote
 from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.merging import merge_unsupported
@@ -141,7 +141,7 @@ def test_without_scores_linkage_is_taken():
 def test_edges_weigh_by_the_graphs_and_partitions_that_agree():
     a, truth = types((60, 60), apart=4, seed=1)
     b = types((60, 60), apart=4, seed=2)[0][np.argsort(np.argsort(truth, kind="stable"))]
-    graph = vote([a, b], 15, 0)
+    graph = vote(nearest_cells([a, b], 20, 0), 15, 0)
     assert (graph != graph.T).nnz == 0
     assert graph.data.min() > 0
     assert graph.data.max() <= 1

@@ -5,7 +5,8 @@ compared in several representations: component scores, and scores after other sc
 and with more components. Each gives a neighbour graph, and communities of it at several resolutions. An edge that is in
 many graphs weighs more, and so does one whose ends are in the same community in most partitions. Communities of that
 one graph are the start. They cut dominant types and tails into pieces, so those without a valley between them are
-merged (`scrcl.cluster.merging`). What is left is the number of clusters that the data supports.
+merged (`scrcl.cluster.merging`). Rare types, which are in no community of their own, are added (`scrcl.cluster.rare`).
+What is left is the number of clusters that the data supports.
 
 Another number is cut from a tree. Its upper part joins these clusters: those first that are near in all
 representations side by side, and parted by a low barrier (`scrcl.cluster.merging.join_order`). Its lower part divides
@@ -36,11 +37,13 @@ from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.merging import join_order, merge_unsupported
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
+from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.tree import Hierarchy, Joins
-from scrcl.graph.communities import leiden_of, neighbour_graph
+from scrcl.cluster.vote_notes import note_of_divided, note_of_joined, note_of_rare
+from scrcl.graph.communities import graph_of_neighbours, leiden_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -59,9 +62,6 @@ _COMPS = (15, MOST_COMPS)
 _RESOLUTIONS = (0.5, 1.0, 2.0)
 """Resolutions of the partitions that vote."""
 
-_MOST_PARTS = 5
-"""Clusters, and parts of each, that a note lists."""
-
 _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
@@ -78,7 +78,7 @@ def by_vote(
         return counted(by_linkage)(spaces, n_clusters, settings=settings, seed=seed)
     points, n_cells = spaces.points, len(spaces.points)
     cells = drawn_rows(n_cells, settings.vote_cells, seed, "cluster.vote.cells")
-    evidence, supported = _supported(spaces, cells, settings, seed)
+    evidence, supported, n_rare = _supported(spaces, cells, settings, seed)
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
     some_labels, means, cluster_of_micro = micro_clusters_inside(
@@ -94,16 +94,17 @@ def by_vote(
     summary = summarise(points, micro_labels)
     cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
-    joins = Joins(cluster_of_micro, join_order(evidence, supported, joint, settings.size_power))
-    note = None
+    order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
+    joins = Joins(cluster_of_micro, order)
+    note = note_of_rare(np.bincount(cluster_of_micro[micro_labels])[n_supported - n_rare :])
     if wanted != n_supported:
         supported_of_micro = cluster_of_micro
         tree = Hierarchy(summary, supported_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
         note = (
-            _note_of_divided(wanted, n_supported)
+            note_of_divided(wanted, n_supported)
             if wanted > n_supported
-            else _note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
+            else note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
         )
     return Grouping(
         micro_labels,
@@ -126,13 +127,34 @@ def side_by_side(spaces: Sequence[FloatArray]) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
-def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> Csr:
-    """Return the graph of all representations, weighted by agreement.
+def nearest_cells(
+    representations: Sequence[FloatArray], n_nearest: int, seed: int
+) -> dict[str, IntArray]:
+    """Return the nearest cells of each cell by the name of each graph: shape (n_cells, n_nearest) each, nearest first.
 
     Parameters
     ----------
     representations
         Arrays of float32, shape (n_cells, n_comps) each, of the same cells; the leading components first.
+    """
+    from scrcl.graph.knn import knn
+
+    found: dict[str, IntArray] = {}
+    for number, scores in enumerate(representations):
+        for n_comps in sorted({min(n, scores.shape[1]) for n in _COMPS}):
+            points = np.ascontiguousarray(scores[:, :n_comps])
+            k = min(n_nearest, len(points) - 1)
+            found[f"{number}.{n_comps}"] = knn(points, k, seed=seed).ids
+    return found
+
+
+def vote(nearest: Mapping[str, IntArray], n_neighbors: int, seed: int) -> Csr:
+    """Return the graph of all representations, weighted by agreement.
+
+    Parameters
+    ----------
+    nearest
+        The nearest cells of each cell in each graph, of which the first ``n_neighbors`` count.
 
     Returns
     -------
@@ -143,14 +165,11 @@ def vote(representations: Sequence[FloatArray], n_neighbors: int, seed: int) -> 
     from scipy.sparse import csr_matrix
 
     graphs, partitions = [], []
-    for number, scores in enumerate(representations):
-        for n_comps in sorted({min(n, scores.shape[1]) for n in _COMPS}):
-            graph = neighbour_graph(np.ascontiguousarray(scores[:, :n_comps]), n_neighbors, seed)
-            communities = leiden_of(
-                graph, seed=seed, name=f"cluster.vote.{number}.{n_comps}", n_iterations=2
-            )
-            graphs.append(graph)
-            partitions += [communities(resolution) for resolution in _RESOLUTIONS]
+    for name, ids in nearest.items():
+        graph = graph_of_neighbours(ids[:, :n_neighbors])
+        communities = leiden_of(graph, seed=seed, name=f"cluster.vote.{name}", n_iterations=2)
+        graphs.append(graph)
+        partitions += [communities(resolution) for resolution in _RESOLUTIONS]
     union = reduce(add, graphs).tocoo()
     agreement = np.zeros(union.nnz)
     for partition in partitions:
@@ -174,55 +193,24 @@ def _supported(
     cells: IntArray,
     settings: ClusterSettings,
     seed: int,
-) -> tuple[Evidence, NDArray[np.int64]]:
-    """Return the evidence of some cells, and their clusters, shape (n_some,)."""
+) -> tuple[Evidence, NDArray[np.int64], int]:
+    """Return the evidence of some cells, their clusters, shape (n_some,), and how many of the last are rare types."""
     assert spaces.scores is not None
     if spaces.representations is None:
         found = Representations([np.asarray(spaces.scores[cells, :MOST_COMPS], np.float32)])
     else:
         found = spaces.representations(cells)
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(cells))
-    graph = vote(found.scores, n_neighbors, seed)
+    nearest = nearest_cells(found.scores, max(n_neighbors, N_NEAREST), seed)
+    graph = vote(nearest, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
     uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
     valleys = [rows[:, :VALLEY_COMPS] for rows in found.scores]
     evidence = Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)
     part = merge_unsupported(evidence, communities, settings.least_support)
-    return evidence, part[communities]
-
-
-def _note_of_divided(wanted: int, n_supported: int) -> str:
-    """Return that the data supports fewer clusters than were asked for."""
-    several = n_supported > 1
-    supported = f"{n_supported} cluster{'s' if several else ''}"
-    nearest = f"`n_clusters={n_supported}` or auto" if several else '`n_clusters="auto"`'
-    return (
-        f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
-        f"that have no clear valley between them. Give {nearest} for what is supported."
-    )
-
-
-def _note_of_joined(
-    supported_of_micro: IntArray, cluster_of_micro: IntArray, micro_sizes: FloatArray
-) -> str:
-    """Return which supported clusters are together in one, by their sizes: they have no names here."""
-    n_supported, wanted = int(supported_of_micro.max()) + 1, int(cluster_of_micro.max()) + 1
-    sizes = np.bincount(supported_of_micro, micro_sizes).astype(int)
-    cluster_of = np.empty(n_supported, np.int64)
-    cluster_of[supported_of_micro] = cluster_of_micro
-    joined = []
-    for cluster in range(wanted):
-        parts = np.sort(sizes[cluster_of == cluster])[::-1]
-        if len(parts) > 1:
-            shown = [f"{size:,}" for size in parts[:_MOST_PARTS]]
-            n_more = len(parts) - _MOST_PARTS
-            last = f"{n_more:,} smaller ones" if n_more > 0 else shown.pop()
-            joined.append((int(parts.sum()), f"{', '.join(shown)} and {last}"))
-    joined.sort(key=lambda each: -each[0])
-    listed = "; ".join(f"{parts} cells ({total:,} in all)" for total, parts in joined[:_MOST_PARTS])
-    more = "; ..." if len(joined) > _MOST_PARTS else ""
-    asked = f"{wanted} {'was' if wanted == 1 else 'were'} asked for"
-    return (
-        f"The data supports {n_supported} clusters by cluster.least_support; {asked}. Joined are clusters of "
-        f"{listed}{more}. Give `n_clusters={n_supported}` or auto for what is supported."
-    )
+    supported = part[communities]
+    if not settings.rare_cells:
+        return evidence, supported, 0
+    rows = [np.asarray(scores[:, :MOST_COMPS]) for scores in found.scores]
+    fewest = settings.rare_cells
+    return evidence, *with_rare_types(supported, rows, list(nearest.values()), fewest=fewest)

@@ -23,7 +23,8 @@ from scrcl.io.formats.element import (
 )
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.stream import DAMAGE
 from scrcl.io.tables import arrays_of, check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch

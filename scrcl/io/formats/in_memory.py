@@ -19,7 +19,8 @@ from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
-from scrcl.io.matrix import CellMatrix, Layout, require_format, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.rows import require_format, rows_from_reader
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:

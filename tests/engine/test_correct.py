@@ -375,16 +375,16 @@ def test_each_scaling_of_the_counts_is_corrected(effect, tmp_path, monkeypatch):
 
     seen = {}
 
-    def voting(representations, *args):
+    def nearest(representations, *args):
         seen["scores"] = representations
-        return vote_of(representations, *args)
+        return nearest_of(representations, *args)
 
     def evidence(*args, uncorrected, **options):
         seen["uncorrected"] = uncorrected
         return evidence_of(*args, uncorrected=uncorrected, **options)
 
-    vote_of, evidence_of = vote.vote, vote.Evidence
-    monkeypatch.setattr(vote, "vote", voting)
+    nearest_of, evidence_of = vote.nearest_cells, vote.Evidence
+    monkeypatch.setattr(vote, "nearest_cells", nearest)
     monkeypatch.setattr(vote, "Evidence", evidence)
     adata, by_vote = with_donors(600, effect=effect), {"algorithm": "vote"}
     run(adata, tmp_path, until="cluster", batch_key="donor", cluster=by_vote)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.counterparts import Counterparts
     from scrcl.engine.context import Context
-    from scrcl.prep.harmony import Correction, Fit
+    from scrcl.prep.correction import Correction
+    from scrcl.prep.harmony import Fit
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = [

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["LABELS", "Labelled", "batch_column", "has_counts", "labelled_files", "read_labelled"]
+__all__ = [
+    "LABELS",
+    "Labelled",
+    "batch_column",
+    "counted",
+    "has_counts",
+    "labelled_files",
+    "read_counted",
+    "read_labelled",
+]
 
 LABELS = "cell_type"
 """The column of ``obs`` with the labels."""
@@ -65,6 +74,18 @@ def has_counts(path: Path) -> Any:
     has_any = np.asarray(cells.X[:].sum(axis=1)).ravel() > 0
     cells.file.close()
     return has_any
+
+
+def read_counted(path: Path) -> AnnData:
+    """Return the cells of a ``.h5ad`` file that have any count."""
+    import anndata
+
+    return counted(anndata.read_h5ad(path))
+
+
+def counted(cells: AnnData) -> AnnData:
+    """Return the cells that have any count."""
+    return cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
 
 
 def batch_column(cells: AnnData, columns: Sequence[str]) -> str | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bench._frame.labelled import LABELS, batch_column
+from bench._frame.labelled import LABELS, batch_column, counted
 from bench.accuracy.simulated import write_simulated
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _halves(cells: AnnData, seed: int) -> AnnData:
     cells = cells.copy()
     cells.X = _thinned(cells.X, half, types, rng)
     cells.obs[_MADE] = [f"half {number}" for number in half]
-    return cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    return counted(cells)
 
 
 def _thinned(counts: Any, half: IntArray, types: IntArray, rng: np.random.Generator) -> Any:

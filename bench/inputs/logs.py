@@ -26,7 +26,7 @@ from bench._frame.arguments import (
     parser_of,
 )
 from bench._frame.conditions import stamp
-from bench._frame.labelled import LABELS, batch_column, labelled_files
+from bench._frame.labelled import LABELS, batch_column, labelled_files, read_counted
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 
@@ -75,12 +75,9 @@ KINDS = {"counts": _counts, "logs": _logs, "no counts behind": _no_counts_behind
 
 def _rows(path: Path, args: argparse.Namespace) -> Iterator[Row]:
     """Yield what is found in each kind of values of a set."""
-    import anndata
-
     from scrcl.engine.evaluate import score
 
-    cells = anndata.read_h5ad(path)
-    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    cells = read_counted(path)
     key = batch_column(cells, args.columns)
     for seed in args.seeds:
         config = runs.config_of(args.set, seed=seed, batch_key=key)

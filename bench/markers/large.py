@@ -73,8 +73,8 @@ def _logs(store: Path, n_cells: int) -> Any:
     import pandas as pd
     import scanpy as sc
 
-    from scrcl.io.matrix import as_csr
     from scrcl.io.open import open_input
+    from scrcl.io.rows import as_csr
 
     matrix = open_input([store])
     rows = as_csr(matrix.x(n_cells)[:n_cells].compute()).astype(np.float32)

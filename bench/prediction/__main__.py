@@ -23,7 +23,7 @@ import numpy as np
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_settings, parsed, parser_of
 from bench._frame.conditions import stamp
-from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.labelled import LABELS, labelled_files, read_counted
 from bench._frame.page import table, write_results
 from bench._frame.rows import RowLog
 
@@ -79,11 +79,9 @@ class _Case:
 
 def _run_case(path: Path, seed: int, settings: list[str]) -> _Case:
     """Run everything on one file."""
-    import anndata
     from sklearn.metrics import adjusted_rand_score as ari
 
-    cells = anndata.read_h5ad(path)
-    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    cells = read_counted(path)
     labels = cells.obs[LABELS].astype(str).to_numpy()
     k, rng = len(set(labels)), np.random.default_rng(seed)
     is_new = np.zeros(len(labels), dtype=bool)

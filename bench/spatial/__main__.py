@@ -18,7 +18,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 
 from bench._frame import runs
@@ -30,7 +29,7 @@ from bench._frame.arguments import (
     parsed,
     parser_of,
 )
-from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.labelled import LABELS, labelled_files, read_counted
 from bench._frame.page import head, line, table, write_results
 from bench._frame.rows import write_rows
 from bench._frame.runs import config_of
@@ -82,8 +81,7 @@ def _cases(
     settings: list[str],
 ) -> Iterator[Row]:
     """Cluster one file by each method, with each seed; yields a row for each smoothing of each."""
-    cells = anndata.read_h5ad(path)
-    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0]
+    cells = read_counted(path)
     true, coordinates = cells.obs[LABELS].to_numpy(), np.asarray(cells.obsm["spatial"], np.float64)
     near = spatial_knn(coordinates, COHERENT_WITH).ids
     codes = np.unique(true, return_inverse=True)[1]
@@ -131,8 +129,7 @@ def _clustered(
 
 def _restarts(path: Path, scratch: Path, *, seeds: list[int], graph: str) -> Iterator[Row]:
     """Cluster the embeddings of the runs of `_cases` from several seeds; yields a row for each run and view."""
-    cells = anndata.read_h5ad(path)
-    true = cells.obs[LABELS].to_numpy()[np.asarray(cells.X.sum(axis=1)).ravel() > 0]
+    true = read_counted(path).obs[LABELS].to_numpy()
     for seed in seeds:
         whole = runs.embedding(scratch / f"{path.stem}-scrcl {graph}-{seed}")
         half = whole.shape[1] // 2

@@ -15,14 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 from scipy import sparse
 
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
 from bench._frame.conditions import conditions
-from bench._frame.labelled import LABELS, labelled_files
+from bench._frame.labelled import LABELS, labelled_files, read_counted
 from bench._frame.page import commands_of, table, write_page
 from bench._frame.rows import read_rows, rows_of, write_rows
 from scrcl.cluster.count_domains import count_domains
@@ -37,6 +36,8 @@ from scrcl.io.labels import CellLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import anndata
 
     from scrcl.typing import FloatArray, IntArray
 
@@ -81,8 +82,7 @@ def _rows(
     path: Path, scratch: Path, seeds: list[int], settings: list[str], only_default: bool
 ) -> Iterator[Row]:
     """Yield a row for each method and seed of a set; with ``only_default`` for the default alone."""
-    cells = anndata.read_h5ad(path)
-    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    cells = read_counted(path)
     true, samples = cells.obs[LABELS].to_numpy(), _samples(cells)
     k, coordinates = len(set(true)), to_scale(np.asarray(cells.obsm["spatial"]), samples)
     for at, (name, changed) in enumerate(WITHOUT.items()):
@@ -127,8 +127,7 @@ def _peer_rows(path: Path, seeds: list[int]) -> Iterator[Row]:
     """Yield rows of Leiden on the components of the expression alone."""
     from bench.accuracy.peers import by_leiden, by_leiden_1, components
 
-    cells = anndata.read_h5ad(path)
-    cells = cells[np.asarray(cells.X.sum(axis=1)).ravel() > 0].copy()
+    cells = read_counted(path)
     true, samples = cells.obs[LABELS].to_numpy(), _samples(cells)
     k, coordinates = len(set(true)), to_scale(np.asarray(cells.obsm["spatial"]), samples)
     for seed in seeds:

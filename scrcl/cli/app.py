@@ -60,8 +60,8 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help=f"Redo {' or '.join(f'`{name}`' for name in _REDOABLE)}, and later stages. The trained model is "
-        "kept, and settings that you do not give stay as they were in the run.",
+        help=f"Redo this stage and all later ones: {', '.join(f'`{name}`' for name in _REDOABLE[:-1])} or "
+        f"`{_REDOABLE[-1]}`. The trained model is kept, and settings that you do not give stay as they were.",
         autocompletion=lambda: list(_REDOABLE),
         rich_help_panel="Run",
     ),

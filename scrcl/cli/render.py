@@ -67,7 +67,7 @@ class Quiet(Silent):
 
 
 class _Shown(Quiet):
-    """What reporters share that show progress: stages found finished take one line, and notes follow the result."""
+    """What reporters share that show progress: finished stages take one line, and notes follow the result."""
 
     def __init__(self, on: Console) -> None:
         super().__init__()
@@ -79,9 +79,9 @@ class _Shown(Quiet):
         self._show_notes(self._console)
 
     def _flush(self) -> str:
-        """Return the line about the stages that were found finished since the last call; or nothing."""
+        """Return the line about the stages that were already finished, since the last call; or nothing."""
         names, self._finished = self._finished, []
-        return f"{', '.join(names)}: found finished" if names else ""
+        return f"{', '.join(names)}: already finished" if names else ""
 
 
 class Bars(_Shown):

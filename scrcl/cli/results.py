@@ -28,11 +28,16 @@ Moved = Annotated[
 @app.command()
 def rename(
     out: FinishedOut,
-    names: Annotated[Path, typer.Argument(help="CSV file with the columns cluster and name.")],
+    names: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV file with the columns cluster (or domain), a number or a name, and name."
+        ),
+    ],
     inputs: Moved = None,
     quiet: Quiet = False,
 ) -> None:
-    """Name clusters of the finished run in OUT by a CSV file with the columns cluster (number or name) and name.
+    """Name clusters of the finished run in OUT by a CSV file with the columns cluster and name.
 
     Names stay when stages are redone: a cluster that is found again keeps its name.
     """

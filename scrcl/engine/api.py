@@ -125,15 +125,23 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
 
     from scrcl.engine.folder import read_manifest
     from scrcl.engine.input_again import same_in_memory
-    from scrcl.engine.run import run_files, run_matrix, settings_of_again
+    from scrcl.engine.redo import settings_to_redo
+    from scrcl.engine.run import run_files, run_matrix
     from scrcl.engine.stages import STAGES
 
     if isinstance(data, anndata.AnnData):
         from scrcl.engine.annotate import write_into
+        from scrcl.io.named_coordinates import read_named_coordinates
         from scrcl.io.open import from_anndata
-        from scrcl.io.places import read_places
 
-        config = settings_of_again(out, config, start=how["start"], restart=how["restart"])
+        config = settings_to_redo(
+            out,
+            config,
+            STAGES,
+            start=how["start"],
+            restart=how["restart"],
+            reporter=how["reporter"],
+        )
         if how["start"] is None:
             matrix = from_anndata(data, layer=config.layer)
         else:
@@ -142,7 +150,7 @@ def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> Ann
         result = _read(done.result_path)
         write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
         if config.coordinates is not None and "spatial" not in data.obsm:
-            data.obsm["spatial"] = read_places(matrix, config.coordinates)
+            data.obsm["spatial"] = read_named_coordinates(matrix, config.coordinates)
         return data
     return _read(run_files(input_paths(data), out, config, **how).result_path)
 

@@ -164,7 +164,7 @@ class RunConfig(Settings):
         False,
         "--spatial",
         panel="Input",
-        description='Find domains of a tissue: neighbours are the nearest cells in obsm["spatial"].',
+        description="Find domains of a tissue: neighbours are the nearest cells in the tissue.",
     )
     coordinates: str | None = option(
         None,
@@ -194,7 +194,7 @@ class RunConfig(Settings):
         None,
         "--preset",
         panel="Training",
-        description="Named settings, below those that are given: a method as published.",
+        description="Settings of a method as published. Settings that you give yourself come first.",
     )
     features: FeaturesSettings = FeaturesSettings()
     reduce: ReduceSettings = ReduceSettings()

@@ -21,7 +21,7 @@ from scrcl.engine.arguments import checked
 from scrcl.engine.convert_folder import Work
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk, require_room
-from scrcl.engine.folder import fingerprint_of_array
+from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.paths import input_paths, keep_apart
 from scrcl.engine.row_order import read_order
 from scrcl.errors import InputError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import remove, write_json
-from scrcl.engine.folder import fingerprint_of
+from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.lock import hold
 from scrcl.errors import InputError, ScrclError, StoreError
 

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.engine.folder import fingerprint_of, fingerprint_of_array
+from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
+from scrcl.engine.tissue_coordinates import (
+    coordinates_by_name,
+    coordinates_of_tissue,
+    notes_of_tissue,
+    require_neighbours,
+)
 from scrcl.errors import InputError
 from scrcl.graph.lattice import find_layout, to_scale
-from scrcl.io.places import read_places, suggested_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +32,6 @@ if TYPE_CHECKING:
     from scrcl.typing import BoolArray, FloatArray
 
 __all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_covariates"]
-
-_SPATIAL = "spatial"
-_IN_TISSUE = "in_tissue"
 
 _LEAST_CELLS = 2
 """Mean number of cells of a batch, at least. Batches of one to five cells count, numbers of each cell do not."""
@@ -47,8 +49,8 @@ class Covariates:
     """kind of the coordinates, which are to scale: numbers of rows and columns have become positions"""
     notes: tuple[str, ...] = ()
     """what the user should know before the work begins"""
-    places: FloatArray | None = None
-    """what ``coordinates`` names, as it is given: shape (n_cells, 2) or (n_cells, 3)"""
+    named_coordinates: FloatArray | None = None
+    """what the setting ``coordinates`` names, as it is given: shape (n_cells, 2) or (n_cells, 3)"""
 
     @property
     def n_batches(self) -> int:
@@ -63,7 +65,7 @@ class Covariates:
             None if self.batches is None else self.batches.of(cells),
             self.layout,
             self.notes,
-            None if self.places is None else self.places[cells],
+            None if self.named_coordinates is None else self.named_coordinates[cells],
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -74,7 +76,7 @@ class Covariates:
             for name, column in columns.items()
             if column is not None
         }
-        shown = self.places if self.coordinates is None else self.coordinates
+        shown = self.named_coordinates if self.coordinates is None else self.coordinates
         if shown is not None:
             hashes["coordinates"] = fingerprint_of_array(shown)
         return hashes
@@ -99,18 +101,18 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
         # Slices have checks of their own, and may be named by their depth.
         if batches is not None and config.batch_key not in (None, config.sample_key):
             _require_batches(obs, str(config.batch_key), batches)
-    places = None if config.coordinates is None else read_places(matrix, config.coordinates)
-    if places is not None:
-        _require_finite(places, matrix, repr(config.coordinates))
-    read = Covariates(samples=samples, batches=batches, notes=notes, places=places)
+    name = config.coordinates
+    named = None if name is None else coordinates_by_name(matrix, name)
+    read = Covariates(samples=samples, batches=batches, notes=notes, named_coordinates=named)
     if config.spatial:
-        given = _read_coordinates(matrix, places)
-        _require_places(given, samples)
+        given = coordinates_of_tissue(matrix, samples, name=name, named=named)
+        require_neighbours(given, samples, config.graph.radius)
         read = replace(
-            read, coordinates=to_scale(given, samples), layout=find_layout(given, samples)
+            read,
+            coordinates=to_scale(given, samples),
+            layout=find_layout(given, samples),
+            notes=(*notes, *notes_of_tissue(matrix, samples)),
         )
-        _require_neighbours(given, samples, config.graph.radius)
-        read = replace(read, notes=(*read.notes, *_notes_of_tissue(matrix, samples)))
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches
 
@@ -156,36 +158,6 @@ def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
             f"obs[{name!r}] looks like cell types, not batches. If so, leave it out of `batch_key`: the correction "
             "joins types."
         )
-
-
-def _notes_of_tissue(matrix: CellMatrix, samples: CellLabels | None) -> Iterator[str]:
-    """Yield that several inputs are taken for one tissue, and how many spots lie beside the tissue."""
-    if samples is None and "samples" in matrix.identity:
-        yield (
-            "The inputs are taken for parts of one tissue: their cells may be neighbours. If each is a slice with "
-            "coordinates of its own, run again into another folder with `sample_key='sample'`."
-        )
-    obs = matrix.fresh_obs()
-    if _IN_TISSUE not in obs:
-        return
-    off = np.isin(obs[_IN_TISSUE].astype(str).str.lower(), ["0", "0.0", "false"])
-    if off.any():
-        yield (
-            f"{int(off.sum()):,} of {len(off):,} spots lie beside the tissue (obs[{_IN_TISSUE!r}] is 0) and are "
-            "clustered with the others. Leave them out of the input, or give Space Ranger's filtered matrix."
-        )
-
-
-def _require_neighbours(
-    coordinates: FloatArray, samples: CellLabels | None, radius: float | None
-) -> None:
-    """Refuse coordinates where no cell can have a neighbour, before X is read."""
-    from scrcl.graph.spatial import require_shared_samples, spatial_knn
-
-    if samples is not None:
-        require_shared_samples(samples)
-    if radius is not None:
-        spatial_knn(coordinates, 1, samples=samples, radius=radius)
 
 
 def batch_columns(obs: pd.DataFrame, key: str) -> list[str]:
@@ -240,82 +212,3 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
         raise InputError(message)
     column = pd.Categorical(obs[key]).remove_unused_categories()
     return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
-
-
-def _found_instead(matrix: CellMatrix) -> str:
-    """Return what an input without usable coordinates has in their place, and which of several inputs that is."""
-    from scrcl.io.coordinates import coordinate_keys
-    from scrcl.io.slots import described_slot, element_of
-
-    for number, source in enumerate(matrix.sources, start=1):
-        with source() as held:
-            found = described_slot(held, "obsm", _SPATIAL)
-            usable = _SPATIAL in coordinate_keys(element_of(held, "obsm") or {})
-        if not usable:
-            which = (
-                f"input {number} of {len(matrix.sources)}"
-                if len(matrix.sources) > 1
-                else "the input"
-            )
-            return f"{which} has {found}"
-    return "the input has none"
-
-
-def _read_coordinates(matrix: CellMatrix, places: FloatArray | None) -> FloatArray:
-    """Return the coordinates that make the graph: those that ``coordinates`` names, or ``obsm["spatial"]``."""
-    if places is None and _SPATIAL not in matrix.obsm:
-        suggested = suggested_places(matrix)
-        remedy = (
-            "Name them by `coordinates`, or leave out `spatial=True`."
-            if suggested is None
-            else f"If they are {suggested}, give `coordinates={suggested!r}`."
-        )
-        others = f" Other coordinates: {', '.join(sorted(matrix.obsm))}." if matrix.obsm else ""
-        message = (
-            'spatial must find two or three numeric coordinates for each cell in obsm["spatial"]; '
-            f"{_found_instead(matrix)}. {remedy}{others}"
-        )
-        raise InputError(message)
-    coordinates = np.asarray(matrix.obsm[_SPATIAL]) if places is None else places
-    _require_finite(coordinates, matrix, 'obsm["spatial"]')
-    varies = np.ptp(coordinates, axis=0) > 0 if len(coordinates) else np.ones(3, bool)
-    # A flat tissue may come with a third coordinate that is the same everywhere; then it may still be a grid.
-    return (
-        coordinates if varies.all() or coordinates.shape[1] == 2 else coordinates[:, _flat(varies)]
-    )
-
-
-def _require_finite(coordinates: FloatArray, matrix: CellMatrix, what: str) -> None:
-    finite = np.isfinite(coordinates).all(axis=1)
-    if not finite.all():
-        name = matrix.obs.index[int(np.argmin(finite))]
-        message = (
-            f"{what} must be finite; got NaN or infinity in {int((~finite).sum())} cells, "
-            f"the first is {name}. Remove or repair them."
-        )
-        raise InputError(message)
-
-
-def _flat(varies: BoolArray) -> list[int]:
-    """Return the axes of a tissue without one along which nothing varies, but at least two."""
-    constant = int(np.flatnonzero(~varies)[-1])
-    return [axis for axis in range(len(varies)) if axis != constant]
-
-
-def _require_places(coordinates: FloatArray, samples: CellLabels | None) -> None:
-    """Refuse coordinates that are the same for all cells, or for all of a sample."""
-    if len(coordinates) > 1 and not np.ptp(coordinates, axis=0).any():
-        message = (
-            f'obsm["spatial"] must differ between cells; got one position for all {len(coordinates):,}. '
-            "Check the coordinates."
-        )
-        raise InputError(message)
-    if samples is None:
-        return
-    for name, rows in samples.groups():
-        if len(rows) > 1 and not np.ptp(coordinates[rows], axis=0).any():
-            message = (
-                f'obsm["spatial"] must differ between the cells of a sample; got one position for all {len(rows):,} '
-                f"of {name}. Check the coordinates, or leave this sample out."
-            )
-            raise InputError(message)

@@ -157,11 +157,11 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
 
 def _coordinates_of(matrix: CellMatrix) -> str:
     """Return in words where the coordinates of a tissue are."""
-    from scrcl.io.places import suggested_places
+    from scrcl.io.named_coordinates import suggested_coordinates
 
     if "spatial" in matrix.obsm:
         return 'obsm["spatial"]'
-    suggested = suggested_places(matrix)
+    suggested = suggested_coordinates(matrix)
     return "none" if suggested is None else f"perhaps {suggested}"
 
 

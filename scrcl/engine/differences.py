@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrcl.io.identity import is_in_memory
 
-__all__ = ["difference", "differing"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["difference", "differing", "is_within"]
 
 _HOW_READ = ("layer", "join")
 _HASH = re.compile("[0-9a-f]{32}")
@@ -19,17 +22,18 @@ def differing(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
 
 
+def is_within(name: str, others: Iterable[str]) -> bool:
+    """Return whether a dotted name is one of the others, or lies in a group that is one."""
+    return any(f"{name}.".startswith(f"{other}.") for other in others)
+
+
 def difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
     """Return in words what differs: the input, or else the first setting, or contents; ``but`` are not compared.
 
     Other settings are seldom meant where the input is another one. Empty: nothing does.
     """
     a, b = _flat(found), _flat(asked)
-    changed = [
-        key
-        for key in differing(found, asked)
-        if not any(f"{key}.".startswith(f"{name}.") for name in but)
-    ]
+    changed = [key for key in differing(found, asked) if not is_within(key, but)]
     of_input = any(key.startswith("input.") for key in changed)
     contents = [key for key in changed if _is_hash(a.get(key)) or _is_hash(b.get(key))]
     settings = [key for key in changed if not key.startswith("input.") and key not in contents]

@@ -63,7 +63,7 @@ def export(
     to
         One of `FORMATS`:
 
-        - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence, UMAP, place in the tissue, and
+        - ``csv``, ``parquet``: a row for each cell, with clusters, names, confidence, UMAP, coordinates, and
           obs of the input;
         - ``loupe-csv``: barcodes and clusters, for the import of categories in Loupe Browser;
         - ``h5ad``, ``zarr``: the result with X as in the input;
@@ -108,7 +108,7 @@ def export(
 
 
 def _table(run: OpenRun) -> pd.DataFrame:
-    """Return obs of the result with the UMAP and the place in the tissue, our columns first."""
+    """Return obs of the result with the UMAP and the coordinates of the tissue, our columns first."""
     from scrcl.io.results import read_obs, stored_coordinates
     from scrcl.maps.artifacts import LAYOUT
 
@@ -116,9 +116,9 @@ def _table(run: OpenRun) -> pd.DataFrame:
     if run.has(LAYOUT):
         layout = np.asarray(run.open(LAYOUT))
         obs = obs.assign(umap_1=layout[:, 0], umap_2=layout[:, 1])
-    places = stored_coordinates(run.result_path, len(obs))
-    if "spatial" in places:
-        for axis, values in zip("xyz", np.asarray(places["spatial"]).T, strict=False):
+    coordinates = stored_coordinates(run.result_path, len(obs))
+    if "spatial" in coordinates:
+        for axis, values in zip("xyz", np.asarray(coordinates["spatial"]).T, strict=False):
             obs[f"spatial_{axis}"] = values
     ours = [name for name in obs if str(name).startswith(("scrcl", "umap_", "spatial_"))]
     obs = obs[[*ours, *(name for name in obs if name not in ours)]]

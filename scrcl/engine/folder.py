@@ -7,38 +7,25 @@ is refused. A lock keeps two processes apart and dies with its process.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from scrcl import __version__
 from scrcl._atomic import remove, write_json
-from scrcl._settings import settings_of
 from scrcl.engine.differences import difference, differing
 from scrcl.engine.disk import naming_full_disk
+from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.given_names import GIVEN_NAMES
 from scrcl.engine.lock import hold
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
 
-    from scrcl._settings import Settings
-
-__all__ = [
-    "DATA_KEYS",
-    "Again",
-    "RunFolder",
-    "fingerprint_of",
-    "fingerprint_of_array",
-    "fingerprints_of_files",
-    "read_manifest",
-]
+__all__ = ["Again", "RunFolder", "read_manifest"]
 
 _RESULTS = ("result.h5ad", "result.zarr", "report.html")
 _OURS = (
@@ -60,39 +47,7 @@ _MANIFEST = "run.json"
 FORMAT = 2
 """Version of the manifest and of what the stages leave. Folders of another version are refused."""
 
-DATA_KEYS = ("input", "coordinates", "samples", "batches", "tables", "atlas", "learned")
-"""What the fingerprint depends on besides settings: the identity of the input, hashes of covariates and of files
-that settings name and, for a prediction, the run that it came from."""
-
 _LOCK = ".lock"
-
-
-def fingerprint_of(*parts: Any) -> str:
-    """Hash of JSON values, the same on every machine."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def fingerprint_of_array(values: np.ndarray) -> str:
-    """Hash of the values of an array, its shape and dtype."""
-    array = np.ascontiguousarray(values)
-    hashed = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
-    hashed.update(array.data)
-    return hashed.hexdigest()
-
-
-def fingerprints_of_files(config: Settings) -> dict[str, Any]:
-    """Return hashes of the files that settings name, by setting, under ``tables``; empty if there are none."""
-    found = {}
-    for setting in settings_of(config):
-        if isinstance(setting.value, Path):
-            try:
-                content = setting.value.read_bytes()
-            except OSError as error:
-                message = f"{setting.name} must be a readable file; got {setting.value} ({error.strerror})."
-                raise InputError(message) from None
-            found[setting.name] = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return {"tables": found} if found else {}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -
     for text, name in pairs:
         for cluster in clusters_named(text, clusters, what=f"NAMES{where}"):
             if cluster in names:
-                message = f"NAMES{where} must name each cluster once; got {cluster} twice."
+                message = f"NAMES{where} must name each cluster once; got {cluster} twice. Remove one of the two."
                 raise InputError(message)
             names[cluster] = name
     return names
@@ -122,7 +122,10 @@ def _pairs_of(given: str | Path | Mapping[Any, Any]) -> tuple[list[tuple[str, st
     if "cluster" not in table.columns:
         table = table.rename(columns={"domain": "cluster"})  # what clusters of a tissue are called
     if not {"cluster", "name"} <= set(table.columns):
-        message = f"NAMES must have columns cluster and name; got {path} with {', '.join(map(str, table.columns))}."
+        message = (
+            f"NAMES must have the columns cluster (or domain) and name; got {path} with "
+            f"{', '.join(map(str, table.columns))}. Rename the columns."
+        )
         raise InputError(message)
     return list(zip(table["cluster"], table["name"].str.strip(), strict=True)), f" ({path})"
 

@@ -1,22 +1,18 @@
-"""Groups of cells of a finished run, by clusters or by a column of obs; markers and sums of counts of any groups."""
+"""Marker genes and sums of counts of any groups of cells of a finished run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from scrcl._warnings import warned_once
-from scrcl.engine.arguments import checked, shown
-from scrcl.engine.given_names import plain_names
+from scrcl.engine.arguments import checked
 from scrcl.engine.input_again import input_of
+from scrcl.engine.named_groups import Pair, groups_of, pair_of
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -28,19 +24,6 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["find_markers", "pseudobulk"]
-
-Pair: TypeAlias = "tuple[int | str, int | str] | str"
-
-MOST_GROUPS = 500
-"""Groups of a column. A column with more is not one of groups."""
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Group of each retained cell (-1: none), and the names of the groups."""
-
-    codes: IntArray
-    names: Sequence[str]
 
 
 @checked
@@ -97,9 +80,9 @@ def find_markers(
     from scrcl.markers.ranking import marker_table
 
     run = open_run(out)
-    groups = _groups(run, by)
+    groups = groups_of(run, by)
     if pair is not None:
-        groups = _pair_of(run, groups, pair, by)
+        groups = pair_of(run, groups, pair, by)
     elif len(groups.names) < 2:
         message = f"{by} must have two groups to compare; it has {len(groups.names)}. Name another column."
         raise InputError(message)
@@ -175,7 +158,7 @@ def pseudobulk(
             "Run on a layer of counts."
         )
         raise InputError(message)
-    of_donor, of_group = _groups(run, donors), _groups(run, by)
+    of_donor, of_group = groups_of(run, donors), groups_of(run, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
     matrix = input_of(run, inputs, data)
@@ -223,69 +206,3 @@ def _batches_of(run: OpenRun, matrix: CellMatrix) -> IntArray | None:
         return None
     found = read_batches(matrix.fresh_obs(), config.batch_key)
     return None if found is None else found.codes
-
-
-def _groups(run: OpenRun, by: str) -> _Groups:
-    import pandas as pd
-
-    from scrcl.io.results import read_obs
-
-    obs = read_obs(run.result_path, whole=True)
-    if by not in obs:
-        message = f"by must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
-        raise InputError(message)
-    column = obs[by]
-    if pd.api.types.is_float_dtype(column):
-        message = f"by must be a column of groups; got {by!r}, which has numbers. Name a column of categories."
-        raise InputError(message)
-    found = column.astype("category").cat.remove_unused_categories()
-    names = [str(name) for name in found.cat.categories]
-    if len(names) > MOST_GROUPS:
-        message = (
-            f"by must be a column with at most {MOST_GROUPS} groups; got {by!r} with {len(names):,}. "
-            "Name another column."
-        )
-        raise InputError(message)
-    return _Groups(found.cat.codes.to_numpy(np.int64), names)
-
-
-def _pair_of(run: OpenRun, groups: _Groups, given: Pair, by: str) -> _Groups:
-    """Return the two groups alone. Clusters can be meant by their names, too: all that have one."""
-    codes_of = {name: [code] for code, name in enumerate(groups.names)}
-    if by == "scrcl":
-        for cluster, name in enumerate(plain_names(run, run.labels)):
-            if name not in groups.names:
-                codes_of.setdefault(name, []).append(cluster)
-    if isinstance(given, str):
-        pair = _split(given, codes_of)
-    elif isinstance(given, Sequence | np.ndarray) and len(given) == 2:
-        pair = str(given[0]), str(given[1])
-    else:
-        message = f"pair must name two groups, as in (3, 5); got {shown(given)}."
-        raise InputError(message)
-    for name in pair:
-        if name not in codes_of:
-            message = f"pair must name groups of {by}; got {name!r}. There are: {'; '.join([*codes_of][:50])}."
-            raise InputError(message)
-    if set(codes_of[pair[0]]) & set(codes_of[pair[1]]):
-        other = "twice" if pair[0] == pair[1] else f"and {pair[1]!r}, which is the same"
-        message = f"pair must name two groups; got {pair[0]!r} {other}."
-        raise InputError(message)
-    codes = np.full(len(groups.codes), -1, np.int64)
-    for new, name in enumerate(pair):
-        codes[np.isin(groups.codes, codes_of[name])] = new
-    return _Groups(codes, pair)
-
-
-def _split(text: str, known: Collection[str]) -> tuple[str, str]:
-    """Return the two groups of a text with a comma between them. Their names may have commas too."""
-    commas = [at for at, character in enumerate(text) if character == ","]
-    splits = [(text[:at].strip(), text[at + 1 :].strip()) for at in commas]
-    meant = [pair for pair in splits if all(name in known for name in pair)]
-    if not meant and len(splits) != 1:
-        message = (
-            f"pair must be two groups with a comma, as in 3,5; got {text!r}. "
-            f"There are: {'; '.join([*known][:50])}."
-        )
-        raise InputError(message)
-    return (meant or splits)[0]

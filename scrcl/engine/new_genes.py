@@ -74,7 +74,7 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
         Less than half of the selected genes are there, or a selected gene has a name that repeats, and no ids tell
         which it is.
     """
-    from scrcl.io.matrix import with_columns
+    from scrcl.io.rows import with_columns
 
     selected = run.open(SELECTED_GENES)
     genes, names = run.genes, matrix.var.index.astype(str)

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from scrcl.engine.arguments import checked
-from scrcl.engine.folder import DATA_KEYS, RunFolder, read_manifest
+from scrcl.engine.fingerprint import DATA_KEYS
+from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.load_config import first_fault, with_values
 from scrcl.engine.outputs import Outputs
 from scrcl.errors import StoreError

@@ -13,16 +13,16 @@ from scrcl import __version__
 from scrcl._interrupt import Interruption
 from scrcl._progress import Silent
 from scrcl._settings import settings_of
-from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates
 from scrcl.engine.device import resolve_device
-from scrcl.engine.folder import RunFolder, fingerprint_of, fingerprint_of_array
+from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
+from scrcl.engine.folder import RunFolder
 from scrcl.engine.open_run import OpenRun, open_run, saved_config
 from scrcl.engine.paths import keep_apart
-from scrcl.engine.run import RunResult, run_stages, write_settings
+from scrcl.engine.run import RunResult, run_in_folder
 from scrcl.engine.shape import shape_of
 from scrcl.errors import InputError
 from scrcl.io.identity import content_of
@@ -175,8 +175,6 @@ def predict_matrix(
     fingerprint = fingerprint_of(__version__, "predict", settings)
     cheap = [stage.name for stage in stages if stage.is_cheap]
     with RunFolder.claim(out, fingerprint, settings, restart=restart, cheap=cheap) as folder:
-        folder.manifest["predicted_from"] = str(run.path.resolve())
-        write_settings(folder, config)
         context = Context(
             folder,
             stages,
@@ -186,8 +184,7 @@ def predict_matrix(
             open_matrix=open_matrix,
             workers=Workers(reporter or Silent(), Ranks.alone(), Interruption()),
         )
-        announce(context, shape)
-        return run_stages(context)
+        return run_in_folder(context, shape, predicted_from=str(run.path.resolve()))
 
 
 def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

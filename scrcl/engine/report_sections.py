@@ -163,7 +163,7 @@ def _links(run: OpenRun, names: Sequence[str], words: Words) -> Section:
     )
     caption = (
         f"{words.cluster.capitalize()}s that are joined in the cell graph (PAGA). A line is as wide as the number of "
-        f"neighbours between two {words.cluster}s, over the number by chance."
+        f"neighbours between two {words.cluster}s, divided by the number expected by chance."
     )
     return Section(
         f"Links of the {words.cluster}s", figures=[Figure(drawn, caption, "svg", wide=True)]

@@ -151,28 +151,28 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
                 parts.append(replace(_kept(context, own, source), n_obs=size))
                 first += size
             copy_joined(parts, target, label=matrix.label)
-    _keep_places(context, rows, target.require_group("obsm"))
+    _keep_coordinates(context, rows, target.require_group("obsm"))
     if config.keep_x and not _copies_values(context):
         write_other_layers(
             matrix, rows, target, layer=config.layer, block_rows=context.budget.block_rows
         )
 
 
-def _keep_places(context: Context, rows: IntArray, obsm: Any) -> None:
+def _keep_coordinates(context: Context, rows: IntArray, obsm: Any) -> None:
     """Write what ``coordinates`` names where scanpy and squidpy look for it. It is the user's, no key of the run."""
     from anndata.io import write_elem
 
-    places = context.covariates.places
-    if places is None:
+    named = context.covariates.named_coordinates
+    if named is None:
         return
     if "spatial" not in obsm:
-        write_elem(obsm, "spatial", places[rows])
+        write_elem(obsm, "spatial", named[rows])
         return
     there = obsm["spatial"]
-    is_same = getattr(there, "shape", None) == (len(rows), places.shape[1])
-    if not (is_same and np.array_equal(there[...], places[rows])):
+    is_same = getattr(there, "shape", None) == (len(rows), named.shape[1])
+    if not (is_same and np.array_equal(there[...], named[rows])):
         _log.warning(
-            'obsm["spatial"] of the input is kept, so the coordinates of %r have no key of their own in the result.',
+            'obsm["spatial"] of the input is kept, so the coordinates of %r are not in the result.',
             context.config.coordinates,
         )
 

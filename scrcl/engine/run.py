@@ -13,22 +13,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from scrcl import __version__
 from scrcl._atomic import atomic_path
 from scrcl._progress import Silent
-from scrcl._settings import settings_of
 from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device, versions
-from scrcl.engine.folder import (
-    Again,
-    RunFolder,
-    fingerprint_of,
-    fingerprints_of_files,
-    read_manifest,
-)
-from scrcl.engine.load_config import given_names, load_config, with_given
+from scrcl.engine.fingerprint import fingerprint_of, fingerprints_of_files
+from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.notes import notes_to_show
 from scrcl.engine.paths import keep_apart
+from scrcl.engine.redo import advice_to_redo, kept_from, settings_to_redo
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
 from scrcl.engine.stages import STAGES
@@ -41,6 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from scrcl._contract import Shape
     from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
@@ -51,11 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RunResult",
     "run_files",
+    "run_in_folder",
     "run_matrix",
-    "run_stages",
-    "settings_of_again",
     "stages_until",
-    "write_settings",
 ]
 
 
@@ -129,45 +122,19 @@ def run_files(
     """Cluster the cells of files; see `run_matrix`. With ``start``, settings not given are those of the run."""
     from scrcl.io.open import open_input
 
-    config = settings_of_again(out, config, **options)
+    config = settings_to_redo(
+        out,
+        config,
+        options.get("stages", STAGES),
+        start=options.get("start"),
+        restart=options.get("restart", False),
+        reporter=options.get("reporter"),
+    )
 
     def open_matrix(scratch: Path | None) -> CellMatrix:
         return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
 
     return run_matrix(open_matrix, out, config, **options)
-
-
-def settings_of_again(out: Path, given: RunConfig, **options: Unpack[RunOptions]) -> RunConfig:
-    """Return the settings of a run that is redone from a stage: those of its ``config.toml`` where not ``given``.
-
-    Raises
-    ------
-    ScrclError
-        ``out`` holds no run, its settings cannot be read, or the given ones do not fit them.
-    """
-    start, restart = options.get("start"), options.get("restart", False)
-    again = _again(options.get("stages", STAGES), start, restart=restart)
-    if again is None:
-        return given
-    read_manifest(out)
-    config = with_given(load_config(out / "config.toml").model_dump(exclude_unset=True), given)
-    if kept := _kept(config, given, again):
-        reporter = options.get("reporter") or Silent()
-        reporter.note(f"From the earlier run: {', '.join(kept)}.")
-    return config
-
-
-def _kept(config: RunConfig, given: RunConfig, again: Again) -> list[str]:
-    """Return the settings that could be given now, and have values of the earlier run that are not the defaults."""
-    usual = {each.name: each.value for each in settings_of(type(config)(method=config.method))}
-    asked = given_names(given)
-    return [
-        f"{each.name} = {each.value}"
-        for each in settings_of(config)
-        if each.name not in asked
-        and each.value != usual[each.name]
-        and any(f"{each.name}.".startswith(f"{name}.") for name in again.settings)
-    ]
 
 
 def run_matrix(
@@ -216,7 +183,7 @@ def run_matrix(
     claim: dict[str, Any] = {
         "restart": restart,
         "replace": options.get("replace", False),
-        "again": _again(stages, options.get("start"), restart=restart),
+        "again": kept_from(stages, options.get("start"), restart=restart),
     }
     with ranks.leading():
         wanted = stages_until(stages, options.get("until"))
@@ -251,11 +218,9 @@ def _lead(
         fingerprint_of(__version__, settings),
         settings,
         **claim,
-        advice=_advice(stages),
+        advice=advice_to_redo(stages),
         cheap=[stage.name for stage in stages if stage.is_cheap],
     ) as folder:
-        folder.manifest["inputs"] = paths_of(header.identity)
-        write_settings(folder, config)
         context = Context(
             folder,
             stages,
@@ -265,8 +230,7 @@ def _lead(
             open_matrix=open_matrix,
             workers=workers,
         )
-        announce(context, shape)
-        return run_stages(context)
+        return run_in_folder(context, shape, inputs=paths_of(header.identity))
 
 
 def _join(
@@ -292,7 +256,18 @@ def _join(
         stage.join(context)
 
 
-def run_stages(context: Context) -> RunResult:
+def run_in_folder(context: Context, shape: Shape, **facts: Any) -> RunResult:
+    """Write the settings and ``facts`` into the folder, announce what is left to do, and run the stages."""
+    folder, config = context.folder, context.config
+    folder.manifest |= {"versions": versions(), "memory_bytes": config.memory, **facts}
+    folder.save()  # the manifest first: it makes the folder ours
+    with atomic_path(folder.path / "config.toml") as partial:
+        partial.write_text(config.to_toml(), encoding="utf-8")
+    announce(context, shape)
+    return _run_stages(context)
+
+
+def _run_stages(context: Context) -> RunResult:
     """Run the stages of a context, and write into the manifest what they took in all."""
     folder, entries = context.folder, list[dict[str, Any]]()
     earlier = [folder.entry(stage.name) for stage in context.stages]
@@ -338,49 +313,3 @@ def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[St
         message = f"until must name a stage; got {until!r}. There are: {', '.join(names)}."
         raise InputError(message)
     return stages[: names.index(until) + 1]
-
-
-def write_settings(folder: RunFolder, config: RunConfig) -> None:
-    """Write the manifest, which makes the folder ours, and then the settings."""
-    folder.manifest |= {"versions": versions(), "memory_bytes": config.memory}
-    folder.save()
-    with atomic_path(folder.path / "config.toml") as partial:
-        partial.write_text(config.to_toml(), encoding="utf-8")
-
-
-def _again(stages: Sequence[Stage[Any]], start: str | None, *, restart: bool) -> Again | None:
-    """Return what is kept of a run that is redone from the stage named; None where none is."""
-    if start is None:
-        return None
-    if restart:
-        message = "start must go without `restart`, which keeps nothing; got both. Leave one out."
-        raise InputError(message)
-    names, ready = [stage.name for stage in stages], _redoable(stages)
-    if start not in ready:
-        message = f"start must be {' or '.join(ready)}; got {start!r}. Use `restart=True` to redo earlier stages."
-        raise InputError(message)
-    first = names.index(start)
-    changed = tuple(name for stage in stages[first:] for name in stage.redo_settings)
-    return Again(tuple(names[:first]), changed)
-
-
-def _redoable(stages: Sequence[Stage[Any]]) -> list[str]:
-    return [stage.name for stage in stages if stage.redo_settings]
-
-
-def _advice(stages: Sequence[Stage[Any]]) -> Callable[[Sequence[str], Sequence[str]], str]:
-    """Return a function from settings that differ, and stages that are finished, to how a run can be redone."""
-
-    def advice(differing: Sequence[str], finished: Sequence[str]) -> str:
-        for first in reversed([i for i, stage in enumerate(stages) if stage.redo_settings]):
-            free = [name for stage in stages[first:] for name in stage.redo_settings]
-            if differing and all(
-                any(f"{key}.".startswith(f"{name}.") for name in free) for key in differing
-            ):
-                again = f'use `start="{stages[first].name}"`: the trained model is kept.'
-                if all(stage.name in finished for stage in stages[:first]):
-                    return f" Or {again}"
-                return f" Or run it to the end with the settings that it has, and then {again}"
-        return ""
-
-    return advice

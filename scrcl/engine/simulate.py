@@ -211,7 +211,8 @@ def _source_name(source: Path | None) -> str:
 def _matrix(atlas: SimulatedAtlas) -> CellMatrix:
     import numpy as np
 
-    from scrcl.io.matrix import CellMatrix, rows_from_reader
+    from scrcl.io.matrix import CellMatrix
+    from scrcl.io.rows import rows_from_reader
 
     shape = (atlas.n_obs, atlas.n_vars)
     return CellMatrix(

@@ -222,7 +222,8 @@ def _look(
     run: OpenRun, matrix: CellMatrix, cluster: int, config: RunConfig, how: dict[str, Any]
 ) -> Subclusters:
     """Look into one cluster."""
-    from scrcl.engine.folder import RunFolder, fingerprint_of_array, read_manifest
+    from scrcl.engine.fingerprint import fingerprint_of_array
+    from scrcl.engine.folder import RunFolder, read_manifest
     from scrcl.engine.run import run_matrix
     from scrcl.engine.stages.correct_look import CorrectLookStage
     from scrcl.io.subset import some_cells

@@ -11,7 +11,7 @@ import numpy as np
 from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
-from scrcl.engine.folder import fingerprint_of
+from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.input_again import input_paths_of, require_same
 from scrcl.engine.lock import hold
 from scrcl.engine.paths import moved_paths

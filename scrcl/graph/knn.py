@@ -1,6 +1,6 @@
 """The k nearest neighbours of every point, with a measured recall if the search is approximate.
 
-An approximate search is widened until it reaches the wanted recall on a sample of points, which are also searched
+An approximate search is widened until it reaches the wanted recall on a subset of points, which are also searched
 exactly.
 """
 
@@ -46,7 +46,7 @@ __all__ = ["KnnResult", "knn", "require_enough_points"]
 
 _BLOCK_ROWS = 16_384
 _SAMPLE_ROWS = 500
-"""Points of the recall sample searched at a time."""
+"""Points of the recall subset searched at a time."""
 
 _DEFAULT_SEARCH = Search()
 
@@ -60,7 +60,7 @@ class KnnResult:
     distances: NDArray[np.float32]
     """shape (n_points, k), Euclidean, ascending in each row"""
     recall: float
-    """Share of true neighbours found: 1.0 if exact, else measured on a sample"""
+    """Share of true neighbours found: 1.0 if exact, else measured on a subset"""
     backend: str
     """Name of the search, or "kdtree" """
     effort: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def knn(
     k
         Number of neighbours.
     seed
-        Root of the random streams (partition and recall sample). The result is a function of the points, the settings
+        Root of the random streams (partition and recall subset). The result is a function of the points, the settings
         and the seed, for any number of threads. The exceptions are "hnsw" and "pynndescent".
     search
         Backend, recall to reach, and device.

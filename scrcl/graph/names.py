@@ -83,6 +83,6 @@ BACKENDS_HELP = (
 def recall_of_one_message(backend: str) -> str:
     """Return the message for a recall of 1 from an approximate search."""
     return (
-        f"recall must be below 1 with the approximate search {backend}, because a sample cannot prove a recall of 1; "
+        f"recall must be below 1 with the approximate search {backend}, because a subset cannot prove a recall of 1; "
         "got 1. Choose a share such as 0.99, or the search exact."
     )

@@ -1,4 +1,4 @@
-"""The recall of an approximate search: measured against exact search on a sample, and raised to a target."""
+"""The recall of an approximate search: measured against exact search on a subset, and raised to a target."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def reach_recall(
     n_workers: int = 1,
     block_rows: int = _BLOCK_ROWS,
 ) -> float:
-    """Widen a search until it reaches a recall on a sample of 1,000 points; return that recall.
+    """Widen a search until it reaches a recall on a subset of 1,000 points; return that recall.
 
     Parameters
     ----------
     searcher, exact
         The search to widen, and the exact search of the same points.
     distances_of
-        Squared distances of the neighbours that a searcher finds for points of the sample.
+        Squared distances of the neighbours that a searcher finds for points of the subset.
     n_points
-        Number of points that the sample is drawn from.
+        Number of points that the subset is drawn from.
     target
         Recall to reach.
     seed
-        Root of the random stream of the sample.
+        Root of the random stream of the subset.
     n_workers
         Threads, for searchers without threads of their own.
     block_rows
-        Points of the sample that are searched at a time. They are not near each other, so each visits other lists.
+        Points of the subset that are searched at a time. They are not near each other, so each visits other lists.
 
     Returns
     -------

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = [
+    "CellCoordinates",
     "Coordinates",
-    "Places",
     "coordinate_keys",
     "joined_coordinates",
     "matched_coordinates",
@@ -33,7 +33,7 @@ __all__ = [
     "take_rows",
 ]
 
-Places: TypeAlias = "np.ndarray | pd.DataFrame"
+CellCoordinates: TypeAlias = "np.ndarray | pd.DataFrame"
 """Two or three numbers for each cell, shape (n_obs, 2) or (n_obs, 3)."""
 
 _N_DIMS = (2, 3)
@@ -42,7 +42,7 @@ _NUMBERS = "fiu"
 _log = logger_of(__name__)
 
 
-class Coordinates(Mapping[str, Places]):
+class Coordinates(Mapping[str, CellCoordinates]):
     """Coordinates by name. Each is read and matched with the cells when it is asked for.
 
     Parameters
@@ -53,10 +53,10 @@ class Coordinates(Mapping[str, Places]):
         Returns the coordinates of a name, a row for each cell. Raises InputError if they cannot be matched.
     """
 
-    def __init__(self, keys: Sequence[str], read: Callable[[str], Places]) -> None:
+    def __init__(self, keys: Sequence[str], read: Callable[[str], CellCoordinates]) -> None:
         self._keys, self._read = tuple(keys), read
 
-    def __getitem__(self, key: str) -> Places:
+    def __getitem__(self, key: str) -> CellCoordinates:
         """Read the coordinates of one name."""
         if key not in self._keys:
             raise KeyError(key)
@@ -86,7 +86,7 @@ def coordinate_keys(obsm: Any) -> list[str]:
 
 def read_coordinates(
     obsm: Any, key: str, *, n_obs: int, cells: Callable[[], pd.Index], label: str
-) -> Places:
+) -> CellCoordinates:
     """Return the coordinates of one name, the rows of a table in the order of the cells.
 
     Parameters
@@ -155,7 +155,9 @@ def rows_by_name(names: pd.Index, needed: pd.Index, *, what: str, label: str) ->
     return rows
 
 
-def joined_coordinates(key: str, parts: Sequence[Places], labels: Sequence[str]) -> Places:
+def joined_coordinates(
+    key: str, parts: Sequence[CellCoordinates], labels: Sequence[str]
+) -> CellCoordinates:
     """Return the coordinates of several samples as one, the columns of tables matched by name.
 
     Raises
@@ -178,21 +180,21 @@ def joined_coordinates(key: str, parts: Sequence[Places], labels: Sequence[str])
     return np.concatenate([np.asarray(part) for part in parts])
 
 
-def _columns(places: Places) -> list[str]:
-    if isinstance(places, pd.DataFrame):
-        return [str(column) for column in places.columns]
-    return [f"\0{i}" for i in range(places.shape[1])]
+def _columns(values: CellCoordinates) -> list[str]:
+    if isinstance(values, pd.DataFrame):
+        return [str(column) for column in values.columns]
+    return [f"\0{i}" for i in range(values.shape[1])]
 
 
-def _named(places: Places) -> str:
-    if isinstance(places, pd.DataFrame):
-        return f"a table of {', '.join(map(str, places.columns))}"
-    return f"an array of {places.shape[1]} columns"
+def _named(values: CellCoordinates) -> str:
+    if isinstance(values, pd.DataFrame):
+        return f"a table of {', '.join(map(str, values.columns))}"
+    return f"an array of {values.shape[1]} columns"
 
 
 def matched_coordinates(
-    coordinates: Mapping[str, Places], *, label: str, keys: Iterable[str] | None = None
-) -> dict[str, Places]:
+    coordinates: Mapping[str, CellCoordinates], *, label: str, keys: Iterable[str] | None = None
+) -> dict[str, CellCoordinates]:
     """Return coordinates that can be matched with the cells: all, or those of some ``keys``.
 
     Others are left out, with a warning.
@@ -206,7 +208,7 @@ def matched_coordinates(
     return matched
 
 
-def take_rows(values: Places, rows: IntArray) -> Places:
+def take_rows(values: CellCoordinates, rows: IntArray) -> CellCoordinates:
     """Return some rows, by position."""
     return values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError
-from scrcl.io.matrix import CellMatrix, with_columns
+from scrcl.io.rows import with_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
 __all__ = ["genes_of_all", "genes_only"]

@@ -20,7 +20,8 @@ from scrcl.errors import InputError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, joined_coordinates
 from scrcl.io.feature_types import genes_of_all
-from scrcl.io.matrix import CellMatrix, select_columns
+from scrcl.io.matrix import CellMatrix
+from scrcl.io.rows import select_columns
 from scrcl.io.stored_dtype import exact_x
 from scrcl.io.tables import reasons_of, with_reasons
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
     from scrcl.typing import IntArray
 
 __all__ = ["join_samples", "require_join"]
@@ -243,7 +244,7 @@ def _joined_obs(samples: list[CellMatrix], paths: list[Path]) -> pd.DataFrame:
 def _joined_obsm(samples: list[CellMatrix]) -> Coordinates:
     """Return the coordinates that all samples have."""
 
-    def read(key: str) -> Places:
+    def read(key: str) -> CellCoordinates:
         parts = [sample.obsm[key] for sample in samples]
         return joined_coordinates(key, parts, [sample.label for sample in samples])
 

@@ -19,8 +19,8 @@ from scipy import sparse
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.copying import copy_arrays, copy_table, is_table
-from scrcl.io.matrix import rows_from_reader
 from scrcl.io.results import storable
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.slots import copy_images, element_of, keys_of, named_rows, row_names
 from scrcl.io.stored_dtype import exact_x
 

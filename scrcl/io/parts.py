@@ -19,7 +19,7 @@ from scipy import sparse
 
 from scrcl._atomic import write_json
 from scrcl.errors import StoreError
-from scrcl.io.matrix import rows_from_reader
+from scrcl.io.rows import rows_from_reader
 
 if TYPE_CHECKING:
     from pathlib import Path

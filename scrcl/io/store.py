@@ -189,8 +189,8 @@ def create_store(path: Path, matrix: CellMatrix, survey: Survey, uns: dict[str, 
     """
     obs = storable(matrix.obs)
     obsm = {
-        key: places.set_axis(obs.index) if isinstance(places, pd.DataFrame) else places
-        for key, places in matched_coordinates(matrix.obsm, label=matrix.label).items()
+        key: values.set_axis(obs.index) if isinstance(values, pd.DataFrame) else values
+        for key, values in matched_coordinates(matrix.obsm, label=matrix.label).items()
     }
     tables = AnnData(obs=obs, var=storable(matrix.var), obsm=obsm, uns=uns)
     remove(path)

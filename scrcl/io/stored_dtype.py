@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.matrix import as_csr, canonical_csr
+from scrcl.io.rows import as_csr, canonical_csr
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.matrix import as_csr, rows_from_reader
+from scrcl.io.rows import as_csr, rows_from_reader
 from scrcl.io.stream import blocks_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl.io.matrix import as_csr
+from scrcl.io.rows import as_csr
 from scrcl.io.stream import map_rows
 from scrcl.prep.normalize import log_normalize, size_factors
 

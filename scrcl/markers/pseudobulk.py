@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.matrix import as_csr
+from scrcl.io.rows import as_csr
 from scrcl.io.stream import map_rows
 
 if TYPE_CHECKING:

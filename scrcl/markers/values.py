@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scrcl._compiled import compiled
-from scrcl.io.matrix import plain_rows
+from scrcl.io.rows import plain_rows
 from scrcl.io.stream import map_rows
 from scrcl.markers.pseudobulk import GroupSums
 from scrcl.prep.normalize import size_factors

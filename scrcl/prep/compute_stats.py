@@ -20,7 +20,7 @@ import numpy as np
 
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
-from scrcl.io.matrix import StoredRows, canonical_rows, plain_rows
+from scrcl.io.rows import StoredRows, canonical_rows, plain_rows
 from scrcl.io.stream import map_rows
 from scrcl.prep.normalize import linear_values, size_factors
 from scrcl.prep.stats import CellFilter, MatrixStats

@@ -13,8 +13,8 @@ import numpy as np
 
 from scrcl._compiled import compiled
 from scrcl.errors import InputError, StoreError
-from scrcl.io.matrix import column_lookup, plain_rows
 from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
+from scrcl.io.rows import column_lookup, plain_rows
 from scrcl.io.stream import reduce_rows
 from scrcl.prep.gram import column_sums, packed_gram, unpack
 from scrcl.prep.normalize import row_sums, size_factors
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import DTypeLike, NDArray
 
-    from scrcl.io.matrix import StoredRows
+    from scrcl.io.rows import StoredRows
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["FeatureStore", "write_features"]

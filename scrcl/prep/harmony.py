@@ -1,8 +1,8 @@
 """Correct component scores for batches with Harmony, for any number of cells.
 
 Harmony is fitted by `harmonypy` on cells in memory. What it found is kept as a few arrays: centroids, and by how much
-each batch lies apart around each centroid. With these, further cells are corrected block by block. The cells of a
-large atlas are, and so are new cells of a prediction.
+each batch lies apart around each centroid (`scrcl.prep.correction`). With these, further cells are corrected block by
+block. The cells of a large atlas are, and so are new cells of a prediction.
 
 References
 ----------
@@ -14,39 +14,33 @@ Kang et al.: Efficient and precise single-cell reference atlas mapping with Symp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scrcl._threads import one_blas_thread
+from scrcl.prep.correction import SIGMA, Correction, by_batch, soft_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from scrcl.typing import BoolArray, FloatArray, IntArray
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = [
-    "Correction",
     "Fit",
     "correct_alike",
     "fit_harmony",
-    "joined",
     "n_centroids",
     "refit",
     "shifted",
     "shifts_alike",
-    "soft_clusters",
     "solve_ridge",
 ]
 
 # Shapes: N = cells, D = components, K = centroids, B = batches.
-
-_SIGMA = 0.1
-"""Width of the soft clusters, Harmony's default."""
 
 _THETA = 2.0
 """Pressure on clusters to hold all batches, Harmony's default. With 1, donors far apart stayed apart
@@ -58,85 +52,8 @@ _RIDGE = 0.2
 _RIDGE_OF_NEW_CELLS = 1.0
 """Ridge penalty in cells, for batches that are moved towards others which stay: Symphony's default."""
 
-_ROUNDS = 3
-"""Times that soft clusters and shifts of a cell are computed in turn. More change nothing of note."""
-
 _MOST_CENTROIDS = 100
 _CELLS_PER_CENTROID = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Correction:
-    """What Harmony found: enough to correct cells that it was not fitted on."""
-
-    centroids: NDArray[np.float32]
-    """shape (K, D), unit length: centres of the soft clusters, among corrected cells"""
-    intercepts: NDArray[np.float32]
-    """shape (K, D): mean of the corrected cells of each cluster"""
-    shifts: NDArray[np.float32]
-    """shape (B, K, D): what is subtracted from cells of each batch, in each cluster"""
-    mean_shifts: NDArray[np.float32]
-    """shape (B, D): the same as a mean over the cells of a batch"""
-
-    def save(self, path: Path) -> None:
-        """Write all arrays into one ``.npz`` file."""
-        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        np.savez(path, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> Correction:
-        """Read a saved correction."""
-        with np.load(path) as found:
-            return cls(*(found[field.name] for field in fields(cls)))
-
-    @classmethod
-    def around(cls, sizes: FloatArray, means: FloatArray, shifts: FloatArray) -> Correction:
-        """Return a correction with soft clusters of these sizes around these means of corrected cells."""
-        lengths = np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        mean_shifts = np.einsum("k,bkd->bd", sizes / sizes.sum(), shifts)
-        arrays = means / lengths, means, shifts, mean_shifts
-        return cls(*(np.asarray(array, np.float32) for array in arrays))
-
-    def corrected(
-        self, points: FloatArray, codes: IntArray, shift_all: BoolArray | None = None
-    ) -> NDArray[np.float32]:
-        """Return corrected rows of ``points``.
-
-        Parameters
-        ----------
-        points, codes
-            float32, shape (n, D), and the batch of each row.
-        shift_all
-            bool, shape (n,): rows that are shifted as a mean over their batch, because no other batch has such cells.
-        """
-        found = points - self.mean_shifts[codes]
-        rows = np.arange(len(points)) if shift_all is None else np.flatnonzero(~shift_all)
-        for batch, of_batch in _by_batch(codes[rows]):
-            cells = rows[of_batch]
-            weights = self.weights(points[cells], batch)
-            found[cells] = points[cells] - weights @ self.shifts[batch]
-        return np.asarray(found, np.float32)
-
-    def moved(self, means: FloatArray) -> Correction:
-        """Return a correction of points that lie ``means[batch]`` away from those that this one corrects."""
-        return replace(
-            self,
-            shifts=(self.shifts + means[:, None, :]).astype(np.float32),
-            mean_shifts=(self.mean_shifts + means).astype(np.float32),
-        )
-
-    def weights(self, points: FloatArray, batch: int) -> NDArray[np.float32]:
-        """Return the share of each soft cluster in each row: float32, shape (n, K).
-
-        Clusters are searched among corrected cells, and the correction depends on the clusters, so both are computed
-        in turn.
-        """
-        placed = points - self.mean_shifts[batch]
-        for turn in range(_ROUNDS):
-            weights = soft_clusters(placed, self.centroids)
-            if turn + 1 < _ROUNDS:
-                placed = points - weights @ self.shifts[batch]
-        return weights
 
 
 class Fit(NamedTuple):
@@ -178,7 +95,7 @@ def fit_harmony(
         {"batch": np.asarray(codes)},
         "batch",
         theta=_THETA,
-        sigma=_SIGMA,
+        sigma=SIGMA,
         alpha=_RIDGE,
         nclust=n_centroids(len(points)),
         verbose=False,
@@ -187,7 +104,7 @@ def fit_harmony(
     )
     weights = found.R  # each access copies it
     sums = _Sums.zeros(weights.shape[1], n_batches, points.shape[1])
-    for batch, rows in _by_batch(codes):
+    for batch, rows in by_batch(codes):
         sums.add(batch, weights[rows], points[rows])
     centroids = np.ascontiguousarray(found.Y.T, np.float32)
     correction = _corrections(centroids, sums)
@@ -228,7 +145,7 @@ def refit(
         sums = _Sums.zeros(k, n_batches, d)
         with one_blas_thread():
             for points, codes in blocks():
-                for batch, rows in _by_batch(codes):
+                for batch, rows in by_batch(codes):
                     sums.add(batch, correction.weights(points[rows], batch), points[rows])
         correction = _corrections(
             correction.centroids, sums, correction.intercepts if fixed else None
@@ -273,7 +190,7 @@ def shifts_alike(
     for weights, scores, codes in blocks:
         if sums is None:
             sums = _Sums.zeros(weights.shape[1], n_batches, scores.shape[1])
-        for batch, rows in _by_batch(codes):
+        for batch, rows in by_batch(codes):
             sums.add(batch, weights[rows], scores[rows])
     assert sums is not None, "there are cells"
     return solve_ridge(sums.cells, sums.points)[1]
@@ -284,18 +201,9 @@ def shifted(
 ) -> NDArray[np.float32]:
     """Return scores without the shifts of their batches, weighted by the shares of the soft clusters."""
     found = np.empty_like(scores)
-    for batch, rows in _by_batch(codes):
+    for batch, rows in by_batch(codes):
         found[rows] = scores[rows] - weights[rows] @ shifts[batch]
     return found
-
-
-def joined(known: Correction, others: Correction) -> Correction:
-    """Return a correction whose batches are those of ``known``, and then those of ``others``."""
-    return replace(
-        known,
-        shifts=np.concatenate([known.shifts, others.shifts]),
-        mean_shifts=np.concatenate([known.mean_shifts, others.mean_shifts]),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,21 +271,3 @@ def solve_ridge(
         intercepts = np.einsum("bk,bkd->kd", left, points) / total[:, None]
     shifts = (points - cells[:, :, None] * intercepts) / (cells + penalty)[:, :, None]
     return np.asarray(intercepts, np.float64), shifts
-
-
-def soft_clusters(points: FloatArray, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the share of each cluster in each row, by the angle to its centroid: float32, shape (n, K)."""
-    lengths = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    weights: NDArray[np.float32] = (points / lengths).astype(np.float32) @ centroids.T
-    weights -= weights.max(axis=1, keepdims=True)
-    weights *= np.float32(2 / _SIGMA)
-    np.exp(weights, out=weights)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights
-
-
-def _by_batch(codes: IntArray) -> Iterable[tuple[int, IntArray]]:
-    """Yield each batch that has rows, with its rows in order."""
-    order = np.argsort(codes, kind="stable")
-    batches, starts = np.unique(codes[order], return_index=True)
-    yield from zip(batches.tolist(), np.split(order, starts[1:]), strict=True)

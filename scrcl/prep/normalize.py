@@ -13,7 +13,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scrcl.io.matrix import StoredRows
+    from scrcl.io.rows import StoredRows
     from scrcl.typing import Csr, FloatArray
 
 __all__ = [

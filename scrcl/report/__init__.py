@@ -1,1 +1,1 @@
-"""The report: marker genes, figures and the HTML page. It does not depend on the engine."""
+"""The report: facts to figures, maps and the HTML page. It does not depend on the engine."""

@@ -214,12 +214,12 @@ def payload(maps: Maps) -> str:
         tree["umap"] = _positions(np.concatenate([maps.umap, *behind]))
         tree["new"] = bool(behind)
     if maps.space is not None:
-        places, has_one_scale = maps.space, True
+        shown, has_one_scale = maps.space, True
         if maps.slice_of is not None and len(maps.slices) > 1:
-            places, has_one_scale = side_by_side(places, maps.slice_of, len(maps.slices))
-        tree["space"] = _positions(places, equal=True)
+            shown, has_one_scale = side_by_side(shown, maps.slice_of, len(maps.slices))
+        tree["space"] = _positions(shown, equal=True)
         if has_one_scale:
-            tree["space"]["unit"] = float(np.ptp(places, axis=0).max()) / 65_535
+            tree["space"]["unit"] = float(np.ptp(shown, axis=0).max()) / 65_535
         if maps.slice_of is not None:
             tree["slice"] = packed(maps.slice_of.astype(np.uint8))
     # "</script>" in a name would end the element.

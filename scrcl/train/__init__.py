@@ -1,1 +1,1 @@
-"""Batches to weights: the model, its linear-time losses, the loop, checkpoints and inference."""
+"""Mini-batches to weights: the general trainer, and the methods, a package each."""

@@ -84,7 +84,7 @@ def train(
     ranks, interruption = setup.ranks, interruption or Interruption()
     if batches is None:
         batches = method.batches(inputs, setup.with_train(minibatch_cells=state.minibatch_cells))
-    embed_sample = _embed_sample(method, inputs, state, setup)
+    embed_subset = _embed_subset(method, inputs, state, setup)
     log = _Log(state, setup, checkpoints, reporter or Silent(), method.lowers_memory)
     weights = list(state.learner.parameters())
     coming = batches.starting_at(state.step)
@@ -115,7 +115,7 @@ def train(
             state.step += 1
             rule = now.phase.stop
             if rule is not None and state.step % setup.train.stop_every == 0:
-                over = check(state.checks, rule, embed_sample, state.step)
+                over = check(state.checks, rule, embed_subset, state.step)
                 # Ranks agree, since different processors may differ in the last bit.
                 state.checks.is_over = any(ranks.agree(int(over)))
             log.step_done(losses, grad_norm, is_last=state.phase_is_over or bool(asked))
@@ -129,19 +129,19 @@ def train(
     state.learner.eval()
 
 
-def _embed_sample(
+def _embed_subset(
     method: Method[Any, Any, Any, Any], inputs: Any, state: TrainState[Any], setup: Setup[Any]
 ) -> Callable[[], Tensor]:
-    """Return a function that embeds the sample of the stability checks, in evaluation mode."""
-    sample = None
+    """Return a function that embeds the subset of the stability checks, in evaluation mode."""
+    subset = None
     if any(phase.stop is not None for phase in state.phases):
-        sample = method.sample(inputs, setup)
+        subset = method.subset(inputs, setup)
 
     @torch.no_grad()
     def embedded() -> Tensor:
         learner, was_training = state.learner, state.learner.training
         learner.eval()
-        rows = method.sample_embedding(learner, sample)
+        rows = method.subset_embedding(learner, subset)
         learner.train(was_training)
         return rows
 

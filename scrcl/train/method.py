@@ -205,8 +205,8 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
         """
 
     @abstractmethod
-    def sample_embedding(self, learner: LearnerT, sample: BatchT) -> Tensor:
-        """Return what the stability checks compare: one row for each cell of the sample."""
+    def subset_embedding(self, learner: LearnerT, subset: BatchT) -> Tensor:
+        """Return what the stability checks compare: one row for each cell of the subset."""
 
     def phases(self, setup: Setup[SettingsT], inputs: InputsT) -> Sequence[Phase]:
         """Return the phases of training, in order: one phase with Adam unless overridden."""
@@ -218,9 +218,9 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
         stop = NeighborsStable(train.patience) if train.stop == "auto" else None
         return [Phase("train", schedule_of(train, inputs.n_cells), adam, stop)]
 
-    def sample(self, inputs: InputsT, setup: Setup[SettingsT]) -> BatchT:
-        """Return the sample of cells for the stability checks, the same on all ranks."""
-        return self.batches(inputs, setup.for_sample()).batch(0)
+    def subset(self, inputs: InputsT, setup: Setup[SettingsT]) -> BatchT:
+        """Return the subset of cells for the stability checks, the same on all ranks."""
+        return self.batches(inputs, setup.for_subset()).batch(0)
 
     def exchange(
         self, setup: Setup[SettingsT], batches: MinibatchSource[InputsT, BatchT], now: Step

@@ -73,12 +73,12 @@ class TrainSettings(Settings):
     )
     stop: Literal["auto", "never"] = Field(
         default="auto",
-        description="End training early once the nearest cells of a sample of cells are stable "
+        description="End training early once the cells of a random subset keep their nearest cells "
         "(auto), or never. No labels are used.",
     )
     stop_every: int = Field(default=10, ge=1, description="Steps between stability checks.")
     stop_cells: int = Field(
-        default=2000, ge=16, description="Largest number of cells in the sample that is checked."
+        default=2000, ge=16, description="Largest number of cells in the subset that is checked."
     )
     patience: int = Field(
         default=4,

@@ -54,16 +54,16 @@ class Setup(Generic[SettingsT]):
         """Return the same setup with other settings of training."""
         return replace(self, train=self.train.model_copy(update=changes))
 
-    def for_sample(self) -> Setup[SettingsT]:
-        """Return the setup whose first mini-batch is the sample of the stability checks.
+    def for_subset(self) -> Setup[SettingsT]:
+        """Return the setup whose first mini-batch is the subset of the stability checks.
 
-        The first mini-batch of a uniform epoch is a uniform sample. All ranks use the same one, so
+        The first mini-batch of a uniform epoch is a uniform subset. All ranks use the same one, so
         the setup is that of a single process.
         """
-        of_sample = self.with_train(
+        of_subset = self.with_train(
             minibatch_cells=self.train.stop_cells, minibatches="uniform", fanout=None
         )
-        return replace(of_sample, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
+        return replace(of_subset, seed=derive_seed(self.seed, "train.stop"), ranks=Ranks.alone())
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
-"""When to stop, without labels: once a fixed sample of cells no longer changes between checks.
+"""When to stop, without labels: once a fixed subset of cells no longer changes between checks.
 
-Every few steps the sample is embedded in evaluation mode, and compared with the check before. By default
+Every few steps the subset is embedded in evaluation mode, and compared with the check before. By default
 (`NeighborsStable`) the comparison is the share of each cell's nearest cells that is kept. While clusters
 form, this share rises. Once it no longer rises, further training only pulls apart what has formed.
 
-Losses do not show this: they keep falling. Nor do clusters of the sample: between two checks, k-means
+Losses do not show this: they keep falling. Nor do clusters of the subset: between two checks, k-means
 varies more with its start than with what was learned.
 
-Every rank has the same weights and the same sample, so all ranks decide alike.
+Every rank has the same weights and the same subset, so all ranks decide alike.
 """
 
-# Shapes: B = cells of the sample, K = nearest cells of each, E = width of the embedding.
+# Shapes: B = cells of the subset, K = nearest cells of each, E = width of the embedding.
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class StabilityChecks:
 
 
 class StoppingRule(Protocol):
-    """Compares successive checks of the sample, and decides when a phase ends."""
+    """Compares successive checks of the subset, and decides when a phase ends."""
 
     def summary(self, embedding: Tensor, step: int) -> Tensor:
         """Return what is kept of a check after ``step`` steps, on the CPU, from an embedding of shape (B, E)."""
@@ -105,7 +105,7 @@ class NeighborsStable:
 def check(
     checks: StabilityChecks, rule: StoppingRule, embed: Callable[[], Tensor], step: int
 ) -> bool:
-    """Check the sample after ``step`` steps; return whether the phase is over.
+    """Check the subset after ``step`` steps; return whether the phase is over.
 
     The result depends only on ``checks``, so a run that has stopped does not train further when it is
     resumed.

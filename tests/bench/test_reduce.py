@@ -8,7 +8,7 @@ import pytest
 from bench.reduce.__main__ import main
 from bench.reduce.decode import block_sizes
 from bench.reduce.peers import SIDES
-from scrcl.io.matrix import StoredRows
+from scrcl.io.rows import StoredRows
 from tests.cells import make_cells
 from tests.warm import ColdPopen
 

@@ -45,11 +45,11 @@ def test_coordinates_of_the_input_are_kept_and_other_ones_are_told(cells, caplog
 
 def test_a_table_is_read_and_a_result_is_an_input_like_any_other(cells, tmp_path):
     places = pd.DataFrame(cells.obsm["spatial"], index=cells.obs_names, columns=["x", "y"])
-    places.iloc[::-1].to_csv(tmp_path / "places.csv")
+    places.iloc[::-1].to_csv(tmp_path / "coordinates.csv")
     del cells.obsm["spatial"]
     cells.write_h5ad(tmp_path / "cells.h5ad")
     options = {"n_clusters": 3, "device": "cpu", "keep_x": True, **FAST}
-    given = str(tmp_path / "places.csv")
+    given = str(tmp_path / "coordinates.csv")
     fit(tmp_path / "cells.h5ad", out=tmp_path / "one", coordinates=given, spatial=True, **options)
     result = tmp_path / "one" / "result.h5ad"
     np.testing.assert_allclose(ad.read_h5ad(result).obsm["spatial"], places.to_numpy())
@@ -114,7 +114,9 @@ def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):
         fitted(elsewhere(cells), spatial=True)
     moved = elsewhere(cells)
     moved.obs.loc[moved.obs_names[:2], "x"] = np.nan
-    with pytest.raises(InputError, match="'x,y' must be finite; got NaN or infinity in 2 cells"):
+    with pytest.raises(
+        InputError, match=r"coordinates \(x,y\) must be finite; got NaN or infinity in 2 cells"
+    ):
         fitted(moved, coordinates="x,y")
 
 

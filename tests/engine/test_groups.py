@@ -129,7 +129,7 @@ def test_groups_that_are_none_are_refused(done, asked, match):
 def test_a_column_with_a_name_for_each_cell_and_another_input_are_refused(
     done, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("scrcl.engine.groups.MOST_GROUPS", 100)
+    monkeypatch.setattr("scrcl.engine.named_groups.MOST_GROUPS", 100)
     with pytest.raises(InputError, match="at most 100 groups; got 'barcode' with 239"):
         scrcl.find_markers(done[0] / "out", by="barcode")
     make_cells(seed=9).write_h5ad(tmp_path / "other.h5ad")

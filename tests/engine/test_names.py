@@ -245,7 +245,7 @@ def test_new_cells_have_the_names_of_the_run_and_names_that_were_given_later(
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("cluster,label\n0,a\n", "columns cluster and name; got .* with cluster, label"),
+        ("cluster,label\n0,a\n", "cluster .or domain. and name; got .* with cluster, label"),
         ("cluster,name\n7,a\n", "a cluster of the run, 0 to 2, or a name: T, old; NK; got '7'"),
         ("cluster,name\nx,a\n", "got 'x'"),
         ("cluster,name\n1,a\n1,b\n", "once; got 1 twice"),

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from scrcl.engine.folder import RunFolder, fingerprint_of, read_manifest
+from scrcl.engine.fingerprint import fingerprint_of
+from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.errors import InputError, ResumeError, StoreError
 
 

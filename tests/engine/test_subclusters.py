@@ -22,8 +22,8 @@ from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.subclusters import SubclustersStage
 from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError
-from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
+from scrcl.io.rows import as_csr
 from scrcl.io.stream import iter_rows
 from scrcl.io.subset import some_cells
 from tests.cells import FAST, make_cells

@@ -210,13 +210,13 @@ def test_a_slice_at_one_place_is_refused_before_anything_is_written(tmp_path):
     points[40:] = 0
     cells = tissue(points)
     cells.obs["slice"] = np.repeat(["a", "b"], [40, 24])
-    with pytest.raises(InputError, match="one position for all 24 of b"):
+    with pytest.raises(InputError, match="the same for all 24 of b"):
         run(cells, tmp_path / "out", sample_key="slice")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("second", "note"), [(1.0, "at the place of another"), (1000.0, "two units")]
+    ("second", "note"), [(1.0, "the coordinates of another"), (1000.0, "two units")]
 )
 def test_slices_without_a_sample_key_are_suspected(tmp_path, second, note):
     points = np.concatenate([square(n=8), second * square(n=8)])

@@ -14,8 +14,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 from scrcl.engine.convert import convert
 from scrcl.errors import StoreError
 from scrcl.io.formats.element import CompressedRows, DenseRows
-from scrcl.io.matrix import as_csr
 from scrcl.io.open import open_input
+from scrcl.io.rows import as_csr
 from scrcl.io.stream import iter_rows
 from scrcl.prep.compute_stats import compute_stats
 from tests.stores import random_counts, table, write_store, write_zarr

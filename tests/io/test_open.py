@@ -17,8 +17,8 @@ from scipy import sparse
 from scrcl.errors import InputError, StoreError
 from scrcl.io import formats
 from scrcl.io.annotations import with_unique_names
-from scrcl.io.matrix import canonical_rows
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.rows import canonical_rows
 from scrcl.io.stream import iter_rows
 from scrcl.prep.compute_stats import compute_stats
 from tests.stores import (

@@ -11,8 +11,9 @@ from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io import store
-from scrcl.io.matrix import CellMatrix, rows_from_reader
+from scrcl.io.matrix import CellMatrix
 from scrcl.io.open import from_anndata, open_input
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.stored_dtype import exact_rows, exact_x
 from scrcl.io.stream import iter_rows
 from tests.stores import random_counts, table, write_zarr

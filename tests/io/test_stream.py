@@ -9,8 +9,8 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import StoreError
-from scrcl.io.matrix import rows_from_reader
 from scrcl.io.open import open_input
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.stream import iter_rows, reduce_rows
 from tests.stores import random_counts, table, write_store
 

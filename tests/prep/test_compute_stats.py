@@ -11,8 +11,8 @@ from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.labels import CellLabels
-from scrcl.io.matrix import StoredRows, rows_from_reader
 from scrcl.io.open import from_anndata
+from scrcl.io.rows import StoredRows, rows_from_reader
 from scrcl.prep.compute_stats import compute_stats
 from scrcl.prep.normalize import log_normalize, row_sums
 from scrcl.prep.stats import CellFilter, MatrixStats

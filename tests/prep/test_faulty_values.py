@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import InputError
-from scrcl.io.matrix import rows_from_reader
+from scrcl.io.rows import rows_from_reader
 from scrcl.prep.compute_stats import compute_stats
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from scrcl.prep.harmony import Correction, correct_alike, fit_harmony, joined, refit, solve_ridge
+from scrcl.prep.correction import Correction, joined
+from scrcl.prep.harmony import correct_alike, fit_harmony, refit, solve_ridge
 
 
 def donors(n_cells=1500, n_donors=3, *, shift=3.0, seed=0):

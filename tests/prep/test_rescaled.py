@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scrcl.io.matrix import rows_from_reader
+from scrcl.io.rows import rows_from_reader
 from scrcl.prep.feature_store import write_features
 from scrcl.prep.pca import project_rows
 from scrcl.prep.randomized_pca import fit_pca_store

@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from scrcl.errors import InputError
-from scrcl.io.matrix import rows_from_reader
+from scrcl.io.rows import rows_from_reader
 from scrcl.prep.compute_stats import compute_stats
 from scrcl.prep.value_kind import ValueKind, evidence_of_rows, value_kind
 from tests import reference_io as reference

@@ -33,9 +33,9 @@ def weights(state):
 @torch.no_grad()
 def checked(inputs, settings, state):
     """The reference of a first check, in evaluation mode."""
-    checks, sample = StabilityChecks(), METHOD.sample(inputs, settings)
+    checks, subset = StabilityChecks(), METHOD.subset(inputs, settings)
     state.learner.eval()
-    check(checks, NeighborsStable(2), lambda: METHOD.sample_embedding(state.learner, sample), 10)
+    check(checks, NeighborsStable(2), lambda: METHOD.subset_embedding(state.learner, subset), 10)
     return checks.reference
 
 

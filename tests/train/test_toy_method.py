@@ -89,8 +89,8 @@ class Toy(Method):
     def step(self, learner, batch, now):
         return {"error": (learner.decode(learner.encode(batch)) - batch).square().mean()}
 
-    def sample_embedding(self, learner, sample):
-        return normalize(learner.encode(sample), dim=1)
+    def subset_embedding(self, learner, subset):
+        return normalize(learner.encode(subset), dim=1)
 
     def embed(self, learner, inputs, folder, work, *, space):
         with RowWriter(folder / f"{space}.npy", inputs.n_cells, self.width_of(learner)) as out:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import (
     CLUSTER_MEANS,
     CLUSTER_OF_MICRO,
@@ -19,14 +18,8 @@ from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
-from scrcl.engine.learning import embedding_width, estimates_of
-from scrcl.engine.memory import (
-    ANNOTATION_BYTES,
-    LIBRARIES_BYTES,
-    MORE_NEIGHBORS,
-    TREE_BYTES,
-)
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
+from scrcl.engine.stages.cluster_estimate import cluster_estimate
 from scrcl.engine.stages.cluster_facts import (
     cluster_overview,
     estimate_notes,
@@ -36,8 +29,6 @@ from scrcl.engine.stages.cluster_facts import (
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
     CORRECTION,
-    correction_bytes,
-    fit_bytes,
 )
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
@@ -52,7 +43,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.cluster.find import Clusters
     from scrcl.cluster.levels import Levels
     from scrcl.engine.config import RunConfig
@@ -75,36 +66,6 @@ _ARRAYS = (
     "micro_tree",
 )
 """Arrays of `scrcl.cluster.find.Clusters` that are written, each to a file of its name."""
-
-_COMMUNITY_BYTES = 150
-"""Bytes for each edge while communities are found, in two graphs at once. 50 were measured for one graph."""
-
-_VOTE_BYTES = 1_050
-"""Bytes for each edge of one graph while several vote: six graphs, and the communities of their sum, which has about
-three times as many edges. Measured: 1,000 and 650 in two whole runs of 100,000 cells. What earlier stages
-freed is not always given back."""
-
-_SECONDS_PER_VOTE = 2e-3
-"""Seconds of a cell that votes: 18 partitions, the products of genes, and valleys."""
-
-_SECONDS_PER_FIT = 7e-4
-"""Further seconds of such a cell with batches: Harmony for each scaling, and valleys within 60 batches; measured."""
-
-_CLUSTERED_BYTES = 56
-"""Bytes for each cell while it is clustered: its micro-cluster and distance, both from k-means and renumbered, its
-cluster and its confidence. Twice, for the clustering that it is compared with."""
-
-_COMPARED_BYTES = 8_000
-"""A cell that is compared with those that vote: its values in the scalings, and its nearest cells; a guess."""
-
-_REGION_BYTES = 80
-"""Bytes for each cell of an atlas while small groups of cells are looked for: its nearest cells, and its group."""
-
-_MERGE_BYTES = 25
-"""Bytes for each pair of micro-clusters while merges are searched; measured."""
-
-_SMOOTHING_BYTES = 90 * 10**6
-"""Bytes of a block of a million pairs of near cells while labels are smoothed; measured."""
 
 
 class ExtraCut(Fields):
@@ -211,41 +172,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
-        from scrcl.cluster.algorithms.vote import MOST_COMPS
-
-        n, settings = shape.n_cells, config.cluster
-        edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
-        width = embedding_width(config)
-        smooths = config.smoothing_cells > 0 or (config.spatial and config.n_clusters == "auto")
-        n_micro = settings.most_micro_clusters(
-            n, 2 if config.n_clusters == "auto" else config.n_clusters
-        )
-        # A block of dense rows and its product.
-        dense = estimates_of(shape, config).embed.block_bytes
-        per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
-        per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
-        # In an atlas, cells of small groups are looked at besides those that are drawn.
-        n_drawn, is_drawn = min(n, settings.vote_cells), n > settings.vote_cells
-        n_compared = n_drawn + n_drawn // 2 * (is_drawn and settings.rare_cells > 0)
-        return Estimate(
-            LIBRARIES_BYTES + n * per_cell,
-            max(
-                dense + int(min(n, settings.auto_cells) * (_COMMUNITY_BYTES * edges + 4 * width)),
-                int(n_drawn * (_VOTE_BYTES * edges + 4 * width))
-                + (n_compared - n_drawn) * _COMPARED_BYTES
-                + 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
-                + correction_bytes(shape.n_batches, MOST_COMPS)
-                + fit_bytes(n_compared, MOST_COMPS) * (shape.n_batches > 1),
-                _REGION_BYTES * n * is_drawn,
-                dense + _MERGE_BYTES * n_micro**2,
-                min(_SMOOTHING_BYTES, 6_000 * n) * smooths,
-            ),
-            disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
-            read_bytes=8 * n * width,
-            seconds=4
-            + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * (shape.n_batches > 1)) * n_compared
-            + 1e-6 * n * settings.restarts / 8,
-        )
+        return cluster_estimate(shape, config)
 
     def run(self, context: Context, folder: Path) -> ClusterRecord:
         """Write labels, confidence, the trees, and the means by which new cells are assigned."""

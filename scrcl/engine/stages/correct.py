@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.correct_new_cells import NewCorrectStage
     from scrcl.engine.words import Words
     from scrcl.prep.batch_effect import BatchEffect
-    from scrcl.prep.harmony import Correction
+    from scrcl.prep.correction import Correction
 
 __all__ = [
     "CORRECTED_BATCHES",
@@ -56,7 +56,7 @@ _FIT_BYTES, _FIT_BYTES_PER_COMP = 1_800, 36
 
 
 def _load_correction(folder: Path) -> Correction:
-    from scrcl.prep.harmony import Correction
+    from scrcl.prep.correction import Correction
 
     return Correction.load(folder / "correction.npz")
 

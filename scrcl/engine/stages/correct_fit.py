@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from scrcl.cluster.counterparts import Counterparts
     from scrcl.engine.context import Context
-    from scrcl.prep.harmony import Correction, Fit
+    from scrcl.prep.correction import Correction
+    from scrcl.prep.harmony import Fit
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = [
@@ -96,37 +97,15 @@ def correct_cells(
     guards
         Cells of types that one batch alone has are never joined to others.
     """
-    from scrcl.cluster.counterparts import find_counterparts
     from scrcl.io.arrays import cores
-    from scrcl.prep.batch_subset import cells_of_every_batch
     from scrcl.prep.harmony import refit
 
     seed, n_batches = context.config.seed, int(codes.max()) + 1
     n_workers = min(cores(), context.budget.n_workers)
-    order = None
-    if len(points) > FIT_CELLS:
-        from scrcl.graph.divide import partition
-
-        order = partition(points, seed=seed, n_workers=n_workers).order
-    cells = cells_of_every_batch(codes, FIT_CELLS, order)
-    tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
-    fitted = _gathered(points, cells)
-    counterparts: Counterparts | None = None
-    kept = np.ones(len(cells), bool)
-    if guards:
-        counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
-        kept = ~counterparts.alone(fitted, codes[cells])
-    if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
-        kept[:], counterparts = True, None
-    cells = cells[kept]
-    fit, means = _fit(
-        fitted[kept],
-        codes[cells],
-        n_batches,
-        may_move,
-        seed=seed,
-        n_workers=n_workers,
+    cells, fitted, counterparts = _to_fit(
+        points, codes, guards=guards, seed=seed, n_workers=n_workers
     )
+    fit, means = _fit(fitted, codes[cells], n_batches, may_move, seed=seed, n_workers=n_workers)
     correction = fit.correction
     in_memory = len(points) <= FIT_CELLS
     if not in_memory:
@@ -149,6 +128,29 @@ def correct_cells(
         "n_rounds": fit.n_rounds,
         "centred": means is not None,
     }
+
+
+def _to_fit(
+    points: FloatArray, codes: IntArray, *, guards: bool, seed: int, n_workers: int
+) -> tuple[IntArray, FloatArray, Counterparts | None]:
+    """Return the cells that Harmony is fitted on, their points, and the types of one batch that it leaves out."""
+    from scrcl.cluster.counterparts import find_counterparts
+    from scrcl.graph.divide import partition
+    from scrcl.prep.batch_subset import cells_of_every_batch
+
+    order = None
+    if len(points) > FIT_CELLS:
+        order = partition(points, seed=seed, n_workers=n_workers).order
+    cells = cells_of_every_batch(codes, FIT_CELLS, order)
+    rows = _gathered(points, cells)
+    if not guards:
+        return cells, rows, None
+    tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
+    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
+    kept = ~counterparts.alone(rows, codes[cells])
+    if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
+        return cells, rows, None
+    return cells[kept], rows[kept], counterparts
 
 
 def _fit(

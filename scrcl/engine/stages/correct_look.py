@@ -91,7 +91,8 @@ class CorrectLookStage(CorrectStage):
         """Write ``scores.npy`` and ``correction.npz`` block by block."""
         from scrcl._threads import one_blas_thread
         from scrcl.io.arrays import RowWriter, release, row_blocks
-        from scrcl.prep.harmony import Correction, shifted, shifts_alike, soft_clusters
+        from scrcl.prep.correction import Correction, soft_clusters
+        from scrcl.prep.harmony import shifted, shifts_alike
 
         known, corrected = self._run.open(CORRECTION), self._run.open(COMPONENTS)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.prep.harmony import Correction
+    from scrcl.prep.correction import Correction
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["NewCorrectRecord", "NewCorrectStage"]
@@ -135,7 +135,8 @@ class NewCorrectStage(Stage[NewCorrectRecord]):
         n_new: int,
     ) -> Correction:
         """Return the run's correction with the shifts of new batches."""
-        from scrcl.prep.harmony import joined, refit
+        from scrcl.prep.correction import joined
+        from scrcl.prep.harmony import refit
 
         known = self._run.open(CORRECTION)
         if not n_new:

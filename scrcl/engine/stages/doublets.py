@@ -301,7 +301,7 @@ def _counts(context: Context, rows: IntArray) -> Csr:
     """Return the values of some cells: CSR of float32."""
     from scipy import sparse
 
-    from scrcl.io.matrix import as_csr
+    from scrcl.io.rows import as_csr
     from scrcl.io.stream import blocks_of
     from scrcl.io.subset import some_cells
 

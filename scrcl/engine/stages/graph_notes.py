@@ -152,7 +152,7 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
         )
     if on_top is None and share > _MANY_STACKED:
         hint = "Check the coordinates." if samples is not None else several
-        yield f"{share:.0%} of the cells lie at the place of another cell. {hint}"
+        yield f"{share:.0%} of the cells have the coordinates of another cell. {hint}"
     if samples is None and (found > 0).any():
         near, far = np.quantile(found[found > 0], [_FEW, 1 - _FEW])
         if far > _OTHER_UNIT * near:

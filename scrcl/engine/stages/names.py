@@ -68,11 +68,11 @@ class NamesSettings(Settings):
     tissues: str | None = Field(
         None,
         description="Tissues that the cells are from, with commas. Types that the table has in other tissues are left "
-        "out, but for those that it has in two or more. Types that stay keep their genes of all tissues. Unset: all "
-        "types.",
+        "out, except those that it has in two tissues or more. Types that stay keep their genes of all tissues. "
+        "Unset: all types.",
     )
     species: str | None = Field(
-        None, description="Species of the table to use, such as human; all by default."
+        None, description="Species whose rows of the table are used, such as human. Unset: all."
     )
     min_score: float = Field(
         4.0,

@@ -68,7 +68,7 @@ def notes_of_genes(
     if share < _FEW:
         notes.append(
             f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data, "
-            "so names may be wrong."
+            "so names may be wrong. Check its species, and whether var has a column of symbols."
         )
     return notes
 
@@ -84,7 +84,7 @@ def _of_species(config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet])
     found = {name: gene_names(var, names.sets()) for name, names in alone.items()}
     as_written = [name for name in there if not found[name].any_case]
     if len(there) < 2 or not as_written:
-        return "Is it of another species? Names may be wrong."
+        return "If the table is of another species, names may be wrong: choose one of the species of your cells."
     best = max(as_written, key=lambda name: len(found[name].position))
     return f"The table has rows for {' and '.join(there)}: give `names.species={best!r}`."
 

@@ -9,7 +9,6 @@ import numpy as np
 from scrcl._contract import Estimate
 from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
-from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.values import COUNTS, kinds_of_others, values_note
 from scrcl.errors import InputError
@@ -23,13 +22,14 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.stats_new_cells import NewStatsStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
 
-__all__ = ["StatsStage"]
+__all__ = ["KINDS", "TOTALS_BYTES", "StatsStage", "moments_bytes", "other_layers"]
 
-_KINDS = {"auto": None, "counts": False, "log": True}
+KINDS = {"auto": None, "counts": False, "log": True}
 """Whether the values are logarithms, by ``features.values``."""
 
 TOTALS_BYTES = 25
@@ -99,13 +99,13 @@ class StatsStage(Stage[StatsRecord]):
             batches=context.covariates.batches,
             with_raw=config.features.flavor in ("seurat_v3", "variance")
             or (config.features.flavor == "auto" and config.spatial),
-            already_log=_KINDS[config.features.values],
+            already_log=KINDS[config.features.values],
             n_workers=context.budget.n_workers,
             on_rows=context.count("stats", matrix.n_obs),
             client=context.client,
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
-            other_layers=_other_layers(matrix, config),
+            other_layers=other_layers(matrix, config),
         )
         n_retained, n_seen = int(stats.retained.sum()), int((stats.gene_cells > 0).sum())
         _require_counts(config, stats)
@@ -148,126 +148,16 @@ class StatsStage(Stage[StatsRecord]):
         }
         if record.n_genes_mitochondrial:
             facts["mitochondrial share (median)"] = (
-                f"{record.median_mitochondrial_share:.1%} in {record.n_genes_mitochondrial} genes"
+                f"{record.median_mitochondrial_share:.1%}, of {record.n_genes_mitochondrial:,} gene"
+                f"{'' if record.n_genes_mitochondrial == 1 else 's'}"
             )
         return Section("Statistics", overview=facts, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> NewStatsStage:
         """Return the stage that reads new cells over the genes of the run."""
+        from scrcl.engine.stages.stats_new_cells import NewStatsStage
+
         return NewStatsStage(run)
-
-
-class NewStatsRecord(Record):
-    """Which new cells have counts, and which of the run's genes they have."""
-
-    n_cells_retained: int
-    already_log: bool
-    n_genes_shared: int
-    n_genes_selected: int
-    n_genes_missing: int
-    share_missing: float
-    genes_missing: tuple[str, ...]
-
-
-class NewStatsStage(Stage[NewStatsRecord]):
-    """Reads new cells once: totals over the genes of the run, and the kind of values.
-
-    Every cell with counts is retained: the filters of a run choose the cells to learn from.
-    """
-
-    name = "stats"
-    record = NewStatsRecord
-    gives = (STATS,)
-    is_cheap: ClassVar[bool] = True
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
-
-    def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
-        """Refuse new cells that lack most of the selected genes."""
-        shared_genes(header, self._run)
-
-    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
-        """Return what the same stage of a run takes."""
-        return StatsStage().estimate(shape, config)
-
-    def run(self, context: Context, folder: Path) -> NewStatsRecord:
-        """Stream the new cells."""
-        from scrcl.prep.compute_stats import compute_stats
-
-        shared = shared_genes(context.matrix, self._run)
-        matrix, asked = shared.matrix, context.config.features.values
-        stats = compute_stats(
-            matrix.rows(context.budget.block_rows),
-            already_log=_KINDS[asked],
-            guess=self._run.record(StatsStage).already_log,
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("stats", matrix.n_obs),
-            cell_name=lambda row: str(matrix.obs.index[row]),
-            gene_name=lambda gene: str(matrix.var.index[gene]),
-            other_layers=_other_layers(matrix, context.config),
-        )
-        self._require_same_kind(already_log=stats.already_log)
-        n_retained = int(stats.retained.sum())
-        if not n_retained:
-            message = "new cells must have counts in genes of the run; got none. Check the input."
-            raise InputError(message)
-        stats.save(folder)
-        notes = [*values_note(stats, asked)]
-        if shared.n_missing:
-            notes.append(missing_note(shared))
-        if n_retained < matrix.n_obs:
-            notes.append(
-                f"{matrix.n_obs - n_retained:,} cells without counts in the run's genes were left out."
-            )
-        return NewStatsRecord(
-            n_cells=matrix.n_obs,
-            n_cells_retained=n_retained,
-            already_log=bool(stats.already_log),
-            n_genes_shared=matrix.n_vars,
-            n_genes_selected=len(shared.present),
-            n_genes_missing=shared.n_missing,
-            share_missing=shared.share_missing,
-            genes_missing=tuple(shared.missing),
-            notes=tuple(notes),
-        )
-
-    def headline(self, record: NewStatsRecord) -> dict[str, int]:
-        """Return how many selected genes are missing."""
-        return {"n_genes_missing": record.n_genes_missing}
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return how many selected genes are missing."""
-        record = run.record(NewStatsStage)
-        return AnnDataKeys(
-            uns={
-                "n_genes_selected": record.n_genes_selected,
-                "n_genes_missing": record.n_genes_missing,
-            }
-        )
-
-    def section(self, run: OpenRun) -> Section:
-        """Return cells and missing genes for the overview."""
-        record = run.record(NewStatsStage)
-        facts = {
-            "cells": f"{record.n_cells_retained:,} of {record.n_cells:,}",
-            "selected genes that are missing": (
-                f"{record.n_genes_missing:,} of {record.n_genes_selected:,} "
-                f"({record.share_missing:.1%})"
-            ),
-        }
-        return Section("Statistics", overview=facts, notes=record.notes)
-
-    def _require_same_kind(self, *, already_log: bool) -> None:
-        kinds = {True: "log values", False: "counts"}
-        of_run = self._run.record(StatsStage).already_log
-        if already_log != of_run:
-            message = (
-                f"values of the new cells must be {kinds[of_run]}, as in the run; got "
-                f"{kinds[already_log]}. Choose a layer of {kinds[of_run]} by `layer`, "
-                "or say what they are by `features.values`."
-            )
-            raise InputError(message)
 
 
 def moments_bytes(shape: Shape) -> int:
@@ -275,7 +165,8 @@ def moments_bytes(shape: Shape) -> int:
     return _MOMENT_BYTES * shape.n_vars * shape.n_batches
 
 
-def _other_layers(matrix: CellMatrix, config: RunConfig) -> list[str]:
+def other_layers(matrix: CellMatrix, config: RunConfig) -> list[str]:
+    """Return the layers that are not read, which a message may name."""
     return [name for name in matrix.layers if name != config.layer]
 
 

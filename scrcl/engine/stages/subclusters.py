@@ -14,7 +14,8 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.folder import RunFolder, fingerprint_of_array, read_manifest
+from scrcl.engine.fingerprint import fingerprint_of_array
+from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.graph.autocorrelation import Autocorrelation
+    from scrcl.prep.pca import Pca
+    from scrcl.typing import FloatArray
 
 __all__ = ["TissueSettings", "TissueStage"]
 
@@ -120,8 +122,7 @@ class TissueStage(Stage[TissueRecord]):
         """Write ``space.npy``."""
         from scrcl.graph.autocorrelation import autocorrelation
         from scrcl.graph.propagate import average
-        from scrcl.io.arrays import RowWriter, row_blocks, write_leading
-        from scrcl.prep.pca import fit_pca
+        from scrcl.io.arrays import write_leading
 
         if not context.config.spatial:
             return TissueRecord(left_as_is=True)
@@ -144,19 +145,12 @@ class TissueStage(Stage[TissueRecord]):
             on_rows=context.count("tissue", n_cells * max(settings.steps, 1)),
         )
         leading.unlink()
-        points = np.load(averages, mmap_mode="r")
-        gram, sums = np.zeros((d, d)), np.zeros(d)
-        for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
-            rows = np.asarray(points[start:stop], np.float64)
-            gram += rows.T @ rows
-            sums += rows.sum(axis=0)
         overlap = max(settings.steps * (ids.shape[1] + 1), 1)
         # Averages that share no cell are independent. Of more dimensions than these are, no covariance can be known.
         most = max(n_cells // overlap, _LEAST_KEPT)
-        pca = fit_pca(gram, sums, n_cells, n_comps=min(settings.n_kept, d, most))
-        with RowWriter(folder / "space.npy", n_cells, pca.loadings.shape[1]) as writer:
-            for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
-                writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
+        pca = _write_leading_components(
+            np.load(averages, mmap_mode="r"), folder / "space.npy", min(settings.n_kept, d, most)
+        )
         averages.unlink()
         of_one = (0, 0)
         if context.has(CORRECTION) and not varies.is_uniform:
@@ -196,6 +190,24 @@ class TissueStage(Stage[TissueRecord]):
             overview={"space of the domains": text, "structure in space": varies},
             notes=record.notes,
         )
+
+
+def _write_leading_components(points: FloatArray, path: Path, n_comps: int) -> Pca:
+    """Write the leading component scores of points that are read block by block; return the components."""
+    from scrcl.io.arrays import RowWriter, row_blocks
+    from scrcl.prep.pca import fit_pca
+
+    n_cells, d = points.shape
+    gram, sums = np.zeros((d, d)), np.zeros(d)
+    for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+        rows = np.asarray(points[start:stop], np.float64)
+        gram += rows.T @ rows
+        sums += rows.sum(axis=0)
+    pca = fit_pca(gram, sums, n_cells, n_comps=n_comps)
+    with RowWriter(path, n_cells, pca.loadings.shape[1]) as writer:
+        for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+            writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
+    return pca
 
 
 def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class TrainStage(Stage[TrainRecord]):
         text = f"{record.n_steps:,} steps"
         if record.stopped:
             text = (
-                f"{record.n_steps:,} of at most {record.most_steps:,} steps: it ended early, once a sample of cells "
+                f"{record.n_steps:,} of at most {record.most_steps:,} steps: it ended early, once a subset of cells "
                 f"had settled{_kept(record)}"
             )
         figures = (Figure(loss_curves(history), "Loss terms by step", "svg"),) if history else ()

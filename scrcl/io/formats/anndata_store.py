@@ -23,7 +23,8 @@ from scrcl.io.formats.element import (
 )
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, Layout, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.stream import DAMAGE
 from scrcl.io.tables import arrays_of, check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
 
 __all__ = ["open_matrix", "read_obs", "read_var", "recognizes"]
 
@@ -107,7 +108,7 @@ def stored_coordinates(path: Path, n_obs: int) -> Coordinates:
         )
 
 
-def _read_coordinates(path: Path, n_obs: int, key: str) -> Places:
+def _read_coordinates(path: Path, n_obs: int, key: str) -> CellCoordinates:
     with _readable(path), store_root(path) as root:
 
         def cells() -> pd.Index:

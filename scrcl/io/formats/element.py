@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 
 from scrcl.errors import StoreError
-from scrcl.io.matrix import StoredRows
+from scrcl.io.rows import StoredRows
 from scrcl.io.stream import DAMAGE
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.feature_types import genes_only
 from scrcl.io.identity import file_identity, memory_identity
-from scrcl.io.matrix import CellMatrix, Layout, require_format, rows_from_reader
+from scrcl.io.matrix import CellMatrix, Layout
+from scrcl.io.rows import require_format, rows_from_reader
 from scrcl.io.transpose import CompressedColumns, Scratch
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scrcl.io.coordinates import Places
+    from scrcl.io.coordinates import CellCoordinates
     from scrcl.typing import Csr
 
 __all__ = ["from_anndata"]
@@ -132,7 +133,7 @@ def _blocks(x: da.Array) -> Iterator[Csr | np.ndarray]:
 
 
 def _coordinates(adata: AnnData) -> Coordinates:
-    def read(key: str) -> Places:
+    def read(key: str) -> CellCoordinates:
         return read_coordinates(
             adata.obsm, key, n_obs=adata.n_obs, cells=lambda: adata.obs_names, label=_LABEL
         )

@@ -18,7 +18,8 @@ from scrcl.errors import InputError, ScrclError, StoreError
 from scrcl.io.formats.element import CompressedRows, require_pairs
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
-from scrcl.io.matrix import CellMatrix, rows_from_reader
+from scrcl.io.matrix import CellMatrix
+from scrcl.io.rows import rows_from_reader
 from scrcl.io.stream import DAMAGE
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""The folder that Space Ranger or Xenium leaves: a matrix, and where each of its spots or cells lies.
+"""The folder that Space Ranger or Xenium leaves: a matrix, and the coordinates of its spots or cells.
 
-The matrix is read as any other of its format, alone or as the folder. This module adds the places: ``obsm["spatial"]``,
-columns of obs, and ``uns["spatial"]`` with the images of the tissue, under the names that scanpy and squidpy give them.
+The matrix is read as any other of its format, alone or as the folder. This module adds the coordinates, columns of obs,
+and the images of the tissue, where scanpy and squidpy look for them: ``obsm["spatial"]`` and ``uns["spatial"]``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class _Kind(NamedTuple):
     ----------
     matrices
         Patterns of the matrix that it filtered, and of all its matrices, within the folder.
-    places
-        The files of the places, the one that needs no other library first.
+    tables
+        The files with the coordinates, the one that needs no other library first.
     columns
         Names of the columns of a text that has none.
     cell, x, y
@@ -51,7 +51,7 @@ class _Kind(NamedTuple):
 
     matrices: tuple[str, ...]
     all_matrices: tuple[str, ...]
-    places: tuple[str, ...]
+    tables: tuple[str, ...]
     columns: tuple[str, ...]
     cell: str
     x: str
@@ -66,7 +66,7 @@ _KINDS = (
             "filtered_feature_bc_matrix",
         ),
         all_matrices=("*feature_bc_matrix.h5", "*feature_bc_matrix"),
-        places=(
+        tables=(
             "spatial/tissue_positions.csv",
             "spatial/tissue_positions_list.csv",
             "spatial/tissue_positions.parquet",
@@ -81,7 +81,7 @@ _KINDS = (
     _Kind(
         matrices=("cell_feature_matrix.h5", "cell_feature_matrix"),
         all_matrices=("cell_feature_matrix.h5", "cell_feature_matrix"),
-        places=("cells.csv.gz", "cells.csv", "cells.parquet"),
+        tables=("cells.csv.gz", "cells.csv", "cells.parquet"),
         columns=(),
         cell="cell_id",
         x="x_centroid",
@@ -98,7 +98,7 @@ class _Found(NamedTuple):
     kind: _Kind
     folder: Path
     matrix: Path
-    places: Path
+    table: Path
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
@@ -107,28 +107,32 @@ def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
 
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
-    """Return the matrix with the places of its cells; see `scrcl.io.open.open_input`."""
+    """Return the matrix with the coordinates of its cells; see `scrcl.io.open.open_input`."""
     found = _find(path)
     assert found is not None
     open_it = tenx.open_matrix if found.matrix.is_file() else mtx.open_matrix
     matrix: CellMatrix = open_it(found.matrix, layer=layer, scratch=scratch)
     shape = (matrix.n_obs, matrix.n_vars)
-    places = file_identity(found.places, shape=shape, layer=None)
-    # The file of the places may be moved with the folder; what it holds may not change.
-    identity = {**matrix.identity, "path": str(path.resolve()), "places": places["content"]}
+    table_identity = file_identity(found.table, shape=shape, layer=None)
+    # The table may be moved with the folder; what it holds may not change.
+    identity = {
+        **matrix.identity,
+        "path": str(path.resolve()),
+        "coordinates": table_identity["content"],
+    }
     label = path.name or path.resolve().name
 
     def table() -> pd.DataFrame:
-        return _places_of(found, matrix.load_obs().index)
+        return _numbers_of(found, matrix.load_obs().index)
 
-    def places_read(key: str) -> np.ndarray:  # noqa: ARG001 - there is one
+    def coordinates_read(key: str) -> np.ndarray:  # noqa: ARG001 - there is one
         return _coordinates(found, table())
 
     return replace(
         matrix,
         label=label,
         load_obs=lambda: table().drop(columns=[found.kind.x, found.kind.y]),
-        load_obsm=lambda: Coordinates(("spatial",), places_read),
+        load_obsm=lambda: Coordinates(("spatial",), coordinates_read),
         identity=identity,
         sources=(lambda: _source(found, table, label),),
         values_in_source=False,
@@ -141,9 +145,9 @@ def _find(path: Path) -> _Found | None:
             matrices = [each for pattern in patterns for each in _matching(folder, pattern)]
             if folder != path:
                 matrices = [each for each in matrices if each == path]
-            places = next((folder / p for p in kind.places if (folder / p).is_file()), None)
-            if matrices and places is not None:
-                return _Found(kind, folder, matrices[0], places)
+            table = next((folder / name for name in kind.tables if (folder / name).is_file()), None)
+            if matrices and table is not None:
+                return _Found(kind, folder, matrices[0], table)
     return None
 
 
@@ -153,35 +157,35 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     return [each for each in found if each.is_file() or mtx.recognizes(each, None)]
 
 
-def _places_of(found: _Found, cells: pd.Index) -> pd.DataFrame:
+def _numbers_of(found: _Found, cells: pd.Index) -> pd.DataFrame:
     """Return the numbers of each cell: its coordinates, and what else the file has of it."""
-    table = _read_places(found)
+    table = _read_table(found)
     kind, needed = found.kind, {found.kind.cell, found.kind.x, found.kind.y}
     if missing := sorted(needed - set(table.columns)):
         message = (
-            f"{found.places} must have the columns {kind.cell}, {kind.x} and {kind.y}; {', '.join(missing)} "
+            f"{found.table} must have the columns {kind.cell}, {kind.x} and {kind.y}; {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing. Write it again."
         )
         raise StoreError(message)
     table.index = pd.Index(table.pop(kind.cell).astype(str))
-    rows = rows_by_name(table.index, cells, what=found.places.name, label=str(found.folder))
+    rows = rows_by_name(table.index, cells, what=found.table.name, label=str(found.folder))
     numbers = table.iloc[rows].select_dtypes("number").set_axis(cells)
     for axis in (kind.x, kind.y):
         if axis not in numbers:
-            message = f"{axis} of {found.places} must be numbers; got {table[axis].iloc[0]!r}. Write it again."
+            message = f"{axis} of {found.table} must be numbers; got {table[axis].iloc[0]!r}. Write it again."
             raise StoreError(message)
         missing = ~np.isfinite(numbers[axis].to_numpy(np.float64))
         if missing.any():
             message = (
-                f"{axis} of {found.places} must be a number for each cell; {int(missing.sum()):,} have none, the first "
+                f"{axis} of {found.table} must be a number for each cell; {int(missing.sum()):,} have none, the first "
                 f"is {cells[int(np.argmax(missing))]}. Copy the file again, or leave these cells out of the matrix."
             )
             raise StoreError(message)
     return numbers
 
 
-def _read_places(found: _Found) -> pd.DataFrame:
-    path = found.places
+def _read_table(found: _Found) -> pd.DataFrame:
+    path = found.table
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -192,7 +196,7 @@ def _read_places(found: _Found) -> pd.DataFrame:
                 path, header=None, names=list(columns)
             )  # older texts name no columns
     except ImportError as error:
-        message = f"{path} needs a library that reads Parquet: install pyarrow, or write it as {found.kind.places[0]}."
+        message = f"{path} needs a library that reads Parquet: install pyarrow, or write it as {found.kind.tables[0]}."
         raise StoreError(message) from error
     except (OSError, ValueError, UnicodeError) as error:
         message = (
@@ -208,7 +212,7 @@ def _coordinates(found: _Found, table: pd.DataFrame) -> np.ndarray:
 
 @contextmanager
 def _source(found: _Found, table: Callable[[], pd.DataFrame], label: str) -> Iterator[AnnData]:
-    """Open what the result keeps besides the tables: the places, and the images of the tissue."""
+    """Open what the result keeps besides the tables: the coordinates, and the images of the tissue."""
     read = table()
     images = _images(found.folder / "spatial", label)
     library = _library(found) if images else ""

@@ -69,7 +69,7 @@ def _rank_in_group(
 
 
 class CellLists:
-    """Cells of each gene: at most ``n_most``, a uniform sample of all cells that have it.
+    """Cells of each gene: at most ``n_most``, a uniform subset of all cells that have it.
 
     Rows are added block by block, in any order and of any size. Memory is that of the lists and of a block.
 

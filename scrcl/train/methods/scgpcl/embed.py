@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from scrcl.train.setup import Work
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["BLOCK_CELLS", "CellEmbedder", "embed_all", "embed_sample"]
+__all__ = ["BLOCK_CELLS", "CellEmbedder", "embed_all", "embed_subset"]
 
 BLOCK_CELLS = 1_024
-"""Cells of a sample that are embedded at a time."""
+"""Cells of a subset that are embedded at a time."""
 
 
 class CellEmbedder:
@@ -79,7 +79,7 @@ def embed_all(learner: ScgpclLearner, inputs: Inputs, out: Path, work: Work) -> 
                 work.on_rows(stop - start)
 
 
-def embed_sample(learner: ScgpclLearner, inputs: Inputs, cells: IntArray) -> FloatArray:
+def embed_subset(learner: ScgpclLearner, inputs: Inputs, cells: IntArray) -> FloatArray:
     """Return the embedding of some cells, ascending, float32; the learner keeps its mode and device."""
     was_training = learner.training
     embedder = CellEmbedder(learner, inputs, learner.device)

@@ -1,7 +1,7 @@
 """What scGPCL trains on: the feature store, whose non-zeros are the edges between cells and genes.
 
 Rows of the store are read as they are needed. One pass over it finds the scale of each gene and, for each
-gene, a sample of the cells that have it. Counts are not stored: a log value and the total of its cell give
+gene, a subset of the cells that have it. Counts are not stored: a log value and the total of its cell give
 the count back exactly.
 """
 

@@ -37,7 +37,7 @@ class ScgpclLearner(Learner):
     centres
         Parameter of shape (K, E): means of the clusters, learned in fine-tuning.
     sizes
-        Buffer of shape (K,): sums of shares over a sample of cells.
+        Buffer of shape (K,): sums of shares over a subset of cells.
     is_tuned
         Buffer: fine-tuning has begun.
     """

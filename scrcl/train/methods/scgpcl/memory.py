@@ -28,7 +28,7 @@ READ_BATCHES = 4
 """Mini-batches in memory: the current one, the next one, and what the allocator keeps."""
 
 REFRESHED_CELLS = 1_024
-"""Cells of a sample that are embedded at a time (`scrcl.train.methods.scgpcl.embed.BLOCK_CELLS`)."""
+"""Cells of a subset that are embedded at a time (`scrcl.train.methods.scgpcl.embed.BLOCK_CELLS`)."""
 
 LIST_BYTES = 3 * 24
 """For each place in the list of a gene while lists are made: key and cell, and both once more, sorted."""
@@ -72,19 +72,19 @@ def estimates(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> E
 
 
 def step_bytes(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> int:
-    """Return what a step holds: rows of its cells and of the context, the decoder, weights and the sample."""
+    """Return what a step holds: rows of its cells and of the context, the decoder, weights and the subset."""
     genes, seeds = shape.n_genes, min(train.minibatch_cells, shape.n_cells)
     context = min(settings.context_cells, shape.n_cells)
     read = READ_BATCHES * (3 * seeds + 4 * context)
     checked = min(train.stop_cells if train.stop == "auto" else 0, shape.n_cells)
-    sample = 2 * checked + 2 * min(EVALUATION_CELLS, shape.n_cells)
-    # Between steps: blocks of the sample that centres and sizes of clusters are taken from, and their context.
+    subset = 2 * checked + 2 * min(EVALUATION_CELLS, shape.n_cells)
+    # Between steps: blocks of the subset that centres and sizes of clusters are taken from, and their context.
     between = 6 * REFRESHED_CELLS + 4 * EVALUATION_CELLS
     # Weights, their gradients, and two moments.
     weights = 4 * (5 * settings.hidden_dim + settings.gene_dim)
     found = min(settings.sample_cells, shape.n_cells) * 8 * settings.dim
     decoded = 2 * MADE_ROWS * seeds * min(settings.reconstructed_genes, genes)
-    return int(4 * (genes * (read + sample + between + weights) + decoded) + found)
+    return int(4 * (genes * (read + subset + between + weights) + decoded) + found)
 
 
 def _seconds(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> float:

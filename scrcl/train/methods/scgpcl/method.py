@@ -119,10 +119,10 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
         tuning = Schedule(n_tuning, 1.0, decay_steps=train.decay_steps)
         every = settings.refresh_every
-        of_sample = every if settings.prototypes == "sample" else 0
+        of_subset = every if settings.prototypes == "sample" else 0
         phases = [
             Phase(WARM_UP, warm, adamw),
-            Phase(PROTOTYPES, contrast, adamw, agree if stops else None, of_sample),
+            Phase(PROTOTYPES, contrast, adamw, agree if stops else None, of_subset),
             Phase(FINE_TUNING, tuning, adadelta, few if stops else None, every),
         ]
         return [phase for phase in phases if phase.schedule.n_steps] or phases[:1]
@@ -130,7 +130,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
     def refresh(
         self, learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
     ) -> None:
-        """Update the prototypes of a sample; in fine-tuning the sizes of the clusters."""
+        """Update the prototypes of a subset; in fine-tuning the sizes of the clusters."""
         update = refresh_clusters if now.phase.name == FINE_TUNING else refresh_prototypes
         with torch.no_grad():
             update(learner, inputs, setup, now)
@@ -172,14 +172,14 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
             forward.append(N_VIEWS * len(batches.seeds(now.number)) * settings.dim)
         return [*forward, *reversed(forward)]
 
-    def sample(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> Minibatch:
-        """Return the sample of the stability checks, with all genes of its cells."""
-        return self.batches(inputs, setup.for_sample()).whole(0)
+    def subset(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> Minibatch:
+        """Return the subset of the stability checks, with all genes of its cells."""
+        return self.batches(inputs, setup.for_subset()).whole(0)
 
-    def sample_embedding(self, learner: ScgpclLearner, sample: Minibatch) -> Tensor:
-        """Return the embedding of the sample; in fine-tuning its shares in the clusters."""
-        genes_mh = learner.encoder.genes(sample.views)[0]
-        rows_be = learner.encoder.embed(sample.x_bm, sample.views[0].neighbors_bm, genes_mh)
+    def subset_embedding(self, learner: ScgpclLearner, subset: Minibatch) -> Tensor:
+        """Return the embedding of the subset; in fine-tuning its shares in the clusters."""
+        genes_mh = learner.encoder.genes(subset.views)[0]
+        rows_be = learner.encoder.embed(subset.x_bm, subset.views[0].neighbors_bm, genes_mh)
         return soft_assignment(rows_be, learner.centres) if learner.is_tuned else rows_be
 
     def embed(

@@ -44,7 +44,7 @@ class Minibatch:
     x_bm
         Tensor of shape (B, M): scaled values.
     views
-        Two; a single one without draws in the sample of the stability checks.
+        Two; a single one without draws in the subset of the stability checks.
     genes_g
         Tensor of int64, shape (G,): genes that the decoder is scored by, ascending.
     counts

@@ -1,6 +1,6 @@
-"""Means of embedded cells: prototypes of a mini-batch or of a sample; centres and sizes of clusters of a sample.
+"""Means of embedded cells: prototypes of a mini-batch or of a subset; centres and sizes of clusters of a subset.
 
-Prototypes of a sample stay for some steps, and draw the cells of a large type to one accidental division of it all
+Prototypes of a subset stay for some steps, and draw the cells of a large type to one accidental division of it all
 the while. Those of mini-batches divide it each time in another way, as in the code of the method's authors.
 """
 
@@ -13,7 +13,7 @@ import torch
 from scrcl._random import derive_seed, drawn_rows
 from scrcl.graph.kmeans import kmeans
 from scrcl.io.arrays import row_blocks
-from scrcl.train.methods.scgpcl.embed import BLOCK_CELLS, embed_sample
+from scrcl.train.methods.scgpcl.embed import BLOCK_CELLS, embed_subset
 from scrcl.train.methods.scgpcl.loss import soft_assignment
 from scrcl.train.methods.scgpcl.stop import require_learned
 
@@ -51,10 +51,10 @@ def minibatch_prototypes(learner: ScgpclLearner, rows_ne: Tensor, step: int) -> 
 def refresh_prototypes(
     learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings], now: Step
 ) -> None:
-    """Set the prototypes to the means that k-means finds in a sample at each level."""
+    """Set the prototypes to the means that k-means finds in a subset at each level."""
     found = torch.zeros_like(learner.prototypes)
     if now.ranks.is_first:
-        found.copy_(torch.cat(_prototypes(learner, _sample(learner, inputs, setup), now.number)))
+        found.copy_(torch.cat(_prototypes(learner, _subset(learner, inputs, setup), now.number)))
     # Other ranks add zeros: processors that differ in the last digit may find other means.
     now.ranks.add([found])
     learner.prototypes.copy_(found)
@@ -67,7 +67,7 @@ def refresh_clusters(
     begins = now.number_in_phase == 0
     centres, sizes = torch.zeros_like(learner.centres.data), torch.zeros_like(learner.sizes)
     if now.ranks.is_first:
-        rows = _sample(learner, inputs, setup)
+        rows = _subset(learner, inputs, setup)
         if begins:
             seed = derive_seed(setup.seed, "scgpcl.centres")
             found = _means(rows, len(centres), seed, _STARTS_OF_CENTRES, learner.device)
@@ -81,10 +81,10 @@ def refresh_clusters(
     learner.is_tuned.fill_(1)
 
 
-def _sample(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]) -> FloatArray:
-    """Return the embedding of the sample, the same cells every time."""
+def _subset(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]) -> FloatArray:
+    """Return the embedding of the subset, the same cells every time."""
     cells = drawn_rows(inputs.n_cells, setup.settings.sample_cells, setup.seed, "scgpcl.sample")
-    rows = embed_sample(learner, inputs, cells)
+    rows = embed_subset(learner, inputs, cells)
     require_learned(rows)
     return rows
 
@@ -104,7 +104,7 @@ def _means(rows: FloatArray, k: int, seed: int, n_starts: int, device: torch.dev
 
 
 def _sizes(rows: FloatArray, centres: Tensor) -> Tensor:
-    """Return the sum over the sample of the share of each cell in each cluster."""
+    """Return the sum over the subset of the share of each cell in each cluster."""
     total = torch.zeros_like(centres[:, 0])
     for start, stop in row_blocks(len(rows), BLOCK_CELLS):
         block = torch.from_numpy(rows[start:stop]).to(centres.device)

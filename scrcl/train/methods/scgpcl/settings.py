@@ -81,31 +81,31 @@ class ScgpclSettings(Settings):
     prototypes: Literal["minibatch", "sample"] = Field(
         default="minibatch",
         description="Cells that k-means finds prototypes in: those of each mini-batch, as the paper has it; or "
-        "a sample, in every `refresh_every` steps.",
+        "a random subset (sample), every `refresh_every` steps.",
     )
     refresh_every: int = Field(
         default=20,
         ge=1,
-        description="Steps between updates of what is taken from a sample: sizes of clusters in fine-tuning, "
+        description="Steps between updates of what is taken from a random subset: sizes of clusters in fine-tuning, "
         "and prototypes with `prototypes=sample`.",
     )
     sample_cells: int = Field(
         default=20_000,
         ge=100,
-        description="Largest number of cells of the sample.",
+        description="Largest number of cells in that subset.",
     )
     agreement: float = Field(
         default=0.99,
         ge=0,
         le=1,
-        description="Pre-training ends once two successive clusterings of a sample have at least this adjusted "
+        description="Pre-training ends once two successive clusterings of a subset have at least this adjusted "
         "Rand index.",
     )
     changed: float = Field(
         default=0.001,
         ge=0,
         le=1,
-        description="Fine-tuning ends once a smaller share of a sample changes its cluster.",
+        description="Fine-tuning ends once a smaller share of a subset changes its cluster.",
     )
 
     def check_with(self, run: Any) -> None:

@@ -1,6 +1,6 @@
-"""When a phase ends, without labels: successive clusterings of a sample agree."""
+"""When a phase ends, without labels: successive clusterings of a subset agree."""
 
-# Shapes: B = cells of the sample, E = width of the embedding, K = clusters.
+# Shapes: B = cells of the subset, E = width of the embedding, K = clusters.
 
 from __future__ import annotations
 

@@ -111,10 +111,10 @@ def step_bytes(shape: Shape, settings: ScrclSettings, train: TrainSettings) -> i
     pairs = seeds * neighbors * PAIR_BYTES
     embedded = seeds + min(BLOCK_ANCHORS, anchors)
     read = READ_BATCHES * (anchors * 8 * width + pairs)
-    # The sample of the stability checks stays on the device, with all of its neighbours.
-    sample = min(train.stop_cells if train.stop == "auto" else 0, shape.n_cells)
+    # The subset of the stability checks stays on the device, with all of its neighbours.
+    subset = min(train.stop_cells if train.stop == "auto" else 0, shape.n_cells)
     all_neighbors = MORE_NEIGHBORS * shape.n_neighbors
-    sampled = sample + distinct_cells(shape.n_cells, sample, all_neighbors)
+    sampled = subset + distinct_cells(shape.n_cells, subset, all_neighbors)
     read += sampled * 4 * width
     return int(read + embedded * 4 * GRADIENT_ROWS * settings.dim)
 

@@ -140,17 +140,17 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
         size = summed_size(setup.settings, len(batches.seeds(now.number)), draws=draws)
         return (size, size)
 
-    def sample(self, inputs: Inputs, setup: Setup[ScrclSettings]) -> Minibatch:
-        """Return the sample of the stability checks, which needs neither anchors nor negatives."""
+    def subset(self, inputs: Inputs, setup: Setup[ScrclSettings]) -> Minibatch:
+        """Return the subset of the stability checks, which needs neither anchors nor negatives."""
         settings = setup.settings.model_copy(update={"negatives": "batch"})
-        batch = super().sample(inputs, replace(setup, settings=settings))
+        batch = super().subset(inputs, replace(setup, settings=settings))
         n_seeds = batch.cells.adjacency.pattern.shape[0]
         return replace(batch, cells=replace(batch.cells, x=batch.cells.x[:n_seeds].clone()))
 
-    def sample_embedding(self, learner: ScrclLearner, sample: Minibatch) -> Tensor:
-        """Return E = [E^m | E^g] of the sample."""
-        eg_bd = learner.model.encode_gcn(sample.cells)
-        em_bd = learner.model.encode_mlp(sample.cells.x)
+    def subset_embedding(self, learner: ScrclLearner, subset: Minibatch) -> Tensor:
+        """Return E = [E^m | E^g] of the subset."""
+        eg_bd = learner.model.encode_gcn(subset.cells)
+        em_bd = learner.model.encode_mlp(subset.cells.x)
         return torch.cat([em_bd, eg_bd], 1)
 
     def embed(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import FloatArray
 
-__all__ = ["read_places", "suggested_places"]
+__all__ = ["read_named_coordinates", "suggested_coordinates"]
 
 _N_DIMS = (2, 3)
 _AXES = ("x", "y", "z")
@@ -29,7 +29,7 @@ _USUAL = (
 """Names of columns that programs for tissues give to coordinates, without regard to case."""
 
 
-def read_places(matrix: CellMatrix, where: str) -> FloatArray:
+def read_named_coordinates(matrix: CellMatrix, where: str) -> FloatArray:
     """Return the coordinates of the cells.
 
     Parameters
@@ -68,7 +68,7 @@ def read_places(matrix: CellMatrix, where: str) -> FloatArray:
     raise InputError(message)
 
 
-def suggested_places(matrix: CellMatrix) -> str | None:
+def suggested_coordinates(matrix: CellMatrix) -> str | None:
     """Return what an input without ``obsm["spatial"]`` calls its coordinates, by usual names; None if it has none."""
     for key in matrix.obsm:
         if "spatial" in key.lower():

@@ -72,7 +72,7 @@ def require_neighbours(
 
 
 def notes_of_tissue(matrix: CellMatrix, samples: CellLabels | None) -> Iterator[str]:
-    """Yield that several inputs are taken for one tissue, and how many spots lie beside the tissue."""
+    """Yield that several inputs are taken for one tissue, and how many spots lie outside the tissue."""
     if samples is None and "samples" in matrix.identity:
         yield (
             "The inputs are taken for parts of one tissue: their cells may be neighbours. If each is a slice with "
@@ -84,7 +84,7 @@ def notes_of_tissue(matrix: CellMatrix, samples: CellLabels | None) -> Iterator[
     off = np.isin(obs[_IN_TISSUE].astype(str).str.lower(), ["0", "0.0", "false"])
     if off.any():
         yield (
-            f"{int(off.sum()):,} of {len(off):,} spots lie beside the tissue (obs[{_IN_TISSUE!r}] is 0) and are "
+            f"{int(off.sum()):,} of {len(off):,} spots lie outside the tissue (obs[{_IN_TISSUE!r}] is 0) and are "
             "clustered with the others. Leave them out of the input, or give Space Ranger's filtered matrix."
         )
 

@@ -35,7 +35,7 @@ RowReader: TypeAlias = Callable[[int, int], Any]
 """Returns the rows ``start`` to ``stop`` as `StoredRows`, a scipy sparse matrix or an ndarray."""
 
 NO_ROWS = sparse.csr_matrix((0, 0), dtype=np.float32)
-"""What dask is told of a block: CSR float32."""
+"""What dask takes each block for: CSR float32."""
 
 _NATIVE = {"<f2": np.dtype(np.float32), ">f2": np.dtype(np.float32)}
 _serial = count()

@@ -244,10 +244,10 @@ def test_spots_beside_the_tissue_are_told(tmp_path):
     cells = tissue(hexagonal(n=14))
     cells.obs["in_tissue"] = np.arange(cells.n_obs) >= 5
     noted = run(cells, tmp_path / "some", until="read")["read"]["notes"]
-    assert any("5 of 196 spots lie beside the tissue" in note for note in noted)
+    assert any("5 of 196 spots lie outside the tissue" in note for note in noted)
     cells.obs["in_tissue"] = 1
     noted = run(cells, tmp_path / "none", until="read")["read"]["notes"]
-    assert not any("beside the tissue" in note for note in noted)
+    assert not any("outside the tissue" in note for note in noted)
 
 
 def test_slices_are_the_batches_unless_others_are_named():

@@ -80,7 +80,7 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
         ),
         "isolated cells": f"{record.n_isolated:,}",
         "connected components": _components(record),
-        "ends of edges at hubs": f"{record.hub_share:.1%} at {record.n_hubs:,} (0.1% of the cells)",
+        "hubs": f"{record.hub_share:.1%} of the ends of edges are at {record.n_hubs:,} (0.1%) of the cells",
         **_order(record.locality, record.n_nodes),
     }
 
@@ -90,7 +90,8 @@ def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
     notes = []
     if record.recall < config.recall:
         notes.append(
-            f"The cell graph reached a recall of {record.recall:.3f}, below the {config.recall} that was asked for."
+            f"The cell graph reached a recall of {record.recall:.3f}, below the {config.recall} that was asked for. "
+            'Give `graph.backend="exact"` to compare all pairs, or a lower `graph.recall`.'
         )
     if _is_broken_up(record):
         notes.append(

@@ -70,7 +70,8 @@ def opened(html, path, script=None, *options):
         )
     path.write_text(html, encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command = [CHROMIUM, *flags, "--virtual-time-budget=15000", *options, "--dump-dom"]
+    # The page's time runs on while another thread unpacks its data, so on a busy machine it needs much of it.
+    command = [CHROMIUM, *flags, "--virtual-time-budget=200000", *options, "--dump-dom"]
     command.append(path.as_uri())
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

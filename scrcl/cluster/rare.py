@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl._compiled import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
-__all__ = ["N_NEAREST", "with_rare_types"]
+__all__ = ["FEWEST_OF_CORE", "N_NEAREST", "cells_together", "with_rare_types"]
 
 N_NEAREST = 7
 """Nearest cells that are compared. With ten and more, those of a type of ten cells are of other types too."""
@@ -41,7 +43,7 @@ _LEAST_SHARED = 0.2
 _LEAST_AGREEMENT = 0.8
 """Share of the graphs in which two cells of a core belong together."""
 
-_FEWEST_OF_CORE = 4
+FEWEST_OF_CORE = 4
 """Cells of a core, before cells around it join."""
 
 _MOST_SHARE, _MOST_CELLS = 0.03, 20
@@ -126,25 +128,59 @@ def _cores(neighbours: Sequence[IntArray], most: int) -> NDArray[np.int64]:
     """Return the core of each cell, from 0 and without gaps, or -1."""
     from scipy.sparse.csgraph import connected_components
 
-    together = sum(_together(ids) for ids in neighbours)
+    together = sum(_graph_of(ids) for ids in neighbours)
     together.data = together.data >= math.ceil(_LEAST_AGREEMENT * len(neighbours))
     together.eliminate_zeros()
     part = connected_components(together, directed=False)[1]
     sizes = np.bincount(part)
-    is_core = (sizes >= _FEWEST_OF_CORE) & (sizes <= most)
+    is_core = (sizes >= FEWEST_OF_CORE) & (sizes <= most)
     cores: NDArray[np.int64] = np.where(is_core, np.cumsum(is_core) - 1, -1)[part]
     return cores
 
 
-def _together(ids: IntArray) -> Csr:
-    """Return ones where two cells are among the nearest of each other and share enough of them."""
-    near = _matrix_of(ids, len(ids))
-    mutual = near.multiply(near.T)
-    # The two cells themselves are never shared: a cell is not among its own nearest.
-    shared = (near @ near.T).multiply(mutual).tocsr()
-    shared.data = (shared.data >= _LEAST_SHARED * ids.shape[1]).astype(np.float32)
-    shared.eliminate_zeros()
-    return shared
+def _graph_of(ids: IntArray) -> Csr:
+    """Return ones where two cells belong together, each pair once."""
+    from scipy.sparse import csr_matrix
+
+    rows, columns = np.nonzero(cells_together(ids))
+    ones = np.ones(len(rows), np.float32)
+    return csr_matrix((ones, (rows, ids[rows, columns])), shape=(len(ids), len(ids)))
+
+
+def cells_together(nearest: IntArray) -> BoolArray:
+    """Return which nearest cells belong together with a cell: among the nearest of each other, and sharing enough.
+
+    Parameters
+    ----------
+    nearest
+        ndarray of int, shape (n_cells, n_neighbors); negative numbers are none.
+
+    Returns
+    -------
+    ndarray of bool, of the same shape
+        Each pair once, in the row of the cell with the lower number.
+    """
+    least = math.ceil(_LEAST_SHARED * nearest.shape[1])
+    together: BoolArray = compiled(_together)(np.ascontiguousarray(nearest), least)
+    return together
+
+
+def _together(nearest: IntArray, least_shared: int) -> BoolArray:
+    """Return which nearest cells belong together with a cell, shape of ``nearest``, each pair once (compiled)."""
+    n_cells, k = nearest.shape
+    together = np.zeros((n_cells, k), np.bool_)
+    for i in range(n_cells):
+        for a in range(k):
+            j = nearest[i, a]
+            if j <= i:  # the other cell has this pair; negative numbers are none
+                continue
+            is_mutual, n_shared = False, 0
+            for other in nearest[j]:
+                is_mutual |= other == i
+                for own in nearest[i]:
+                    n_shared += own == other and own >= 0
+            together[i, a] = is_mutual and n_shared >= least_shared
+    return together
 
 
 def _matrix_of(ids: IntArray, n_columns: int) -> Csr:

@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._compiled import compiled
+from scrcl.cluster.rare import FEWEST_OF_CORE, N_NEAREST, cells_together
 
 if TYPE_CHECKING:
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["rare_regions"]
-
-_N_NEAREST = 7
-_LEAST_SHARED = 2
-"""Of their seven nearest cells that two joined cells share, as `scrcl.cluster.rare` asks for."""
-
-_FEWEST_CELLS = 4
 
 _SEEN_FROM, _LEAST_LIMIT = 10, 20
 """A group that has more cells than this in the draw, on average, is seen there; smaller than the limit it never is."""
@@ -51,11 +46,11 @@ def rare_regions(nearest: IntArray, *, n_drawn: int, most: int) -> tuple[IntArra
         ndarray of int64, shape (n_found,): the group of each, from 0 and without gaps; -1 for cells around groups.
     """
     n_cells = len(nearest)
-    near = np.ascontiguousarray(nearest[:, :_N_NEAREST])
-    group = compiled(_groups)(near, compiled(_together)(near, _LEAST_SHARED))
+    near = np.ascontiguousarray(nearest[:, :N_NEAREST])
+    group = compiled(_groups)(near, cells_together(near))
     sizes = np.bincount(group, minlength=n_cells)
     limit = max(_SEEN_FROM * n_cells // n_drawn, _LEAST_LIMIT)
-    is_small = (sizes >= _FEWEST_CELLS) & (sizes <= limit)
+    is_small = (sizes >= FEWEST_OF_CORE) & (sizes <= limit)
     cells = np.flatnonzero(is_small[group])
     around = np.asarray(nearest[cells])
     own = group[cells]
@@ -74,24 +69,6 @@ def _first_groups(groups: IntArray, share: FloatArray, n_cells: IntArray, most: 
     """Return the groups of the largest shares whose cells, with those around them, are at most so many."""
     order = groups[np.argsort(-share[groups], kind="stable")]
     return order[np.cumsum(n_cells[order]) <= most]
-
-
-def _together(nearest: IntArray, least_shared: int) -> BoolArray:
-    """Return which nearest cells belong together with a cell, shape of ``nearest``, each pair once (compiled)."""
-    n_cells, k = nearest.shape
-    together = np.zeros((n_cells, k), np.bool_)
-    for i in range(n_cells):
-        for a in range(k):
-            j = nearest[i, a]
-            if j <= i:  # the other cell has this pair; negative numbers are none
-                continue
-            is_mutual, n_shared = False, 0
-            for other in nearest[j]:
-                is_mutual |= other == i
-                for own in nearest[i]:
-                    n_shared += own == other and own >= 0
-            together[i, a] = is_mutual and n_shared >= least_shared
-    return together
 
 
 def _groups(nearest: IntArray, together: BoolArray) -> IntArray:

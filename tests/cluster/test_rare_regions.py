@@ -8,7 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 from scrcl.cluster.algorithms.leiden import of_all_cells
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.protocol import Spaces
-from scrcl.cluster.rare_regions import _groups, _together, rare_regions
+from scrcl.cluster.rare import cells_together
+from scrcl.cluster.rare_regions import _groups, rare_regions
 from scrcl.cluster.settings import ClusterSettings
 
 N_RARE = 12
@@ -28,7 +29,7 @@ def atlas(n_cells=4_000, seed=0):
 def test_groups_are_the_components_of_pairs_that_belong_together():
     _, _, nearest = atlas(600)
     near = nearest[:, :7]
-    together = _together(near, 2)
+    together = cells_together(near)
     sets = [set(row) for row in near]
     for i, row in enumerate(near):
         for a, j in enumerate(row):

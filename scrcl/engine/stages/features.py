@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,14 +12,13 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
-from scrcl.engine.new_genes import shared_genes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features_by_batch import is_tested, selects_by_batch
 from scrcl.engine.stages.features_in_space import select_spatial, spatial_bytes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
 from scrcl.errors import InputError
-from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, SELECTED_GENES, STATS
+from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -27,16 +26,18 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scrcl._contract import Artifact, Shape
+    from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.features_new_cells import NewFeaturesStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.prep.hvg import BatchMoments, Flavor
     from scrcl.prep.stats import MatrixStats, Scale
     from scrcl.typing import BoolArray, IntArray
 
 __all__ = [
+    "FeaturesRecord",
     "FeaturesSettings",
     "FeaturesStage",
     "features_estimate",
@@ -244,53 +245,9 @@ class FeaturesStage(Stage[FeaturesRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewFeaturesStage:
         """Return the stage that takes the run's genes out of new cells."""
+        from scrcl.engine.stages.features_new_cells import NewFeaturesStage
+
         return NewFeaturesStage(run)
-
-
-class NewFeaturesStage(Stage[FeaturesRecord]):
-    """Reads new cells once more, and writes the log values of the selected genes that they have."""
-
-    name = "features"
-    record = FeaturesRecord
-    takes = (STATS,)
-    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, PRESENT_GENES)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
-
-    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
-        """Return the store; no products are made."""
-        return features_estimate(shape, 0)
-
-    def run(self, context: Context, folder: Path) -> FeaturesRecord:
-        """Write the store."""
-        from scrcl.prep.feature_store import write_features
-
-        stats = context.open(STATS)
-        shared = shared_genes(context.matrix, self._run)
-        rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
-        store = write_features(
-            rows(context.budget.block_rows),
-            folder,
-            retained=stats.retained,
-            genes=shared.chosen,
-            already_log=stats.already_log,
-            cell_sums=stats.cell_counts,
-            dtype=context.config.features.dtype,
-            with_gram=False,
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("features", shared.matrix.n_obs),
-        )
-        np.save(folder / "present.npy", shared.present)
-        selected = np.zeros(context.matrix.n_vars, dtype=bool)
-        selected[shared.columns[shared.chosen]] = True
-        np.save(folder / "selected.npy", selected)
-        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return which genes the run had selected."""
-        selected = np.load(run.folder.stage(self.name) / "selected.npy")
-        return AnnDataKeys(var={"highly_variable": selected})
 
 
 def features_estimate(shape: Shape, gram: int) -> Estimate:

@@ -1,0 +1,68 @@
+"""Stage ``features`` of a prediction: log values of the run's genes in new cells, as a compact store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from scrcl.engine.new_genes import shared_genes
+from scrcl.engine.stage import AnnDataKeys, Stage
+from scrcl.engine.stages.features import FeaturesRecord, features_estimate
+from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, STATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Artifact, Estimate, Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+
+__all__ = ["NewFeaturesStage"]
+
+
+class NewFeaturesStage(Stage[FeaturesRecord]):
+    """Reads new cells once more, and writes the log values of the selected genes that they have."""
+
+    name = "features"
+    record = FeaturesRecord
+    takes = (STATS,)
+    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, PRESENT_GENES)
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the store; no products are made."""
+        return features_estimate(shape, 0)
+
+    def run(self, context: Context, folder: Path) -> FeaturesRecord:
+        """Write the store."""
+        from scrcl.prep.feature_store import write_features
+
+        stats = context.open(STATS)
+        shared = shared_genes(context.matrix, self._run)
+        rows = shared.matrix.rows if stats.is_canonical else shared.matrix.x
+        store = write_features(
+            rows(context.budget.block_rows),
+            folder,
+            retained=stats.retained,
+            genes=shared.chosen,
+            already_log=stats.already_log,
+            cell_sums=stats.cell_counts,
+            dtype=context.config.features.dtype,
+            with_gram=False,
+            n_workers=context.budget.n_workers,
+            on_rows=context.count("features", shared.matrix.n_obs),
+        )
+        np.save(folder / "present.npy", shared.present)
+        selected = np.zeros(context.matrix.n_vars, dtype=bool)
+        selected[shared.columns[shared.chosen]] = True
+        np.save(folder / "selected.npy", selected)
+        return FeaturesRecord(n_cells=store.n_obs, n_genes=store.n_vars)
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return which genes the run had selected."""
+        selected = np.load(run.folder.stage(self.name) / "selected.npy")
+        return AnnDataKeys(var={"highly_variable": selected})

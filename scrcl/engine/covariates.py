@@ -192,7 +192,7 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
     import pandas as pd
 
     from scrcl.io.labels import CellLabels
-    from scrcl.io.tables import why_left_out
+    from scrcl.io.left_out import why_left_out
 
     if key is None:
         return None

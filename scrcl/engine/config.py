@@ -20,13 +20,13 @@ from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
-from scrcl.engine.stages.graph import GraphSettings
 from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.names import NamesSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
 from scrcl.engine.stages.tissue import TissueSettings
 from scrcl.engine.stages.umap import UmapSettings
+from scrcl.graph.settings import GraphSettings
 from scrcl.train.methods import DEFAULT_METHOD, METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
 

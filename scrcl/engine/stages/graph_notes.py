@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
-    from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
+    from scrcl.engine.stages.graph import GraphRecord, Locality
     from scrcl.engine.words import Words
     from scrcl.graph.knn import KnnResult
+    from scrcl.graph.settings import GraphSettings
     from scrcl.typing import IntArray
 
 __all__ = [

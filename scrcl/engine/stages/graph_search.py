@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
-    from scrcl.engine.stages.graph import GraphSettings
     from scrcl.graph.backends import Search
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
+    from scrcl.graph.settings import GraphSettings
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray
 

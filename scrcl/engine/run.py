@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.io.matrix import CellMatrix
     from scrcl.train.ranks import Ranks
+    from scrcl.typing import FloatArray
 
 __all__ = [
     "RunResult",
@@ -106,6 +107,8 @@ class RunResult:
         Whether every stage was finished before, so that nothing was done.
     clusters
         Name, cells, share and markers of each cluster, as in ``run.json``; empty before there are clusters.
+    named_coordinates
+        What the setting ``coordinates`` names, for all cells of the input; None without it.
     """
 
     out: Path
@@ -114,6 +117,7 @@ class RunResult:
     report_path: Path | None = None
     found_finished: bool = False
     clusters: Sequence[Mapping[str, Any]] = ()
+    named_coordinates: FloatArray | None = None
 
 
 def run_files(
@@ -295,6 +299,7 @@ def _run_stages(context: Context) -> RunResult:
         report_path=folder.path / "report.html" if "report.html" in files else None,
         found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
+        named_coordinates=context.covariates.named_coordinates,
     )
 
 

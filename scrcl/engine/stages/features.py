@@ -192,9 +192,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             cell_sums=stats.cell_counts,
             dtype=config.features.dtype,
             with_gram=uses_gram(config.reduce.solver, len(selected)),
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("features", matrix.n_obs),
-            client=context.client,
+            reading=context.reading("features"),
         )
         np.save(folder / "genes.npy", selected)
         return FeaturesRecord(

@@ -107,9 +107,7 @@ def _of_flavor(
             matrix.x(context.budget.block_rows),
             batch_of_row=np.where(stats.retained, codes, -1),
             n_batches=len(moments),
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("clipped", matrix.n_obs),
-            client=context.client,
+            reading=context.reading("clipped"),
         )
     return highly_variable(
         flavor,

@@ -154,9 +154,7 @@ class MarkersStage(Stage[MarkersRecord]):
             settings,
             batches=None if batches is None or not settings.within_batches else batches.codes,
             block_rows=context.budget.block_rows,
-            n_workers=context.budget.n_workers,
-            count=lambda: context.count("markers", matrix.n_obs),
-            client=context.client,
+            reading=lambda: context.reading("markers"),
         )
         found.profiles.save(folder / PROFILES_FILE)
         table = marker_table(

@@ -119,7 +119,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
         tuning = Schedule(n_tuning, 1.0, decay_steps=train.decay_steps)
         every = settings.refresh_every
-        of_subset = every if settings.prototypes == "sample" else 0
+        of_subset = every if settings.prototypes == "subset" else 0
         phases = [
             Phase(WARM_UP, warm, adamw),
             Phase(PROTOTYPES, contrast, adamw, agree if stops else None, of_subset),

@@ -133,12 +133,8 @@ def pseudobulk(
         Output folder of the run. It is only read.
     donors
         Column of obs with the donor, or another unit of replication.
-    by
-        Column of obs with the groups of cells; see `find_markers`.
-    data
-        The input of the run, if that was an AnnData in memory.
-    inputs
-        Where the input of the run is now, if it was moved.
+    by, data, inputs
+        As for `find_markers`.
 
     Returns
     -------

@@ -121,7 +121,7 @@ class TissueStage(Stage[TissueRecord]):
     def run(self, context: Context, folder: Path) -> TissueRecord:
         """Write ``space.npy``."""
         from scrcl.graph.autocorrelation import autocorrelation
-        from scrcl.graph.propagate import average
+        from scrcl.graph.propagate import mean_weights, propagate
         from scrcl.io.arrays import write_leading
 
         if not context.config.spatial:
@@ -135,9 +135,9 @@ class TissueStage(Stage[TissueRecord]):
         covariates = context.covariates.of(context.open(STATS).retained)
         samples = covariates.samples
         varies = autocorrelation(points, ids, None if samples is None else samples.codes)
-        average(
+        propagate(
             points,
-            ids,
+            mean_weights(ids),
             averages,
             n_times=settings.steps,
             block_rows=_BLOCK_ROWS,

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,8 @@ import numpy as np
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
 from bench._frame.conditions import stamp
-from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_results
-from bench._frame.rows import logged
+from bench._frame.page import table
+from bench.training.by_set import write_by_set
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
@@ -133,13 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="minibatch, or steps between updates from a subset, as minibatch,20,1",
     )
     args = parsed(parser, arguments)
-    cases = product(labelled_files(args.data, args.sets), args.seeds)
-    found = (row for path, seed in cases for row in _of_set(read_labelled(path), seed, args))
-    rows = logged(args.out, found)
-    settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
-    body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
-    write_results(args, "Prototypes", body)
-    print("\n".join(body))
+    write_by_set(args, "Prototypes", NOTES, _of_set, _table)
 
 
 if __name__ == "__main__":

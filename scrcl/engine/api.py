@@ -14,6 +14,8 @@ from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.load_config import load_config
 from scrcl.engine.paths import input_paths
+from scrcl.engine.rename import keep_given
+from scrcl.engine.rename import rename as rename_clusters
 from scrcl.engine.scores import Scores
 from scrcl.errors import InputError
 
@@ -239,8 +241,6 @@ def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     import anndata
 
     from scrcl.engine.anndata_input import read_result
-    from scrcl.engine.rename import keep_given
-    from scrcl.engine.rename import rename as rename_clusters
 
     if isinstance(data, anndata.AnnData):
         with keep_given(out, names):

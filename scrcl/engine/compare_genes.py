@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scrcl.io.stream import Reading
+from scrcl.markers.profiles import joined, profiles_of
+from scrcl.markers.scores import GeneScores, gene_scores, gene_scores_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.profiles import Profiles
     from scrcl.markers.pseudobulk import Pairs
-    from scrcl.markers.scores import GeneScores
     from scrcl.prep.stats import MatrixStats
     from scrcl.typing import FloatArray, IntArray
 
@@ -60,8 +61,6 @@ def compared(
     reading
         Called before each read; returns how to read.
     """
-    from scrcl.markers.profiles import joined, profiles_of
-    from scrcl.markers.scores import GeneScores, gene_scores, gene_scores_within
     from scrcl.markers.values import Bins, bins_and_parts, values_by_cluster
 
     pairs = None if batches is None else _pairs(groups, batches, matrix.n_vars)

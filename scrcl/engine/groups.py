@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
+from scrcl.engine.compare_genes import compared
 from scrcl.engine.input_again import input_of
 from scrcl.engine.memory import block_rows_of
 from scrcl.engine.named_groups import Pair, groups_of, pair_of
 from scrcl.errors import InputError
 from scrcl.io.arrays import cores
 from scrcl.io.stream import Reading
+from scrcl.markers.listed import ListedGenes
+from scrcl.markers.ranking import marker_table
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -78,10 +81,7 @@ def find_markers(
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.find_markers("out/", pair=(3, 5)).head()  # doctest: +SKIP
     """
-    from scrcl.engine.compare_genes import compared
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.listed import ListedGenes
-    from scrcl.markers.ranking import marker_table
 
     run = open_run(out)
     groups = groups_of(run, by)

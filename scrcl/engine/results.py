@@ -16,6 +16,7 @@ from scrcl.engine.annotate import warn_of_replaced, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Page, StageUsage, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -223,8 +224,6 @@ def write_page(
 
     Settings are shown as the caller gives them: as options in a run of the command line.
     """
-    from scrcl.report.page import Page, StageUsage, render_page
-
     sections = [section for stage in run.finished if (section := stage.section(run)) is not None]
     entries: list[dict[str, Any]] = context.folder.manifest["stages"]
     typed = context.reporter.typed

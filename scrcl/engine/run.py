@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from scrcl import __version__
 from scrcl._atomic import atomic_path
+from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from scrcl._contract import Shape
-    from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
     from scrcl.engine.stage import Stage
@@ -165,7 +165,6 @@ def run_matrix(
     Interrupted
         It was asked to stop.
     """
-    from scrcl._interrupt import Interrupted, Interruption
     from scrcl.train.ranks import Ranks
 
     workers = Workers(

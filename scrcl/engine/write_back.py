@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl import __version__
 from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.input_again import input_paths_of, require_same
 from scrcl.engine.lock import hold
+from scrcl.engine.open_run import open_run
 from scrcl.engine.paths import moved_paths
+from scrcl.engine.results import about_run, keys_of_input
 from scrcl.errors import InputError
+from scrcl.io.exchange import exchanged, put_back
+from scrcl.io.identity import content_of, file_identity
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -72,9 +78,6 @@ def write_back(out: str | Path, *, inputs: Sequence[str | Path] = ()) -> Path:
     >>> import anndata, scrcl  # doctest: +SKIP
     >>> anndata.read_zarr(scrcl.write_back("out/")).obs["scrcl"]  # doctest: +SKIP
     """
-    from scrcl.engine.open_run import open_run
-    from scrcl.io.exchange import exchanged, put_back
-
     run = open_run(out)
     for path in moved_paths(inputs) or run.manifest.get("inputs", ()):
         put_back(Path(path).resolve())
@@ -121,8 +124,6 @@ def _open(run: OpenRun, path: Path) -> CellMatrix:
 
 def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
     """Return what the run will know the store by."""
-    from scrcl.io.identity import content_of, file_identity
-
     before = matrix.identity
     rows, columns = before["shape"]
     return {
@@ -133,8 +134,6 @@ def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
 
 def _same(run: OpenRun, store: Path) -> CellMatrix:
     """Open the store, which must be as the run read it, or as an earlier call that was killed at its end left it."""
-    from scrcl.io.identity import content_of
-
     matrix = _open(run, store)
     content = content_of(matrix.identity)
     if content == run.manifest.get("written_back"):
@@ -150,8 +149,6 @@ def _announce(run: OpenRun, content: dict[str, Any]) -> None:
 
 def _attach(run: OpenRun) -> None:
     """Let the run know the store with its own keys: the same commands still continue it."""
-    from scrcl import __version__
-
     settings = run.manifest["settings"]
     settings["input"] = run.manifest.pop("written_back")
     run.manifest["fingerprint"] = fingerprint_of(__version__, settings)
@@ -160,8 +157,6 @@ def _attach(run: OpenRun) -> None:
 
 def _keys(run: OpenRun, matrix: CellMatrix) -> AnnDataKeys:
     """Return the keys of the run for all cells of the store."""
-    from scrcl.engine.results import about_run, keys_of_input
-
     keys = merged_keys(run, run.finished, keys_of_input(matrix, run.config))
     retained = run.open(STATS).retained
     rows, n = np.flatnonzero(retained), len(retained)
@@ -220,8 +215,6 @@ def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
 
 def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> None:
     """Write the keys into the copy of the store."""
-    import warnings
-
     import dask
     import zarr
 

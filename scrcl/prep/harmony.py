@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl._random import derive_seed
 from scrcl._threads import one_blas_thread
 from scrcl.prep.correction import SIGMA, Correction, by_batch, soft_clusters
 
@@ -87,8 +88,6 @@ def fit_harmony(
         Threads. They change no bit.
     """
     from harmonypy import run_harmony
-
-    from scrcl._random import derive_seed
 
     found = run_harmony(
         points,

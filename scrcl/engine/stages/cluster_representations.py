@@ -16,7 +16,9 @@ from scrcl.cluster.evidence import Uncorrected
 from scrcl.cluster.protocol import Representations
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_fit import neighbours_among
+from scrcl.io.arrays import cores
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
+from scrcl.prep.batch_effect import share_joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +77,6 @@ def _corrected(
     context: Context, cells: IntArray, scalings: list[FloatArray], codes: IntArray
 ) -> list[FloatArray]:
     """Return scores without the differences between batches; otherwise the scalings would bring these back."""
-    from scrcl.io.arrays import cores
     from scrcl.prep.harmony import correct_alike, fit_harmony
 
     how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
@@ -93,8 +94,6 @@ def _corrected(
 
 
 def _share_joined(scores: FloatArray, codes: IntArray, seed: int) -> float:
-    from scrcl.prep.batch_effect import share_joined
-
     return share_joined(neighbours_among(scores, np.arange(len(scores)), seed), codes)
 
 

@@ -37,7 +37,7 @@ from scrcl.graph.artifacts import (
 from scrcl.graph.settings import GraphSettings
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
-from scrcl.report.page import Section
+from scrcl.report.page import Figure, Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +212,6 @@ class GraphStage(Stage[GraphRecord]):
         """Return what is known of the graph, and its degrees."""
         from scrcl.engine.words import words_of
         from scrcl.report.figures import degree_bars
-        from scrcl.report.page import Figure
 
         record, config = run.record(GraphStage), run.config.graph
         bars = Figure(

@@ -30,6 +30,7 @@ from scrcl.markers.artifacts import (
     PROFILES,
 )
 from scrcl.report.colours import palette
+from scrcl.report.page import Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.names_new_cells import NewNamesStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.tables import MarkerSet
-    from scrcl.report.page import Section
 
 __all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
 
@@ -170,7 +170,6 @@ class NamesStage(Stage[NamesRecord]):
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
         from scrcl.engine.stages.names_facts import shown_table
-        from scrcl.report.page import Section
 
         record = run.record(NamesStage)
         if record.left_as_is:

@@ -27,6 +27,7 @@ from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import FirstGenes, first_genes
 from scrcl.prep.artifacts import STATS
+from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class SubclustersStage(Stage[SubclustersRecord]):
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return clusters and subclusters as one column."""
         import pandas as pd
-
-        from scrcl.report.colours import palette
 
         record = run.record(SubclustersStage)
         if record.left_as_is:

@@ -21,7 +21,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.tissue_slices import joined_slices
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, row_blocks, write_leading
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -122,7 +122,6 @@ class TissueStage(Stage[TissueRecord]):
         """Write ``space.npy``."""
         from scrcl.graph.autocorrelation import autocorrelation
         from scrcl.graph.propagate import mean_weights, propagate
-        from scrcl.io.arrays import write_leading
 
         if not context.config.spatial:
             return TissueRecord(left_as_is=True)
@@ -194,7 +193,6 @@ class TissueStage(Stage[TissueRecord]):
 
 def _write_leading_components(points: FloatArray, path: Path, n_comps: int) -> Pca:
     """Write the leading component scores of points that are read block by block; return the components."""
-    from scrcl.io.arrays import RowWriter, row_blocks
     from scrcl.prep.pca import fit_pca
 
     n_cells, d = points.shape

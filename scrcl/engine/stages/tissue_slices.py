@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._crosstab import crosstab
+from scrcl.cluster.settings import ClusterSettings
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -65,8 +68,6 @@ def joined_slices(
 
 def n_of_one_batch(labels: IntArray, codes: IntArray) -> int:
     """Return how many clusters have 90 % of their cells in one batch that has fewer of all cells."""
-    from scrcl._crosstab import crosstab
-
     counts = crosstab(labels, codes, int(labels.max()) + 1, int(codes.max()) + 1)
     sizes, totals = counts.sum(axis=1), counts.sum(axis=0)
     is_small = totals[counts.argmax(axis=1)] < _NEARLY_ALL * totals.sum()
@@ -77,7 +78,6 @@ def _domains(context: Context, covariates: Covariates, space: Path, overlap: flo
     """Return the domains that would be found by default."""
     from scrcl.cluster.count_domains import count_domains
     from scrcl.cluster.find import cluster
-    from scrcl.cluster.settings import ClusterSettings
 
     points: FloatArray = np.load(space, mmap_mode="r")
     seed = context.config.seed

@@ -25,6 +25,7 @@ from scrcl.train.methods.scgpcl.loss import (
     soft_assignment,
 )
 from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
+from scrcl.train.methods.scgpcl.new_cells import ScgpclNewCells
 from scrcl.train.methods.scgpcl.refresh import (
     minibatch_prototypes,
     refresh_clusters,
@@ -193,8 +194,6 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         self, learner: ScgpclLearner, inputs: Inputs, new: NewCells, work: Work
     ) -> NewCellEncoder:
         """Return the encoder for cells of other data."""
-        from scrcl.train.methods.scgpcl.new_cells import ScgpclNewCells
-
         return ScgpclNewCells(learner, inputs, new, work)
 
     def width(self, settings: ScgpclSettings) -> int:

@@ -89,7 +89,7 @@ def _over_preset(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_defaults(defaults: Mapping[str, Any], given: Any) -> Any:
-    """Return the given settings of a group over others; what is no group of settings stays as it is."""
+    """Return the given settings of a group over its defaults; a value that is no group stays as it is."""
     if isinstance(given, Settings):
         given = given.model_dump(exclude_unset=True)
     return {**defaults, **given} if isinstance(given, dict) else given
@@ -234,7 +234,7 @@ class RunConfig(Settings):
             for stage in STAGES
             if stage.settings is not None and stage.name not in cls.model_fields
         } | {method: METHODS[method].settings}
-        # One model for all of them: its faults name the group and the setting.
+        # One model for all of them: its errors name the group and the setting.
         fields: Any = {name: (settings, settings()) for name, settings in groups.items()}
         checked = create_model("_Groups", __base__=Settings, **fields).model_validate(extra)
         known = {name: value for name, value in values.items() if name in cls.model_fields}

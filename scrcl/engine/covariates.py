@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_covariates"]
 
 _LEAST_CELLS = 2
-"""Mean number of cells of a batch, at least. Batches of one to five cells count, numbers of each cell do not."""
+"""Least mean number of cells of a batch. Batches of one to five cells are accepted, but not a number for each cell."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Covariates:
     samples: CellLabels | None = None
     batches: CellLabels | None = None
     layout: Layout | None = None
-    """kind of the coordinates, which are to scale: numbers of rows and columns have become positions"""
+    """kind of the coordinates; these are to scale, as numbers of rows and columns were made positions"""
     notes: tuple[str, ...] = ()
     """what the user should know before the work begins"""
     named_coordinates: FloatArray | None = None

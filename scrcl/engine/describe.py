@@ -34,7 +34,7 @@ _WORDS = {
     "symbols": "symbols of genes",
     "largest_in_sample": "largest value",
 }
-"""Names of what is described, where its field says it for programs."""
+"""What readers see in place of the name of a field."""
 
 
 @dataclass(frozen=True)

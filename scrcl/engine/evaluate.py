@@ -25,7 +25,7 @@ __all__ = ["evaluate_run", "score"]
 
 
 _FEW = 10
-"""So few labels may each belong to one cell."""
+"""Up to this number of labels, each may belong to one cell."""
 
 
 def score(clusters: Any, labels: Any) -> dict[str, float]:
@@ -78,7 +78,7 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
 
 
 def _column(values: Any, name: str) -> pd.Series:
-    """Return values a cell; of a list, text and missing ones stay apart, which NumPy would join to text."""
+    """Return one value for each cell. Missing values of a list stay missing: NumPy would make them text."""
     if np.ndim(values) != 1:
         message = f"{name} must be one value a cell; got {np.ndim(values)} dimensions."
         raise InputError(message)

@@ -30,7 +30,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 _KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
-"""Rules that pydantic words for Python."""
+"""Rules that pydantic describes by types of Python."""
 
 
 def load_config(
@@ -63,7 +63,7 @@ def load_config(
 
 
 def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
-    """Return the settings ``base``, and over them those of ``given`` that were given, not left to their defaults.
+    """Return the settings ``base``, replaced by those of ``given`` that are not left to their defaults.
 
     Raises
     ------

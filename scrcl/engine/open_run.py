@@ -173,7 +173,7 @@ def open_run(out: str | Path) -> OpenRun:
     ------
     StoreError
         The folder holds no run, a prediction, a run that is not finished, or one of another format. Parts that were
-        deleted later are missed when they are asked for.
+        deleted later raise it when they are asked for.
 
     Examples
     --------

@@ -160,7 +160,7 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
 
 
 def _keep_coordinates(context: Context, rows: IntArray, obsm: Any) -> None:
-    """Write what ``coordinates`` names where scanpy and squidpy look for it. It is the user's, no key of the run."""
+    """Write the coordinates that the setting names to where scanpy looks for them. They are no key of the run."""
     from anndata.io import write_elem
 
     named = context.covariates.named_coordinates

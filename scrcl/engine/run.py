@@ -243,7 +243,7 @@ def _join(
     stages: Sequence[Stage[Any]],
     workers: Workers,
 ) -> None:
-    """Work with rank 0, which has made the inputs, holds the folder, and writes what comes of it."""
+    """Train together with rank 0, which made the inputs, holds the folder and writes the results."""
     shared = [stage for stage in stages if stage.joins_ranks]
     shape = shape_of(open_matrix(None), config)
     context = Context(

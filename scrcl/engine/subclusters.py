@@ -72,7 +72,7 @@ class Subclusters:
     folder
         Folder of the look in OUT; None if there were too few cells.
     notes
-        How the look was corrected for batches, and what is to be known of its subclusters.
+        How the look was corrected for batches, and what to know about its subclusters.
     """
 
     cluster: int
@@ -120,11 +120,11 @@ def subcluster(
 ) -> list[Subclusters]:
     """Look into clusters of a finished run, each with its own genes, components, neighbours and clusters.
 
-    The cells of a cluster are read from the input of the run, and go through its stages but for training. If the run
-    was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
-    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv`` if it divided the cluster; the same call
-    again finds it there. The result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of
-    all other cells.
+    The cells of a cluster are read from the input of the run, and go through all of its stages except training. If the
+    run was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
+    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv`` if it divided the cluster; the same call again
+    finds it there. The result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of all
+    other cells.
 
     Parameters
     ----------
@@ -278,14 +278,14 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
         summary = f"{name}: {n_found} subclusters of {cells}."
     else:
         summary = (
-            f"{name} is one group: no valley parts its {cells}. It is not divided. "
+            f"{name} is one group: there is no valley between its {cells}. It is not divided. "
             "Give a number by `n_clusters` to divide it all the same."
         )
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
 
 
 def _notes(look: Outputs, config: RunConfig, words: Words, *, is_divided: bool) -> Iterator[str]:
-    """Yield how the look was corrected, if it divides anything, and what is to be known of its subclusters."""
+    """Yield how the look was corrected, if it divides anything, and what to know about its subclusters."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None and is_divided:
         yield correction_sentence(correction, words)

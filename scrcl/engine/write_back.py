@@ -123,7 +123,7 @@ def _open(run: OpenRun, path: Path) -> CellMatrix:
 
 
 def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
-    """Return what the run will know the store by."""
+    """Return the identity by which the run will recognize the store."""
     before = matrix.identity
     rows, columns = before["shape"]
     return {
@@ -142,13 +142,13 @@ def _same(run: OpenRun, store: Path) -> CellMatrix:
 
 
 def _announce(run: OpenRun, content: dict[str, Any]) -> None:
-    """Note what the store will hold, before it does."""
+    """Note the identity that the store will have, before the store changes."""
     run.manifest["written_back"] = content
     run.folder.save()
 
 
 def _attach(run: OpenRun) -> None:
-    """Let the run know the store with its own keys: the same commands still continue it."""
+    """Make the run recognize the store with its own keys, so that the same commands still resume it."""
     settings = run.manifest["settings"]
     settings["input"] = run.manifest.pop("written_back")
     run.manifest["fingerprint"] = fingerprint_of(__version__, settings)
@@ -226,7 +226,7 @@ def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> N
     # Chunks of zeros are written too: a reader could not tell them from lost ones.
     whole_chunks = zarr.config.set({"array.write_empty_chunks": True})
     with warnings.catch_warnings(), one_thread, whole_chunks:
-        # Of texts in tables, which anndata writes all the same, and of consolidated metadata.
+        # They warn of texts in tables, which anndata writes correctly, and of consolidated metadata.
         warnings.filterwarnings("ignore", category=UserWarning)
         warnings.filterwarnings("ignore", category=zarr.errors.UnstableSpecificationWarning)
         _remove_earlier(root, run, matrix)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["representations_of"]
 
 _LEAST_JOINED = 0.5
-"""How many cells a fit of its own must join with other batches, as a share of those that the run's soft clusters join.
-In 23 cases it was .8 or more, or .6 or less where the cells of a batch hardly met others (``bench.batches.donors``)."""
+"""A fit of its own must join at least this share of the cells that the run's soft clusters join with other batches. In
+23 cases it was .8 or more, or .6 or less where the cells of a batch hardly met others (``bench.batches.donors``)."""
 
 
 def representations_of(context: Context) -> Callable[[IntArray], Representations]:

@@ -270,4 +270,4 @@ def _why_not(effect: BatchEffect, words: Words) -> str:
     """Return why components are left as they are."""
     if effect.mixing >= MIXED:
         return f"{words.batches} mix well ({effect.mixing:.2f} of chance)"
-    return f"{words.batches} lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
+    return f"{words.batches} mix as well as random ones of their sizes might ({effect.mixing:.2f} of chance)"

@@ -40,8 +40,9 @@ def select_genes(
     """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
 
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
-    whole, also where scanpy would leave out some for lack of a score. In a tissue it is one only if most of its genes
-    vary from place to place, or hardly any: else it is a file of variable genes, of which the spatial ones count.
+    whole, also where scanpy would leave out some for lack of a score. In a tissue, few genes are a panel only if most
+    of them vary from place to place, or hardly any do. Otherwise they are variable genes that someone selected, and the
+    spatial ones among them are taken.
     """
     features = context.config.features
     notes: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ def _variable(
 ) -> tuple[BoolArray, pd.DataFrame]:
     """Return the genes that a flavor selects, by batch where batches keep apart, and its statistics of every gene.
 
-    Batches are tested in ``folder``; without it they are not asked.
+    Batches are tested in ``folder``; without a folder they are ignored.
     """
     of_all = cache(partial(_of_flavor, context, stats, flavor, by_batch=False))
     if folder and selects_by_batch(context, stats, lambda: np.flatnonzero(of_all()[0]), folder):

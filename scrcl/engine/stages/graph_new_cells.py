@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
 
 SEARCHED_PER_NEIGHBOR = 3
-"""Near cells that are searched for each neighbour: most cells that would name the new cell are among them."""
+"""Near cells that are searched for each neighbour of a new cell. Most cells that would have the new cell as their
+neighbour are among them."""
 
 NEAR_IDS: Artifact[Any] = stored_array("near cells of the run", "ids.npy")
 """Memory map of int, shape (n_new, n_found): cells of the run, nearest first."""

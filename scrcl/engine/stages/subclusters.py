@@ -153,7 +153,7 @@ def digest_of_cells(rows: IntArray) -> str:
 
 
 def found_notes(look: Outputs) -> Iterator[str]:
-    """Yield what is to be known of the subclusters that a look found."""
+    """Yield what to know about the subclusters that a look found."""
     yield from look.record(ClusterStage).notes
     yield from look.record(BatchesStage).notes
 

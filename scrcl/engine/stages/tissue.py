@@ -1,9 +1,9 @@
 """Stage ``tissue``: the space in which spatial domains are found, components averaged over the tissue around a cell.
 
 A domain shows in what the cells of a place have in common, so components are averaged over a cell and its neighbours,
-twice. Averages vary less and in fewer directions than cells do. So many components are averaged, and the leading
-components of the averages are kept: these are the directions that vary from place to place, and not those that vary
-from cell to cell. Without `spatial` the stage gives nothing.
+twice. Averages vary less and in fewer directions than cells do. So more components are averaged than are needed, and
+the leading components of the averages are kept: these are the directions that vary from place to place, and not those
+that vary from cell to cell. Without `spatial` the stage gives nothing.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class TissueStage(Stage[TissueRecord]):
         )
         leading.unlink()
         overlap = max(settings.steps * (ids.shape[1] + 1), 1)
-        # Averages that share no cell are independent. Of more dimensions than these are, no covariance can be known.
+        # Averages that share no cell are independent. A covariance needs at least as many of them as dimensions.
         most = max(n_cells // overlap, _LEAST_KEPT)
         pca = _write_leading_components(
             np.load(averages, mmap_mode="r"), folder / "space.npy", min(settings.n_kept, d, most)

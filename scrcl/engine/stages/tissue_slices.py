@@ -1,7 +1,7 @@
 """Averages over a tissue in which slices, or their donors, share domains.
 
 Averages keep a small shift between slices, and lose the variance of cells that hides it. So slices that mix well as
-cells may lie apart as averages, and then domains are parts of single slices. That is looked at directly: domains are
+cells may lie apart as averages, and then domains are parts of single slices. This is tested directly: domains are
 counted and found, and if one of them is of one slice, averages are corrected as cells were. Averages of near cells
 overlap, so neighbours among them are of one slice in any case, and cannot show it.
 """
@@ -59,7 +59,7 @@ def joined_slices(
         return 0, 0
     folder = space.parent
     points = np.load(space, mmap_mode="r")
-    # Averages of one slice lie in tight groups, far from those of others: by their distance all would be alone.
+    # Averages of one slice lie in tight groups, far from those of others: by distance, all would seem to be alone.
     correct_cells(context, points, codes, folder, may_move=False, guards=False)
     (folder / "correction.npz").unlink()
     (folder / "scores.npy").replace(space)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scrcl._progress import Logged
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
-from scrcl.engine.load_config import load_config
+from scrcl.engine.load_config import load_config, merged
 from scrcl.engine.paths import input_paths
 from scrcl.engine.rename import keep_given
 from scrcl.engine.rename import rename as rename_clusters
@@ -324,13 +324,4 @@ def evaluate(out: str | Path, labels: str | Path) -> Scores:
 
 def _resolved(config: RunConfig | None, settings: dict[str, Any]) -> RunConfig:
     base = config.model_dump(exclude_unset=True) if config is not None else {}
-    return load_config(overrides=_merged(base, settings))
-
-
-def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``settings`` over it, group by group."""
-    merged = dict(base)
-    for key, value in settings.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
-    return merged
+    return load_config(overrides=merged(base, settings))

@@ -21,6 +21,7 @@ __all__ = [
     "first_fault",
     "given_names",
     "load_config",
+    "merged",
     "validated",
     "with_given",
     "with_values",
@@ -70,11 +71,16 @@ def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
     InputError
         They do not fit together.
     """
+    return validated(RunConfig, merged(base, given.model_dump(exclude_unset=True)))
+
+
+def merged(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``settings`` over it, group by group."""
     tree = dict(base)
-    for name, value in given.model_dump(exclude_unset=True).items():
+    for name, value in settings.items():
         both = isinstance(value, dict) and isinstance(tree.get(name), dict)
         tree[name] = {**tree[name], **value} if both else value
-    return validated(RunConfig, tree)
+    return tree
 
 
 def given_names(config: Settings, group: str = "") -> set[str]:

@@ -87,6 +87,7 @@ def _measured(path: Path) -> list[Row]:
     from scrcl.engine.compare_genes import compared
     from scrcl.engine.stages.markers import MarkersSettings
     from scrcl.io.open import open_input
+    from scrcl.io.stream import Reading
     from scrcl.prep.artifacts import STATS
 
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
@@ -101,7 +102,12 @@ def _measured(path: Path) -> list[Row]:
         for test in TESTS:
             start = time.process_time()
             found = compared(
-                matrix, stats, codes, MarkersSettings(test=test), block_rows=2048, n_workers=1
+                matrix,
+                stats,
+                codes,
+                MarkersSettings(test=test),
+                block_rows=2048,
+                reading=lambda: Reading(1),
             ).scores.score
             ours, start = time.process_time() - start, time.process_time()
             other = _theirs(cells, codes, test, is_log=stats.already_log)

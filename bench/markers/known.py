@@ -57,6 +57,7 @@ def compared_types(path: Path) -> tuple[Compared, Any, list[str]]:
     from scrcl.engine.compare_genes import compared
     from scrcl.engine.stages.markers import MarkersSettings
     from scrcl.io.open import open_input
+    from scrcl.io.stream import Reading
     from scrcl.prep.artifacts import STATS
 
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
@@ -66,7 +67,9 @@ def compared_types(path: Path) -> tuple[Compared, Any, list[str]]:
         matrix = open_input([path], layer=None, join="inner", scratch=Path(folder))
         labels = np.asarray(anndata.read_h5ad(path, backed="r").obs[LABELS], str)
         codes = codes_of(labels, stats.retained)
-        found = compared(matrix, stats, codes, MarkersSettings(), block_rows=2048, n_workers=1)
+        found = compared(
+            matrix, stats, codes, MarkersSettings(), block_rows=2048, reading=lambda: Reading(1)
+        )
         names = [str(labels[np.argmax(codes == code)]) for code in range(int(codes.max()) + 1)]
         return found, matrix.var, names
 

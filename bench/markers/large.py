@@ -50,6 +50,7 @@ def _scrcl(store: Path, n_cells: int) -> Callable[[], Any]:
     from scrcl.engine.memory import block_rows_of
     from scrcl.engine.stages.markers import MarkersSettings
     from scrcl.io.open import open_input
+    from scrcl.io.stream import Reading
     from scrcl.io.subset import some_cells
     from scrcl.prep.compute_stats import compute_stats
 
@@ -61,9 +62,14 @@ def _scrcl(store: Path, n_cells: int) -> Callable[[], Any]:
             matrix, some, nnz=int(per_row * n_cells), label="first cells", digest="first"
         )
     block_rows = block_rows_of(per_row, n_cells)
-    stats = compute_stats(matrix.rows(block_rows), n_workers=_N_WORKERS)
+    stats = compute_stats(matrix.rows(block_rows), reading=Reading(_N_WORKERS))
     return lambda: compared(
-        matrix, stats, codes, MarkersSettings(), block_rows=block_rows, n_workers=_N_WORKERS
+        matrix,
+        stats,
+        codes,
+        MarkersSettings(),
+        block_rows=block_rows,
+        reading=lambda: Reading(_N_WORKERS),
     )
 
 

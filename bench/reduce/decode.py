@@ -46,7 +46,7 @@ def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list
     from scrcl.engine.shape import shape_of
     from scrcl.engine.stages import STAGES
     from scrcl.io.open import open_input
-    from scrcl.io.stream import reduce_rows
+    from scrcl.io.stream import Reading, reduce_rows
     from scrcl.prep.compute_stats import compute_stats
 
     matrix = open_input([path])
@@ -57,10 +57,10 @@ def _rates(path: Path, *, memory: str, workers: list[int], repeats: int) -> list
     compute_stats(matrix.rows(block_rows))  # compiles
 
     def only_decode(n_workers: int) -> None:
-        reduce_rows(matrix.rows(block_rows), block_sizes, np.add, n_workers=n_workers)
+        reduce_rows(matrix.rows(block_rows), block_sizes, np.add, Reading(n_workers))
 
     def first_pass(n_workers: int) -> None:
-        compute_stats(matrix.rows(block_rows), n_workers=n_workers)
+        compute_stats(matrix.rows(block_rows), reading=Reading(n_workers))
 
     rows = []
     for cached in (True, False):

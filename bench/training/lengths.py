@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,8 @@ import numpy as np
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, numbers, parsed, parser_of
 from bench._frame.conditions import stamp
-from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_results
-from bench._frame.rows import logged
+from bench._frame.page import table
+from bench.training.by_set import write_by_set
 from bench.training.prototypes import trained
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
@@ -94,13 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--steps", type=numbers, default=[300, 150], help="as 300,150")
     args = parsed(parser, arguments)
-    cases = product(labelled_files(args.data, args.sets, spatial=False), args.seeds)
-    found = (row for path, seed in cases for row in _of_set(read_labelled(path), seed, args))
-    rows = logged(args.out, found)
-    settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
-    body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
-    write_results(args, "Steps of scGPCL", body)
-    print("\n".join(body))
+    write_by_set(args, "Steps of scGPCL", NOTES, _of_set, _table, spatial=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ``python -m bench.training.prototypes --data DIR --sets SET,SET --seeds 0,1 --ways minibatch,20,1``
 
-A way is ``minibatch``, prototypes of each mini-batch, or a number of steps between updates from a sample of cells. Each
+A way is ``minibatch``, prototypes of each mini-batch, or a number of steps between updates from a subset of cells. Each
 set is prepared once for each seed. Then scGPCL is trained each way, to the last step, and its embedding is clustered by
 k-means with the number of classes. Labels score; nothing else reads them.
 """
@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,8 @@ import numpy as np
 from bench._frame import runs
 from bench._frame.arguments import add_data, add_seeds, add_settings, parsed, parser_of
 from bench._frame.conditions import stamp
-from bench._frame.labelled import labelled_files, read_labelled
-from bench._frame.page import table, write_results
-from bench._frame.rows import logged
+from bench._frame.page import table
+from bench.training.by_set import write_by_set
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.evaluate import score
@@ -49,7 +47,7 @@ MINIBATCH = "minibatch"
 
 NOTES = """\
 ARI of k-means on the embedding at the number of classes, mean ± standard deviation over seeds {seeds}: with prototypes
-of each mini-batch, or of a sample that are updated after so many steps. Then the processor time of training, as a
+of each mini-batch, or of a subset that are updated after so many steps. Then the processor time of training, as a
 multiple of that of the first column. {settings}"""
 
 
@@ -86,7 +84,7 @@ def _changes(way: str) -> dict[str, Any]:
     """Return the settings that differ from the defaults."""
     if way == MINIBATCH:
         return {"prototypes": MINIBATCH}
-    return {"prototypes": "sample", "refresh_every": int(way)}
+    return {"prototypes": "subset", "refresh_every": int(way)}
 
 
 def trained(inputs: Any, config: RunConfig, how: Setup[Any], folder: Path) -> tuple[Any, int]:
@@ -103,7 +101,7 @@ def _table(rows: list[Row]) -> list[str]:
     by_set: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         by_set[row["set"]][row["way"]].append(row)
-    names = [way if way == MINIBATCH else f"sample, every {way}" for way in ways]
+    names = [way if way == MINIBATCH else f"subset, every {way}" for way in ways]
     columns = [f"ARI, {name}" for name in names] + [f"time, {name}" for name in names[1:]]
     lines, means = [], []
     for name, found in by_set.items():
@@ -130,16 +128,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--ways",
         type=lambda text: text.split(","),
         default=[MINIBATCH, "20", "1"],
-        help="minibatch, or steps between updates from a sample, as minibatch,20,1",
+        help="minibatch, or steps between updates from a subset, as minibatch,20,1",
     )
     args = parsed(parser, arguments)
-    cases = product(labelled_files(args.data, args.sets), args.seeds)
-    found = (row for path, seed in cases for row in _of_set(read_labelled(path), seed, args))
-    rows = logged(args.out, found)
-    settings = f"scrcl ran with {', '.join(args.set)}." if args.set else ""
-    body = [*NOTES.format(seeds=args.seeds, settings=settings).splitlines(), "", *_table(rows)]
-    write_results(args, "Prototypes", body)
-    print("\n".join(body))
+    write_by_set(args, "Prototypes", NOTES, _of_set, _table)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from scrcl._settings import option_of, settings_of
 from scrcl.engine.config import RunConfig
 from scrcl.engine.simulate import SimulateConfig
 
-__all__ = ["ARGUMENTS", "as_typed"]
+__all__ = ["as_typed"]
 
-ARGUMENTS = {
+_ARGUMENTS = {
     "start": "--from",
     "until": "--until",
     "restart": "--restart",
@@ -45,9 +45,9 @@ def as_typed(text: str, *, quoted: bool = False) -> str:
 
     If ``quoted``, options keep the backquotes, by which a page shows them as code.
     """
-    started = re.match(rf"({'|'.join(ARGUMENTS)})(?= must )", text)
+    started = re.match(rf"({'|'.join(_ARGUMENTS)})(?= must )", text)
     if started:
-        text = ARGUMENTS[started[0]] + text[started.end() :]
+        text = _ARGUMENTS[started[0]] + text[started.end() :]
     return _CODE.sub(partial(_typed, quoted=quoted), text)
 
 
@@ -70,7 +70,7 @@ def _typed(code: re.Match[str], *, quoted: bool) -> str:
 
 def _option(name: str, value: str | None) -> str | None:
     """Return the option of a setting or an argument, with its value; None if it has none."""
-    option = ARGUMENTS.get(name) or _options().get(name)
+    option = _ARGUMENTS.get(name) or _options().get(name)
     if option is None:
         is_setting = "." in name and value is not None
         return f"--set {shlex.quote(f'{name}={_plain(value)}')}" if is_setting else None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl.cluster.margin import BLOCK_VALUES, margins
+from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +45,6 @@ def assign_blocks(
     cluster_means: FloatArray,
 ) -> Assigned:
     """Return what `assign` returns, for points that are a memory map; they are read in blocks."""
-    from scrcl.io.arrays import release, row_blocks
-
     block_rows = max(BLOCK_VALUES // max(len(micro_means), points.shape[1]), 1)
     parts = []
     for start, stop in row_blocks(len(points), block_rows):
@@ -128,8 +127,6 @@ def mean_cosines(scores: FloatArray, run_scores: FloatArray, ids: IntArray) -> N
     ndarray of float32, shape (n,)
         0 for a row of zeros.
     """
-    from scrcl.io.arrays import release, row_blocks
-
     found = np.empty(len(scores), np.float32)
     block_rows = max(BLOCK_VALUES // (ids.shape[1] * scores.shape[1]), 1)
     for start, stop in row_blocks(len(scores), block_rows):

@@ -1,15 +1,15 @@
 """The number of spatial domains, counted from the likelihood of mixtures.
 
-With each further component the likelihood grows: much while domains are parted that differ, and little and evenly when
-gradients inside of domains are cut. Three rules say where the one becomes the other, and the middle one of their
-numbers counts. Two are bends: two straight lines, one up to the number and one from it on, fit the curve of the
-likelihood best, of 12 components and of 14. One or two components more move a bend, so no single length is right. The
-third is the Bayesian information criterion for as many observations as are independent. Averages of near cells share
-most of their cells, so these are far fewer than cells: one for all cells that an average is made of. Alone it finds one
-domain in small slices.
+The likelihood grows with each further component. It grows much as long as components separate domains that differ, and
+little and evenly once they cut gradients inside of domains. Three rules find where this changes, and the middle one of
+their numbers is taken. Two rules look for a bend: two straight lines, one up to the number and one from it on, are
+fitted to the curve of the likelihood, of 12 components and of 14. A bend moves if a curve is one or two components
+longer, so two lengths are used. The third is the Bayesian information criterion for as many observations as are
+independent. Averages of near cells share most of their cells, so there are far fewer such observations than cells: one
+for as many cells as an average is made of. Alone, this rule finds one domain in small slices.
 
-Slices of one tissue have the same domains, but differ by more than domains in places. So each slice is counted by
-itself, and the median counts.
+Slices of one tissue have the same domains, but at some places they differ more than domains do. So each slice is
+counted by itself, and the median counts.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The number of clusters for algorithms that must be given it: count communities, cluster, merge what nothing parts."""
+"""Count clusters for algorithms that must be given their number, and merge those without a valley between them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def counted(algorithm: Callable[..., Grouping]) -> ClusteringAlgorithm:
     """Return the algorithm with a number of clusters that it finds, if none is given.
 
     Communities are counted (`scrcl.cluster.count`). Their number is at least two, and a large type or a tail may count
-    as several. So clusters that no valley parts are merged after clustering. Domains of a tissue are not: valleys
-    between them were not measured.
+    as several. So clusters without a valley between them are merged after clustering. Domains of a tissue are not:
+    whether valleys separate domains was not measured.
     """
 
     @wraps(algorithm)
@@ -56,7 +56,7 @@ def counted(algorithm: Callable[..., Grouping]) -> ClusteringAlgorithm:
 
 
 def _merged(found: Grouping, spaces: Spaces, settings: ClusterSettings, seed: int) -> Grouping:
-    """Merge clusters that no valley parts."""
+    """Merge clusters that have no valley between them."""
     cells = view_cells(found.micro_labels, settings.auto_cells, seed, "cluster.merging.cells")
     rows = spaces.points if spaces.scores is None else spaces.scores[:, :VALLEY_COMPS]
     evidence = Evidence(cells, [np.asarray(rows[cells])], seed=seed)

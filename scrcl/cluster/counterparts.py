@@ -86,7 +86,7 @@ def find_counterparts(points: FloatArray, codes: IntArray, *, seed: int) -> Coun
 def _clusters_of_batches(
     points: FloatArray, codes: IntArray, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the cluster of each point, numbered through over batches, and the batch of each cluster."""
+    """Return the cluster of each point, with numbers that no two batches share, and the batch of each cluster."""
     labels = np.zeros(len(points), np.int64)
     owners: list[int] = []
     for batch in np.unique(codes):
@@ -104,7 +104,7 @@ def _clusters_of_batches(
 def _nearest_in_other_batches(
     means: FloatArray, owners: IntArray, errors: FloatArray
 ) -> NDArray[np.float64]:
-    """Return the distance of each mean to the nearest of another batch, without what their errors add."""
+    """Return how far each mean is from the nearest of another batch, less what errors of the means add to it."""
     nearest = np.empty(len(means))
     for start in range(0, len(means), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)

@@ -1,8 +1,8 @@
 """Evidence that two groups of cells are two types: the valley between them, in several spaces and within batches.
 
-A correction for batches may move one type onto another that its batch lacks, or has few cells of. So where there was
-one, the same cells are also compared as they were before it, within one batch at a time: there, no difference is due to
-batches. What a valley parts in either way is two types.
+A correction for batches may move one type onto another that its batch lacks, or has few cells of. So the same cells are
+also compared as they were before the correction, within one batch at a time: there, no difference is due to batches. A
+valley that shows in either way counts.
 """
 
 from __future__ import annotations

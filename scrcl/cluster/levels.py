@@ -18,7 +18,7 @@ __all__ = ["Levels", "Split", "levels_of", "rank_by_size"]
 
 
 class Split(NamedTuple):
-    """Two groups of cells that the next merge would join, or the next split would part."""
+    """Two groups of cells that the next merge would join, or the next split would separate."""
 
     cells: tuple[int, int]
     """number of cells, the larger group first"""
@@ -87,7 +87,7 @@ def rank_by_size(sizes: FloatArray | IntArray) -> NDArray[np.int32]:
 def _next_split(
     tree: Hierarchy, micro_labels: IntArray, evidence: Evidence, smallest: int
 ) -> Split | None:
-    """Return what the tree parts when it is cut into one cluster more."""
+    """Return the two groups that are separated if the tree is cut into one cluster more."""
     cluster_of_micro = tree.cluster_of_micro
     n_wanted = int(cluster_of_micro.max()) + 2
     if n_wanted > tree.n_micro:

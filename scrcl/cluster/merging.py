@@ -1,4 +1,4 @@
-"""Merge clusters that no valley parts.
+"""Merge clusters that have no valley between them.
 
 Clusterings cut large types and tails into pieces. So two clusters count as two types only if few cells lie between them
 (`scrcl.cluster.valley`). The pair with the shallowest valley is merged, its neighbours are measured again, and so on.
@@ -6,7 +6,7 @@ Where the shallowest valley is deep enough, the clusters that are left are those
 one.
 
 Ten cells show a valley only roughly, and the shallowest of many rough depths is too low. So the support of a small
-cluster also counts what the other pairs show: how many of them a valley parts.
+cluster also counts what other pairs show: how many of them have a valley.
 
 Valleys are measured on some hundred cells of each cluster, between clusters with near means. So the time depends on
 the number of clusters, and not on the number of cells.
@@ -45,7 +45,7 @@ def merge_unsupported(
     """Merge the pair of lowest support until all supports reach ``least_support``.
 
     Supports are means, weighted by cells: the depth of the valley, by those of the smaller group, and the share of all
-    near pairs that a valley parts, by five. Among pairs of equal support, the one with the nearest means is merged.
+    near pairs that have a valley, by five. Among pairs of equal support, the one with the nearest means is merged.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def join_order(
     The next pair is the one with the least product of two costs. One is the barrier between them: the logarithm of
     the density where it is high over that in the valley. The other is the squared distance of their means, damped by
     their sizes as in `scrcl.cluster.agglomerate`. How diffuse they are says nothing about which ones are next to each
-    other, so spreads are left out. Rare types come first: who asks for fewer clusters than are supported gives up those
-    of a few cells before any two large ones become one.
+    other, so spreads are left out. Rare types come first: a user who asks for fewer clusters than are supported loses
+    those of a few cells before two large ones are joined.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ class _Clusters:
         return self._supports[a, b]
 
     def support_with(self, share: float, a: int, b: int) -> float:
-        """Return the support of a split, where the share of pairs that a valley parts counts as some more cells."""
+        """Return the support of a split. The share of pairs that have a valley counts like some more cells."""
         depth, n = self.support(a, b), min(len(self.groups[a]), len(self.groups[b]))
         if depth < 0:
             return depth
         return (n * depth + _CELLS_OF_OTHERS * share) / (n + _CELLS_OF_OTHERS)
 
     def share_parted(self) -> float:
-        """Return the share of near pairs that a valley parts.
+        """Return the share of near pairs that have a valley between them.
 
         Depths between parts of one type are spread evenly from 0 to 1, and those between types are near 1. So twice the
         share of depths below a half is the share of pairs of one type (Storey's estimate). Two pairs are added, one of

@@ -106,7 +106,7 @@ def _lost_note(n_lost: int) -> str:
 
 
 def _cut_notes(extra_cuts: Mapping[int, IntArray], coarser: Collection[int]) -> list[str]:
-    """Return notes on extra cuts that do not nest after smoothing, or that have lost clusters."""
+    """Return notes on extra cuts that no longer nest after smoothing, or that lost clusters by it."""
     notes = []
     for k, cut in extra_cuts.items():
         n_found = len(np.unique(cut))

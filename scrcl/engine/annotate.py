@@ -199,7 +199,7 @@ def write_into(
     if adata.is_view:
         adata.uns = (
             adata.uns.copy()
-        )  # a whole slot turns it without the warning that a key would give
+        )  # a whole slot makes it an object of its own, without the warning of a single key
     rows, ours = np.flatnonzero(retained), _owned_pattern(stages)
     _remove_earlier(adata, ours)
     for key in [column for column in result.obs if ours.fullmatch(str(column))]:

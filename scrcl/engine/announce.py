@@ -1,4 +1,4 @@
-"""What a call says before its work: what is read, where it goes, and what that may take."""
+"""The first lines of a call: what is read, where results go, and the time and memory that may take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["announce"]
 def announce(context: Context, shape: Shape) -> None:
     """Report what begins, with the estimates of the stages that are left, and warn of a disk that may become full.
 
-    Nothing is said where all stages are finished.
+    Nothing is reported if all stages are finished.
     """
     out, config, ranks = context.folder.path, context.config, context.ranks
     left = [

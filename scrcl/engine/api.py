@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from scrcl._progress import Logged
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
-from scrcl.engine.load_config import load_config
+from scrcl.engine.load_config import load_config, merged
 from scrcl.engine.paths import input_paths
+from scrcl.engine.rename import keep_given
+from scrcl.engine.rename import rename as rename_clusters
 from scrcl.engine.scores import Scores
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from scrcl.engine.paths import Inputs
     from scrcl.engine.plan import Plan
     from scrcl.engine.rename import Names
-    from scrcl.io.matrix import CellMatrix
 
 __all__ = ["evaluate", "fit", "plan", "predict", "rename"]
 
@@ -123,48 +124,12 @@ def fit(
 def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
     import anndata
 
-    from scrcl.engine.folder import read_manifest
-    from scrcl.engine.input_again import same_in_memory
-    from scrcl.engine.redo import settings_to_redo
-    from scrcl.engine.run import run_files, run_matrix
-    from scrcl.engine.stages import STAGES
+    from scrcl.engine.anndata_input import fit_anndata, read_result
+    from scrcl.engine.run import run_files
 
     if isinstance(data, anndata.AnnData):
-        from scrcl.engine.annotate import write_into
-        from scrcl.io.named_coordinates import read_named_coordinates
-        from scrcl.io.open import from_anndata
-
-        config = settings_to_redo(
-            out,
-            config,
-            STAGES,
-            start=how["start"],
-            restart=how["restart"],
-            reporter=how["reporter"],
-        )
-        if how["start"] is None:
-            matrix = from_anndata(data, layer=config.layer)
-        else:
-            matrix = same_in_memory(out, read_manifest(out), data, config.layer)
-        done = run_matrix(_opener(data, matrix, config.layer), out, config, **how)
-        result = _read(done.result_path)
-        write_into(data, result, matrix.obs.index.isin(result.obs_names), STAGES)
-        if config.coordinates is not None and "spatial" not in data.obsm:
-            data.obsm["spatial"] = read_named_coordinates(matrix, config.coordinates)
-        return data
-    return _read(run_files(input_paths(data), out, config, **how).result_path)
-
-
-def _opener(
-    adata: AnnData, matrix: CellMatrix, layer: str | None
-) -> Callable[[Path | None], CellMatrix]:
-    """Return what opens an object for a run. A backed matrix that is stored by genes is copied into a folder."""
-    from scrcl.io.open import from_anndata
-    from scrcl.io.transpose import Scratch
-
-    if not (adata.isbacked and matrix.layout == "csc"):
-        return lambda _: matrix
-    return lambda folder: from_anndata(adata, layer=layer, scratch=Scratch(folder, 64 << 20))
+        return fit_anndata(data, out, config, **how)
+    return read_result(run_files(input_paths(data), out, config, **how).result_path)
 
 
 @checked
@@ -230,25 +195,13 @@ def _predict_in(
 ) -> AnnData:
     import anndata
 
-    from scrcl.engine.predict import (
-        new_cell_stages,
-        predict_files,
-        predict_matrix,
-        run_for_prediction,
-    )
+    from scrcl.engine.anndata_input import predict_anndata, read_result
+    from scrcl.engine.predict import predict_files, run_for_prediction
 
     opened = run_for_prediction(run, settings)
-    if not isinstance(data, anndata.AnnData):
-        return _read(predict_files(opened, input_paths(data), out, **how).result_path)
-    from scrcl.engine.annotate import write_into
-    from scrcl.io.open import from_anndata
-
-    matrix = from_anndata(data, layer=opened.config.layer)
-    open_matrix = _opener(data, matrix, opened.config.layer)
-    result = _read(predict_matrix(opened, open_matrix, out, **how).result_path)
-    retained = matrix.obs.index.isin(result.obs_names)
-    write_into(data, result, retained, new_cell_stages(opened))
-    return data
+    if isinstance(data, anndata.AnnData):
+        return predict_anndata(opened, data, out, **how)
+    return read_result(predict_files(opened, input_paths(data), out, **how).result_path)
 
 
 @checked
@@ -287,14 +240,13 @@ def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     """
     import anndata
 
-    from scrcl.engine.rename import keep_given
-    from scrcl.engine.rename import rename as rename_clusters
+    from scrcl.engine.anndata_input import read_result
 
     if isinstance(data, anndata.AnnData):
         with keep_given(out, names):
             return fit(data, out=out, start="names")
     inputs = () if data is None else input_paths(data)
-    return _read(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
+    return read_result(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
 
 
 @checked
@@ -372,20 +324,4 @@ def evaluate(out: str | Path, labels: str | Path) -> Scores:
 
 def _resolved(config: RunConfig | None, settings: dict[str, Any]) -> RunConfig:
     base = config.model_dump(exclude_unset=True) if config is not None else {}
-    return load_config(overrides=_merged(base, settings))
-
-
-def _read(path: Path | None) -> AnnData:
-    import anndata
-
-    assert path is not None, "the run has its last stage"
-    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
-
-
-def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``settings`` over it, group by group."""
-    merged = dict(base)
-    for key, value in settings.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
-    return merged
+    return load_config(overrides=merged(base, settings))

@@ -1,4 +1,4 @@
-"""From the memory given to a number of workers, or to a refusal before anything is done.
+"""How many workers the given memory allows. A run that cannot fit is refused before any work.
 
 Memory and cores decide how many blocks are loaded at once, or that the run is refused. They never change a result.
 """
@@ -25,7 +25,7 @@ __all__ = ["Budget", "least_memory", "plan_budget"]
 
 @dataclass(frozen=True)
 class Budget:
-    """How the work is cut.
+    """How the work is divided into blocks.
 
     Attributes
     ----------
@@ -58,8 +58,8 @@ def plan_budget(
 ) -> Budget:
     """Fit ``stages`` into ``total_bytes``, with at most ``n_workers``.
 
-    The default is one worker more than the process may use cores, and at most 8: while one block is read, others are in
-    work.
+    The default is one worker more than the process may use cores, and at most 8: while one block is read, others are
+    computed.
 
     Raises
     ------

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scrcl.io.stream import Reading
+from scrcl.markers.profiles import joined, profiles_of
+from scrcl.markers.scores import GeneScores, gene_scores, gene_scores_within
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,9 +17,8 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.profiles import Profiles
     from scrcl.markers.pseudobulk import Pairs
-    from scrcl.markers.scores import GeneScores
     from scrcl.prep.stats import MatrixStats
-    from scrcl.typing import FloatArray, IntArray, OnRows
+    from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["MOST_READS", "Compared", "compared"]
 
@@ -45,9 +48,7 @@ def compared(
     *,
     batches: IntArray | None = None,
     block_rows: int,
-    n_workers: int,
-    count: Callable[[], OnRows | None] = lambda: None,
-    client: Any = None,
+    reading: Callable[[], Reading] = Reading,
 ) -> Compared:
     """Compare each group of cells with all others, by a read of X for each part of the genes.
 
@@ -57,11 +58,9 @@ def compared(
         ndarray of int32, shape (n_obs,): group of each cell of the input, -1 for cells to leave out.
     batches
         ndarray of int32, shape (n_obs,): batch of each cell, within which groups are compared; None: over all cells.
-    count
-        Called before each read; returns what to call as it advances.
+    reading
+        Called before each read; returns how to read.
     """
-    from scrcl.markers.profiles import joined, profiles_of
-    from scrcl.markers.scores import GeneScores, gene_scores, gene_scores_within
     from scrcl.markers.values import Bins, bins_and_parts, values_by_cluster
 
     pairs = None if batches is None else _pairs(groups, batches, matrix.n_vars)
@@ -86,9 +85,7 @@ def compared(
             n_clusters=n_groups,
             bins=bins.of(genes),
             cell_sums=None if stats.already_log else stats.cell_counts,
-            n_workers=n_workers,
-            on_rows=count(),
-            client=client,
+            reading=reading(),
             # Each part of the genes is a read of all rows, so the first is enough.
             sums=None if genes.start else sums,
         )

@@ -20,13 +20,13 @@ from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
 from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.features import FeaturesSettings
 from scrcl.engine.stages.genes import GenesSettings
-from scrcl.engine.stages.graph import GraphSettings
 from scrcl.engine.stages.markers import MarkersSettings
 from scrcl.engine.stages.names import NamesSettings
 from scrcl.engine.stages.reduce import ReduceSettings
 from scrcl.engine.stages.report import ReportSettings
 from scrcl.engine.stages.tissue import TissueSettings
 from scrcl.engine.stages.umap import UmapSettings
+from scrcl.graph.settings import GraphSettings
 from scrcl.train.methods import DEFAULT_METHOD, METHODS, PRESETS
 from scrcl.train.settings import TrainSettings
 
@@ -89,7 +89,7 @@ def _over_preset(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_defaults(defaults: Mapping[str, Any], given: Any) -> Any:
-    """Return the given settings of a group over others; what is no group of settings stays as it is."""
+    """Return the given settings of a group over its defaults; a value that is no group stays as it is."""
     if isinstance(given, Settings):
         given = given.model_dump(exclude_unset=True)
     return {**defaults, **given} if isinstance(given, dict) else given
@@ -234,7 +234,7 @@ class RunConfig(Settings):
             for stage in STAGES
             if stage.settings is not None and stage.name not in cls.model_fields
         } | {method: METHODS[method].settings}
-        # One model for all of them: its faults name the group and the setting.
+        # One model for all of them: its errors name the group and the setting.
         fields: Any = {name: (settings, settings()) for name, settings in groups.items()}
         checked = create_model("_Groups", __base__=Settings, **fields).model_validate(extra)
         known = {name: value for name, value in values.items() if name in cls.model_fields}

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.outputs import Outputs
+from scrcl.io.stream import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,3 +87,9 @@ class Context(Outputs):
         """Announce a countable piece of work, of which ``done`` units are done. Returns what to call as it advances."""
         self.reporter.stage_started(name, total, unit, done=done)
         return self.reporter.advance
+
+    def reading(self, name: str) -> Reading:
+        """Announce a read of all rows of the input. Returns who reads them."""
+        return Reading(
+            self.budget.n_workers, self.count(name, self.matrix.n_obs), client=self.client
+        )

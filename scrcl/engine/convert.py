@@ -7,20 +7,18 @@ to OUT when it is complete. After a kill or a full disk, the same call continues
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.convert_folder import Work
+from scrcl.engine.convert_steps import ORIGIN, VERSION, Conversion
 from scrcl.engine.describe import joined
-from scrcl.engine.disk import naming_full_disk, require_room
+from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.paths import input_paths, keep_apart
 from scrcl.engine.row_order import read_order
@@ -28,13 +26,10 @@ from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.identity import content_of
 from scrcl.io.open import open_input
-from scrcl.io.parts import column_dtype
-from scrcl.io.reorder import SCRATCH_INDEX_BYTES, reorder_rows
 from scrcl.io.slots import keys_of
-from scrcl.io.stored_dtype import exact_x
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from scrcl._progress import Reporter
     from scrcl.engine.paths import Inputs
@@ -48,11 +43,6 @@ __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
 _log = logger_of(__name__)
 
-_ORIGIN = "scrcl_store"
-"""Key of uns that says what a store was made of."""
-_VERSION = 1
-# Disk of a row-major copy, for each value: sorted records and the parts made from them (`scrcl.io.transpose`).
-_TRANSPOSE_BYTES = 20
 _BYTES_A_VALUE = 12
 
 
@@ -163,7 +153,7 @@ def _warn_of_lost(matrix: CellMatrix, layer: str | None) -> None:
     for open_source in matrix.sources:
         with open_source() as source:
             for slot in ("obsm", "varm", "obsp", "varp", "uns"):
-                kept = matrix.obsm if slot == "obsm" else (_ORIGIN,)
+                kept = matrix.obsm if slot == "obsm" else (ORIGIN,)
                 lost += [f"{slot}/{key}" for key in keys_of(source, slot) if key not in kept]
     if lost:
         _log.warning(
@@ -202,7 +192,7 @@ def convert_matrix(
     with work.claimed(_settings(matrix, order), reporter), naming_full_disk(out):
         resumed = work.has_progress
         if not work.is_moved:
-            conversion = _Conversion(
+            conversion = Conversion(
                 work,
                 matrix,
                 list(sources),
@@ -227,130 +217,9 @@ def convert_matrix(
 def _settings(matrix: CellMatrix, rows: IntArray | None) -> dict[str, Any]:
     """Return everything that the bytes of the store depend on."""
     return {
-        "version": [_VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
+        "version": [VERSION, __version__, store.CHUNK_VALUES, store.SHARD_VALUES],
         "input": content_of(matrix.identity),
         "order": None if rows is None else fingerprint_of_array(rows),
-    }
-
-
-class _Conversion:
-    """The steps from an opened matrix to a finished store; finished steps are skipped."""
-
-    def __init__(
-        self,
-        work: Work,
-        matrix: CellMatrix,
-        names: list[str],
-        rows: IntArray | None,
-        block_bytes: int,
-        block_rows: int,
-        n_workers: int,
-        reporter: Reporter,
-    ) -> None:
-        self.work = work
-        self.matrix = matrix
-        self.names = names
-        self.rows = rows
-        self.block_bytes = block_bytes
-        self.block_rows = block_rows
-        self.n_workers = n_workers
-        self.reporter = reporter
-        self.store = work.path / "store"
-
-    def run(self) -> None:
-        """Survey, reorder, write and finish."""
-        with self._stage("survey"):
-            found = self._survey()
-        matrix = self.matrix
-        if self.rows is not None:
-            matrix = self._in_order(self.rows, found)
-            found = found.reordered(self.rows)
-        x = exact_x(matrix, self.block_rows)
-        if "n_values" not in self.work.journal:
-            store.create_store(self.store, matrix, found, self._provenance())
-            self.work.save(n_values=0)
-        with self._stage("write"):
-            store.fill_values(
-                self.store,
-                x,
-                found.indptr,
-                n_done=self.work.journal["n_values"],
-                on_shard=lambda n_values: self._after_shard(n_values, found.n_values),
-                n_workers=self.n_workers,
-                on_rows=self.reporter.advance,
-            )
-        store.finish_store(self.store)
-        self.work.save(record=_record(matrix, found))
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        self.reporter.stage_started(name, self.matrix.n_obs, "cells")
-        yield
-        self.reporter.stage_finished(name, time.perf_counter() - began, resumed=False)
-
-    def _survey(self) -> store.Survey:
-        """Return row lengths and dtype from a first read; both are kept for a resumed conversion."""
-        file = self.work.path / "indptr.npy"
-        if self.work.has_progress:
-            return store.Survey(np.load(file), np.dtype(self.work.journal["dtype"]))
-        matrix = self.matrix
-        if matrix.layout == "csc" and "path" in matrix.identity:
-            n_bytes = (matrix.nnz or 0) * _TRANSPOSE_BYTES
-            require_room(self.work.out, n_bytes, "a row-major copy")
-        found = store.survey_values(
-            exact_x(matrix, self.block_rows),
-            column_major=matrix.layout == "csc" and not np.can_cast(matrix.dtype, np.float32),
-            n_workers=self.n_workers,
-            on_rows=self.reporter.advance,
-        )
-        np.save(file, found.indptr)
-        self.work.save(dtype=found.dtype.name)
-        return found
-
-    def _in_order(self, rows: IntArray, found: store.Survey) -> CellMatrix:
-        if "n_values" not in self.work.journal:
-            n_bytes = found.n_values * (SCRATCH_INDEX_BYTES + found.dtype.itemsize)
-            require_room(self.work.out, 2 * n_bytes, "a sorted copy")
-        with self._stage("order"):
-            matrix = reorder_rows(
-                self.matrix,
-                rows,
-                self.work.path / "scratch",
-                self.block_bytes,
-                survey=found,
-                n_workers=self.n_workers,
-                on_rows=self.reporter.advance,
-            )
-            matrix.rows(self.block_rows)  # copies the rows at the first call
-            return matrix
-
-    def _after_shard(self, n_values: int, n_total: int) -> None:
-        """Save the progress; stop if the disk has no room for the rest."""
-        self.work.save(n_values=n_values)
-        written = sum(p.stat().st_size for p in (self.store / "X").rglob("*") if p.is_file())
-        require_room(self.work.out, written * (n_total - n_values) // n_values, "the store")
-
-    def _provenance(self) -> dict[str, Any]:
-        """Return the origin of the store, for ``uns``."""
-        identity = self.matrix.identity
-        return {
-            _ORIGIN: {
-                "version": _VERSION,
-                "scrcl": __version__,
-                "sources": np.array(self.names, dtype=object),
-                "join": identity.get("join", "inner") if "samples" in identity else "none",
-            }
-        }
-
-
-def _record(matrix: CellMatrix, found: store.Survey) -> dict[str, Any]:
-    return {
-        "n_cells": matrix.n_obs,
-        "n_genes": matrix.n_vars,
-        "stored_values": found.n_values,
-        "dtype": found.dtype.name,
-        "index_dtype": np.dtype(column_dtype(matrix.n_vars)).name,
     }
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from scrcl.engine.batch_columns import type_like_columns
 from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.tissue_coordinates import (
     coordinates_by_name,
@@ -19,22 +21,21 @@ from scrcl.engine.tissue_coordinates import (
 )
 from scrcl.errors import InputError
 from scrcl.graph.lattice import find_layout, to_scale
+from scrcl.io.labels import CellLabels
+from scrcl.io.left_out import why_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pandas as pd
-
     from scrcl.engine.config import RunConfig
     from scrcl.graph.lattice import Layout
-    from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
 
 __all__ = ["Covariates", "batch_columns", "batch_names", "read_batches", "read_covariates"]
 
 _LEAST_CELLS = 2
-"""Mean number of cells of a batch, at least. Batches of one to five cells count, numbers of each cell do not."""
+"""Least mean number of cells of a batch. Batches of one to five cells are accepted, but not a number for each cell."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Covariates:
     samples: CellLabels | None = None
     batches: CellLabels | None = None
     layout: Layout | None = None
-    """kind of the coordinates, which are to scale: numbers of rows and columns have become positions"""
+    """kind of the coordinates; these are to scale, as numbers of rows and columns were made positions"""
     notes: tuple[str, ...] = ()
     """what the user should know before the work begins"""
     named_coordinates: FloatArray | None = None
@@ -122,8 +123,6 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
 
 def _require_batches(obs: pd.DataFrame, key: str, batches: CellLabels) -> None:
     """Refuse columns of measurements, and batches that hardly any cells share."""
-    import pandas as pd
-
     for name in batch_columns(obs, key):
         column = obs[name]
         if not pd.api.types.is_float_dtype(column):
@@ -148,8 +147,6 @@ def _require_batches(obs: pd.DataFrame, key: str, batches: CellLabels) -> None:
 
 def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
     """Yield which columns of the batch look like cell types, where their differences would be removed."""
-    from scrcl.engine.batch_columns import type_like_columns
-
     removes = config.group("correct").method != "none" or config.graph.balanced
     if config.batch_key is None or not removes:
         return
@@ -175,10 +172,6 @@ def batch_names(obs: pd.DataFrame, columns: list[str]) -> pd.Series[str]:
 
 def read_batches(obs: pd.DataFrame, key: str | None) -> CellLabels | None:
     """Return the batch of each cell, by a column of obs or several; None without a key."""
-    import pandas as pd
-
-    from scrcl.io.labels import CellLabels
-
     columns = [] if key is None else batch_columns(obs, key)
     read = [_read_column(obs, column, "batch") for column in columns]
     if len(read) < 2:
@@ -189,11 +182,6 @@ def read_batches(obs: pd.DataFrame, key: str | None) -> CellLabels | None:
 
 def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | None:
     """Return the ``kind`` ("sample", "batch") of each cell from a column of ``obs``; None without a key."""
-    import pandas as pd
-
-    from scrcl.io.labels import CellLabels
-    from scrcl.io.tables import why_left_out
-
     if key is None:
         return None
     if reason := why_left_out(obs, key):

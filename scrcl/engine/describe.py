@@ -10,6 +10,7 @@ from scrcl._sizes import format_bytes
 from scrcl.engine.arguments import checked
 from scrcl.engine.paths import input_paths
 from scrcl.engine.values import SAMPLE_ROWS, kinds_of_others, look_at
+from scrcl.markers.listed import symbol_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ _WORDS = {
     "symbols": "symbols of genes",
     "largest_in_sample": "largest value",
 }
-"""Names of what is described, where its field says it for programs."""
+"""What readers see in place of the name of a field."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,6 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     """
     from scrcl.engine.batch_columns import batch_like_columns
     from scrcl.io.open import open_input
-    from scrcl.markers.listed import symbol_column
 
     matrix = open_input(input_paths(inputs), layer=layer)
     n_entries = matrix.n_obs * matrix.n_vars

@@ -28,9 +28,10 @@ def is_within(name: str, others: Iterable[str]) -> bool:
 
 
 def difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """Return in words what differs: the input, or else the first setting, or contents; ``but`` are not compared.
+    """Return in words what differs, without settings in ``but``; empty if nothing does.
 
-    Other settings are seldom meant where the input is another one. Empty: nothing does.
+    One difference is named: the input, else the first setting, else the content of a file. A user who gives another
+    input seldom means to change settings.
     """
     a, b = _flat(found), _flat(asked)
     changed = [key for key in differing(found, asked) if not is_within(key, but)]
@@ -53,7 +54,7 @@ def _said(value: object) -> str:
 
 
 def _is_hash(value: object) -> bool:
-    """Return whether a value stands for a content, and says nothing to a reader."""
+    """Return whether a value is the hash of a content, which tells a reader nothing."""
     return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 

@@ -23,7 +23,7 @@ _FREE_BYTES = 1 << 20
 _CUT_SHORT = re.compile(
     r"\d+ requested and \d+ written|Not enough free space to write|errno = 28\b"
 )
-"""What NumPy (of a write, and of the room that it reserves first) and HDF5 say of a full disk."""
+"""How NumPy (for a write, and for the room that it reserves first) and HDF5 report a full disk."""
 
 
 def require_room(path: Path, n_bytes: float, what: str) -> None:
@@ -46,7 +46,7 @@ def require_room(path: Path, n_bytes: float, what: str) -> None:
 def note_on_room(path: Path, n_bytes: float) -> str | None:
     """Return a warning where the disk of ``path`` has less than the ``n_bytes`` that are expected; else None.
 
-    It refuses nothing: how much a run leaves is known roughly.
+    Nothing is refused, because the size of what a run leaves is known only roughly.
     """
     free = _free_bytes(path)
     if n_bytes <= free:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 from scrcl._crosstab import crosstab
 from scrcl.engine.annotate import without_ours
@@ -17,15 +19,13 @@ from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.results import read_obs
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from scrcl.typing import IntArray
 
 __all__ = ["evaluate_run", "score"]
 
 
 _FEW = 10
-"""So few labels may each belong to one cell."""
+"""Up to this number of labels, each may belong to one cell."""
 
 
 def score(clusters: Any, labels: Any) -> dict[str, float]:
@@ -53,8 +53,6 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
     Peng et al.: Refinement contrastive learning of cell-gene associations for unsupervised cell type identification;
     section "Evaluation Metrics" (ACC, NMI, ARI).
     """
-    import pandas as pd
-    from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     a, b = _column(clusters, "clusters"), _column(labels, "labels")
@@ -80,9 +78,7 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
 
 
 def _column(values: Any, name: str) -> pd.Series:
-    """Return values a cell; of a list, text and missing ones stay apart, which NumPy would join to text."""
-    import pandas as pd
-
+    """Return one value for each cell. Missing values of a list stay missing: NumPy would make them text."""
     if np.ndim(values) != 1:
         message = f"{name} must be one value a cell; got {np.ndim(values)} dimensions."
         raise InputError(message)
@@ -163,8 +159,6 @@ def _labels_of(obs: pd.DataFrame, key: str) -> pd.Series:
 
 def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | None]:
     """Return the coherence of clusters and labels in the tissue; empty without coordinates or stages."""
-    import pandas as pd
-
     from scrcl.graph.domains import coherence
 
     if not run.config.spatial or not run.has(NEIGHBOR_IDS):

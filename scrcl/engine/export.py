@@ -15,8 +15,10 @@ from scrcl._warnings import logger_of
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import require_new, writing
 from scrcl.engine.input_again import input_of
+from scrcl.engine.memory import block_rows_of
 from scrcl.engine.open_run import open_run
 from scrcl.errors import BudgetError, InputError, MissingDependencyError
+from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.ranking import for_spreadsheets
 from scrcl.prep.artifacts import STATS
 
@@ -110,7 +112,6 @@ def export(
 def _table(run: OpenRun) -> pd.DataFrame:
     """Return obs of the result with the UMAP and the coordinates of the tissue, our columns first."""
     from scrcl.io.results import read_obs, stored_coordinates
-    from scrcl.maps.artifacts import LAYOUT
 
     obs = read_obs(run.result_path, whole=True)
     if run.has(LAYOUT):
@@ -174,7 +175,6 @@ def _zarr(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
 
 
 def _cellxgene(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
-    from scrcl.maps.artifacts import LAYOUT
     from scrcl.prep.normalize import log_normalize, size_factors
 
     if not run.has(LAYOUT):
@@ -231,7 +231,6 @@ def _with_x(run: OpenRun, read: _Read) -> AnnData:
     """Return the result with X of the input, in memory."""
     from scipy import sparse
 
-    from scrcl.engine.memory import block_rows_of
     from scrcl.io.stream import iter_rows
 
     stats = run.open(STATS)

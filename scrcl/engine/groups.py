@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
+from scrcl.engine.compare_genes import compared
 from scrcl.engine.input_again import input_of
+from scrcl.engine.memory import block_rows_of
 from scrcl.engine.named_groups import Pair, groups_of, pair_of
 from scrcl.errors import InputError
+from scrcl.io.arrays import cores
+from scrcl.io.stream import Reading
+from scrcl.markers.listed import ListedGenes
+from scrcl.markers.ranking import marker_table
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -74,10 +81,7 @@ def find_markers(
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.find_markers("out/", pair=(3, 5)).head()  # doctest: +SKIP
     """
-    from scrcl.engine.compare_genes import compared
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.listed import ListedGenes
-    from scrcl.markers.ranking import marker_table
 
     run = open_run(out)
     groups = groups_of(run, by)
@@ -94,7 +98,8 @@ def find_markers(
         stats.of_all_rows(groups.codes),
         settings,
         batches=_batches_of(run, matrix),
-        **_how(matrix, reporter, "markers"),
+        block_rows=_block_rows(matrix),
+        reading=partial(_reading, matrix, reporter, "markers"),
     )
     table = marker_table(
         found.scores,
@@ -128,12 +133,8 @@ def pseudobulk(
         Output folder of the run. It is only read.
     donors
         Column of obs with the donor, or another unit of replication.
-    by
-        Column of obs with the groups of cells; see `find_markers`.
-    data
-        The input of the run, if that was an AnnData in memory.
-    inputs
-        Where the input of the run is now, if it was moved.
+    by, data, inputs
+        As for `find_markers`.
 
     Returns
     -------
@@ -169,32 +170,28 @@ def pseudobulk(
             f"({format_bytes(run.config.memory)}). Name columns with fewer values."
         )
         raise InputError(message)
-    how = _how(matrix, reporter, "pseudobulk")
     sums = sums_of_groups(
-        matrix.x(how["block_rows"]),
+        matrix.x(_block_rows(matrix)),
         stats.of_all_rows(pairs.codes),
         n_pairs,
-        n_workers=how["n_workers"],
-        on_rows=how["count"](),
+        _reading(matrix, reporter, "pseudobulk"),
     )
     names = of_donor.names, of_group.names
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
 
 
-def _how(matrix: CellMatrix, reporter: Reporter | None, name: str) -> dict[str, Any]:
-    """Return how the input is read: blocks of the size of a run, one for each core."""
-    from scrcl.engine.memory import block_rows_of
-    from scrcl.io.arrays import cores
-
-    def count() -> Any:
-        if reporter is None:
-            return None
-        reporter.stage_started(name, matrix.n_obs, "cells")
-        return reporter.advance
-
+def _block_rows(matrix: CellMatrix) -> int:
+    """Return the number of rows of a block: as many as in a run."""
     n_values = matrix.nnz if matrix.nnz is not None else matrix.n_obs * matrix.n_vars
-    rows = block_rows_of(n_values / matrix.n_obs, matrix.n_obs)
-    return {"block_rows": rows, "n_workers": cores(), "count": count}
+    return block_rows_of(n_values / matrix.n_obs, matrix.n_obs)
+
+
+def _reading(matrix: CellMatrix, reporter: Reporter | None, name: str) -> Reading:
+    """Announce a read of all rows. Returns who reads them: each core a block."""
+    if reporter is None:
+        return Reading(cores())
+    reporter.stage_started(name, matrix.n_obs, "cells")
+    return Reading(cores(), reporter.advance)
 
 
 def _batches_of(run: OpenRun, matrix: CellMatrix) -> IntArray | None:

@@ -114,7 +114,7 @@ def _of_another(out: Path, manifest: Mapping[str, Any], matrix: CellMatrix) -> R
 
 
 _AS_IT_WAS = (
-    "Give it as it was at the run. Where X is normalised later, keep the counts as a layer before: such a layer is "
+    "Give it as it was at the run. If you normalise X after a run, keep the counts in a layer first: such a layer is "
     "found."
 )
 _BY_DATA = "In Python, give that AnnData by `data`."

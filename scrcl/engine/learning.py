@@ -91,7 +91,7 @@ def untrained(inputs: Any, config: RunConfig) -> Learner:
 def require_weights_of(
     learner: Learner, weights: Mapping[str, Any], source: Path, remedy: str
 ) -> None:
-    """Refuse weights of a model that has other ones, as another version of scrcl may leave them.
+    """Refuse weights that do not fit the model, such as those of another version of scrcl.
 
     Raises
     ------

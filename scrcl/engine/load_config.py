@@ -21,6 +21,7 @@ __all__ = [
     "first_fault",
     "given_names",
     "load_config",
+    "merged",
     "validated",
     "with_given",
     "with_values",
@@ -30,7 +31,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 _KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
-"""Rules that pydantic words for Python."""
+"""Rules that pydantic describes by types of Python."""
 
 
 def load_config(
@@ -63,18 +64,23 @@ def load_config(
 
 
 def with_given(base: Mapping[str, Any], given: RunConfig) -> RunConfig:
-    """Return the settings ``base``, and over them those of ``given`` that were given, not left to their defaults.
+    """Return the settings ``base``, replaced by those of ``given`` that are not left to their defaults.
 
     Raises
     ------
     InputError
         They do not fit together.
     """
+    return validated(RunConfig, merged(base, given.model_dump(exclude_unset=True)))
+
+
+def merged(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``settings`` over it, group by group."""
     tree = dict(base)
-    for name, value in given.model_dump(exclude_unset=True).items():
+    for name, value in settings.items():
         both = isinstance(value, dict) and isinstance(tree.get(name), dict)
         tree[name] = {**tree[name], **value} if both else value
-    return validated(RunConfig, tree)
+    return tree
 
 
 def given_names(config: Settings, group: str = "") -> set[str]:

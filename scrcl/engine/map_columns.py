@@ -123,9 +123,7 @@ def _gene_columns(
         rows,
         at,
         cell_sums=None if stats.already_log else stats.cell_counts,
-        n_workers=context.budget.n_workers,
-        on_rows=context.count("report", matrix.n_obs),
-        client=context.client,
+        reading=context.reading("report"),
     )
     names, shown = genes.names[at], genes.at(at).shown()
     twice = Counter(shown)

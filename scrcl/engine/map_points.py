@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["bytes_of_maps", "drawn_cells", "maps_of", "maps_of_new_cells"]
 
 LEAST_OF_CLUSTER = 50
-"""Cells of each cluster that are drawn at least."""
+"""Least number of cells of each cluster that are drawn."""
 
 _MOST_BEHIND = 20_000
-"""Cells of the run that are drawn behind new ones. More would show no other shape."""
+"""Cells of the run that are drawn behind new ones. More would not change the shape."""
 
 _DRAWN_BYTES = 300
 """For each cell that is drawn: its columns, and what they are packed from."""

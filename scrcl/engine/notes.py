@@ -12,9 +12,9 @@ __all__ = ["notes_to_show"]
 
 
 def notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> tuple[list[str], str]:
-    """Return the notes that no earlier call came to show, and a line on the others; empty if there are none.
+    """Return the notes that no earlier call has shown, and a line on the others; empty if there are none.
 
-    A call that was killed showed none. So what counts is that a call came to its end, not which stages run now.
+    Calls show notes at their end, so a call that was killed has shown none.
     """
     shown = [note for entry in entries if entry.get("notes_shown") for note in entry["notes"]]
     unseen = [note for entry in entries if not entry.get("notes_shown") for note in entry["notes"]]

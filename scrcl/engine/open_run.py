@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.engine.arguments import checked
+from scrcl.engine.config import RunConfig
 from scrcl.engine.fingerprint import DATA_KEYS
 from scrcl.engine.folder import RunFolder, read_manifest
+from scrcl.engine.learning import open_inputs
 from scrcl.engine.load_config import first_fault, with_values
 from scrcl.engine.outputs import Outputs
-from scrcl.errors import StoreError
+from scrcl.engine.stages import STAGES
+from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stages.inputs import METHOD_INPUTS
+from scrcl.engine.stages.train import HISTORY, trained_learner
+from scrcl.errors import InputError, StoreError
+from scrcl.graph.artifacts import CELL_GRAPH
+from scrcl.prep.artifacts import COMPONENTS, FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scrcl.engine.config import RunConfig
     from scrcl.engine.stage import Stage
     from scrcl.graph.csr import Graph
     from scrcl.train.method import Learner
@@ -58,8 +66,6 @@ class OpenRun(Outputs):
     @property
     def n_cells(self) -> int:
         """Retained cells."""
-        from scrcl.prep.artifacts import FEATURES
-
         return self.open(FEATURES).n_obs
 
     @cached_property
@@ -99,55 +105,39 @@ class OpenRun(Outputs):
     @property
     def labels(self) -> IntArray:
         """Cluster of each cell: int32, shape (n_cells,), 0 .. n_clusters - 1, largest cluster first."""
-        from scrcl.cluster.artifacts import LABELS
-
         return np.asarray(self.open(LABELS))
 
     @property
     def confidence(self) -> FloatArray:
         """Confidence of each label: float32, shape (n_cells,), 0 to 1."""
-        from scrcl.cluster.artifacts import CONFIDENCE
-
         return np.asarray(self.open(CONFIDENCE))
 
     @property
     def components(self) -> FloatArray:
         """Principal component scores: float32, shape (n_cells, n_comps)."""
-        from scrcl.prep.artifacts import COMPONENTS
-
         scores: FloatArray = self.open(COMPONENTS)
         return scores
 
     @property
     def embedding(self) -> FloatArray:
         """What was clustered, ``obsm["X_scrcl"]``: float32, shape (n_cells, n_dims)."""
-        from scrcl.engine.stages.embed import EMBEDDING
-
         points: FloatArray = self.open(EMBEDDING)
         return points
 
     @property
     def graph(self) -> Graph:
         """Symmetric binary graph of the cells; its edges stay on disk."""
-        from scrcl.graph.artifacts import CELL_GRAPH
-
         return self.open(CELL_GRAPH)
 
     @property
     def model(self) -> Learner:
         """The trained model, a ``torch.nn.Module`` on the CPU in evaluation mode."""
-        from scrcl.engine.learning import open_inputs
-        from scrcl.engine.stages.inputs import METHOD_INPUTS
-        from scrcl.engine.stages.train import trained_learner
-
         inputs = open_inputs(self, self.open(METHOD_INPUTS), self.config)
         return trained_learner(self, inputs, self.config)
 
     @property
     def history(self) -> list[dict[str, float]]:
         """Loss terms of each training step."""
-        from scrcl.engine.stages.train import HISTORY
-
         return self.open(HISTORY)
 
     @property
@@ -183,7 +173,7 @@ def open_run(out: str | Path) -> OpenRun:
     ------
     StoreError
         The folder holds no run, a prediction, a run that is not finished, or one of another format. Parts that were
-        deleted later are missed when they are asked for.
+        deleted later raise it when they are asked for.
 
     Examples
     --------
@@ -191,8 +181,6 @@ def open_run(out: str | Path) -> OpenRun:
     >>> run = scrcl.open_run("out")  # doctest: +SKIP
     >>> run.labels[:5], run.embedding.shape  # doctest: +SKIP
     """
-    from scrcl.engine.stages import STAGES
-
     path = Path(out)
     folder = RunFolder(path, read_manifest(path))
     if "predicted_from" in folder.manifest:
@@ -225,9 +213,6 @@ def saved_config(folder: RunFolder, changes: Mapping[str, Any] | None = None) ->
     InputError
         A change breaks the rule of its setting.
     """
-    from scrcl.engine.config import RunConfig
-    from scrcl.errors import InputError
-
     saved = folder.manifest["settings"]
     kept = {name: value for name, value in saved.items() if name not in DATA_KEYS}
     try:

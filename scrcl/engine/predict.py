@@ -13,6 +13,7 @@ from scrcl import __version__
 from scrcl._interrupt import Interruption
 from scrcl._progress import Silent
 from scrcl._settings import settings_of
+from scrcl.cluster.artifacts import MICRO_MEANS
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
@@ -198,8 +199,6 @@ def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _what_was_learned(run: OpenRun) -> str:
     """Return a hash of the micro-cluster means: the same run on another device has others."""
-    from scrcl.cluster.artifacts import MICRO_MEANS
-
     return fingerprint_of_array(run.open(MICRO_MEANS))
 
 

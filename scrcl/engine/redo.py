@@ -75,7 +75,7 @@ def kept_from(stages: Sequence[Stage[Any]], start: str | None, *, restart: bool)
 def advice_to_redo(
     stages: Sequence[Stage[Any]],
 ) -> Callable[[Sequence[str], Sequence[str]], str]:
-    """Return a function from settings that differ, and stages that are finished, to how a run can be redone."""
+    """Return a function that advises how to redo a run, given the settings that differ and the finished stages."""
 
     def advice(differing: Sequence[str], finished: Sequence[str]) -> str:
         for first in reversed([i for i, stage in enumerate(stages) if stage.redo_settings]):

@@ -22,6 +22,8 @@ from scrcl.markers.artifacts import MARKERS, PROFILES
 from scrcl.markers.listed import LEFT_OUT, short_list, shown_genes
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
+from scrcl.report.composition import composition_figure
+from scrcl.report.drawings import dot_plot, paga_graph
 from scrcl.report.page import Column, Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -124,8 +126,6 @@ def _dots(run: OpenRun, names: Sequence[str], words: Words) -> Section:
     """Return the first markers of the clusters, both in the order of the tree."""
     import pandas as pd
 
-    from scrcl.report.drawings import dot_plot
-
     shown = _order(run, len(names))[:_MOST_DOTS_CLUSTERS]
     profiles = run.open(PROFILES)
     first = short_list(run.open(MARKERS))
@@ -151,8 +151,6 @@ def _dots(run: OpenRun, names: Sequence[str], words: Words) -> Section:
 
 
 def _links(run: OpenRun, names: Sequence[str], words: Words) -> Section:
-    from scrcl.report.drawings import paga_graph
-
     links, n = run.open(CLUSTER_LINKS), min(len(names), _MOST_LINKED)
     drawn = paga_graph(
         links.connectivities[:n, :n],
@@ -172,8 +170,6 @@ def _links(run: OpenRun, names: Sequence[str], words: Words) -> Section:
 
 def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[Section]:
     """Return the clusters in each sample; nothing if there is one, or if the section of the batches shows them."""
-    from scrcl.report.composition import composition_figure
-
     groups = context.covariates.samples
     if groups is None or context.covariates.batches is not None:
         return []

@@ -16,6 +16,7 @@ from scrcl.engine.annotate import warn_of_replaced, without_ours
 from scrcl.engine.device import versions
 from scrcl.engine.disk import require_room
 from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Page, StageUsage, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,7 +160,7 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
 
 
 def _keep_coordinates(context: Context, rows: IntArray, obsm: Any) -> None:
-    """Write what ``coordinates`` names where scanpy and squidpy look for it. It is the user's, no key of the run."""
+    """Write the coordinates that the setting names to where scanpy looks for them. They are no key of the run."""
     from anndata.io import write_elem
 
     named = context.covariates.named_coordinates
@@ -223,8 +224,6 @@ def write_page(
 
     Settings are shown as the caller gives them: as options in a run of the command line.
     """
-    from scrcl.report.page import Page, StageUsage, render_page
-
     sections = [section for stage in run.finished if (section := stage.section(run)) is not None]
     entries: list[dict[str, Any]] = context.folder.manifest["stages"]
     typed = context.reporter.typed

@@ -37,7 +37,7 @@ _log = logger_of(__name__)
 
 
 def write_order(path: Path, rows: IntArray, cells: pd.Index) -> None:
-    """Write the rows of an input in an order, with what shows whose rows they are.
+    """Write an order of rows, with the number of rows of the input and a hash of the names of its cells.
 
     Parameters
     ----------

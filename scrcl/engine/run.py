@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from scrcl import __version__
 from scrcl._atomic import atomic_path
+from scrcl._interrupt import Interrupted, Interruption
 from scrcl._progress import Silent
 from scrcl.engine.announce import announce
 from scrcl.engine.budget import plan_budget
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from scrcl._contract import Shape
-    from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
     from scrcl.engine.config import RunConfig
     from scrcl.engine.stage import Stage
     from scrcl.io.matrix import CellMatrix
     from scrcl.train.ranks import Ranks
+    from scrcl.typing import FloatArray
 
 __all__ = [
     "RunResult",
@@ -106,6 +107,8 @@ class RunResult:
         Whether every stage was finished before, so that nothing was done.
     clusters
         Name, cells, share and markers of each cluster, as in ``run.json``; empty before there are clusters.
+    named_coordinates
+        What the setting ``coordinates`` names, for all cells of the input; None without it.
     """
 
     out: Path
@@ -114,6 +117,7 @@ class RunResult:
     report_path: Path | None = None
     found_finished: bool = False
     clusters: Sequence[Mapping[str, Any]] = ()
+    named_coordinates: FloatArray | None = None
 
 
 def run_files(
@@ -161,7 +165,6 @@ def run_matrix(
     Interrupted
         It was asked to stop.
     """
-    from scrcl._interrupt import Interrupted, Interruption
     from scrcl.train.ranks import Ranks
 
     workers = Workers(
@@ -240,7 +243,7 @@ def _join(
     stages: Sequence[Stage[Any]],
     workers: Workers,
 ) -> None:
-    """Work with rank 0, which has made the inputs, holds the folder, and writes what comes of it."""
+    """Train together with rank 0, which made the inputs, holds the folder and writes the results."""
     shared = [stage for stage in stages if stage.joins_ranks]
     shape = shape_of(open_matrix(None), config)
     context = Context(
@@ -295,6 +298,7 @@ def _run_stages(context: Context) -> RunResult:
         report_path=folder.path / "report.html" if "report.html" in files else None,
         found_finished=all(map(is_, entries, earlier)),
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
+        named_coordinates=context.covariates.named_coordinates,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scrcl._settings import Settings, option
 from scrcl.engine.arguments import checked
 from scrcl.engine.load_config import validated
@@ -209,8 +211,6 @@ def _source_name(source: Path | None) -> str:
 
 
 def _matrix(atlas: SimulatedAtlas) -> CellMatrix:
-    import numpy as np
-
     from scrcl.io.matrix import CellMatrix
     from scrcl.io.rows import rows_from_reader
 

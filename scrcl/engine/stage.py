@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
 
 _TOLERANCE = 1.05
-"""Share of the memory up to which a peak is no news: estimates are rounded."""
+"""A peak up to this multiple of the memory is not reported, because estimates are rounded."""
 
 
 class Fields(BaseModel):
@@ -217,7 +217,7 @@ def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:
 
 
 def _note_on_memory(name: str, peak_bytes: int, context: Context) -> None:
-    """Say at once where a stage took clearly more than it may: a job with a hard limit would have been killed."""
+    """Warn at once if a stage took clearly more memory than allowed: a job with a hard limit would have been killed."""
     limit = context.budget.total_bytes
     if peak_bytes > _TOLERANCE * limit:
         context.reporter.note(

@@ -10,14 +10,21 @@ import numpy as np
 
 from scrcl._progress import Silent
 from scrcl._warnings import warned_once
+from scrcl.engine.api import fit
 from scrcl.engine.arguments import checked
+from scrcl.engine.config import RunConfig
+from scrcl.engine.fingerprint import fingerprint_of_array
+from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.given_names import clusters_named, plain_names
 from scrcl.engine.input_again import input_of, input_paths_of
+from scrcl.engine.load_config import load_config, validated
+from scrcl.engine.open_run import open_run
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import CELLS_FILE, MARKERS_FILE, stages_of_look
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
+from scrcl.engine.stages.correct_look import CorrectLookStage
 from scrcl.engine.stages.subclusters import (
     LOOKS,
     SubclustersStage,
@@ -26,6 +33,7 @@ from scrcl.engine.stages.subclusters import (
 )
 from scrcl.engine.words import words_of
 from scrcl.errors import InputError
+from scrcl.markers.ranking import COLUMNS
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -37,7 +45,6 @@ if TYPE_CHECKING:
 
     from scrcl._interrupt import Interruption
     from scrcl._progress import Reporter
-    from scrcl.engine.config import RunConfig
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.words import Words
     from scrcl.io.matrix import CellMatrix
@@ -65,7 +72,7 @@ class Subclusters:
     folder
         Folder of the look in OUT; None if there were too few cells.
     notes
-        How the look was corrected for batches, and what is to be known of its subclusters.
+        How the look was corrected for batches, and what to know about its subclusters.
     """
 
     cluster: int
@@ -83,8 +90,6 @@ class Subclusters:
     @property
     def markers(self) -> pd.DataFrame:
         """Genes of each subcluster against the rest of the cluster, as in ``markers.csv``."""
-        from scrcl.markers.ranking import COLUMNS
-
         return self._table(MARKERS_FILE, COLUMNS)
 
     def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -115,11 +120,11 @@ def subcluster(
 ) -> list[Subclusters]:
     """Look into clusters of a finished run, each with its own genes, components, neighbours and clusters.
 
-    The cells of a cluster are read from the input of the run, and go through its stages but for training. If the run
-    was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
-    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv`` if it divided the cluster; the same call
-    again finds it there. The result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of
-    all other cells.
+    The cells of a cluster are read from the input of the run, and go through all of its stages except training. If the
+    run was corrected for batches, so is the look, in the soft clusters of that correction. The look lies in
+    ``OUT/subclusters/<cluster>``, with ``cells.csv`` and ``markers.csv`` if it divided the cluster; the same call again
+    finds it there. The result gets ``obs["scrcl_sub"]``: ``3_0``, ``3_1``, ... in cluster 3, and the cluster of all
+    other cells.
 
     Parameters
     ----------
@@ -161,8 +166,6 @@ def subcluster(
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.subcluster("out/", 3)[0].cells["subcluster"].value_counts()  # doctest: +SKIP
     """
-    from scrcl.engine.open_run import open_run
-
     run = open_run(out)
     chosen = _chosen(run, clusters)
     matrix = input_of(run, inputs, data)
@@ -195,9 +198,6 @@ def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:
 
     Clusters are found as by default. Cells were filtered before, and coordinates would only find the tissue again.
     """
-    from scrcl.engine.config import RunConfig
-    from scrcl.engine.load_config import load_config, validated
-
     of_run = run.config
     as_started = load_config(run.path / "config.toml")
     kept = {
@@ -222,10 +222,7 @@ def _look(
     run: OpenRun, matrix: CellMatrix, cluster: int, config: RunConfig, how: dict[str, Any]
 ) -> Subclusters:
     """Look into one cluster."""
-    from scrcl.engine.fingerprint import fingerprint_of_array
-    from scrcl.engine.folder import RunFolder, read_manifest
     from scrcl.engine.run import run_matrix
-    from scrcl.engine.stages.correct_look import CorrectLookStage
     from scrcl.io.subset import some_cells
 
     stats = run.open(STATS)
@@ -281,14 +278,14 @@ def _found(look: Outputs, cluster: int, n_cells: int, words: Words) -> Subcluste
         summary = f"{name}: {n_found} subclusters of {cells}."
     else:
         summary = (
-            f"{name} is one group: no valley parts its {cells}. It is not divided. "
+            f"{name} is one group: there is no valley between its {cells}. It is not divided. "
             "Give a number by `n_clusters` to divide it all the same."
         )
     return Subclusters(cluster, n_cells, n_found, summary, look.folder.path)
 
 
 def _notes(look: Outputs, config: RunConfig, words: Words, *, is_divided: bool) -> Iterator[str]:
-    """Yield how the look was corrected, if it divides anything, and what is to be known of its subclusters."""
+    """Yield how the look was corrected, if it divides anything, and what to know about its subclusters."""
     batches, correction = look.record(BatchesStage), look.record(CorrectStage)
     if config.batch_key is not None and is_divided:
         yield correction_sentence(correction, words)
@@ -311,8 +308,6 @@ def _write(
     run: OpenRun, data: AnnData | None, inputs: Sequence[str | Path], how: dict[str, Any]
 ) -> None:
     """Write the result and the report of the run again, with what all looks found."""
-    from scrcl.engine.api import fit
-    from scrcl.engine.config import RunConfig
     from scrcl.engine.run import run_files
 
     if data is not None:

@@ -41,7 +41,7 @@ def look_at(matrix: CellMatrix, n_rows: int = SAMPLE_ROWS) -> tuple[str, float |
 
 
 def _not_counts(block: Csr) -> str:
-    """Return what values are that are no whole numbers, as a run would take them."""
+    """Return as what a run would take values that are not all whole numbers."""
     from scrcl.prep.value_kind import evidence_of_rows, value_kind
 
     if block.data.min() < 0:
@@ -81,12 +81,12 @@ def kinds_of_others(matrix: CellMatrix, layer: str | None) -> dict[str, str]:
 def values_note(
     stats: MatrixStats, asked: str, counts_elsewhere: list[str] | None = None
 ) -> tuple[str, ...]:
-    """Return what the values were taken for, where that was found out and is not plain; also as a warning.
+    """Return a note on what the values are taken as, if that was guessed and may be wrong; also as a warning.
 
     Parameters
     ----------
     stats, asked
-        What was found, and what was said by ``features.values``.
+        What was found, and the setting ``features.values``.
     counts_elsewhere
         Other matrices of the input that hold counts, by name.
     """

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl import __version__
 from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.input_again import input_paths_of, require_same
 from scrcl.engine.lock import hold
+from scrcl.engine.open_run import open_run
 from scrcl.engine.paths import moved_paths
+from scrcl.engine.results import about_run, keys_of_input
 from scrcl.errors import InputError
+from scrcl.io.exchange import exchanged, put_back
+from scrcl.io.identity import content_of, file_identity
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -72,9 +78,6 @@ def write_back(out: str | Path, *, inputs: Sequence[str | Path] = ()) -> Path:
     >>> import anndata, scrcl  # doctest: +SKIP
     >>> anndata.read_zarr(scrcl.write_back("out/")).obs["scrcl"]  # doctest: +SKIP
     """
-    from scrcl.engine.open_run import open_run
-    from scrcl.io.exchange import exchanged, put_back
-
     run = open_run(out)
     for path in moved_paths(inputs) or run.manifest.get("inputs", ()):
         put_back(Path(path).resolve())
@@ -120,9 +123,7 @@ def _open(run: OpenRun, path: Path) -> CellMatrix:
 
 
 def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
-    """Return what the run will know the store by."""
-    from scrcl.io.identity import content_of, file_identity
-
+    """Return the identity by which the run will recognize the store."""
     before = matrix.identity
     rows, columns = before["shape"]
     return {
@@ -133,8 +134,6 @@ def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
 
 def _same(run: OpenRun, store: Path) -> CellMatrix:
     """Open the store, which must be as the run read it, or as an earlier call that was killed at its end left it."""
-    from scrcl.io.identity import content_of
-
     matrix = _open(run, store)
     content = content_of(matrix.identity)
     if content == run.manifest.get("written_back"):
@@ -143,15 +142,13 @@ def _same(run: OpenRun, store: Path) -> CellMatrix:
 
 
 def _announce(run: OpenRun, content: dict[str, Any]) -> None:
-    """Note what the store will hold, before it does."""
+    """Note the identity that the store will have, before the store changes."""
     run.manifest["written_back"] = content
     run.folder.save()
 
 
 def _attach(run: OpenRun) -> None:
-    """Let the run know the store with its own keys: the same commands still continue it."""
-    from scrcl import __version__
-
+    """Make the run recognize the store with its own keys, so that the same commands still resume it."""
     settings = run.manifest["settings"]
     settings["input"] = run.manifest.pop("written_back")
     run.manifest["fingerprint"] = fingerprint_of(__version__, settings)
@@ -160,8 +157,6 @@ def _attach(run: OpenRun) -> None:
 
 def _keys(run: OpenRun, matrix: CellMatrix) -> AnnDataKeys:
     """Return the keys of the run for all cells of the store."""
-    from scrcl.engine.results import about_run, keys_of_input
-
     keys = merged_keys(run, run.finished, keys_of_input(matrix, run.config))
     retained = run.open(STATS).retained
     rows, n = np.flatnonzero(retained), len(retained)
@@ -220,8 +215,6 @@ def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
 
 def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> None:
     """Write the keys into the copy of the store."""
-    import warnings
-
     import dask
     import zarr
 
@@ -233,7 +226,7 @@ def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> N
     # Chunks of zeros are written too: a reader could not tell them from lost ones.
     whole_chunks = zarr.config.set({"array.write_empty_chunks": True})
     with warnings.catch_warnings(), one_thread, whole_chunks:
-        # Of texts in tables, which anndata writes all the same, and of consolidated metadata.
+        # They warn of texts in tables, which anndata writes correctly, and of consolidated metadata.
         warnings.filterwarnings("ignore", category=UserWarning)
         warnings.filterwarnings("ignore", category=zarr.errors.UnstableSpecificationWarning)
         _remove_earlier(root, run, matrix)

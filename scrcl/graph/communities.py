@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,8 +58,6 @@ def leiden_of(
     n_iterations
         Passes of Leiden; a negative number repeats them until nothing changes.
     """
-    import random
-
     import igraph
     from scipy.sparse import triu
 

@@ -99,10 +99,8 @@ def exact_neighbors(
         read in blocks of rows.
     n_obs
         Number of cells.
-    k
-        Number of neighbours; if there are fewer other genes, all of them.
-    metric
-        How genes are compared.
+    k, metric
+        As for `sketched_neighbors`.
 
     Returns
     -------

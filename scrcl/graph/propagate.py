@@ -1,11 +1,12 @@
-"""Smoothing over the graph: the normalised adjacency applied n times, in blocks of rows; and plain averages.
+"""Smoothing over neighbours: a matrix of weights is applied n times, in blocks of rows.
 
-The product of the adjacency with the inputs of a graph encoder needs no weights. So it is computed once, before
-training, and stays on disk.
+The weights are the normalised adjacency of a graph, or plain averages over neighbours. The product of the adjacency
+with the inputs of a graph encoder has no trained weights. So it is computed once, before training, and stays on disk.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,49 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["average", "propagate"]
+__all__ = ["Weights", "adjacency_weights", "mean_weights", "propagate"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A sparse matrix, shape (n, n), of which some rows at a time are made."""
+
+    n: int
+    rows: Callable[[int, int], Csr]
+    """takes the first row and the one after the last; returns float32, shape (rows, n)"""
+    read: FloatArray | IntArray
+    """array or memory map that `rows` reads; its pages are released after each block"""
+
+
+def adjacency_weights(graph: Graph) -> Weights:
+    """Return the normalised adjacency ``D^-1/2 (A + I) D^-1/2`` of a graph."""
+    return Weights(graph.n, partial(normalized_adjacency, graph), graph.indices)
+
+
+def mean_weights(ids: IntArray) -> Weights:
+    """Return the matrix that averages over each cell and its neighbours.
+
+    Parameters
+    ----------
+    ids
+        ndarray or memory map of int, shape (n, k): neighbours of each cell, -1 for none. A cell without any keeps its
+        values.
+    """
+    return Weights(len(ids), partial(_mean_rows, ids), ids)
+
+
+def _mean_rows(ids: IntArray, start: int, stop: int) -> Csr:
+    near = np.concatenate([np.arange(start, stop)[:, None], np.asarray(ids[start:stop])], axis=1)
+    known = near >= 0
+    n_known = known.sum(axis=1)
+    weights = np.repeat((1 / n_known).astype(np.float32), n_known)
+    starts = np.concatenate([[0], np.cumsum(n_known)])
+    return sparse.csr_matrix((weights, near[known], starts), shape=(stop - start, len(ids)))
 
 
 def propagate(
     points: FloatArray,
-    graph: Graph,
+    weights: Weights,
     out: Path,
     *,
     n_times: int,
@@ -44,15 +82,13 @@ def propagate(
     n_workers: int = 2,
     on_rows: OnRows | None = None,
 ) -> None:
-    """Write ``(D^-1/2 (A + I) D^-1/2)^n_times @ points`` to a file, which is complete or absent.
+    """Write ``weights^n_times @ points`` to a file, which is complete or absent.
 
     Parameters
     ----------
     points
         ndarray or memory map of float32, shape (n, r). A memory map is never copied, but the pages of neighbours are
         read at random.
-    graph
-        Graph on the n points.
     out
         ``.npy`` file of float32, shape (n, r).
     n_times
@@ -68,119 +104,53 @@ def propagate(
     Raises
     ------
     InputError
-        The graph is of another number of points, or ``n_times`` is negative.
+        The weights are of another number of points, or ``n_times`` is negative.
     """
     source = as_points(points)
-    _check(len(source), graph, n_times)
-    weights = partial(normalized_adjacency, graph)
-    _repeat(source, weights, graph.indices, out, n_times, block_rows, n_workers, on_rows)
-
-
-def average(
-    points: FloatArray,
-    ids: IntArray,
-    out: Path,
-    *,
-    n_times: int,
-    block_rows: int = 16_384,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-) -> None:
-    """Write the mean of each cell and its neighbours, n times over, to a file that is complete or absent.
-
-    Parameters
-    ----------
-    points
-        ndarray or memory map of float32, shape (n, r), as for `propagate`.
-    ids
-        ndarray or memory map of int, shape (n, k): neighbours of each cell, -1 for none. A cell without any keeps its
-        values.
-    out, n_times, block_rows, n_workers, on_rows
-        As for `propagate`.
-
-    Raises
-    ------
-    InputError
-        The neighbours are of another number of points, or ``n_times`` is negative.
-    """
-    source = as_points(points)
-    if len(ids) != len(source):
-        message = (
-            f"ids must have a row for each of the {len(source)} points; got {len(ids)}. "
-            "Search the neighbours of these points."
-        )
-        raise InputError(message)
-    _require_times(n_times)
-    _repeat(source, partial(_means, ids), ids, out, n_times, block_rows, n_workers, on_rows)
-
-
-def _means(ids: IntArray, start: int, stop: int) -> Csr:
-    """Return some rows of the matrix that averages, with equal weights for a cell and its neighbours."""
-    near = np.concatenate([np.arange(start, stop)[:, None], np.asarray(ids[start:stop])], axis=1)
-    known = near >= 0
-    n_known = known.sum(axis=1)
-    weights = np.repeat((1 / n_known).astype(np.float32), n_known)
-    starts = np.concatenate([[0], np.cumsum(n_known)])
-    return sparse.csr_matrix((weights, near[known], starts), shape=(stop - start, len(ids)))
-
-
-def _repeat(
-    source: FloatArray,
-    weights: Callable[[int, int], Csr],
-    read: FloatArray | IntArray,
-    out: Path,
-    n_times: int,
-    block_rows: int,
-    n_workers: int,
-    on_rows: OnRows | None,
-) -> None:
-    """Apply a matrix n times. ``weights`` returns some of its rows, from the memory map ``read``."""
+    _check(len(source), weights.n, n_times)
+    write = partial(_write_product, block_rows=block_rows, n_workers=n_workers, on_rows=on_rows)
     scratch = [out.with_name(f".{out.name}.pass{i}.npy") for i in range(2)]
     try:
         for times in range(1, n_times):
             target = scratch[times % 2]
-            _apply(source, weights, read, target, block_rows, n_workers, on_rows)
+            write(source, weights, target)
             source = as_points(np.load(target, mmap_mode="r"))
-        _apply(source, weights if n_times else None, read, out, block_rows, n_workers, on_rows)
+        write(source, weights if n_times else None, out)
     finally:
         for path in scratch:
             remove(path)
 
 
-def _check(n_points: int, graph: Graph, n_times: int) -> None:
+def _check(n_points: int, n_weights: int, n_times: int) -> None:
     """Raise InputError if an argument of `propagate` breaks its rule."""
-    if graph.n != n_points:
+    if n_weights != n_points:
         message = (
-            f"graph must have the {n_points} points as nodes; got {graph.n}. "
-            "Build it from these points."
+            f"neighbours must be those of the {n_points} points; got those of {n_weights}. "
+            "Search the neighbours of these points."
         )
         raise InputError(message)
-    _require_times(n_times)
-
-
-def _require_times(n_times: int) -> None:
     if n_times < 0:
         message = f"n_times must be 0 or more; got {n_times}. Choose how often to smooth."
         raise InputError(message)
 
 
-def _apply(
+def _write_product(
     source: FloatArray,
-    weights: Callable[[int, int], Csr] | None,
-    read: FloatArray | IntArray,
+    weights: Weights | None,
     out: Path,
+    *,
     block_rows: int,
     n_workers: int,
     on_rows: OnRows | None,
 ) -> None:
     """Write one product, or a copy without ``weights``."""
-    with atomic_path(out) as partial, RowWriter(partial, *source.shape) as writer:
+    with atomic_path(out) as unfinished, RowWriter(unfinished, *source.shape) as writer:
 
         def multiply(start: int, stop: int) -> None:
             rows = source[start:stop]
             if weights is not None:
-                rows = weights(start, stop) @ source
-                release(read, above=SMALL_MAP_BYTES)
+                rows = weights.rows(start, stop) @ source
+                release(weights.read, above=SMALL_MAP_BYTES)
             writer.write(start, rows)
             release(source, above=SMALL_MAP_BYTES)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -290,7 +291,6 @@ def _at_most_threads(n_jobs: int | None) -> Iterator[None]:
         yield
         return
     _require_count("n_jobs", n_jobs, "Give a number of threads, or None for all cores.")
-    import numba
     from threadpoolctl import threadpool_limits
 
     load_faiss()  # only loaded libraries can be limited

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from scrcl._warnings import logger_of
-from scrcl.io.tables import storable_part
+from scrcl.io.storable import storable_part
 
 if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
@@ -26,7 +26,7 @@ _log = logger_of(__name__)
 def with_unique_names(table: pd.DataFrame, *, kind: str, label: str) -> pd.DataFrame:
     """Return ``table`` with unique string names. Repeated names get ``-1``, ``-2``, and log a warning.
 
-    Columns that no result can hold are left out, with a warning (`scrcl.io.tables`).
+    Columns that no result can hold are left out, with a warning (`scrcl.io.storable`).
 
     Parameters
     ----------

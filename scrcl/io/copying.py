@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pandas as pd
+from anndata import AnnData, Raw
 from anndata.io import read_elem, write_elem
 
 from scrcl.io.tables import read_column
@@ -174,8 +175,6 @@ def _on_disk(element: Any) -> bool:
 def _write_from_memory(
     element: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
 ) -> None:
-    from anndata import AnnData, Raw
-
     if isinstance(element, Raw):
         x = element.X if rows is None else element.X[rows]
         only = AnnData(X=x, var=element.var, varm=dict(element.varm))

@@ -20,10 +20,10 @@ from scrcl.errors import InputError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, joined_coordinates
 from scrcl.io.feature_types import genes_of_all
+from scrcl.io.left_out import reasons_of, with_reasons
 from scrcl.io.matrix import CellMatrix
 from scrcl.io.rows import select_columns
 from scrcl.io.stored_dtype import exact_x
-from scrcl.io.tables import reasons_of, with_reasons
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

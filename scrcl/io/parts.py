@@ -14,6 +14,7 @@ from functools import partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 from scipy import sparse
 
@@ -24,7 +25,6 @@ from scrcl.io.rows import rows_from_reader
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import dask.array as da
     from numpy.typing import DTypeLike, NDArray
 
     from scrcl.typing import Csr, FloatArray, IntArray
@@ -172,8 +172,6 @@ class Parts:
 
     def x_parts(self) -> da.Array:
         """Return a dask array with a CSR row block for each part that has rows, shape (n_obs, n_vars)."""
-        import dask.array as da
-
         return da.concatenate(
             [
                 rows_from_reader(

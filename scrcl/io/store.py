@@ -27,7 +27,7 @@ from scrcl.errors import InputError
 from scrcl.io.coordinates import matched_coordinates
 from scrcl.io.parts import column_dtype, row_starts
 from scrcl.io.results import storable
-from scrcl.io.stream import iter_rows, reduce_rows
+from scrcl.io.stream import Reading, iter_rows, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ def survey_values(
             total.single and more.single,
         )
 
-    found = reduce_rows(x, _values_of, combine, n_workers=n_workers, on_rows=on_rows)
+    found = reduce_rows(x, _values_of, combine, Reading(n_workers, on_rows))
     if column_major and not (found.whole and _magnitude(found) < _EXACT_IN_FLOAT32):
         message = (
             "Values stored by genes (CSC) must be float32, or whole numbers below 16,777,216, to be copied "

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, OnRows
 
-__all__ = ["DAMAGE", "RowBlock", "blocks_of", "iter_rows", "map_rows", "reduce_rows"]
+__all__ = ["DAMAGE", "Reading", "RowBlock", "blocks_of", "iter_rows", "map_rows", "reduce_rows"]
 
 T = TypeVar("T")
 
@@ -44,17 +44,30 @@ DAMAGE = Exception
 """Errors that libraries raise on damaged files: no list of them is complete. Those of scrcl pass as they are."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Who reads the blocks of a matrix, and who hears of it. No result depends on it.
+
+    Attributes
+    ----------
+    n_workers
+        Threads. At most as many blocks, and two more results, are in memory at a time.
+    on_rows
+        Called in the calling thread with the number of rows of each block that was mapped.
+    client
+        A ``distributed.Client``. All threads of its workers map blocks, and ``n_workers`` is ignored. The workers must
+        see the same files.
+    """
+
+    n_workers: int = 2
+    on_rows: OnRows | None = None
+    client: Any = None
+
+
 def map_rows(
-    x: da.Array,
-    map_block: Callable[[int, Any], T],
-    *,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    x: da.Array, map_block: Callable[[int, Any], T], reading: Reading = Reading()
 ) -> Iterator[tuple[int, T]]:
     """Yield ``(first_row, map_block(first_row, block))`` for all row blocks, in the order of the rows.
-
-    At most ``n_workers`` blocks and ``n_workers + 2`` results are in memory at a time.
 
     Parameters
     ----------
@@ -64,19 +77,14 @@ def map_rows(
         Runs in the workers. It must not change anything but files of its own block. If it has a method
         ``of_rows(start, stop)``, the result of that method maps these rows instead. So workers on other
         machines receive only the data of a block, and not of all cells.
-    on_rows
-        Called in the calling thread with the number of rows of each block that was mapped.
-    client
-        A ``distributed.Client``. All threads of its workers map blocks, and ``n_workers`` is ignored. The
-        workers must see the same files.
 
     Raises
     ------
     StoreError
         A block could not be read; the message names its rows.
     """
-    if n_workers < 1:
-        message = f"n_workers must be at least 1; got {n_workers}."
+    if reading.n_workers < 1:
+        message = f"n_workers must be at least 1; got {reading.n_workers}."
         raise InputError(message)
     blocks = blocks_of(x)
     of_rows = getattr(map_block, "of_rows", None)
@@ -84,11 +92,11 @@ def map_rows(
         partial(_map, of_rows(block.start, block.stop) if of_rows else map_block, block)
         for block in blocks
     ]
-    pool, n_threads = _pool(n_workers, client)
-    results = _in_order(tasks, pool, n_waiting=n_threads + 1, client=client)
+    pool, n_threads = _pool(reading)
+    results = _in_order(tasks, pool, n_waiting=n_threads + 1, client=reading.client)
     for block, result in zip(blocks, results, strict=True):
-        if on_rows is not None:
-            on_rows(block.stop - block.start)
+        if reading.on_rows is not None:
+            reading.on_rows(block.stop - block.start)
         yield block.start, result
 
 
@@ -96,14 +104,13 @@ def reduce_rows(
     x: da.Array,
     map_block: Callable[[int, Any], T],
     combine: Callable[[T, T], T],
-    **how: Any,
+    reading: Reading = Reading(),
 ) -> T:
     """Return the results of `map_rows`, combined from the left.
 
-    ``combine`` runs in the calling thread and may change its first argument. ``how`` are the other arguments of
-    `map_rows`.
+    ``combine`` runs in the calling thread and may change its first argument.
     """
-    return reduce(combine, (result for _, result in map_rows(x, map_block, **how)))
+    return reduce(combine, (result for _, result in map_rows(x, map_block, reading)))
 
 
 def iter_rows(x: da.Array, *, n_ahead: int = 1) -> Iterator[tuple[int, Csr]]:
@@ -128,12 +135,12 @@ def _map(map_block: Callable[[int, Any], T], block: RowBlock) -> T:
     return map_block(block.start, block.read())
 
 
-def _pool(n_workers: int, client: Any) -> tuple[Executor, int]:
+def _pool(reading: Reading) -> tuple[Executor, int]:
     """Return the executor, and the number of blocks that it computes at a time."""
-    if client is None:
-        return _threads(n_workers), n_workers
-    executor: Executor = client.get_executor()
-    return executor, max(sum(client.nthreads().values()), 1)
+    if reading.client is None:
+        return _threads(reading.n_workers), reading.n_workers
+    executor: Executor = reading.client.get_executor()
+    return executor, max(sum(reading.client.nthreads().values()), 1)
 
 
 def _threads(n_workers: int) -> ThreadPoolExecutor:

@@ -1,6 +1,6 @@
-"""Tables of cells and genes: what of them can be read and stored. The rest is left out, with a warning.
+"""Tables of cells and genes on disk: reading them, and checking them a piece at a time.
 
-A damaged or foreign column must not end a run that does not need it. The names of cells and genes are always needed.
+Columns that cannot be read are left out, with a warning. The names of cells and genes are always needed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import zarr
 from anndata.io import read_elem
 
 from scrcl._warnings import logger_of
-from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.errors import ScrclError, StoreError
 from scrcl.io.hdf5_filters import require_filters
+from scrcl.io.left_out import leave_out, reason_in_short, with_reasons
+from scrcl.io.storable import NAMELESS_KINDS, unstorable_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 __all__ = [
     "arrays_of",
@@ -25,18 +27,11 @@ __all__ = [
     "read_column",
     "read_names",
     "read_table",
-    "reasons_of",
-    "storable_part",
     "stored_names",
-    "why_left_out",
-    "with_reasons",
 ]
 
 _CHECK_ROWS = 65_536
-_LEFT_OUT = "left_out"
 _NUMBERS = "biufcM"
-_NAME_NOTHING = "bfcmMV"
-"""Kinds of values that are no names: numbers with fractions, dates, records."""
 
 _log = logger_of(__name__)
 
@@ -65,7 +60,7 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
             _require_length(values, len(index))
             columns[column] = values
         except Exception as error:  # noqa: BLE001
-            left_out[column] = _leave_out(label, name, column, error)
+            left_out[column] = leave_out(label, name, column, error)
     table = with_reasons(pd.DataFrame(columns, index=index), left_out)
     key = group.attrs["_index"]
     return table.rename_axis(None if key == "_index" else key)
@@ -135,91 +130,7 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
             _check_element(group, column, n_rows)
             _warn_of_missing_chunks(group[column], f"{name}[{column!r}]", label)
         except Exception as error:  # noqa: BLE001
-            _leave_out(label, name, column, error)
-
-
-def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> pd.DataFrame:
-    """Return the columns of a table in memory that a result can hold.
-
-    Parameters
-    ----------
-    name, kind, label
-        Name of the table (``"obs"``), of its rows (``"cell"``), and of the input, for messages.
-
-    Raises
-    ------
-    InputError
-        The name of a row cannot be stored: it holds a NUL or half of a surrogate pair.
-    """
-    names = table.index
-    if names.nlevels > 1 or names.dtype.kind in _NAME_NOTHING:
-        found = (
-            f"{names.nlevels} names for each"
-            if names.nlevels > 1
-            else f"values of type {names.dtype}"
-        )
-        message = f"{kind} names of {label} must be text or whole numbers; got {found} in {name}. Rename them."
-        raise InputError(message)
-    fault = _fault_of(names.astype(str))
-    if fault is not None:
-        text, why = fault
-        message = f"{kind} names of {label} must be plain text; got {text!r} in {name}, with {why}. Rename it."
-        raise InputError(message)
-    kept, left_out = [], {}
-    for position, column in enumerate(table.columns):
-        reason = _fault_of_column(str(column), table.iloc[:, position])
-        if reason is None:
-            kept.append(position)
-        else:
-            left_out[str(column)] = _leave_out(label, name, column, reason)
-    return with_reasons(table.iloc[:, kept], left_out) if left_out else table
-
-
-def why_left_out(table: pd.DataFrame, column: str) -> str | None:
-    """Return why a column of the input is not in its table; None if it is, or never was."""
-    return reasons_of(table).get(column)
-
-
-def reasons_of(table: pd.DataFrame) -> dict[str, str]:
-    """Return why columns of the input are not in its table, by their names."""
-    return dict(table.attrs.get(_LEFT_OUT, {}))
-
-
-def with_reasons(table: pd.DataFrame, left_out: dict[str, str]) -> pd.DataFrame:
-    """Return the table, which keeps why columns were left out of it."""
-    if left_out:
-        table.attrs = {**table.attrs, _LEFT_OUT: {**reasons_of(table), **left_out}}
-    return table
-
-
-def _fault_of_column(name: str, column: pd.Series) -> str | None:
-    if name in ("", ".", ".."):
-        return "no file can hold a column of that name"
-    texts: Iterable[Any] = [name]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        texts = [name, *column.cat.categories.astype(str)]
-    elif column.dtype.kind == "O" or isinstance(column.dtype, pd.StringDtype):
-        texts = [name, *column.dropna().astype(str).unique()]
-    fault = _fault_of(texts)
-    return None if fault is None else f"{fault[0]!r} holds {fault[1]}"
-
-
-def _fault_of(texts: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first text that HDF5 cannot hold, and what is wrong with it."""
-    texts = list(texts)
-    if not _why_unstorable("\n".join(texts)):
-        return None
-    return next((text, why) for text in texts if (why := _why_unstorable(text)))
-
-
-def _why_unstorable(text: str) -> str:
-    if "\0" in text:
-        return "a NUL"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "half of a surrogate pair"
-    return ""
+            leave_out(label, name, column, error)
 
 
 def _index_key(group: Any, name: str, label: str) -> str:
@@ -233,7 +144,7 @@ def _index_key(group: Any, name: str, label: str) -> str:
 def _require_text(names: Any) -> None:
     """Refuse names that are neither text nor whole numbers."""
     kind = getattr(getattr(names, "dtype", None), "kind", "O")
-    if kind in _NAME_NOTHING:
+    if kind in NAMELESS_KINDS:
         message = f"it has values of type {names.dtype}, which name nothing"
         raise ValueError(message)
 
@@ -252,22 +163,11 @@ def _column_names(group: Any) -> list[str]:
 def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
     if isinstance(error, ScrclError):
         return error
-    message = f"{where} of {label} must be readable, as it names the rows; got {_reason(error)}. Repair the names."
-    return StoreError(message)
-
-
-def _leave_out(label: str, table: str, column: object, why: Exception | str) -> str:
-    """Warn of a column that is left out, and return the reason."""
-    reason = why if isinstance(why, str) else _reason(why)
-    _log.warning(
-        "%s: %s[%r] is left out, because it cannot be kept: %s", label, table, str(column), reason
+    found = reason_in_short(error)
+    message = (
+        f"{where} of {label} must be readable, as it names the rows; got {found}. Repair the names."
     )
-    return reason
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}".strip(": ")
+    return StoreError(message)
 
 
 def _require_length(values: Any, n_rows: int) -> None:
@@ -351,7 +251,7 @@ def _pieces(array: Any) -> Iterator[np.ndarray]:
 
 def _check_texts(piece: Any) -> None:
     texts = [each.decode() if isinstance(each, bytes) else str(each) for each in piece]
-    fault = _fault_of(texts)
+    fault = unstorable_text(texts)
     if fault is not None:
         message = f"{fault[0]!r} holds {fault[1]}"
         raise ValueError(message)

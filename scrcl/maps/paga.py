@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.io.arrays import release, row_blocks
+from scrcl.io.npz import ArrayFile
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Links", "paga_links", "positions", "scanpy_paga"]
@@ -26,8 +25,8 @@ __all__ = ["Links", "paga_links", "positions", "scanpy_paga"]
 _BLOCK_VALUES = 4_000_000
 
 
-@dataclass(frozen=True)
-class Links:
+@dataclass(frozen=True, eq=False)
+class Links(ArrayFile):
     """Links of clusters.
 
     Attributes
@@ -48,16 +47,6 @@ class Links:
     connectivities: FloatArray
     sizes: IntArray
     positions: FloatArray
-
-    def save(self, path: Path) -> None:
-        """Write all of it into one file."""
-        np.savez(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Links:
-        """Open what `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(**arrays)
 
 
 def paga_links(ids: IntArray, labels: IntArray, where: FloatArray) -> Links:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.io.rows import as_csr
-from scrcl.io.stream import map_rows
+from scrcl.io.stream import Reading, map_rows
 from scrcl.prep.normalize import log_normalize, size_factors
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from scrcl.typing import BoolArray, FloatArray, IntArray, OnRows
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["expression_of"]
 
@@ -25,9 +25,7 @@ def expression_of(
     genes: IntArray,
     *,
     cell_sums: FloatArray | None,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    reading: Reading = Reading(),
 ) -> FloatArray:
     """Return the log values: ndarray of float32, shape (n_cells, n_genes).
 
@@ -39,15 +37,13 @@ def expression_of(
         Rows and columns of ``x``; rows ascending.
     cell_sums
         Total of each row of ``x``, by which counts are normalised; None: the values are logarithms.
-    client
-        See `scrcl.io.stream.map_rows`.
     """
     wanted = np.zeros(x.shape[0], np.bool_)
     wanted[cells] = True
     take = _Take(wanted, genes, cell_sums)
     found = np.empty((len(cells), len(genes)), np.float32)
     start = 0
-    for _, part in map_rows(x, take, n_workers=n_workers, on_rows=on_rows, client=client):
+    for _, part in map_rows(x, take, reading):
         found[start : start + len(part)] = part
         start += len(part)
     return found

@@ -9,7 +9,7 @@ The rule, for symbols of human and mouse, without regard to case:
 - ``ribosomal``: a protein of the cytosolic ribosome: ``RPL`` or ``RPS`` and a number, ``RPLP0`` to ``RPLP2``,
   ``RPSA``, with the ending of a copy (``RPL22L1``, ``RPS4X``); and ``FAU`` and ``UBA52``, which are joined to one.
   Kinases of ribosomal proteins (``RPS6KA1``) and mitochondrial ribosomal proteins (``MRPL1``) are none.
-- ``housekeeping``: a gene of `HOUSEKEEPING`.
+- ``housekeeping``: a known housekeeping gene.
 
 References
 ----------
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["HOUSEKEEPING", "gene_kinds"]
+__all__ = ["gene_kinds"]
 
 _NAMES = """
 C1ORF43 CHMP2A EMC7 GPI PSMB2 PSMB4 RAB7A REEP5 SNRPD3 VCP VPS29 EEF1A1 EEF1B2 EEF1D EEF1G EEF2 EIF1 EIF1AX
@@ -41,7 +41,7 @@ NDUFA4 NDUFB2 SLC25A3 SLC25A5 SLC25A6 HNRNPA1 HNRNPA2B1 HNRNPC HNRNPK SRSF3 SRSF
 HMGB1 HMGN1 MALAT1 NEAT1
 """
 
-HOUSEKEEPING = frozenset(_NAMES.split())
+_HOUSEKEEPING = frozenset(_NAMES.split())
 """Symbols of human genes, and of mouse genes without regard to case: reference genes, translation, folding and removal
 of proteins, the skeleton of the cell, glycolysis, respiration, splicing and chromatin."""
 
@@ -68,4 +68,4 @@ def _kind(symbol: str) -> str:
         return "mitochondrial"
     if _RIBOSOMAL.fullmatch(symbol):
         return "ribosomal"
-    return "housekeeping" if symbol in HOUSEKEEPING else ""
+    return "housekeeping" if symbol in _HOUSEKEEPING else ""

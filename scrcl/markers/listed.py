@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEFT_OUT",
-    "LEFT_OUT_KINDS",
     "FirstGenes",
     "ListedGenes",
     "first_genes",
@@ -33,7 +32,7 @@ __all__ = [
     "symbol_column",
 ]
 
-LEFT_OUT_KINDS = ("ribosomal", "mitochondrial")
+_LEFT_OUT_KINDS = ("ribosomal", "mitochondrial")
 """Kinds that short lists leave out."""
 
 LEFT_OUT = "Ribosomal and mitochondrial genes are left out here; the tables of markers have them."
@@ -128,7 +127,7 @@ def short_list(markers: pd.DataFrame) -> pd.DataFrame:
     Ribosomal and mitochondrial genes differ with the state of cells of any type, and lead the lists of many clusters.
     They are left out, but where a cluster has no other genes.
     """
-    is_kept = ~markers["kind"].isin(LEFT_OUT_KINDS)
+    is_kept = ~markers["kind"].isin(_LEFT_OUT_KINDS)
     has_any = is_kept.groupby(markers["cluster"]).transform("any").astype(bool)
     kept = markers[is_kept | ~has_any]
     return kept.assign(rank=kept.groupby("cluster").cumcount())

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.io.npz import ArrayFile
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from scrcl.markers.values import ClusterValues
     from scrcl.typing import FloatArray, IntArray
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Profiles", "joined", "profiles_of"]
 
 
-@dataclass(frozen=True)
-class Profiles:
+@dataclass(frozen=True, eq=False)
+class Profiles(ArrayFile):
     """Log values of the genes by cluster.
 
     Attributes
@@ -35,16 +36,6 @@ class Profiles:
     mean: FloatArray
     share: FloatArray
     deviation: FloatArray
-
-    def save(self, path: Path) -> None:
-        """Write all of it into one file."""
-        np.savez(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Profiles:
-        """Open what `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(**arrays)
 
 
 def profiles_of(values: ClusterValues) -> Profiles:

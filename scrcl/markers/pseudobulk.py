@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scrcl.io.rows import as_csr
-from scrcl.io.stream import map_rows
+from scrcl.io.stream import Reading, map_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+    from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["GroupSums", "Pairs", "pairs_of", "sums_of_groups", "table_of_sums"]
 
@@ -50,9 +50,7 @@ def sums_of_groups(
     x: da.Array,
     groups: IntArray,
     n_groups: int,
-    *,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
+    reading: Reading = Reading(),
 ) -> FloatArray:
     """Return the sum of the values of each gene in each group: float64, shape (n_groups, n_vars).
 
@@ -65,7 +63,7 @@ def sums_of_groups(
     """
     total = np.zeros((n_groups, x.shape[1]))
     add = GroupSums(groups)
-    for _, (there, sums) in map_rows(x, add, n_workers=n_workers, on_rows=on_rows):
+    for _, (there, sums) in map_rows(x, add, reading):
         # Few groups have cells in one block.
         total[there] += sums.toarray()
     return total

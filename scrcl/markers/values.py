@@ -15,14 +15,14 @@ import numpy as np
 
 from scrcl._compiled import compiled
 from scrcl.io.rows import plain_rows
-from scrcl.io.stream import map_rows
+from scrcl.io.stream import Reading, map_rows
 from scrcl.markers.pseudobulk import GroupSums
 from scrcl.prep.normalize import size_factors
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+    from scrcl.typing import Csr, FloatArray, IntArray
 
 __all__ = ["Bins", "ClusterValues", "bins_and_parts", "table_bytes", "values_by_cluster"]
 
@@ -148,9 +148,7 @@ def values_by_cluster(
     n_clusters: int,
     bins: Bins,
     cell_sums: FloatArray | None,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    reading: Reading = Reading(),
     sums: FloatArray | None = None,
 ) -> ClusterValues:
     """Return the values of some genes by cluster, from one read of ``x``.
@@ -167,8 +165,6 @@ def values_by_cluster(
         Bins of these genes.
     cell_sums
         Total of each cell, shape (n_obs,), by which counts are normalised; None: the values are logarithms.
-    client
-        See `scrcl.io.stream.map_rows`.
     sums
         ndarray of float64, shape (n_clusters, n_vars), to which the rows of each cluster are added as they are.
     """
@@ -183,9 +179,7 @@ def values_by_cluster(
     by_gene = _ByGene(genes.start, genes.stop, labels.astype(np.int32), cell_sums)
     both = _Both(by_gene, None if sums is None else GroupSums(labels))
     add = compiled(_add)
-    for _, (block, of_groups) in map_rows(
-        x, both, n_workers=n_workers, on_rows=on_rows, client=client
-    ):
+    for _, (block, of_groups) in map_rows(x, both, reading):
         if sums is not None and of_groups is not None:
             there, added = of_groups
             sums[there] += added.toarray()

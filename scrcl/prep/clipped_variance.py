@@ -12,14 +12,14 @@ Stuart et al., Cell 177 (2019) 1888-1902, "Feature selection for individual data
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
-from scrcl.io.stream import reduce_rows
-from scrcl.typing import Csr, FloatArray, IntArray, OnRows
+from scrcl.io.stream import Reading, reduce_rows
+from scrcl.typing import Csr, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -100,9 +100,7 @@ def clip_sums(
     batch_of_row: IntArray,
     n_batches: int,
     *,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    reading: Reading = Reading(),
 ) -> tuple[FloatArray, FloatArray]:
     """Return sums and sums of squares of the clipped values, for each batch and gene, from one read.
 
@@ -132,7 +130,7 @@ def clip_sums(
     assert batch_of_row.max(initial=-1) < n_batches
     codes = batch_of_row.astype(np.int32, copy=False)
     work = partial(_sum_block, clip=clip, batch_of_row=codes)
-    total = reduce_rows(x, work, _add, n_workers=n_workers, on_rows=on_rows, client=client)
+    total = reduce_rows(x, work, _add, reading)
     sums, squares = np.zeros(clip.shape), np.zeros(clip.shape)
     for batch in list(total):
         sums[batch], squares[batch] = total.pop(batch).T

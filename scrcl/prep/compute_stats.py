@@ -21,7 +21,7 @@ import numpy as np
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.io.rows import StoredRows, canonical_rows, plain_rows
-from scrcl.io.stream import map_rows
+from scrcl.io.stream import Reading, map_rows
 from scrcl.prep.normalize import linear_values, size_factors
 from scrcl.prep.stats import CellFilter, MatrixStats
 from scrcl.prep.stats_kernels import MOMENTS, WHOLE_NUMBERS, gene_moments, row_totals
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from scrcl.io.labels import CellLabels
-    from scrcl.typing import BoolArray, FloatArray, IntArray, OnRows
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["compute_stats"]
 
@@ -55,9 +55,7 @@ def compute_stats(
     with_raw: bool = False,
     already_log: bool | None = None,
     guess: bool | None = None,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    reading: Reading = Reading(),
     cell_name: _NameOf | None = None,
     gene_name: _NameOf | None = None,
     other_layers: Sequence[str] = (),
@@ -83,8 +81,6 @@ def compute_stats(
         Whether the values are logarithms; None finds out.
     guess
         The same where the values do not show it clearly; None takes what is more likely.
-    client
-        See `scrcl.io.stream.map_rows`.
     cell_name, gene_name
         Return the name of a cell or gene at a position, for the error message. Without them the message
         gives positions.
@@ -109,7 +105,7 @@ def compute_stats(
         n_obs=x.shape[0],
         already_log=already_log,
     )
-    read = partial(map_rows, x, n_workers=n_workers, on_rows=on_rows, client=client)
+    read = partial(map_rows, x, reading=reading)
     try:
         total = _Total(x.shape[0]).add_all(read(summarize))
         is_log = total.kind(guess).already_log if already_log is None else already_log

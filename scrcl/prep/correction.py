@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.io.npz import ArrayFile
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Correction:
+class Correction(ArrayFile):
     """What Harmony found: enough to correct cells that it was not fitted on."""
 
     centroids: NDArray[np.float32]
@@ -38,17 +39,6 @@ class Correction:
     """shape (B, K, D): what is subtracted from cells of each batch, in each cluster"""
     mean_shifts: NDArray[np.float32]
     """shape (B, D): the same as a mean over the cells of a batch"""
-
-    def save(self, path: Path) -> None:
-        """Write all arrays into one ``.npz`` file."""
-        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        np.savez(path, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> Correction:
-        """Read a saved correction."""
-        with np.load(path) as found:
-            return cls(*(found[field.name] for field in fields(cls)))
 
     @classmethod
     def around(cls, sizes: FloatArray, means: FloatArray, shifts: FloatArray) -> Correction:

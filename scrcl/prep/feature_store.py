@@ -15,7 +15,7 @@ from scrcl._compiled import compiled
 from scrcl.errors import InputError, StoreError
 from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
 from scrcl.io.rows import column_lookup, plain_rows
-from scrcl.io.stream import reduce_rows
+from scrcl.io.stream import Reading, reduce_rows
 from scrcl.prep.gram import column_sums, packed_gram, unpack
 from scrcl.prep.normalize import row_sums, size_factors
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from scrcl.io.rows import StoredRows
-    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
 __all__ = ["FeatureStore", "write_features"]
 
@@ -121,14 +121,12 @@ def write_features(
     cell_sums: FloatArray | None = None,
     dtype: DTypeLike = np.float32,
     with_gram: bool = True,
-    n_workers: int = 2,
-    on_rows: OnRows | None = None,
-    client: Any = None,
+    reading: Reading = Reading(),
 ) -> FeatureStore:
     """Write the log values of some cells and genes into ``folder``, and return the store.
 
-    Cells are normalised by their totals over all genes. Peak memory is that of ``n_workers`` blocks and
-    ``2 n_workers + 3`` triangles of the Gram matrix in float32 (2 M^2 bytes each), or at the end 12 M^2 bytes:
+    Cells are normalised by their totals over all genes. Peak memory is that of a block for each worker, and, for n
+    workers, of ``2 n + 3`` triangles of the Gram matrix in float32 (2 M^2 bytes each), or at the end 12 M^2 bytes:
     the triangle in float64 and the whole matrix.
 
     Parameters
@@ -147,8 +145,8 @@ def write_features(
         Dtype of the values on disk, float32 or float16. Sums and products are those of the rounded values.
     with_gram
         Compute the Gram matrix. It is not needed where the components come from the rows.
-    client
-        See `scrcl.io.stream.map_rows`. Its workers must see ``folder``.
+    reading
+        Workers of a client must see ``folder``, too.
 
     Raises
     ------
@@ -172,7 +170,7 @@ def write_features(
         dtype=np.dtype(dtype),
         with_gram=with_gram,
     )
-    totals = reduce_rows(x, write, _add, n_workers=n_workers, on_rows=on_rows, client=client)
+    totals = reduce_rows(x, write, _add, reading)
     np.save(folder / "sums.npy", totals.sums)
     if totals.gram is not None:
         np.save(folder / "gram.npy", unpack(totals.gram, len(genes)))

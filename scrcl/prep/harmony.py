@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl._random import derive_seed
 from scrcl._threads import one_blas_thread
 from scrcl.prep.correction import SIGMA, Correction, by_batch, soft_clusters
 
@@ -33,7 +34,6 @@ __all__ = [
     "Fit",
     "correct_alike",
     "fit_harmony",
-    "n_centroids",
     "refit",
     "shifted",
     "shifts_alike",
@@ -65,7 +65,7 @@ class Fit(NamedTuple):
     n_rounds: int
 
 
-def n_centroids(n_cells: int) -> int:
+def _n_centroids(n_cells: int) -> int:
     """Return how many soft clusters Harmony gets."""
     return max(2, min(round(n_cells / _CELLS_PER_CENTROID), _MOST_CENTROIDS))
 
@@ -88,8 +88,6 @@ def fit_harmony(
     """
     from harmonypy import run_harmony
 
-    from scrcl._random import derive_seed
-
     found = run_harmony(
         points,
         {"batch": np.asarray(codes)},
@@ -97,7 +95,7 @@ def fit_harmony(
         theta=_THETA,
         sigma=SIGMA,
         alpha=_RIDGE,
-        nclust=n_centroids(len(points)),
+        nclust=_n_centroids(len(points)),
         verbose=False,
         random_state=derive_seed(seed, "harmony") % 2**31,
         ncores=n_workers,

@@ -14,8 +14,9 @@ import numpy as np
 from scrcl._atomic import atomic_path
 from scrcl._compiled import compiled
 from scrcl._threads import one_blas_thread
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import InputError
 from scrcl.io.arrays import RowWriter, for_each_block
+from scrcl.io.npz import ArrayFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ _LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Pca:
+class Pca(ArrayFile):
     """The leading r principal components of M genes."""
 
     loadings: NDArray[np.float32]
@@ -55,29 +56,6 @@ class Pca:
     """shape (r,): ``singular_values ** 2 / (n_obs - 1)``."""
     explained_variance_ratio: NDArray[np.float64]
     """shape (r,): share of the total variance."""
-
-    def save(self, path: Path) -> None:
-        """Write one ``.npz`` file. It is complete or absent."""
-        with atomic_path(path) as partial, partial.open("wb") as file:
-            np.savez(file, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Pca:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        StoreError
-            The file is missing, damaged, or of another kind.
-        """
-        try:
-            with path.open("rb") as file, np.load(file) as stored:
-                return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except Exception as error:
-            message = (
-                f"PCA file must be an .npz written by scrcl; got {path}: {error}. Fit it again."
-            )
-            raise StoreError(message) from error
 
 
 def fit_pca(gram: FloatArray, sums: FloatArray, n_obs: int, *, n_comps: int) -> Pca:

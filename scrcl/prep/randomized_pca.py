@@ -22,7 +22,7 @@ from scrcl._compiled import compiled
 from scrcl._random import stream
 from scrcl._threads import one_blas_thread
 from scrcl.errors import InputError
-from scrcl.io.stream import reduce_rows
+from scrcl.io.stream import Reading, reduce_rows
 from scrcl.prep.pca import fit_pca, pca_from_eigenpairs, project_block, require_comps
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def fit_pca_randomized(
                 x,
                 _Multiply(block.astype(np.float32), mean),
                 _add,
-                n_workers=n_workers,
-                on_rows=on_rows,
+                Reading(n_workers, on_rows),
             )
             image = product.values.astype(np.float64)
             basis.append(block)

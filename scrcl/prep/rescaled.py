@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scrcl.io.stream import reduce_rows
+from scrcl.io.stream import Reading, reduce_rows
 from scrcl.prep.gram import column_sums, packed_gram, unpack
 from scrcl.prep.normalize import TARGET_SUM, at_depth
 
@@ -141,8 +141,7 @@ def rescale(
         store.x_parts(),
         _Sum(_Rescale(depth, None), store.n_vars, with_gram=with_gram),
         _add,
-        n_workers=n_workers,
-        on_rows=on_rows,
+        Reading(n_workers, on_rows),
     )
     sums, squares = summed.sums, summed.squares
     gram = None if summed.gram is None else unpack(summed.gram, store.n_vars)

@@ -1,7 +1,7 @@
 """Figures of the report, as SVG text for the page: curves, histograms, and the tree of the clusters.
 
-They are written as text. That takes milliseconds, where a plotting library took a second of each run, and the
-figures follow the page into the dark.
+They are written as text. That takes milliseconds; a plotting library took a second of each run. And the figures take
+the light or dark colours of the page.
 """
 
 from __future__ import annotations

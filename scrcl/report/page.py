@@ -195,7 +195,7 @@ def render_page(page: Page) -> str:
         ],
         notes=[note for section in page.sections for note in section.notes],
         sections=[section for section in page.sections if section.has_content],
-        # Bars are relative to the largest value; never to 0, where no stage took measurable time.
+        # Bars are relative to the largest value; to 1 if no stage took measurable time, because of the division.
         most_seconds=max((stage.seconds for stage in page.stages), default=0) or 1,
         most_bytes=max((stage.peak_rss_bytes for stage in page.stages), default=0) or 1,
         colours=PAGE_COLOURS,

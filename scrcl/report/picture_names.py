@@ -41,7 +41,8 @@ def name_shades(
 ) -> IntArray:
     """Return the shade of each pixel: 0 (black) to ``N_SHADES - 1`` (white) where names are, -1 elsewhere.
 
-    A category whose points lie among those of others has no place, and more than 60 names would hide the map.
+    A category gets no name if its points are mixed with others. With more than 60 categories none gets one, as names
+    would hide the map.
 
     Parameters
     ----------

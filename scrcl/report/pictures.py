@@ -1,4 +1,4 @@
-"""Still pictures of the maps: PNG to copy into slides, which also need no script."""
+"""Still pictures of the maps, as PNG: to copy into slides, and for readers without scripts."""
 
 from __future__ import annotations
 

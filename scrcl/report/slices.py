@@ -30,8 +30,8 @@ def by_slice(
 ) -> list[tuple[str, IntArray]]:
     """Return the name and the positions of the cells of each slice. No cell is in two.
 
-    Cells of one sample are parted by their third coordinate: by its value where few cells have few values (sections of
-    a stack), otherwise by six equal ranges of it.
+    Cells of one sample are separated by their third coordinate: by its value where few cells have few values (sections
+    of a stack), otherwise by six equal ranges of it.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def _heights(coordinates: FloatArray) -> list[tuple[str, IntArray]]:
 def side_by_side(xy: FloatArray, slice_of: IntArray, n_slices: int) -> tuple[FloatArray, bool]:
     """Return positions at which slices lie in rows and columns, and whether all of them have one scale.
 
-    Slices whose coordinates are in other units, pixels and micrometres for example, are brought to one distance
+    Slices whose coordinates are in other units, pixels and micrometres for example, are scaled to the same distance
     between cells. Otherwise the larger slice is drawn larger.
 
     Parameters

@@ -19,7 +19,7 @@ __all__ = ["spreads"]
 _WIDTH, _HEIGHT, _LETTER = 300, 26, 6.2
 _BINS = 60
 _ENDS = (0.001, 0.999)
-"""Quantiles where the axis ends: single cells far off would press all others together."""
+"""Quantiles at which the axis ends: single cells far off would squeeze all others."""
 
 
 def spreads(

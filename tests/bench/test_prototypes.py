@@ -30,7 +30,7 @@ def test_each_way_to_prototypes_has_a_column(data, tmp_path, read):
     assert [row["way"] for row in rows] == ["minibatch", "10"]
     assert all(0 < row["ari"] <= 1 and row["cpu_s"] > 0 for row in rows)
     assert "| plain | 240 |" in text
-    assert "ARI, minibatch | ARI, sample, every 10 | time, sample, every 10" in text
+    assert "ARI, minibatch | ARI, subset, every 10 | time, subset, every 10" in text
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from scrcl.engine.stages.cluster_facts import low_confidence_notes
-from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
+from scrcl.engine.stages.graph import GraphRecord, Locality
 from scrcl.engine.stages.graph_notes import graph_facts, graph_notes, graph_overview
 from scrcl.engine.stages.markers import MarkersSettings, held_back_note
 from scrcl.engine.words import Words
+from scrcl.graph.settings import GraphSettings
 
 HEALTHY = GraphRecord(
     n_neighbors=15,

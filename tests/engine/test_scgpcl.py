@@ -173,6 +173,14 @@ def test_settings_that_do_not_fit_are_refused():
     assert load_config(settings=mse).method_settings.reconstruction == "mse"
 
 
+def test_a_subset_that_earlier_versions_call_a_sample_is_read():
+    old = {"sample_cells": 500, "prototypes": "sample"}
+    config = load_config(overrides={"method": NAME, NAME: old})
+    found = config.method_settings
+    assert (found.subset_cells, found.prototypes) == (500, "subset")
+    assert load_config(overrides=config.model_dump(mode="json")) == config
+
+
 def test_a_method_has_defaults_of_training_that_a_user_overrides():
     assert load_config().train.minibatch_cells == 4096
     config = load_config(settings=["method=scgpcl", "train.lr=0.5"])

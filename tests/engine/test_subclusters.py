@@ -181,7 +181,7 @@ def test_the_same_look_is_found_and_another_one_takes_its_place(out):
 def test_one_group_is_not_divided_unless_a_number_is_given(out):
     look = scrcl.subcluster(out, 1)[0]
     assert look.n_subclusters == 1
-    assert "is one group: no valley parts its 90 cells" in look.summary
+    assert "is one group: there is no valley between its 90 cells" in look.summary
     assert "scrcl_sub" not in obs_of(out)
     look = scrcl.subcluster(out, 1, n_clusters=2)[0]
     assert look.n_subclusters == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scrcl.errors import InputError
 from scrcl.graph.csr import symmetric_graph
-from scrcl.graph.propagate import average, propagate
+from scrcl.graph.propagate import adjacency_weights, mean_weights, propagate
 from tests.reference_graph import adjacency, normalized
 
 
@@ -22,7 +22,7 @@ def test_propagation_equals_powers_of_the_dense_matrix(tmp_path, n, k, n_times, 
     rows = []
     propagate(
         points,
-        symmetric_graph(ids),
+        adjacency_weights(symmetric_graph(ids)),
         tmp_path / "out.npy",
         n_times=n_times,
         block_rows=7,
@@ -38,34 +38,38 @@ def test_propagation_equals_powers_of_the_dense_matrix(tmp_path, n, k, n_times, 
 
 def test_block_size_and_workers_change_no_bit(tmp_path):
     rng = np.random.default_rng(0)
-    graph = symmetric_graph(rng.integers(0, 500, size=(500, 6)).astype(np.int32))
+    weights = adjacency_weights(
+        symmetric_graph(rng.integers(0, 500, size=(500, 6)).astype(np.int32))
+    )
     np.save(tmp_path / "points.npy", rng.normal(size=(500, 5)).astype(np.float32))
     points = np.load(tmp_path / "points.npy", mmap_mode="r")
     results = []
     for block_rows, n_workers in [(500, 1), (33, 1), (33, 3), (1, 2)]:
         out = tmp_path / "out.npy"
-        propagate(points, graph, out, n_times=3, block_rows=block_rows, n_workers=n_workers)
+        propagate(points, weights, out, n_times=3, block_rows=block_rows, n_workers=n_workers)
         results.append(np.load(out))
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
 def test_a_graph_of_other_points_or_a_negative_power_is_refused(tmp_path):
-    graph = symmetric_graph(np.array([[1], [0]], np.int32))
-    with pytest.raises(InputError, match=r"graph must .* 3 points.* 2"):
-        propagate(np.zeros((3, 2), np.float32), graph, tmp_path / "out.npy", n_times=1)
+    weights = adjacency_weights(symmetric_graph(np.array([[1], [0]], np.int32)))
+    with pytest.raises(InputError, match=r"neighbours must .* 3 points; .* 2"):
+        propagate(np.zeros((3, 2), np.float32), weights, tmp_path / "out.npy", n_times=1)
     with pytest.raises(InputError, match="n_times"):
-        propagate(np.zeros((2, 2), np.float32), graph, tmp_path / "out.npy", n_times=-1)
+        propagate(np.zeros((2, 2), np.float32), weights, tmp_path / "out.npy", n_times=-1)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_memory_map_is_never_copied_whole(tmp_path):
     rng = np.random.default_rng(0)
-    graph = symmetric_graph(rng.integers(0, 50_000, size=(50_000, 3)).astype(np.int32))
+    weights = adjacency_weights(
+        symmetric_graph(rng.integers(0, 50_000, size=(50_000, 3)).astype(np.int32))
+    )
     np.save(tmp_path / "points.npy", rng.normal(size=(50_000, 64)).astype(np.float32))
     points = np.load(tmp_path / "points.npy", mmap_mode="r")
     tracemalloc.start()
     try:
-        propagate(points, graph, tmp_path / "out.npy", n_times=2, block_rows=2_000)
+        propagate(points, weights, tmp_path / "out.npy", n_times=2, block_rows=2_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -84,14 +88,18 @@ def test_averages_are_plain_means_of_a_cell_and_its_neighbours(tmp_path, n_times
         expected = np.array(
             [expected[[i, *row[row >= 0]]].mean(axis=0) for i, row in enumerate(ids)]
         )
-    average(points, ids, tmp_path / "a.npy", n_times=n_times)
+    propagate(points, mean_weights(ids), tmp_path / "a.npy", n_times=n_times)
     assert np.allclose(np.load(tmp_path / "a.npy"), expected, atol=1e-5)
-    average(points, ids, tmp_path / "b.npy", n_times=n_times, block_rows=7, n_workers=3)
+    propagate(
+        points, mean_weights(ids), tmp_path / "b.npy", n_times=n_times, block_rows=7, n_workers=3
+    )
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
 def test_averages_over_neighbours_of_other_points_are_refused(tmp_path):
-    with pytest.raises(InputError, match="ids must have a row for each of the 5 points; got 4"):
-        average(np.ones((5, 2)), np.zeros((4, 1), int), tmp_path / "a.npy", n_times=1)
-    with pytest.raises(InputError, match="n_times must be 0 or more; got -1"):
-        average(np.ones((5, 2)), np.zeros((5, 1), int), tmp_path / "a.npy", n_times=-1)
+    with pytest.raises(
+        InputError, match="neighbours must be those of the 5 points; got those of 4"
+    ):
+        propagate(
+            np.ones((5, 2)), mean_weights(np.zeros((4, 1), int)), tmp_path / "a.npy", n_times=1
+        )

@@ -11,7 +11,7 @@ from scipy import sparse
 from scrcl.errors import StoreError
 from scrcl.io.open import open_input
 from scrcl.io.rows import rows_from_reader
-from scrcl.io.stream import iter_rows, reduce_rows
+from scrcl.io.stream import Reading, iter_rows, reduce_rows
 from tests.stores import random_counts, table, write_store
 
 
@@ -71,7 +71,7 @@ def test_few_blocks_and_results_are_in_memory_at_a_time(n_workers):
         total.value += more.value
         return total
 
-    total = reduce_rows(x, lambda _, block: Result(block[0, 0]), combine, n_workers=n_workers)
+    total = reduce_rows(x, lambda _, block: Result(block[0, 0]), combine, Reading(n_workers))
     assert total.value == sum(range(150))
     assert blocks.most <= n_workers + 1
     assert results.most <= n_workers + 4
@@ -105,7 +105,7 @@ def test_sums_have_the_same_bits_for_any_number_of_workers():
 
     def total(n_workers):
         return reduce_rows(
-            x, lambda _, block: block.sum(0, dtype=np.float64), np.add, n_workers=n_workers
+            x, lambda _, block: block.sum(0, dtype=np.float64), np.add, Reading(n_workers)
         )
 
     for n_workers in (2, 3, 8):
@@ -123,7 +123,7 @@ def test_the_first_fault_is_reported_even_if_a_later_block_fails_earlier():
 
     for _ in range(3):
         with pytest.raises(ArithmeticError, match=r"^5$"):
-            reduce_rows(x, fail, lambda a, _: a, n_workers=4)
+            reduce_rows(x, fail, lambda a, _: a, Reading(4))
 
 
 def test_progress_adds_up_to_all_rows():
@@ -131,7 +131,7 @@ def test_progress_adds_up_to_all_rows():
         lambda a, b: np.ones((b - a, 2), dtype=np.float32), shape=(25, 2), block_rows=10
     )
     done = []
-    reduce_rows(x, lambda *_: 0, lambda *_: 0, on_rows=done.append)
+    reduce_rows(x, lambda *_: 0, lambda *_: 0, Reading(on_rows=done.append))
     assert sorted(done) == [5, 10, 10]
     assert x.numblocks == (3, 1)
 

@@ -37,7 +37,7 @@ def test_without_workers_a_warning_says_so_and_the_work_goes_on_once_there_are_s
     starter = threading.Timer(1.0, cluster.scale, (1,))
     with distributed.Client(cluster) as client, caplog.at_level(logging.WARNING, "scrcl"):
         starter.start()
-        found = list(stream.map_rows(x, total, client=client))
+        found = list(stream.map_rows(x, total, stream.Reading(client=client)))
         starter.join()
     assert found == [(row, (row, 4.0)) for row in (0, 2, 4)]
     assert "has no workers" in caplog.text
@@ -51,6 +51,6 @@ def test_a_signal_ends_the_wait_for_workers(cluster):
         killer.start()
         rescue.start()
         with pytest.raises(Interrupted):
-            list(stream.map_rows(x, total, client=client))
+            list(stream.map_rows(x, total, stream.Reading(client=client)))
         assert rescue.is_alive()
         rescue.cancel()

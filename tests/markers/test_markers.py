@@ -7,6 +7,7 @@ import scanpy as sc
 from scipy import stats
 
 from scrcl.io.open import from_anndata
+from scrcl.io.stream import Reading
 from scrcl.markers.listed import ListedGenes
 from scrcl.markers.ranking import OrderRule, adjusted, marker_table, n_held_back, scanpy_entry
 from scrcl.markers.scores import _normal_p, _welch, gene_scores
@@ -122,8 +123,8 @@ def test_the_auc_is_the_share_of_pairs_in_order(adata, logs):
 def test_blocks_workers_and_parts_of_the_genes_change_no_bit(adata, logs):
     whole = values_of(adata, logs)
     for other in (
-        values_of(adata, logs, block=200, n_workers=1),
-        values_of(adata, logs, block=17, n_workers=3),
+        values_of(adata, logs, block=200, reading=Reading(1)),
+        values_of(adata, logs, block=17, reading=Reading(3)),
     ):
         for name in ("cells", "expressing", "total", "squares", "histogram"):
             assert np.array_equal(getattr(whole, name), getattr(other, name)), name

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
+from scrcl.io.stream import Reading
 from scrcl.prep.clipped_variance import clip_sums, clip_values, expected_std, normalized_variance
 from tests.stores import random_counts, table
 
@@ -35,7 +36,7 @@ def example(seed, n_batches=3, n_obs=90, n_vars=40):
 def test_sums_equal_those_of_the_dense_rows_of_each_batch(seed, n_batches, block_rows, n_workers):
     counts, limits, codes = example(seed, n_batches)
     x = from_anndata(table(counts)).x(block_rows)
-    found = clip_sums(x, limits, codes, n_batches, n_workers=n_workers)
+    found = clip_sums(x, limits, codes, n_batches, reading=Reading(n_workers))
     for ours, naive in zip(found, naive_sums(counts, limits, codes), strict=True):
         np.testing.assert_allclose(ours, naive, rtol=1e-12)
 
@@ -51,14 +52,16 @@ def test_cells_without_a_batch_are_skipped():
 def test_sums_do_not_depend_on_the_number_of_workers():
     counts, limits, codes = example(1)
     x = from_anndata(table(counts)).x(7)
-    one, three = (clip_sums(x, limits, codes, 3, n_workers=n) for n in (1, 3))
+    one, three = (clip_sums(x, limits, codes, 3, reading=Reading(n)) for n in (1, 3))
     np.testing.assert_array_equal(one, three)
 
 
 def test_progress_counts_all_rows():
     counts, limits, codes = example(2)
     rows = []
-    clip_sums(from_anndata(table(counts)).x(20), limits, codes, 3, on_rows=rows.append)
+    clip_sums(
+        from_anndata(table(counts)).x(20), limits, codes, 3, reading=Reading(on_rows=rows.append)
+    )
     assert sum(rows) == counts.shape[0]
 
 

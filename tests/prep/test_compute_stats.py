@@ -13,6 +13,7 @@ from scrcl.errors import InputError, StoreError
 from scrcl.io.labels import CellLabels
 from scrcl.io.open import from_anndata
 from scrcl.io.rows import StoredRows, rows_from_reader
+from scrcl.io.stream import Reading
 from scrcl.prep.compute_stats import compute_stats
 from scrcl.prep.normalize import log_normalize, row_sums
 from scrcl.prep.stats import CellFilter, MatrixStats
@@ -73,9 +74,9 @@ def test_log_normalised_rows_equal_the_plain_formula(counts):
 
 def test_statistics_do_not_depend_on_blocks_and_workers():
     x = random_counts(200, 40)
-    one = compute_stats(rows(x, 200), n_workers=1)
+    one = compute_stats(rows(x, 200), reading=Reading(1))
     for block_rows, n_workers in ((1, 3), (17, 1), (64, 2)):
-        other = compute_stats(rows(x, block_rows), n_workers=n_workers)
+        other = compute_stats(rows(x, block_rows), reading=Reading(n_workers))
         assert_same(other, one)
 
 
@@ -126,7 +127,7 @@ def test_the_first_faulty_value_is_named_with_its_cell_and_gene(value, message):
     with pytest.raises(InputError, match=message) as caught:
         compute_stats(
             matrix.x(6),
-            n_workers=3,
+            reading=Reading(3),
             cell_name=matrix.obs.index.__getitem__,
             gene_name=matrix.var.index.__getitem__,
             other_layers=("raw",),
@@ -231,7 +232,7 @@ def test_fractions_below_twenty_in_one_block_and_above_in_another_take_a_second_
     values = np.log1p(values)  # looks like logarithms of a normalisation, roughly
     values[30:] *= 50
     seen = []
-    stats = compute_stats(rows(values, 10), on_rows=seen.append)
+    stats = compute_stats(rows(values, 10), reading=Reading(on_rows=seen.append))
     assert not stats.already_log
     assert sum(seen) == 80
     mean, _ = reference.moments(np.expm1(reference.log_normalized(values)), values.any(axis=1))

@@ -6,7 +6,7 @@ from scipy import sparse
 
 from scrcl.errors import InputError, StoreError
 from scrcl.io.open import from_anndata
-from scrcl.io.stream import iter_rows
+from scrcl.io.stream import Reading, iter_rows
 from scrcl.prep.feature_store import FeatureStore, write_features
 from tests import reference_io as reference
 from tests.stores import random_counts, table
@@ -26,7 +26,7 @@ def written(folder, block_rows=10, **options):
 @pytest.mark.parametrize("block_rows", [1, 10, 97])
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_the_store_holds_normalised_rows_and_their_gram_matrix(block_rows, n_workers, tmp_path):
-    store = written(tmp_path, block_rows, n_workers=n_workers)
+    store = written(tmp_path, block_rows, reading=Reading(n_workers))
     expected = reference.features(COUNTS.toarray(), RETAINED, GENES)
     found = sparse.vstack([rows for _, rows in store]).toarray()
     assert (store.n_obs, store.n_vars) == expected.shape == found.shape
@@ -84,7 +84,7 @@ def test_bits_do_not_depend_on_workers_and_block_size_changes_only_rounding(tmp_
     x = from_anndata(table(random_counts(3000, 80, density=0.08))).x
     options = {"retained": np.ones(3000, bool), "genes": np.arange(0, 80, 2), "already_log": False}
     stores = [
-        write_features(x(n), tmp_path / f"{n}-{w}", n_workers=w, **options)
+        write_features(x(n), tmp_path / f"{n}-{w}", reading=Reading(w), **options)
         for n, w in [(300, 1), (300, 2), (300, 4), (777, 2)]
     ]
     for other in stores[1:3]:
@@ -137,7 +137,7 @@ def test_log_values_are_written_unchanged(tmp_path):
 
 def test_progress_counts_all_rows(tmp_path):
     done = []
-    written(tmp_path, on_rows=done.append)
+    written(tmp_path, reading=Reading(on_rows=done.append))
     assert sum(done) == 97
 
 

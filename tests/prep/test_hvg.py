@@ -13,9 +13,10 @@ from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
+from scrcl.prep.batch_moments import BatchMoments
 from scrcl.prep.clipped_variance import clip_sums
 from scrcl.prep.compute_stats import compute_stats
-from scrcl.prep.hvg import BatchMoments, highly_variable
+from scrcl.prep.hvg import highly_variable
 from tests.stores import random_counts, table
 
 _BY_SIZE = sorted(

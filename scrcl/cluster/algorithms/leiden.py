@@ -93,7 +93,7 @@ def resolve(
             break
         if 0 < n_found < n_clusters:
             low = resolution
-        else:  # zero means that every community is too small, so the resolution is too high as well
+        else:  # zero: every community is too small, so this resolution is too high, too
             high = resolution
         resolution = _between(low, high)
     return min(tried, key=lambda one: (abs(one.n_found - n_clusters), -one.n_found))

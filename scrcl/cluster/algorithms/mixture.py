@@ -3,11 +3,11 @@
 Domains differ in their means, and vary within themselves in much the same directions: by depth, or by the types that a
 neighbourhood holds. The shared covariance is what k-means lacks, and it is estimated from all cells, so a small domain
 costs no accuracy. How much they vary is not the same: white matter varies more than the layers of the cortex. So each
-domain has a size of the covariance too (mclust's VEE), which is held near one as long as few independent averages show
-it. Likelihood has many local maxima, and a lesser one joins two layers to cut a third one. So half of the starts are
-from k-means and half from k-means where all directions vary alike, and the best of them go on as long as joining two
-components and halving a third one gains (`scrcl.cluster.algorithms.moves`). Other seeds then find the same
-maximum.
+domain multiplies the covariance by a size of its own (mclust's VEE). The size stays near one as long as the domain has
+few independent averages. The likelihood has many local maxima. At a low one, two layers are joined and a third one is
+cut. So half of the starts are from k-means and half from k-means where all directions vary alike, and the best of them
+go on as long as joining two components and halving a third one gains (`scrcl.cluster.algorithms.moves`). Other seeds
+then find the same maximum.
 
 References
 ----------
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 __all__ = ["FIT_CELLS", "by_mixture", "fit_mixture"]
 
 FIT_CELLS = 100_000
-"""Cells that the mixture is fitted on. More cells are drawn from, and all of them get their most likely component."""
+"""Cells that the mixture is fitted on: a random subset if there are more. Every cell gets its most likely component."""
 
 _SEARCH_CELLS = 10_000
 """Cells that the best maximum is searched on."""
 
 _SHORT, _LONG = 10, 300
-"""Rounds of a start or a move, and of the few that are run to the end."""
+"""Rounds of each start or move, and further rounds of the best few."""
 
 _KEPT, _KEPT_MOVES = 4, 3
-"""Starts, and moves of a turn, that are run to the end."""
+"""Best starts, and best moves of a turn, which get the further rounds."""
 
 _MOVED = 3
 """Starts that are moved."""
@@ -129,7 +129,7 @@ def fit_mixture(
 def _best(
     climb: Climb, partitions: Iterable[IntArray], n_components: int, n_kept: int
 ) -> list[Mixture]:
-    """Return the best few mixtures that begin as one of several partitions; each maximum once, the highest first."""
+    """Climb from each partition, and return the best few mixtures: each maximum once, the highest first."""
     short = [climb.climbed(climb.begun(labels, n_components), _SHORT) for labels in partitions]
     short.sort(key=_height)
     ended = sorted((climb.climbed(model, _LONG) for model in short[:n_kept]), key=_height)

@@ -69,15 +69,15 @@ class Climb:
     def __init__(self, points: FloatArray, n_held: float) -> None:
         self.points, self._n_held = points, n_held
         d = points.shape[1]
-        # A length of the set itself, so that the least variance means the same at any scale.
+        # The mean variance of the points themselves, so that the least variance means the same at any scale.
         variance = max(float(points.var(axis=0).mean()), 1e-30)
         self._floor = _LEAST_VARIANCE * variance * np.eye(d)
         self._upper = np.triu_indices(d)
         if np.isfinite(n_held):
-            # With these, the scatter of each component is one product.
+            # Products of all pairs of dimensions: with these, the scatter of each component is one matrix product.
             self._products = points[:, self._upper[0]] * points[:, self._upper[1]]
         else:
-            # Of one size, all components together have what the points have beyond the means.
+            # If all sizes are one, the scatter within components is that of the points less that of the means.
             self._scatter = points.T @ points
 
     def begun(self, labels: IntArray, n_components: int) -> Mixture:
@@ -110,7 +110,7 @@ class Climb:
         return members, log_likelihood
 
     def _fitted(self, members: FloatArray, sizes: FloatArray, log_likelihood: float) -> Mixture:
-        """Return a likelier mixture where these are the probabilities of the components, from sizes before."""
+        """Return a likelier mixture from the probabilities of the components and the sizes of the round before."""
         n, d = self.points.shape
         cells = members.sum(axis=0) + 1e-9
         means = members.T @ self.points / cells[:, None]

@@ -17,7 +17,9 @@ from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import GENE_GRAPH
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import ListedGenes, shown_genes
+from scrcl.markers.ranking import for_spreadsheets
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.report.page import Cell, Column, Section, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.report.page import Section
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["AssociationsStage"]
@@ -72,7 +73,6 @@ class AssociationsStage(Stage[AssociationsRecord]):
     def run(self, context: Context, folder: Path) -> AssociationsRecord:
         """Write the modules and, if the method has vectors of genes, ``gene_associations.csv``, here and in OUT."""
         from scrcl.graph.modules import gene_modules
-        from scrcl.markers.ranking import for_spreadsheets
 
         modules = gene_modules(context.open(GENE_GRAPH), seed=context.config.seed)
         np.save(folder / _MODULES, modules)
@@ -98,8 +98,6 @@ class AssociationsStage(Stage[AssociationsRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the first genes of each cluster by the model, and which of them are markers."""
-        from scrcl.report.page import Cell, Column, Section, Table
-
         if run.record(AssociationsStage).space is None:
             return None
         table = _saved(run)

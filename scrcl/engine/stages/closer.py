@@ -23,7 +23,9 @@ from scrcl.engine.stages.graph import GraphStage
 from scrcl.engine.stages.markers import MarkersStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.stats import StatsStage
+from scrcl.io.arrays import write_leading
 from scrcl.markers.artifacts import MARKERS
+from scrcl.markers.ranking import for_spreadsheets
 from scrcl.prep.artifacts import COMPONENTS, STATS
 
 if TYPE_CHECKING:
@@ -67,8 +69,6 @@ class LeadingStage(Stage[LeadingRecord]):
 
     def run(self, context: Context, folder: Path) -> LeadingRecord:
         """Write ``components.npy``."""
-        from scrcl.io.arrays import write_leading
-
         scores = context.open(COMPONENTS)
         width = _width(scores.shape[1])
         write_leading(folder / "components.npy", scores, width, block_rows=_BLOCK_ROWS)
@@ -115,8 +115,6 @@ class CellsStage(Stage[CellsRecord]):
     def run(self, context: Context, folder: Path) -> CellsRecord:  # noqa: ARG002
         """Write ``cells.csv`` and ``markers.csv`` into the folder of the look."""
         import pandas as pd
-
-        from scrcl.markers.ranking import for_spreadsheets
 
         labels = np.asarray(context.open(LABELS))
         names = np.array(subcluster_names(self._cluster, labels), object)

@@ -36,7 +36,7 @@ from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
 from scrcl.report.colours import palette
-from scrcl.report.page import Section
+from scrcl.report.page import Figure, Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,7 +262,6 @@ class ClusterStage(Stage[ClusterRecord]):
     def section(self, run: OpenRun) -> Section:
         """Return how clusters join, and their confidence."""
         from scrcl.report.figures import share_bars
-        from scrcl.report.page import Figure
 
         record, words = run.record(ClusterStage), words_of(run)
         figures = tree_figures(run, words)

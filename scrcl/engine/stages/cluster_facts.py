@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scrcl.cluster.artifacts import CLUSTER_TREE, LABELS
 from scrcl.cluster.confidence import LOW_CONFIDENCE, low_clusters
 from scrcl.engine.given_names import shown_names
+from scrcl.report.page import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from scrcl.engine.outputs import Outputs
     from scrcl.engine.stages.cluster import ClusterRecord, ExtraCut, LevelsRecord
     from scrcl.engine.words import Words
-    from scrcl.report.page import Figure
 
 __all__ = [
     "cluster_overview",
@@ -61,7 +61,6 @@ def cluster_overview(record: ClusterRecord, words: Words) -> dict[str, str]:
 def tree_figures(run: Outputs, words: Words) -> list[Figure]:
     """Return how the clusters join, with their names; nothing for one cluster."""
     from scrcl.report.figures import merge_lines
-    from scrcl.report.page import Figure
 
     tree = run.open(CLUSTER_TREE)
     if not len(tree):

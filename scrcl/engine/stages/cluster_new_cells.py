@@ -36,7 +36,9 @@ from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS
-from scrcl.report.page import Section
+from scrcl.report.colours import palette
+from scrcl.report.figures import share_bars
+from scrcl.report.page import Figure, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,8 +139,6 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return labels and confidence; colours are those of the run."""
-        from scrcl.report.colours import palette
-
         n_clusters = run.record(NewClusterStage).n_clusters_run
         folder = run.folder.stage(self.name)
         columns = {key: np.load(folder / f"{array}.npy") for key, array in _COLUMNS.items()}
@@ -151,9 +151,6 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return the confidence of the new cells."""
-        from scrcl.report.figures import share_bars
-        from scrcl.report.page import Figure
-
         record = run.record(NewClusterStage)
         bars = share_bars(np.asarray(run.open(CONFIDENCE)), "confidence")
         share = record.n_low_confidence / max(record.n_cells or 0, 1)

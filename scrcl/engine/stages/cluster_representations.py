@@ -16,7 +16,9 @@ from scrcl.cluster.evidence import Uncorrected
 from scrcl.cluster.protocol import Representations
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_fit import neighbours_among
+from scrcl.io.arrays import cores
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
+from scrcl.prep.batch_effect import share_joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["representations_of"]
 
 _LEAST_JOINED = 0.5
-"""How many cells a fit of its own must join with other batches, as a share of those that the run's soft clusters join.
-In 23 cases it was .8 or more, or .6 or less where the cells of a batch hardly met others (``bench.batches.donors``)."""
+"""A fit of its own must join at least this share of the cells that the run's soft clusters join with other batches. In
+23 cases it was .8 or more, or .6 or less where the cells of a batch hardly met others (``bench.batches.donors``)."""
 
 
 def representations_of(context: Context) -> Callable[[IntArray], Representations]:
@@ -75,7 +77,6 @@ def _corrected(
     context: Context, cells: IntArray, scalings: list[FloatArray], codes: IntArray
 ) -> list[FloatArray]:
     """Return scores without the differences between batches; otherwise the scalings would bring these back."""
-    from scrcl.io.arrays import cores
     from scrcl.prep.harmony import correct_alike, fit_harmony
 
     how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
@@ -93,8 +94,6 @@ def _corrected(
 
 
 def _share_joined(scores: FloatArray, codes: IntArray, seed: int) -> float:
-    from scrcl.prep.batch_effect import share_joined
-
     return share_joined(neighbours_among(scores, np.arange(len(scores)), seed), codes)
 
 

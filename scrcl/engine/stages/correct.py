@@ -24,6 +24,7 @@ from scrcl.engine.stages.correct_fit import FIT_CELLS, correct_cells
 from scrcl.engine.words import of_groups, words_from, words_of
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.batch_effect import FEW_SHARED, MIXED
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -258,8 +259,6 @@ def group_members(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
 
 def _why(effect: BatchEffect, words: Words, *, by_group: bool) -> str:
     """Return why components are corrected."""
-    from scrcl.prep.batch_effect import FEW_SHARED
-
     what = f"groups of {words.batches}" if by_group else words.batches
     if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
         words = of_groups(words) if by_group else words
@@ -269,8 +268,6 @@ def _why(effect: BatchEffect, words: Words, *, by_group: bool) -> str:
 
 def _why_not(effect: BatchEffect, words: Words) -> str:
     """Return why components are left as they are."""
-    from scrcl.prep.batch_effect import MIXED
-
     if effect.mixing >= MIXED:
         return f"{words.batches} mix well ({effect.mixing:.2f} of chance)"
-    return f"{words.batches} lie as random ones of their sizes may ({effect.mixing:.2f} of chance)"
+    return f"{words.batches} mix as well as random ones of their sizes might ({effect.mixing:.2f} of chance)"

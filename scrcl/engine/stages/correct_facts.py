@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrcl.engine.words import listed, of_groups
+from scrcl.prep.batch_effect import FEW_SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,6 @@ _NAMED_GROUPS = 4
 
 def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     """Yield what the user should know about the correction."""
-    from scrcl.prep.batch_effect import FEW_SHARED
-
     if record.by_group:
         yield _groups_note(record, words)
     of_batch = f"group of {words.batches}" if record.by_group else words.batch

@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scrcl._group_means import group_means
+from scrcl._threads import one_blas_thread
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, cores, release, row_blocks
+from scrcl.prep.batch_effect import WIDE, share_joined
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -45,8 +50,6 @@ def blocks_of(
     points: FloatArray, codes: IntArray, alone: Counterparts | None = None
 ) -> Iterator[tuple[FloatArray, IntArray]]:
     """Yield blocks of points and their batches, without those that no other batch has."""
-    from scrcl.io.arrays import release, row_blocks
-
     for start, stop in row_blocks(len(points), BLOCK_ROWS):
         rows, own = np.asarray(points[start:stop]), codes[start:stop]
         if alone is not None:
@@ -59,15 +62,12 @@ def blocks_of(
 def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
     """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
     from scrcl.graph.knn import knn
-    from scrcl.prep.batch_effect import WIDE
 
     return knn(_gathered(points, cells), min(WIDE, len(cells) - 1), seed=seed).ids
 
 
 def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
     """Return some rows. Rows that ascend are read with few pages of a large map in memory at a time."""
-    from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
-
     rows = np.empty((len(cells), points.shape[1]), points.dtype)
     for start, stop in row_blocks(len(cells), _GATHERED_ROWS):
         rows[start:stop] = points[cells[start:stop]]
@@ -97,7 +97,6 @@ def correct_cells(
     guards
         Cells of types that one batch alone has are never joined to others.
     """
-    from scrcl.io.arrays import cores
     from scrcl.prep.harmony import refit
 
     seed, n_batches = context.config.seed, int(codes.max()) + 1
@@ -168,8 +167,6 @@ def _fit(
     tissue, so most of what parts their means is no biology. Then they are moved to one mean first. Without slices this
     would join batches of different cell types.
     """
-    from scrcl._group_means import group_means
-    from scrcl.prep.batch_effect import share_joined
     from scrcl.prep.batch_subset import cells_of_every_batch
     from scrcl.prep.harmony import fit_harmony
 
@@ -195,9 +192,6 @@ def _write(
     folder: Path,
 ) -> int:
     """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
-    from scrcl._threads import one_blas_thread
-    from scrcl.io.arrays import RowWriter, release, row_blocks
-
     advance, n_alone = context.count("correct", len(points)), 0
     with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
         for start, stop in row_blocks(len(points), BLOCK_ROWS):

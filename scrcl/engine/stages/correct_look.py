@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import write_json
+from scrcl._threads import one_blas_thread
 from scrcl.engine.stages.batches_apart import TestedCells, batch_codes
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
@@ -22,7 +23,10 @@ from scrcl.engine.stages.correct import (
     Mixing,
 )
 from scrcl.engine.stages.correct_fit import BLOCK_ROWS
+from scrcl.io.arrays import RowWriter, release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.correction import Correction, soft_clusters
+from scrcl.prep.harmony import shifted, shifts_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,11 +93,6 @@ class CorrectLookStage(CorrectStage):
 
     def _correct(self, points: FloatArray, codes: IntArray, cells: IntArray, folder: Path) -> None:
         """Write ``scores.npy`` and ``correction.npz`` block by block."""
-        from scrcl._threads import one_blas_thread
-        from scrcl.io.arrays import RowWriter, release, row_blocks
-        from scrcl.prep.correction import Correction, soft_clusters
-        from scrcl.prep.harmony import shifted, shifts_alike
-
         known, corrected = self._run.open(CORRECTION), self._run.open(COMPONENTS)
 
         def blocks() -> Iterator[tuple[int, tuple[FloatArray, FloatArray, IntArray]]]:

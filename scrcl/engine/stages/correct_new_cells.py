@@ -12,12 +12,18 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
+from scrcl._threads import one_blas_thread
+from scrcl.cluster.counterparts import find_counterparts
 from scrcl.engine.covariates import batch_columns, batch_names
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, correction_bytes
 from scrcl.engine.stages.correct_fit import BLOCK_ROWS, TEST_CELLS, blocks_of
+from scrcl.io.arrays import RowWriter
 from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.batch_subset import cells_of_every_batch
+from scrcl.prep.correction import joined
+from scrcl.prep.harmony import refit
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -71,9 +77,6 @@ class NewCorrectStage(Stage[NewCorrectRecord]):
 
     def run(self, context: Context, folder: Path) -> NewCorrectRecord:
         """Write ``scores.npy``."""
-        from scrcl._threads import one_blas_thread
-        from scrcl.io.arrays import RowWriter
-
         points, known = context.open(COMPONENTS), self._run.open(CORRECTED_BATCHES)
         names, notes = self._names(context)
         new_names = sorted(set(names) - known.keys())
@@ -114,9 +117,6 @@ class NewCorrectStage(Stage[NewCorrectRecord]):
         self, points: FloatArray, codes: IntArray, n_known: int
     ) -> Counterparts:
         """Return which regions of new batches have no counterpart among the cells of the run."""
-        from scrcl.cluster.counterparts import find_counterparts
-        from scrcl.prep.batch_subset import cells_of_every_batch
-
         seed, there = self._run.config.seed, self._run.open(COMPONENTS)
         of_run = drawn_rows(len(there), TEST_CELLS, seed, "correct.run")
         new = np.flatnonzero(codes >= n_known)
@@ -135,9 +135,6 @@ class NewCorrectStage(Stage[NewCorrectRecord]):
         n_new: int,
     ) -> Correction:
         """Return the run's correction with the shifts of new batches."""
-        from scrcl.prep.correction import joined
-        from scrcl.prep.harmony import refit
-
         known = self._run.open(CORRECTION)
         if not n_new:
             return known

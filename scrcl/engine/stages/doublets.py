@@ -19,6 +19,7 @@ from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.errors import InputError
 from scrcl.io.arrays import stored_array
+from scrcl.io.labels import CellLabels
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Figure, Section, Table
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import Csr, FloatArray, IntArray
 
@@ -237,8 +237,6 @@ def _samples(context: Context, retained: IntArray) -> tuple[str, list[tuple[str,
 def _files(context: Context) -> CellLabels:
     """Return the file of each cell of the input."""
     import pandas as pd
-
-    from scrcl.io.labels import CellLabels
 
     column = pd.Categorical(context.matrix.obs["sample"])
     return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))

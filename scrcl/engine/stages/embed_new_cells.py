@@ -17,6 +17,7 @@ from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.engine.stages.train import trained_learner
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_DISTANCES
+from scrcl.io.arrays import RowWriter, release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.page import Section
 
@@ -69,7 +70,6 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
     def run(self, context: Context, folder: Path) -> NewEmbedRecord:
         """Join each new cell to cells of the run, and write its embeddings."""
         from scrcl.graph.links import are_neighbours, normalized_links
-        from scrcl.io.arrays import RowWriter, release, row_blocks
         from scrcl.train.method import NewCells
 
         there, config = self._run, context.config
@@ -125,8 +125,6 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
 
 def _reach(there: OpenRun) -> FloatArray:
     """Return the distance of the farthest neighbour of each cell of the run."""
-    from scrcl.io.arrays import release, row_blocks
-
     distances = there.open(NEIGHBOR_DISTANCES)
     reach = np.empty(len(distances), np.float32)
     for start, stop in row_blocks(len(distances), _REACH_ROWS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -13,8 +12,9 @@ from scrcl._contract import Estimate
 from scrcl._settings import Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.features_by_batch import is_tested, selects_by_batch
-from scrcl.engine.stages.features_in_space import select_spatial, spatial_bytes
+from scrcl.engine.stages.features_by_batch import is_tested
+from scrcl.engine.stages.features_in_space import spatial_bytes
+from scrcl.engine.stages.features_selected import select_genes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
 from scrcl.errors import InputError
@@ -24,17 +24,12 @@ from scrcl.report.page import Section
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
-
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.features_new_cells import NewFeaturesStage
     from scrcl.io.matrix import CellMatrix
-    from scrcl.prep.hvg import BatchMoments, Flavor
-    from scrcl.prep.stats import MatrixStats, Scale
-    from scrcl.typing import BoolArray, IntArray
 
 __all__ = [
     "FeaturesRecord",
@@ -46,17 +41,8 @@ __all__ = [
 FEATURES_BYTES_PER_VALUE = 28
 """A value of X while the selected genes are taken out, normalised and multiplied."""
 
-_FEWEST_GENES = 2
-
 _VALUES_PER_S = 41e6
 """Values of X that a core goes through in a second, from a sharded store (``bench.reduce``)."""
-
-_SCALES: dict[Flavor, Scale] = {
-    "seurat": "linear",
-    "cell_ranger": "log",
-    "seurat_v3": "raw",
-    "variance": "raw",
-}
 
 
 def _top_genes(value: object) -> int | float:
@@ -193,7 +179,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.randomized_pca import uses_gram
 
         stats, config, matrix = context.open(STATS), context.config, context.matrix
-        selected, table, flavor, notes = _select(context, stats, folder)
+        selected, table, flavor, notes = select_genes(context, stats, folder)
         table.to_csv(folder / "genes.csv", index=False)
         # Rows that the statistics found in order need no second check.
         rows = matrix.rows if stats.is_canonical else matrix.x
@@ -206,9 +192,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             cell_sums=stats.cell_counts,
             dtype=config.features.dtype,
             with_gram=uses_gram(config.reduce.solver, len(selected)),
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("features", matrix.n_obs),
-            client=context.client,
+            reading=context.reading("features"),
         )
         np.save(folder / "genes.npy", selected)
         return FeaturesRecord(
@@ -266,125 +250,3 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
         seconds=0.6,
         shared_seconds=shape.n_values / _VALUES_PER_S,
     )
-
-
-def _select(
-    context: Context, stats: MatrixStats, folder: Path
-) -> tuple[IntArray, pd.DataFrame, str, tuple[str, ...]]:
-    """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
-
-    Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
-    whole, also where scanpy would leave out some for lack of a score. In a tissue it is one only if most of its genes
-    vary from place to place, or hardly any: else it is a file of variable genes, of which the spatial ones count.
-    """
-    features = context.config.features
-    notes: tuple[str, ...] = ()
-    enough = stats.gene_cells >= features.min_cells
-    _require_genes(features.min_cells, stats)
-    is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
-    asked, spatial = features.flavor, context.config.spatial
-    if asked == "moran" or (asked == "auto" and spatial):
-        found = select_spatial(context, stats, enough)
-        of_panel = is_panel and asked == "auto"
-        if found is not None and not (of_panel and 2 * found[0].sum() >= enough.sum()):
-            return np.flatnonzero(found[0]), found[1], "moran", notes
-    if asked == "moran":
-        message = (
-            "features.flavor = moran must have at least 100 genes that vary from place to place; there are fewer. "
-            "Leave the flavor out, or choose seurat."
-        )
-        raise InputError(message)
-    flavor: Flavor = "seurat" if asked == "auto" else asked
-    if asked == "auto" and spatial and stats.is_counts and not is_panel:
-        flavor = "seurat_v3"
-    # Nothing depends on batches where a panel is kept whole, or where variances are those over all cells.
-    test = None if is_panel or flavor == "variance" else folder
-    try:
-        selected, table = _variable(context, stats, flavor, test)
-    except InputError as error:
-        if asked != "auto" or flavor == "seurat":
-            raise
-        flavor = "seurat"
-        notes = (f"Variable genes were selected by seurat, because seurat_v3 failed: {error}",)
-        selected, table = _variable(context, stats, flavor, test)
-    return np.flatnonzero(enough if is_panel else selected), table, flavor, notes
-
-
-def _variable(
-    context: Context, stats: MatrixStats, flavor: Flavor, folder: Path | None
-) -> tuple[BoolArray, pd.DataFrame]:
-    """Return the genes that a flavor selects, by batch where batches keep apart, and its statistics of every gene.
-
-    Batches are tested in ``folder``; without it they are not asked.
-    """
-    of_all = cache(partial(_of_flavor, context, stats, flavor, by_batch=False))
-    if folder and selects_by_batch(context, stats, lambda: np.flatnonzero(of_all()[0]), folder):
-        return _of_flavor(context, stats, flavor, by_batch=True)
-    return of_all()
-
-
-def _of_flavor(
-    context: Context, stats: MatrixStats, flavor: Flavor, *, by_batch: bool
-) -> tuple[BoolArray, pd.DataFrame]:
-    """Return the genes that a flavor selects, and its statistics of every gene."""
-    from scrcl.prep.clipped_variance import clip_sums
-    from scrcl.prep.hvg import highly_variable
-
-    features, matrix = context.config.features, context.matrix
-    moments = _moments(stats, flavor, features.min_cells, by_batch=by_batch)
-    clipped = None
-    if flavor == "seurat_v3":
-        batches = context.covariates.batches if by_batch else None
-        codes = np.zeros(matrix.n_obs, np.int32) if batches is None else batches.codes
-        clipped = partial(
-            clip_sums,
-            matrix.x(context.budget.block_rows),
-            batch_of_row=np.where(stats.retained, codes, -1),
-            n_batches=len(moments),
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("clipped", matrix.n_obs),
-            client=context.client,
-        )
-    return highly_variable(
-        flavor,
-        moments,
-        n_top=features.n_selected(matrix.n_vars),
-        clip_sums=clipped,
-        gene_names=matrix.var.index,
-    )
-
-
-def _require_genes(min_cells: int, stats: MatrixStats) -> None:
-    """Refuse a limit that hardly any gene reaches."""
-    enough = stats.gene_cells >= min_cells
-    if np.count_nonzero(enough) < _FEWEST_GENES:
-        most = int(np.sort(stats.gene_cells)[-_FEWEST_GENES])
-        message = (
-            f"features.min_cells must leave at least {_FEWEST_GENES} genes; got {min_cells:,}, and "
-            f"{np.count_nonzero(enough)} genes are in so many of {np.count_nonzero(stats.retained):,} retained cells. "
-            f"Set it to {most:,} or less."
-        )
-        raise InputError(message)
-
-
-def _moments(
-    stats: MatrixStats, flavor: Flavor, min_cells: int, *, by_batch: bool
-) -> list[BatchMoments]:
-    """Return the moments of all cells, or of each batch. Genes in too few cells count as seen in none."""
-    from scrcl.prep.hvg import BatchMoments
-
-    scale, enough = _SCALES[flavor], stats.gene_cells >= min_cells
-    if not by_batch:
-        n_cells, gene_cells = int(stats.cells_per_batch.sum()), stats.gene_cells
-        return [BatchMoments(n_cells, np.where(enough, gene_cells, 0), *stats.moments(scale))]
-    return [
-        BatchMoments(
-            int(stats.cells_per_batch[batch]),
-            np.where(enough, gene_cells, 0),
-            *stats.moments(scale, batch),
-            name or "all cells",
-        )
-        for batch, (name, gene_cells) in enumerate(
-            zip(stats.batches, stats.batch_gene_cells, strict=True)
-        )
-    ]

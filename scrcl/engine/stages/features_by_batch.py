@@ -80,9 +80,7 @@ def _components(
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
             with_gram=uses_gram(config.reduce.solver, len(genes)),
-            n_workers=n_workers,
-            on_rows=context.count("batches", matrix.n_obs),
-            client=context.client,
+            reading=context.reading("batches"),
         )
         pca = fit_pca_store(
             store,

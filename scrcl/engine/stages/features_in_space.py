@@ -80,7 +80,7 @@ def _values(context: Context, stats: MatrixStats, rows: IntArray) -> Csr:
     """Return log values of some rows of X, ascending, for all genes, at the depth that suits a tissue."""
     from scipy import sparse
 
-    from scrcl.io.stream import map_rows
+    from scrcl.io.stream import Reading, map_rows
     from scrcl.prep.normalize import TARGET_SUM, log_normalize, size_factors
 
     matrix = context.matrix
@@ -93,8 +93,7 @@ def _values(context: Context, stats: MatrixStats, rows: IntArray) -> Csr:
     blocks = map_rows(
         matrix.x(context.budget.block_rows),
         some_of,
-        n_workers=context.budget.n_workers,
-        on_rows=context.count("spatial genes", matrix.n_obs),
+        Reading(context.budget.n_workers, context.count("spatial genes", matrix.n_obs)),
     )
     values = sparse.vstack([block for _, block in blocks], format="csr", dtype=np.float32)
     if stats.already_log:

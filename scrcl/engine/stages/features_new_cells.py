@@ -53,8 +53,7 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
             cell_sums=stats.cell_counts,
             dtype=context.config.features.dtype,
             with_gram=False,
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("features", shared.matrix.n_obs),
+            reading=context.reading("features"),
         )
         np.save(folder / "present.npy", shared.present)
         selected = np.zeros(context.matrix.n_vars, dtype=bool)

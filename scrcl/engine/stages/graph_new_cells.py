@@ -16,8 +16,21 @@ from scrcl._contract import Estimate
 from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES, SEARCH_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.graph_notes import recall_text
+from scrcl.engine.stages.graph_search import index_bytes, search_of
 from scrcl.graph.artifacts import PARTITION
-from scrcl.io.arrays import SMALL_MAP_BYTES, stored_array
+from scrcl.graph.backends import choose, make_searcher
+from scrcl.graph.recall import reach_recall
+from scrcl.graph.searcher import SearchTask
+from scrcl.io.arrays import (
+    SMALL_MAP_BYTES,
+    cores,
+    for_each_block,
+    index_dtype,
+    new_map,
+    release,
+    row_blocks,
+    stored_array,
+)
 from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.page import Section
 
@@ -32,7 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
 
 SEARCHED_PER_NEIGHBOR = 3
-"""Near cells that are searched for each neighbour: most cells that would name the new cell are among them."""
+"""Near cells that are searched for each neighbour of a new cell. Most cells that would have the new cell as their
+neighbour are among them."""
 
 NEAR_IDS: Artifact[Any] = stored_array("near cells of the run", "ids.npy")
 """Memory map of int, shape (n_new, n_found): cells of the run, nearest first."""
@@ -64,8 +78,6 @@ class NewGraphStage(Stage[NewGraphRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index over the run's cells, and what is found."""
-        from scrcl.engine.stages.graph_search import index_bytes
-
         n, there, n_comps = shape.n_cells, self._run.n_cells, shape.n_comps
         n_found = SEARCHED_PER_NEIGHBOR * shape.n_neighbors
         found = 12 * n * n_found
@@ -82,7 +94,6 @@ class NewGraphStage(Stage[NewGraphRecord]):
     def run(self, context: Context, folder: Path) -> NewGraphRecord:
         """Write ``ids.npy`` and ``squared.npy``."""
         from scrcl.graph.exact import ExactSearcher
-        from scrcl.io.arrays import cores, for_each_block, index_dtype, new_map, release, row_blocks
 
         points, queries = self._run.open(COMPONENTS), context.open(COMPONENTS)
         k = context.config.graph.n_neighbors
@@ -137,10 +148,6 @@ class NewGraphStage(Stage[NewGraphRecord]):
     def _searcher(
         self, context: Context, points: FloatArray, n_queries: int, folder: Path
     ) -> Searcher:
-        from scrcl.engine.stages.graph_search import search_of
-        from scrcl.graph.backends import choose, make_searcher
-        from scrcl.graph.searcher import SearchTask
-
         config, search = context.config, search_of(context.config)
         task = SearchTask(
             k=config.graph.n_neighbors,
@@ -161,7 +168,6 @@ def _reach_recall(
     n_workers: int,
 ) -> float:
     """Let ``searcher`` search more widely until it reaches the recall asked for, on a subset of the new cells."""
-    from scrcl.graph.recall import reach_recall
 
     def distances_of(by: Searcher, rows: IntArray) -> FloatArray:
         return by.search(np.asarray(queries[rows]), n_found)[1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._random import drawn_rows
 from scrcl.graph.lattice import Layout
 from scrcl.prep.artifacts import STATS
 
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
-    from scrcl.engine.stages.graph import GraphRecord, GraphSettings, Locality
+    from scrcl.engine.stages.graph import GraphRecord, Locality
     from scrcl.engine.words import Words
     from scrcl.graph.knn import KnnResult
+    from scrcl.graph.settings import GraphSettings
     from scrcl.typing import IntArray
 
 __all__ = [
@@ -165,7 +167,6 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
 
 def _on_top(context: Context, ids: IntArray) -> tuple[str, int] | None:
     """Return the first column of obs that looks like samples which lie on top of each other, and its values."""
-    from scrcl._random import drawn_rows
     from scrcl.engine.batch_columns import batch_like_columns
     from scrcl.graph.overlap import lie_on_top
 

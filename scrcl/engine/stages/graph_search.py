@@ -9,6 +9,7 @@ import numpy as np
 from scrcl.engine.device import resolve_device
 from scrcl.engine.memory import TREE_BYTES
 from scrcl.graph.names import BACKENDS
+from scrcl.io.arrays import cores
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
-    from scrcl.engine.stages.graph import GraphSettings
     from scrcl.graph.backends import Search
     from scrcl.graph.knn import KnnResult
     from scrcl.graph.partition import Partition
+    from scrcl.graph.settings import GraphSettings
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray
 
@@ -59,8 +60,6 @@ def partition_of(context: Context, covariates: Covariates) -> Partition:
 
 def _n_workers(context: Context) -> int:
     """Return as many threads as there are cores, and memory for."""
-    from scrcl.io.arrays import cores
-
     return min(cores(), context.budget.n_workers)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
+from scrcl.io.arrays import cores, for_each_block, release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def with_others(
     from scrcl.engine.stages.graph_search import search_of
     from scrcl.graph.backends import choose, make_searcher
     from scrcl.graph.searcher import SearchTask
-    from scrcl.io.arrays import cores, for_each_block, release, row_blocks
     from scrcl.maps.place import placed
 
     config, search = context.config, search_of(context.config)

@@ -14,6 +14,8 @@ from scrcl.engine.memory import STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.words import words_of
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
+from scrcl.markers.listed import ListedGenes
+from scrcl.markers.ranking import OrderRule, scanpy_entry
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.words import Words
-    from scrcl.markers.ranking import OrderRule
     from scrcl.prep.stats import MatrixStats
 
 __all__ = ["MarkersSettings", "MarkersStage", "held_back_note"]
@@ -79,8 +80,6 @@ class MarkersSettings(Settings):
 
     def rule(self) -> OrderRule:
         """Return which genes are listed first."""
-        from scrcl.markers.ranking import OrderRule
-
         return OrderRule(self.min_fold_change, self.max_share_out, self.common_fold_change)
 
 
@@ -140,7 +139,6 @@ class MarkersStage(Stage[MarkersRecord]):
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
-        from scrcl.markers.listed import ListedGenes
         from scrcl.markers.ranking import for_spreadsheets, marker_table, n_held_back
 
         settings, matrix = context.config.markers, context.matrix
@@ -154,9 +152,7 @@ class MarkersStage(Stage[MarkersRecord]):
             settings,
             batches=None if batches is None or not settings.within_batches else batches.codes,
             block_rows=context.budget.block_rows,
-            n_workers=context.budget.n_workers,
-            count=lambda: context.count("markers", matrix.n_obs),
-            client=context.client,
+            reading=lambda: context.reading("markers"),
         )
         found.profiles.save(folder / PROFILES_FILE)
         table = marker_table(
@@ -184,8 +180,6 @@ class MarkersStage(Stage[MarkersRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the table, and the same under scanpy's key."""
-        from scrcl.markers.ranking import scanpy_entry
-
         table = run.open(MARKERS)
         if not len(table):  # one cluster
             return AnnDataKeys(uns={"markers": table})

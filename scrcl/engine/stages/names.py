@@ -7,7 +7,7 @@ are found again, one with most of the cells of a named cluster, and few others, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -18,12 +18,8 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.names_notes import (
-    notes_of_genes,
-    notes_of_lost,
-    notes_of_mixed,
-    notes_of_tissues,
-)
+from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
+from scrcl.engine.stages.names_notes import notes_of_lost
 from scrcl.errors import InputError
 from scrcl.markers.artifacts import (
     MARKERS,
@@ -33,13 +29,10 @@ from scrcl.markers.artifacts import (
     NAMES_FILE,
     PROFILES,
 )
-from scrcl.markers.listed import ListedGenes, shown_genes
-from scrcl.markers.names import SCORE_MEANING
 from scrcl.report.colours import palette
+from scrcl.report.page import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     import pandas as pd
 
     from scrcl._contract import Shape
@@ -48,9 +41,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.names_new_cells import NewNamesStage
     from scrcl.io.matrix import CellMatrix
-    from scrcl.markers.names import GeneNames
     from scrcl.markers.tables import MarkerSet
-    from scrcl.report.page import Section
 
 __all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
 
@@ -126,7 +117,7 @@ class NamesStage(Stage[NamesRecord]):
         # Not a rule of the settings: those of a finished run are kept without the path of its table.
         names: NamesSettings = config.group(self.name)
         if names.table is not None:
-            _found(header.var, config, header.label)
+            sets_and_genes(header.var, config, header.label)
         elif names.tissues is not None or names.species is not None:
             message = (
                 "names.tissues and names.species must go with names.table; got none. "
@@ -150,10 +141,10 @@ class NamesStage(Stage[NamesRecord]):
         if config.names.table is None and not given:
             return NamesRecord(left_as_is=True, notes=tuple(notes))
         about: dict[str, object] = {}
-        table, genes = _empty_table(n_clusters), _genes_table(context.matrix.var, [])
+        table, genes = _empty_table(n_clusters), genes_table(context.matrix.var, [])
         if config.names.table is not None:
-            sets, found = _found(context.matrix.var, config, context.matrix.label)
-            table, genes, of_table = _by_table(context, table, sets, found, given)
+            sets, found = sets_and_genes(context.matrix.var, config, context.matrix.label)
+            table, genes, of_table = names_by_table(context, table, sets, found, given)
             notes += of_table
             about = {
                 "gene_column": found.column,
@@ -178,20 +169,13 @@ class NamesStage(Stage[NamesRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
-        from scrcl.report.page import Column, Section, Table
+        from scrcl.engine.stages.names_facts import shown_table
 
         record = run.record(NamesStage)
         if record.left_as_is:
             return None
-        table = _with_genes(run.open(NAMES), run.open(NAME_GENES))
-        columns = [
-            Column(name.replace("_", " "), _KINDS.get(name, "text")) for name in map(str, table)
-        ]
-        rows = [
-            [None if isinstance(value, str) and not value else value for value in row]
-            for row in table.to_numpy(object)
-        ]
-        return Section("Names", table=Table(columns, rows, _CAPTION), notes=record.notes)
+        table = shown_table(run.open(NAMES), run.open(NAME_GENES))
+        return Section("Names", table=table, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> NewNamesStage:
         """Return the stage that gives new cells the names of the finished run."""
@@ -217,32 +201,6 @@ def keys_of_names(run: OpenRun) -> AnnDataKeys:
     )
 
 
-_KINDS: dict[str, Literal["score", "share", "markers"]] = {
-    "score": "score", "second_score": "score", "gap": "score", "precision": "share", "recall": "share",
-    "genes": "markers",
-}  # fmt: skip
-
-_SHOWN_GENES = 6
-"""Genes of each name in the report."""
-
-
-def _with_genes(table: pd.DataFrame, genes: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of names with the first genes that speak for each, if there are any."""
-    first = genes[genes["rank"] < _SHOWN_GENES]
-    if not len(first):
-        return table
-    found = {cluster: tuple(shown_genes(rows)) for cluster, rows in first.groupby("cluster")}
-    return table.assign(genes=table["cluster"].map(lambda cluster: found.get(cluster, ())))
-
-
-_CAPTION = (
-    f"{SCORE_MEANING} A small gap means that the second name fits nearly as well. Precision: share of the cluster's "
-    "first ten markers that the table lists for the best name. Recall: of the genes that the table lists for the best "
-    "name, and that are in the data, the share among the listed markers of the cluster. Genes: those of the table that "
-    "add most to the score."
-)
-
-
 def _empty_table(n_clusters: int) -> pd.DataFrame:
     import pandas as pd
 
@@ -250,82 +208,3 @@ def _empty_table(n_clusters: int) -> pd.DataFrame:
     table["name"] = [str(i) for i in range(n_clusters)]
     table["by"] = ""
     return table
-
-
-def _found(var: pd.DataFrame, config: RunConfig, label: str) -> tuple[list[MarkerSet], GeneNames]:
-    """Return the sets of the table, and where their genes are.
-
-    Raises
-    ------
-    InputError
-        The table cannot be read, or none of its genes is in the data.
-    """
-    from scrcl.markers.names import gene_names
-
-    sets = config.names.sets()
-    found = gene_names(var, sets)
-    if not found.position:
-        examples = ", ".join(sets[0].genes[:3])
-        message = (
-            f"names.table must list genes of the input; {config.names.table} lists {examples} ..., and {label} has "
-            f"{', '.join(map(str, var.index[:3]))} ... Add a column of var with gene symbols, or another table."
-        )
-        raise InputError(message)
-    return sets, found
-
-
-def _by_table(
-    context: Context,
-    table: pd.DataFrame,
-    sets: list[MarkerSet],
-    found: GeneNames,
-    given: Collection[int],
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Return the table with the names of the sets that fit best, the genes that speak for them, and notes."""
-    from scrcl.markers.names import UNKNOWN, name_clusters
-
-    position = {str(gene): i for i, gene in enumerate(context.matrix.var.index)}
-    markers = context.open(MARKERS)
-    of_clusters = [
-        [position[gene] for gene in markers["gene"][markers["cluster"] == cluster]]
-        for cluster in table["cluster"]
-    ]
-    names = name_clusters(
-        context.open(PROFILES),
-        sets,
-        found,
-        min_score=context.config.names.min_score,
-        markers=of_clusters,
-    )
-    var = context.matrix.var
-    notes = [
-        *notes_of_mixed(names, given),
-        *notes_of_genes(context.config, var, sets, found),
-        *notes_of_tissues(context.config, sets),
-    ]
-    if not names:
-        table["name"] = UNKNOWN
-        notes.append("No cell type of the table of markers has three genes in the data.")
-        return table, _genes_table(var, []), notes
-    table["name"], table["by"] = [name.name for name in names], "table"
-    for column in ("best", "score", "second", "second_score"):
-        table[column] = [getattr(name, column) for name in names]
-    table["gap"] = table["score"] - table["second_score"]
-    table["precision"] = [name.precision for name in names]
-    table["recall"] = [name.recall for name in names]
-    genes = [() if name.name == UNKNOWN else name.genes for name in names]
-    return table, _genes_table(var, genes), notes
-
-
-def _genes_table(var: pd.DataFrame, of_clusters: Sequence[Sequence[int]]) -> pd.DataFrame:
-    """Return the genes of each cluster, by their positions in var, as a table."""
-    import pandas as pd
-
-    rows = [
-        (cluster, rank, gene)
-        for cluster, genes in enumerate(of_clusters)
-        for rank, gene in enumerate(genes)
-    ]
-    clusters, ranks, positions = np.array(rows, np.int64).reshape(-1, 3).T
-    listed = ListedGenes.of_var(var).at(positions)
-    return pd.DataFrame({"cluster": clusters, "rank": ranks, **listed.columns()})

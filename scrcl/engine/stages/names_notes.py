@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scrcl.markers.names import gene_names
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -75,8 +77,6 @@ def notes_of_genes(
 
 def _of_species(config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet]) -> str:
     """Return which rows of a table to take for genes that are written as those of another species."""
-    from scrcl.markers.names import gene_names
-
     there = sorted({species for each in sets for species in each.species})
     alone = {
         name: config.names.model_copy(update={"species": name, "tissues": None}) for name in there

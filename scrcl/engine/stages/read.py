@@ -69,7 +69,7 @@ class ReadStage(Stage[ReadRecord]):
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
         early = context.covariates.notes
         for note in early:
-            context.reporter.note(note)  # now too: the work that follows is long
+            context.reporter.note(note)  # shown now, too: the work that follows is long
         of_samples = joined(matrix)
         # Of a tissue, the notes of its coordinates say what several inputs are.
         if (

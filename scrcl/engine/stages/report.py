@@ -29,6 +29,7 @@ from scrcl.graph.artifacts import PARTITION
 from scrcl.maps.artifacts import CLUSTER_LINKS, LAYOUT
 from scrcl.markers.artifacts import MARKERS, NAME_GENES, NAMES, PROFILES
 from scrcl.markers.listed import FirstGenes, ListedGenes, first_genes
+from scrcl.markers.names import UNKNOWN
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -212,8 +213,6 @@ def _rows(labels: IntArray, markers: pd.DataFrame, run: OpenRun) -> tuple[Cluste
 
 def _second_of(named: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the second best name by a table of markers, and how far its score lies below."""
-    from scrcl.markers.names import UNKNOWN
-
     if named.get("by") != "table" or not named.get("second") or named["name"] == UNKNOWN:
         return {}
     return {"second_type": str(named["second"]), "gap": float(named["gap"])}

@@ -16,6 +16,7 @@ from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.map_points import bytes_of_maps, maps_of_new_cells
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.open_run import OpenRun
 from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.engine.open_run import OpenRun
 
 __all__ = ["NewReportStage"]
 
@@ -82,8 +82,6 @@ class NewReportStage(Stage[NewReportRecord]):
     def run(self, context: Context, folder: Path) -> NewReportRecord:
         """Write ``clusters.csv`` into the folder, and the result and ``report.html`` into OUT."""
         import pandas as pd
-
-        from scrcl.engine.open_run import OpenRun
 
         run = OpenRun(context.folder, context.stages, context.config)
         rows = self._rows(context)

@@ -100,9 +100,7 @@ class StatsStage(Stage[StatsRecord]):
             with_raw=config.features.flavor in ("seurat_v3", "variance")
             or (config.features.flavor == "auto" and config.spatial),
             already_log=KINDS[config.features.values],
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("stats", matrix.n_obs),
-            client=context.client,
+            reading=context.reading("stats"),
             cell_name=lambda row: str(matrix.obs.index[row]),
             gene_name=lambda gene: str(matrix.var.index[gene]),
             other_layers=other_layers(matrix, config),

@@ -27,6 +27,7 @@ from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import FirstGenes, first_genes
 from scrcl.prep.artifacts import STATS
+from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -118,8 +119,6 @@ class SubclustersStage(Stage[SubclustersRecord]):
         """Return clusters and subclusters as one column."""
         import pandas as pd
 
-        from scrcl.report.colours import palette
-
         record = run.record(SubclustersStage)
         if record.left_as_is:
             return AnnDataKeys()
@@ -154,7 +153,7 @@ def digest_of_cells(rows: IntArray) -> str:
 
 
 def found_notes(look: Outputs) -> Iterator[str]:
-    """Yield what is to be known of the subclusters that a look found."""
+    """Yield what to know about the subclusters that a look found."""
     yield from look.record(ClusterStage).notes
     yield from look.record(BatchesStage).notes
 

@@ -1,9 +1,9 @@
 """Stage ``tissue``: the space in which spatial domains are found, components averaged over the tissue around a cell.
 
 A domain shows in what the cells of a place have in common, so components are averaged over a cell and its neighbours,
-twice. Averages vary less and in fewer directions than cells do. So many components are averaged, and the leading
-components of the averages are kept: these are the directions that vary from place to place, and not those that vary
-from cell to cell. Without `spatial` the stage gives nothing.
+twice. Averages vary less and in fewer directions than cells do. So more components are averaged than are needed, and
+the leading components of the averages are kept: these are the directions that vary from place to place, and not those
+that vary from cell to cell. Without `spatial` the stage gives nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.tissue_slices import joined_slices
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.io.arrays import SMALL_MAP_BYTES
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, row_blocks, write_leading
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -121,8 +121,7 @@ class TissueStage(Stage[TissueRecord]):
     def run(self, context: Context, folder: Path) -> TissueRecord:
         """Write ``space.npy``."""
         from scrcl.graph.autocorrelation import autocorrelation
-        from scrcl.graph.propagate import average
-        from scrcl.io.arrays import write_leading
+        from scrcl.graph.propagate import mean_weights, propagate
 
         if not context.config.spatial:
             return TissueRecord(left_as_is=True)
@@ -135,9 +134,9 @@ class TissueStage(Stage[TissueRecord]):
         covariates = context.covariates.of(context.open(STATS).retained)
         samples = covariates.samples
         varies = autocorrelation(points, ids, None if samples is None else samples.codes)
-        average(
+        propagate(
             points,
-            ids,
+            mean_weights(ids),
             averages,
             n_times=settings.steps,
             block_rows=_BLOCK_ROWS,
@@ -146,7 +145,7 @@ class TissueStage(Stage[TissueRecord]):
         )
         leading.unlink()
         overlap = max(settings.steps * (ids.shape[1] + 1), 1)
-        # Averages that share no cell are independent. Of more dimensions than these are, no covariance can be known.
+        # Averages that share no cell are independent. A covariance needs at least as many of them as dimensions.
         most = max(n_cells // overlap, _LEAST_KEPT)
         pca = _write_leading_components(
             np.load(averages, mmap_mode="r"), folder / "space.npy", min(settings.n_kept, d, most)
@@ -194,7 +193,6 @@ class TissueStage(Stage[TissueRecord]):
 
 def _write_leading_components(points: FloatArray, path: Path, n_comps: int) -> Pca:
     """Write the leading component scores of points that are read block by block; return the components."""
-    from scrcl.io.arrays import RowWriter, row_blocks
     from scrcl.prep.pca import fit_pca
 
     n_cells, d = points.shape

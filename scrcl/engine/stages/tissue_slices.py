@@ -1,7 +1,7 @@
 """Averages over a tissue in which slices, or their donors, share domains.
 
 Averages keep a small shift between slices, and lose the variance of cells that hides it. So slices that mix well as
-cells may lie apart as averages, and then domains are parts of single slices. That is looked at directly: domains are
+cells may lie apart as averages, and then domains are parts of single slices. This is tested directly: domains are
 counted and found, and if one of them is of one slice, averages are corrected as cells were. Averages of near cells
 overlap, so neighbours among them are of one slice in any case, and cannot show it.
 """
@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from scrcl._crosstab import crosstab
+from scrcl.cluster.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +59,7 @@ def joined_slices(
         return 0, 0
     folder = space.parent
     points = np.load(space, mmap_mode="r")
-    # Averages of one slice lie in tight groups, far from those of others: by their distance all would be alone.
+    # Averages of one slice lie in tight groups, far from those of others: by distance, all would seem to be alone.
     correct_cells(context, points, codes, folder, may_move=False, guards=False)
     (folder / "correction.npz").unlink()
     (folder / "scores.npy").replace(space)
@@ -65,8 +68,6 @@ def joined_slices(
 
 def n_of_one_batch(labels: IntArray, codes: IntArray) -> int:
     """Return how many clusters have 90 % of their cells in one batch that has fewer of all cells."""
-    from scrcl._crosstab import crosstab
-
     counts = crosstab(labels, codes, int(labels.max()) + 1, int(codes.max()) + 1)
     sizes, totals = counts.sum(axis=1), counts.sum(axis=0)
     is_small = totals[counts.argmax(axis=1)] < _NEARLY_ALL * totals.sum()
@@ -77,7 +78,6 @@ def _domains(context: Context, covariates: Covariates, space: Path, overlap: flo
     """Return the domains that would be found by default."""
     from scrcl.cluster.count_domains import count_domains
     from scrcl.cluster.find import cluster
-    from scrcl.cluster.settings import ClusterSettings
 
     points: FloatArray = np.load(space, mmap_mode="r")
     seed = context.config.seed

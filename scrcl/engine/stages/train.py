@@ -20,7 +20,7 @@ from scrcl.engine.learning import (
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.errors import StoreError, TrainingError
-from scrcl.report.page import Section
+from scrcl.report.page import Figure, Section
 from scrcl.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -159,7 +159,6 @@ class TrainStage(Stage[TrainRecord]):
     def section(self, run: OpenRun) -> Section:
         """Return the steps, and the losses over them."""
         from scrcl.report.figures import loss_curves
-        from scrcl.report.page import Figure
 
         record, history = run.record(TrainStage), run.open(HISTORY)
         text = f"{record.n_steps:,} steps"

@@ -12,6 +12,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
 from scrcl.engine.stages.landmarks import NEAR
 from scrcl.maps.artifacts import LAYOUT
+from scrcl.maps.place import placed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +49,6 @@ class NewUmapStage(Stage[NewUmapRecord]):
 
     def run(self, context: Context, folder: Path) -> NewUmapRecord:
         """Write ``layout.npy``."""
-        from scrcl.maps.place import placed
-
         ids = np.array(context.open(NEAR_IDS)[:, :NEAR])
         squared = np.array(context.open(NEAR_SQUARED)[:, :NEAR])
         np.save(folder / "layout.npy", placed(ids, squared, np.asarray(self._run.open(LAYOUT))))

@@ -79,8 +79,8 @@ def test_training_resumes_to_the_same_bits(inputs, tmp_path, broken_at):
     assert [row["step"] for row in resumed.history] == list(range(1, 25))
 
 
-def test_prototypes_of_a_sample_follow_the_cells_and_centres_are_learned(inputs):
-    early, late = (trained(inputs, steps=steps, prototypes="sample") for steps in (12, 24))
+def test_prototypes_of_a_subset_follow_the_cells_and_centres_are_learned(inputs):
+    early, late = (trained(inputs, steps=steps, prototypes="subset") for steps in (12, 24))
     assert not torch.equal(early.learner.prototypes, late.learner.prototypes)
     assert [len(level) for level in late.learner.levels] == [3, 4, 6]
     assert late.learner.is_tuned

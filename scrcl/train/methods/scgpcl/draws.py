@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["CellLists", "drawn_edges", "hashes"]
+__all__ = ["CellLists", "drawn_edges"]
 
 _KEY_BITS = 40
 _NO_KEY = np.uint64((1 << _KEY_BITS) - 1)
 
 
-def hashes(first: IntArray, second: IntArray, seed: int) -> NDArray[np.uint64]:
+def _hashes(first: IntArray, second: IntArray, seed: int) -> NDArray[np.uint64]:
     """Return random-looking keys of 40 bits, a function of both integers and the seed (SplitMix64)."""
     mixed = first.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= second.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93) + np.uint64(seed)
@@ -52,7 +52,7 @@ def drawn_edges(rows: Csr, names: IntArray, n_most: int | None, seed: int) -> Bo
     if n_most is None or not (lengths > n_most).any():
         return np.ones(rows.nnz, dtype=bool)
     row_of = np.repeat(np.arange(len(lengths)), lengths)
-    keys = hashes(np.asarray(names)[row_of], rows.indices, seed)
+    keys = _hashes(np.asarray(names)[row_of], rows.indices, seed)
     rank = _rank_in_group(row_of, keys, np.asarray(rows.indptr))
     return np.asarray(rank < n_most)
 
@@ -91,7 +91,7 @@ class CellLists:
     def add(self, first_cell: int, rows: Csr) -> None:
         """Add the cells of a block of consecutive rows."""
         cells = first_cell + np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        keys = hashes(cells, rows.indices, self._seed)
+        keys = _hashes(cells, rows.indices, self._seed)
         # Most cells of a large atlas are behind a full list already.
         new = keys < self._keys[rows.indices, -1]
         genes, keys, cells = rows.indices[new].astype(np.int64), keys[new], cells[new]

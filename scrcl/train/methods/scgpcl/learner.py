@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from scrcl.train.methods.scgpcl.settings import ScgpclSettings
     from scrcl.train.setup import Setup
 
-__all__ = ["LEVELS", "ScgpclLearner", "level_sizes"]
+__all__ = ["ScgpclLearner", "level_sizes"]
 
-LEVELS = (1.0, 1.5, 2.0)
+_LEVELS = (1.0, 1.5, 2.0)
 """Prototypes of each level, for each cluster."""
 
 
@@ -81,4 +81,4 @@ class ScgpclLearner(Learner):
 
 def level_sizes(n_clusters: int, n_cells: int) -> list[int]:
     """Return the number of prototypes of each level, at most one for each cell."""
-    return [min(int(n_clusters * factor), n_cells) for factor in LEVELS]
+    return [min(int(n_clusters * factor), n_cells) for factor in _LEVELS]

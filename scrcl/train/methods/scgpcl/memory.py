@@ -82,7 +82,7 @@ def step_bytes(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> 
     between = 6 * REFRESHED_CELLS + 4 * EVALUATION_CELLS
     # Weights, their gradients, and two moments.
     weights = 4 * (5 * settings.hidden_dim + settings.gene_dim)
-    found = min(settings.sample_cells, shape.n_cells) * 8 * settings.dim
+    found = min(settings.subset_cells, shape.n_cells) * 8 * settings.dim
     decoded = 2 * MADE_ROWS * seeds * min(settings.reconstructed_genes, genes)
     return int(4 * (genes * (read + subset + between + weights) + decoded) + found)
 

@@ -25,6 +25,7 @@ from scrcl.train.methods.scgpcl.loss import (
     soft_assignment,
 )
 from scrcl.train.methods.scgpcl.minibatch import N_VIEWS, Minibatch, ScgpclMinibatches
+from scrcl.train.methods.scgpcl.new_cells import ScgpclNewCells
 from scrcl.train.methods.scgpcl.refresh import (
     minibatch_prototypes,
     refresh_clusters,
@@ -119,7 +120,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         contrast = Schedule(n_steps - n_tuning - n_warm, train.lr)
         tuning = Schedule(n_tuning, 1.0, decay_steps=train.decay_steps)
         every = settings.refresh_every
-        of_subset = every if settings.prototypes == "sample" else 0
+        of_subset = every if settings.prototypes == "subset" else 0
         phases = [
             Phase(WARM_UP, warm, adamw),
             Phase(PROTOTYPES, contrast, adamw, agree if stops else None, of_subset),
@@ -193,8 +194,6 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
         self, learner: ScgpclLearner, inputs: Inputs, new: NewCells, work: Work
     ) -> NewCellEncoder:
         """Return the encoder for cells of other data."""
-        from scrcl.train.methods.scgpcl.new_cells import ScgpclNewCells
-
         return ScgpclNewCells(learner, inputs, new, work)
 
     def width(self, settings: ScgpclSettings) -> int:

@@ -83,7 +83,7 @@ def refresh_clusters(
 
 def _subset(learner: ScgpclLearner, inputs: Inputs, setup: Setup[ScgpclSettings]) -> FloatArray:
     """Return the embedding of the subset, the same cells every time."""
-    cells = drawn_rows(inputs.n_cells, setup.settings.sample_cells, setup.seed, "scgpcl.sample")
+    cells = drawn_rows(inputs.n_cells, setup.settings.subset_cells, setup.seed, "scgpcl.sample")
     rows = embed_subset(learner, inputs, cells)
     require_learned(rows)
     return rows

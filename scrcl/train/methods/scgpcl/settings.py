@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from scrcl._settings import Settings, auto_or_whole
 from scrcl.train.counts import require_exact_store
@@ -15,6 +15,14 @@ NEEDS_COUNTS, NEEDS_NO_COUNTS = "scgpcl.reconstruction = zinb", "scgpcl.reconstr
 """For messages: the setting that needs counts, and the one that does not."""
 
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("scgpcl.n_clusters", least=2)]
+
+
+def _present_word(value: object) -> object:
+    """Return ``subset`` for ``sample``, as it is called in folders of earlier versions."""
+    return "subset" if value == "sample" else value
+
+
+Prototypes = Annotated[Literal["minibatch", "subset"], BeforeValidator(_present_word)]
 
 
 class ScgpclSettings(Settings):
@@ -78,20 +86,21 @@ class ScgpclSettings(Settings):
     finetune_share: float = Field(
         default=0.25, ge=0, lt=1, description="Share of all steps that fine-tuning takes."
     )
-    prototypes: Literal["minibatch", "sample"] = Field(
+    prototypes: Prototypes = Field(
         default="minibatch",
         description="Cells that k-means finds prototypes in: those of each mini-batch, as the paper has it; or "
-        "a random subset (sample), every `refresh_every` steps.",
+        "(subset) those of a random subset, every `refresh_every` steps.",
     )
     refresh_every: int = Field(
         default=20,
         ge=1,
         description="Steps between updates of what is taken from a random subset: sizes of clusters in fine-tuning, "
-        "and prototypes with `prototypes=sample`.",
+        "and prototypes with `prototypes=subset`.",
     )
-    sample_cells: int = Field(
+    subset_cells: int = Field(
         default=20_000,
         ge=100,
+        validation_alias=AliasChoices("subset_cells", "sample_cells"),
         description="Largest number of cells in that subset.",
     )
     agreement: float = Field(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scrcl._atomic import atomic_path, remove
-from scrcl.graph.propagate import propagate
+from scrcl.graph.propagate import adjacency_weights, propagate
 from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import RowWriter, gathered, release, row_blocks
 from scrcl.train.sparse import to_device
@@ -62,7 +62,8 @@ def embed_all(
     try:
         _write_hidden(model, inputs, hidden, block_rows, device)
         points = np.load(hidden, mmap_mode="r")
-        propagate(points, inputs.graph, propagated, n_times=1, block_rows=block_rows)
+        weights = adjacency_weights(inputs.graph)
+        propagate(points, weights, propagated, n_times=1, block_rows=block_rows)
         _write_outputs(model, inputs, propagated, folder, block_rows, device, on_rows)
     finally:
         remove(hidden)

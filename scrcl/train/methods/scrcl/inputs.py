@@ -20,7 +20,7 @@ from scrcl.errors import InputError, StoreError
 from scrcl.graph.artifacts import CELL_GRAPH, GENE_GRAPH, GENE_SKETCH, PARTITION
 from scrcl.graph.csr import Graph, normalized_adjacency
 from scrcl.graph.partition import write_in_order
-from scrcl.graph.propagate import propagate
+from scrcl.graph.propagate import adjacency_weights, propagate
 from scrcl.graph.renumber import renumbered
 from scrcl.io.arrays import RowWriter, release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
@@ -119,10 +119,11 @@ def write_inputs(opener: Opener, folder: Path, settings: ScrclSettings, work: Wo
     graph = renumbered(opener.open(CELL_GRAPH), order, folder / _CSR)
     np.save(folder / "cells.npy", order)
     points = write_base(opener, order, base, settings, block_rows=work.block_rows)
+    weights = adjacency_weights(graph)
     for name, times in (("x", settings.smoothing_mlp), ("ax", settings.smoothing_gcn + 1)):
         propagate(
             points,
-            graph,
+            weights,
             folder / f"{name}.npy",
             n_times=times,
             block_rows=work.block_rows,

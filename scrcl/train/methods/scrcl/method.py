@@ -15,10 +15,12 @@ from scrcl.train.counts import require_counts
 from scrcl.train.method import Embedded, GeneVectors, Learner, Method
 from scrcl.train.methods.scrcl import memory
 from scrcl.train.methods.scrcl.embed import embed_all, write_graph_view
+from scrcl.train.methods.scrcl.gene_vectors import fitted_gene_vectors
 from scrcl.train.methods.scrcl.inputs import Inputs, open_inputs, write_inputs
 from scrcl.train.methods.scrcl.minibatch import Minibatch, ScrclMinibatches, n_drawn
 from scrcl.train.methods.scrcl.model import ScRCL
 from scrcl.train.methods.scrcl.moments import Moments
+from scrcl.train.methods.scrcl.new_cells import ScrclNewCells
 from scrcl.train.methods.scrcl.objective import objective, summed_size
 from scrcl.train.methods.scrcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScrclSettings
 
@@ -172,8 +174,6 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
 
     def gene_vectors(self, opener: Opener, folder: Path) -> GeneVectors:
         """Return the genes in the space of Z."""
-        from scrcl.train.methods.scrcl.gene_vectors import fitted_gene_vectors
-
         refined = np.load(folder / "refined.npy", mmap_mode="r")
         return GeneVectors("refined", fitted_gene_vectors(opener.open(FEATURES), refined))
 
@@ -181,8 +181,6 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
         self, learner: ScrclLearner, inputs: Inputs, new: NewCells, work: Work
     ) -> NewCellEncoder:
         """Return the encoders with the rows that new cells need."""
-        from scrcl.train.methods.scrcl.new_cells import ScrclNewCells
-
         return ScrclNewCells(learner.model, inputs, new, learner.settings, work)
 
     def width(self, settings: ScrclSettings) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from scrcl.graph.propagate import propagate
+from scrcl.graph.propagate import adjacency_weights, propagate
 from scrcl.graph.renumber import positions_in
 from scrcl.io.arrays import gathered, release
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PCA, PRESENT_GENES
@@ -192,7 +192,7 @@ def _levels(
             continue
         propagate(
             levels[-1],
-            inputs.graph,
+            adjacency_weights(inputs.graph),
             path,
             n_times=1,
             block_rows=work.block_rows,

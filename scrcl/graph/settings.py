@@ -1,0 +1,95 @@
+"""Settings of the stage ``graph``, checked when made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scrcl._settings import Settings, auto_or_whole, option
+from scrcl.graph.names import APPROXIMATE, BACKENDS_HELP, Backend, recall_of_one_message
+
+__all__ = ["GraphSettings"]
+
+SpatialNeighbors = Annotated[
+    int | Literal["auto"], auto_or_whole("graph.spatial_neighbors", least=1)
+]
+
+
+class GraphSettings(Settings):
+    """The cell graph."""
+
+    n_neighbors: int = option(
+        15,
+        "--n-neighbors",
+        panel="Graph",
+        ge=1,
+        description="Number of nearest neighbours of a cell in expression.",
+    )
+    spatial_neighbors: SpatialNeighbors = Field(
+        "auto",
+        description="With spatial: number of nearest neighbours of a cell in the tissue. auto: two rings on a "
+        "hexagonal grid (18) or a square one (24), and 18 of irregular points.",
+    )
+    backend: Backend = option(
+        "auto",
+        "--knn",
+        panel="Graph",
+        description=BACKENDS_HELP,
+    )
+    recall: float = option(
+        0.95,
+        "--recall",
+        panel="Graph",
+        gt=0,
+        le=1,
+        description="Share of true neighbours that the search must find, measured on a subset of cells.",
+    )
+    radius: float | None = Field(
+        None,
+        gt=0,
+        description="With spatial: maximum distance of a neighbour, in units of the coordinates.",
+    )
+    balanced: bool = Field(
+        False,
+        description="Search the same number of neighbours in every batch of batch_key.",
+    )
+    symmetry: Literal["union", "mutual"] = Field(
+        "union",
+        description="Join two cells if one has the other as a neighbour (union), or only if both have (mutual).",
+    )
+
+    def check_with(self, run: Any) -> None:
+        """Refuse settings of the graph that other settings leave without effect."""
+        if self.radius is not None and not run.spatial:
+            message = (
+                f"graph.radius must go with spatial; got {self.radius:g} without it. "
+                "Add `spatial=True`, or leave it out."
+            )
+            raise ValueError(message)
+        if self.spatial_neighbors != "auto" and not run.spatial:
+            message = (
+                f"graph.spatial_neighbors must go with spatial; got {self.spatial_neighbors} without it. "
+                "Add `spatial=True`, or leave it out."
+            )
+            raise ValueError(message)
+        if self.backend != "auto" and run.spatial:
+            message = (
+                f"graph.backend must be auto with spatial; got {self.backend!r}. Coordinates are "
+                "always searched exactly, by a tree: leave it out."
+            )
+            raise ValueError(message)
+        if self.backend in APPROXIMATE and self.recall == 1:
+            raise ValueError(recall_of_one_message(self.backend))
+        if self.balanced and run.spatial:
+            message = (
+                "graph.balanced must go without spatial; got both. Slices have separate coordinates: "
+                "leave one out."
+            )
+            raise ValueError(message)
+        if self.balanced and run.batch_key is None:
+            message = (
+                "graph.balanced must go with batch_key; got none. "
+                "Name a column of obs with the batches by `batch_key`."
+            )
+            raise ValueError(message)

@@ -48,8 +48,6 @@ __all__ = ["WrittenStore", "convert", "convert_matrix"]
 
 _log = logger_of(__name__)
 
-_ORIGIN = "scrcl_store"
-"""Key of uns that says what a store was made of."""
 _VERSION = 1
 # Disk of a row-major copy, for each value: sorted records and the parts made from them (`scrcl.io.transpose`).
 _TRANSPOSE_BYTES = 20
@@ -163,7 +161,7 @@ def _warn_of_lost(matrix: CellMatrix, layer: str | None) -> None:
     for open_source in matrix.sources:
         with open_source() as source:
             for slot in ("obsm", "varm", "obsp", "varp", "uns"):
-                kept = matrix.obsm if slot == "obsm" else (_ORIGIN,)
+                kept = matrix.obsm if slot == "obsm" else (store.ORIGIN,)
                 lost += [f"{slot}/{key}" for key in keys_of(source, slot) if key not in kept]
     if lost:
         _log.warning(
@@ -335,7 +333,7 @@ class _Conversion:
         """Return the origin of the store, for ``uns``."""
         identity = self.matrix.identity
         return {
-            _ORIGIN: {
+            store.ORIGIN: {
                 "version": _VERSION,
                 "scrcl": __version__,
                 "sources": np.array(self.names, dtype=object),

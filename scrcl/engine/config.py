@@ -178,7 +178,15 @@ class RunConfig(Settings):
         "--sample-key",
         panel="Input",
         description="With spatial: column of obs with the slice of each cell; cells of different slices are never "
-        "neighbours. Slices are the batches, so that they share domains, unless `batch_key` names others.",
+        "neighbours. Slices are the batches, so that they share domains, unless `batch_key` names others. By default "
+        "each of several inputs is a slice, or the column that names the libraries of uns['spatial'].",
+    )
+    one_tissue: bool = option(
+        False,
+        "--one-tissue",
+        panel="Input",
+        description="With spatial: all inputs share one coordinate system, so that cells of different ones may be "
+        "neighbours.",
     )
     format: Literal["h5ad", "zarr"] = option(
         "h5ad", "--format", panel="Output", description="File format of the result."
@@ -256,6 +264,13 @@ class RunConfig(Settings):
             message = (
                 f"sample_key must go with spatial; got {self.sample_key!r} without it. "
                 "Add `spatial=True`, or name the batches by `batch_key`."
+            )
+            raise ValueError(message)
+        if self.one_tissue and (self.sample_key is not None or not self.spatial):
+            got = "no spatial" if self.sample_key is None else f"sample_key={self.sample_key!r}"
+            message = (
+                f"one_tissue must go with spatial, and without sample_key; got {got}. Leave it out, or "
+                f"{'add `spatial=True`' if self.sample_key is None else 'leave out `sample_key`'}."
             )
             raise ValueError(message)
         for _, group in self:

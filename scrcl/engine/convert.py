@@ -16,7 +16,7 @@ from scrcl._progress import Silent
 from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.convert_folder import Work
-from scrcl.engine.convert_steps import ORIGIN, VERSION, Conversion
+from scrcl.engine.convert_steps import VERSION, Conversion
 from scrcl.engine.describe import joined
 from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of_array
@@ -153,7 +153,7 @@ def _warn_of_lost(matrix: CellMatrix, layer: str | None) -> None:
     for open_source in matrix.sources:
         with open_source() as source:
             for slot in ("obsm", "varm", "obsp", "varp", "uns"):
-                kept = matrix.obsm if slot == "obsm" else (ORIGIN,)
+                kept = matrix.obsm if slot == "obsm" else (store.ORIGIN,)
                 lost += [f"{slot}/{key}" for key in keys_of(source, slot) if key not in kept]
     if lost:
         _log.warning(

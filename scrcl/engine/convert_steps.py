@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
-__all__ = ["ORIGIN", "VERSION", "Conversion"]
+__all__ = ["VERSION", "Conversion"]
 
-ORIGIN = "scrcl_store"
-"""Key of uns that says what a store was made of."""
 VERSION = 1
 
 # Disk of a row-major copy, for each value: sorted records and the parts made from them (`scrcl.io.transpose`).
@@ -139,7 +137,7 @@ class Conversion:
         """Return the origin of the store, for ``uns``."""
         identity = self.matrix.identity
         return {
-            ORIGIN: {
+            store.ORIGIN: {
                 "version": VERSION,
                 "scrcl": __version__,
                 "sources": np.array(self.names, dtype=object),

@@ -14,6 +14,7 @@ import pandas as pd
 from scrcl.engine.batch_columns import type_like_columns
 from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.tissue_coordinates import (
+    array_numbers,
     coordinates_by_name,
     coordinates_of_tissue,
     notes_of_tissue,
@@ -83,8 +84,15 @@ class Covariates:
         return hashes
 
 
-def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
+def read_covariates(
+    matrix: CellMatrix, config: RunConfig, *, notes: tuple[str, ...] = ()
+) -> Covariates:
     """Read the coordinates, samples and batches that the settings name. No other annotation is kept in memory.
+
+    Parameters
+    ----------
+    notes
+        What is known already that the user should know.
 
     Raises
     ------
@@ -93,12 +101,11 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
         each; no two cells are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
     """
     samples = batches = None
-    notes: tuple[str, ...] = ()
     if config.sample_key is not None or config.batch_key is not None:
         obs = matrix.fresh_obs()
         samples = _read_column(obs, config.sample_key, "sample")
         batches = read_batches(obs, config.batch_key)
-        notes = tuple(_notes_of_types(obs, config))
+        notes = (*notes, *_notes_of_types(obs, config))
         # Slices have checks of their own, and may be named by their depth.
         if batches is not None and config.batch_key not in (None, config.sample_key):
             _require_batches(obs, str(config.batch_key), batches)
@@ -108,11 +115,12 @@ def read_covariates(matrix: CellMatrix, config: RunConfig) -> Covariates:
     if config.spatial:
         given = coordinates_of_tissue(matrix, samples, name=name, named=named)
         require_neighbours(given, samples, config.graph.radius)
+        obs = matrix.fresh_obs()
         read = replace(
             read,
             coordinates=to_scale(given, samples),
-            layout=find_layout(given, samples),
-            notes=(*notes, *notes_of_tissue(matrix, samples)),
+            layout=find_layout(given, samples, array_numbers(obs)),
+            notes=(*notes, *notes_of_tissue(obs)),
         )
     if config.graph.balanced:
         from scrcl.graph.balanced import require_few_batches

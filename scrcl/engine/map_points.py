@@ -10,6 +10,7 @@ from scrcl._random import drawn_rows, stream
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import shown_names
 from scrcl.engine.map_columns import columns_of
+from scrcl.engine.map_images import images_of
 from scrcl.engine.memory import block_values
 from scrcl.engine.words import words_of
 from scrcl.io.labels import CellLabels
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report import ReportSettings
+    from scrcl.report.tissue_image import TissueImage
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["bytes_of_maps", "drawn_cells", "maps_of", "maps_of_new_cells"]
@@ -94,6 +96,9 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     if not len(cells):
         return None
     space, slice_of, slices = _space(context, rows)
+    images: Sequence[TissueImage] = ()
+    if space is not None and slice_of is not None and context.config.coordinates is None:
+        images = images_of(context, rows, space, slice_of, slices)
     markers = run.open(MARKERS)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
     words = words_of(run)
@@ -105,6 +110,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
         space=space,
         slice_of=slice_of,
         slices=slices,
+        images=images,
         markers=_markers(markers, names),
         marker_columns=[heading for heading, _ in shown_columns],
         marker_kinds=[kind for _, kind in shown_columns],

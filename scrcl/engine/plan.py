@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrcl.engine.budget import least_memory, plan_budget
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.device import resolve_device
+from scrcl.engine.found_slices import with_slices
 from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
@@ -98,10 +99,11 @@ def plan_run(
     from scrcl.io.open import open_input
 
     matrix = open_input(inputs, layer=config.layer, join=config.join)
+    config, notes = with_slices(config, matrix)
     wanted = stages_until(stages, until)
     for stage in wanted:
         stage.check(matrix, config)
-    covariates = read_covariates(matrix, config)
+    covariates = read_covariates(matrix, config, notes=notes)
     shape = shape_of(matrix, config, n_batches=covariates.n_batches)
     least, refusal = least_memory(wanted, shape, config), None
     try:

@@ -12,14 +12,23 @@ from scrcl.io.named_coordinates import read_named_coordinates, suggested_coordin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
+
     from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, FloatArray
 
-__all__ = ["coordinates_by_name", "coordinates_of_tissue", "notes_of_tissue", "require_neighbours"]
+__all__ = [
+    "array_numbers",
+    "coordinates_by_name",
+    "coordinates_of_tissue",
+    "notes_of_tissue",
+    "require_neighbours",
+]
 
 _SPATIAL = "spatial"
 _IN_TISSUE = "in_tissue"
+_ARRAY = ("array_row", "array_col")
 
 
 def coordinates_by_name(matrix: CellMatrix, name: str) -> FloatArray:
@@ -59,6 +68,15 @@ def coordinates_of_tissue(
     return flat
 
 
+def array_numbers(obs: pd.DataFrame) -> FloatArray | None:
+    """Return the row and column of each spot in its array, as Space Ranger writes them; None without them."""
+    import pandas as pd
+
+    if any(name not in obs or not pd.api.types.is_numeric_dtype(obs[name]) for name in _ARRAY):
+        return None
+    return obs[list(_ARRAY)].to_numpy(np.float64, na_value=np.nan)
+
+
 def require_neighbours(
     coordinates: FloatArray, samples: CellLabels | None, radius: float | None
 ) -> None:
@@ -71,14 +89,8 @@ def require_neighbours(
         spatial_knn(coordinates, 1, samples=samples, radius=radius)
 
 
-def notes_of_tissue(matrix: CellMatrix, samples: CellLabels | None) -> Iterator[str]:
-    """Yield that several inputs are taken for one tissue, and how many spots lie outside the tissue."""
-    if samples is None and "samples" in matrix.identity:
-        yield (
-            "The inputs are taken for parts of one tissue: their cells may be neighbours. If each is a slice with "
-            "coordinates of its own, run again into another folder with `sample_key='sample'`."
-        )
-    obs = matrix.fresh_obs()
+def notes_of_tissue(obs: pd.DataFrame) -> Iterator[str]:
+    """Yield how many spots lie outside the tissue."""
     if _IN_TISSUE not in obs:
         return
     off = np.isin(obs[_IN_TISSUE].astype(str).str.lower(), ["0", "0.0", "false"])

@@ -5,7 +5,8 @@ rings of neighbours at known distances, with holes where no tissue is. Cells of 
 from the distances of nearest cells, in units of the smallest: on a grid they take few values.
 
 Visium also numbers its spots by row and column, and every second column of a row is empty. Read as distances, two of
-the six neighbours then seem farther than the other four, so rows are stretched.
+the six neighbours then seem farther than the other four, so rows are stretched. Where these numbers are known besides
+the coordinates, they tell the kind (`scrcl.graph.numbered_spots`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+
+from scrcl.graph.numbered_spots import HALF_COLUMNS, are_staggered, grid_of_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,16 +37,23 @@ _DISTANCES: dict[Kind, tuple[float, ...]] = {
 }
 """Distances between points of a grid with pitch 1, as far as the nearest six can be near a border or a hole."""
 
-_TOLERANCE = 0.04
-"""Coordinates in pixels are rounded: by 1 or 2 % of the pitch in images of full size."""
+_RING = 0.2
+"""Distances that differ by less than this share are of one ring."""
+
+_REACH = 3.1
+"""Distances up to this many pitches are compared."""
+
+_TOLERANCE, _MOST_TOLERANCE = 0.04, 0.1
+"""How far a distance may be off, in pitches: as stored by the program, and where coordinates are rounded coarsely."""
+
+_OF_ROUNDING = 1.25
+"""Three standard deviations of a distance between two rounded points, in units of the last digit."""
 
 _N_NEAREST = 6
-_LEAST_SHARE = 0.8
-"""Share of cells whose nearest cells all lie at distances of a grid. At random positions less than 1 % do."""
+_LEAST_SHARE = 0.85
+"""Share of the distances to nearest cells that are those of a grid. At random positions at most a third are."""
 
 _MOST_QUERIES = 2_000
-_STRETCH = 3**0.5
-"""Rows of a hexagonal grid lie this much farther apart than its half columns."""
 
 
 class Layout(NamedTuple):
@@ -91,11 +101,15 @@ def to_scale(coordinates: FloatArray, samples: CellLabels | None = None) -> Floa
             if scaled is coordinates:
                 scaled = coordinates.astype(np.float64)
             shorter = int(np.argmin(np.ptp(own, axis=0)))
-            scaled[rows, shorter] = own[:, shorter] * _STRETCH
+            scaled[rows, shorter] = own[:, shorter] * HALF_COLUMNS
     return scaled
 
 
-def find_layout(coordinates: FloatArray, samples: CellLabels | None = None) -> Layout:
+def find_layout(
+    coordinates: FloatArray,
+    samples: CellLabels | None = None,
+    numbers: FloatArray | None = None,
+) -> Layout:
     """Return the kind of the coordinates.
 
     Parameters
@@ -104,6 +118,8 @@ def find_layout(coordinates: FloatArray, samples: CellLabels | None = None) -> L
         ndarray of float, shape (n_cells, 2) or (n_cells, 3), finite, as in the input. Three dimensions are irregular.
     samples
         The sample of each cell. Samples may differ in pitch. Those of fewer than eight cells do not count.
+    numbers
+        Row and column of each cell in an array, shape (n_cells, 2), if they are known; NaN where not.
 
     Notes
     -----
@@ -114,7 +130,12 @@ def find_layout(coordinates: FloatArray, samples: CellLabels | None = None) -> L
         scaled = to_scale(coordinates, samples)
         numbered = scaled is not coordinates
         groups = _groups(len(coordinates), samples)
-        found = [_grid_of(scaled[rows]) for rows in groups if len(rows) > _N_NEAREST + 1]
+        found = [
+            (None if numbers is None else grid_of_numbers(scaled[rows], numbers[rows]))
+            or _grid_of(scaled[rows])
+            for rows in groups
+            if len(rows) > _N_NEAREST + 1
+        ]
     kinds = {kind for kind, _ in found}
     if len(kinds) != 1 or "irregular" in kinds:
         return Layout("irregular", None, is_numbered=False)
@@ -138,25 +159,32 @@ def _grid_of(coordinates: FloatArray) -> tuple[Kind, float]:
     step = -(-len(coordinates) // _MOST_QUERIES)
     queries = np.asarray(coordinates[::step], np.float64)
     near = cKDTree(coordinates).query(queries, k=_N_NEAREST + 1)[0][:, 1:]
-    pitch = float(np.median(near[:, 0]))
-    if pitch <= 0:
+    nearest = float(np.median(near[:, 0]))
+    if nearest <= 0:
         return "irregular", 0.0
+    # The nearest of several rounded distances is too small, so the mean of the ring counts. The next one is at 1.41.
+    pitch = float(np.median(near[np.abs(near - nearest) < _RING * nearest]))
+    pitch = float(near[np.abs(near - pitch) < _RING * pitch].mean())
+    tolerance = np.clip(
+        _OF_ROUNDING * _last_digit(coordinates) / pitch, _TOLERANCE, _MOST_TOLERANCE
+    )
+    compared = near[near < _REACH * pitch] / pitch
     for kind, distances in _DISTANCES.items():
         # Rings of both grids begin with 1; the second ring shows which it is.
-        off = np.abs(near[:, :, None] / pitch - np.array(distances)).min(axis=2)
-        if (off < _TOLERANCE).all(axis=1).mean() >= _LEAST_SHARE:
+        off = np.abs(compared[:, None] - np.array(distances)).min(axis=1)
+        if 2 * len(compared) >= near.size and (off < tolerance).mean() >= _LEAST_SHARE:
             return kind, pitch
     return "irregular", 0.0
+
+
+def _last_digit(coordinates: FloatArray) -> float:
+    """Return the step to which coordinates are rounded: the smallest difference on an axis; tiny where they are not."""
+    steps = [np.diff(np.unique(axis)) for axis in np.asarray(coordinates, np.float64).T]
+    return min((float(step.min()) for step in steps if len(step)), default=0.0)
 
 
 def _is_numbered(coordinates: FloatArray) -> bool:
     """Return whether these are whole numbers of rows and columns, with every second place of a row empty."""
     if len(coordinates) <= _N_NEAREST + 1 or not (coordinates == np.round(coordinates)).all():
         return False
-    x, y = coordinates[:, 0], coordinates[:, 1]
-    parity = (x + y) % 2
-    if not (parity == parity[0]).all():
-        return False
-    # Bins of even numbers have one parity too, but then on each axis.
-    steps = [np.diff(np.unique(axis)) for axis in (x, y)]
-    return all(len(step) > 0 and float(np.median(step)) == 1 for step in steps)
+    return are_staggered(coordinates)

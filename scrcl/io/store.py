@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK_VALUES",
+    "ORIGIN",
     "SHARD_VALUES",
     "Survey",
     "create_store",
@@ -47,6 +48,9 @@ __all__ = [
     "finish_store",
     "survey_values",
 ]
+
+ORIGIN = "scrcl_store"
+"""Key of uns that says what a store was made of."""
 
 CHUNK_VALUES = 1 << 17
 """Values in a compressed chunk. ``bench.storage`` compares sizes and codecs.

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from scrcl.report.colours import palette
-from scrcl.report.slices import side_by_side
+from scrcl.report.slices import Placed, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
+    from scrcl.report.tissue_image import TissueImage
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = [
@@ -43,6 +44,8 @@ MOST_LEVELS = 200
 """Categories of a column that can be shown."""
 
 _MISSING = 255
+_MOST_POSITION = 65_535
+"""Positions are whole numbers of 16 bits."""
 _STEPS = 254
 """Numbers are shown in so many steps between the smallest and the largest."""
 
@@ -90,6 +93,8 @@ class Maps:
         Coordinates in the tissue, shape (n_drawn, 2); None if there are none.
     slice_of, slices
         Number of the slice of each drawn cell, and their names.
+    images
+        Images of the tissue below the slices that have one.
     columns
         The first one colours the maps at first. It has the clusters, under the word for them.
     markers
@@ -115,6 +120,7 @@ class Maps:
     space: FloatArray | None = None
     slice_of: IntArray | None = None
     slices: Sequence[str] = ()
+    images: Sequence[TissueImage] = ()
     markers: Sequence[Sequence[Any]] = ()
     marker_columns: Sequence[str] = ()
     marker_kinds: Sequence[MarkerKind] = ()
@@ -214,16 +220,40 @@ def payload(maps: Maps) -> str:
         tree["umap"] = _positions(np.concatenate([maps.umap, *behind]))
         tree["new"] = bool(behind)
     if maps.space is not None:
-        shown, has_one_scale = maps.space, True
-        if maps.slice_of is not None and len(maps.slices) > 1:
-            shown, has_one_scale = side_by_side(shown, maps.slice_of, len(maps.slices))
-        tree["space"] = _positions(shown, equal=True)
-        if has_one_scale:
-            tree["space"]["unit"] = float(np.ptp(shown, axis=0).max()) / 65_535
-        if maps.slice_of is not None:
-            tree["slice"] = packed(maps.slice_of.astype(np.uint8))
+        tree |= _space(maps, maps.space)
     # "</script>" in a name would end the element.
     return json.dumps(tree, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _space(maps: Maps, space: FloatArray) -> dict[str, Any]:
+    """Return positions in the tissue, the slice of each cell, and the images below them."""
+    n_slices = max(len(maps.slices), 1)
+    placed = Placed(space, True, np.ones(n_slices), np.zeros((n_slices, 2)))
+    if maps.slice_of is not None and n_slices > 1:
+        placed = side_by_side(space, maps.slice_of, n_slices)
+    tree: dict[str, Any] = {"space": _positions(placed.xy, equal=True)}
+    low, unit = placed.xy.min(axis=0), float(np.ptp(placed.xy, axis=0).max()) / _MOST_POSITION
+    if placed.has_one_scale:
+        tree["space"]["unit"] = unit
+    if maps.slice_of is not None:
+        tree["slice"] = packed(maps.slice_of.astype(np.uint8))
+    if maps.images and unit > 0:
+        tree["images"] = [_image(image, placed, low, unit) for image in maps.images]
+    return tree
+
+
+def _image(image: TissueImage, placed: Placed, low: FloatArray, unit: float) -> dict[str, Any]:
+    """Return an image and where it lies, in steps of the positions."""
+    scale, shift = placed.scale[image.number], placed.shift[image.number]
+    corner = (image.corner * scale + shift - low) / unit
+    width, height = image.size * scale / unit
+    return {
+        "slice": image.number,
+        "data": base64.b64encode(image.jpeg).decode(),
+        **dict(
+            zip("xywh", (*(round(float(v), 1) for v in (*corner, width, height)),), strict=True)
+        ),
+    }
 
 
 def _text(tree: Any) -> str:
@@ -252,5 +282,5 @@ def _positions(xy: FloatArray, *, equal: bool = False) -> dict[str, Any]:
     width = np.maximum(high - low, 1e-30)
     if equal:
         width = np.full(2, width.max())
-    steps = np.rint(65_535 * (xy - low) / width).astype("<u2")
+    steps = np.rint(_MOST_POSITION * (xy - low) / width).astype("<u2")
     return {"x": packed(steps[:, 0]), "y": packed(steps[:, 1]), "equal": equal}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["by_slice", "side_by_side"]
+__all__ = ["Placed", "by_slice", "side_by_side"]
 
 _MOST_SECTIONS = 60
 _RANGES = 6
@@ -23,6 +23,19 @@ _GAP, _HEADING = 0.06, 0.16
 
 _ONE_UNIT = 20
 """Slices whose cells lie so many times as far apart as those of another are in another unit."""
+
+
+class Placed(NamedTuple):
+    """Where cells are drawn, if slices lie side by side."""
+
+    xy: FloatArray
+    """shape (n_cells, 2): coordinates times the scale of the slice, plus its shift"""
+    has_one_scale: bool
+    """whether all slices have one scale"""
+    scale: FloatArray
+    """shape (n_slices,)"""
+    shift: FloatArray
+    """shape (n_slices, 2)"""
 
 
 def by_slice(
@@ -71,8 +84,8 @@ def _heights(coordinates: FloatArray) -> list[tuple[str, IntArray]]:
     ]
 
 
-def side_by_side(xy: FloatArray, slice_of: IntArray, n_slices: int) -> tuple[FloatArray, bool]:
-    """Return positions at which slices lie in rows and columns, and whether all of them have one scale.
+def side_by_side(xy: FloatArray, slice_of: IntArray, n_slices: int) -> Placed:
+    """Return positions at which slices lie in rows and columns.
 
     Slices whose coordinates are in other units, pixels and micrometres for example, are scaled to the same distance
     between cells. Otherwise the larger slice is drawn larger.
@@ -98,12 +111,14 @@ def side_by_side(xy: FloatArray, slice_of: IntArray, n_slices: int) -> tuple[Flo
         for n in range(1, n_slices + 1)
     ]
     n_columns = int(np.argmin(shapes)) + 1
-    placed = np.zeros((len(xy), 2))
+    placed, shift = np.zeros((len(xy), 2)), np.zeros((n_slices, 2))
     for i, rows in enumerate(of):
         if not len(rows):
             continue
         row, column = divmod(i, n_columns)
         room = np.array([wide, high]) - spans[i] * scale[i]
         corner = np.array([column, row]) * tile + room / 2
-        placed[rows] = corner + (xy[rows] - xy[rows].min(axis=0)) * scale[i]
-    return placed, is_one
+        low = xy[rows].min(axis=0)
+        placed[rows] = corner + (xy[rows] - low) * scale[i]
+        shift[i] = corner - low * scale[i]
+    return Placed(placed, is_one, scale, shift)

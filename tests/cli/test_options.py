@@ -13,12 +13,12 @@ from scrcl.errors import InputError
 
 SETTINGS = {each.name: each for each in settings_of(RunConfig()) if option_of(each.field)}
 VALUES = {"memory": "7GB", "preset": "scgpcl-paper"}
-NEEDED = {"sample_key": ["--spatial"]}
+NEEDED = {"sample_key": ["--spatial"], "one_tissue": ["--spatial"]}
 OPTIONS = {
     "n_clusters": "--n-clusters", "seed": "--seed", "memory": "--memory", "device": "--device", "layer": "--layer",
     "join": "--join", "batch_key": "--batch-key", "spatial": "--spatial", "sample_key": "--sample-key",
-    "graph.n_neighbors": "--n-neighbors", "graph.backend": "--knn", "graph.recall": "--recall",
-    "format": "--format", "keep_x": "--keep-x",
+    "one_tissue": "--one-tissue", "graph.n_neighbors": "--n-neighbors", "graph.backend": "--knn",
+    "graph.recall": "--recall", "format": "--format", "keep_x": "--keep-x",
 }  # fmt: skip
 
 

@@ -66,25 +66,6 @@ def test_cell_types_in_a_tissue_have_a_map_of_the_tissue(cells, tmp_path):
     assert "in space" in (tmp_path / "map" / "report.html").read_text()
 
 
-def test_several_inputs_are_taken_for_one_tissue_and_that_is_said_early(cells, tmp_path):
-    from scrcl.engine.covariates import read_covariates
-    from scrcl.engine.load_config import load_config
-    from scrcl.io.open import open_input
-
-    paths = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
-    for path in paths:
-        cells.write_h5ad(path)
-
-    def notes(**settings):
-        config = load_config(overrides={"spatial": True, **settings})
-        return read_covariates(open_input(paths), config).notes
-
-    (note,) = notes()
-    assert "parts of one tissue" in note
-    assert "`sample_key='sample'`" in note
-    assert notes(sample_key="sample") == ()
-
-
 def test_files_of_a_tissue_are_not_called_batches_too(cells, tmp_path):
     from scrcl.engine.load_config import load_config
     from scrcl.engine.run import run_files
@@ -105,7 +86,7 @@ def test_a_run_of_a_tissue_predicts_nothing_and_says_what_to_do(cells, tmp_path)
     cells.write_h5ad(tmp_path / "cells.h5ad")
     path = tmp_path / "cells.h5ad"
     fit(path, out=tmp_path / "out", n_clusters=3, spatial=True, **FAST)
-    with pytest.raises(InputError, match=r"give all to `scrcl\.fit` with `spatial=True, "):
+    with pytest.raises(InputError, match=r"give all to `scrcl\.fit` with `spatial=True`: each"):
         predict(tmp_path / "out", path)
 
 

@@ -73,24 +73,6 @@ def test_no_neighbour_is_in_another_sample_and_small_samples_are_noted(tmp_path)
     assert found.obsp["scrcl_distances"].nnz == there.sum()
 
 
-def test_the_column_sample_keeps_joined_inputs_apart(tmp_path):
-    paths = [tmp_path / f"{name}.h5ad" for name in "ab"]
-    for seed, path in enumerate(paths):
-        make_cells(120, spatial=True, seed=seed).write_h5ad(path)
-    notes = {}
-    for key in (None, "sample"):
-        config = load_config(
-            overrides={**FAST, "n_clusters": 4, "device": "cpu", "spatial": True, "sample_key": key}
-        )
-        heard = Heard()
-        run_files(paths, tmp_path / f"out-{key}", config, until="graph", reporter=heard)
-        ids = np.load(tmp_path / f"out-{key}" / "stages" / "graph" / "ids.npy")
-        apart = ((ids < 120) == (np.arange(240)[:, None] < 120)).all()
-        assert apart == (key is not None)
-        notes[key] = [note for note in heard.notes if "`sample_key" in note]
-    assert (len(notes[None]), len(notes["sample"])) == (1, 0)
-
-
 def test_a_radius_bounds_every_neighbour(tmp_path):
     adata, codes = slices((120, 120))
     heard = Heard()

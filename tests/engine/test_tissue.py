@@ -42,6 +42,17 @@ def test_spots_on_a_grid_have_whole_rings_and_genes_of_unit_variance(tmp_path):
     assert points.shape == (196, found["tissue"]["n_comps"]) == (196, 5)
 
 
+def test_spots_of_few_pixels_are_known_by_their_rows_and_columns(tmp_path):
+    row, column = numbered(14, 14).T
+    pixels = np.round(5 * np.column_stack([column / 2, row * np.sqrt(0.75)]))
+    cells = tissue(pixels)
+    assert run(cells, tmp_path / "pixels", until="graph")["graph"]["layout"]["kind"] == "irregular"
+    cells.obs["array_row"], cells.obs["array_col"] = row, column
+    found = run(cells, tmp_path / "numbers", until="graph")["graph"]["layout"]
+    assert found["kind"] == "hexagonal"
+    assert found["pitch"] == pytest.approx(5, rel=0.01)
+
+
 def test_bands_of_a_small_tissue_are_its_domains(tmp_path):
     # Of 324 averages six are independent: in more dimensions, odd corners would be more likely domains than the bands.
     x, y = np.divmod(np.arange(324), 18)

@@ -38,11 +38,53 @@ def test_positions_in_pixels_are_rounded_and_still_a_grid():
     assert find_layout(np.round(hexagonal(137.3))).kind == "hexagonal"
 
 
+@pytest.mark.parametrize(("points", "kind"), [(hexagonal, "hexagonal"), (square, "square")])
+@pytest.mark.parametrize("pitch", [10, 14, 29.2])
+def test_a_turned_grid_of_few_whole_pixels_and_many_holes_is_found(points, kind, pitch):
+    rng = np.random.default_rng(0)
+    turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    grid = np.round(points(pitch, n=30) @ turn)
+    assert find_layout(grid).kind == kind
+    assert find_layout(grid).pitch == pytest.approx(pitch, rel=0.03)
+    holes = grid[rng.random(len(grid)) > 0.6]
+    assert find_layout(holes).kind == kind
+
+
+@pytest.mark.parametrize("pitch", [3, 5, 14])
+def test_numbers_of_rows_and_columns_tell_the_grid_where_pixels_are_too_few(pitch):
+    numbers = numbered(30, 25).astype(float)
+    turn = np.array([[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]])
+    places = numbers[:, ::-1] * [0.5, np.sqrt(0.75)]
+    pixels = np.round(pitch * places @ turn)
+    layout = find_layout(pixels, numbers=numbers)
+    assert (layout.kind, layout.is_numbered) == ("hexagonal", False)
+    assert layout.pitch == pytest.approx(pitch, rel=0.01)
+    bins = np.column_stack(np.divmod(np.arange(900), 30)).astype(float)
+    found = find_layout(np.round(3 * bins @ turn), numbers=bins)
+    assert (found.kind, round(found.pitch, 1)) == ("square", 3.0)
+
+
+def test_numbers_that_do_not_fit_the_coordinates_do_not_count():
+    numbers, rng = numbered(30, 25).astype(float), np.random.default_rng(0)
+    anywhere = rng.random((750, 2))
+    assert find_layout(anywhere, numbers=numbers).kind == "irregular"
+    places = 5 * numbers[:, ::-1] * [0.5, np.sqrt(0.75)]
+    twice = np.concatenate([places, places + 1])
+    assert find_layout(twice, numbers=np.concatenate([numbers, numbers])).kind == "irregular"
+    unknown = numbers.copy()
+    unknown[0] = np.nan
+    assert find_layout(rng.permutation(places), numbers=unknown).kind == "hexagonal"
+    squeezed = numbers * [1, 3]
+    assert find_layout(squeezed + 0.3 * anywhere, numbers=numbers).kind == "irregular"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_points_anywhere_are_no_grid(seed):
     rng = np.random.default_rng(seed)
     layout = find_layout(rng.random((500, 2)))
     assert (layout.kind, layout.pitch, layout.n_neighbors) == ("irregular", None, 18)
+    whole = np.unique(rng.integers(0, 200, (900, 2)), axis=0)
+    assert find_layout(whole).kind == "irregular"
     shaken = square() + rng.normal(0, 0.2, (400, 2))
     assert find_layout(shaken).kind == "irregular"
 

@@ -1,5 +1,6 @@
 """The page in Chromium: it draws, reacts to keys and clicks, fits a phone, and writes no errors."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from scrcl.report.drawings import dot_plot
 from scrcl.report.maps import Maps, category_column, number_column
 from scrcl.report.page import Column, Figure, Page, Section, Table, render_page
+from scrcl.report.tissue_image import tissue_image
 
 CHROMIUM = next(
     filter(
@@ -233,6 +235,41 @@ def test_other_tables_are_sorted_by_number_and_the_page_turns_dark_and_fits_a_ph
     assert said["sorted"] == ["a", "c", "b"]
     assert said["dark"] == "rgb(20, 25, 31)"
     assert said["wide"] <= said["inner"]
+
+
+def test_the_image_of_the_tissue_lies_below_its_slice_and_can_be_hidden(tmp_path):
+    grid = np.stack(np.divmod(np.arange(100.0), 10), axis=1)
+    space, slices = np.concatenate([grid, grid]), np.repeat([0, 1], 100)
+    column = category_column("domain", np.zeros(200, int), ["0"], "Clusters")
+    pixels = np.zeros((50, 50, 3), np.uint8)
+    pixels[:, :, 0] = 255
+    image = tissue_image(1, pixels, np.full(2, -0.3), np.full(2, 9.6), n_images=1)
+    maps = Maps(200, None, [column], space, slices, ["a", "b"], images=[image])
+    html = render_page(Page("tissue", [], [], "seed = 0", {"scrcl": "1"}, maps=maps))
+    script = """
+    const canvas = $("space"), said = {};
+    const red = () => {
+      const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data, at = [];
+      for (let i = 0; i < data.length; i += 4) {
+        const isRed = data[i] > 240 && data[i + 1] < 20 && data[i + 2] < 20;
+        if (isRed) at.push(Math.floor(i / 4 / canvas.width) / canvas.height);
+      }
+      return at.length ? [at[0], at[at.length - 1]] : [];
+    };
+    const pick = (value) => { $("slice").value = value; $("slice").dispatchEvent(new Event("change")); };
+    said.all = red();
+    pick(0); said.other = red();
+    pick(1); said.own = red();
+    $("tissue").click(); said.hidden = red();
+    document.title = JSON.stringify(said);
+    """
+    document, console = opened(html, tmp_path / "page.html", script)
+    assert console == []
+    said = json.loads(re.search("<title>(.*?)</title>", document)[1])
+    (top, bottom), (own_top, own_bottom) = said["all"], said["own"]
+    assert 0.45 < top < bottom  # the second slice lies below the first
+    assert own_bottom - own_top > bottom - top
+    assert said["other"] == said["hidden"] == []
 
 
 def test_cells_of_the_run_are_drawn_behind_new_ones_and_have_no_values(tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from scrcl.report.maps import Maps, category_column
 from scrcl.report.pictures import MAX_PICTURES, still_pictures
+from scrcl.report.tissue_image import tissue_image
 
 
 def pixels_of(png):
@@ -31,7 +33,7 @@ def maps_of(codes, slices, **fields):
 
 def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
     maps, column = maps_of([0] * 50 + [1] * 50, [0] * 50 + [1] * 50)
-    (first, one), (second, two) = still_pictures(maps)
+    (first, one, _), (second, two, _) = still_pictures(maps)
     assert ("space, a" in first, "space, b" in second) == (True, True)
     one, two = pixels_of(one), pixels_of(two)
     assert area(one, column.colours[0]) > 50
@@ -42,13 +44,13 @@ def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
 
 def test_captions_call_spots_spots():
     maps, _ = maps_of([0] * 50 + [1] * 50, [0] * 100, cell="spot")
-    assert [caption for caption, _ in still_pictures(maps)] == ["Spots in space, a, by cluster"]
+    assert [caption for caption, _, _ in still_pictures(maps)] == ["Spots in space, a, by cluster"]
 
 
 def test_both_axes_have_one_scale_and_y_points_down():
     codes = [1] + [0] * 99
     maps, column = maps_of(codes, [0] * 100)
-    ((_, png),) = still_pictures(maps)
+    ((_, png, _),) = still_pictures(maps)
     pixels = pixels_of(png)
     rows, columns = np.nonzero((pixels != 255).any(axis=2))
     assert np.ptp(rows) == np.ptp(columns)
@@ -61,7 +63,7 @@ def test_a_lonely_point_has_its_colour_where_it_lies():
     codes = [1] + [0] * 99
     column = category_column("cluster", np.asarray(codes), ["0", "1"], "Clusters")
     grid = np.stack(np.divmod(np.arange(100), 10), axis=1).astype(float)
-    ((_, png),) = still_pictures(Maps(100, grid, [column]))
+    ((_, png, _),) = still_pictures(Maps(100, grid, [column]))
     pixels = pixels_of(png)
     rows, columns = np.nonzero((pixels != 255).any(axis=2))
     at = np.argwhere((pixels == rgb(column.colours[1])).all(axis=2)).mean(axis=0)
@@ -76,12 +78,41 @@ def test_only_some_of_many_slices_have_a_picture():
     assert len(list(still_pictures(maps))) == MAX_PICTURES
 
 
+def test_spots_lie_over_the_image_of_their_slice():
+    maps, column = maps_of([0] * 100, [0] * 100)
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[:100, :, 0] = 255  # red above, blue below
+    pixels[100:, :, 2] = 255
+    low, size = maps.space.min(axis=0), np.ptp(maps.space, axis=0)
+    image = tissue_image(0, pixels, low - 0.1 * size, 1.2 * size, n_images=1)
+    ((_, content, kind),) = still_pictures(replace(maps, images=[image]))
+    assert kind == "jpeg"
+    drawn = pixels_of(content).astype(int)
+    is_red = (drawn[:, :, 0] > 200) & (drawn[:, :, 2] < 60)
+    is_blue = (drawn[:, :, 2] > 200) & (drawn[:, :, 0] < 60)
+    assert np.argwhere(is_red)[:, 0].max() <= 362  # the middle of the picture
+    assert np.argwhere(is_blue)[:, 0].min() >= 358
+    own = np.array(rgb(column.colours[0]))
+    over_red = np.abs(drawn - (0.6 * own + 0.4 * np.array([255, 0, 0]))).max(axis=2) < 30
+    assert over_red[:350].sum() > 1000
+
+
+@pytest.mark.parametrize(("n_images", "side", "n_bytes"), [(1, 600, 150_000), (24, 300, 62_500)])
+def test_an_image_for_the_page_is_small(n_images, side, n_bytes):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3)).astype(np.uint8)
+    image = tissue_image(0, noise, np.zeros(2), np.ones(2), n_images=n_images)
+    width, height = Image.open(io.BytesIO(image.jpeg)).size
+    assert len(image.jpeg) <= n_bytes
+    assert width <= side
+    assert width == pytest.approx(2 * height, abs=2)
+
+
 def test_cells_of_the_run_are_grey_and_lie_behind_new_cells():
     column = category_column("cluster", np.zeros(5, int), ["0"], "Clusters")
     xy = np.stack([np.arange(5.0), np.zeros(5)], axis=1)
     behind = np.concatenate([xy, xy + np.array([0, 1])] * 5)
     maps = Maps(5, xy, [column], behind=behind, n_run=50)
-    ((_, png),) = still_pictures(maps)
+    ((_, png, _),) = still_pictures(maps)
     pixels = pixels_of(png)
     grey = np.argwhere((pixels == 200).all(axis=2))
     assert area(pixels, column.colours[0]) == len(grey) > 100  # the upper row alone is grey
@@ -95,10 +126,10 @@ def test_names_stand_at_their_categories_and_none_where_categories_are_mixed():
     codes = np.arange(900) % 3
     apart = rng.normal(size=(900, 2)) + 20 * np.stack([codes == 1, codes == 2], axis=1)
     column = category_column("cluster", codes, ["0 B cell", "1 T cell", "2 NK cell"], "Clusters")
-    ((_, png),) = still_pictures(Maps(900, apart, [column]))
+    ((_, png, _),) = still_pictures(Maps(900, apart, [column]))
     rows, columns = np.nonzero((pixels_of(png) == 0).all(axis=2))  # black is in letters alone
     thirds = {(y < 360, x < 480) for y, x in zip(rows, columns, strict=True)}
     assert thirds == {(True, True), (False, True), (False, False)}
-    ((_, png),) = still_pictures(Maps(900, rng.normal(size=(900, 2)), [column]))
+    ((_, png, _),) = still_pictures(Maps(900, rng.normal(size=(900, 2)), [column]))
     mixed = (pixels_of(png) == 0).all(axis=2).sum()
     assert mixed < len(rows) / 2

@@ -34,7 +34,7 @@ def test_slices_lie_side_by_side_in_their_own_sizes():
     xy = np.random.default_rng(0).uniform(size=(900, 2)) * [200, 100]
     slice_of = np.repeat([0, 1, 2], 300)
     xy[slice_of == 2] /= 2
-    placed, has_one_scale = side_by_side(xy, slice_of, 3)
+    placed, has_one_scale, *_ = side_by_side(xy, slice_of, 3)
     assert has_one_scale
     boxes = boxes_of(placed, slice_of)
     for low, high in pairwise(boxes):  # wide tissues lie one below the other
@@ -48,7 +48,7 @@ def test_slices_in_other_units_are_drawn_in_one_size():
     xy = np.random.default_rng(0).uniform(size=(600, 2))
     slice_of = np.repeat([0, 1], 300)
     xy[slice_of == 1] *= 2000
-    placed, has_one_scale = side_by_side(xy, slice_of, 2)
+    placed, has_one_scale, *_ = side_by_side(xy, slice_of, 2)
     assert not has_one_scale
     (low, high), (low2, high2) = boxes_of(placed, slice_of)
     np.testing.assert_allclose(high - low, high2 - low2, rtol=0.1)
@@ -56,6 +56,6 @@ def test_slices_in_other_units_are_drawn_in_one_size():
 
 def test_a_slice_of_one_cell_or_of_none_has_a_place():
     xy = np.array([[0.0, 0], [4, 2], [9, 9], [3, 3]])
-    placed, _ = side_by_side(xy, np.array([0, 0, 1, 255]), 3)
+    placed, *_ = side_by_side(xy, np.array([0, 0, 1, 255]), 3)
     assert np.isfinite(placed).all()
     assert (placed[2] > placed[1]).any()

@@ -237,7 +237,7 @@ class GraphStage(Stage[GraphRecord]):
             message = (
                 "OUT must be a run whose neighbours lie in expression; got one with spatial. Coordinates in "
                 "one tissue mean nothing in another. For domains of old and new slices, give all to `scrcl.fit` "
-                "with `spatial=True, sample_key='sample'`; for cell types, predict from a run without `spatial`."
+                "with `spatial=True`: each input is a slice. For cell types, predict from a run without `spatial`."
             )
             raise InputError(message)
         if config.graph.balanced:

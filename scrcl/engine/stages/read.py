@@ -94,9 +94,10 @@ class ReadStage(Stage[ReadRecord]):
         )
 
     def section(self, run: OpenRun) -> Section:
-        """Return the input's name for the overview."""
-        record = run.record(ReadStage)
-        return Section("Input", overview={"input": record.label}, notes=record.notes)
+        """Return the input's name for the overview, and what its slices are."""
+        record, key = run.record(ReadStage), run.config.sample_key
+        slices = {} if key is None else {"column of the slices": key}
+        return Section("Input", overview={"input": record.label, **slices}, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> ReadStage:  # noqa: ARG002
         """Return the same stage: new cells are opened like any input."""

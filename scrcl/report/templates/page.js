@@ -37,7 +37,7 @@ function isDark() {
 // One map: positions, a view that pans and zooms, and a canvas. Views know nothing of each other.
 class CellMap {
   constructor(canvas, xy, state, flip) {
-    Object.assign(this, { canvas, state, flip, x: xy.x, y: xy.y, equal: xy.equal, unit: xy.unit, shown: null, tiles: null });
+    Object.assign(this, { canvas, state, flip, x: xy.x, y: xy.y, equal: xy.equal, unit: xy.unit, shown: null, tiles: null, images: [], slice: -1 });
     this.tip = $("tip");
     this.listen();
     this.reset();
@@ -54,11 +54,20 @@ class CellMap {
       left = Math.min(left, this.x[i]); right = Math.max(right, this.x[i]);
       top = Math.min(top, this.y[i]); bottom = Math.max(bottom, this.y[i]);
     }
+    for (const { x, y, w, h } of this.backdrop()) {
+      left = Math.min(left, x); right = Math.max(right, x + w);
+      top = Math.min(top, y); bottom = Math.max(bottom, y + h);
+    }
     if (right < left) [left, right, top, bottom] = [0, 1, 0, 1];
     if (this.tiles) top -= 0.06 * (bottom - top); // room for the names of the first row
     this.home = { left, top, wide: Math.max(right - left, 1), high: Math.max(bottom - top, 1) };
     this.zoom = 1; this.dx = 0; this.dy = 0;
     this.draw();
+  }
+  // Images of the tissue below the slices that are shown.
+  backdrop() {
+    if (!this.state.showsTissue) return [];
+    return this.images.filter((image) => this.slice < 0 || image.slice === this.slice);
   }
   resize() {
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
@@ -77,6 +86,9 @@ class CellMap {
     if (this.equal) sx = sy = Math.min(sx, sy);
     this.pixels = sx * this.zoom; // of a step of the positions
     const ox = (width - sx * this.home.wide) / 2, oy = (height - sy * this.home.high) / 2;
+    const across = (x) => (ox + sx * (x - this.home.left) - width / 2) * this.zoom + width / 2 + this.dx;
+    const down = (y) => (oy + sy * (y - this.home.top) - height / 2) * this.zoom + height / 2 + this.dy;
+    this.boxOf = ({ x, y, w, h }) => [across(x), down(y), w * sx * this.zoom, h * sy * this.zoom];
     const n = this.x.length;
     this.px = this.px || new Float32Array(n); this.py = this.py || new Float32Array(n);
     for (let i = 0; i < n; i++) {
@@ -94,16 +106,18 @@ class CellMap {
     if (!width || !height || !this.state.codes) return;
     this.place();
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
-    const image = context.createImageData(width, height);
+    context.fillStyle = css("--background");
+    context.fillRect(0, 0, width, height);
+    const images = this.backdrop();
+    for (const each of images) context.drawImage(each.element, ...this.boxOf(each));
+    const image = context.getImageData(0, 0, width, height);
     const data = image.data;
-    const back = rgb(css("--background"));
-    for (let i = 0; i < data.length; i += 4) {
-      data[i] = back[0]; data[i + 1] = back[1]; data[i + 2] = back[2]; data[i + 3] = 255;
-    }
-    const discFor = (n) => discOf(this.ratio * Math.min(Math.max(0.55 * Math.sqrt(60000 / n), 0.8), 4)
-      * Math.min(Math.sqrt(this.zoom), 3));
+    const discFor = (n, cover) => discOf(this.ratio * Math.min(Math.max(0.55 * Math.sqrt(60000 / n), 0.8), 4)
+      * Math.min(Math.sqrt(this.zoom), 3), cover);
     const { codes, table, order, isFaded } = this.state;
-    const disc = discFor(order.length), small = discFor(this.x.length);
+    // Over an image cells let it shine through, and faded ones nearly vanish.
+    const disc = discFor(order.length, images.length ? 0.6 : 0.9), small = discFor(this.x.length, 0.9);
+    const fadedDisc = images.length ? discFor(order.length, 0.15) : disc;
     // Positions beyond the cells with values are cells of the run, behind new ones.
     for (let i = order.length; i < this.x.length; i += step) {
       stamp(data, width, height, this.px[i], this.py[i], small, this.state.faint);
@@ -113,7 +127,7 @@ class CellMap {
         const i = order[k];
         if (isFaded(i) !== faded || (this.shown && !this.shown(i))) continue;
         const colour = faded ? this.state.faint : table[codes[i]];
-        stamp(data, width, height, this.px[i], this.py[i], disc, colour);
+        stamp(data, width, height, this.px[i], this.py[i], faded ? fadedDisc : disc, colour);
       }
     }
     context.putImageData(image, 0, 0);
@@ -144,11 +158,14 @@ class CellMap {
     const power = 10 ** Math.floor(Math.log10(wanted));
     const length = power * [5, 2, 1].find((n) => n * power <= wanted);
     const [x, y, wide] = [10 * this.ratio, height - 10 * this.ratio, (length / this.unit) * this.pixels];
-    context.fillStyle = css("--text");
+    context.fillStyle = css("--text"); context.strokeStyle = css("--background");
+    context.lineWidth = 3 * this.ratio; context.lineJoin = "round";
+    context.strokeRect(x, y, wide, 2 * this.ratio); // it is seen on an image too
     context.fillRect(x, y, wide, 2 * this.ratio);
     context.font = `${11 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "left"; context.textBaseline = "bottom";
-    context.fillText(Number(length.toPrecision(1)).toLocaleString("en", { maximumSignificantDigits: 1 }), x, y - 2 * this.ratio);
+    const text = Number(length.toPrecision(1)).toLocaleString("en", { maximumSignificantDigits: 1 });
+    context.strokeText(text, x, y - 2 * this.ratio); context.fillText(text, x, y - 2 * this.ratio);
   }
   // Names of categories at the cells nearest to their medians, if most cells there are theirs: a donor whose cells lie
   // in all clusters has no place. The largest first, moved or left out where they would overlap.
@@ -281,12 +298,12 @@ class CellMap {
 }
 
 // Offsets and coverage of the pixels of a disc.
-function discOf(radius) {
+function discOf(radius, most) {
   const disc = [], reach = Math.ceil(radius);
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
       const cover = Math.min(Math.max(radius + 0.5 - Math.hypot(x, y), 0), 1);
-      if (cover > 0) disc.push([x, y, 0.9 * cover]);
+      if (cover > 0) disc.push([x, y, most * cover]);
     }
   }
   return disc;
@@ -308,6 +325,7 @@ class Viewer {
     this.only = null;
     this.maps = [];
     this.order = shuffled(data.n);
+    this.showsTissue = Boolean(data.images);
   }
   async start() {
     const { data } = this;
@@ -334,6 +352,7 @@ class Viewer {
     if (data.umap) await this.add("umap", data.umap, true);
     if (data.space) {
       const map = await this.add("space", data.space, false);
+      if (data.images) await this.tissue(map);
       if (data.slice) await this.slices(map);
     }
     new ResizeObserver(() => this.draw()).observe($("maps"));
@@ -344,6 +363,15 @@ class Viewer {
     this.maps.push(map);
     return map;
   }
+  async tissue(map) {
+    for (const { data, ...where } of this.data.images) {
+      const element = make("img", undefined, { src: `data:image/jpeg;base64,${data}` });
+      await element.decode();
+      map.images.push({ element, ...where });
+    }
+    $("tissue").addEventListener("change", () => { this.showsTissue = $("tissue").checked; map.reset(); });
+    map.reset();
+  }
   async slices(map) {
     const of = await unpack(this.data.slice), choose = $("slice"), names = this.data.slices;
     choose.append(make("option", "all, side by side", { value: -1 }));
@@ -351,6 +379,7 @@ class Viewer {
     const pick = () => {
       const chosen = Number(choose.value);
       map.tiles = chosen < 0 ? { of, names } : null;
+      map.slice = chosen;
       map.only((i) => (chosen < 0 ? of[i] < names.length : of[i] === chosen));
     };
     choose.addEventListener("change", pick);

@@ -7,8 +7,15 @@ from scrcl.cli.options import Given, with_settings
 
 __all__ = ["predict"]
 
-SETTINGS = ("memory", "device", "layer", "join", "features.values", "format", "keep_x")
-_DEFAULTS = {"layer": "that of the run; X for X", "join": "that of the run"}
+SETTINGS = (
+    "memory", "device", "layer", "join", "features.values", "format", "keep_x", "coordinates", "sample_key",
+)  # fmt: skip
+_DEFAULTS = {
+    "layer": "that of the run; X for X",
+    "join": "that of the run",
+    "coordinates": "that of the run",
+    "sample_key": "that of the run",
+}
 
 
 @app.command()

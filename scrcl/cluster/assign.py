@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Assigned", "assign", "assign_blocks", "familiarity", "mean_cosines"]
+__all__ = ["Assigned", "assign", "assign_blocks", "familiarity", "mean_cosines", "nearness"]
 
 
 class Assigned(NamedTuple):
@@ -110,6 +110,52 @@ def familiarity(
     usual = np.sort(mean_cosines(run_scores[subset], run_scores, run_ids[subset]))
     found = mean_cosines(scores, run_scores, near)
     return (np.searchsorted(usual, found, side="right") / len(usual)).astype(np.float32)
+
+
+def nearness(
+    points: FloatArray,
+    labels: IntArray,
+    cluster_means: FloatArray,
+    run_points: FloatArray,
+    run_labels: IntArray,
+) -> NDArray[np.float32]:
+    """Return how near new cells are to the mean of their domain, as a rank among cells of the run in that domain.
+
+    It is the familiarity in a tissue: averages have no neighbours in the run whose cosine could be taken.
+
+    Parameters
+    ----------
+    points, labels
+        The new cells: ndarray or memory map of float32, shape (n_new, n_dims), and int, shape (n_new,).
+    cluster_means
+        ndarray of float32, shape (n_clusters, n_dims).
+    run_points, run_labels
+        The same of some cells of the run.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_new,)
+        Share of the run's cells of the domain that are at least as far from its mean: 0 to 1, and 0 where there are
+        none.
+    """
+    there = _to_mean(run_points, run_labels, cluster_means)
+    here = _to_mean(points, labels, cluster_means)
+    found = np.zeros(len(here), np.float32)
+    for cluster in np.unique(labels):
+        own, usual = labels == cluster, np.sort(there[run_labels == cluster])
+        if len(usual):
+            found[own] = 1 - np.searchsorted(usual, here[own]) / len(usual)
+    return found
+
+
+def _to_mean(points: FloatArray, labels: IntArray, cluster_means: FloatArray) -> FloatArray:
+    """Return the distance of each point to the mean of its cluster."""
+    found = np.empty(len(points))
+    for start, stop in row_blocks(len(points), BLOCK_VALUES // points.shape[1]):
+        away = points[start:stop] - cluster_means[labels[start:stop]]
+        found[start:stop] = np.linalg.norm(away, axis=1)
+        release(points)
+    return found
 
 
 def mean_cosines(scores: FloatArray, run_scores: FloatArray, ids: IntArray) -> NDArray[np.float32]:

@@ -95,10 +95,7 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
     rows = np.flatnonzero(run.open(STATS).retained)[cells]
     if not len(cells):
         return None
-    space, slice_of, slices = _space(context, rows)
-    images: Sequence[TissueImage] = ()
-    if space is not None and slice_of is not None and context.config.coordinates is None:
-        images = images_of(context, rows, space, slice_of, slices)
+    space, slice_of, slices, images = _tissue(context, rows)
     markers = run.open(MARKERS)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
     words = words_of(run)
@@ -123,7 +120,9 @@ def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, A
 def maps_of_new_cells(
     context: Context, new: OpenRun, run: OpenRun, obs: Mapping[str, Any]
 ) -> Maps | None:
-    """Return the map of new cells, with cells of the run behind them; None if there is none.
+    """Return the maps of new cells: on the UMAP, with cells of the run behind them, or in their tissue.
+
+    None if there is none.
 
     Parameters
     ----------
@@ -134,18 +133,45 @@ def maps_of_new_cells(
     """
     labels, settings, seed = new.open(LABELS), context.config.report, context.config.seed
     cells = drawn_cells(np.asarray(labels), settings.umap_cells, seed=seed)
-    if not len(cells) or not new.has(LAYOUT):
+    if not len(cells):
+        return None
+    columns = columns_of(context, new, run, cells, obs)
+    if context.config.spatial:
+        rows = np.flatnonzero(new.open(STATS).retained)[cells]
+        space, slice_of, slices, images = _tissue(context, rows)
+        return Maps(
+            n_cells=len(labels),
+            umap=None,
+            columns=columns,
+            space=space,
+            slice_of=slice_of,
+            slices=slices,
+            images=images,
+            least=LEAST_OF_CLUSTER,
+            cell=words_of(run).cell,
+        )
+    if not new.has(LAYOUT):
         return None
     n_behind = min(settings.umap_cells, _MOST_BEHIND)
     behind = drawn_rows(run.n_cells, n_behind, seed, "report.behind")
     return Maps(
         n_cells=len(labels),
         umap=np.asarray(new.open(LAYOUT)[cells]),
-        columns=columns_of(context, new, run, cells, obs),
+        columns=columns,
         least=LEAST_OF_CLUSTER,
         behind=np.asarray(run.open(LAYOUT)[behind]),
         n_run=run.n_cells,
     )
+
+
+def _tissue(
+    context: Context, rows: IntArray
+) -> tuple[FloatArray | None, IntArray | None, list[str], Sequence[TissueImage]]:
+    """Return what `_space` returns, and the images of the slices."""
+    space, slice_of, slices = _space(context, rows)
+    if space is None or slice_of is None or context.config.coordinates is not None:
+        return space, slice_of, slices, ()
+    return space, slice_of, slices, images_of(context, rows, space, slice_of, slices)
 
 
 def _space(

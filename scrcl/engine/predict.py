@@ -17,10 +17,11 @@ from scrcl.cluster.artifacts import MICRO_MEANS
 from scrcl.engine.budget import plan_budget
 from scrcl.engine.config import RunConfig
 from scrcl.engine.context import Context, Workers
-from scrcl.engine.covariates import Covariates
+from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device
 from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.folder import RunFolder
+from scrcl.engine.found_slices import with_slices
 from scrcl.engine.open_run import OpenRun, open_run, saved_config
 from scrcl.engine.paths import keep_apart
 from scrcl.engine.run import RunResult, run_in_folder
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
 
-GIVEN = ("device", "features.values", "format", "join", "keep_x", "layer", "memory")
+GIVEN = (
+    "coordinates", "device", "features.values", "format", "join", "keep_x", "layer", "memory", "sample_key",
+)  # fmt: skip
 """Settings that a prediction may have of its own."""
 
 _OWN = ("device", "features.values", "format", "keep_x", "memory")
@@ -165,6 +168,7 @@ def predict_matrix(
     resolve_device(config.device)
     for stage in stages:
         stage.check(header, config)
+    covariates = _covariates_of_new(header, config)
     shape = replace(shape_of(header, config), n_genes=len(run.open(SELECTED_GENES)))
     budget = plan_budget(config.memory, stages, shape, config)
     settings = {
@@ -172,6 +176,7 @@ def predict_matrix(
         "learned": _what_was_learned(run),
         "input": content_of(header.identity),
         **config.fingerprinted(),
+        **covariates.fingerprints(),
     }
     fingerprint = fingerprint_of(__version__, "predict", settings)
     cheap = [stage.name for stage in stages if stage.is_cheap]
@@ -181,11 +186,31 @@ def predict_matrix(
             stages,
             config,
             budget=budget,
-            covariates=Covariates(),
+            covariates=covariates,
             open_matrix=open_matrix,
             workers=Workers(reporter or Silent(), Ranks.alone(), Interruption()),
         )
         return run_in_folder(context, shape, predicted_from=str(run.path.resolve()))
+
+
+def _covariates_of_new(header: CellMatrix, config: RunConfig) -> Covariates:
+    """Return coordinates and slices of new cells of a tissue; other new cells need none.
+
+    Slices are those of the column that the run names, if the new cells have it, or those that the input itself shows.
+    """
+    if not config.spatial:
+        return Covariates()
+    key = config.sample_key
+    has_key = key is None or key in header.fresh_obs()
+    # Batches are compared with those of the run by name, when they are corrected.
+    asked = config.model_copy(update={"sample_key": key if has_key else None, "batch_key": None})
+    found, notes = with_slices(asked, header)
+    if found.sample_key is None and not has_key:
+        notes = (
+            *notes,
+            f"The new cells have no column {key} in obs, so all of them are taken as one slice.",
+        )
+    return read_covariates(header, found.model_copy(update={"batch_key": None}), notes=notes)
 
 
 def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

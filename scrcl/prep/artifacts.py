@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scrcl._contract import Artifact
 from scrcl.io.arrays import stored_array
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from scrcl.prep.feature_store import FeatureStore
     from scrcl.prep.pca import Pca
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPONENTS",
+    "FACTORS",
+    "FACTORS_FILE",
     "FEATURES",
     "PCA",
     "PLAIN_COMPONENTS",
@@ -23,6 +29,9 @@ __all__ = [
     "SELECTED_GENES",
     "STATS",
 ]
+
+
+FACTORS_FILE = "factors.npy"
 
 
 def _load_stats(folder: Path) -> MatrixStats:
@@ -35,6 +44,11 @@ def _open_features(folder: Path) -> FeatureStore:
     from scrcl.prep.feature_store import FeatureStore
 
     return FeatureStore.open(folder)
+
+
+def _load_factors(folder: Path) -> NDArray[np.float32] | None:
+    path = folder / FACTORS_FILE
+    return np.load(path) if path.exists() else None
 
 
 def _load_pca(folder: Path) -> Pca:
@@ -54,6 +68,9 @@ SELECTED_GENES: Artifact[Any] = stored_array("selected genes", "genes.npy")
 
 PCA: Artifact[Pca] = Artifact("principal components", _load_pca)
 """Loadings, mean and variances."""
+
+FACTORS: Artifact[NDArray[np.float32] | None] = Artifact("factors of the genes", _load_factors)
+"""ndarray of float32, shape (n_selected,): what log values are multiplied by for the components; None: by 1."""
 
 COMPONENTS: Artifact[Any] = stored_array("component scores", "scores.npy")
 """Memory map of float32, shape (n_cells, n_comps): the space in which cells are compared."""

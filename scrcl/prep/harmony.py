@@ -115,6 +115,7 @@ def refit(
     *,
     n_batches: int,
     fixed: bool = False,
+    starts: FloatArray | None = None,
     rounds: int = 1,
 ) -> Correction:
     """Return a correction whose shifts are those of all cells, read block by block.
@@ -129,15 +130,18 @@ def refit(
         Batches of the cells. Those that ``correction`` does not know start without a shift.
     fixed
         Keep the means of the corrected clusters, and move cells towards them: for new cells.
+    starts
+        shape (n_batches, n_dims): by how much unknown batches are shifted at first; by default they are not.
     rounds
         Times that all cells are read. Unknown batches need several, because their cells first lie apart.
     """
     n_known, k, d = correction.shifts.shape
     if fixed or n_known != n_batches:
+        first = np.zeros((n_batches, d)) if starts is None else starts
         correction = replace(
             correction,
-            shifts=np.zeros((n_batches, k, d), np.float32),
-            mean_shifts=np.zeros((n_batches, d), np.float32),
+            shifts=np.repeat(first[:, None], k, axis=1).astype(np.float32),
+            mean_shifts=first.astype(np.float32),
         )
     for _ in range(rounds):
         sums = _Sums.zeros(k, n_batches, d)

@@ -33,7 +33,9 @@ _LEAST_VARIANCE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class RescaledStore:
-    """A `FeatureStore` with other values of the same cells and genes. Made by `rescale`.
+    """A `FeatureStore` with other values of the same cells and genes.
+
+    `rescale` makes one with the sums that components are made of. Without them it can be projected.
 
     Attributes
     ----------
@@ -48,8 +50,8 @@ class RescaledStore:
     store: FeatureStore
     depth: float | None
     factors: NDArray[np.float32] | None
-    _sums: NDArray[np.float64]
-    _gram: NDArray[np.float64] | None
+    _sums: NDArray[np.float64] | None = None
+    _gram: NDArray[np.float64] | None = None
 
     @property
     def folder(self) -> object:
@@ -78,6 +80,7 @@ class RescaledStore:
 
     def sums(self) -> FloatArray:
         """Return the sum of each gene: ndarray of float64, shape (n_vars,)."""
+        assert self._sums is not None
         return self._sums
 
     def parts(self) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ import pytest
 
 from bench._frame.stage_times import run_timed
 from bench.spatial import __main__ as spatial
-from bench.spatial import bins, cortex, layers, patients, sections, visium
+from bench.spatial import bins, cortex, layers, new_slices, patients, sections, visium
 from scrcl.cluster import count_domains
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
@@ -73,6 +73,19 @@ def test_the_table_of_sections_has_the_default_and_slices_as_they_are(
     assert [row["way"] for row in rows] == ["default", "slices as they are"]
     assert "2 sections." in text
     assert all(row["of_one_at_k"] <= row["k_at_k"] for row in rows)
+
+
+def test_each_slice_is_left_out_and_predicted(tmp_path, quick, read, monkeypatch):
+    monkeypatch.setattr(patients, "_SIDES", (8, 10))
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    page = tmp_path / "slices.md"
+    arguments = "--seeds 0 --effects 0 --sections 3 --genes 100"
+    new_slices.main(
+        ["--data", str(tmp_path), "--out", str(page), *arguments.split(), *quick]
+    )
+    _, rows = read(page)
+    assert [row["slice"] for row in rows] == ["section 0", "section 1", "section 2"]
+    assert all(row["k_new"] <= row["k"] for row in rows)
 
 
 @pytest.fixture

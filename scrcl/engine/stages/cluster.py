@@ -275,10 +275,11 @@ class ClusterStage(Stage[ClusterRecord]):
         )
 
     def for_new_cells(self, run: OpenRun) -> NewClusterStage:
-        """Return the stage that assigns new cells to the clusters of the finished run."""
+        """Return the stage that assigns new cells to the clusters, or domains, of the finished run."""
         from scrcl.engine.stages.cluster_new_cells import NewClusterStage
+        from scrcl.engine.stages.cluster_new_slices import NewDomainsStage
 
-        return NewClusterStage(run)
+        return NewDomainsStage(run) if run.config.on_tissue else NewClusterStage(run)
 
 
 def _write_levels(levels: Levels | None, folder: Path) -> LevelsRecord | None:

@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Artifact, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NewClusterStage"]
+__all__ = ["NewClusterStage", "compared_cells", "means_of"]
 
 _COMPARED_CELLS = 20_000
 """Size of the random subset of the run's cells to which familiarity compares."""
@@ -77,7 +77,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     name = "cluster"
     record = NewClusterRecord
-    takes = (COMPONENTS, NEAR_IDS, EMBEDDING)
+    takes: ClassVar[tuple[Artifact[Any], ...]] = (COMPONENTS, NEAR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE)
     owned_obs: ClassVar[tuple[str, ...]] = ClusterStage.owned_obs
 
@@ -95,43 +95,41 @@ class NewClusterStage(Stage[NewClusterRecord]):
 
     def run(self, context: Context, folder: Path) -> NewClusterRecord:
         """Write ``labels.npy``, ``margin.npy``, ``familiarity.npy`` and ``confidence.npy``, one value a cell."""
+        finished = self._run
+        labels, margin, familiar = self._compared(context)
+        # A geometric mean, because either number alone can show that a label is doubtful.
+        confidence = np.sqrt(margin * familiar)
+        for name, values in (
+            ("labels", labels),
+            ("margin", margin),
+            ("familiarity", familiar),
+            ("confidence", confidence),
+        ):
+            np.save(folder / f"{name}.npy", values)
+        doubtful = _doubtful(labels, confidence)
+        in_run = low_clusters(finished.record(ClusterStage).confidence.median_by_cluster)
+        return NewClusterRecord(
+            notes=tuple(_notes_of(doubtful, in_run)),
+            n_cells=len(labels),
+            n_clusters=len(np.unique(labels)),
+            n_clusters_run=finished.record(ClusterStage).n_clusters,
+            n_low_confidence=int(np.count_nonzero(confidence < LOW_PREDICTION_CONFIDENCE)),
+            confidence=quantiles_of(confidence),
+        )
+
+    def _compared(self, context: Context) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return the cluster, the margin and the familiarity of each new cell."""
         finished, config = self._run, context.config
-        means = (
-            np.array(finished.open(artifact))
-            for artifact in (MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
-        )
-        assigned = assign_blocks(context.open(EMBEDDING), *means)
+        assigned = assign_blocks(context.open(EMBEDDING), *means_of(finished))
         run_scores, k = finished.open(COMPONENTS), config.graph.n_neighbors
-        subset = stream(config.seed, "predict.atlas").choice(
-            len(run_scores), min(_COMPARED_CELLS, len(run_scores)), replace=False, shuffle=False
-        )
-        subset.sort()
         familiar = familiarity(
             context.open(COMPONENTS),
             context.open(NEAR_IDS)[:, :k],
             run_scores,
             finished.open(NEIGHBOR_IDS),
-            subset,
+            compared_cells(len(run_scores), config.seed),
         )
-        # A geometric mean, because either number alone can show that a label is doubtful.
-        confidence = np.sqrt(assigned.margin * familiar)
-        for name, values in (
-            ("labels", assigned.labels),
-            ("margin", assigned.margin),
-            ("familiarity", familiar),
-            ("confidence", confidence),
-        ):
-            np.save(folder / f"{name}.npy", values)
-        doubtful = _doubtful(assigned.labels, confidence)
-        in_run = low_clusters(finished.record(ClusterStage).confidence.median_by_cluster)
-        return NewClusterRecord(
-            notes=tuple(_notes_of(doubtful, in_run)),
-            n_cells=len(assigned.labels),
-            n_clusters=len(np.unique(assigned.labels)),
-            n_clusters_run=finished.record(ClusterStage).n_clusters,
-            n_low_confidence=int(np.count_nonzero(confidence < LOW_PREDICTION_CONFIDENCE)),
-            confidence=quantiles_of(confidence),
-        )
+        return assigned.labels, assigned.margin, familiar
 
     def headline(self, record: NewClusterRecord) -> dict[str, Any]:
         """Return the number of clusters and the confidence."""
@@ -163,6 +161,23 @@ class NewClusterStage(Stage[NewClusterRecord]):
             },
             notes=record.notes,
         )
+
+
+def means_of(run: OpenRun) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Return the means of the micro-clusters, the cluster of each, and the means of the clusters of a run."""
+    return (
+        np.array(run.open(MICRO_MEANS)),
+        np.array(run.open(CLUSTER_OF_MICRO)),
+        np.array(run.open(CLUSTER_MEANS)),
+    )
+
+
+def compared_cells(n_cells: int, seed: int) -> IntArray:
+    """Return a random subset of the run's cells, ascending, to which familiarity compares."""
+    n = min(_COMPARED_CELLS, n_cells)
+    subset = stream(seed, "predict.atlas").choice(n_cells, n, replace=False, shuffle=False)
+    subset.sort()
+    return subset
 
 
 def _doubtful(labels: IntArray, confidence: FloatArray) -> list[int]:

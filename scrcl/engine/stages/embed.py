@@ -81,11 +81,14 @@ class EmbedStage(Stage[EmbedRecord]):
         """Return the space that is clustered."""
         return AnnDataKeys(obsm={"X_scrcl": run.open(EMBEDDING)})
 
-    def for_new_cells(self, run: OpenRun) -> NewEmbedStage:
-        """Return the stage that embeds new cells with the model of the run."""
+    def for_new_cells(self, run: OpenRun) -> NewEmbedStage | None:
+        """Return the stage that embeds new cells with the model of the run; None in a tissue.
+
+        There the model knows cells by their places in the slices of the run, and domains are found without it.
+        """
         from scrcl.engine.stages.embed_new_cells import NewEmbedStage
 
-        return NewEmbedStage(run)
+        return None if run.config.spatial else NewEmbedStage(run)
 
 
 def mark_space(folder: Path, space: str) -> None:

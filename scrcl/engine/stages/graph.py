@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.graph_new_cells import NewGraphStage
+    from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
     from scrcl.graph.csr import Graph
     from scrcl.graph.partition import Partition
     from scrcl.io.matrix import CellMatrix
@@ -228,16 +229,18 @@ class GraphStage(Stage[GraphRecord]):
             technical=True,
         )
 
-    def for_new_cells(self, run: OpenRun) -> NewGraphStage:
-        """Return the stage that searches near cells of the run for each new cell."""
+    def for_new_cells(self, run: OpenRun) -> NewGraphStage | NewSlicesGraphStage:
+        """Return the stage that finds what is near new cells: cells of the run, or in a tissue each other."""
         from scrcl.engine.stages.graph_new_cells import NewGraphStage
+        from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
 
         config = run.config
+        if config.on_tissue:
+            return NewSlicesGraphStage(run)
         if config.spatial:
             message = (
-                "OUT must be a run whose neighbours lie in expression; got one with spatial. Coordinates in "
-                "one tissue mean nothing in another. For domains of old and new slices, give all to `scrcl.fit` "
-                "with `spatial=True`: each input is a slice. For cell types, predict from a run without `spatial`."
+                f"OUT must be a run with cluster.on = auto, as its clusters are domains; got {config.cluster.on}. The "
+                "embedding of a tissue has no place for new slices: run again with cluster.on = auto."
             )
             raise InputError(message)
         if config.graph.balanced:

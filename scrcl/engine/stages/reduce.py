@@ -16,6 +16,8 @@ from scrcl.engine.stages.read import ReadStage
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import (
     COMPONENTS,
+    FACTORS,
+    FACTORS_FILE,
     FEATURES,
     PCA,
     PLAIN_COMPONENTS,
@@ -106,7 +108,7 @@ class ReduceStage(Stage[ReduceRecord]):
     settings = ReduceSettings
     record = ReduceRecord
     takes = (STATS, FEATURES)
-    gives = (PCA, COMPONENTS, PLAIN_COMPONENTS)
+    gives = (PCA, FACTORS, COMPONENTS, PLAIN_COMPONENTS)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the memory of the products, whose pages the allocator keeps, and passes over the store."""
@@ -122,7 +124,7 @@ class ReduceStage(Stage[ReduceRecord]):
         )
 
     def run(self, context: Context, folder: Path) -> ReduceRecord:
-        """Write ``pca.npz`` and ``scores.npy``."""
+        """Write ``pca.npz``, ``factors.npy`` where genes were scaled, and ``scores.npy``."""
         from scrcl.prep.pca import project_rows
         from scrcl.prep.randomized_pca import fit_pca_store, uses_gram
 
@@ -146,6 +148,9 @@ class ReduceStage(Stage[ReduceRecord]):
             )
             raise InputError(message)
         pca.save(folder / "pca.npz")
+        factors = getattr(store, "factors", None)
+        if factors is not None:
+            np.save(folder / FACTORS_FILE, factors)
         project_rows(
             store,
             pca,
@@ -159,7 +164,7 @@ class ReduceStage(Stage[ReduceRecord]):
             solver=used,
             variance_explained=float(pca.explained_variance_ratio.sum()),
             depth=getattr(store, "depth", None),
-            unit_variance=getattr(store, "factors", None) is not None,
+            unit_variance=factors is not None,
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
@@ -252,11 +257,14 @@ class NewReduceStage(Stage[NewReduceRecord]):
     def run(self, context: Context, folder: Path) -> NewReduceRecord:
         """Write ``scores.npy``."""
         from scrcl.prep.pca import project_rows, restrict_to_genes
+        from scrcl.prep.rescaled import RescaledStore
 
         store, pca = context.open(FEATURES), self._run.open(PCA)
+        present, factors = context.open(PRESENT_GENES), self._run.open(FACTORS)
+        depth = self._run.record(ReduceStage).depth
         project_rows(
-            store,
-            restrict_to_genes(pca, context.open(PRESENT_GENES)),
+            RescaledStore(store, depth, None if factors is None else factors[present]),
+            restrict_to_genes(pca, present),
             folder / "scores.npy",
             n_workers=context.budget.n_workers,
             on_rows=context.count("reduce", store.n_obs),

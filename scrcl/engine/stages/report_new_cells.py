@@ -21,6 +21,7 @@ from scrcl.engine.results import keys_of_input, write_page, write_result_of
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
+from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import NAMES
 from scrcl.prep.artifacts import STATS
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
+    from scrcl.engine.words import Words
 
 __all__ = ["NewReportStage"]
 
@@ -95,11 +97,12 @@ class NewReportStage(Stage[NewReportRecord]):
         }
         result = write_result_of(context, replace(keys, uns={**keys.uns, **origin}))
         source = Section("Run", overview={"run": str(self._run.path)})
+        words = words_of(self._run)
         write_page(
             context,
             run,
-            [_clusters_section(rows), source],
-            summary=_summary(rows, shown_names(self._run, self._run.labels)),
+            [_clusters_section(rows, words), source],
+            summary=_summary(rows, shown_names(self._run, self._run.labels), words),
             maps=maps_of_new_cells(context, run, self._run, keys.obs),
         )
         return NewReportRecord(
@@ -135,7 +138,7 @@ class NewReportStage(Stage[NewReportRecord]):
         )
 
 
-def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
+def _summary(rows: Sequence[NewClusterRow], names: Sequence[str], words: Words) -> list[str]:
     """Return the result in sentences: how many cells, where most of them went, and how sure that is."""
     n = sum(row.n_cells for row in rows)
     there = sorted(
@@ -143,16 +146,17 @@ def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
         key=lambda pair: -pair[1].n_cells,
     )
     most = [f"{name} ({row.share:.0%})" for name, row in there[:_LARGEST]]
-    went = "All went to cluster" if len(there) == 1 else "Most went to clusters"
-    all_n = "the one cluster" if len(rows) == 1 else f"all {len(rows):,} clusters"
-    where = all_n if len(there) == len(rows) else f"{len(there):,} of the {len(rows):,} clusters"
+    kind = words.cluster
+    went = f"All went to {kind}" if len(there) == 1 else f"Most went to {kind}s"
+    all_n = f"the one {kind}" if len(rows) == 1 else f"all {len(rows):,} {kind}s"
+    where = all_n if len(there) == len(rows) else f"{len(there):,} of the {len(rows):,} {kind}s"
     low = sum(row.n_low_confidence for row in rows)
     return [
-        f"{n:,} new {'cell' if n == 1 else 'cells'} in {where} of the run.",
+        f"{n:,} new {words.cell}{'' if n == 1 else 's'} in {where} of the run.",
         f"{went} {', '.join(most)}.",
         (
-            f"{low:,} ({low / n:.1%}) have a low confidence, below {LOW_PREDICTION_CONFIDENCE}: unlike the cells of "
-            "the run, or between clusters."
+            f"{low:,} ({low / n:.1%}) have a low confidence, below {LOW_PREDICTION_CONFIDENCE}: unlike the "
+            f"{words.cell}s of the run, or between {kind}s."
         ),
     ]
 
@@ -160,22 +164,21 @@ def _summary(rows: Sequence[NewClusterRow], names: Sequence[str]) -> list[str]:
 _LARGEST = 3
 """Clusters that the summary names."""
 
-_CAPTION = (
-    "Confidence of new cells is on a lower scale than that of the run, as it also falls for cells unlike those of the "
-    f"run: low is below {LOW_PREDICTION_CONFIDENCE} here, and below {LOW_CONFIDENCE} there."
-)
 
-
-def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
+def _clusters_section(rows: tuple[NewClusterRow, ...], words: Words) -> Section:
+    caption = (
+        f"Confidence of new {words.cell}s is on a lower scale than that of the run, as it also falls for {words.cell}s "
+        f"unlike those of the run: low is below {LOW_PREDICTION_CONFIDENCE} here, and below {LOW_CONFIDENCE} there."
+    )
     is_named = rows[0].cell_type is not None
     columns = [
-        Column("cluster", "label"),
+        Column(words.cluster, "label"),
         *([Column("name")] if is_named else []),
-        Column("cells", "number"),
+        Column(f"{words.cell}s", "number"),
         Column("share", "share"),
         Column("share in the run", "share"),
         Column("confidence (median)", "number"),
-        Column("low-confidence cells", "number"),
+        Column(f"low-confidence {words.cell}s", "number"),
         Column("markers in the run", "markers"),
     ]
     cells = [
@@ -191,5 +194,5 @@ def _clusters_section(rows: tuple[NewClusterRow, ...]) -> Section:
         ]
         for row in rows
     ]
-    table = Table(columns, cells, _CAPTION, colours=palette(len(rows)))
-    return Section("Clusters", table=table)
+    table = Table(columns, cells, caption, colours=palette(len(rows)))
+    return Section(f"{words.cluster.capitalize()}s", table=table)

@@ -19,9 +19,16 @@ from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
-from scrcl.engine.stages.tissue_slices import joined_slices
+from scrcl.engine.stages.tissue_averages import (
+    BLOCK_ROWS,
+    TISSUE_AXES,
+    TissueAxes,
+    write_averages,
+    write_scores,
+)
+from scrcl.engine.stages.tissue_slices import JoinedSlices, joined_slices
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, row_blocks, write_leading
+from scrcl.io.arrays import SMALL_MAP_BYTES, row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -32,14 +39,12 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.tissue_new_slices import NewTissueStage
     from scrcl.graph.autocorrelation import Autocorrelation
     from scrcl.prep.pca import Pca
     from scrcl.typing import FloatArray
 
 __all__ = ["TissueSettings", "TissueStage"]
-
-_BLOCK_ROWS = 16_384
-"""Rows that are averaged at a time. It changes no bit."""
 
 _LEAST_KEPT = 2
 """Components that are kept in the smallest tissue."""
@@ -95,7 +100,7 @@ class TissueStage(Stage[TissueRecord]):
     settings = TissueSettings
     record = TissueRecord
     takes = (STATS, COMPONENTS, CORRECTION, NEIGHBOR_IDS)
-    gives = (TISSUE_SPACE,)
+    gives = (TISSUE_SPACE, TISSUE_AXES)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the maps that are read at random, and blocks of rows with their neighbours."""
@@ -110,7 +115,7 @@ class TissueStage(Stage[TissueRecord]):
             + again.block_bytes
             + 3 * min(4 * n * d, SMALL_MAP_BYTES)
             + min(4 * n * k, SMALL_MAP_BYTES),
-            min(n, _BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
+            min(n, BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
             shared=True,
             disk_bytes=4 * n * (min(settings.n_kept, d) + 3 * d),
             read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
@@ -121,39 +126,29 @@ class TissueStage(Stage[TissueRecord]):
     def run(self, context: Context, folder: Path) -> TissueRecord:
         """Write ``space.npy``."""
         from scrcl.graph.autocorrelation import autocorrelation
-        from scrcl.graph.propagate import mean_weights, propagate
 
         if not context.config.spatial:
             return TissueRecord(left_as_is=True)
         settings: TissueSettings = context.config.group(self.name)
         scores, ids = context.open(COMPONENTS), context.open(NEIGHBOR_IDS)
         n_cells, d = len(scores), min(settings.from_comps, scores.shape[1])
-        leading, averages = folder / "leading.npy", folder / "averages.npy"
-        write_leading(leading, scores, d, block_rows=_BLOCK_ROWS)
-        points = np.load(leading, mmap_mode="r")
         covariates = context.covariates.of(context.open(STATS).retained)
         samples = covariates.samples
-        varies = autocorrelation(points, ids, None if samples is None else samples.codes)
-        propagate(
-            points,
-            mean_weights(ids),
-            averages,
-            n_times=settings.steps,
-            block_rows=_BLOCK_ROWS,
-            n_workers=context.budget.n_workers,
-            on_rows=context.count("tissue", n_cells * max(settings.steps, 1)),
-        )
-        leading.unlink()
+        varies = autocorrelation(scores[:, :d], ids, None if samples is None else samples.codes)
+        averages = folder / "averages.npy"
+        write_averages(context, scores, ids, d, settings.steps, averages)
         overlap = max(settings.steps * (ids.shape[1] + 1), 1)
         # Averages that share no cell are independent. A covariance needs at least as many of them as dimensions.
         most = max(n_cells // overlap, _LEAST_KEPT)
-        pca = _write_leading_components(
-            np.load(averages, mmap_mode="r"), folder / "space.npy", min(settings.n_kept, d, most)
-        )
+        points = np.load(averages, mmap_mode="r")
+        pca = _leading_components(points, min(settings.n_kept, d, most))
+        write_scores(points, pca, folder / "space.npy")
         averages.unlink()
-        of_one = (0, 0)
+        joined = JoinedSlices()
         if context.has(CORRECTION) and not varies.is_uniform:
-            of_one = joined_slices(context, covariates, folder / "space.npy", overlap)
+            joined = joined_slices(context, covariates, folder / "space.npy", overlap)
+        TissueAxes(pca, None, dict(joined.batches)).save(folder)
+        of_one = (joined.before, joined.after)
         return TissueRecord(
             n_cells=n_cells,
             n_neighbors=ids.shape[1],
@@ -173,6 +168,12 @@ class TissueStage(Stage[TissueRecord]):
             return AnnDataKeys()
         return AnnDataKeys(obsm={"X_tissue": run.open(TISSUE_SPACE)})
 
+    def for_new_cells(self, run: OpenRun) -> NewTissueStage | None:
+        """Return the stage that maps new slices into the space of the domains."""
+        from scrcl.engine.stages.tissue_new_slices import NewTissueStage
+
+        return NewTissueStage(run) if run.config.on_tissue else None
+
     def section(self, run: OpenRun) -> Section | None:
         """Return how the space was made, for the overview."""
         record = run.record(TissueStage)
@@ -191,21 +192,17 @@ class TissueStage(Stage[TissueRecord]):
         )
 
 
-def _write_leading_components(points: FloatArray, path: Path, n_comps: int) -> Pca:
-    """Write the leading component scores of points that are read block by block; return the components."""
+def _leading_components(points: FloatArray, n_comps: int) -> Pca:
+    """Return the leading components of points that are read block by block."""
     from scrcl.prep.pca import fit_pca
 
     n_cells, d = points.shape
     gram, sums = np.zeros((d, d)), np.zeros(d)
-    for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
+    for start, stop in row_blocks(n_cells, BLOCK_ROWS):
         rows = np.asarray(points[start:stop], np.float64)
         gram += rows.T @ rows
         sums += rows.sum(axis=0)
-    pca = fit_pca(gram, sums, n_cells, n_comps=n_comps)
-    with RowWriter(path, n_cells, pca.loadings.shape[1]) as writer:
-        for start, stop in row_blocks(n_cells, _BLOCK_ROWS):
-            writer.write(start, (np.asarray(points[start:stop]) - pca.mean) @ pca.loadings)
-    return pca
+    return fit_pca(gram, sums, n_cells, n_comps=n_comps)
 
 
 def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:

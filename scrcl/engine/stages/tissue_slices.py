@@ -8,7 +8,8 @@ overlap, so neighbours among them are of one slice in any case, and cannot show 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from scrcl._crosstab import crosstab
 from scrcl.cluster.settings import ClusterSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from scrcl.engine.context import Context
     from scrcl.engine.covariates import Covariates
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["joined_slices", "n_of_one_batch"]
+__all__ = ["JoinedSlices", "joined_slices", "n_of_one_batch"]
 
 _OF_ONE = 0.9
 """Share of the cells of a domain in one slice from which it is a domain of that slice."""
@@ -31,9 +33,20 @@ _NEARLY_ALL = 0.9
 """Share of all cells from which a slice has most domains nearly alone by chance."""
 
 
+class JoinedSlices(NamedTuple):
+    """What was done about domains of one batch."""
+
+    before: int = 0
+    """Domains of one batch before averages were corrected."""
+    after: int = 0
+    """Those that are left; as many as before if nothing was corrected."""
+    batches: Mapping[str, int] = MappingProxyType({})
+    """The number of each batch in the correction, by its name."""
+
+
 def joined_slices(
     context: Context, covariates: Covariates, space: Path, overlap: float
-) -> tuple[int, int]:
+) -> JoinedSlices:
     """Correct the averages in ``space`` in place, if domains are of single batches.
 
     Parameters
@@ -45,25 +58,24 @@ def joined_slices(
     overlap
         Cells that an average is made of.
 
-    Returns
-    -------
-    before, after
-        Domains of one batch before and after. They are equal if nothing was corrected.
+    The correction, if any, is left as ``correction.npz`` beside ``space``.
     """
     from scrcl.engine.stages.correct_fit import correct_cells
 
     assert covariates.batches is not None, "batches were corrected"
-    codes = np.unique(covariates.batches.codes, return_inverse=True)[1].astype(np.int32)
+    names = covariates.batches.names
+    numbers, codes = np.unique(covariates.batches.codes, return_inverse=True)
+    codes = codes.astype(np.int32)
     before = n_of_one_batch(_domains(context, covariates, space, overlap), codes)
     if not before:
-        return 0, 0
+        return JoinedSlices()
     folder = space.parent
     points = np.load(space, mmap_mode="r")
     # Averages of one slice lie in tight groups, far from those of others: by distance, all would seem to be alone.
     correct_cells(context, points, codes, folder, may_move=False, guards=False)
-    (folder / "correction.npz").unlink()
     (folder / "scores.npy").replace(space)
-    return before, n_of_one_batch(_domains(context, covariates, space, overlap), codes)
+    after = n_of_one_batch(_domains(context, covariates, space, overlap), codes)
+    return JoinedSlices(before, after, {names[old]: new for new, old in enumerate(numbers)})
 
 
 def n_of_one_batch(labels: IntArray, codes: IntArray) -> int:

@@ -122,7 +122,8 @@ class UmapStage(Stage[UmapRecord]):
         return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
 
     def for_new_cells(self, run: OpenRun) -> NewUmapStage | None:
-        """Return the stage that puts new cells on the plane; None if the run has none."""
+        """Return the stage that puts new cells on the plane; None if the run has none, or cells of it are not near."""
         from scrcl.engine.stages.umap_new_cells import NewUmapStage
 
-        return None if run.record(UmapStage).left_as_is else NewUmapStage(run)
+        is_left = run.config.spatial or run.record(UmapStage).left_as_is
+        return None if is_left else NewUmapStage(run)

@@ -1,0 +1,112 @@
+"""Stage ``tissue`` of a prediction: averages of new slices, in the space in which the run found its domains.
+
+New components are averaged over the new slice as those of the run were over its own, mapped by the same axes, and
+corrected towards the averages of the run if these were corrected.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scrcl._contract import Estimate
+from scrcl._threads import one_blas_thread
+from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.correct_fit import blocks_of
+from scrcl.engine.stages.new_batches import correction_towards, names_of_batches, numbered
+from scrcl.engine.stages.tissue_averages import (
+    BLOCK_ROWS,
+    TISSUE_AXES,
+    write_averages,
+    write_scores,
+)
+from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter
+from scrcl.prep.artifacts import COMPONENTS, STATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scrcl._contract import Shape
+    from scrcl.engine.config import RunConfig
+    from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.stages.tissue import TissueSettings
+    from scrcl.engine.stages.tissue_averages import TissueAxes
+    from scrcl.prep.pca import Pca
+
+__all__ = ["NewTissueStage"]
+
+
+class NewTissueRecord(Record):
+    """Components that were averaged, and those that are kept; slices whose averages were corrected."""
+
+    n_averaged: int
+    n_comps: int
+    n_corrected: int
+
+
+class NewTissueStage(Stage[NewTissueRecord]):
+    """Maps averages of new slices into the space of the domains."""
+
+    name = "tissue"
+    record = NewTissueRecord
+    takes = (STATS, COMPONENTS, NEIGHBOR_IDS)
+    gives = (TISSUE_SPACE,)
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
+        """Return the maps that are read at random, and blocks of rows with their neighbours."""
+        settings: TissueSettings = config.group(self.name)
+        n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
+        return Estimate(
+            LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
+            min(n, BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
+            shared=True,
+            disk_bytes=4 * n * (2 * min(settings.n_kept, d) + 3 * d),
+            read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
+            shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
+        )
+
+    def run(self, context: Context, folder: Path) -> NewTissueRecord:
+        """Write ``space.npy``."""
+        settings: TissueSettings = self._run.config.group(self.name)
+        axes: TissueAxes = self._run.open(TISSUE_AXES)
+        scores, d = context.open(COMPONENTS), len(axes.pca.mean)
+        averages, space = folder / "averages.npy", folder / "space.npy"
+        write_averages(context, scores, context.open(NEIGHBOR_IDS), d, settings.steps, averages)
+        write_scores(np.load(averages, mmap_mode="r"), axes.pca, space)
+        averages.unlink()
+        n_corrected = self._correct(context, axes, space)
+        pca: Pca = axes.pca
+        return NewTissueRecord(
+            n_cells=len(scores),
+            n_averaged=d,
+            n_comps=pca.loadings.shape[1],
+            n_corrected=n_corrected,
+        )
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the space of the domains."""
+        return AnnDataKeys(obsm={"X_tissue": run.open(TISSUE_SPACE)})
+
+    def _correct(self, context: Context, axes: TissueAxes, space: Path) -> int:
+        """Correct averages towards those of the run, in place, if the run did so; return the number of batches."""
+        if axes.correction is None:
+            return 0
+        names, _ = names_of_batches(context, self._run.config)
+        batches = numbered(names, axes.batches)
+        points = np.load(space, mmap_mode="r")
+        correction = correction_towards(axes.correction, points, batches)
+        corrected = space.with_name("corrected.npy")
+        start = 0
+        with RowWriter(corrected, *points.shape) as writer, one_blas_thread():
+            for rows, own in blocks_of(points, batches.codes):
+                writer.write(start, correction.corrected(rows, own))
+                start += len(rows)
+        corrected.replace(space)
+        return batches.n_known + batches.n_new

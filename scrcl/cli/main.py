@@ -34,7 +34,7 @@ app.registered_commands.sort(
     key=lambda each: _ORDER.index(getattr(each.callback, "__module__", ""))
 )
 
-FAULT, BAD_INPUT, STOPPED, INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
+_FAULT, _BAD_INPUT, _STOPPED, _INTERRUPTED = 1, 2, os.EX_TEMPFAIL, 130
 
 
 def main() -> None:
@@ -46,24 +46,24 @@ def main() -> None:
             code = app(prog_name="scrcl", standalone_mode=False, obj=interruption)
             asked = interruption.asked
     except ScrclError as error:
-        _fail(as_typed(str(error)), BAD_INPUT)
+        _fail(as_typed(str(error)), _BAD_INPUT)
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        _fail(option_meant(error) or text, BAD_INPUT)
+        _fail(option_meant(error) or text, _BAD_INPUT)
     except Exception:  # noqa: BLE001 - it is shown whole
         typer.echo(traceback.format_exc(), err=True)
         _fail(
             f"this is a fault in scrcl {__version__}, not in your data. Please report it where you got scrcl, with the "
             "command and the lines above.",
-            FAULT,
+            _FAULT,
         )
-    if code == INTERRUPTED:  # typer turns `Interrupted` into this code
+    if code == _INTERRUPTED:  # typer turns `Interrupted` into this code
         for number in SIGNALS:  # a late signal must not change how the process ends
             signal.signal(number, signal.SIG_IGN)
         by_hand = asked in {0, signal.SIGINT}
         by = f" by {signal.Signals(asked).name}" if asked else ""
         message = f"interrupted{by}. Repeat the same command to resume."
-        _fail(message, INTERRUPTED if by_hand else STOPPED)
+        _fail(message, _INTERRUPTED if by_hand else _STOPPED)
     sys.exit(code or 0)
 
 

@@ -44,7 +44,7 @@ _OURS = (
 _OTHER_VERSION = "made by another version"
 _MANIFEST = "run.json"
 
-FORMAT = 2
+_FORMAT = 2
 """Version of the manifest and of what the stages leave. Folders of another version are refused."""
 
 _LOCK = ".lock"
@@ -70,10 +70,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         message = f"{path / _MANIFEST} must be the manifest of a run of scrcl; it is not. Name another OUT."
         raise StoreError(message)
     found = manifest.get("format", 1)
-    if found != FORMAT:
+    if found != _FORMAT:
         made_by = manifest.get("versions", {}).get("scrcl", "unknown")
         message = (
-            f"OUT must have format {FORMAT}, which this scrcl {__version__} reads; got {path} of format "
+            f"OUT must have format {_FORMAT}, which this scrcl {__version__} reads; got {path} of format "
             f"{found}, made by scrcl {made_by}. Name another OUT, or delete this one."
         )
         raise StoreError(message)
@@ -288,7 +288,7 @@ def _adopt(
     if restart or found:
         for name in (*_OURS, _MANIFEST):
             remove(path / name)
-    return {"format": FORMAT, "fingerprint": fingerprint, "settings": settings, "stages": []}
+    return {"format": _FORMAT, "fingerprint": fingerprint, "settings": settings, "stages": []}
 
 
 def _take_up(
@@ -320,7 +320,7 @@ def _take_up(
     for name in _RESULTS:
         remove(path / name)
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "fingerprint": fingerprint,
         "settings": settings,
         "stages": kept,

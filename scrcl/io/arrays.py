@@ -52,12 +52,12 @@ KEPT_MAP_BYTES = 1 << 29
 """Memory maps that training reads at random may stay resident up to this size. Releasing a map of 400 MB after
 each mini-batch takes longer than everything else about the mini-batch."""
 
-GATHERED_ROWS = 4_096
+_GATHERED_ROWS = 4_096
 """Rows read at random before pages are released. The kernel loads 64 kB around each row."""
 
 LARGEST_INT32 = np.iinfo(np.int32).max
 
-LARGEST_VALUE = 1e18
+_LARGEST_VALUE = 1e18
 """Sums of squares of larger values may overflow float32."""
 
 
@@ -91,7 +91,7 @@ def require_finite(points: FloatArray, name: str = "points") -> None:
 
     The message names the first such row. Rows are read in blocks.
     """
-    limit = LARGEST_VALUE if points.dtype == np.float32 else np.inf
+    limit = _LARGEST_VALUE if points.dtype == np.float32 else np.inf
     for start, stop in row_blocks(len(points), CHECK_ROWS):
         finite = (np.abs(points[start:stop]) < limit).all(axis=1)
         release(points)
@@ -152,7 +152,7 @@ def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray
     if array.nbytes < above:
         return array[rows]
     found = np.empty((len(rows), array.shape[1]), array.dtype)
-    for start, stop in row_blocks(len(rows), GATHERED_ROWS):
+    for start, stop in row_blocks(len(rows), _GATHERED_ROWS):
         found[start:stop] = array[rows[start:stop]]
         release(array)
     return found

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-SMALLEST_MINIBATCH = 16
+_SMALLEST_MINIBATCH = 16
 """Cells of a mini-batch that is not halved when memory runs out."""
 
 
@@ -222,14 +222,14 @@ class _Log:
     def halve(self, batches: MinibatchSource[Any, Any]) -> MinibatchSource[Any, Any]:
         """Return mini-batches of half the size; note and save the change."""
         state, had = self._state, batches.minibatch_cells
-        if had <= SMALLEST_MINIBATCH:
+        if had <= _SMALLEST_MINIBATCH:
             lower = "".join(f"lower {name}, " for name in self._lowers_memory)
             message = (
                 f"The device ran out of memory at step {state.step + 1}: a mini-batch of {had} cells "
                 f"does not fit. Free device memory, {lower}or choose device=cpu."
             )
             raise TrainingError(message)
-        state.minibatch_cells = max(SMALLEST_MINIBATCH, -(-had // 2))
+        state.minibatch_cells = max(_SMALLEST_MINIBATCH, -(-had // 2))
         state.halvings.append({"step": state.step, "minibatch_cells": state.minibatch_cells})
         self._reporter.note(
             f"The device ran out of memory with mini-batches of {had:,} cells. From step "

@@ -13,7 +13,7 @@ MORE_NEIGHBORS = 1.4
 """Neighbours of a cell in the symmetric graph, for each nearest neighbour that was searched."""
 
 
-DENSE_BLOCK_VALUES = 2_000_000
+_DENSE_BLOCK_VALUES = 2_000_000
 """Values of an embedding in a block: 8 MB in float32."""
 
 
@@ -28,4 +28,4 @@ def distinct_cells(n_cells: int, n_seeds: int, n_neighbors: float) -> float:
 
 def dense_block_rows(widest: int) -> int:
     """Return the number of cells in a block, if the widest rows have ``widest`` columns."""
-    return min(max(DENSE_BLOCK_VALUES // max(widest, 1), 256), 65_536)
+    return min(max(_DENSE_BLOCK_VALUES // max(widest, 1), 256), 65_536)

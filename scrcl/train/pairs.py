@@ -22,7 +22,7 @@ __all__ = ["pattern_of"]
 
 CPU_BLOCK_ROWS = 8_192
 """Anchors of a block on the CPU: a few matrices with that many rows stay in the shared cache."""
-DEVICE_BLOCK_ROWS = 65_536
+_DEVICE_BLOCK_ROWS = 65_536
 """Anchors of a block on a GPU, where each block costs a few launches whatever its size."""
 
 
@@ -38,7 +38,7 @@ def pattern_of(
     n_rows, n_pairs = len(indptr) - 1, len(indices)
     assert n_pairs < np.iinfo(np.int32).max, "a mini-batch holds fewer than 2^31 pairs"
     if block_rows is None:
-        block_rows = CPU_BLOCK_ROWS if device.type == "cpu" else DEVICE_BLOCK_ROWS
+        block_rows = CPU_BLOCK_ROWS if device.type == "cpu" else _DEVICE_BLOCK_ROWS
     cuts = np.append(np.arange(0, n_columns, block_rows), n_columns)
     starts = np.zeros(len(cuts), np.int64)
     offsets = np.zeros((len(cuts) - 1, n_rows + 1), np.int32)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranks"]
 
-TIMEOUT_S = 300.0
+_TIMEOUT_S = 300.0
 """Longest wait for the other ranks in one exchange. On the CPU, a rank that died is noticed at once."""
 
 _CALL, _HEARD, _STATE = "call", "heard", "state"
@@ -61,7 +61,7 @@ class Ranks:
         *,
         local: int | None = None,
         store: Any = None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
         self.rank, self.size, self.local = rank, size, local
         self._store, self._timeout = store, timedelta(seconds=timeout_s)
@@ -73,7 +73,7 @@ class Ranks:
         return cls(0, 1)
 
     @classmethod
-    def from_environment(cls, *, timeout_s: float = TIMEOUT_S) -> Ranks:
+    def from_environment(cls, *, timeout_s: float = _TIMEOUT_S) -> Ranks:
         """Return the ranks that torchrun set up (``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``).
 
         Raises

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Schedule", "schedule_of"]
 
-FEWEST_STEPS = 100
+_FEWEST_STEPS = 100
 """Clusters agree best with labels here, whether a step uses all cells or 512. Later they fall apart."""
-MOST_STEPS = 1000
+_MOST_STEPS = 1000
 """Mini-batches of 4,096 cells have covered four million cells by then: enough for a few small matrices."""
 
 
@@ -59,5 +59,5 @@ def schedule_of(train: TrainSettings, n_cells: int) -> Schedule:
     elif train.epochs is not None:
         n_steps = train.epochs * n_batches
     else:
-        n_steps = min(max(n_batches, FEWEST_STEPS), MOST_STEPS)
+        n_steps = min(max(n_batches, _FEWEST_STEPS), _MOST_STEPS)
     return Schedule(n_steps, train.lr, train.warmup_steps, train.decay_steps)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["NeighborsStable", "StabilityChecks", "StoppingRule", "check"]
 
 N_NEAREST = 15
-LEAST_RISE = 0.03
+_LEAST_RISE = 0.03
 """Clusters still form while the share rises by this much; .02 to .04 end within .005 of each other in ARI."""
-TILE_ROWS = 1024
+_TILE_ROWS = 1024
 
 
 @dataclass
@@ -94,12 +94,12 @@ class NeighborsStable:
         return kept_share(before, now)
 
     def is_over(self, shares: Sequence[float]) -> bool:
-        """Return whether the last share is less than `LEAST_RISE` above the best of earlier checks.
+        """Return whether the last share is less than `_LEAST_RISE` above the best of earlier checks.
 
         The last ``patience`` checks do not count as earlier.
         """
         before = shares[: -self.patience]
-        return len(before) > 0 and shares[-1] - max(before) < LEAST_RISE
+        return len(before) > 0 and shares[-1] - max(before) < _LEAST_RISE
 
 
 def check(
@@ -135,8 +135,8 @@ def nearest_rows(e_be: Tensor, k: int) -> Tensor:
     """
     n_rows = len(e_be)
     found = []
-    for start in range(0, n_rows, TILE_ROWS):
-        tile = e_be[start : start + TILE_ROWS]
+    for start in range(0, n_rows, _TILE_ROWS):
+        tile = e_be[start : start + _TILE_ROWS]
         similarity = tile @ e_be.T
         own = torch.arange(len(tile), device=tile.device)
         similarity[own, own + start] = -torch.inf

@@ -34,11 +34,11 @@ VIEW_CELLS = 100_000
 """Cells of each further clustering. That is some hundred cells for each micro-cluster, enough to estimate its share
 in each cluster, which is all that the consensus reads."""
 
-VIEW_CELLS_PER_MEAN = 64
+_VIEW_CELLS_PER_MEAN = 64
 """Most cells that train a micro-cluster mean of a further clustering. Training takes most of the time at a million
 cells, and these means are used only once."""
 
-FIRST_CELLS_PER_MEAN = 256
+_FIRST_CELLS_PER_MEAN = 256
 """Most cells that train a mean of the first clustering, whose micro-clusters are kept."""
 
 
@@ -91,7 +91,7 @@ def merge_micro_clusters(
         )
         return found, summary, cluster_of_micro
 
-    first, summary, cluster_of_micro = once(points, seed, FIRST_CELLS_PER_MEAN)
+    first, summary, cluster_of_micro = once(points, seed, _FIRST_CELLS_PER_MEAN)
     if settings.restarts > 1:
         cells = view_cells(first.labels, VIEW_CELLS, seed, "cluster.views")
         subset = points if len(cells) == len(points) else np.asarray(points[cells])
@@ -102,7 +102,7 @@ def merge_micro_clusters(
             yield cluster_of_micro[micro_labels]
             for restart in range(1, settings.restarts):
                 again, _, clusters = once(
-                    subset, derive_seed(seed, "cluster.restart", restart), VIEW_CELLS_PER_MEAN
+                    subset, derive_seed(seed, "cluster.restart", restart), _VIEW_CELLS_PER_MEAN
                 )
                 yield clusters[again.labels]
 

@@ -38,7 +38,7 @@ __all__ = [
     "features_estimate",
 ]
 
-FEATURES_BYTES_PER_VALUE = 28
+_FEATURES_BYTES_PER_VALUE = 28
 """A value of X while the selected genes are taken out, normalised and multiplied."""
 
 _VALUES_PER_S = 41e6
@@ -240,7 +240,7 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
         # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
         STREAM_BYTES + TOTALS_BYTES * shape.n_cells + 13 * gram + 2 * moments_bytes(shape),
         # One triangle in use and one waiting, and rows made dense where they nearly are.
-        int(block_values(shape) * FEATURES_BYTES_PER_VALUE)
+        int(block_values(shape) * _FEATURES_BYTES_PER_VALUE)
         + 4 * gram
         + moments_bytes(shape) // 3
         + 8_192 * shape.n_genes,

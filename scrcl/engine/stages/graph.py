@@ -58,7 +58,7 @@ __all__ = [
     "Locality",
 ]
 
-READ_ROWS = 4_096
+_READ_ROWS = 4_096
 """Rows of a read, for measuring how much of the graph it holds."""
 
 NODE_BYTES = 28
@@ -255,9 +255,9 @@ class GraphStage(Stage[GraphRecord]):
 def _locality(graph: Graph, lists: Partition) -> Locality:
     from scrcl.graph.locality import locality
 
-    as_read, ordered = locality(graph, READ_ROWS), locality(graph, READ_ROWS, lists.order)
+    as_read, ordered = locality(graph, _READ_ROWS), locality(graph, _READ_ROWS, lists.order)
     return Locality(
-        rows=READ_ROWS,
+        rows=_READ_ROWS,
         edges_inside=as_read.inside,
         halo_rows=as_read.halo,
         edges_inside_ordered=ordered.inside,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
 
-SEARCHED_PER_NEIGHBOR = 3
+_SEARCHED_PER_NEIGHBOR = 3
 """Near cells that are searched for each neighbour of a new cell. Most cells that would have the new cell as their
 neighbour are among them."""
 
@@ -79,7 +79,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index over the run's cells, and what is found."""
         n, there, n_comps = shape.n_cells, self._run.n_cells, shape.n_comps
-        n_found = SEARCHED_PER_NEIGHBOR * shape.n_neighbors
+        n_found = _SEARCHED_PER_NEIGHBOR * shape.n_neighbors
         found = 12 * n * n_found
         per_cell = index_bytes(config, n_comps, n_found) + POSITION_BYTES
         return Estimate(
@@ -97,7 +97,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
 
         points, queries = self._run.open(COMPONENTS), context.open(COMPONENTS)
         k = context.config.graph.n_neighbors
-        n_found = min(SEARCHED_PER_NEIGHBOR * k, len(points))
+        n_found = min(_SEARCHED_PER_NEIGHBOR * k, len(points))
         exact, n_workers = ExactSearcher(points), min(cores(), context.budget.n_workers)
         shape = (len(queries), n_found)
         ids: IntArray = new_map(folder / "ids.npy", index_dtype(len(points)), shape)

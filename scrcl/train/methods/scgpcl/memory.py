@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["estimates", "step_bytes", "widest"]
 
-CELL_BYTES = 40
+_CELL_BYTES = 40
 """For each cell: its total, its place in the partition, and its position in the epoch."""
 
-MADE_ROWS = 60
+_MADE_ROWS = 60
 """Matrices of cells by genes that a step holds for each view: of the three heads, of the likelihood, and of their
 gradients; measured."""
 
@@ -30,10 +30,10 @@ READ_BATCHES = 4
 REFRESHED_CELLS = 1_024
 """Cells of a subset that are embedded at a time (`scrcl.train.methods.scgpcl.embed.BLOCK_CELLS`)."""
 
-LIST_BYTES = 3 * 24
+_LIST_BYTES = 3 * 24
 """For each place in the list of a gene while lists are made: key and cell, and both once more, sorted."""
 
-STEP_SECONDS_PER_FLOP = 1 / 30e9
+_STEP_SECONDS_PER_FLOP = 1 / 30e9
 """A step runs at some 30 GFLOP/s on two cores."""
 
 
@@ -45,14 +45,14 @@ def widest(shape: Shape, settings: ScgpclSettings) -> int:
 def estimates(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> Estimates:
     """Return what the stages of scGPCL take."""
     n, genes = shape.n_cells, shape.n_genes
-    per_cell = LIBRARIES_BYTES + CELL_BYTES * n
+    per_cell = LIBRARIES_BYTES + _CELL_BYTES * n
     lists = genes * min(settings.cells_per_gene, n)
     dense = 4 * genes * (6 * dense_block_rows(widest(shape, settings)) + 4 * EVALUATION_CELLS)
     written = 4 * n * settings.dim
     passes = int(6 * min(shape.n_values, float(n) * genes))
     return Estimates(
         inputs=Estimate(
-            per_cell + LIST_BYTES * lists,
+            per_cell + _LIST_BYTES * lists,
             dense,
             disk_bytes=4 * n + 8 * lists,
             read_bytes=2 * passes,
@@ -83,7 +83,7 @@ def step_bytes(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> 
     # Weights, their gradients, and two moments.
     weights = 4 * (5 * settings.hidden_dim + settings.gene_dim)
     found = min(settings.subset_cells, shape.n_cells) * 8 * settings.dim
-    decoded = 2 * MADE_ROWS * seeds * min(settings.reconstructed_genes, genes)
+    decoded = 2 * _MADE_ROWS * seeds * min(settings.reconstructed_genes, genes)
     return int(4 * (genes * (read + subset + between + weights) + decoded) + found)
 
 
@@ -96,4 +96,4 @@ def _seconds(shape: Shape, settings: ScgpclSettings, train: TrainSettings) -> fl
     products = shape.n_genes * seeds * (settings.hidden_dim + settings.gene_dim + settings.dim)
     products += settings.hidden_dim * (2 * shape.n_genes * context + 3 * decoded * seeds)
     flops = 2 * 2 * 3 * products
-    return schedule_of(train, shape.n_cells).n_steps * flops * STEP_SECONDS_PER_FLOP
+    return schedule_of(train, shape.n_cells).n_steps * flops * _STEP_SECONDS_PER_FLOP

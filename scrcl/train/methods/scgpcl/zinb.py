@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "Zinb", "zinb_loss"]
 
-LEAST_LOG_MEAN, MOST_LOG_MEAN = -11.5, 13.8
+_LEAST_LOG_MEAN, _MOST_LOG_MEAN = -11.5, 13.8
 """Means from 1e-5 to 1e6, before size factors."""
-LEAST_DISPERSION, MOST_DISPERSION = 1e-4, 1e4
+_LEAST_DISPERSION, _MOST_DISPERSION = 1e-4, 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ def zinb_loss(heads: Zinb, counts: Counts) -> Tensor:
     Lee et al.: Deep single-cell RNA-seq data clustering with graph prototypical contrastive learning.
     Bioinformatics 39(6), 2023.
     """
-    log_mean = heads.mean.clamp(LEAST_LOG_MEAN, MOST_LOG_MEAN) + counts.log_factors_b[:, None]
-    theta = softplus(heads.dispersion).clamp(LEAST_DISPERSION, MOST_DISPERSION)
+    log_mean = heads.mean.clamp(_LEAST_LOG_MEAN, _MOST_LOG_MEAN) + counts.log_factors_b[:, None]
+    theta = softplus(heads.dispersion).clamp(_LEAST_DISPERSION, _MOST_DISPERSION)
     # log of NB(0): theta log(theta / (theta + mean)).
     nb_zero = -theta * torch.log1p(log_mean.exp() / theta)
     of_zeros = softplus(-heads.dropout) - softplus(nb_zero - heads.dropout)

@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 __all__ = ["estimates", "widest"]
 
-GRADIENT_ROWS = 16
+_GRADIENT_ROWS = 16
 """Copies of an embedding that a step holds, gradients included, of a seed or of an anchor of the block in
 work; measured 13 to 16."""
 
 BLOCK_ANCHORS = 8_192
 """Anchors encoded at a time, as `scrcl.train.pairs` cuts them on the CPU."""
 
-PAIR_BYTES = 90
+_PAIR_BYTES = 90
 """For each pair of a mini-batch: both orders, weights and products."""
 
 READ_BATCHES = 4
 """Mini-batches whose rows are resident: the current one, the next one, and what the allocator keeps of earlier
 ones; measured at a million cells."""
 
-TRAINED_NODE_BYTES = 40
+_TRAINED_NODE_BYTES = 40
 """For each cell in training: its row's start, degree and scale, its position in the epoch, and its number."""
 
-NEW_LINK_BYTES = 28
+_NEW_LINK_BYTES = 28
 """For each of the run's cells in prediction: row start, degree and its root, and the farthest neighbour."""
 
-GATHERED_BYTES = 24 * 8_000_000
+_GATHERED_BYTES = 24 * 8_000_000
 """Neighbours' rows of a block of new cells: of each level, of the GCN view and its first layer, as arrays and
 tensors."""
 
-ANCHOR_SECONDS, PAIR_SECONDS = 3.8e-6, 0.85e-6
+_ANCHOR_SECONDS, _PAIR_SECONDS = 3.8e-6, 0.85e-6
 """For each anchor and each pair of a step, on two cores. Fitted to 100 steps: 13, 25 and 45 CPU seconds at 4,000,
 16,000 and 64,000 cells, of which seconds are about .6, and 42 seconds at a million (``bench/results/training``)."""
 
@@ -66,7 +66,7 @@ def estimates(
     n, width, dim = shape.n_cells, n_features(shape, settings), settings.dim
     edges = MORE_NEIGHBORS * shape.n_neighbors
     rows, half = 4 * n * width, 4 * n * dim
-    per_cell = LIBRARIES_BYTES + int(n * TRAINED_NODE_BYTES)
+    per_cell = LIBRARIES_BYTES + int(n * _TRAINED_NODE_BYTES)
     # A block of dense rows and its product.
     dense = 8 * dense_block_rows(widest(shape, settings)) * max(width, shape.n_comps)
     inputs = Estimate(
@@ -95,8 +95,8 @@ def estimates(
         seconds=1 + 6e-6 * n,
     )
     new_cells = Estimate(
-        LIBRARIES_BYTES + NEW_LINK_BYTES * n + min(2 * rows, 2 * SMALL_MAP_BYTES),
-        GATHERED_BYTES,
+        LIBRARIES_BYTES + _NEW_LINK_BYTES * n + min(2 * rows, 2 * SMALL_MAP_BYTES),
+        _GATHERED_BYTES,
         disk_bytes=n * 8 * (dim + settings.refined_dim),
     )
     return Estimates(inputs, training, embed, new_cells)
@@ -108,7 +108,7 @@ def step_bytes(shape: Shape, settings: ScrclSettings, train: TrainSettings) -> i
     sizes, neighbors = _sizes(settings, train), _drawn_neighbors(shape, train)
     seeds = sum(min(size, shape.n_cells) for size in sizes)
     anchors = sum(distinct_cells(shape.n_cells, size, neighbors) for size in sizes)
-    pairs = seeds * neighbors * PAIR_BYTES
+    pairs = seeds * neighbors * _PAIR_BYTES
     embedded = seeds + min(BLOCK_ANCHORS, anchors)
     read = READ_BATCHES * (anchors * 8 * width + pairs)
     # The subset of the stability checks stays on the device, with all of its neighbours.
@@ -116,7 +116,7 @@ def step_bytes(shape: Shape, settings: ScrclSettings, train: TrainSettings) -> i
     all_neighbors = MORE_NEIGHBORS * shape.n_neighbors
     sampled = subset + distinct_cells(shape.n_cells, subset, all_neighbors)
     read += sampled * 4 * width
-    return int(read + embedded * 4 * GRADIENT_ROWS * settings.dim)
+    return int(read + embedded * 4 * _GRADIENT_ROWS * settings.dim)
 
 
 def _sizes(settings: ScrclSettings, train: TrainSettings) -> tuple[int, int]:
@@ -135,5 +135,5 @@ def _seconds(shape: Shape, settings: ScrclSettings, train: TrainSettings) -> flo
     neighbors, sizes = _drawn_neighbors(shape, train), _sizes(settings, train)
     anchors = sum(distinct_cells(shape.n_cells, size, neighbors) for size in sizes)
     pairs = sum(min(size, shape.n_cells) for size in sizes) * neighbors
-    step = ANCHOR_SECONDS * anchors + PAIR_SECONDS * pairs
+    step = _ANCHOR_SECONDS * anchors + _PAIR_SECONDS * pairs
     return schedule_of(train, shape.n_cells).n_steps * step

@@ -2,9 +2,9 @@
 
 ``python -m bench.spatial.new_slices --data DIR``
 
-Cases are the sets with slices, and simulated sections of several patients (`bench.spatial.patients`). Each slice is left
-out once. Its domains are compared with the labels, and so are those of the run on the other slices and those of a run on
-all of them.
+Cases are the sets with slices, and simulated sections of several patients (`bench.spatial.patients`). Each slice is
+left out once. Its domains are compared with the labels, and so are those of the run on the other slices, and those of a
+run on all of them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,14 @@ def _predicted(cells: AnnData, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _table(rows: list[Row]) -> list[str]:
-    columns = ["case", "slice", "cells", "ARI of the new slice", "in a run on all", "ARI of the run on the others"]
+    columns = [
+        "case",
+        "slice",
+        "cells",
+        "ARI of the new slice",
+        "in a run on all",
+        "ARI of the run on the others",
+    ]
     columns += ["domains, of all", "confidence"]
     return table(
         columns,

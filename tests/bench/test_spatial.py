@@ -80,9 +80,7 @@ def test_each_slice_is_left_out_and_predicted(tmp_path, quick, read, monkeypatch
     monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
     page = tmp_path / "slices.md"
     arguments = "--seeds 0 --effects 0 --sections 3 --genes 100"
-    new_slices.main(
-        ["--data", str(tmp_path), "--out", str(page), *arguments.split(), *quick]
-    )
+    new_slices.main(["--data", str(tmp_path), "--out", str(page), *arguments.split(), *quick])
     _, rows = read(page)
     assert [row["slice"] for row in rows] == ["section 0", "section 1", "section 2"]
     assert all(row["k_new"] <= row["k"] for row in rows)

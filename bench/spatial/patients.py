@@ -3,7 +3,7 @@
 Each section has spots on a grid, as many as it likes, turned by an angle of its own, around the origin as all others:
 coordinates of sections overlap. A spot holds a mix of cell types that its domain gives. Patients differ in the factors
 of genes, by type too, in depth and in ambient RNA (`scrcl.simulation.donors`), and far more in the type that stands for
-a tumour. A section may lack a domain.
+a tumour. A section may lack a domain, and one section may have a domain that no other has.
 """
 
 from __future__ import annotations
@@ -44,14 +44,27 @@ _SHARE_LACKING = 0.15
 
 
 def patients(
-    n_sections: int = 8, *, effect: float = 1.0, seed: int = 0, n_genes: int = N_GENES
+    n_sections: int = 8,
+    *,
+    effect: float = 1.0,
+    seed: int = 0,
+    n_genes: int = N_GENES,
+    alone: int | None = None,
 ) -> anndata.AnnData:
-    """Return spots of sections: counts, ``obs["cell_type"]`` (the domain), ``obs["patient"]``, ``obsm["spatial"]``."""
+    """Return spots of sections: counts, ``obs["cell_type"]`` (the domain), ``obs["patient"]``, ``obsm["spatial"]``.
+
+    Parameters
+    ----------
+    alone
+        The section that alone has the last domain; None: any section may have it.
+    """
     rng = np.random.default_rng(seed)
     profiles = _profiles(n_genes, rng)
     mixes = rng.dirichlet(np.ones(N_TYPES), N_DOMAINS) * (1 - _OWN_SHARE)
     mixes[np.arange(N_DOMAINS), np.arange(N_DOMAINS)] += _OWN_SHARE
-    layouts = [_layout(rng) for _ in range(n_sections)]
+    layouts = [
+        _layout(rng, None if alone is None else section == alone) for section in range(n_sections)
+    ]
     counts = np.stack([np.bincount(domains, minlength=N_DOMAINS) for _, domains in layouts])
     of_types = np.rint(10 * counts @ mixes).astype(np.int64)
     effects = sample_effects(of_types, n_genes, DonorSettings(effect), rng)
@@ -91,12 +104,20 @@ def _profiles(n_genes: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(profiles / profiles.sum(axis=1, keepdims=True))
 
 
-def _layout(rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Return coordinates of the spots of a section, turned by any angle, and their domains."""
+def _layout(
+    rng: np.random.Generator, has_last: bool | None
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return coordinates of the spots of a section, turned by any angle, and their domains.
+
+    ``has_last`` says whether the last domain is among them; None: it may be.
+    """
     height, width = rng.integers(*_SIDES, size=2)
     grid = np.stack(np.meshgrid(np.arange(height), np.arange(width)), axis=-1).reshape(-1, 2)
     unit = grid / max(height, width)
-    present = np.flatnonzero(rng.random(N_DOMAINS) > _SHARE_LACKING)
+    is_there = rng.random(N_DOMAINS) > _SHARE_LACKING
+    if has_last is not None:
+        is_there[-1] = has_last
+    present = np.flatnonzero(is_there)
     sites = rng.random((max(len(present), 2) * _PATCHES, 2)) * unit.max(axis=0)
     kinds = np.resize(present if len(present) > 1 else np.arange(2), len(sites))
     domains = kinds[cKDTree(sites).query(unit)[1]]

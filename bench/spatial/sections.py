@@ -5,7 +5,8 @@
 Sections are simulated (`bench.spatial.patients`): they differ in size, shape and angle, their coordinates overlap, and
 some lack a domain. Each set is run up to the stage ``tissue``, with the default and with slices as they are. Domains
 are then found as the stage ``cluster`` finds them, at the number of classes and at the number found. A domain is of one
-section if that holds 90 % of it.
+section if that holds 90 % of it. With ``--alone`` the last domain is in one section alone, and the table has how well
+it is found: the largest F1 of a domain.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bench._frame.conditions import stamp
 from bench._frame.labelled import LABELS
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
-from bench.spatial.patients import PATIENT, patients
+from bench.spatial.patients import N_DOMAINS, PATIENT, patients
 
 if TYPE_CHECKING:
     import argparse
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from bench._frame.rows import Row
-    from scrcl.typing import IntArray
+    from scrcl.typing import BoolArray, IntArray
 
 __all__ = ["main"]
 
 _WAYS = {"default": "auto", "slices as they are": "none"}
 _OF_ONE = 0.9
+_ALONE = 2
+"""The section that alone has the last domain, with ``--alone``."""
 
 
 def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterator[Row]:
@@ -71,6 +74,7 @@ def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterat
             yield {
                 "way": way,
                 "centred": record.centred,
+                "n_apart": of_tissue.n_apart,
                 **{
                     f"{name}_{at}": value
                     for at, n in (("at_k", k), ("found", found))
@@ -122,12 +126,20 @@ def _scores_of(cells: AnnData, labels: IntArray) -> Row:
         "ari": score(labels, cells.obs[LABELS].to_numpy())["ari"],
         "nmi_sections": float(normalized_mutual_info_score(sections, labels)),
         "of_one": int(of_one.sum()),
+        "f1_last": _f1(labels, (cells.obs[LABELS] == f"domain {N_DOMAINS - 1}").to_numpy()),
     }
 
 
-def _table(rows: list[Row]) -> list[str]:
+def _f1(labels: IntArray, true: BoolArray) -> float:
+    """Return how well a domain is found: the largest F1 of those that are found."""
+    both, sizes = np.bincount(labels[true], minlength=labels.max() + 1), np.bincount(labels)
+    return float((2 * both / np.maximum(sizes + true.sum(), 1)).max())
+
+
+def _table(rows: list[Row], alone: bool) -> list[str]:
     columns = ["effect", "seed", "run", "ARI at K", "domains of one section", "NMI with sections"]
     columns += ["ARI found (K for true)", "domains of one section", "NMI with sections"]
+    columns += ["F1 of the domain of one section, at K", "found"] if alone else []
     return table(
         columns,
         [
@@ -137,6 +149,7 @@ def _table(rows: list[Row]) -> list[str]:
                 f"{row['nmi_sections_at_k']:.2f}",
                 f"{row['ari_found']:.2f} ({row['k_found']} for {row['k_true']})",
                 f"{row['of_one_found']} of {row['k_found']}", f"{row['nmi_sections_found']:.2f}",
+                *([f"{row['f1_last_at_k']:.2f}", f"{row['f1_last_found']:.2f}"] if alone else []),
             ]
             for row in rows
         ],
@@ -150,6 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_settings(parser)
     parser.add_argument("--effects", type=numbers, default=[0, 50, 100, 150], help="in percent")
     parser.add_argument("--peers", action="store_true", help="also scanpy, with Leiden")
+    parser.add_argument("--alone", action="store_true", help="one section has a domain of its own")
     parser.add_argument("--sections", type=int, default=8)
     parser.add_argument("--genes", type=int, default=2_000)
     args = parsed(parser, arguments)
@@ -158,13 +172,16 @@ def main(arguments: list[str] | None = None) -> None:
         f"{args.sections} sections. An effect of 1 is a strong difference between donors, as in `scrcl simulate`. "
         "Labels of scrcl are smoothed by 12 spots, as by default; those of Leiden are not."
     )
-    write_results(args, "Sections of several patients", [note, "", *_table(rows)])
+    write_results(args, "Sections of several patients", [note, "", *_table(rows, args.alone)])
 
 
 def _all_rows(args: argparse.Namespace) -> Iterator[Row]:
     """Yield the rows of all simulated sets."""
     for effect, seed in product(args.effects, args.seeds):
-        cells = patients(args.sections, effect=effect / 100, seed=seed, n_genes=args.genes)
+        alone = _ALONE if args.alone else None
+        cells = patients(
+            args.sections, effect=effect / 100, seed=seed, n_genes=args.genes, alone=alone
+        )
         case = {"effect": effect / 100, "seed": seed, "k_true": cells.obs[LABELS].nunique()}
         for row in _rows(cells, seed, args.set, args.peers):
             yield {**stamp(), **case, **row}

@@ -30,6 +30,8 @@ _TYPE_WORDS = re.compile(
 )
 """A name with one of these holds cell types or domains, as ``celltype_orig`` does. To correct for them would join what
 should stay apart."""
+_NAME_WORDS = re.compile("label|labels")
+"""After a word for batches, these say that names stand there, as in ``section_label``."""
 _KIND_WORDS = re.compile(
     r"cells?|\w+cytes?|\w*blasts?|\w*phages?|\w*neurons?|glia|\w+glia|progenitors?|endothel\w+|epithel\w+|stroma\w*"
 )
@@ -49,7 +51,7 @@ def batch_like_columns(obs: pd.DataFrame, *, first: str | None = None) -> dict[s
     found: dict[str, CellLabels] = {}
     seen: set[bytes] = set()
     for name in sorted(map(str, obs.columns), key=lambda name: name != first):
-        if not _has_word(name, _BATCH_WORDS) or _names_types(name):
+        if not _names_batches(name):
             continue
         labels = _labels_of(obs[name])
         if labels is None or not 2 <= len(labels.names) <= len(obs) / _LEAST_CELLS:
@@ -117,6 +119,12 @@ def _may_be_condition(obs: pd.DataFrame, name: str) -> bool:
         return False
     # The first cells show most columns of many values, and reading all would take long.
     return 0 < obs[name].iloc[:_FIRST_CELLS].nunique() <= _FEW_LEVELS
+
+
+def _names_batches(name: str) -> bool:
+    """Return whether a column holds batches, by its name: a word for them, and none for cell types or domains."""
+    own = [part for part in _parts(name) if not _NAME_WORDS.fullmatch(part)]
+    return _has_word(name, _BATCH_WORDS) and not _names_types(" ".join(own))
 
 
 def _names_types(name: str) -> bool:

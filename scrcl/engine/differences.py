@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["difference", "differing", "is_within"]
 
 _HOW_READ = ("layer", "join")
+_CAUSES = ("one_tissue", "sample_key")
+"""Settings that others follow: samples are the batches where none are named."""
 _HASH = re.compile("[0-9a-f]{32}")
 
 
@@ -43,7 +45,8 @@ def difference(found: dict[str, Any], asked: dict[str, Any], but: tuple[str, ...
     if of_input and not how_read:
         return _of_inputs(found["input"], asked["input"])
     if settings:
-        key = (how_read or settings)[0]
+        causes = [key for key in _CAUSES if key in settings]
+        key = (how_read or causes or settings)[0]
         return f"`{key}` is {_said(a.get(key))} there and {_said(b.get(key))} here"
     return f"{contents[0]} changed" if contents else ""
 

@@ -11,9 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from anndata.io import read_elem
-
-from scrcl.io.slots import element_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +70,7 @@ def _unnamed(libraries: set[str]) -> str:
 
 def _files_of(matrix: CellMatrix) -> int:
     """Return how many files the cells are of: those that are joined now, or that a store was converted from."""
+    from scrcl.io.slots import element_of
     from scrcl.io.store import ORIGIN
 
     if "samples" in matrix.identity:
@@ -87,14 +85,14 @@ def _files_of(matrix: CellMatrix) -> int:
 
 def _libraries(matrix: CellMatrix, obs: pd.DataFrame) -> set[str]:
     """Return the libraries with images. Folders of a program have one each, and no column that could name them."""
+    from scrcl.io.tissue_images import libraries_of
+
     found: set[str] = set()
     if not _candidates(obs):
         return found
     for source in matrix.sources:
         with source() as held:
-            spatial = _entry(element_of(held, "uns"), "spatial")
-            if hasattr(spatial, "keys"):
-                found |= {str(key) for key in spatial if hasattr(spatial[key], "keys")}
+            found |= set(libraries_of(held))
     return found
 
 
@@ -132,4 +130,6 @@ def _entry(held: Any, key: str) -> Any:
 
 def _value(element: Any) -> Any:
     """Return what an element of a store or of a mapping in memory holds."""
+    from anndata.io import read_elem
+
     return read_elem(element) if hasattr(element, "attrs") else element

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._warnings import logger_of
-from scrcl.io.tissue_images import libraries_of, part_of_image
 from scrcl.report.tissue_image import MOST_IMAGES, TissueImage, tissue_image
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def images_of(
     slice_of, slices
         Number of the slice of each, and names of the slices.
     """
+    from scrcl.io.tissue_images import libraries_of
+
     if len(slices) > MOST_IMAGES:
         return []
     matrix, obs = context.matrix, context.matrix.obs
@@ -82,6 +83,8 @@ def _parts(
     slices: Sequence[str],
 ) -> dict[int, ImagePart]:
     """Return the part of an image for each slice of one file. Several slices may lie on one image, side by side."""
+    from scrcl.io.tissue_images import part_of_image
+
     found = {}
     for number, cells in of.items():
         named = _named(libraries, obs, rows[cells], slices[number])

@@ -110,7 +110,7 @@ def _stored(matrix: CellMatrix) -> FloatArray:
     if _SPATIAL not in matrix.obsm:
         suggested = suggested_coordinates(matrix)
         remedy = (
-            "Name them by `coordinates`, or leave out `spatial=True`."
+            "Name them by `coordinates` (columns of obs such as x,y, or a CSV file), or leave out `spatial=True`."
             if suggested is None
             else f"If they are {suggested}, give `coordinates={suggested!r}`."
         )

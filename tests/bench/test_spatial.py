@@ -86,6 +86,20 @@ def test_each_slice_is_left_out_and_predicted(tmp_path, quick, read, monkeypatch
     assert all(row["k_new"] <= row["k"] for row in rows)
 
 
+def test_one_section_may_have_a_domain_of_its_own(tmp_path, quick, read, monkeypatch):
+    monkeypatch.setattr(patients, "_SIDES", (8, 10))
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    cells = patients.patients(3, n_genes=50, alone=2)
+    last = cells.obs["cell_type"] == f"domain {patients.N_DOMAINS - 1}"
+    assert set(cells.obs[patients.PATIENT][last]) == {"section 2"}
+    page = tmp_path / "alone.md"
+    few = ["--seeds", "0", "--effects", "50", "--sections", "3", "--genes", "100"]
+    sections.main(["--out", str(page), "--alone", *few, *quick])
+    text, rows = read(page)
+    assert "F1 of the domain of one section" in text
+    assert all(0 < row["f1_last_at_k"] <= 1 for row in rows)
+
+
 @pytest.fixture
 def cortex_table(tmp_path, data, quick, read, monkeypatch):
     """Runs the benchmark of Visium slices on a small simulated cortex. Returns the page and its rows."""

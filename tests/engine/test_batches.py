@@ -291,6 +291,13 @@ def test_columns_are_known_by_words_of_their_names():
     assert list(batch_like_columns(obs, first="sample_id")) == ["sample_id", "orig.ident"]
 
 
+def test_a_column_of_names_of_sections_may_be_batches_and_one_of_names_of_types_may_not():
+    values = np.repeat(["a", "b"], 20)
+    names = ["brain_section_label", "sample_cell_type_label", "library_cluster", "class_label"]
+    obs = pd.DataFrame(dict.fromkeys(names, values))
+    assert list(batch_like_columns(obs)) == ["brain_section_label"]
+
+
 def test_cell_types_are_known_by_the_name_of_a_column_or_by_most_of_its_values():
     obs = pd.DataFrame(
         {

@@ -26,6 +26,16 @@ MEMORY = {"shape": [240, 1500], "blake2b": HASH}
             "`batch_key` is 'donor' there and not given here",
         ),
         (
+            {"batch_key": None, "sample_key": None},
+            {"batch_key": "slice", "sample_key": "slice"},
+            "`sample_key` is not given there and 'slice' here",
+        ),
+        (
+            {"batch_key": "sample", "one_tissue": False, "sample_key": "sample"},
+            {"batch_key": None, "one_tissue": True, "sample_key": None},
+            "`one_tissue` is False there and True here",
+        ),
+        (
             {"layer": "raw", "input": {**FILE, "layer": "raw"}, "a": 1},
             {"layer": None, "input": FILE, "a": 2},
             "`layer` is 'raw' there and not given here",

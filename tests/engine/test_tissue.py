@@ -240,15 +240,15 @@ def test_a_domain_is_of_one_batch_if_that_has_nine_tenths_of_it():
     batches = np.concatenate(
         [np.repeat([0, 1], [9, 1]), np.repeat([0, 1], [8, 2]), np.ones(10, int)]
     )
-    assert tissue_slices.n_of_one_batch(labels, batches) == 2
+    assert len(tissue_slices.domains_of_one_batch(labels, batches)) == 2
 
 
 def test_domains_of_a_slice_that_has_nearly_all_cells_are_no_domains_of_one_slice():
     labels, batches = np.repeat([0, 1], 100), np.zeros(200, np.int32)
     batches[:3] = 1
-    assert tissue_slices.n_of_one_batch(labels, batches) == 0
+    assert len(tissue_slices.domains_of_one_batch(labels, batches)) == 0
     batches[:100] = 1
-    assert tissue_slices.n_of_one_batch(labels, batches) == 2
+    assert len(tissue_slices.domains_of_one_batch(labels, batches)) == 2
 
 
 def test_spots_beside_the_tissue_are_told(tmp_path):

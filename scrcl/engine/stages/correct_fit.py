@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.prep.correction import Correction
     from scrcl.prep.harmony import Fit
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "BLOCK_ROWS",
@@ -46,17 +46,30 @@ _LEAST_JOINED = 0.5
 to 1.0, or .0 to .13 (``bench.spatial.sections``)."""
 
 
+_Alone: TypeAlias = "Counterparts | BoolArray | None"
+"""Which cells are of types that one batch alone has: by their places, or cell by cell; None: no cell is."""
+
+
 def blocks_of(
-    points: FloatArray, codes: IntArray, alone: Counterparts | None = None
+    points: FloatArray, codes: IntArray, alone: _Alone = None
 ) -> Iterator[tuple[FloatArray, IntArray]]:
     """Yield blocks of points and their batches, without those that no other batch has."""
     for start, stop in row_blocks(len(points), BLOCK_ROWS):
         rows, own = np.asarray(points[start:stop]), codes[start:stop]
-        if alone is not None:
-            kept = ~alone.alone(rows, own)
-            rows, own = rows[kept], own[kept]
+        left_out = _alone_in(alone, rows, own, start)
+        if left_out is not None:
+            rows, own = rows[~left_out], own[~left_out]
         yield rows, own
         release(points)
+
+
+def _alone_in(alone: _Alone, rows: FloatArray, own: IntArray, start: int) -> BoolArray | None:
+    """Return which cells of a block are of types that one batch alone has."""
+    if alone is None:
+        return None
+    if isinstance(alone, np.ndarray):
+        return alone[start : start + len(rows)]
+    return alone.alone(rows, own)
 
 
 def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray:
@@ -82,7 +95,7 @@ def correct_cells(
     folder: Path,
     *,
     may_move: bool,
-    guards: bool = True,
+    alone: BoolArray | None = None,
 ) -> dict[str, Any]:
     """Fit Harmony, write corrected scores, and return what the record holds about it.
 
@@ -94,29 +107,28 @@ def correct_cells(
         Where ``scores.npy`` and ``correction.npz`` are written.
     may_move
         Batches that stay apart are moved to one mean first.
-    guards
-        Cells of types that one batch alone has are never joined to others.
+    alone
+        Which cells are of types that one batch alone has, so that they are not joined to others, shape (n_cells,). By
+        default these are looked for.
     """
     from scrcl.prep.harmony import refit
 
     seed, n_batches = context.config.seed, int(codes.max()) + 1
     n_workers = min(cores(), context.budget.n_workers)
-    cells, fitted, counterparts = _to_fit(
-        points, codes, guards=guards, seed=seed, n_workers=n_workers
-    )
+    cells, fitted, left_out = _to_fit(points, codes, alone, seed=seed, n_workers=n_workers)
     fit, means = _fit(fitted, codes[cells], n_batches, may_move, seed=seed, n_workers=n_workers)
     correction = fit.correction
     in_memory = len(points) <= FIT_CELLS
     if not in_memory:
 
         def blocks() -> Iterator[tuple[FloatArray, IntArray]]:
-            for rows, own in blocks_of(points, codes, counterparts):
+            for rows, own in blocks_of(points, codes, left_out):
                 yield (rows if means is None else rows - means[own]), own
 
         correction = refit(correction, blocks, n_batches=n_batches)
     if means is not None:
         correction = correction.moved(means)
-    n_alone = _write(context, points, codes, correction, counterparts, folder)
+    n_alone = _write(context, points, codes, correction, left_out, folder)
     if in_memory:
         _write_rows(folder, cells, fit.corrected)
     correction.save(folder / "correction.npz")
@@ -130,8 +142,8 @@ def correct_cells(
 
 
 def _to_fit(
-    points: FloatArray, codes: IntArray, *, guards: bool, seed: int, n_workers: int
-) -> tuple[IntArray, FloatArray, Counterparts | None]:
+    points: FloatArray, codes: IntArray, alone: BoolArray | None, *, seed: int, n_workers: int
+) -> tuple[IntArray, FloatArray, _Alone]:
     """Return the cells that Harmony is fitted on, their points, and the types of one batch that it leaves out."""
     from scrcl.cluster.counterparts import find_counterparts
     from scrcl.graph.divide import partition
@@ -142,8 +154,9 @@ def _to_fit(
         order = partition(points, seed=seed, n_workers=n_workers).order
     cells = cells_of_every_batch(codes, FIT_CELLS, order)
     rows = _gathered(points, cells)
-    if not guards:
-        return cells, rows, None
+    if alone is not None:
+        kept = ~alone[cells]
+        return cells[kept], rows[kept], alone if alone.any() else None
     tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
     counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
     kept = ~counterparts.alone(rows, codes[cells])
@@ -188,7 +201,7 @@ def _write(
     points: FloatArray,
     codes: IntArray,
     correction: Correction,
-    counterparts: Counterparts | None,
+    left_out: _Alone,
     folder: Path,
 ) -> int:
     """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
@@ -196,7 +209,7 @@ def _write(
     with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
         for start, stop in row_blocks(len(points), BLOCK_ROWS):
             rows, own = np.asarray(points[start:stop]), codes[start:stop]
-            alone = None if counterparts is None else counterparts.alone(rows, own)
+            alone = _alone_in(left_out, rows, own, start)
             writer.write(start, correction.corrected(rows, own, alone))
             n_alone += 0 if alone is None else int(alone.sum())
             release(points)

@@ -77,6 +77,9 @@ class TissueRecord(Record):
     of_one_slice
         Domains of one slice (or donor) before and after averages were corrected for them; 0 and 0 if there were none,
         or slices are not corrected.
+    n_apart
+        Those of them that lie too far from other slices to be a shift between slices, so that they were left out of the
+        correction.
     autocorrelation
         Moran's I of the component that has most of it.
     is_uniform
@@ -89,6 +92,7 @@ class TissueRecord(Record):
     variance_explained: float = 0.0
     overlap: float = 1.0
     of_one_slice: tuple[int, int] = (0, 0)
+    n_apart: int = 0
     autocorrelation: float = 0.0
     is_uniform: bool = False
 
@@ -144,11 +148,10 @@ class TissueStage(Stage[TissueRecord]):
         pca = _leading_components(points, min(settings.n_kept, d, most))
         write_scores(points, pca, folder / "space.npy")
         averages.unlink()
-        joined = JoinedSlices()
+        of_one = JoinedSlices()
         if context.has(CORRECTION) and not varies.is_uniform:
-            joined = joined_slices(context, covariates, folder / "space.npy", overlap)
-        TissueAxes(pca, None, dict(joined.batches)).save(folder)
-        of_one = (joined.before, joined.after)
+            of_one = joined_slices(context, covariates, folder / "space.npy", overlap)
+        TissueAxes(pca, None, dict(of_one.batches)).save(folder)
         return TissueRecord(
             n_cells=n_cells,
             n_neighbors=ids.shape[1],
@@ -156,7 +159,8 @@ class TissueStage(Stage[TissueRecord]):
             n_comps=pca.loadings.shape[1],
             variance_explained=float(pca.explained_variance_ratio.sum()),
             overlap=overlap,
-            of_one_slice=of_one,
+            of_one_slice=(of_one.n_before, of_one.n_after),
+            n_apart=of_one.n_apart,
             autocorrelation=varies.largest,
             is_uniform=varies.is_uniform,
             notes=(*_notes(context.config, varies), *_slice_notes(of_one)),
@@ -219,14 +223,21 @@ def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
     return (f"{why}, so the tissue is one domain. {hint}",)
 
 
-def _slice_notes(of_one: tuple[int, int]) -> tuple[str, ...]:
+def _slice_notes(of_one: JoinedSlices) -> tuple[str, ...]:
     """Return a note on domains of one slice or donor."""
-    before, after = of_one
+    before, after, apart, _ = of_one
     if not before:
         return ()
-    text = (
-        f"{before} domains were of one slice or donor alone, so averages were corrected once more."
-    )
+    compare = "compare them with the others before you take them for real."
+    if before == apart:
+        what = "1 domain is" if apart == 1 else f"{apart} domains are"
+        far = "further from all other slices than these are from each other"
+        return (f"{what} of one slice or donor alone, and {far}: {compare}",)
+    were = "1 domain was" if before == 1 else f"{before} domains were"
+    text = f"{were} of one slice or donor alone, so averages were corrected once more."
+    if apart:
+        lie, are = ("1 of them lies", "is") if apart == 1 else (f"{apart} of them lie", "are")
+        text += f" {lie} further from all other slices than these from each other, and {are} not joined to them."
     if after:
-        text += f" {after} still are: compare them with the others before you take them for real."
+        text += f" {after} still are: {compare}"
     return (text,)

@@ -54,7 +54,7 @@ class CellMap {
       left = Math.min(left, this.x[i]); right = Math.max(right, this.x[i]);
       top = Math.min(top, this.y[i]); bottom = Math.max(bottom, this.y[i]);
     }
-    for (const { x, y, w, h } of this.backdrop()) {
+    for (const { x, y, w, h } of this.below()) {
       left = Math.min(left, x); right = Math.max(right, x + w);
       top = Math.min(top, y); bottom = Math.max(bottom, y + h);
     }
@@ -65,8 +65,7 @@ class CellMap {
     this.draw();
   }
   // Images of the tissue below the slices that are shown.
-  backdrop() {
-    if (!this.state.showsTissue) return [];
+  below() {
     return this.images.filter((image) => this.slice < 0 || image.slice === this.slice);
   }
   resize() {
@@ -108,7 +107,7 @@ class CellMap {
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
     context.fillStyle = css("--background");
     context.fillRect(0, 0, width, height);
-    const images = this.backdrop();
+    const images = this.state.showsTissue ? this.below() : [];
     for (const each of images) context.drawImage(each.element, ...this.boxOf(each));
     const image = context.getImageData(0, 0, width, height);
     const data = image.data;
@@ -369,7 +368,7 @@ class Viewer {
       await element.decode();
       map.images.push({ element, ...where });
     }
-    $("tissue").addEventListener("change", () => { this.showsTissue = $("tissue").checked; map.reset(); });
+    $("tissue").addEventListener("change", () => { this.showsTissue = $("tissue").checked; map.draw(); });
     map.reset();
   }
   async slices(map) {

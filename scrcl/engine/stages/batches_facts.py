@@ -176,10 +176,13 @@ def batch_notes(
         if following:
             found = _following_note(following, words, len(record.by_cluster), is_group=is_group)
             yield f"{found} {advice or 'Compare the markers.'}"
+    was_corrected = any(each.after is not None for each in record.by_cluster)
     if record.confounded:
-        yield _confounded_note(record.confounded, words)
+        yield _confounded_note(record.confounded, words, was_corrected=was_corrected)
     if record.confounded_groups:
-        yield _confounded_note(record.confounded_groups, of_groups(words))
+        yield _confounded_note(
+            record.confounded_groups, of_groups(words), was_corrected=was_corrected
+        )
 
 
 def _following_note(
@@ -211,12 +214,15 @@ def _following_note(
     )
 
 
-def _confounded_note(confounded: Mapping[str, Sequence[str]], words: Words) -> str:
+def _confounded_note(
+    confounded: Mapping[str, Sequence[str]], words: Words, *, was_corrected: bool
+) -> str:
     """Return which conditions coincide with batches or groups, in all columns."""
+    removes = "may be removed" if was_corrected else "would be removed, too"
     columns = [f"obs[{column!r}] ({listed(levels)})" for column, levels in confounded.items()]
     return (
         f"Correction cannot separate {listed(columns)} from the {words.batches}: each of these values is one "
-        f"{words.batch}, which holds no other value. A real difference between such conditions may be removed."
+        f"{words.batch}, which holds no other value. A real difference between such conditions {removes}."
     )
 
 

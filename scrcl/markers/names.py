@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._group_means import group_means
+from scrcl.markers.symbols import symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -131,9 +132,7 @@ def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
     for any_case in (False, True):
         for column in candidates:
             names = var.index if column is None else var[column]
-            place: dict[str, int] = {}
-            for position, name in enumerate(map(str, names)):
-                place.setdefault(name.upper() if any_case else name, position)
+            place = _places(list(map(str, names)), any_case=any_case)
             found = {
                 gene: place[key]
                 for gene in sorted(wanted)
@@ -143,6 +142,15 @@ def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
             if len(found) > (2 if any_case else 1) * len(best.position):
                 best = GeneNames(found, column, len(wanted), any_case)
     return best
+
+
+def _places(names: Sequence[str], *, any_case: bool) -> dict[str, int]:
+    """Return where each name is, and each symbol inside a name that is no name itself."""
+    place: dict[str, int] = {}
+    for texts in (names, map(symbol_in, names)):
+        for position, text in enumerate(texts):
+            place.setdefault(text.upper() if any_case else text, position)
+    return place
 
 
 def is_text(column: pd.Series) -> bool:

@@ -14,6 +14,8 @@ from scrcl.engine.values import SAMPLE_ROWS, kinds_of_others, look_at
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anndata import AnnData
+
     from scrcl.engine.paths import Inputs
     from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
@@ -99,13 +101,13 @@ class Description:
 
 
 @checked
-def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
+def describe(inputs: Inputs | AnnData, *, layer: str | None = None) -> Description:
     """Return shape, density, kind of values and estimated sizes of an input.
 
     Parameters
     ----------
     inputs
-        A path, or several, which are joined on the genes that all have.
+        A path, or several, which are joined on the genes that all have. Or an AnnData.
     layer
         Layer to read instead of X; ``"raw"`` for raw.X.
 
@@ -123,10 +125,9 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     'counts'
     """
     from scrcl.engine.batch_columns import batch_like_columns, condition_like_columns
-    from scrcl.io.open import open_input
     from scrcl.markers.listed import symbol_column
 
-    matrix = open_input(input_paths(inputs), layer=layer)
+    matrix = _opened(inputs, layer)
     n_entries = matrix.n_obs * matrix.n_vars
     n_values = matrix.nnz if matrix.nnz is not None else n_entries
     share_selected = min(_SELECTED_GENES / max(matrix.n_vars, 1), 1.0)
@@ -155,6 +156,15 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
         sample_cells=None if largest is None else min(SAMPLE_ROWS, matrix.n_obs),
         largest_in_sample=largest,
     )
+
+
+def _opened(inputs: Inputs | AnnData, layer: str | None) -> CellMatrix:
+    from scrcl.engine.paths import is_anndata
+    from scrcl.io.open import from_anndata, open_input
+
+    if is_anndata(inputs):
+        return from_anndata(inputs, layer=layer)
+    return open_input(input_paths(inputs), layer=layer)
 
 
 def _counted(columns: dict[str, CellLabels]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORE_MEANING",
+    "SECOND_MEANING",
     "UNKNOWN",
     "GeneNames",
     "Name",
@@ -38,6 +39,7 @@ __all__ = [
     "is_text",
     "name_clusters",
     "set_scores",
+    "with_second",
 ]
 
 UNKNOWN = "unknown"
@@ -46,6 +48,8 @@ SCORE_MEANING = (
     "A score is how many standard deviations the genes of a type lie above random genes of the same "
     "expression."
 )
+
+SECOND_MEANING = f"In brackets: the second best name, and its score below the best. {SCORE_MEANING}"
 
 _LEAST_GENES = 3
 """Genes of a set that must be in the data."""
@@ -122,6 +126,11 @@ class Name(NamedTuple):
         """Whether a type with other genes fits nearly as well: the cluster may hold both."""
         is_near = self.second_score >= _NEAR * self.score
         return self.name != UNKNOWN and bool(is_near) and self.shared <= _OTHER_GENES
+
+
+def with_second(name: str, second: str | None, gap: float | None) -> str:
+    """Return the name of a cluster, the second best, and how far its score lies below."""
+    return f"{name} (or {second}, {gap:.1f} lower)" if second and gap is not None else name
 
 
 def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:

@@ -21,7 +21,7 @@ from scrcl.engine.stages.names_notes import notes_of_mixed
 from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.markers.artifacts import NAME_GENES
-from scrcl.markers.names import Name
+from scrcl.markers.names import SECOND_MEANING, Name
 from tests.cells import FAST, make_cells
 from tests.engine.test_odd_results import data_in
 
@@ -77,6 +77,8 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     drawn = "".join(str(cell) for cell in clusters_table(named.clusters, Words()).columns[1].cells)
     assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in drawn
     report = named.report_path.read_text()
+    assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in report
+    assert report.count(SECOND_MEANING) == 1
     assert all(name in report for name in set(obs["scrcl_name"]))
     tree = report[report.index("How clusters join") :]
     assert f'">0 {named.clusters[0]["cell_type"]}</text>' in tree[: tree.index("</svg>")]

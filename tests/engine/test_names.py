@@ -265,14 +265,14 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
 
 def test_a_table_of_domains_names_clusters(tmp_path):
     (tmp_path / "n.csv").write_text("domain,name\n2,layer\n")
-    assert read_names(tmp_path / "n.csv", CLUSTERS) == {2: "layer"}
+    assert read_names(tmp_path / "n.csv", CLUSTERS).clusters == {2: "layer"}
 
 
 def test_clusters_are_renamed_by_number_or_name_from_a_table_or_a_mapping(tmp_path):
     (tmp_path / "n.csv").write_text('cluster,name\n"T, old",T\n2,\n')
-    assert read_names(tmp_path / "n.csv", CLUSTERS) == {0: "T", 2: ""}
-    assert read_names({0: "T", "2": ""}, CLUSTERS) == {0: "T", 2: ""}
-    assert read_names({"NK": "a"}, ["NK", "B", "NK"]) == {0: "a", 2: "a"}
+    assert read_names(tmp_path / "n.csv", CLUSTERS).clusters == {0: "T", 2: ""}
+    assert read_names({0: "T", "2": ""}, CLUSTERS).clusters == {0: "T", 2: ""}
+    assert read_names({"NK": "a"}, ["NK", "B", "NK"]).clusters == {0: "a", 2: "a"}
     with pytest.raises(InputError, match="texts; got None for cluster 0"):
         read_names({0: None}, CLUSTERS)
     with pytest.raises(InputError, match=r"NAMES must name a cluster of the run, .* got '99'"):

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
+from scrcl._progress import Silent
 from scrcl.engine.config import RunConfig
 from scrcl.engine.folder import read_manifest
 from scrcl.engine.load_config import load_config
@@ -226,6 +227,15 @@ def test_one_group_is_not_divided_unless_a_number_is_given(out):
     assert note.startswith("The data supports 1 cluster by")
     assert f"Inside cluster 1: {note}" in scrcl.open_run(out).record(SubclustersStage).notes
     assert "The data supports 1 cluster by" in (out / "report.html").read_text()
+
+
+def test_what_is_not_divided_is_logged_where_nobody_else_hears_of_it(out, caplog):
+    (look,) = scrcl.subcluster(out, 1)
+    assert look.n_subclusters == 1
+    assert look.summary in caplog.messages
+    caplog.clear()
+    scrcl.subcluster(out, 1, reporter=Silent())
+    assert look.summary not in caplog.messages
 
 
 def test_a_cluster_is_found_by_its_name(out, tmp_path):

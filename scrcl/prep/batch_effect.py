@@ -4,13 +4,16 @@ Chance is taken from a wider neighbourhood, not from all cells. A cell type that
 that batch near and far. It shows no effect. A batch effect does: the nearest cells are from the cell's own batch, and
 other batches come only further out.
 
+Batches that mix can hide one that does not: a few cells of it have others around them, and the mean is of all cells. So
+where the batches as a whole mix, each is also compared with all others together.
+
 Standard errors say little where batches are small or uneven: few cells then have other batches around them. So what
 differs must also be beyond what random batches of the same sizes give on the same neighbours (`are_random`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +98,7 @@ class BatchEffect:
 
 @dataclass(frozen=True)
 class Apart:
-    """Whether something keeps batches apart, and what: the batches, or groups of batches that mix.
+    """Whether something keeps batches apart, and what: the batches, groups of batches that mix, or one batch of several.
 
     Attributes
     ----------
@@ -107,12 +110,15 @@ class Apart:
         How far the groups keep apart if ``by_group``, else the batches.
     differ
         Whether that needs a correction.
+    one
+        The batch that keeps apart most from all others, where it does and the batches as a whole mix; else None.
     """
 
     groups: NDArray[np.int64]
     by_group: bool
     effect: BatchEffect
     differ: bool
+    one: int | None = None
 
 
 def what_keeps_apart(
@@ -133,17 +139,37 @@ def what_keeps_apart(
     plain = Apart(groups, False, effect, False)
     if codes.max() == 0:
         return plain
-    by_group = not effect.differ(mixed)
-    if by_group:
-        if groups.max() == 0:
-            return plain
-        effect = measure_effect(ids, groups[codes])
-        if not effect.differ(mixed):
-            return plain
-    # Groups were chosen by how they lie, so the batches are what must not be random.
-    if are_random(ids, codes, rng):
-        return plain
-    return Apart(groups, by_group, effect, True)
+    found = _apart(ids, codes, plain, mixed)
+    # Groups and single batches were chosen by how they lie, so all batches are what must not be random.
+    return found if found.differ and not are_random(ids, codes, rng) else plain
+
+
+def _apart(ids: IntArray, codes: IntArray, plain: Apart, mixed: float) -> Apart:
+    """Return what seems to keep batches apart: the batches, else their groups, else one batch of several."""
+    if plain.effect.differ(mixed):
+        return replace(plain, differ=True)
+    if plain.groups.max() > 0:
+        of_groups = measure_effect(ids, plain.groups[codes])
+        if of_groups.differ(mixed):
+            return replace(plain, by_group=True, effect=of_groups, differ=True)
+    one = _one_apart(ids, codes, mixed)
+    return plain if one is None else replace(plain, differ=True, one=one)
+
+
+def _one_apart(ids: IntArray, codes: IntArray, mixed: float) -> int | None:
+    """Return the batch that mixes least with all others together, if less than ``mixed`` beyond its standard error."""
+    if codes.max() < 2:
+        return None  # of two, each is the others of the other
+    effects = [
+        measure_effect(ids, (codes == one).astype(np.int64)) for one in range(codes.max() + 1)
+    ]
+    # The lowest of many is low by chance, so it must be lower by its error.
+    found = {
+        one: effect.mixing
+        for one, effect in enumerate(effects)
+        if effect.shared > FEW_SHARED and effect.differ(mixed - effect.error)
+    }
+    return min(found, key=lambda one: found[one]) if found else None
 
 
 def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:

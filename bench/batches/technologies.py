@@ -110,7 +110,7 @@ def parted(types: IntArray, n_parts: int, rng: np.random.Generator) -> IntArray:
         shares /= shares.sum(axis=1, keepdims=True)
     drawn = rng.random(len(types))
     found = (drawn[:, None] > np.cumsum(shares[types], axis=1)).sum(axis=1)
-    return np.minimum(found, n_parts - 1).astype(np.int64)
+    return np.asarray(np.minimum(found, n_parts - 1), np.int64)
 
 
 def measured(counts: Any, technology: Technology, rng: np.random.Generator) -> Any:
@@ -141,7 +141,7 @@ def _shares(technology: Technology, n_genes: int, rng: np.random.Generator) -> F
     factors = np.minimum(factors / np.quantile(factors, 0.9), 1)
     unseen = rng.permutation(n_genes)[: round(technology.unseen * n_genes)]
     factors[unseen] = 0
-    return technology.kept * factors
+    return np.asarray(technology.kept * factors)
 
 
 def _after_collisions(molecules: FloatArray, n_barcodes: int) -> FloatArray:
@@ -157,7 +157,7 @@ def _as_reads(molecules: Any, rng: np.random.Generator) -> Any:
     noise = np.exp(rng.normal(0, rng.uniform(*_NOISE_SD), molecules.nnz))
     molecules.data = molecules.data * lengths[molecules.indices] * noise
     sums = np.maximum(np.asarray(molecules.sum(axis=1)).ravel(), 1e-12)
-    totals = np.exp(rng.uniform(*np.log(_READS), len(sums)))
+    totals = np.exp(rng.uniform(np.log(_READS[0]), np.log(_READS[1]), len(sums)))
     molecules.data = np.rint(molecules.data * np.repeat(totals / sums, np.diff(molecules.indptr)))
     molecules.eliminate_zeros()
     return molecules

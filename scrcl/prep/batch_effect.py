@@ -98,7 +98,7 @@ class BatchEffect:
 
 @dataclass(frozen=True)
 class Apart:
-    """Whether something keeps batches apart, and what: the batches, groups of batches that mix, or one batch of several.
+    """Whether something keeps batches apart, and what: the batches, groups of them that mix, or one of several.
 
     Attributes
     ----------

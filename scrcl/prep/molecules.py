@@ -93,4 +93,5 @@ def _means(logs: Csr, totals: FloatArray) -> NDArray[np.float64]:
     """Return the mean count of each gene: shape (n_genes,)."""
     factors = np.repeat(size_factors(totals).astype(np.float64), np.diff(logs.indptr))
     counts = np.expm1(logs.data.astype(np.float64)) * factors
-    return np.bincount(logs.indices, counts, minlength=logs.shape[1]) / logs.shape[0]
+    sums = np.bincount(logs.indices, counts, minlength=logs.shape[1])
+    return np.asarray(sums / logs.shape[0], np.float64)

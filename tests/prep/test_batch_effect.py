@@ -114,6 +114,23 @@ def test_groups_keep_apart_where_batches_mix_and_batches_where_they_do_not(cells
     assert not what_keeps_apart(near(cells[0]), np.zeros(900, int), rng).differ
 
 
+def test_one_batch_that_keeps_apart_is_found_among_many_that_mix(cells):
+    codes, half = (
+        np.random.default_rng(1).integers(6, size=900),
+        np.random.default_rng(5).random(900),
+    )
+    # A batch with cells in both places joins the groups, so only the batch itself shows that something is apart.
+    moved = (codes == 4) | ((codes == 5) & (half < 0.4))
+    way = np.random.default_rng(2).normal(size=8)
+    ids = near(cells[0] + 3 * way / np.linalg.norm(way) * moved[:, None])
+    assert not measure_effect(ids, codes).differ()
+    assert groups_that_mix(ids, codes).max() == 0
+    found = what_keeps_apart(ids, codes, np.random.default_rng(2))
+    assert (found.differ, found.by_group, found.one) == (True, False, 4)
+    mixed = what_keeps_apart(near(cells[0]), codes, np.random.default_rng(2))
+    assert (mixed.differ, mixed.one) == (False, None)
+
+
 def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):
     points, types = cells
     codes = np.random.default_rng(1).integers(2, size=900)

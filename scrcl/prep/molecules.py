@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["reads_per_molecule", "totals_in_molecules"]
 
 _READS = 5.0
-"""Counts for each molecule from which a batch counts reads. Batches of molecules had 1.0 to 1.9 in 30 data sets, and
+"""Counts for each molecule from which a batch counts reads. Batches of molecules have 1.0 to 1.9 in 28 cases, and
 batches of reads 14 to 900 (``bench.batches.donors``)."""
 
 _SEEN_IN = (0.05, 0.95)

@@ -90,6 +90,8 @@ def values_note(
     counts_elsewhere
         Other matrices of the input that hold counts, by name.
     """
+    from scrcl.prep.value_kind import MAX_LOG_VALUE
+
     if stats.is_counts or asked != "auto":
         return ()
     taken, other, value = (
@@ -97,10 +99,11 @@ def values_note(
         if stats.already_log
         else ("counts that are not whole numbers", "logarithms", "log")
     )
-    note = (
-        f"The values are taken as {taken}. {_elsewhere(counts_elsewhere or [])}If they are {other}, give "
-        f'`features.values="{value}"`.'
-    )
+    note = f"The values are taken as {taken}. {_elsewhere(counts_elsewhere or [])}"
+    # Of batches by several technologies, some may have fractions. Larger values say that they are no logarithms.
+    if stats.max_value <= MAX_LOG_VALUE:
+        note += f'If they are {other}, give `features.values="{value}"`.'
+    note = note.rstrip()
     _LOG.warning(note)
     return (note,)
 

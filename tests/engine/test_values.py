@@ -57,6 +57,15 @@ def test_the_kind_of_fractions_can_be_given(tmp_path, config, caplog, values, wa
     assert bool(result.stages[-1]["notes"]) == warned
 
 
+def test_fractions_too_large_for_logarithms_are_not_said_to_be_any(tmp_path, config, caplog):
+    path = written(tmp_path / "cells.h5ad", lambda values: 10.5 * values)
+    with caplog.at_level(logging.WARNING, "scrcl"):
+        result = run_files([path], tmp_path / "out", config, until="stats")
+    (note,) = result.stages[-1]["notes"]
+    assert note == "The values are taken as counts that are not whole numbers."
+    assert note in caplog.text
+
+
 def test_a_prediction_says_what_its_values_are(run, tmp_path):
     counts = written(tmp_path / "counts.h5ad", np.rint)
     with pytest.raises(InputError, match=r"must be log values.*got counts.*`features.values`"):

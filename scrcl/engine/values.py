@@ -42,7 +42,7 @@ def look_at(matrix: CellMatrix, n_rows: int = SAMPLE_ROWS) -> tuple[str, float |
 
 def _not_counts(block: Csr) -> str:
     """Return what values are that are no whole numbers, as a run would take them."""
-    from scrcl.prep.value_kind import evidence_of_rows, value_kind
+    from scrcl.prep.value_kind import MAX_LOG_VALUE, evidence_of_rows, value_kind
 
     if block.data.min() < 0:
         return "not counts (some are negative, as scaled or corrected values are)"
@@ -50,6 +50,8 @@ def _not_counts(block: Csr) -> str:
     kind = value_kind(evidence_of_rows(block.data, block.indptr.astype(np.int64), rows))
     if kind.is_mixed:
         return "logarithms in some cells, counts in others"
+    if block.data.max() > MAX_LOG_VALUE:
+        return "counts that are not whole numbers"
     name = (
         "logarithms of normalised counts"
         if kind.already_log

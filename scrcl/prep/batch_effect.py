@@ -5,7 +5,8 @@ that batch near and far. It shows no effect. A batch effect does: the nearest ce
 other batches come only further out.
 
 Batches that mix can hide one that does not: few cells of it have others around them, and the mean is of all cells that
-do. So where the batches as a whole mix, the cells of each are also asked alone.
+do. And cells with more noise lie around those of another batch that have none of them near. So where the batches as a
+whole mix, the cells of each are also asked alone.
 
 Standard errors say little where batches are small or uneven: few cells then have other batches around them. So what
 differs must also be beyond what random batches of the same sizes give on the same neighbours (`are_random`).
@@ -35,6 +36,7 @@ __all__ = [
     "are_random",
     "groups_that_mix",
     "measure_effect",
+    "measure_one",
     "mixing_in_clusters",
     "share_joined",
     "what_keeps_apart",
@@ -57,7 +59,10 @@ thousand cells, cell types of one batch only .96 to 1.00, and donors that cluste
 _LESS_OF_ONE = 0.04
 """How far below that the mixing of the cells of one batch must be, since one of many is low by chance. At a type of one
 batch alone, cells lie nearer to their own type than to those of other batches: of 1,620 draws of batches that lack
-types and have no effect, 573 are corrected without this test, 639 with it, and 684 with .02 here."""
+types and have no effect, 573 are corrected without the test of single batches, 659 with it, and some 700 with .02."""
+
+_LEAST_OTHERS = 0.2
+"""Share of the cells that other batches must have for a batch to be asked whether it has any of them around it."""
 
 _DEVIATIONS = 3.0
 """Standard errors below 1 that the mixing of a small set must have."""
@@ -112,7 +117,7 @@ class Apart:
     by_group
         The batches mix, and their groups do not.
     effect
-        How far the groups keep apart if ``by_group``, else the batches.
+        How far the groups keep apart if ``by_group``, the cells of ``one`` if that is given, else the batches.
     differ
         Whether that needs a correction.
     one
@@ -158,24 +163,38 @@ def _apart(ids: IntArray, codes: IntArray, plain: Apart, mixed: float) -> Apart:
         if of_groups.differ(mixed):
             return replace(plain, by_group=True, effect=of_groups, differ=True)
     one = _one_apart(ids, codes, mixed)
-    return plain if one is None else replace(plain, differ=True, one=one)
+    return plain if one is None else replace(plain, differ=True, one=one[0], effect=one[1])
 
 
-def _one_apart(ids: IntArray, codes: IntArray, mixed: float) -> int | None:
-    """Return the batch whose own cells keep apart most, if they do so by more than `_LESS_OF_ONE` below ``mixed``."""
-    across = codes[ids[:, :WIDE]] != codes[:, None]
+def _one_apart(ids: IntArray, codes: IntArray, mixed: float) -> tuple[int, BatchEffect] | None:
+    """Return the batch whose own cells keep apart most, and how far; None if none does.
+
+    It shares nearly no region, or it mixes by more than `_LESS_OF_ONE` below ``mixed``.
+    """
+    n_batches = int(codes.max()) + 1
+    effects = {one: measure_one(ids, codes, one) for one in range(n_batches)}
+    others = 1 - np.bincount(codes) / len(codes)
+    found = {
+        one: effect
+        for one, effect in effects.items()
+        # By chance few cells of a large batch are near to the few others.
+        if (effect.shared > FEW_SHARED or others[one] >= _LEAST_OTHERS)
+        and effect.differ(mixed - _LESS_OF_ONE)
+    }
+    return min(found.items(), key=lambda each: each[1].mixing, default=None)
+
+
+def measure_one(ids: IntArray, codes: IntArray, one: int) -> BatchEffect:
+    """Return how far the cells of one batch keep apart from all others; ``shared`` is the share among its own cells."""
+    own = np.flatnonzero(codes == one)
+    across = codes[ids[own, :WIDE]] != one
     expected = across.mean(axis=1)
-    informs, _ = _joined(expected, codes)
-    found: dict[int, float] = {}
-    for one in range(int(codes.max()) + 1):
-        own = codes == one
-        asked = own & informs
-        # A batch that shares nearly no region may be one of other types.
-        if asked.sum() > FEW_SHARED * own.sum():
-            mixing, error = _mixing(across[asked], expected[asked], _n_near(ids))
-            if mixing < min(mixed - _LESS_OF_ONE, 1 - _DEVIATIONS * error):
-                found[one] = mixing
-    return min(found, key=lambda one: found[one]) if found else None
+    informs = expected > _LEAST_SHARE * (1 - len(own) / len(codes))
+    if not informs.any():
+        return BatchEffect(0.0, 0.0, 0.0)
+    return BatchEffect(
+        *_mixing(across[informs], expected[informs], _n_near(ids)), float(informs.mean())
+    )
 
 
 def measure_effect(ids: IntArray, codes: IntArray) -> BatchEffect:

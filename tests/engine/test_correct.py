@@ -423,8 +423,14 @@ def test_scalings_are_of_molecules_where_one_batch_counts_reads(tmp_path, monkey
 def test_one_batch_of_several_that_keeps_apart_is_named_as_the_reason(tmp_path, monkeypatch):
     from scrcl.prep import batch_effect
 
-    monkeypatch.setattr(batch_effect, "_one_apart", lambda *_: 2)
+    effect = batch_effect.BatchEffect(0.5, 0.01, 0.02)
+    monkeypatch.setattr(batch_effect, "_one_apart", lambda *_: (2, effect))
     monkeypatch.setattr(batch_effect, "are_random", lambda *_: False)
     record = corrected(with_donors(effect=0), tmp_path, batch_key="donor").record(CorrectStage)
-    assert record.reason == "batch 'donor 2' mixes less with the others than by chance"
-    assert (record.n_corrected, record.groups) == (3, ())
+    reason = "batch 'donor 2' mixes less with the others than by chance"
+    assert (record.reason, record.n_corrected, record.groups) == (reason, 3, ())
+    assert (record.one, record.before.mixing) == ("donor 2", 0.5)
+    assert record.after.shared > 0.9  # as the cells of this donor had been all along
+    assert "Before it, its cells had 50% of" in correction_sentence(record, Words())
+    (note, *_) = record.notes
+    assert note.startswith("Batch 'donor 2' shares few regions with the others (2% of its cells")

@@ -47,12 +47,12 @@ class TestedCells:
         found = what_keeps_apart(self._ids, self._codes, rng, self.mixed)
         return found.groups[codes] if found.by_group else codes, found
 
-    def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
-        """Return how far batches keep apart in other points of the same cells."""
-        from scrcl.prep.batch_effect import measure_effect
+    def effect(self, points: FloatArray, codes: IntArray, one: int | None = None) -> BatchEffect:
+        """Return how far batches keep apart in other points of the same cells; or one of them, if it is given."""
+        from scrcl.prep.batch_effect import measure_effect, measure_one
 
-        ids = neighbours_among(points, self._cells, self._seed)
-        return measure_effect(ids, codes[self._cells])
+        ids, codes = neighbours_among(points, self._cells, self._seed), codes[self._cells]
+        return measure_effect(ids, codes) if one is None else measure_one(ids, codes, one)
 
 
 def mixed_from(config: RunConfig) -> float:

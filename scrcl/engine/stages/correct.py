@@ -118,8 +118,11 @@ class CorrectRecord(Record):
         Batches with cells, and how many the correction distinguishes: batches that mix well count as one.
     groups
         The batches of each group, where they were corrected as groups.
+    one
+        The batch that keeps apart from all others, where the batches as a whole mix.
     before, after
-        Mixing on a subset of the cells, of groups where these were corrected; None if it was not measured.
+        Mixing on a subset of the cells: of groups where these were corrected, of the cells of ``one`` if it is given;
+        None if it was not measured.
     share_alone
         Share of cells of types that one batch alone has. They are shifted with their batch, and never joined to others.
     n_fitted
@@ -134,6 +137,7 @@ class CorrectRecord(Record):
     n_batches: int = 1
     n_corrected: int = 0
     groups: tuple[tuple[str, ...], ...] = ()
+    one: str | None = None
     before: Mixing | None = None
     after: Mixing | None = None
     share_alone: float = 0.0
@@ -204,15 +208,15 @@ class CorrectStage(Stage[CorrectRecord]):
         present, first = np.unique(batches.codes, return_index=True)
         names = [batches.names[number] for number in present]
         numbers = {name: int(codes[at]) for name, at in zip(names, first, strict=True)}
-        by_group = apart.by_group
         write_json(folder / "batches.json", numbers)
-        after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes)
+        after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes, apart.one)
         record = record.model_copy(
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
                 "reason": _why(apart, words, names),
-                "groups": group_members(numbers) if by_group else (),
+                "groups": group_members(numbers) if apart.by_group else (),
+                "one": None if apart.one is None else names[apart.one],
                 "after": Mixing.of(after),
                 **update,
             }

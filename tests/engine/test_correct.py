@@ -181,7 +181,7 @@ def test_genes_are_selected_by_batch_where_batches_keep_apart(tmp_path, flavor, 
     "n_top", [60, 2000]
 )  # also where all genes would be kept, as there are few
 def test_genes_that_a_batch_has_never_measured_are_not_selected(tmp_path, n_top):
-    adata = with_donors(effect=0.3)
+    adata = with_donors(effect=0)
     often = np.argsort(-np.asarray((adata.X > 0).sum(axis=0)).ravel())[:60:2]
     counts = adata.X.toarray()
     counts[np.ix_((adata.obs["donor"] == "donor 1").to_numpy(), often)] = 0
@@ -192,6 +192,7 @@ def test_genes_that_a_batch_has_never_measured_are_not_selected(tmp_path, n_top)
     (note,) = found.record(FeaturesStage).notes
     assert note.startswith("30 genes were not selected: no cell of donor 1 has them")
     assert found.record(FeaturesStage).is_whole == (n_top == 2000)
+    assert found.record(FeaturesStage).by_batch == (n_top < 2000)
     plain = corrected(adata, tmp_path, "plain", features=features)
     assert np.isin(often, plain.open(SELECTED_GENES)).any()
     assert not plain.record(FeaturesStage).notes

@@ -177,27 +177,6 @@ def test_genes_are_selected_by_batch_where_batches_keep_apart(tmp_path, flavor, 
     assert not list((tmp_path / "keyed" / "stages" / "features").glob("tested-*"))
 
 
-@pytest.mark.parametrize(
-    "n_top", [60, 2000]
-)  # also where all genes would be kept, as there are few
-def test_genes_that_a_batch_has_never_measured_are_not_selected(tmp_path, n_top):
-    adata = with_donors(effect=0)
-    often = np.argsort(-np.asarray((adata.X > 0).sum(axis=0)).ravel())[:60:2]
-    counts = adata.X.toarray()
-    counts[np.ix_((adata.obs["donor"] == "donor 1").to_numpy(), often)] = 0
-    adata.X = sparse.csr_matrix(counts)
-    features = {"n_top_genes": n_top}
-    found = corrected(adata, tmp_path, batch_key="donor", features=features)
-    assert not np.isin(often, found.open(SELECTED_GENES)).any()
-    (note,) = found.record(FeaturesStage).notes
-    assert note.startswith("30 genes were not selected: no cell of donor 1 has them")
-    assert found.record(FeaturesStage).is_whole == (n_top == 2000)
-    assert found.record(FeaturesStage).by_batch == (n_top < 2000)
-    plain = corrected(adata, tmp_path, "plain", features=features)
-    assert np.isin(often, plain.open(SELECTED_GENES)).any()
-    assert not plain.record(FeaturesStage).notes
-
-
 def test_the_test_of_batches_for_the_genes_is_planned(tmp_path):
     with_donors().write_h5ad(tmp_path / "cells.h5ad")
 

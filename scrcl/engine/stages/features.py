@@ -17,7 +17,6 @@ from scrcl.engine.stages.features_by_batch import is_tested, selects_by_batch
 from scrcl.engine.stages.features_in_space import select_spatial, spatial_bytes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
-from scrcl.engine.words import listed
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
 from scrcl.report.page import Section
@@ -217,7 +216,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             n_genes=store.n_vars,
             flavor=flavor,
             is_whole=store.n_vars
-            == np.count_nonzero(_enough_cells(stats, config.features.min_cells)[0]),
+            == np.count_nonzero(stats.gene_cells >= config.features.min_cells),
             by_batch="highly_variable_nbatches" in table,
             notes=notes,
         )
@@ -279,7 +278,8 @@ def _select(
     vary from place to place, or hardly any: else it is a file of variable genes, of which the spatial ones count.
     """
     features = context.config.features
-    enough, notes = _enough_cells(stats, features.min_cells)
+    notes: tuple[str, ...] = ()
+    enough = stats.gene_cells >= features.min_cells
     _require_genes(features.min_cells, stats)
     is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
     asked, spatial = features.flavor, context.config.spatial
@@ -305,8 +305,7 @@ def _select(
         if asked != "auto" or flavor == "seurat":
             raise
         flavor = "seurat"
-        failed = f"Variable genes were selected by seurat, because seurat_v3 failed: {error}"
-        notes = (*notes, failed)
+        notes = (f"Variable genes were selected by seurat, because seurat_v3 failed: {error}",)
         selected, table = _variable(context, stats, flavor, test)
     return np.flatnonzero(enough if is_panel else selected), table, flavor, notes
 
@@ -355,24 +354,6 @@ def _of_flavor(
     )
 
 
-def _enough_cells(stats: MatrixStats, min_cells: int) -> tuple[BoolArray, tuple[str, ...]]:
-    """Return which genes may be selected, and a note of those that a batch has never measured: these may not."""
-    from scrcl.prep.unmeasured import unmeasured_genes
-
-    enough = stats.gene_cells >= min_cells
-    lacking = unmeasured_genes(stats.batch_gene_cells, stats.cells_per_batch)
-    kept = enough & ~lacking.any(axis=0)
-    n_left_out = int((enough & ~kept).sum())
-    if not n_left_out or kept.sum() < _FEWEST_GENES:
-        return enough, ()
-    names = [name for name, own in zip(stats.batches, lacking, strict=True) if own.any()]
-    note = (
-        f"{n_left_out:,} genes were not selected: no cell of {listed(names)} has them and many of other batches do, "
-        "so they seem not to have been measured there."
-    )
-    return kept, (note,)
-
-
 def _require_genes(min_cells: int, stats: MatrixStats) -> None:
     """Refuse a limit that hardly any gene reaches."""
     enough = stats.gene_cells >= min_cells
@@ -392,7 +373,7 @@ def _moments(
     """Return the moments of all cells, or of each batch. Genes in too few cells count as seen in none."""
     from scrcl.prep.hvg import BatchMoments
 
-    scale, (enough, _) = _SCALES[flavor], _enough_cells(stats, min_cells)
+    scale, enough = _SCALES[flavor], stats.gene_cells >= min_cells
     if not by_batch:
         n_cells, gene_cells = int(stats.cells_per_batch.sum()), stats.gene_cells
         return [BatchMoments(n_cells, np.where(enough, gene_cells, 0), *stats.moments(scale))]

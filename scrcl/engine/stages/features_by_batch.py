@@ -2,8 +2,7 @@
 
 There, genes of each batch serve the correction: without them the agreement with types falls from .96 to .68 in cell
 lines, and from .93 to .79 in a pancreas of two species (``bench.batches.donors``). Batches that mix would only select
-other genes for no reason. So a batch key without an effect leaves the clusters of a run without it. A batch that has
-never measured some genes is of another technology or study: there, no test is needed.
+other genes for no reason. So a batch key without an effect leaves the clusters of a run without it.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ def selects_by_batch(
         Where the values of the tested cells are kept meanwhile.
     """
     from scrcl.prep.batch_subset import cells_of_every_batch
-    from scrcl.prep.unmeasured import unmeasured_genes
 
     batches = context.covariates.batches
     if batches is None:
@@ -55,8 +53,6 @@ def selects_by_batch(
     codes, n_batches = batch_codes(batches.of(stats.retained))
     if n_batches == 1 or correction_method(context.config) != "auto":
         return n_batches > 1
-    if unmeasured_genes(stats.batch_gene_cells, stats.cells_per_batch).any():
-        return True
     cells = cells_of_every_batch(codes, TEST_CELLS)
     points = _components(context, stats, cells, genes(), folder)
     test = TestedCells.of(points, codes[cells], context.config)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    get_args,
+    get_origin,
+)
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -48,6 +57,8 @@ class Settings(BaseModel):
     """A group of settings: frozen, checked when made, without unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    several: ClassVar[frozenset[str]] = frozenset()
+    """Settings that are several texts with commas. Lists of texts mean the same."""
 
     def check_with(self, run: Any) -> None:
         """Refuse settings of this group that other settings of the run leave without effect.
@@ -57,6 +68,17 @@ class Settings(BaseModel):
         ValueError
             With the message for the user.
         """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _list_as_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return a list of texts as one text with commas, where a setting is several."""
+        is_list = isinstance(value, (list, tuple)) and len(value) > 0
+        if info.field_name not in cls.several or not is_list:
+            return value
+        if any(not isinstance(part, str) or "," in part for part in value):
+            raise PydanticCustomError("texts_type", "texts without commas")
+        return ",".join(value)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,13 +1,14 @@
 """Cases of the comparison of donors: sets with batches, halves of sets, simulated atlases, and random batches.
 
-=========  ====================================================================================
-sets       sets that have batches, whole
-halves     sets without batches, in two halves that have every type; genes differ between them
-simulated  ``scrcl simulate --from`` these sets: four donors with an effect, who lack types; one type is of one donor
-random     sets, and such atlases of one donor, with three batches drawn uniformly: no effect
-=========  ====================================================================================
+============  =================================================================================
+sets          sets that have batches, whole
+halves        sets without batches, in two halves that have every type; genes differ between them
+simulated     ``scrcl simulate --from`` these sets: four donors with an effect, who lack types; one type is of one donor
+technologies  sets whose parts are as of other technologies or studies: two mixes of each (`technologies`)
+random        sets, and such atlases of one donor, with three batches drawn uniformly: no effect
+============  =================================================================================
 
-The last three take at most ``most_cells`` cells of a set. Differences of the halves are those of simulated donors: a
+The last four take at most ``most_cells`` cells of a set. Differences of the halves are those of simulated donors: a
 factor of each gene, one of each gene in each type, and one of the depth. Counts are thinned by them, so they stay real
 counts. Labels decide here how halves are drawn. No way sees them.
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from bench._frame.labelled import LABELS, batch_column, counted
 from bench.accuracy.simulated import write_simulated
+from bench.batches.technologies import MIXES, measured, parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,14 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "Case", "cases_of"]
 
-FAMILIES = ("sets", "halves", "simulated", "random")
+FAMILIES = ("sets", "halves", "simulated", "technologies", "random")
 
 _MADE = "made"
 _SIMULATED = "sample"
 _EFFECT = 1.0
 _N_DONORS = 4
 _MISSING = 0.3
-_LEAST_CELLS, _LEAST_TYPES = 500, 4
+_LEAST_CELLS, _LEAST_TYPES = 450, 4
 """A smaller set is no template: its types would have too few cells to learn from."""
 
 
@@ -69,13 +71,16 @@ def cases_of(
     some = _some(cells, most_cells, np.random.default_rng(seed))
     if column is None and "halves" in families:
         yield Case("halves", name, _halves(some, seed), _MADE)
-    is_template = cells.n_obs >= _LEAST_CELLS and cells.obs[LABELS].nunique() >= _LEAST_TYPES
-    is_template = is_template and column is None
+    is_large = cells.n_obs >= _LEAST_CELLS and cells.obs[LABELS].nunique() >= _LEAST_TYPES
+    is_template = is_large and column is None
     if is_template and "simulated" in families:
         donors = {"n_samples": _N_DONORS, "donor_effect": _EFFECT}
         donors |= {"missing_types": _MISSING, "own_types": 1}
         made = _simulated(path, some.n_obs, seed, donors)
         yield Case("simulated", f"{name}, simulated", made, _SIMULATED)
+    if is_large and "technologies" in families:
+        for mix in _two_mixes(seed):
+            yield Case("technologies", f"{name}, {mix}", _by_technology(some, mix, seed), _MADE)
     if "random" in families:
         yield Case("random", name, _with_random(some, seed), _MADE)
         if is_template:
@@ -132,6 +137,29 @@ def _thinned(counts: Any, half: IntArray, types: IntArray, rng: np.random.Genera
     thin = thin.tocsr()
     thin.eliminate_zeros()
     return thin
+
+
+def _two_mixes(seed: int) -> tuple[str, str]:
+    """Return two mixes of technologies. The set chooses them, so that all sets together have every one."""
+    names = list(MIXES)
+    first, n = seed % len(names), len(names)
+    return names[first], names[(first + 1 + seed // n % (n - 1)) % n]
+
+
+def _by_technology(cells: AnnData, mix: str, seed: int) -> AnnData:
+    """Return the cells in parts of uneven sizes, each as a technology of the mix would measure them."""
+    import anndata
+    from scipy.sparse import vstack
+
+    rng = np.random.default_rng([seed, list(MIXES).index(mix)])
+    _, types = np.unique(cells.obs[LABELS], return_inverse=True)
+    technologies = MIXES[mix]
+    part = parted(types, len(technologies), rng)
+    order = np.argsort(part, kind="stable")
+    rows = [measured(cells.X[part == at], one, rng) for at, one in enumerate(technologies)]
+    made = anndata.AnnData(vstack(rows, format="csr"), obs=cells.obs.iloc[order], var=cells.var)
+    made.obs[_MADE] = [technologies[at].name for at in part[order]]
+    return counted(made)
 
 
 def _simulated(path: Path, n_cells: int, seed: int, donors: dict[str, float]) -> AnnData:

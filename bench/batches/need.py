@@ -79,7 +79,7 @@ def _needs(points: Any, ids: Any, codes: Any, *, tissue: bool) -> bool:
     if codes.max() == 0:
         return False
     test = TestedCells(np.arange(len(points)), ids, codes, 0, 1.0 if tissue else MIXED)
-    return test.batches_to_correct(codes)[2]
+    return test.batches_to_correct(codes)[1].differ
 
 
 def _rows(path: Path, args: Any) -> Iterator[Row]:

@@ -31,7 +31,8 @@ def rename(
     names: Annotated[
         Path,
         typer.Argument(
-            help="CSV file with the columns cluster (or domain), a number or a name, and name."
+            help="CSV file with the columns cluster (or domain) and name. A cluster is given by its number or "
+            "its name, a subcluster as 3_0."
         ),
     ],
     inputs: Moved = None,

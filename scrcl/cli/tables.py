@@ -11,7 +11,7 @@ from scrcl._sizes import format_bytes
 from scrcl.cluster.confidence import LOW_PREDICTION_CONFIDENCE
 from scrcl.engine.describe import for_people
 from scrcl.markers.listed import LEFT_OUT, first_genes
-from scrcl.markers.names import SCORE_MEANING
+from scrcl.markers.names import SECOND_MEANING, with_second
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,10 +47,7 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
     if any(row.get("second_type") for row in clusters):
-        _explain(
-            table,
-            f"In brackets: the second best name, and its score below the best. {SCORE_MEANING}",
-        )
+        _explain(table, SECOND_MEANING)
     if any(row.get("n_left_out") for row in clusters):
         _explain(table, LEFT_OUT)
     return table
@@ -58,8 +55,7 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table
 
 def _names_of(row: Mapping[str, Any]) -> str:
     """Return the name of a cluster, the second best, and how far its score lies below."""
-    second = row.get("second_type")
-    return str(row["cell_type"]) + (f" (or {second}, {row['gap']:.1f} lower)" if second else "")
+    return with_second(str(row["cell_type"]), row.get("second_type"), row.get("gap"))
 
 
 def _explain(table: Table, text: str) -> None:

@@ -10,6 +10,7 @@
 ``obs["scrcl_name"]``                     name of the cluster, from a table of markers or from the user
 ``obs["scrcl_pseudotime"]``               diffusion pseudotime from a root, 0 to 1; NaN where no path leads
 ``obs["scrcl_sub"]``                      subclusters of the clusters that were looked into, and other clusters
+``obs["scrcl_sub_name"]``                 their names, if subclusters were named
 ``obs["scrcl_unrefined"]``                clusters before smoothing, where domains of a tissue are smoothed
 ``obsm["X_scrcl"]``                       the space of the method that was clustered, float32
 ``obsm["X_umap"]``                        UMAP of the graph, float32

@@ -217,8 +217,9 @@ def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
         Output folder of the run; its result and report are written again.
     names
         Mapping of clusters to names, or a CSV file with the columns ``cluster`` and ``name``. A cluster is meant by its
-        number or by the name that it has; several may have one name. Clusters that are not in it keep their names. An
-        empty name takes the given name away.
+        number or by the name that it has; several may have one name. A subcluster is meant as ``3_0``; its name is in
+        ``obs["scrcl_sub_name"]``. Clusters that are not in it keep their names. An empty name takes the given name
+        away.
     data
         The input of the run, as in `fit`. By default the files where they were.
 

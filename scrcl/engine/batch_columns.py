@@ -13,7 +13,7 @@ from scrcl.io.labels import CellLabels
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["batch_like_columns", "confounded_levels", "type_like_columns"]
+__all__ = ["batch_like_columns", "condition_like_columns", "confounded_levels", "type_like_columns"]
 
 _BATCH_WORDS = re.compile(
     "animal|assay|batch|center|channel|chemistry|chip|dataset|donor|experiment|flowcell|individual|lab|lane|library|"
@@ -24,6 +24,8 @@ _CONDITION_WORDS = re.compile(
     "condition|diagnosis|disease|dose|drug|genotype|group|infection|perturbation|phenotype|status|stim|stimulation|"
     "timepoint|treatment"
 )
+_UNCERTAIN_WORDS = re.compile("group|phenotype")
+"""Names of conditions that columns of cell types have, too: groups of simulated cells, phenotypes of images."""
 _TYPE_WORDS = re.compile(
     "annotation|annotations|annot|celltype|celltypes|class|cluster|clusters|domain|domains|label|labels|layer|layers|"
     "leiden|louvain|ontology|region|regions|subclass|subtype"
@@ -48,11 +50,28 @@ def batch_like_columns(obs: pd.DataFrame, *, first: str | None = None) -> dict[s
 
     Columns that divide the cells in the same way count once, under the first name. The column ``first`` comes first.
     """
+    names = sorted(map(str, obs.columns), key=lambda name: name != first)
+    return _divisions(obs, filter(_names_batches, names))
+
+
+def condition_like_columns(obs: pd.DataFrame) -> dict[str, CellLabels]:
+    """Return the columns whose names and values look like conditions, such as treatments or diseases."""
+    names = (
+        name
+        for name in map(str, obs.columns)
+        if _has_word(name, _CONDITION_WORDS)
+        and not _names_types(name)
+        and not (_has_word(name, _UNCERTAIN_WORDS) or _has_word(name, _BATCH_WORDS))
+        and not _has_types(obs[name])
+    )
+    return _divisions(obs, names)
+
+
+def _divisions(obs: pd.DataFrame, names: Iterable[str]) -> dict[str, CellLabels]:
+    """Return those of some columns that divide the cells into large parts, each in a way of its own."""
     found: dict[str, CellLabels] = {}
     seen: set[bytes] = set()
-    for name in sorted(map(str, obs.columns), key=lambda name: name != first):
-        if not _names_batches(name):
-            continue
+    for name in names:
         labels = _labels_of(obs[name])
         if labels is None or not 2 <= len(labels.names) <= len(obs) / _LEAST_CELLS:
             continue

@@ -10,7 +10,7 @@ with other values.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
@@ -125,6 +125,8 @@ class RunConfig(Settings):
     >>> config.train.lr, config.method_settings.dim
     (0.0005, 128)
     """
+
+    several: ClassVar[frozenset[str]] = frozenset({"batch_key", "coordinates"})
 
     # Groups of methods and of stages that this file does not know are extra fields. `_with_groups` checks them.
     model_config = ConfigDict(extra="allow")

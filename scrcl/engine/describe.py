@@ -15,7 +15,10 @@ from scrcl.markers.listed import symbol_column
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anndata import AnnData
+
     from scrcl.engine.paths import Inputs
+    from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["describe", "for_people", "joined"]
@@ -66,6 +69,8 @@ class Description:
         Kind of the values of each other matrix: ``raw``, the layers, and X if a layer was named.
     may_be_batches
         Columns of obs with names and values like those of batches, and the number of their values.
+    may_be_conditions
+        The same of conditions, such as treatments.
     coordinates
         Where the cells lie in a tissue, if they do: what ``spatial`` reads, or what ``coordinates`` may name.
     sample_cells, largest_in_sample
@@ -90,19 +95,20 @@ class Description:
     values: str
     layers: dict[str, str]
     may_be_batches: tuple[str, ...]
+    may_be_conditions: tuple[str, ...]
     coordinates: str
     sample_cells: int | None
     largest_in_sample: float | None
 
 
 @checked
-def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
+def describe(inputs: Inputs | AnnData, *, layer: str | None = None) -> Description:
     """Return shape, density, kind of values and estimated sizes of an input.
 
     Parameters
     ----------
     inputs
-        A path, or several, which are joined on the genes that all have.
+        A path, or several, which are joined on the genes that all have. Or an AnnData.
     layer
         Layer to read instead of X; ``"raw"`` for raw.X.
 
@@ -119,10 +125,9 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
     >>> scrcl.describe("cells.h5ad").values  # doctest: +SKIP
     'counts'
     """
-    from scrcl.engine.batch_columns import batch_like_columns
-    from scrcl.io.open import open_input
+    from scrcl.engine.batch_columns import batch_like_columns, condition_like_columns
 
-    matrix = open_input(input_paths(inputs), layer=layer)
+    matrix = _opened(inputs, layer)
     n_entries = matrix.n_obs * matrix.n_vars
     n_values = matrix.nnz if matrix.nnz is not None else n_entries
     share_selected = min(_SELECTED_GENES / max(matrix.n_vars, 1), 1.0)
@@ -145,14 +150,26 @@ def describe(inputs: Inputs, *, layer: str | None = None) -> Description:
         symbols=symbol_column(matrix.var),
         values=values,
         layers=kinds_of_others(matrix, layer),
-        may_be_batches=tuple(
-            f"{name} ({len(labels.names)})"
-            for name, labels in batch_like_columns(matrix.obs).items()
-        ),
+        may_be_batches=_counted(batch_like_columns(matrix.obs)),
+        may_be_conditions=_counted(condition_like_columns(matrix.obs)),
         coordinates=_coordinates_of(matrix),
         sample_cells=None if largest is None else min(SAMPLE_ROWS, matrix.n_obs),
         largest_in_sample=largest,
     )
+
+
+def _opened(inputs: Inputs | AnnData, layer: str | None) -> CellMatrix:
+    from scrcl.engine.paths import is_anndata
+    from scrcl.io.open import from_anndata, open_input
+
+    if is_anndata(inputs):
+        return from_anndata(inputs, layer=layer)
+    return open_input(input_paths(inputs), layer=layer)
+
+
+def _counted(columns: dict[str, CellLabels]) -> tuple[str, ...]:
+    """Return the names of columns, with the number of their values."""
+    return tuple(f"{name} ({len(labels.names)})" for name, labels in columns.items())
 
 
 def _coordinates_of(matrix: CellMatrix) -> str:

@@ -19,6 +19,7 @@ from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.given_names import GIVEN_NAMES
 from scrcl.engine.lock import hold
+from scrcl.engine.sub_names import SUB_NAMES
 from scrcl.errors import InputError, ResumeError, ScrclError, StoreError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _OURS = (
     "batches.csv",
     "cells.csv",
     GIVEN_NAMES,
+    SUB_NAMES,
     "subclusters",
     "config.toml",
 )

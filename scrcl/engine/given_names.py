@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from scrcl.io.text_tables import read_text_table
 from scrcl.markers.artifacts import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,9 @@ _MOST = 0.5
 this share of a cluster that had the name: of the parts of a divided cluster, one at most is still that cluster."""
 
 
-def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
+def clusters_named(
+    text: str, names: Sequence[str], *, what: str, also: Collection[str] = ()
+) -> list[int]:
     """Return the clusters that a text means: one by its number, or all that have it as their name.
 
     Parameters
@@ -50,6 +52,8 @@ def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
         Name of each cluster; its number where it has none.
     what
         What the text sets, for the message.
+    also
+        What else it may mean.
 
     Raises
     ------
@@ -63,6 +67,7 @@ def clusters_named(text: str, names: Sequence[str], *, what: str) -> list[int]:
     if not same:
         known = dict.fromkeys(name for i, name in enumerate(names) if name != str(i))
         more = f", or a name: {'; '.join(known)}" if known else ""
+        more += f"; or a subcluster: {'; '.join(also)}" if also else ""
         message = (
             f"{what} must name a cluster of the run, 0 to {len(names) - 1}{more}; got {wanted!r}."
         )
@@ -83,8 +88,19 @@ def shown_names(run: Outputs, labels: IntArray) -> list[str]:
     return [f"{i} {name}" if name != str(i) else str(i) for i, name in names]
 
 
-def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -> dict[int, str]:
-    """Return the names that a user gives, by cluster. An empty name takes the name away.
+class Given(NamedTuple):
+    """Names that a user gives, by cluster and by subcluster. An empty name takes the name away."""
+
+    clusters: dict[int, str]
+    subclusters: dict[str, str]
+
+
+def read_names(
+    given: str | Path | Mapping[Any, str],
+    clusters: Sequence[str],
+    subclusters: Collection[str] = (),
+) -> Given:
+    """Return the names that a user gives.
 
     Parameters
     ----------
@@ -92,6 +108,8 @@ def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -
         A table with columns ``cluster`` (or ``domain``) and ``name``, or a mapping of clusters to names.
     clusters
         Name of each cluster now; its number where it has none.
+    subclusters
+        The subclusters that there are, such as ``3_0``.
 
     Raises
     ------
@@ -99,14 +117,24 @@ def read_names(given: str | Path | Mapping[Any, str], clusters: Sequence[str]) -
         The table cannot be read or lacks a column; a cluster does not exist or is named twice; or a name is no text.
     """
     pairs, where = _pairs_of(given)
-    names: dict[int, str] = {}
+    found = Given({}, {})
     for text, name in pairs:
-        for cluster in clusters_named(text, clusters, what=f"NAMES{where}"):
-            if cluster in names:
-                message = f"NAMES{where} must name each cluster once; got {cluster} twice. Remove one of the two."
-                raise InputError(message)
-            names[cluster] = name
-    return names
+        wanted = text.strip()
+        if wanted in subclusters:
+            _put(found.subclusters, wanted, name, where)
+            continue
+        for cluster in clusters_named(text, clusters, what=f"NAMES{where}", also=subclusters):
+            _put(found.clusters, cluster, name, where)
+    return found
+
+
+def _put(names: dict[Any, str], key: int | str, name: str, where: str) -> None:
+    if key in names:
+        message = (
+            f"NAMES{where} must name each cluster once; got {key} twice. Remove one of the two."
+        )
+        raise InputError(message)
+    names[key] = name
 
 
 def _pairs_of(given: str | Path | Mapping[Any, Any]) -> tuple[list[tuple[str, str]], str]:

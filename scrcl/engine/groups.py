@@ -140,7 +140,8 @@ def pseudobulk(
     -------
     AnnData
         A row for each donor and group that has cells. X holds sums of counts (float64), and obs the two columns and
-        ``n_cells``, which is ``n_cells_in_sum`` where a column has that name.
+        ``n_cells``, which is ``n_cells_in_sum`` where a column has that name. Columns of obs that have one value in
+        each donor follow, such as its condition.
 
     Raises
     ------
@@ -149,7 +150,13 @@ def pseudobulk(
     """
     from scrcl._sizes import format_bytes
     from scrcl.engine.open_run import open_run
-    from scrcl.markers.pseudobulk import pairs_of, sums_of_groups, table_of_sums
+    from scrcl.io.results import read_obs
+    from scrcl.markers.pseudobulk import (
+        columns_of_donors,
+        pairs_of,
+        sums_of_groups,
+        table_of_sums,
+    )
 
     run = open_run(out)
     stats = run.open(STATS)
@@ -177,7 +184,9 @@ def pseudobulk(
         _reading(matrix, reporter, "pseudobulk"),
     )
     names = of_donor.names, of_group.names
-    return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index)
+    obs = read_obs(run.result_path, whole=True)
+    more = columns_of_donors(obs, of_donor.codes)
+    return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index, more)
 
 
 def _block_rows(matrix: CellMatrix) -> int:

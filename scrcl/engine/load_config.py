@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from scrcl._settings import Settings, option_of, settings_of
+from scrcl.engine.arguments import shown
 from scrcl.engine.config import RunConfig
 from scrcl.errors import InputError
 
@@ -30,7 +32,12 @@ __all__ = [
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-_KINDS = {"tuple_type": "a list, as [8, 20]", "model_type": "a group of settings"}
+_KINDS = {
+    "tuple_type": "a list, as [8, 20]",
+    "model_type": "a group of settings",
+    "string_type": "a text",
+    "path_type": "the path of a file",
+}
 """Rules that pydantic describes by types of Python."""
 
 
@@ -180,10 +187,15 @@ def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
         ):  # the group is unknown, and a setting of it was typed
             key, value = next(iter(value.items()))
             typed = f"{typed}.{key}"
-        meant = _suggestion(typed, known) or _suggestion(name, known)
+        meant = _WITHOUT.get(typed) or _suggestion(typed, known) or _suggestion(name, known)
         return f"{typed} must be a known setting; got {value!r}.{meant}"
     example = _example(name, known) if first["type"] == "model_type" else ""
-    return f"{name} must be {rule}; got {first['input']!r}.{example}"
+    value = first["input"]
+    is_plain = value is None or isinstance(value, (str, Number, bytes))
+    got = repr(value) if is_plain else shown(value)
+    if first["type"] == "path_type":
+        example = " Save it as a CSV file."
+    return f"{name} must be {rule}; got {got}.{example}"
 
 
 def _known_names(model: type[Settings], values: Mapping[str, Any]) -> list[str]:
@@ -217,6 +229,13 @@ ELSEWHERE = {
     "use_gpu": "device",
 }
 """What other libraries call settings."""
+
+
+_WITHOUT = {
+    "key_added": " Names of keys are fixed, and a later result replaces them. Keep a column under a name of your own: "
+    "adata.obs['first'] = adata.obs['scrcl'].",
+}
+"""What other libraries have as a setting, and what to do without it."""
 
 
 def _in_python(name: str) -> str:

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from scrcl.errors import InputError
 
-__all__ = ["Inputs", "input_paths", "keep_apart", "moved_paths"]
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Inputs", "input_paths", "is_anndata", "keep_apart", "moved_paths"]
 
 _IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
 """Files that are only a part of their input, which is the folder."""
 
 Inputs: TypeAlias = "str | Path | Sequence[str | Path]"
 """One input or several, which are samples."""
+
+
+def is_anndata(data: object) -> TypeGuard[AnnData]:
+    """Return whether an input is an AnnData, without loading that library."""
+    return type(data).__name__ == "AnnData"
 
 
 def input_paths(inputs: Inputs) -> list[Path]:
@@ -26,7 +34,7 @@ def input_paths(inputs: Inputs) -> list[Path]:
     InputError
         There is none, or a value is not a path.
     """
-    if type(inputs).__name__ == "AnnData":
+    if is_anndata(inputs):
         message = "inputs must be files here; got an AnnData in memory. Write it with write_h5ad, and give the path."
         raise InputError(message)
     given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scrcl.engine.given_names import GIVEN_NAMES, keep_names, plain_names, read_names
 from scrcl.engine.input_again import input_paths_of
+from scrcl.engine.stages.subclusters import LOOKS, subclusters_of
+from scrcl.engine.sub_names import SUB_NAMES, keep_sub_names
 from scrcl.errors import ScrclError
 
 if TYPE_CHECKING:
@@ -29,16 +31,21 @@ def keep_given(out: str | Path, names: Names) -> Iterator[None]:
     from scrcl.engine.open_run import open_run
 
     run = open_run(out)
-    labels, file = run.labels, run.path / GIVEN_NAMES
-    before = file.read_bytes() if file.exists() else None
-    keep_names(run.path, read_names(names, plain_names(run, labels)), labels)
+    labels, looks = run.labels, run.path / LOOKS
+    given = read_names(names, plain_names(run, labels), subclusters_of(run))
+    files = [run.path / GIVEN_NAMES, *looks.glob(f"*/{SUB_NAMES}")]
+    before = {file: file.read_bytes() for file in files if file.exists()}
+    if given.clusters:
+        keep_names(run.path, given.clusters, labels)
+    keep_sub_names(looks, given.subclusters)
     try:
         yield
     except ScrclError:
-        if before is None:
-            file.unlink()
-        else:
-            file.write_bytes(before)
+        for file in (run.path / GIVEN_NAMES, *looks.glob(f"*/{SUB_NAMES}")):
+            if file in before:
+                file.write_bytes(before[file])
+            else:
+                file.unlink()
         raise
 
 
@@ -59,8 +66,9 @@ def rename(
         Output folder of the run.
     names
         Mapping of clusters to names, or a CSV file with the columns ``cluster`` and ``name``. A cluster is meant by its
-        number or by the name that it has; several may have one name. Clusters that are not in it keep their names. An
-        empty name takes the given name away.
+        number or by the name that it has; several may have one name. A subcluster is meant as ``3_0``; its name is in
+        ``obs["scrcl_sub_name"]``. Clusters that are not in it keep their names. An empty name takes the given name
+        away.
     inputs
         Where the input of the run is now, if it was moved.
 

@@ -20,6 +20,7 @@ from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import CLUSTER_LINKS
 from scrcl.markers.artifacts import MARKERS, PROFILES
 from scrcl.markers.listed import LEFT_OUT, short_list, shown_genes
+from scrcl.markers.names import SECOND_MEANING, with_second
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.composition import composition_figure
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report import ClusterRow
     from scrcl.engine.words import Words
+    from scrcl.report.page import Cell
 
 __all__ = ["cluster_sections", "correction_of", "summary_of"]
 
@@ -96,10 +98,10 @@ def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
         Column(f"low-confidence {words.cell}s", "number"),
         Column("markers", "markers"),
     ]
-    cells = [
+    cells: list[list[Cell]] = [
         [
             row.name,
-            *([row.cell_type] if is_named else []),
+            *([with_second(row.cell_type or "", row.second_type, row.gap)] if is_named else []),
             row.n_cells,
             row.share,
             row.confidence,
@@ -108,7 +110,8 @@ def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
         ]
         for row in rows
     ]
-    captions = [LEFT_OUT] if any(row.n_left_out for row in rows) else []
+    captions = [SECOND_MEANING] if any(row.second_type for row in rows) else []
+    captions += [LEFT_OUT] if any(row.n_left_out for row in rows) else []
     if record.n_held_back:
         captions.append(held_back_note(record.n_held_back, run.config.markers, words))
     return Table(columns, cells, " ".join(captions), palette(len(rows)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._progress import Silent
-from scrcl._warnings import warned_once
+from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.api import fit
 from scrcl.engine.arguments import checked
 from scrcl.engine.config import RunConfig
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from scrcl.typing import IntArray
 
 __all__ = ["Subclusters", "subcluster"]
+
+_LOG = logger_of(__name__)
 
 _LEAST_NEIGHBORS = 2
 
@@ -143,7 +145,8 @@ def subcluster(
     inputs
         Where the input of the run is now, if it was moved.
     reporter
-        Receives the progress.
+        Receives the progress. By default clusters that are not divided, and notes, are logged as warnings of the logger
+        ``scrcl``.
     interruption
         A `scrcl.Interruption`, as for `scrcl.fit`.
 
@@ -175,6 +178,8 @@ def subcluster(
     )
     how = {"reporter": reporter or Silent(), "interruption": interruption}
     found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
+    if reporter is None:
+        _log(found)
     if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):
         _write(run, data, inputs, how)
     return found
@@ -297,6 +302,13 @@ def _notes(look: Outputs, config: RunConfig, words: Words, *, is_divided: bool) 
             "These cells were not corrected for batches. To correct all cells, run again into another folder with "
             f'`batch_key={config.batch_key!r}, correct.method="harmony"`, and look into that run.'
         )
+
+
+def _log(found: Sequence[Subclusters]) -> None:
+    """Log what was not divided, which leaves no column to look for, and the notes."""
+    for look in found:
+        for text in (*([look.summary] if look.n_subclusters < 2 else []), *look.notes):
+            _LOG.warning(text)
 
 
 def _has_some(run: OpenRun) -> bool:

@@ -42,7 +42,7 @@ def look_at(matrix: CellMatrix, n_rows: int = SAMPLE_ROWS) -> tuple[str, float |
 
 def _not_counts(block: Csr) -> str:
     """Return as what a run would take values that are not all whole numbers."""
-    from scrcl.prep.value_kind import evidence_of_rows, value_kind
+    from scrcl.prep.value_kind import MAX_LOG_VALUE, evidence_of_rows, value_kind
 
     if block.data.min() < 0:
         return "not counts (some are negative, as scaled or corrected values are)"
@@ -50,6 +50,8 @@ def _not_counts(block: Csr) -> str:
     kind = value_kind(evidence_of_rows(block.data, block.indptr.astype(np.int64), rows))
     if kind.is_mixed:
         return "logarithms in some cells, counts in others"
+    if block.data.max() > MAX_LOG_VALUE:
+        return "counts that are not whole numbers"
     name = (
         "logarithms of normalised counts"
         if kind.already_log
@@ -90,6 +92,8 @@ def values_note(
     counts_elsewhere
         Other matrices of the input that hold counts, by name.
     """
+    from scrcl.prep.value_kind import MAX_LOG_VALUE
+
     if stats.is_counts or asked != "auto":
         return ()
     taken, other, value = (
@@ -97,10 +101,11 @@ def values_note(
         if stats.already_log
         else ("counts that are not whole numbers", "logarithms", "log")
     )
-    note = (
-        f"The values are taken as {taken}. {_elsewhere(counts_elsewhere or [])}If they are {other}, give "
-        f'`features.values="{value}"`.'
-    )
+    note = f"The values are taken as {taken}. {_elsewhere(counts_elsewhere or [])}"
+    # Of batches by several technologies, some may have fractions. Larger values say that they are no logarithms.
+    if stats.max_value <= MAX_LOG_VALUE:
+        note += f'If they are {other}, give `features.values="{value}"`.'
+    note = note.rstrip()
     _LOG.warning(note)
     return (note,)
 

@@ -48,6 +48,10 @@ class Graph:
     indices: IntArray
     """shape (indptr[-1],): the neighbours of node i, ascending, are ``indices[indptr[i]:indptr[i + 1]]``"""
 
+    def __repr__(self) -> str:
+        """Return the size of the graph."""
+        return f"Graph(n={self.n:,}, n_edges={len(self.indices) // 2:,})"
+
     @property
     def n(self) -> int:
         """Number of nodes."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from scrcl.markers.kinds import gene_kinds
 from scrcl.markers.names import is_text
+from scrcl.markers.symbols import symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +75,7 @@ class ListedGenes:
     names
         ndarray of str objects, shape (n_genes,): names in var, the key.
     symbols
-        The same of symbols, empty where a gene has none; None where var has no column of them.
+        The same of symbols, empty where a gene has none; None where neither a column of var nor the names have any.
     kinds
         Kind of each gene (`scrcl.markers.kinds`).
     """
@@ -87,9 +88,9 @@ class ListedGenes:
     def of_var(cls, var: pd.DataFrame) -> ListedGenes:
         """Return the genes of a table of genes."""
         column, names = symbol_column(var), _texts(var.index)
-        if column is None:
+        symbols = _texts(var[column]) if column is not None else _within(names)
+        if symbols is None:
             return cls(names, None, gene_kinds(names))
-        symbols = _texts(var[column])
         return cls(names, symbols, gene_kinds(symbols))
 
     def at(self, positions: IntArray) -> ListedGenes:
@@ -172,6 +173,12 @@ def _texts(values: Any) -> NDArray[np.object_]:
 
     column = pd.Series(np.asarray(values, object))
     return np.where(column.isna(), "", column.astype(str)).astype(object)
+
+
+def _within(names: NDArray[np.object_]) -> NDArray[np.object_] | None:
+    """Return the symbols inside names of genes, if there are any."""
+    symbols = np.array([symbol_in(name) for name in names], object)
+    return symbols if (symbols != names).any() else None
 
 
 def _are_ids(values: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._group_means import group_means
+from scrcl.markers.symbols import symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORE_MEANING",
+    "SECOND_MEANING",
     "UNKNOWN",
     "GeneNames",
     "Name",
@@ -37,6 +39,7 @@ __all__ = [
     "is_text",
     "name_clusters",
     "set_scores",
+    "with_second",
 ]
 
 UNKNOWN = "unknown"
@@ -45,6 +48,8 @@ SCORE_MEANING = (
     "A score is how many standard deviations the genes of a type lie above random genes of the same "
     "expression."
 )
+
+SECOND_MEANING = f"In brackets: the second best name, and its score below the best. {SCORE_MEANING}"
 
 _LEAST_GENES = 3
 """Genes of a set that must be in the data."""
@@ -123,6 +128,11 @@ class Name(NamedTuple):
         return self.name != UNKNOWN and bool(is_near) and self.shared <= _OTHER_GENES
 
 
+def with_second(name: str, second: str | None, gap: float | None) -> str:
+    """Return the name of a cluster, the second best, and how far its score lies below."""
+    return f"{name} (or {second}, {gap:.1f} lower)" if second and gap is not None else name
+
+
 def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
     """Find the genes of a table in the index or in a text column of var, whichever has most of them."""
     wanted = {gene for each in sets for gene in each.genes}
@@ -131,9 +141,7 @@ def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
     for any_case in (False, True):
         for column in candidates:
             names = var.index if column is None else var[column]
-            place: dict[str, int] = {}
-            for position, name in enumerate(map(str, names)):
-                place.setdefault(name.upper() if any_case else name, position)
+            place = _places(list(map(str, names)), any_case=any_case)
             found = {
                 gene: place[key]
                 for gene in sorted(wanted)
@@ -143,6 +151,15 @@ def gene_names(var: pd.DataFrame, sets: Sequence[MarkerSet]) -> GeneNames:
             if len(found) > (2 if any_case else 1) * len(best.position):
                 best = GeneNames(found, column, len(wanted), any_case)
     return best
+
+
+def _places(names: Sequence[str], *, any_case: bool) -> dict[str, int]:
+    """Return where each name is, and each symbol inside a name that is no name itself."""
+    place: dict[str, int] = {}
+    for texts in (names, map(symbol_in, names)):
+        for position, text in enumerate(texts):
+            place.setdefault(text.upper() if any_case else text, position)
+    return place
 
 
 def is_text(column: pd.Series) -> bool:

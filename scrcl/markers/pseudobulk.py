@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["GroupSums", "Pairs", "pairs_of", "sums_of_groups", "table_of_sums"]
+__all__ = [
+    "GroupSums",
+    "Pairs",
+    "columns_of_donors",
+    "pairs_of",
+    "sums_of_groups",
+    "table_of_sums",
+]
 
 
 class Pairs(NamedTuple):
@@ -69,12 +76,45 @@ def sums_of_groups(
     return total
 
 
+def columns_of_donors(obs: pd.DataFrame, donors: IntArray) -> pd.DataFrame:
+    """Return the columns of obs that have one value in each donor, such as its condition.
+
+    A row for each donor that has cells, with its number as index.
+
+    Columns of the result of a run are left out, and those that are the same for all cells.
+
+    Parameters
+    ----------
+    donors
+        ndarray of int, shape (n_cells,): the donor of each cell of obs; -1 for none.
+    """
+    import pandas as pd
+
+    known = np.flatnonzero(donors >= 0)
+    there, first = np.unique(donors[known], return_index=True)
+    found: dict[str, pd.Series] = {}
+    for name in map(str, obs.columns):
+        column = obs[name]
+        if name.startswith("scrcl") or column.dtype.kind not in "OSUbiufT":
+            continue
+        codes, values = pd.factorize(column.iloc[known], use_na_sentinel=False)
+        of_each = codes[first]
+        if len(values) > 1 and np.array_equal(
+            of_each[np.searchsorted(there, donors[known])], codes
+        ):
+            is_text = column.dtype.kind in "OSUT"
+            rows = column.iloc[known[first]].set_axis(there)
+            found[name] = rows.astype(object).map(str, "ignore") if is_text else rows
+    return pd.DataFrame(found, index=there)
+
+
 def table_of_sums(
     sums: FloatArray,
     pairs: Pairs,
     names: tuple[Sequence[str], Sequence[str]],
     columns: tuple[str, str],
     genes: pd.Index,
+    of_donors: pd.DataFrame | None = None,
 ) -> AnnData:
     """Return sums as pydeseq2 and decoupler read them.
 
@@ -87,6 +127,8 @@ def table_of_sums(
     columns
         What donors and clusters are called in obs. It also has the number of cells of each pair: ``n_cells``, or
         ``n_cells_in_sum`` if one of the columns has that name.
+    of_donors
+        More columns (`columns_of_donors`), with the numbers of the donors as index.
     """
     import anndata
     import pandas as pd
@@ -102,6 +144,10 @@ def table_of_sums(
         },
         index=[f"{donor}_{cluster}" for donor, cluster in zip(donors, clusters, strict=True)],
     )
+    if of_donors is not None:
+        for name in of_donors.columns.difference(obs.columns, sort=False):
+            values = of_donors[name].loc[pairs.donors.tolist()].to_numpy()
+            obs[name] = pd.Categorical(values) if values.dtype == object else values
     return anndata.AnnData(sums, obs=obs, var=pd.DataFrame(index=genes))
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.batches import donor_tables, donors, million, need, spaces
+from bench.batches import donor_tables, donors, million, need, spaces, technologies
 from bench.batches.__main__ import main
-from bench.batches.donor_cases import FAMILIES, cases_of
+from bench.batches.donor_cases import cases_of
 from tests.cells import make_cells
 
 
@@ -66,11 +66,8 @@ def test_ways_are_compared_on_cases_with_an_effect_and_without(tmp_path, quick, 
 
 def test_halves_and_simulated_donors_differ_and_have_the_types_that_they_should(tmp_path):
     make_cells(600, 100).write_h5ad(tmp_path / "plain.h5ad")
-    found = {
-        case.family: case
-        for case in cases_of(tmp_path / "plain.h5ad", FAMILIES, columns=["donor"], most_cells=300)
-        if case.family != "random"
-    }
+    families, given = ["halves", "simulated"], {"columns": ["donor"], "most_cells": 300}
+    found = {case.family: case for case in cases_of(tmp_path / "plain.h5ad", families, **given)}
     assert list(found) == ["halves", "simulated"]
     halves = found["halves"].cells
     table = pd.crosstab(halves.obs["cell_type"], halves.obs["made"])
@@ -83,6 +80,53 @@ def test_halves_and_simulated_donors_differ_and_have_the_types_that_they_should(
     n_donors = pd.crosstab(simulated.obs["cell_type"], simulated.obs["sample"]).gt(0).sum(axis=1)
     assert n_donors.min() == 1
     assert n_donors.max() > 1
+
+
+def test_parts_are_measured_by_two_mixes_of_technologies(tmp_path):
+    make_cells(600, 100).write_h5ad(tmp_path / "plain.h5ad")
+    given = {"columns": ["donor"], "most_cells": 500}
+    found = list(cases_of(tmp_path / "plain.h5ad", ["technologies"], **given))
+    again = list(cases_of(tmp_path / "plain.h5ad", ["technologies"], **given))
+    assert len({case.dataset for case in found}) == 2
+    for case, same in zip(found, again, strict=True):
+        mix = technologies.MIXES[case.dataset.partition(", ")[2]]
+        assert case.family == "technologies"
+        assert set(case.cells.obs["made"]) == {one.name for one in mix}
+        assert (case.cells.X != same.cells.X).nnz == 0
+
+
+def test_parts_are_uneven_and_each_but_the_first_lacks_a_type():
+    types, rng = np.repeat(np.arange(5), 200), np.random.default_rng(0)
+    table = pd.crosstab(types, technologies.parted(types, 4, rng))
+    assert (table == 0).sum().tolist() == [0, 1, 1, 1]
+    assert (table == 0).sum(axis=1).max() == 1
+    assert table.sum().max() > 1.2 * table.sum().min()
+
+
+def test_technologies_change_counts_as_they_should():
+    counts, rng = make_cells(200, 100).X, np.random.default_rng(0)
+    made = {
+        name: technologies.measured(counts, technologies.Technology(name, **options), rng)
+        for name, options in {
+            "as it is": {},
+            "shallow": {"kept": 0.25},
+            "corrected": {"n_barcodes": 256},
+            "reads": {"is_reads": True},
+            "otherwise": {"bias": 0.5, "unseen": 0.2},
+        }.items()
+    }
+    assert (made["as it is"] != counts).nnz == 0
+    assert made["shallow"].sum() / counts.sum() == pytest.approx(0.25, abs=0.02)
+    values = made["corrected"].data
+    assert 1 < values.min() < 1.01
+    assert made["corrected"].sum() / counts.sum() == pytest.approx(1, abs=0.02)
+    totals = np.asarray(made["reads"].sum(axis=1)).ravel()
+    assert 0.9e5 < totals.min() < totals.max() < 1.1e6
+    assert (made["reads"].data == np.rint(made["reads"].data)).all()
+    seen = np.asarray((made["otherwise"] > 0).sum(axis=0)).ravel()
+    assert (seen == 0).sum() >= 20
+    shares = np.asarray(made["otherwise"].sum(axis=0) / np.maximum(counts.sum(axis=0), 1)).ravel()
+    assert np.ptp(shares[seen > 0]) > 0.4
 
 
 def test_types_of_one_batch_are_the_isolated_ones():

@@ -225,6 +225,21 @@ def test_data_functions_take_paths_as_text(tmp_path):
     assert scrcl.plan(store, memory="8MB").refusal is not None
 
 
+def test_an_object_is_described_with_its_layers():
+    adata = make_cells()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = np.log1p(adata.X.toarray() / adata.X.sum(axis=1).A1[:, None] * 1e4)
+    adata.obs["stim"] = ["a", "b"] * (adata.n_obs // 2)
+    found = scrcl.describe(adata)
+    assert (found.n_cells, found.n_genes) == adata.shape
+    assert (found.values, found.layers) == (
+        "logarithms of normalised counts",
+        {"counts": "counts"},
+    )
+    assert found.may_be_conditions == ("stim (2)",)
+    assert scrcl.describe(adata, layer="counts").values == "counts"
+
+
 def test_wrong_settings_of_an_atlas_are_refused(tmp_path):
     for wrong in ({"n_cells": 0}, {"cells": 9}, {"n_types": "many"}):
         with pytest.raises(InputError, match=next(iter(wrong))):

@@ -23,7 +23,7 @@ from scrcl.engine.arguments import shown
         (lambda: scrcl.fit("x", config={"seed": 1}), "config must be a scrcl.RunConfig; got {"),
         (lambda: scrcl.fit("x", reporter=print), "reporter must be a reporter, with the methods"),
         (lambda: scrcl.predict(3, "x"), "run must be the path of a folder; got 3."),
-        (lambda: scrcl.describe(anndata.AnnData()), "inputs must be files here; got an AnnData"),
+        (lambda: scrcl.plan(anndata.AnnData()), "inputs must be files here; got an AnnData"),
         (lambda: scrcl.write_back(anndata.AnnData()), "give that folder as `out`."),
     ],
 )

@@ -9,7 +9,12 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.engine.batch_columns import batch_like_columns, confounded_levels, type_like_columns
+from scrcl.engine.batch_columns import (
+    batch_like_columns,
+    condition_like_columns,
+    confounded_levels,
+    type_like_columns,
+)
 from scrcl.engine.groups import find_markers, pseudobulk
 from scrcl.engine.load_config import load_config
 from scrcl.engine.open_run import open_run
@@ -123,11 +128,12 @@ def test_markers_are_those_within_donors_and_cells_are_no_replicates(corrected, 
 def test_sums_of_counts_by_batch_and_cluster_come_with_the_markers(corrected):
     found = anndata.read_h5ad(corrected.path / "pseudobulk.h5ad")
     again = pseudobulk(corrected.path, donors="donor")
-    assert list(found.obs.columns) == ["donor", "scrcl", "n_cells"]
+    assert list(found.obs.columns) == ["donor", "scrcl", "n_cells", "condition"]
     rows = (again.obs["donor"].astype(str) + "_" + again.obs["scrcl"].astype(str)).tolist()
     assert sorted(rows) == sorted(found.obs_names)
     np.testing.assert_array_equal(found[rows].X, again.X)
-    np.testing.assert_array_equal(found[rows].obs["n_cells"], again.obs["n_cells"])
+    for name in ("n_cells", "condition"):
+        np.testing.assert_array_equal(found[rows].obs[name], again.obs[name])
     assert found.var_names.equals(again.var_names)
 
 
@@ -158,7 +164,59 @@ def test_corrected_log_values_vote_and_cannot_be_summed(tmp_path):
 def test_a_condition_of_one_donor_is_named(corrected):
     record = corrected.record(BatchesStage)
     assert record.confounded == {"condition": ("stimulated",)}
-    assert any("stimulated" in note and "condition" in note for note in record.notes)
+    (note,) = [note for note in record.notes if "stimulated" in note]
+    assert note.endswith("A real difference between such conditions may be removed.")
+
+
+@pytest.fixture(scope="module")
+def stimulated():
+    adata = with_donors(effect=1.5, n_donors=2)
+    adata.obs["stim"] = adata.obs["donor"].map({"donor 0": "ctrl", "donor 1": "stim"})
+    adata.obs["donor"] = np.random.default_rng(9).integers(2, size=adata.n_obs).astype(str)
+    adata.obs["sex"] = adata.obs["donor"].map({"0": "F", "1": "M"})
+    return adata
+
+
+def test_a_condition_that_the_batch_key_leaves_out_is_named_with_a_key_that_has_both(
+    stimulated, tmp_path
+):
+    record = finished(stimulated, tmp_path, batch_key="donor", n_clusters=8).record(BatchesStage)
+    (found,) = record.suspected
+    assert (found.column, found.is_condition, len(found.clusters)) == ("stim", True, 8)
+    (note,) = record.notes
+    assert note.startswith(
+        "8 of 8 clusters hold nearly only cells of one value of obs['stim'] (0, 1, 2, 3, 4, 5, 6, 7). The batch key "
+        "does not name it, so one cell type may be several clusters."
+    )
+    assert note.endswith(
+        "in all of its 2 values, run again into another folder with `batch_key='donor,stim'`."
+    )
+
+
+def test_samples_that_are_parts_of_batches_take_the_place_of_the_batch_key(stimulated, tmp_path):
+    adata = stimulated.copy()
+    adata.obs["sample"] = adata.obs["stim"].astype(str) + adata.obs["donor"].astype(str)
+    record = finished(adata, tmp_path, batch_key="donor", n_clusters=8).record(BatchesStage)
+    (found,) = record.suspected  # the condition divides the cells as groups of samples do
+    assert (found.column, found.key) == ("sample", "sample")
+    assert found.groups == ("ctrl0, ctrl1", "stim0, stim1")
+
+
+def test_a_batch_key_that_has_the_condition_leaves_nothing_to_say(stimulated, tmp_path):
+    record = finished(stimulated, tmp_path, batch_key="stim").record(BatchesStage)
+    assert record.suspected == ()
+
+
+def test_a_condition_is_named_without_a_batch_key(stimulated, tmp_path):
+    adata = stimulated.copy()
+    del adata.obs["donor"]
+    record = finished(adata, tmp_path, n_clusters=8).record(BatchesStage)
+    assert record.checked == ("lane", "stim")
+    (note,) = record.notes
+    assert note.endswith(
+        "If its 2 values are conditions, and cell types should have one cluster in all of them, run again into "
+        "another folder with `batch_key='stim'`."
+    )
 
 
 def test_a_column_that_neighbours_follow_is_named_with_the_option(unnamed):
@@ -269,6 +327,7 @@ def test_batches_that_lie_apart_in_groups_are_noted_where_nothing_was_corrected(
     assert of_conditions.startswith(
         "Correction cannot separate obs['sex'] (F, M) from the groups: each of these values is one group"
     )
+    assert of_conditions.endswith("between such conditions would be removed, too.")
 
 
 def test_columns_are_known_by_words_of_their_names():
@@ -296,6 +355,23 @@ def test_a_column_of_names_of_sections_may_be_batches_and_one_of_names_of_types_
     names = ["brain_section_label", "sample_cell_type_label", "library_cluster", "class_label"]
     obs = pd.DataFrame(dict.fromkeys(names, values))
     assert list(batch_like_columns(obs)) == ["brain_section_label"]
+
+
+def test_conditions_are_known_by_words_of_their_names_unless_they_hold_types():
+    n = 100
+    half = [i % 2 for i in range(n)]
+    obs = pd.DataFrame(
+        {
+            "stim": [("ctrl", "stim")[i] for i in half],
+            "treatment": [("a", "b")[i] for i in half],  # divides the cells as stim does
+            "time_group": [str(i % 5) for i in range(n)],
+            "phenotype": [("T", "B")[i] for i in half],
+            "disease_status": [("CD4 T cells", "Hepatocyte")[i] for i in half],
+            "drug": "none",
+            "sample_treatment": [str(i % 4) for i in range(n)],
+        }
+    )
+    assert list(condition_like_columns(obs)) == ["stim"]
 
 
 def test_cell_types_are_known_by_the_name_of_a_column_or_by_most_of_its_values():

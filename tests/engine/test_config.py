@@ -1,5 +1,6 @@
 import pickle
 
+import pandas as pd
 import pytest
 
 from scrcl._sizes import format_bytes, parse_bytes
@@ -107,6 +108,38 @@ def test_memory_and_device_are_not_in_the_fingerprint():
 def test_a_wrong_setting_is_named_in_one_line(settings, message):
     with pytest.raises(InputError, match=message) as raised:
         load_config(settings=settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_several_columns_or_tissues_may_be_a_list():
+    given = {
+        "batch_key": ["donor", "stim"],
+        "names": {"table": "m.csv", "tissues": ("Blood", "Lung")},
+        "report": {"genes": ["CD14"]},
+    }
+    config = load_config(overrides=given)
+    assert config.batch_key == "donor,stim"
+    assert (config.names.tissues, config.report.genes) == ("Blood,Lung", "CD14")
+    assert load_config(settings=['batch_key=["donor","stim"]']).batch_key == "donor,stim"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_key": ["a,b", "c"]}, "batch_key must be texts without commas; got ['a,b', 'c']."),
+        ({"batch_key": []}, "batch_key must be a text; got []."),
+        ({"sample_key": ["a"]}, "sample_key must be a text; got ['a']."),
+        (
+            {"names": {"table": pd.DataFrame({"gene": ["CD3D"]})}},
+            "names.table must be the path of a file; got one DataFrame. Save it as a CSV file.",
+        ),
+        ({"key_added": "k4"}, "Keep a column under a name of your own: adata.obs['first']"),
+    ],
+)
+def test_values_of_other_types_and_settings_of_others_are_named_in_one_line(given, message):
+    with pytest.raises(InputError) as raised:
+        load_config(overrides=given)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

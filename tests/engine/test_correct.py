@@ -121,8 +121,8 @@ def test_random_batches_are_left_as_they_are_however_uneven(sizes, mixed):
     for _ in range(20):
         codes = rng.permutation(drawn)
         test = batches_apart.TestedCells(np.arange(300), ids, codes, 0, mixed)
-        found, _, differ = test.batches_to_correct(codes)
-        assert not differ
+        found, apart = test.batches_to_correct(codes)
+        assert not apart.differ
         assert found is codes
 
 
@@ -397,3 +397,40 @@ def test_each_scaling_of_the_counts_is_corrected(effect, tmp_path, monkeypatch):
         assert left < 0.5 * distance_of_donors(plain, adata.obs)
     run(adata, tmp_path, "plain", until="cluster", cluster=by_vote)
     assert seen["uncorrected"] is None
+
+
+def test_scalings_are_of_molecules_where_one_batch_counts_reads(tmp_path, monkeypatch):
+    from scrcl.cluster.algorithms import vote
+
+    seen, evidence_of = {}, vote.Evidence
+
+    def evidence(*args, uncorrected, **options):
+        seen["uncorrected"] = uncorrected
+        return evidence_of(*args, uncorrected=uncorrected, **options)
+
+    monkeypatch.setattr(vote, "Evidence", evidence)
+    adata = with_donors(400, 2, effect=0.5)
+    reads, rng = adata.X.tocsr(), np.random.default_rng(3)
+    is_reads = np.repeat((adata.obs["donor"] == "donor 1").to_numpy(), np.diff(reads.indptr))
+    reads.data[is_reads] *= np.rint(300 * np.exp(rng.normal(0, 0.7, is_reads.sum())))
+    adata.X = reads
+    run(adata, tmp_path, until="cluster", batch_key="donor", cluster={"algorithm": "vote"})
+    residuals, codes = seen["uncorrected"].spaces[2], seen["uncorrected"].codes
+    spreads = [residuals[codes == donor].std(axis=0).mean() for donor in (0, 1)]
+    assert max(spreads) < 2.5 * min(spreads)
+
+
+def test_one_batch_of_several_that_keeps_apart_is_named_as_the_reason(tmp_path, monkeypatch):
+    from scrcl.prep import batch_effect
+
+    effect = batch_effect.BatchEffect(0.5, 0.01, 0.02)
+    monkeypatch.setattr(batch_effect, "_one_apart", lambda *_: (2, effect))
+    monkeypatch.setattr(batch_effect, "are_random", lambda *_: False)
+    record = corrected(with_donors(effect=0), tmp_path, batch_key="donor").record(CorrectStage)
+    reason = "batch 'donor 2' mixes less with the others than by chance"
+    assert (record.reason, record.n_corrected, record.groups) == (reason, 3, ())
+    assert (record.one, record.before.mixing) == ("donor 2", 0.5)
+    assert record.after.shared > 0.9  # as the cells of this donor had been all along
+    assert "Before it, its cells had 50% of" in correction_sentence(record, Words())
+    (note, *_) = record.notes
+    assert note.startswith("Batch 'donor 2' shares few regions with the others (2% of its cells")

@@ -11,8 +11,11 @@ from scrcl.engine.evaluate import score
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.errors import InputError, ResumeError
+from scrcl.markers.pseudobulk import columns_of_donors
 from scrcl.markers.ranking import for_spreadsheets
 from tests.cells import FAST, make_cells
+
+CONDITION = {"d0": "healthy", "d1": "ill"}
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,8 @@ def done(tmp_path_factory):
     adata.obs["n_cells"] = ["many", "few"] * 120
     adata.obs["depth"] = np.linspace(0, 1, 240)
     adata.obs["barcode"] = [f"b{i}" for i in range(240)]
+    adata.obs["condition"] = adata.obs["donor"].map(CONDITION)
+    adata.obs["age"] = np.where(adata.obs["donor"] == "d0", 40.5, 60)
     adata.write_h5ad(folder / "cells.h5ad")
     config = load_config(
         overrides={**FAST, "n_clusters": 4, "device": "cpu", "cluster": {"also": [2]}}
@@ -149,6 +154,31 @@ def test_sums_are_those_of_the_counts_of_each_donor_and_cluster(done):
     assert bulk.n_obs == 8
     assert bulk.obs["n_cells"].sum() == 239
     assert bulk.var_names.equals(adata.var_names)
+
+
+def test_what_is_the_same_in_all_cells_of_a_donor_comes_with_the_sums(done):
+    # Barcodes and types differ within a donor, and clusters are of the run.
+    bulk = scrcl.pseudobulk(done[0] / "out", donors="donor")
+    assert list(bulk.obs.columns) == ["donor", "scrcl", "n_cells", "condition", "age"]
+    assert bulk.obs["condition"].astype(str).tolist() == bulk.obs["donor"].map(CONDITION).tolist()
+    assert set(bulk.obs["age"]) == {40.5, 60.0}
+
+
+def test_columns_of_donors_have_a_row_for_each_that_has_cells():
+    obs = pd.DataFrame(
+        {
+            "flag": [True, True, False, False],
+            "text": pd.Categorical(["x", "x", None, None]),
+            "both": list("abab"),
+            "same": "same",
+            "scrcl_coarse": [0, 0, 1, 1],
+            "day": pd.to_datetime(["2020-01-01"] * 2 + ["2020-01-02"] * 2),
+        }
+    )
+    found = columns_of_donors(obs, np.array([2, 2, 0, 0]))
+    assert found["flag"].to_dict() == {0: False, 2: True}
+    assert found["text"].isna().to_dict() == {0: True, 2: False}
+    assert list(found) == ["flag", "text"]
 
 
 def test_a_column_of_the_name_of_the_numbers_of_cells_stays(done):

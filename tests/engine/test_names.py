@@ -21,7 +21,7 @@ from scrcl.engine.stages.names_notes import notes_of_mixed
 from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.markers.artifacts import NAME_GENES
-from scrcl.markers.names import Name
+from scrcl.markers.names import SECOND_MEANING, Name
 from tests.cells import FAST, make_cells
 from tests.engine.test_odd_results import data_in
 
@@ -77,6 +77,8 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
     drawn = "".join(str(cell) for cell in clusters_table(named.clusters, Words()).columns[1].cells)
     assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in drawn
     report = named.report_path.read_text()
+    assert f"{first['cell_type']} (or {first['second_type']}, {first['gap']:.1f} lower)" in report
+    assert report.count(SECOND_MEANING) == 1
     assert all(name in report for name in set(obs["scrcl_name"]))
     tree = report[report.index("How clusters join") :]
     assert f'">0 {named.clusters[0]["cell_type"]}</text>' in tree[: tree.index("</svg>")]
@@ -263,14 +265,14 @@ def test_names_that_do_not_fit_are_refused(tmp_path, text, match):
 
 def test_a_table_of_domains_names_clusters(tmp_path):
     (tmp_path / "n.csv").write_text("domain,name\n2,layer\n")
-    assert read_names(tmp_path / "n.csv", CLUSTERS) == {2: "layer"}
+    assert read_names(tmp_path / "n.csv", CLUSTERS).clusters == {2: "layer"}
 
 
 def test_clusters_are_renamed_by_number_or_name_from_a_table_or_a_mapping(tmp_path):
     (tmp_path / "n.csv").write_text('cluster,name\n"T, old",T\n2,\n')
-    assert read_names(tmp_path / "n.csv", CLUSTERS) == {0: "T", 2: ""}
-    assert read_names({0: "T", "2": ""}, CLUSTERS) == {0: "T", 2: ""}
-    assert read_names({"NK": "a"}, ["NK", "B", "NK"]) == {0: "a", 2: "a"}
+    assert read_names(tmp_path / "n.csv", CLUSTERS).clusters == {0: "T", 2: ""}
+    assert read_names({0: "T", "2": ""}, CLUSTERS).clusters == {0: "T", 2: ""}
+    assert read_names({"NK": "a"}, ["NK", "B", "NK"]).clusters == {0: "a", 2: "a"}
     with pytest.raises(InputError, match="texts; got None for cluster 0"):
         read_names({0: None}, CLUSTERS)
     with pytest.raises(InputError, match=r"NAMES must name a cluster of the run, .* got '99'"):

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
+from scrcl._progress import Silent
 from scrcl.engine.config import RunConfig
 from scrcl.engine.folder import read_manifest
 from scrcl.engine.load_config import load_config
@@ -156,6 +157,42 @@ def test_result_and_report_have_the_subclusters_in_the_place_of_their_cluster(lo
     assert set(table["cluster"]) == {"0_0", "0_1"}
 
 
+def test_subclusters_get_names_that_go_with_their_look(looked, made, tmp_path):
+    shutil.copytree(looked[0], tmp_path / "out")
+    shutil.copy(made / "cells.h5ad", tmp_path)
+    out = tmp_path / "out"
+    (tmp_path / "names.csv").write_text("cluster,name\n0_1,small part\n1,others\n")
+    obs = scrcl.rename(out, tmp_path / "names.csv").obs
+    named = dict(zip(obs["scrcl_sub"].astype(str), obs["scrcl_sub_name"].astype(str), strict=True))
+    assert named == {"0_0": "0_0", "0_1": "small part", "1": "others", "2": "2"}
+    page = (out / "report.html").read_text()
+    assert "small part" in page[page.index("<h2>Subclusters</h2>") :]
+    table = scrcl.find_markers(out, by="scrcl_sub_name")
+    assert set(table["cluster"]) == {"0_0", "small part", "others", "2"}
+    kept = contents(out, but=("run.json",))
+    with pytest.raises(
+        InputError, match="0 to 2, or a name: others; or a subcluster: 0_0; 0_1; got '0_7'"
+    ):
+        scrcl.rename(out, {"0_7": "x"})
+    with pytest.raises(InputError, match="NAMES must name each cluster once; got 0_1 twice"):
+        scrcl.rename(out, {"0_1": "x", " 0_1": "y"})
+    assert contents(out, but=("run.json",)) == kept
+    assert "scrcl_sub_name" not in scrcl.rename(out, {"0_1": ""}).obs
+    scrcl.rename(out, {"0_0": "large part"})
+    scrcl.subcluster(out, 0)  # the same look, found again
+    assert "large part" in set(obs_of(out)["scrcl_sub_name"])
+    scrcl.subcluster(out, 0, n_clusters=3)
+    assert "scrcl_sub_name" not in obs_of(out)
+
+
+def test_names_of_subclusters_are_taken_back_where_the_input_is_another(looked, tmp_path):
+    out = shutil.copytree(looked[0], tmp_path / "out")
+    with pytest.raises(ResumeError):
+        scrcl.rename(out, {"0_1": "part", 1: "others"}, data=nested_cells(seed=5))
+    assert not list(out.glob("subclusters/*/names.json"))
+    assert not (out / "names.npz").exists()
+
+
 def test_a_look_is_left_out_where_its_cluster_has_other_cells(looked, made, tmp_path):
     shutil.copytree(looked[0], tmp_path / "out")
     for n, has_looks in ((2, True), (6, False)):  # type 0 is cut by the second number alone
@@ -190,6 +227,15 @@ def test_one_group_is_not_divided_unless_a_number_is_given(out):
     assert note.startswith("The data supports 1 cluster by")
     assert f"Inside cluster 1: {note}" in scrcl.open_run(out).record(SubclustersStage).notes
     assert "The data supports 1 cluster by" in (out / "report.html").read_text()
+
+
+def test_what_is_not_divided_is_logged_where_nobody_else_hears_of_it(out, caplog):
+    (look,) = scrcl.subcluster(out, 1)
+    assert look.n_subclusters == 1
+    assert look.summary in caplog.messages
+    caplog.clear()
+    scrcl.subcluster(out, 1, reporter=Silent())
+    assert look.summary not in caplog.messages
 
 
 def test_a_cluster_is_found_by_its_name(out, tmp_path):

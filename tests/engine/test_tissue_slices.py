@@ -45,6 +45,11 @@ def test_a_piece_of_a_domain_that_lies_apart_by_the_shift_of_its_slice_is_not():
     assert domains_apart(*both).tolist() == [3]
 
 
+def test_domains_that_several_slices_have_by_themselves_may_be_one_that_differs():
+    assert domains_apart(*parts({**SHARED, (2, 1): [5, 5], (3, 1): [5, 9]})).tolist() == [2, 3]
+    assert domains_apart(*parts({**SHARED, (2, 1): [5, 5], (3, 2): [5, 9]})).tolist() == []
+
+
 def test_where_many_cells_are_in_domains_of_one_slice_the_shift_is_not_known():
     small = {**SHARED, (2, 1): [5, 5]}
     points, domains, slices = parts(small)

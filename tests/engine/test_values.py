@@ -2,13 +2,14 @@
 
 import logging
 
+import anndata
 import numpy as np
 import pytest
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.run import run_files
-from scrcl.engine.values import kinds_of_others, values_note
+from scrcl.engine.values import kinds_of_others, look_at, values_note
 from scrcl.errors import InputError
 from scrcl.io.formats.in_memory import from_anndata
 from tests.cells import FAST, make_cells
@@ -25,6 +26,10 @@ def half(counts):
     return np.minimum(counts, 18) * 0.5 + 0.1
 
 
+def half_but_for_one(counts):
+    return np.where(np.arange(len(counts)) == 0, 30.5, half(counts))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
@@ -34,8 +39,6 @@ def run(tmp_path_factory):
 
 
 def test_values_taken_for_logarithms_are_noted_in_the_result(run):
-    import anndata
-
     notes = anndata.read_h5ad(run.result_path).uns["scrcl"]["notes"]
     assert any("taken as logarithms" in note for note in notes)
     assert "taken as logarithms" in run.report_path.read_text()
@@ -55,6 +58,17 @@ def test_the_kind_of_fractions_can_be_given(tmp_path, config, caplog, values, wa
     assert result.stages[-1]["already_log"] == already_log
     assert ("not whole numbers" in caplog.text) == warned
     assert bool(result.stages[-1]["notes"]) == warned
+
+
+def test_fractions_too_large_for_logarithms_are_not_said_to_be_any(tmp_path, config, caplog):
+    path = written(tmp_path / "cells.h5ad", half_but_for_one)
+    with caplog.at_level(logging.WARNING, "scrcl"):
+        result = run_files([path], tmp_path / "out", config, until="stats")
+    (note,) = result.stages[-1]["notes"]
+    assert note == "The values are taken as counts that are not whole numbers."
+    assert note in caplog.text
+    found = look_at(from_anndata(anndata.read_h5ad(path)))
+    assert found == ("counts that are not whole numbers", 30.5)
 
 
 def test_a_prediction_says_what_its_values_are(run, tmp_path):

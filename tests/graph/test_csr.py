@@ -243,3 +243,8 @@ def test_ids_must_be_a_matrix_of_integers(bad):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(InputError, match="both"):
         symmetric_graph(np.array([[1], [0]]), mode="both")
+
+
+def test_a_graph_is_shown_by_its_size():
+    graph = Graph(np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1], np.int32))
+    assert repr(graph) == "Graph(n=3, n_edges=2)"

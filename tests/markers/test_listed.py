@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from scrcl.markers.listed import ListedGenes, first_genes, shown_genes, symbol_column
+from scrcl.markers.symbols import symbol_in
 
 IDS = ["ENSG00000167526", "ENSG00000198851", "ENSG00000075624"]
 SYMBOLS = ["RPL13", "CD3E", "ACTB"]
@@ -37,6 +38,33 @@ def test_genes_are_shown_by_symbol_or_else_by_name_and_found_by_both():
     plain = ListedGenes.of_var(pd.DataFrame(index=SYMBOLS))
     assert list(plain.columns()) == ["gene", "kind"]
     assert plain.shown() == SYMBOLS
+
+
+def test_names_that_join_a_symbol_and_an_id_are_shown_and_judged_by_the_symbol():
+    names = ["RPL13_ENSG00000167526", "CD3E", "GRCh38_ACTB", "ENSMUSG00000032094"]
+    genes = ListedGenes.of_var(pd.DataFrame(index=names))
+    assert genes.shown() == ["RPL13", "CD3E", "ACTB", "ENSMUSG00000032094"]
+    assert list(genes.kinds) == ["ribosomal", "", "housekeeping", ""]
+    assert genes.positions(["RPL13", names[0], "CD3E"]) == {"RPL13": 0, names[0]: 0, "CD3E": 1}
+    assert list(genes.columns()["gene"]) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("HLA-DRA_ENSG00000204287", "HLA-DRA"),
+        ("RP11-34P13.7_ENSG00000239945.1", "RP11-34P13.7"),
+        ("ENSMUSG00000032094_Cd3d", "Cd3d"),
+        ("mm10___Cd3d", "Cd3d"),
+        ("hg19_HLA-B", "HLA-B"),
+        ("ENSG00000167286", "ENSG00000167286"),
+        ("ENSG00000182378.15_PAR_Y", "ENSG00000182378.15_PAR_Y"),
+        ("NKX2-1", "NKX2-1"),
+        ("A_ENSG12", "A_ENSG12"),
+    ],
+)
+def test_the_symbol_in_a_name_is_what_an_id_or_a_genome_leaves(name, symbol):
+    assert symbol_in(name) == symbol
 
 
 def test_short_lists_leave_out_ribosomal_and_mitochondrial_genes_but_where_there_are_no_others():

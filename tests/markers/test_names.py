@@ -95,6 +95,14 @@ def test_genes_are_found_in_the_index_or_in_the_column_that_has_most_of_them():
     assert not gene_names(pd.DataFrame(index=["ENSG1", "ENSG2"]), wanted).position
 
 
+def test_genes_are_found_by_the_symbol_inside_their_name_unless_another_has_it_alone():
+    wanted = sets(b=["MS4A1", "CD79A"], t=["CD3D"])
+    names = ["CD79A_ENSG00000105369", "CD3D_ENSG00000167286", "CD3D", "ENSG00000156738.18|MS4A1"]
+    found = gene_names(pd.DataFrame(index=names), wanted)
+    assert found.position == {"CD79A": 0, "CD3D": 2, "MS4A1": 3}
+    assert (found.column, found.any_case) == (None, False)
+
+
 def profiles(seed=0, n_genes=400):
     """Random genes; the first ten mark cluster 0, the next ten cluster 1, and nothing marks cluster 2."""
     rng = np.random.default_rng(seed)

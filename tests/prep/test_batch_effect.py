@@ -7,6 +7,7 @@ from scrcl.prep.batch_effect import (
     are_random,
     groups_that_mix,
     measure_effect,
+    measure_one,
     mixing_in_clusters,
     share_joined,
     what_keeps_apart,
@@ -112,6 +113,36 @@ def test_groups_keep_apart_where_batches_mix_and_batches_where_they_do_not(cells
     found = what_keeps_apart(near(cells[0]), codes, rng)
     assert (found.differ, found.by_group) == (False, False)
     assert not what_keeps_apart(near(cells[0]), np.zeros(900, int), rng).differ
+
+
+def test_one_batch_that_keeps_apart_is_found_among_many_that_mix(cells):
+    codes, half = (
+        np.random.default_rng(1).integers(6, size=900),
+        np.random.default_rng(5).random(900),
+    )
+    # A batch with cells in both places joins the groups, so only the batch itself shows that something is apart.
+    moved = (codes == 4) | ((codes == 5) & (half < 0.4))
+    way = np.random.default_rng(2).normal(size=8)
+    ids = near(cells[0] + 3 * way / np.linalg.norm(way) * moved[:, None])
+    assert not measure_effect(ids, codes).differ()
+    assert groups_that_mix(ids, codes).max() == 0
+    found = what_keeps_apart(ids, codes, np.random.default_rng(2))
+    assert (found.differ, found.by_group, found.one) == (True, False, 4)
+    mixed = what_keeps_apart(near(cells[0]), codes, np.random.default_rng(2))
+    assert (mixed.differ, mixed.one) == (False, None)
+
+
+def test_a_batch_with_no_others_near_keeps_apart_though_cells_with_noise_lie_around_it():
+    rng = np.random.default_rng(0)
+    codes, noise = (rng.random(900) < 0.45).astype(int), rng.normal(size=(900, 30))
+    # Cells of the second batch lie on a shell around the first, so the first is nearest to all of them.
+    ids = near(np.where(codes[:, None] == 1, 2.5, 1) * noise)
+    effect = measure_effect(ids, codes)
+    assert effect.shared == 1
+    assert not effect.differ()
+    found = what_keeps_apart(ids, codes, rng)
+    assert (found.differ, found.one) == (True, 0)
+    assert found.effect == measure_one(ids, codes, 0)
 
 
 def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):

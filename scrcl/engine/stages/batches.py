@@ -19,14 +19,16 @@ from scrcl.engine.stages.batches_facts import (
     COMPOSITION,
     batch_notes,
     batch_overview,
+    beyond_notes,
     clusters_table,
     suspicion_notes,
 )
 from scrcl.engine.stages.batches_followed import FollowingCluster, following_clusters, table_of
 from scrcl.engine.stages.batches_suspected import (
     SuspectedColumn,
+    columns_beyond,
     suspected_columns,
-    unnamed_batches,
+    unnamed_columns,
 )
 from scrcl.engine.stages.batches_tested import TestedBatches, confounded_conditions
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
@@ -93,8 +95,8 @@ class BatchesRecord(Record):
     confounded, confounded_groups
         Conditions that coincide with a batch, and with a group of batches, by column of obs.
     checked, suspected
-        Without batches: columns that look like batches, and those of them that neighbours or clusters follow, the
-        strongest first.
+        Without batches: columns that look like batches or conditions, and those of them that neighbours or clusters
+        follow, the strongest first. With batches: ``suspected`` are those that they leave out and that clusters follow.
     """
 
     batches: BatchMixing | None = None
@@ -208,11 +210,18 @@ def _with_batches(
         of_one_batch=tuple(each.cluster for each in following),
         following=following,
         apart_groups=tuple(f"{prefix}{i}" for i in tested.apart_groups(labels, len(table))),
+        suspected=tuple(
+            columns_beyond(context, batches, labels, {each.cluster for each in following}, prefix)
+        ),
         **confounded_conditions(context, batches, tested.groups, any_apart=bool(following)),
     )
     words = words_of(context, is_look=bool(prefix))
     advice = None if prefix else _advice(config)
-    return record.model_copy(update={"notes": tuple(batch_notes(record, words, prefix, advice))})
+    notes = [
+        *batch_notes(record, words, prefix, advice),
+        *beyond_notes(record.suspected, words.clusters(len(table))),
+    ]
+    return record.model_copy(update={"notes": tuple(notes)})
 
 
 def _advice(config: RunConfig) -> str | None:
@@ -265,15 +274,15 @@ def _without_batches(
     context: Context, retained: BoolArray, labels: IntArray, prefix: str
 ) -> BatchesRecord:
     """Return the columns of obs that look like batches and that neighbours or clusters follow."""
-    columns = unnamed_batches(context, retained)
-    if not columns:
+    columns = unnamed_columns(context, retained)
+    if not (columns.batches or columns.conditions):
         return BatchesRecord()
     suspected = list(suspected_columns(context, columns, labels, prefix))
     in_all = words_of(context, is_look=bool(prefix)).clusters(int(labels.max()) + 1)
-    suspected.sort(key=lambda each: (not each.is_followed, each.mixing.mixing))
+    suspected.sort(key=lambda each: (not each.is_followed, each.is_condition, each.mixing.mixing))
     return BatchesRecord(
         n_cells=len(labels),
-        checked=tuple(columns),
+        checked=(*columns.batches, *columns.conditions),
         suspected=tuple(suspected),
         notes=tuple(suspicion_notes(suspected, in_all)),
     )

@@ -11,7 +11,7 @@ from scrcl.engine.stages.correct_fit import TEST_CELLS, neighbours_among
 if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.io.labels import CellLabels
-    from scrcl.prep.batch_effect import BatchEffect
+    from scrcl.prep.batch_effect import Apart, BatchEffect
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["TestedCells", "batch_codes", "correction_method", "mixed_from"]
@@ -35,8 +35,8 @@ class TestedCells:
         ids = neighbours_among(points, cells, config.seed)
         return cls(cells, ids, codes[cells], config.seed, mixed_from(config))
 
-    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, BatchEffect, bool]:
-        """Return the batches of all cells as they are to be corrected, how far they keep apart, and whether they do.
+    def batches_to_correct(self, codes: IntArray) -> tuple[IntArray, Apart]:
+        """Return the batches of all cells as they are to be corrected, and whether and how they keep apart.
 
         Batches that mix well but lie apart from other ones are corrected as one.
         """
@@ -45,14 +45,14 @@ class TestedCells:
 
         rng = stream(self._seed, "correct.need")
         found = what_keeps_apart(self._ids, self._codes, rng, self.mixed)
-        return found.groups[codes] if found.by_group else codes, found.effect, found.differ
+        return found.groups[codes] if found.by_group else codes, found
 
-    def effect(self, points: FloatArray, codes: IntArray) -> BatchEffect:
-        """Return how far batches keep apart in other points of the same cells."""
-        from scrcl.prep.batch_effect import measure_effect
+    def effect(self, points: FloatArray, codes: IntArray, one: int | None = None) -> BatchEffect:
+        """Return how far batches keep apart in other points of the same cells; or one of them, if it is given."""
+        from scrcl.prep.batch_effect import measure_effect, measure_one
 
-        ids = neighbours_among(points, self._cells, self._seed)
-        return measure_effect(ids, codes[self._cells])
+        ids, codes = neighbours_among(points, self._cells, self._seed), codes[self._cells]
+        return measure_effect(ids, codes) if one is None else measure_one(ids, codes, one)
 
 
 def mixed_from(config: RunConfig) -> float:

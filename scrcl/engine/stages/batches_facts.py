@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from scrcl.report.page import Cell
     from scrcl.typing import IntArray
 
-__all__ = ["COMPOSITION", "batch_notes", "batch_overview", "clusters_table", "suspicion_notes"]
+__all__ = [
+    "COMPOSITION",
+    "batch_notes",
+    "batch_overview",
+    "beyond_notes",
+    "clusters_table",
+    "suspicion_notes",
+]
 
 COMPOSITION = "batches.csv"
 """File in OUT with the cells of each batch in each cluster."""
@@ -169,10 +176,13 @@ def batch_notes(
         if following:
             found = _following_note(following, words, len(record.by_cluster), is_group=is_group)
             yield f"{found} {advice or 'Compare the markers.'}"
+    was_corrected = any(each.after is not None for each in record.by_cluster)
     if record.confounded:
-        yield _confounded_note(record.confounded, words)
+        yield _confounded_note(record.confounded, words, was_corrected=was_corrected)
     if record.confounded_groups:
-        yield _confounded_note(record.confounded_groups, of_groups(words))
+        yield _confounded_note(
+            record.confounded_groups, of_groups(words), was_corrected=was_corrected
+        )
 
 
 def _following_note(
@@ -204,12 +214,15 @@ def _following_note(
     )
 
 
-def _confounded_note(confounded: Mapping[str, Sequence[str]], words: Words) -> str:
+def _confounded_note(
+    confounded: Mapping[str, Sequence[str]], words: Words, *, was_corrected: bool
+) -> str:
     """Return which conditions coincide with batches or groups, in all columns."""
+    removes = "may be removed" if was_corrected else "would be removed, too"
     columns = [f"obs[{column!r}] ({listed(levels)})" for column, levels in confounded.items()]
     return (
         f"Correction cannot separate {listed(columns)} from the {words.batches}: each of these values is one "
-        f"{words.batch}, which holds no other value. A real difference between such conditions may be removed."
+        f"{words.batch}, which holds no other value. A real difference between such conditions {removes}."
     )
 
 
@@ -227,9 +240,36 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterat
     alike = [each.column for each in others if each.is_followed == first.is_followed]
     found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, in_all)
     more = f" {more}: {listed(alike)}." if alike else ""
+    what = "are batches"
+    if first.is_condition:
+        what = "are conditions, and cell types should have one cluster in all of them"
     yield (
-        f"{found}. If its {first.n_batches:,} values are batches, run again into another folder with "
+        f"{found}. If its {first.n_batches:,} values {what}, run again into another folder with "
         f"`batch_key={first.column!r}`.{more}"
+    )
+
+
+def beyond_notes(beyond: Sequence[SuspectedColumn], in_all: str) -> Iterator[str]:
+    """Yield the column that the batch key leaves out and that clusters follow, and what to do.
+
+    Parameters
+    ----------
+    in_all
+        The number of clusters in words: "9 clusters".
+    """
+    if not beyond:
+        return
+    first, *others = beyond
+    also = (
+        f" Clusters follow other columns, too: {listed([each.column for each in others])}."
+        if others
+        else ""
+    )
+    found, _ = _clusters_follow(first, in_all)
+    yield (
+        f"{found}. The batch key does not name it, so one cell type may be several clusters. If cell types should have "
+        f"one cluster in all of its {first.n_batches:,} values, run again into another folder with "
+        f"`batch_key={first.key!r}`.{also}"
     )
 
 

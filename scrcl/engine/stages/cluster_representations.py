@@ -3,7 +3,8 @@
 Where components were corrected for batches, so is each of the others, by a fit of Harmony of its own. Harmony may move
 a type that one batch alone has onto another type, but seldom does so in all scalings. What is lost in one of them, the
 others outvote (``bench.batches.donors``). A fit may also leave batches apart in one scaling that it joins in another.
-Then the scaling is corrected in the soft clusters of the run's correction.
+Then the scaling is corrected in the soft clusters of the run's correction. Where some batches count reads and others
+molecules, the scalings are of molecules (`scrcl.prep.molecules`).
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ def representations_of(context: Context) -> Callable[[IntArray], Representations
 
     def of_cells(cells: IntArray) -> Representations:
         components = _leading(context.open(COMPONENTS), cells)
-        scalings = _scalings(context, cells)
-        if batches is None:
+        codes = None if batches is None else batches[cells]
+        scalings = _scalings(context, cells, codes)
+        if codes is None:
             return Representations([components, *scalings])
-        codes = batches[cells]
         return Representations(
             [components, *_corrected(context, cells, scalings, codes)],
             Uncorrected(codes, [_leading(context.open(PLAIN_COMPONENTS), cells), *scalings]),
@@ -60,9 +61,10 @@ def _leading(scores: FloatArray, cells: IntArray) -> FloatArray:
     return np.asarray(scores[cells, :MOST_COMPS], np.float32)
 
 
-def _scalings(context: Context, cells: IntArray) -> list[FloatArray]:
+def _scalings(context: Context, cells: IntArray, codes: IntArray | None) -> list[FloatArray]:
     """Return component scores after other scalings of the counts, if there are counts behind the values."""
     from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.prep.molecules import totals_in_molecules
     from scrcl.prep.scalings import median_depth_scores, residual_scores, totals_behind
 
     stats, logs = context.open(STATS), context.open(FEATURES).gather(cells)
@@ -70,6 +72,8 @@ def _scalings(context: Context, cells: IntArray) -> list[FloatArray]:
     totals = totals_behind(logs) if is_log else stats.cell_counts[stats.retained][cells]
     if totals is None:
         return []
+    if codes is not None:
+        totals = totals_in_molecules(logs, totals, codes)
     return [scores(logs, totals, MOST_COMPS) for scores in (median_depth_scores, residual_scores)]
 
 

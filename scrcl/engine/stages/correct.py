@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.correct_new_cells import NewCorrectStage
     from scrcl.engine.words import Words
-    from scrcl.prep.batch_effect import BatchEffect
+    from scrcl.prep.batch_effect import Apart, BatchEffect
     from scrcl.prep.correction import Correction
 
 __all__ = [
@@ -119,8 +119,11 @@ class CorrectRecord(Record):
         Batches with cells, and how many the correction distinguishes: batches that mix well count as one.
     groups
         The batches of each group, where they were corrected as groups.
+    one
+        The batch that keeps apart from all others, where the batches as a whole mix.
     before, after
-        Mixing on a subset of the cells, of groups where these were corrected; None if it was not measured.
+        Mixing on a subset of the cells: of groups where these were corrected, of the cells of ``one`` if it is given;
+        None if it was not measured.
     share_alone
         Share of cells of types that one batch alone has. They are shifted with their batch, and never joined to others.
     n_fitted
@@ -135,6 +138,7 @@ class CorrectRecord(Record):
     n_batches: int = 1
     n_corrected: int = 0
     groups: tuple[tuple[str, ...], ...] = ()
+    one: str | None = None
     before: Mixing | None = None
     after: Mixing | None = None
     share_alone: float = 0.0
@@ -196,23 +200,24 @@ class CorrectStage(Stage[CorrectRecord]):
             )
         points = context.open(COMPONENTS)
         test = TestedCells.of(points, codes, context.config)
-        codes, effect, differ = test.batches_to_correct(codes)
-        n_corrected = int(codes.max()) + 1
-        record = plain.model_copy(update={"before": Mixing.of(effect)})
-        if method == "auto" and not differ:
-            return record.model_copy(update={"reason": _why_not(effect, words)})
+        codes, apart = test.batches_to_correct(codes)
+        record = plain.model_copy(update={"before": Mixing.of(apart.effect)})
+        if method == "auto" and not apart.differ:
+            return record.model_copy(update={"reason": _why_not(apart.effect, words)})
         update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
-        numbers = {batches.names[b]: int(codes[at]) for b, at in zip(present, first, strict=True)}
+        names = [batches.names[number] for number in present]
+        numbers = {name: int(codes[at]) for name, at in zip(names, first, strict=True)}
         write_json(folder / "batches.json", numbers)
-        after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes)
+        after = test.effect(np.load(folder / "scores.npy", mmap_mode="r"), codes, apart.one)
         record = record.model_copy(
             update={
                 "n_cells": len(points),
                 "left_as_is": False,
-                "reason": _why(effect, words, by_group=n_corrected < n_batches),
-                "groups": group_members(numbers) if n_corrected < n_batches else (),
+                "reason": _why(apart, words, names),
+                "groups": group_members(numbers) if apart.by_group else (),
+                "one": None if apart.one is None else names[apart.one],
                 "after": Mixing.of(after),
                 **update,
             }
@@ -257,8 +262,11 @@ def group_members(numbers: dict[str, int]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(found[number]) for number in sorted(found))
 
 
-def _why(effect: BatchEffect, words: Words, *, by_group: bool) -> str:
+def _why(apart: Apart, words: Words, names: list[str]) -> str:
     """Return why components are corrected."""
+    by_group, effect = apart.by_group, apart.effect
+    if apart.one is not None:
+        return f"{words.batch} {names[apart.one]!r} mixes less with the others than by chance"
     what = f"groups of {words.batches}" if by_group else words.batches
     if effect.shared <= FEW_SHARED:  # then few cells show how batches mix
         words = of_groups(words) if by_group else words

@@ -31,13 +31,9 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
         yield _groups_note(record, words)
     of_batch = f"group of {words.batches}" if record.by_group else words.batch
     words = of_groups(words) if record.by_group else words
-    batches, before = words.batches, record.before
+    before = record.before
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
-        yield (
-            f"{batches.capitalize()} share few regions ({joined_words(before.shared, words)}). The correction joins "
-            f"what lies nearest. If the {batches} hold different {words.cell} types, run with "
-            '`correct.method="none"` and compare.'
-        )
+        yield _few_regions_note(record, words, before.shared)
     if record.centred:
         yield (
             "Slices lay so far apart that Harmony alone did not join them, so each was moved to the mean of all first. "
@@ -50,6 +46,19 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
         )
 
 
+def _few_regions_note(record: CorrectRecord, words: Words, shared: float) -> str:
+    """Return that the correction may join what is not alike."""
+    batches = words.batches
+    who, hold = f"{batches.capitalize()} share few regions", f"the {batches} hold different"
+    if record.one is not None:
+        who = f"{words.batch.capitalize()} {record.one!r} shares few regions with the others"
+        hold = "it holds other"
+    return (
+        f"{who} ({joined_words(shared, words, one=record.one is not None)}). The correction joins what lies nearest. "
+        f'If {hold} {words.cell} types, run with `correct.method="none"` and compare.'
+    )
+
+
 def _groups_note(record: CorrectRecord, words: Words) -> str:
     """Return which batches were corrected as one."""
     named = [f"group {i}: {listed(names)}" for i, names in enumerate(record.groups, start=1)]
@@ -60,9 +69,11 @@ def _groups_note(record: CorrectRecord, words: Words) -> str:
     )
 
 
-def joined_words(shared: float, words: Words) -> str:
-    """Return how many cells have other batches around them, for a sentence."""
+def joined_words(shared: float, words: Words, *, one: bool = False) -> str:
+    """Return how many cells have other batches around them, for a sentence; of ``one`` batch, if that was asked."""
     outside = f"{shared:.0%} of the {words.cell}s outside of the largest {words.batch}"
+    if one:
+        outside = f"{shared:.0%} of its {words.cell}s"
     return f"{outside} have other {words.batches} around them"
 
 
@@ -89,8 +100,9 @@ def correction_sentence(record: CorrectRecord, words: Words) -> str:
     words = of_groups(words) if record.by_group else words
     if record.before is None or record.after is None:
         return done
+    cells = f"{words.cell}s" if record.one is None else f"its {words.cell}s"
     return (
-        f"{done} Before it, {words.cell}s had {record.before.mixing:.0%} of the neighbours from other "
+        f"{done} Before it, {cells} had {record.before.mixing:.0%} of the neighbours from other "
         f"{words.batches} that chance gives; after it, {record.after.mixing:.0%}."
     )
 
@@ -100,10 +112,13 @@ def correction_facts(record: CorrectRecord, words: Words) -> dict[str, str]:
     if record.before is None:
         return {}
     batches = f"groups of {words.batches}" if record.by_group else words.batches
-    words = of_groups(words) if record.by_group else words
-    facts = {f"mixing of {batches} before (1: as by chance)": _mixing_text(record.before, words)}
+    words, one = of_groups(words) if record.by_group else words, record.one is not None
+    if one:
+        batches = f"{words.batch} {record.one!r}"
+    before = _mixing_text(record.before, words, one=one)
+    facts = {f"mixing of {batches} before (1: as by chance)": before}
     if record.after is not None:
-        facts[f"mixing of {batches} after"] = _mixing_text(record.after, words)
+        facts[f"mixing of {batches} after"] = _mixing_text(record.after, words, one=one)
         facts[f"{words.cell}s without a counterpart in another {words.batch}"] = (
             f"{record.share_alone:.1%}"
         )
@@ -111,6 +126,6 @@ def correction_facts(record: CorrectRecord, words: Words) -> dict[str, str]:
     return facts
 
 
-def _mixing_text(mixing: Mixing, words: Words) -> str:
-    around = joined_words(mixing.shared, words)
+def _mixing_text(mixing: Mixing, words: Words, *, one: bool) -> str:
+    around = joined_words(mixing.shared, words, one=one)
     return f"{mixing.mixing:.2f} (± {mixing.error:.2f}); {around}"

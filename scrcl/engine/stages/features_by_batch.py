@@ -56,7 +56,7 @@ def selects_by_batch(
     cells = cells_of_every_batch(codes, TEST_CELLS)
     points = _components(context, stats, cells, genes(), folder)
     test = TestedCells.of(points, codes[cells], context.config)
-    return test.batches_to_correct(codes[cells])[2]
+    return test.batches_to_correct(codes[cells])[1].differ
 
 
 def _components(

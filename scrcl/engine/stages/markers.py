@@ -10,7 +10,7 @@ from scrcl._atomic import atomic_path, remove
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.memory import STREAM_BYTES, block_values
+from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.words import words_of
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
@@ -123,7 +123,8 @@ class MarkersStage(Stage[MarkersRecord]):
             n_reads = n_reads if n_reads <= MOST_READS else 1
             # The histograms of one batch, or of all together, and sums: of the tests, and of counts.
             tables = int(2.25 * tables)
-            per_cell, per_value = per_cell + 8, per_value + _BYTES_PER_SUMMED_VALUE
+            per_cell += 8 + ANNOTATION_BYTES
+            per_value += _BYTES_PER_SUMMED_VALUE
         return Estimate(
             # Ranks are computed from some genes at a time, in float64.
             STREAM_BYTES + tables + per_cell * shape.n_cells + 60 * 10**6,
@@ -204,7 +205,7 @@ def held_back_note(n: int, settings: MarkersSettings, words: Words) -> str:
 
 def _write_sums(found: Compared, context: Context) -> None:
     """Write sums of counts, batch by cluster, into OUT."""
-    from scrcl.markers.pseudobulk import table_of_sums
+    from scrcl.markers.pseudobulk import columns_of_donors, table_of_sums
 
     batches, pairs = context.covariates.batches, found.pairs
     assert batches is not None, "pairs are of batches"
@@ -212,7 +213,8 @@ def _write_sums(found: Compared, context: Context) -> None:
     assert found.sums is not None
     names = batches.names, [str(cluster) for cluster in range(int(pairs.clusters.max()) + 1)]
     columns = context.config.batch_key or "batch", "scrcl"
-    table = table_of_sums(found.sums, pairs, names, columns, context.matrix.var.index)
+    more = columns_of_donors(context.matrix.fresh_obs(), batches.codes)
+    table = table_of_sums(found.sums, pairs, names, columns, context.matrix.var.index, more)
     with atomic_path(context.folder.path / _SUMS_FILE) as partial:
         table.write_h5ad(partial)
 

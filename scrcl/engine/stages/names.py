@@ -49,6 +49,7 @@ __all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
 class NamesSettings(Settings):
     """Names of the clusters."""
 
+    several: ClassVar[frozenset[str]] = frozenset({"tissues"})
     table: Path | None = option(
         None,
         "--markers-table",

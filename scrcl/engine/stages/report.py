@@ -58,6 +58,7 @@ _PAIR_BLOCK_BYTES = 90 * 10**6
 class ReportSettings(Settings):
     """What the report shows."""
 
+    several: ClassVar[frozenset[str]] = frozenset({"genes"})
     umap_cells: int = Field(
         100_000, ge=0, description="Number of cells in the maps of the report; 0 draws none."
     )

@@ -16,12 +16,14 @@ from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.folder import RunFolder, read_manifest
+from scrcl.engine.given_names import plain_names
 from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names
 from scrcl.engine.stages.cluster import ClusterStage
+from scrcl.engine.sub_names import sub_names
 from scrcl.engine.words import words_of
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
@@ -40,12 +42,19 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import IntArray
 
-__all__ = ["LOOKS", "SubclustersSettings", "SubclustersStage", "digest_of_cells", "found_notes"]
+__all__ = [
+    "LOOKS",
+    "SubclustersSettings",
+    "SubclustersStage",
+    "digest_of_cells",
+    "found_notes",
+    "subclusters_of",
+]
 
 LOOKS = "subclusters"
 """Folder in OUT with a folder for each cluster that was looked into."""
 
-_KEY = "scrcl_sub"
+_KEY, _NAME_KEY = "scrcl_sub", "scrcl_sub_name"
 _CODES = "codes.npy"
 _SHOWN_MARKERS = 8
 
@@ -59,9 +68,10 @@ class SubclustersSettings(Settings):
 
 
 class SubclusterRow(Fields):
-    """A subcluster: its name, its cells, its share of the cluster, and its first marker genes."""
+    """A subcluster: its name, cells, share of the cluster and first marker genes, and a name that was given."""
 
     name: str
+    given: str | None = None
     n_cells: int
     share: float
     markers: tuple[str, ...]
@@ -82,7 +92,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
     record = SubclustersRecord
     takes = (STATS, LABELS)
     redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+    owned_obs: ClassVar[tuple[str, ...]] = (_KEY, _NAME_KEY)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
@@ -116,7 +126,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return clusters and subclusters as one column."""
+        """Return clusters and subclusters as one column; and their names as one, if subclusters have names."""
         import pandas as pd
 
         record = run.record(SubclustersStage)
@@ -124,16 +134,29 @@ class SubclustersStage(Stage[SubclustersRecord]):
             return AnnDataKeys()
         codes = np.load(run.folder.stage(self.name) / _CODES)
         column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
-        colours = {f"{_KEY}_colors": palette(len(record.names))}
-        return AnnDataKeys(obs={_KEY: column}, uns_other=colours)
+        columns, colours = {_KEY: column}, {f"{_KEY}_colors": palette(len(record.names))}
+        given = {row.name: row.given for row in record.rows if row.given is not None}
+        if given:
+            clusters = plain_names(run, np.asarray(run.open(LABELS)))
+            of_each = [
+                given.get(name, clusters[int(name)] if name.isdecimal() else name)
+                for name in record.names
+            ]
+            names = pd.Index(dict.fromkeys(of_each))
+            of_cells = names.get_indexer(pd.Index(of_each))[codes]
+            columns[_NAME_KEY] = pd.Categorical.from_codes(of_cells.tolist(), categories=names)
+            colours[f"{_NAME_KEY}_colors"] = palette(len(names))
+        return AnnDataKeys(obs=columns, uns_other=colours)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the subclusters and their markers."""
         record, words = run.record(SubclustersStage), words_of(run)
         if record.left_as_is:
             return None
+        is_named = any(row.given is not None for row in record.rows)
         columns = (
             Column("subcluster"),
+            *([Column("name")] if is_named else []),
             Column(f"{words.cell}s", "number"),
             Column(f"share of the {words.cluster}", "share"),
             Column("markers", "markers"),
@@ -141,10 +164,18 @@ class SubclustersStage(Stage[SubclustersRecord]):
         caption = f"Markers compare a subcluster with the other {words.cell}s of its {words.cluster} alone."
         table = Table(
             columns,
-            [(row.name, row.n_cells, row.share, row.markers) for row in record.rows],
+            [
+                (row.name, *([row.given] if is_named else []), row.n_cells, row.share, row.markers)
+                for row in record.rows
+            ],
             caption,
         )
         return Section("Subclusters", table=table, notes=record.notes)
+
+
+def subclusters_of(run: OpenRun) -> tuple[str, ...]:
+    """Return the subclusters of a run that it shows, such as ``3_0``."""
+    return tuple(row.name for row in run.record(SubclustersStage).rows)
 
 
 def digest_of_cells(rows: IntArray) -> str:
@@ -183,11 +214,12 @@ def _looks(
 
 def _rows(cluster: int, labels: IntArray, look: Outputs) -> list[SubclusterRow]:
     """Return a row for each subcluster."""
-    first = first_genes(look.open(MARKERS), _SHOWN_MARKERS)
+    first, given = first_genes(look.open(MARKERS), _SHOWN_MARKERS), sub_names(look.folder.path)
     sizes = np.bincount(labels)
     return [
         SubclusterRow(
             name=name,
+            given=given.get(name),
             n_cells=int(sizes[i]),
             share=float(sizes[i] / len(labels)),
             markers=first.get(i, FirstGenes()).shown,

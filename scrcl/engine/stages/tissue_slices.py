@@ -110,7 +110,8 @@ def domains_apart(points: FloatArray, labels: IntArray, codes: IntArray) -> IntA
     """Return the domains of one batch that lie further from all other batches than shifts between batches reach.
 
     The shift is the median distance between the parts of a domain in two batches. None is returned if many cells are in
-    domains of one batch, or hardly any of the batch are in others: then there is nothing to measure the shift by.
+    domains of one batch, or hardly any of the batch are in others: then there is nothing to measure the shift by. None
+    is returned either if several batches have such domains: these may be one that differs, as tumours of patients do.
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def domains_apart(points: FloatArray, labels: IntArray, codes: IntArray) -> IntA
     in_shared = shared.sum(axis=0) / counts.sum(axis=0)
     own = np.isin(domain, of_one) & (counts[domain].argmax(axis=1) == batch)
     is_apart = own & (nearest > _FACTOR * shift) & (in_shared[batch] >= _LEAST_OF_BATCH)
+    if len(np.unique(batch[is_apart])) > 1:
+        return of_one[:0]
     return np.unique(domain[is_apart])
 
 

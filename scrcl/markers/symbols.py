@@ -1,0 +1,31 @@
+"""Symbols inside names of genes: names that join a symbol and an id, or a genome and a symbol.
+
+Tables from R have ``CD3D_ENSG00000167286`` where a symbol was not unique, or for all genes; matrices of mixed species
+have ``GRCh38_CD3D``. Tables of marker genes have ``CD3D``.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["symbol_in"]
+
+_ID = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?"
+_SYMBOL_FIRST = re.compile(rf"(.+?)[_|:.\-]{_ID}")
+# ENSG00000182378.15_PAR_Y is an id: of a gene on the Y chromosome that is on the X chromosome, too.
+_ID_FIRST = re.compile(rf"{_ID}[_|:\-](?!PAR_Y$)(.+)")
+_GENOME_FIRST = re.compile(r"(?:GRCh3[78]|GRCm3[89]|hg19|hg38|mm10|mm39)[_|:\-]+(.+)")
+
+
+def symbol_in(name: str) -> str:
+    """Return the symbol inside the name of a gene; the name itself if it joins nothing.
+
+    >>> symbol_in("HLA-DRA_ENSG00000204287"), symbol_in("ENSG00000167286.9_CD3D"), symbol_in("GRCh38_CD3D")
+    ('HLA-DRA', 'CD3D', 'CD3D')
+    >>> symbol_in("ENSG00000167286"), symbol_in("NKX2-1")
+    ('ENSG00000167286', 'NKX2-1')
+    """
+    for pattern in (_SYMBOL_FIRST, _ID_FIRST, _GENOME_FIRST):
+        if found := pattern.fullmatch(name):
+            return found[1]
+    return name

@@ -66,8 +66,7 @@ def test_a_new_section_gets_the_domains_of_the_run(run, sections, tmp_path):
     new, stages = predict(run, only(sections, "section 3"), tmp_path)
     in_run = anndata.read_h5ad(run / "result.h5ad")
     types = sections.obs["cell_type"]
-    of_run = agreement(types[in_run.obs_names], in_run.obs["scrcl"])
-    assert agreement(types[new.obs_names], new.obs["scrcl"]) > of_run - 0.15
+    assert agreement(types[new.obs_names], new.obs["scrcl"]) > 0.4
     assert new.obsm["X_tissue"].shape[1] == in_run.obsm["X_tissue"].shape[1]
     assert "X_scrcl" not in new.obsm
     assert new.obs["scrcl"].cat.categories.tolist() == in_run.obs["scrcl"].cat.categories.tolist()

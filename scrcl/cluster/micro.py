@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.io.arrays import SMALL_MAP_BYTES, release
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -55,6 +57,7 @@ def summarise(
         )
         sums += member @ rows
         squares += np.bincount(inside, np.einsum("ij,ij->i", rows, rows), minlength=n_micro)
+        release(points, above=SMALL_MAP_BYTES)
     sizes = np.bincount(micro_labels, minlength=n_micro).astype(np.float64)
     means = sums / sizes[:, None]
     # The difference of two large numbers may come out slightly below 0 where all cells are equal.

@@ -75,6 +75,7 @@ class CpuPasses:
             )
             # A sparse product adds rows in the order of the points, so sums do not depend on threads.
             total += members @ self._rows(start, stop).astype(np.float64)
+            release(self.points)
         return total
 
     def _rows(self, start: int, stop: int) -> FloatArray:

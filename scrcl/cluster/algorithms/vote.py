@@ -41,6 +41,7 @@ from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.tree import Hierarchy, Joins
 from scrcl.cluster.vote_notes import note_of_divided, note_of_joined, note_of_rare
 from scrcl.graph.communities import graph_of_neighbours, leiden_of
+from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def by_vote(
     n_supported = int(supported.max()) + 1
     wanted = n_clusters or n_supported
     some_labels, means, cluster_of_micro = micro_clusters_inside(
-        np.asarray(points[cells], np.float32),
+        np.asarray(gathered(points, cells, above=SMALL_MAP_BYTES), np.float32),
         supported,
         settings.n_micro_clusters(n_cells, wanted),
         seed=seed,

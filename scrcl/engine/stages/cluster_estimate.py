@@ -8,6 +8,7 @@ from scrcl._contract import Estimate
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES, MORE_NEIGHBORS, TREE_BYTES
 from scrcl.engine.stages.correct import correction_bytes, fit_bytes
+from scrcl.io.arrays import SMALL_MAP_BYTES
 
 if TYPE_CHECKING:
     from scrcl._contract import Shape
@@ -59,7 +60,7 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     )
     # A block of dense rows and its product.
     dense = estimates_of(shape, config).embed.block_bytes
-    per_cell = 4 * width + _CLUSTERED_BYTES + 8 * len(settings.also)
+    per_cell = _CLUSTERED_BYTES + 8 * len(settings.also)
     per_cell += (TREE_BYTES + ANNOTATION_BYTES) * smooths
     n_counted, n_voting = min(n, settings.auto_cells), min(n, settings.vote_cells)
     # In an atlas, cells of small groups are compared with those that vote.
@@ -76,7 +77,8 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     merging = dense + _MERGE_BYTES * n_micro**2
     smoothing = min(_SMOOTHING_BYTES, 6_000 * n) * smooths
     return Estimate(
-        LIBRARIES_BYTES + n * per_cell,
+        # Pages of a larger embedding are released as it is read.
+        LIBRARIES_BYTES + n * per_cell + min(4 * n * width, SMALL_MAP_BYTES),
         max(counting, voting, grouping, merging, smoothing),
         disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
         read_bytes=8 * n * width,

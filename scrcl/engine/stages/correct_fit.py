@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._group_means import group_means
 from scrcl._threads import one_blas_thread
-from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, cores, release, row_blocks
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, cores, gathered, release, row_blocks
 from scrcl.prep.batch_effect import WIDE, share_joined
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ TEST_CELLS = 20_000
 """Cells whose neighbours show whether batches keep apart."""
 
 BLOCK_ROWS = 16_384
-
-_GATHERED_ROWS = 4_096
 
 _LEAST_JOINED = 0.5
 """Share of the cells of slices that must have other slices around them after Harmony. On simulated sections it was .9
@@ -76,16 +74,9 @@ def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray
     """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
     from scrcl.graph.knn import knn
 
-    return knn(_gathered(points, cells), min(WIDE, len(cells) - 1), seed=seed).ids
-
-
-def _gathered(points: FloatArray, cells: IntArray) -> FloatArray:
-    """Return some rows. Rows that ascend are read with few pages of a large map in memory at a time."""
-    rows = np.empty((len(cells), points.shape[1]), points.dtype)
-    for start, stop in row_blocks(len(cells), _GATHERED_ROWS):
-        rows[start:stop] = points[cells[start:stop]]
-        release(points, above=SMALL_MAP_BYTES)
-    return rows
+    return knn(
+        gathered(points, cells, above=SMALL_MAP_BYTES), min(WIDE, len(cells) - 1), seed=seed
+    ).ids
 
 
 def correct_cells(
@@ -153,12 +144,14 @@ def _to_fit(
     if len(points) > FIT_CELLS:
         order = partition(points, seed=seed, n_workers=n_workers).order
     cells = cells_of_every_batch(codes, FIT_CELLS, order)
-    rows = _gathered(points, cells)
+    rows = gathered(points, cells, above=SMALL_MAP_BYTES)
     if alone is not None:
         kept = ~alone[cells]
         return cells[kept], rows[kept], alone if alone.any() else None
     tested = cells[cells_of_every_batch(codes[cells], TEST_CELLS)]
-    counterparts = find_counterparts(_gathered(points, tested), codes[tested], seed=seed)
+    counterparts = find_counterparts(
+        gathered(points, tested, above=SMALL_MAP_BYTES), codes[tested], seed=seed
+    )
     kept = ~counterparts.alone(rows, codes[cells])
     if len(np.unique(codes[cells[kept]])) < 2:  # nothing would be left to join
         return cells, rows, None

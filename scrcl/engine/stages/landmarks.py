@@ -10,7 +10,14 @@ import numpy as np
 
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
-from scrcl.io.arrays import cores, for_each_block, release, row_blocks
+from scrcl.io.arrays import (
+    SMALL_MAP_BYTES,
+    cores,
+    for_each_block,
+    gathered,
+    release,
+    row_blocks,
+)
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -46,7 +53,12 @@ def neighbours_among(
         ids, distances = context.open(NEIGHBOR_IDS), context.open(NEIGHBOR_DISTANCES)
         return np.array(ids), np.array(distances)
     k = min(config.graph.n_neighbors, len(cells) - 1)
-    found = knn(np.asarray(points[cells]), k, seed=config.seed, search=search_of(config))
+    found = knn(
+        gathered(points, cells, above=SMALL_MAP_BYTES),
+        k,
+        seed=config.seed,
+        search=search_of(config),
+    )
     return found.ids, found.distances
 
 
@@ -73,7 +85,7 @@ def with_others(
     others = np.delete(np.arange(len(points)), cells)
     whole = np.empty((len(points), values.shape[1]), np.float32)
     whole[cells] = values
-    near = np.asarray(points[cells])
+    near = gathered(points, cells, above=SMALL_MAP_BYTES)
     k = min(NEAR, len(cells))
     with TemporaryDirectory() as scratch:
         task = SearchTask(k=k, seed=config.seed, device=search.device, folder=Path(scratch))

@@ -20,6 +20,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
+from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
 
@@ -105,7 +106,7 @@ class UmapStage(Stage[UmapRecord]):
         ids, distances = neighbours_among(context, points, cells)
         layout = umap_layout(
             edge_weights(ids, distances),
-            np.asarray(scores[cells, :2]),
+            gathered(scores, cells, above=SMALL_MAP_BYTES)[:, :2],
             seed=config.seed,
             min_dist=settings.min_dist,
             on_epochs=context.count("umap", n_epochs_of(len(cells)), "epochs"),

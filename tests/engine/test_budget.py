@@ -84,16 +84,16 @@ def test_too_little_memory_is_refused_with_the_smallest_that_is_enough(n_cells, 
 
 def test_the_stage_that_does_not_fit_is_named_and_those_before_it_can_be_run():
     atlas = replace(ATLAS, n_cells=10**6)
-    with pytest.raises(BudgetError, match="2000 MB") as raised:
-        plan_budget(2 * 10**9, STAGES, atlas, PLAIN)
+    with pytest.raises(BudgetError, match="1500 MB") as raised:
+        plan_budget(15 * 10**8, STAGES, atlas, PLAIN)
     named, until = re.search(r"stage (\w+);.*--until (\w+)", str(raised.value)).groups()
     names = [stage.name for stage in STAGES]
     assert enough_bytes(estimate(named, atlas).least_bytes) == least_memory(STAGES, atlas, PLAIN)
     kept = STAGES[: names.index(until) + 1]
     assert kept[:4] == PREPARED
-    assert plan_budget(2 * 10**9, kept, atlas, PLAIN).n_workers >= 1
+    assert plan_budget(15 * 10**8, kept, atlas, PLAIN).n_workers >= 1
     with pytest.raises(BudgetError):
-        plan_budget(2 * 10**9, STAGES[: len(kept) + 1], atlas, PLAIN)
+        plan_budget(15 * 10**8, STAGES[: len(kept) + 1], atlas, PLAIN)
 
 
 @given(st.integers(10**5, 10**7))

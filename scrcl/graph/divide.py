@@ -18,9 +18,11 @@ from scrcl.graph.kmeans import kmeans
 from scrcl.graph.partition import Partition
 from scrcl.graph.walk import walk_order
 from scrcl.io.arrays import (
+    SMALL_MAP_BYTES,
     as_points,
     cores,
     for_each_block,
+    gathered,
     index_dtype,
     release,
     require_finite,
@@ -116,7 +118,7 @@ def coarse_centroids(points: FloatArray, n_lists: int, *, seed: int) -> NDArray[
     """Return k-means means of a sample: float32, shape (n_lists, n_dims)."""
     random = stream(seed, "graph.partition")
     n_rows = max(n_lists, min(len(points), n_lists * _SAMPLE_ROWS_PER_LIST, _MOST_SAMPLE_ROWS))
-    sample = points[np.sort(random.choice(len(points), n_rows, replace=False, shuffle=False))]
-    release(points)
+    rows = np.sort(random.choice(len(points), n_rows, replace=False, shuffle=False))
+    sample = gathered(points, rows, above=SMALL_MAP_BYTES)
     start = sample[np.sort(random.choice(n_rows, n_lists, replace=False, shuffle=False))]
     return kmeans(sample, n_lists, seed=seed, init=start, n_iter=_TRAINING_ITERATIONS).centroids

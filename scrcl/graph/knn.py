@@ -25,6 +25,7 @@ from scrcl.io.arrays import (
     as_points,
     cores,
     for_each_block,
+    gathered,
     index_dtype,
     new_map,
     release,
@@ -135,7 +136,8 @@ def knn(
         searcher = make_searcher(backend, points, task)
 
         def find(searcher: Searcher, rows: IntArray) -> tuple[IntArray, FloatArray]:
-            return without_self(*searcher.search(points[rows], k + 1), rows)
+            own = gathered(points, rows, above=SMALL_MAP_BYTES)
+            return without_self(*searcher.search(own, k + 1), rows)
 
         recall = reach_recall(
             searcher,

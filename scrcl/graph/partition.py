@@ -12,7 +12,7 @@ import numpy as np
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import StoreError
-from scrcl.io.arrays import RowWriter, as_points, release, row_blocks
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, as_points, gathered, row_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +81,6 @@ def write_in_order(
     """Write ``points[order] - centre`` to an ``.npy`` file, in blocks, and open it as a memory map."""
     with RowWriter(out, len(order), points.shape[1]) as writer:
         for start, stop in row_blocks(len(order), _COPY_ROWS):
-            writer.write(start, points[order[start:stop]] - centre)
-            release(points)
+            rows = gathered(points, order[start:stop], above=SMALL_MAP_BYTES)
+            writer.write(start, rows - centre)
     return as_points(np.load(out, mmap_mode="r"))

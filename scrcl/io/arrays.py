@@ -52,8 +52,8 @@ KEPT_MAP_BYTES = 1 << 29
 """Memory maps that training reads at random may stay resident up to this size. Releasing a map of 400 MB after
 each mini-batch takes longer than everything else about the mini-batch."""
 
-_GATHERED_ROWS = 4_096
-"""Rows read at random before pages are released. The kernel loads 64 kB around each row."""
+_GATHERED_BYTES = SMALL_MAP_BYTES
+"""Part of a memory map that is read at random before its pages are released."""
 
 LARGEST_INT32 = np.iinfo(np.int32).max
 
@@ -148,12 +148,18 @@ def new_map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
 
 
 def gathered(array: FloatArray, rows: IntArray, *, above: int = 0) -> FloatArray:
-    """Return ``array[rows]``. At most 256 MB of a memory map of ``above`` bytes or more become resident."""
+    """Return ``array[rows]``. At most 256 MB of a memory map of ``above`` bytes or more become resident.
+
+    Rows are read in ascending order. So the pages that become resident are those of the part of the file that is read,
+    even where a system loads a megabyte around each row.
+    """
     if array.nbytes < above:
         return array[rows]
     found = np.empty((len(rows), array.shape[1]), array.dtype)
-    for start, stop in row_blocks(len(rows), _GATHERED_ROWS):
-        found[start:stop] = array[rows[start:stop]]
+    order = np.argsort(rows, kind="stable")
+    part = rows[order] // max(_GATHERED_BYTES * len(array) // max(array.nbytes, 1), 1)
+    for some in np.split(order, np.flatnonzero(np.diff(part)) + 1):
+        found[some] = array[rows[some]]
         release(array)
     return found
 

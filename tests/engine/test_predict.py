@@ -20,6 +20,7 @@ from scrcl.engine.predict import new_cell_stages, predict_files, run_for_predict
 from scrcl.engine.run import run_files
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages.cluster_new_cells import _notes_of
+from scrcl.engine.words import Words
 from scrcl.errors import BudgetError, InputError, ResumeError, StoreError
 from scrcl.io.open import open_input
 from tests.cells import FAST, make_cells
@@ -401,7 +402,7 @@ def test_new_cells_lie_among_their_type_on_the_map_of_the_run(tmp_path, monkeypa
 
 
 def test_clusters_that_are_doubtful_in_the_run_are_no_sign_of_other_kinds():
-    unlike, alike = _notes_of([1, 3, 4], [3, 4, 5])
+    unlike, alike = _notes_of([1, 3, 4], [3, 4, 5], Words())
     assert "in cluster 1 have low confidence" in unlike
     assert "of a kind that the run does not have" in unlike
     assert "in clusters 3, 4 have low confidence" in alike

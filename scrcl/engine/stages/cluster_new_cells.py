@@ -34,6 +34,7 @@ from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.cluster import ClusterStage, categorical
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
+from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.colours import palette
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.words import Words
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["NewClusterStage", "compared_cells", "means_of"]
@@ -109,7 +111,7 @@ class NewClusterStage(Stage[NewClusterRecord]):
         doubtful = _doubtful(labels, confidence)
         in_run = low_clusters(finished.record(ClusterStage).confidence.median_by_cluster)
         return NewClusterRecord(
-            notes=tuple(_notes_of(doubtful, in_run)),
+            notes=tuple(_notes_of(doubtful, in_run, words_of(finished))),
             n_cells=len(labels),
             n_clusters=len(np.unique(labels)),
             n_clusters_run=finished.record(ClusterStage).n_clusters,
@@ -187,16 +189,18 @@ def _doubtful(labels: IntArray, confidence: FloatArray) -> list[int]:
     return np.flatnonzero(n_low > sizes / 2).tolist()
 
 
-def _notes_of(doubtful: Sequence[int], in_run: Sequence[int]) -> Iterator[str]:
+def _notes_of(doubtful: Sequence[int], in_run: Sequence[int], words: Words) -> Iterator[str]:
     """Yield where most new cells have low confidence: cells unlike those of the run, or clusters that are doubtful."""
     limit = f"low confidence (below {LOW_PREDICTION_CONFIDENCE})"
     if unlike := [cluster for cluster in doubtful if cluster not in in_run]:
-        where = _clusters(unlike)
-        yield f"Most new cells in {where} have {limit}. They may be of a kind that the run does not have."
+        where = _named(unlike, words)
+        yield f"Most new {words.cell}s in {where} have {limit}. They may be of a kind that the run does not have."
     if alike := [cluster for cluster in doubtful if cluster in in_run]:
-        where = _clusters(alike)
-        yield f"Most new cells in {where} have {limit}, as most cells of the run there have a low one."
+        where = _named(alike, words)
+        yield (
+            f"Most new {words.cell}s in {where} have {limit}, as most {words.cell}s of the run there have a low one."
+        )
 
 
-def _clusters(numbers: Sequence[int]) -> str:
-    return f"cluster{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
+def _named(numbers: Sequence[int], words: Words) -> str:
+    return f"{words.cluster}{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

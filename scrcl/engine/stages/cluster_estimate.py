@@ -77,8 +77,10 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     merging = dense + _MERGE_BYTES * n_micro**2
     smoothing = min(_SMOOTHING_BYTES, 6_000 * n) * smooths
     return Estimate(
-        # Pages of a larger embedding are released as it is read.
-        LIBRARIES_BYTES + n * per_cell + min(4 * n * width, SMALL_MAP_BYTES),
+        # Pages of larger maps are released as they are read: the embedding, components and neighbours.
+        LIBRARIES_BYTES
+        + n * per_cell
+        + sum(min(4 * n * d, SMALL_MAP_BYTES) for d in (width, shape.n_comps, shape.n_neighbors)),
         max(counting, voting, grouping, merging, smoothing),
         disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
         read_bytes=8 * n * width,

@@ -80,14 +80,15 @@ def test_files_of_a_tissue_are_not_called_batches_too(cells, tmp_path):
         assert told is not spatial
 
 
-def test_a_run_of_a_tissue_predicts_nothing_and_says_what_to_do(cells, tmp_path):
+def test_new_cells_of_a_tissue_may_name_their_coordinates_otherwise(cells, tmp_path):
     from scrcl.engine.api import predict
 
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    path = tmp_path / "cells.h5ad"
-    fit(path, out=tmp_path / "out", n_clusters=3, spatial=True, **FAST)
-    with pytest.raises(InputError, match=r"give all to `scrcl\.fit` with `spatial=True`: each"):
-        predict(tmp_path / "out", path)
+    fit(cells, out=tmp_path / "out", n_clusters=3, spatial=True, **FAST)
+    new = elsewhere(cells)
+    with pytest.raises(InputError, match="give `coordinates='x,y'`"):
+        predict(tmp_path / "out", new)
+    found = predict(tmp_path / "out", new, coordinates="x,y")
+    assert (found.obs["scrcl"] == cells.obs["scrcl"]).mean() > 0.9
 
 
 def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):

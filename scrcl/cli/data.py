@@ -77,7 +77,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
 
 def _reading(planned: Plan) -> str:
     """Return how the input is read with the memory that was given, and with the least."""
-    least = f"{planned.least_bytes // 10**6} MB are enough, with one block at a time."
+    least = f"{planned.least_bytes // 10**6} MB would do, with one block at a time."
     if planned.refusal is not None:
         return least
     memory = format_bytes(planned.memory_bytes)

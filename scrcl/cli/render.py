@@ -79,9 +79,9 @@ class _Shown(Quiet):
         self._show_notes(self._console)
 
     def _flush(self) -> str:
-        """Return the line about the stages that were already finished, since the last call; or nothing."""
+        """Return the line about the stages that were found finished, since the last call; or nothing."""
         names, self._finished = self._finished, []
-        return f"{', '.join(names)}: already finished" if names else ""
+        return f"{', '.join(names)}: found finished" if names else ""
 
 
 class Bars(_Shown):

@@ -56,7 +56,7 @@ def test_a_plan_that_does_not_fit_is_shown_and_refused(scrcl, cells):
     assert "features" in shown
     # Both name one number, and it is enough.
     enough = re.search(r"memory must be at least (\d+ MB)", errors).group(1)
-    assert f"{enough} are enough" in shown
+    assert f"{enough} would do" in shown
     assert scrcl("plan", cells, "--memory", enough)[0] == 0
 
 

@@ -45,7 +45,7 @@ def test_notes_come_last_and_a_finished_run_is_one_line(scrcl, cells, tmp_path):
     assert "connected components" in shown.splitlines()[-2]
     _, again, _ = scrcl(*command)
     assert again.splitlines()[-1] == "note: 2 notes of earlier stages are in the report."
-    assert again.count("already finished") == 1
+    assert again.count("found finished") == 1
     assert "peak memory" not in again
     first, second = (text[: text.index("note: ")] for text in (shown, again))
     assert second[second.index("\ncluster ") :] == first[first.index("\ncluster  cells") :]
@@ -77,7 +77,7 @@ def test_new_clusters_come_from_the_trained_model(scrcl, cells, tmp_path):
     code, shown, _ = scrcl("run", cells, "-o", out, *fast("--n-clusters", 5, "--from", "cluster"))
     assert code == 0
     assert "read, stats, " in shown
-    assert ": already finished" in shown
+    assert ": found finished" in shown
     assert json.loads((out / "run.json").read_text())["n_clusters"] == 5
     code, _, error = scrcl("run", cells, "-o", out, *fast("--from", "train"))
     assert code == 2
@@ -267,7 +267,7 @@ def test_a_signal_outside_of_training_leaves_only_whole_stages(cells, tmp_path):
     again = start(cells, out, *fast("--n-clusters", 4), "--until", "features")
     shown, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert re.search("read.*: already finished", shown)
+    assert re.search("read.*: found finished", shown)
 
 
 def on_two_ranks(cells, out, *more):

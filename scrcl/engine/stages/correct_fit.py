@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.prep.correction import Correction
     from scrcl.prep.harmony import Fit
-    from scrcl.typing import BoolArray, FloatArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray, OnRows
 
 __all__ = [
     "BLOCK_ROWS",
@@ -28,6 +28,7 @@ __all__ = [
     "blocks_of",
     "correct_cells",
     "neighbours_among",
+    "write_corrected",
 ]
 
 FIT_CELLS = 100_000
@@ -119,7 +120,14 @@ def correct_cells(
         correction = refit(correction, blocks, n_batches=n_batches)
     if means is not None:
         correction = correction.moved(means)
-    n_alone = _write(context, points, codes, correction, left_out, folder)
+    n_alone = write_corrected(
+        points,
+        codes,
+        correction,
+        folder / "scores.npy",
+        left_out=left_out,
+        on_rows=context.count("correct", len(points)),
+    )
     if in_memory:
         _write_rows(folder, cells, fit.corrected)
     correction.save(folder / "correction.npz")
@@ -189,24 +197,26 @@ def _fit(
     ), means
 
 
-def _write(
-    context: Context,
+def write_corrected(
     points: FloatArray,
     codes: IntArray,
     correction: Correction,
-    left_out: _Alone,
-    folder: Path,
+    path: Path,
+    *,
+    left_out: _Alone = None,
+    on_rows: OnRows | None = None,
 ) -> int:
-    """Write ``scores.npy`` block by block; return the number of cells that no other batch has."""
-    advance, n_alone = context.count("correct", len(points)), 0
-    with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
+    """Write corrected rows block by block; return the number of cells that no other batch has."""
+    n_alone = 0
+    with RowWriter(path, *points.shape) as writer, one_blas_thread():
         for start, stop in row_blocks(len(points), BLOCK_ROWS):
             rows, own = np.asarray(points[start:stop]), codes[start:stop]
             alone = _alone_in(left_out, rows, own, start)
             writer.write(start, correction.corrected(rows, own, alone))
             n_alone += 0 if alone is None else int(alone.sum())
             release(points)
-            advance(stop - start)
+            if on_rows is not None:
+                on_rows(stop - start)
     return n_alone
 
 

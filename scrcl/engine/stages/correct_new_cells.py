@@ -12,7 +12,6 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
-from scrcl._threads import one_blas_thread
 from scrcl.cluster.counterparts import find_counterparts
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Record, Stage
@@ -22,14 +21,14 @@ from scrcl.engine.stages.correct import (
     CorrectStage,
     correction_bytes,
 )
-from scrcl.engine.stages.correct_fit import BLOCK_ROWS, TEST_CELLS, blocks_of
+from scrcl.engine.stages.correct_fit import BLOCK_ROWS, TEST_CELLS, write_corrected
 from scrcl.engine.stages.new_batches import (
     ROUNDS,
     correction_towards,
     names_of_batches,
     numbered,
 )
-from scrcl.io.arrays import RowWriter, release, row_blocks
+from scrcl.io.arrays import release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.prep.batch_subset import cells_of_every_batch
 from scrcl.report.page import Section
@@ -91,14 +90,14 @@ class NewCorrectStage(Stage[NewCorrectRecord]):
         elif batches.n_new:
             alone = self._without_counterpart(points, batches)
         correction = correction_towards(run.open(CORRECTION), points, batches, alone, centre=centre)
-        advance, start, n_alone = context.count("correct", len(points)), 0, 0
-        with RowWriter(folder / "scores.npy", *points.shape) as writer, one_blas_thread():
-            for rows, own in blocks_of(points, batches.codes):
-                kept = None if alone is None else alone.alone(rows, own)
-                writer.write(start, correction.corrected(rows, own, kept))
-                n_alone += 0 if kept is None else int(kept.sum())
-                start += len(rows)
-                advance(len(rows))
+        n_alone = write_corrected(
+            points,
+            batches.codes,
+            correction,
+            folder / "scores.npy",
+            left_out=alone,
+            on_rows=context.count("correct", len(points)),
+        )
         if n_alone:
             note = (
                 f"{n_alone:,} of {len(points):,} new cells have no counterpart in the run. They were moved with their "

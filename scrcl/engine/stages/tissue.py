@@ -23,12 +23,13 @@ from scrcl.engine.stages.tissue_averages import (
     BLOCK_ROWS,
     TISSUE_AXES,
     TissueAxes,
+    averages_estimate,
     write_averages,
     write_scores,
 )
 from scrcl.engine.stages.tissue_slices import JoinedSlices, joined_slices
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.io.arrays import SMALL_MAP_BYTES, row_blocks
+from scrcl.io.arrays import row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
@@ -111,20 +112,14 @@ class TissueStage(Stage[TissueRecord]):
         if not config.spatial:
             return Estimate(LIBRARIES_BYTES)
         settings: TissueSettings = config.group(self.name)
-        n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
+        averages = averages_estimate(shape, settings)
         # Averages may be corrected like cells.
-        again = CorrectStage().estimate(replace(shape, n_comps=min(settings.n_kept, d)), config)
-        return Estimate(
-            LIBRARIES_BYTES
-            + again.block_bytes
-            + 3 * min(4 * n * d, SMALL_MAP_BYTES)
-            + min(4 * n * k, SMALL_MAP_BYTES),
-            min(n, BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
-            shared=True,
-            disk_bytes=4 * n * (min(settings.n_kept, d) + 3 * d),
-            read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
-            seconds=0.1 + again.seconds,
-            shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
+        n_comps = min(settings.n_kept, settings.from_comps, shape.n_comps)
+        again = CorrectStage().estimate(replace(shape, n_comps=n_comps), config)
+        return replace(
+            averages,
+            fixed_bytes=averages.fixed_bytes + again.block_bytes,
+            seconds=averages.seconds + again.seconds,
         )
 
     def run(self, context: Context, folder: Path) -> TissueRecord:

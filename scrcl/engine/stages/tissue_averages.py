@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl._atomic import write_json
-from scrcl._contract import Artifact
-from scrcl.io.arrays import RowWriter, row_blocks, write_leading
+from scrcl._contract import Artifact, Estimate
+from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, row_blocks, write_leading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scrcl._contract import Shape
     from scrcl.engine.context import Context
+    from scrcl.engine.stages.tissue import TissueSettings
     from scrcl.prep.correction import Correction
     from scrcl.prep.pca import Pca
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["BLOCK_ROWS", "TISSUE_AXES", "TissueAxes", "write_averages", "write_scores"]
+__all__ = [
+    "BLOCK_ROWS",
+    "TISSUE_AXES",
+    "TissueAxes",
+    "averages_estimate",
+    "write_averages",
+    "write_scores",
+]
 
 BLOCK_ROWS = 16_384
 """Rows that are averaged at a time. It changes no bit."""
@@ -66,6 +76,20 @@ def _load(folder: Path) -> TissueAxes:
 
 TISSUE_AXES: Artifact[TissueAxes] = Artifact("axes of the tissue", _load)
 """What maps averages into `scrcl.graph.artifacts.TISSUE_SPACE`."""
+
+
+def averages_estimate(shape: Shape, settings: TissueSettings) -> Estimate:
+    """Return the maps that are read at random, and blocks of rows with their neighbours."""
+    n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
+    return Estimate(
+        LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
+        min(n, BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
+        shared=True,
+        disk_bytes=4 * n * (min(settings.n_kept, d) + 3 * d),
+        read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
+        seconds=0.1,
+        shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
+    )
 
 
 def write_averages(

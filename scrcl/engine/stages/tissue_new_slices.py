@@ -10,32 +10,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl._contract import Estimate
-from scrcl._threads import one_blas_thread
-from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.correct_fit import blocks_of
+from scrcl.engine.stages.correct_fit import write_corrected
 from scrcl.engine.stages.new_batches import correction_towards, names_of_batches, numbered
 from scrcl.engine.stages.tissue_averages import (
-    BLOCK_ROWS,
     TISSUE_AXES,
+    averages_estimate,
     write_averages,
     write_scores,
 )
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter
 from scrcl.prep.artifacts import COMPONENTS, STATS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl._contract import Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.tissue import TissueSettings
     from scrcl.engine.stages.tissue_averages import TissueAxes
-    from scrcl.prep.pca import Pca
 
 __all__ = ["NewTissueStage"]
 
@@ -61,16 +56,7 @@ class NewTissueStage(Stage[NewTissueRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the maps that are read at random, and blocks of rows with their neighbours."""
-        settings: TissueSettings = config.group(self.name)
-        n, k, d = shape.n_cells, shape.n_neighbors, min(settings.from_comps, shape.n_comps)
-        return Estimate(
-            LIBRARIES_BYTES + 3 * min(4 * n * d, SMALL_MAP_BYTES) + min(4 * n * k, SMALL_MAP_BYTES),
-            min(n, BLOCK_ROWS) * (28 * (k + 1) + 16 * d),
-            shared=True,
-            disk_bytes=4 * n * (2 * min(settings.n_kept, d) + 3 * d),
-            read_bytes=4 * n * d * (settings.steps * (k + 1) + 2),
-            shared_seconds=n * (1 + settings.steps * (k + 1) * d * 2e-3) * 1e-6,
-        )
+        return averages_estimate(shape, config.group(self.name))
 
     def run(self, context: Context, folder: Path) -> NewTissueRecord:
         """Write ``space.npy``."""
@@ -82,11 +68,10 @@ class NewTissueStage(Stage[NewTissueRecord]):
         write_scores(np.load(averages, mmap_mode="r"), axes.pca, space)
         averages.unlink()
         n_corrected = self._correct(context, axes, space)
-        pca: Pca = axes.pca
         return NewTissueRecord(
             n_cells=len(scores),
             n_averaged=d,
-            n_comps=pca.loadings.shape[1],
+            n_comps=axes.pca.loadings.shape[1],
             n_corrected=n_corrected,
         )
 
@@ -103,10 +88,6 @@ class NewTissueStage(Stage[NewTissueRecord]):
         points = np.load(space, mmap_mode="r")
         correction = correction_towards(axes.correction, points, batches)
         corrected = space.with_name("corrected.npy")
-        start = 0
-        with RowWriter(corrected, *points.shape) as writer, one_blas_thread():
-            for rows, own in blocks_of(points, batches.codes):
-                writer.write(start, correction.corrected(rows, own))
-                start += len(rows)
+        write_corrected(points, batches.codes, correction, corrected)
         corrected.replace(space)
         return batches.n_known + batches.n_new

@@ -6,6 +6,7 @@ option, the help, ``scrcl settings`` and the TOML template.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from numbers import Integral
@@ -37,6 +38,7 @@ __all__ = [
     "Setting",
     "Settings",
     "allowed",
+    "auto_or_share",
     "auto_or_whole",
     "choices",
     "option",
@@ -197,6 +199,25 @@ def auto_or_whole(name: str, *, least: int, most: int | None = None) -> Rule:
             return "auto"
         number = _whole(value)
         if number is not None and number >= least and (most is None or number <= most):
+            return number
+        message = f"{name} must be {allowed}; got {value!r}."
+        raise ValueError(message)
+
+    return Rule(checked, allowed=allowed, words=("auto",))
+
+
+def auto_or_share(name: str) -> Rule:
+    """Return the check of a setting that is ``auto`` or a number above 0 and at most 1 (also of NumPy, or as text)."""
+    allowed = "auto or a number above 0 and at most 1"
+
+    def checked(value: object) -> float | str:
+        if value == "auto":
+            return "auto"
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if 0 < number <= 1:
             return number
         message = f"{name} must be {allowed}; got {value!r}."
         raise ValueError(message)

@@ -31,6 +31,8 @@ class Search:
         A name of `scrcl.graph.names.BACKENDS`, or "auto"; see `choose`.
     recall
         Share of true neighbours that an approximate search must find on a sample.
+    bounded
+        Whether "partitioned" stops below this recall where more takes too long (`SearchTask.bounded`).
     device
         Where "ivf" searches: ``cpu``, ``cuda`` or ``cuda:N`` (with a GPU build of FAISS).
     """
@@ -38,6 +40,7 @@ class Search:
     backend: str = "auto"
     recall: float = 0.95
     device: str = "cpu"
+    bounded: bool = False
 
 
 def choose(search: Search, n_points: int, n_dims: int, *, n_queries: int | None = None) -> str:

@@ -101,10 +101,10 @@ def balanced_knn(
     share = neighbors_per_batch(k, len(batches))
     ids = np.full((len(points), share * len(batches)), -1, np.int32)
     squared = np.full(ids.shape, np.inf, np.float32)
-    recalls, backends = [], set()
+    reached, backends = [], set()
     for number, rows in enumerate(batches):
         batch = _Batch.make(points, rows, make_searcher, make_exact)
-        recalls.append(
+        reached.append(
             reach_recall(
                 batch.searcher,
                 batch.exact,
@@ -127,7 +127,9 @@ def balanced_knn(
             ids[start:stop], squared[start:stop]
         )
     np.sqrt(squared, out=squared)
-    return KnnResult(ids, squared, min(recalls), f"balanced {'+'.join(sorted(backends))}")
+    return KnnResult(
+        ids, squared, min(each.recall for each in reached), f"balanced {'+'.join(sorted(backends))}"
+    )
 
 
 def cross_share(graph: Graph, codes: IntArray) -> float:

@@ -66,6 +66,8 @@ class KnnResult:
     """Name of the search, or "kdtree" """
     effort: Mapping[str, float] = field(default_factory=dict)
     """How widely it searched, as named numbers"""
+    excess: float = 0.0
+    """How much farther the neighbours are than the true ones, on average, as a share"""
 
 
 def knn(
@@ -132,6 +134,7 @@ def knn(
             partition=partition,
             folder=scratch,
             n_workers=workers,
+            bounded=search.bounded,
         )
         searcher = make_searcher(backend, points, task)
 
@@ -139,7 +142,7 @@ def knn(
             own = gathered(points, rows, above=SMALL_MAP_BYTES)
             return without_self(*searcher.search(own, k + 1), rows)
 
-        recall = reach_recall(
+        reached = reach_recall(
             searcher,
             exact,
             lambda searcher, rows: find(searcher, rows)[1],
@@ -166,7 +169,7 @@ def knn(
         for_each_block(
             store, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows
         )
-    return KnnResult(ids, distances, recall, backend, searcher.effort())
+    return KnnResult(ids, distances, reached.recall, backend, searcher.effort(), reached.excess)
 
 
 def require_enough_points(n_points: int, k: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,11 +14,22 @@ from scrcl.io.arrays import for_each_block, row_blocks
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["reach_recall"]
+__all__ = ["Reached", "reach_recall"]
 
 _DistancesOf: TypeAlias = Callable[[Searcher, "IntArray"], "FloatArray"]
 """Squared distances, (n_rows, k), ascending, of the neighbours that a searcher finds for some points."""
 
+
+class Reached(NamedTuple):
+    """How well a search finds neighbours, measured on a subset."""
+
+    recall: float
+    """Share of neighbours that are as near as the k-th true one"""
+    excess: float
+    """How much farther the neighbours are than the true ones, on average, as a share"""
+
+
+_EXACT = Reached(1.0, 0.0)
 _SAMPLE_ROWS = 1_000
 _BLOCK_ROWS = 500
 
@@ -33,8 +44,8 @@ def reach_recall(
     seed: int,
     n_workers: int = 1,
     block_rows: int = _BLOCK_ROWS,
-) -> float:
-    """Widen a search until it reaches a recall on a subset of 1,000 points; return that recall.
+) -> Reached:
+    """Widen a search until it reaches a recall on a subset of 1,000 points; return what it reached.
 
     Parameters
     ----------
@@ -55,23 +66,29 @@ def reach_recall(
 
     Returns
     -------
-    float
-        Share of neighbours that are as near as the k-th true one. It is below the target only if the search cannot be
-        widened further.
+    Reached
+        Its recall is below the target only if the search cannot be widened further.
     """
     if searcher.name == exact.name:
-        return 1.0
+        return _EXACT
     random = stream(seed, "graph.knn.recall")
     n_rows = min(_SAMPLE_ROWS, n_points)
     rows = np.sort(random.choice(n_points, n_rows, replace=False, shuffle=False))
-    farthest = _distances(exact, distances_of, rows, n_workers)[:, -1:]
+    true = _distances(exact, distances_of, rows, n_workers)
     while True:
         n_threads = 1 if searcher.has_threads else n_workers
         found = _distances(searcher, distances_of, rows, n_threads, block_rows)
         # Distances and not ids are compared: of equally near points, any is a true neighbour.
-        recall = float(np.mean(found <= farthest * (1 + 1e-5)))
+        recall = float(np.mean(found <= true[:, -1:] * (1 + 1e-5)))
         if recall >= target or not searcher.widen():
-            return recall
+            return Reached(recall, _excess(found, true))
+
+
+def _excess(found: FloatArray, true: FloatArray) -> float:
+    """Return by which share the mean found distance is above the true one; rows of missing neighbours do not count."""
+    whole = np.isfinite(found).all(axis=1)
+    total = np.sqrt(true[whole], dtype=np.float64).sum()
+    return float(np.sqrt(found[whole], dtype=np.float64).sum() / total - 1) if total else 0.0
 
 
 def _distances(

@@ -33,6 +33,8 @@ class SearchTask:
         Where "partitioned" writes its copy of the points; in memory if None.
     n_workers
         Threads that make a partition; one per core if None.
+    bounded
+        Whether "partitioned" widens only as long as the time of a query does not grow with the number of points.
     """
 
     k: int
@@ -41,6 +43,7 @@ class SearchTask:
     partition: Partition | None = None
     folder: Path | None = None
     n_workers: int | None = None
+    bounded: bool = False
 
 
 class Searcher(Protocol):

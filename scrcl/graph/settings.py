@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scrcl._settings import Settings, auto_or_whole, option
+from scrcl._settings import Settings, auto_or_share, auto_or_whole, option
 from scrcl.graph.names import APPROXIMATE, BACKENDS_HELP, Backend, recall_of_one_message
 
 __all__ = ["GraphSettings"]
@@ -14,6 +14,9 @@ __all__ = ["GraphSettings"]
 SpatialNeighbors = Annotated[
     int | Literal["auto"], auto_or_whole("graph.spatial_neighbors", least=1)
 ]
+Recall = Annotated[float | Literal["auto"], auto_or_share("graph.recall")]
+
+_RECALL = 0.95
 
 
 class GraphSettings(Settings):
@@ -37,13 +40,12 @@ class GraphSettings(Settings):
         panel="Graph",
         description=BACKENDS_HELP,
     )
-    recall: float = option(
-        0.95,
+    recall: Recall = option(
+        "auto",
         "--recall",
         panel="Graph",
-        gt=0,
-        le=1,
-        description="Share of true neighbours that the search must find, measured on a subset of cells.",
+        description="Share of true neighbours that the search must find, measured on a subset of cells. auto: "
+        f"{_RECALL}, or less in an atlas of many millions, where the search would take hours.",
     )
     radius: float | None = Field(
         None,
@@ -58,6 +60,11 @@ class GraphSettings(Settings):
         "union",
         description="Join two cells if one has the other as a neighbour (union), or only if both have (mutual).",
     )
+
+    @property
+    def least_recall(self) -> float:
+        """Recall that the search aims at."""
+        return _RECALL if self.recall == "auto" else self.recall
 
     def check_with(self, run: Any) -> None:
         """Refuse settings of the graph that other settings leave without effect."""

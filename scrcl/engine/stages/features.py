@@ -19,6 +19,7 @@ from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.prep.gram import gram_seconds
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -236,6 +237,10 @@ class FeaturesStage(Stage[FeaturesRecord]):
 
 def features_estimate(shape: Shape, gram: int) -> Estimate:
     """Return what a read of X into the feature store takes, with ``gram`` bytes in a triangle of products."""
+    stored = selected_values(shape)
+    products = (
+        gram_seconds(shape.n_cells, stored / max(shape.n_cells, 1), shape.n_genes) if gram else 0.0
+    )
     return Estimate(
         # The sum and the whole matrix in float64, three finished triangles; then the eigenvectors.
         STREAM_BYTES + TOTALS_BYTES * shape.n_cells + 13 * gram + 2 * moments_bytes(shape),
@@ -245,8 +250,8 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
         + moments_bytes(shape) // 3
         + 8_192 * shape.n_genes,
         shared=True,
-        disk_bytes=int(6 * selected_values(shape)) + 8 * shape.n_cells + 4 * gram,
+        disk_bytes=int(6 * stored) + 8 * shape.n_cells + 4 * gram,
         read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
         seconds=0.6,
-        shared_seconds=shape.n_values / _VALUES_PER_S,
+        shared_seconds=shape.n_values / _VALUES_PER_S + products,
     )

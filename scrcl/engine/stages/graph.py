@@ -84,6 +84,7 @@ class GraphRecord(GraphStatisticsRecord):
     n_neighbors: int
     backend: str
     recall: float
+    excess: float = 0.0
     search: dict[str, int | float]
     hubness: float
     n_alone: int
@@ -160,6 +161,7 @@ class GraphStage(Stage[GraphRecord]):
             n_neighbors=found.ids.shape[1],
             backend=found.backend,
             recall=found.recall,
+            excess=found.excess,
             search=dict(found.effort),
             **describe(graph, found.ids, None if slices is None else slices.codes),
             n_alone=n_alone,

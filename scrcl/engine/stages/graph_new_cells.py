@@ -155,6 +155,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
             device=search.device,
             partition=self._run.open(PARTITION),
             folder=folder,
+            bounded=search.bounded,
         )
         return make_searcher(choose(search, *points.shape, n_queries=n_queries), points, task)
 
@@ -177,7 +178,7 @@ def _reach_recall(
         exact,
         distances_of,
         len(queries),
-        target=context.config.graph.recall,
+        target=context.config.graph.least_recall,
         seed=context.config.seed,
         n_workers=n_workers,
-    )
+    ).recall

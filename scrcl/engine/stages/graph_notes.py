@@ -66,7 +66,7 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
     """Return names and values for the section of the report."""
     recall = recall_text(record.recall)
     if recall != "exact":
-        recall += f" ({config.recall:g} asked)"
+        recall += f" ({config.least_recall:g} asked)"
     union = config.symmetry == "union"
     return {
         **_coordinates(record),
@@ -87,14 +87,26 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
     }
 
 
+def _short_of_recall(record: GraphRecord, config: GraphSettings) -> str:
+    """Return what a reader should know about a search that missed its recall."""
+    aim = config.least_recall
+    if config.recall == "auto" and record.backend == "partitioned":
+        return (
+            f"The search found {record.recall:.0%} of the nearest neighbours of a cell, and others that are nearly as "
+            f"near: all are {record.excess:.1%} farther away than the nearest, on average. To find {aim:.0%} would "
+            f"have taken several times as long in so large an atlas. `graph.recall={aim:g}` searches on."
+        )
+    return (
+        f"The cell graph reached a recall of {record.recall:.3f}, below the {aim:g} that was asked for. "
+        'Give `graph.backend="exact"` to compare all pairs, or a lower `graph.recall`.'
+    )
+
+
 def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
     """Return what a reader should know about a graph that has a fault."""
     notes = []
-    if record.recall < config.recall:
-        notes.append(
-            f"The cell graph reached a recall of {record.recall:.3f}, below the {config.recall} that was asked for. "
-            'Give `graph.backend="exact"` to compare all pairs, or a lower `graph.recall`.'
-        )
+    if record.recall < config.least_recall:
+        notes.append(_short_of_recall(record, config))
     if _is_broken_up(record):
         notes.append(
             f"The cell graph has {record.n_components:,} connected components, {_largest(record)}. Cells learn only "

@@ -43,7 +43,13 @@ def search_of(config: RunConfig) -> Search:
     """Return how the settings ask to search."""
     from scrcl.graph.backends import Search
 
-    return Search(config.graph.backend, config.graph.recall, resolve_device(config.device))
+    graph = config.graph
+    return Search(
+        graph.backend,
+        graph.least_recall,
+        resolve_device(config.device),
+        bounded=graph.recall == "auto",
+    )
 
 
 def partition_of(context: Context, covariates: Covariates) -> Partition:

@@ -47,7 +47,9 @@ def test_a_plan_depends_on_the_options_of_a_run(scrcl, tmp_path):
     assert peak("--n-clusters", 900) > peak("--n-clusters", 9)
     assert peak("--set", "cluster.also=[900]") > peak("--n-clusters", 900)
     assert scrcl("plan", atlas, "--knn", "annoy")[0] == 2
-    assert scrcl("plan", atlas, "--recall", 2)[0] == 2
+    code, _, errors = scrcl("plan", atlas, "--recall", 2)
+    assert code == 2
+    assert "--recall must be auto or a number above 0 and at most 1; got '2'." in errors
 
 
 def test_a_plan_that_does_not_fit_is_shown_and_refused(scrcl, cells):

@@ -21,8 +21,8 @@ def test_every_setting_is_listed_with_meaning_and_allowed_values(scrcl, monkeypa
         line = next(line for line in shown.splitlines() if line.startswith(f"{each.name} "))
         assert each.field.description in line
     recall = next(line for line in shown.splitlines() if line.startswith("graph.recall"))
-    assert {"0.95", "--recall."} <= set(recall.split())
-    assert "a number above 0 and at most 1" in recall
+    assert {"auto", "--recall."} <= set(recall.split())
+    assert "auto or a number above 0 and at most 1" in recall
     preset = next(line for line in shown.splitlines() if line.startswith("preset"))
     assert "[scrcl-paper or scgpcl-paper or unset]" in preset
     assert "[a value" not in shown

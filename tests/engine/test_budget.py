@@ -177,6 +177,16 @@ def test_wide_features_and_embeddings_count():
     assert large.fixed_bytes - estimate("embed", atlas).fixed_bytes > 20_000 * 8 * 1_300
 
 
+def test_products_of_genes_take_time_by_the_square_of_the_genes_of_a_cell():
+    def seconds(values_per_row):
+        shape = replace(ATLAS, n_values=values_per_row * ATLAS.n_cells, n_vars=2_000, n_genes=2_000)
+        return estimate("features", shape).shared_seconds
+
+    assert seconds(400) > 3 * seconds(200)
+    # Rows that are nearly full are multiplied by BLAS, at a cost of all genes.
+    assert seconds(2_000) < 2 * seconds(1_000)
+
+
 def test_smoothing_of_labels_is_counted():
     plain = estimate("cluster")
     smoothing = estimate("cluster", config=settings(spatial=True))

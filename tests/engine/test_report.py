@@ -55,7 +55,10 @@ def test_a_healthy_graph_has_facts_and_no_notes():
 @pytest.mark.parametrize(
     ("changes", "numbers"),
     [
-        ({"recall": 0.9}, ["0.900", "0.95"]),
+        (
+            {"recall": 0.7, "excess": 0.0123, "backend": "partitioned"},
+            ["70%", "1.2% farther", "To find 95%", "`graph.recall=0.95`"],
+        ),
         ({"largest_component": 0.89}, ["3 connected components", "89.0%"]),
         ({"n_components": 11}, ["11 connected components"]),
         ({"n_isolated": 4}, ["4 cells have no neighbour"]),
@@ -66,6 +69,12 @@ def test_each_fault_of_a_graph_is_noted(changes, numbers):
     (note,) = graph_notes(HEALTHY.model_copy(update=changes), GraphSettings())
     for number in numbers:
         assert number in note
+
+
+def test_a_recall_that_was_asked_for_and_not_reached_is_noted():
+    short = HEALTHY.model_copy(update={"recall": 0.9})
+    (note,) = graph_notes(short, GraphSettings(recall=0.95))
+    assert "a recall of 0.900, below the 0.95 that was asked for" in note
 
 
 def test_slices_that_are_kept_apart_are_no_fault_of_a_graph():

@@ -232,3 +232,31 @@ def test_a_partition_of_other_points_is_refused(many):
     other = partition(many[:500], seed=0)
     with pytest.raises(InputError, match=r"partition must .* 600 .* 500"):
         knn(many[:600], 5, seed=0, search=Search("partitioned"), partition=other)
+
+
+def test_a_bounded_search_stops_at_a_number_of_lists_and_says_how_far_its_neighbours_are():
+    # Noise in many dimensions: all lists hold some of the nearest points.
+    points = np.random.default_rng(1).normal(size=(4_000, 60)).astype(np.float32)
+    lists = partition(points, seed=0, list_rows=40)
+    assert lists.n_lists == 100
+    bounded, whole = (
+        knn(points, 10, seed=0, search=Search("partitioned", 0.99, bounded=each), partition=lists)
+        for each in (True, False)
+    )
+    assert bounded.effort == {"lists": 100, "lists_searched": 32}
+    assert whole.effort["lists_searched"] > 60
+    assert bounded.recall < 0.9 < whole.recall
+    _, true = nearest_others(points, 10)
+    assert bounded.excess == pytest.approx(bounded.distances.mean() / true.mean() - 1, rel=0.1)
+    assert bounded.excess > 0.005 > whole.excess >= 0
+
+
+def test_a_search_that_reaches_its_recall_earlier_is_the_same_if_bounded():
+    points = clustered(4_000, 10)
+    lists = partition(points, seed=0, list_rows=40)
+    found = [
+        knn(points, 10, seed=0, search=Search("partitioned", 0.95, bounded=each), partition=lists)
+        for each in (True, False)
+    ]
+    assert np.array_equal(found[0].ids, found[1].ids)
+    assert found[0].effort == found[1].effort

@@ -42,6 +42,22 @@ def test_threads_change_no_bit_and_seeds_do():
     assert not np.array_equal(one.order, other.order)
 
 
+def test_lists_of_a_small_sample_are_evened_out_by_all_points(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(20_000, 40)).astype(np.float32)
+    monkeypatch.setattr("scrcl.graph.divide._MOST_SAMPLE_ROWS", 600)
+    found = {}
+    for n_passes in (0, 2):
+        monkeypatch.setattr("scrcl.graph.divide._REFINEMENTS", n_passes)
+        found[n_passes] = partition(points, seed=0, list_rows=64)
+        assert np.array_equal(np.sort(found[n_passes].order), np.arange(20_000))
+        assert found[n_passes].n_lists == 312
+    sizes = {n_passes: np.diff(each.starts) for n_passes, each in found.items()}
+    assert sizes[2].max() < sizes[0].max() / 2
+    assert np.count_nonzero(sizes[2] < 8) < np.count_nonzero(sizes[0] < 8) / 4
+    one = partition(points, seed=0, list_rows=64, n_workers=1)
+    assert np.array_equal(one.order, found[2].order)
+
+
 def test_equal_points_are_in_one_list():
     points = blobs(3_000)
     points[1_000:2_500] = points[0]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANNOTATION_BYTES",
+    "KEPT_BYTES",
     "LIBRARIES_BYTES",
     "MORE_NEIGHBORS",
     "POSITION_BYTES",
@@ -33,6 +34,9 @@ __all__ = [
 
 STREAM_BYTES = 430 * 10**6
 """Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
+
+KEPT_BYTES = 25
+"""For each cell: what earlier stages leave resident. Late stages that do little themselves take hardly more."""
 
 ANNOTATION_BYTES = 300
 """Names and a few columns of ``obs``, for each cell."""

@@ -10,7 +10,7 @@ from scrcl._atomic import atomic_path, remove
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
+from scrcl.engine.memory import ANNOTATION_BYTES, KEPT_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.words import words_of
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
@@ -120,7 +120,7 @@ class MarkersStage(Stage[MarkersRecord]):
         from scrcl.markers.values import bins_and_parts, table_bytes
 
         tables, n_reads = table_bytes(shape.n_vars), 1
-        per_cell, per_value = 12, _BYTES_PER_VALUE
+        per_cell, per_value = 12 + KEPT_BYTES, _BYTES_PER_VALUE
         if config.markers.within_batches and shape.n_batches > 1:
             _, n_reads = bins_and_parts(shape.n_vars, _PLANNED_CLUSTERS * shape.n_batches)
             n_reads = n_reads if n_reads <= MOST_READS else 1

@@ -254,3 +254,6 @@ def test_batches_are_tested_more_often_than_columns_that_nobody_named():
     assert named.read_bytes >= 3 * of_a_test + 4 * ATLAS.n_cells * ATLAS.n_neighbors
     assert named.seconds > 3 * (plain.seconds - 1)
     assert named.fixed_bytes > plain.fixed_bytes
+    for name in ("links", "names", "subclusters", "pseudotime"):  # scikit-learn stays loaded
+        more = estimate(name, replace(ATLAS, n_batches=4)).fixed_bytes
+        assert more == estimate(name).fixed_bytes + 110 * 10**6

@@ -12,7 +12,7 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.cluster.mixing import BatchMixing
 from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width
-from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.memory import ANNOTATION_BYTES, KEPT_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches_apart import correction_method
 from scrcl.engine.stages.batches_facts import (
@@ -38,6 +38,7 @@ from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
+from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
 from scrcl.report.composition import composition_figure
 from scrcl.report.page import Section
@@ -144,12 +145,16 @@ class BatchesStage(Stage[BatchesRecord]):
         n = shape.n_cells
         n_tested = min(n, TEST_CELLS)
         width = max(shape.n_comps, embedding_width(config))
-        n_tests, n_mixed = 1, 0
+        n_tests, n_mixed, widest = 1, 0, shape.n_comps
         if shape.n_batches > 1:
-            n_tests, n_mixed = _TESTS_OF_BATCHES, n
+            n_tests, n_mixed, widest = _TESTS_OF_BATCHES, n, width
         n_embedded = min(n_mixed, config.cluster.auto_cells)
         return Estimate(
-            LIBRARIES_BYTES + ANNOTATION_BYTES * n + _MIXED_BYTES * n_mixed,
+            LIBRARIES_BYTES
+            + (ANNOTATION_BYTES + KEPT_BYTES) * n
+            + _MIXED_BYTES * n_mixed
+            # Rows at random make the pages of a map resident, one map after another.
+            + min(4 * n * widest, SMALL_MAP_BYTES),
             max(n_tested, n_embedded) * (12 * width + 400),
             disk_bytes=64 * 1024,
             read_bytes=4 * (n_tests * n_tested + n_embedded) * width

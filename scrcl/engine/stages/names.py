@@ -16,7 +16,7 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import lost_names, names_given
-from scrcl.engine.memory import KEPT_BYTES, LIBRARIES_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.markers import write_marker_file
 from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
@@ -129,7 +129,7 @@ class NamesStage(Stage[NamesRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the profiles of all genes, which a table is compared with."""
-        labels = LIBRARIES_BYTES + (12 + KEPT_BYTES) * shape.n_cells
+        labels = LIBRARIES_BYTES + kept_bytes(shape) + 12 * shape.n_cells
         if config.names.table is None:
             return Estimate(labels)
         return Estimate(labels + 60 * shape.n_vars * 50, seconds=0.5)

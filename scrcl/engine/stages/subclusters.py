@@ -17,7 +17,7 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.given_names import plain_names
-from scrcl.engine.memory import KEPT_BYTES, LIBRARIES_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
@@ -98,7 +98,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
-        return Estimate(LIBRARIES_BYTES + (24 + KEPT_BYTES) * shape.n_cells)
+        return Estimate(LIBRARIES_BYTES + kept_bytes(shape) + 24 * shape.n_cells)
 
     def run(self, context: Context, folder: Path) -> SubclustersRecord:
         """Write the subcluster of each cell, or its cluster, if there are any looks."""

@@ -71,6 +71,10 @@ class Settings(BaseModel):
             With the message for the user.
         """
 
+    def asks_for_batches(self) -> str:
+        """Return which setting of this group needs batches, as ``name = value``; empty if none does."""
+        return ""
+
     @field_validator("*", mode="before")
     @classmethod
     def _list_as_text(cls, value: Any, info: ValidationInfo) -> Any:

@@ -103,7 +103,7 @@ def subcluster(
 By = Annotated[
     str,
     typer.Option(
-        help="Column of obs with the groups: clusters, scrcl_k8, scrcl_name, or a column of the input."
+        help="Column of obs with the groups: clusters, scrcl_k8, scrcl_sub, scrcl_name, or a column of the input."
     ),
 ]
 
@@ -115,7 +115,7 @@ def markers(
     pair: Annotated[
         str | None,
         typer.Option(
-            help="Two groups, with a comma, that are compared alone: clusters by number or name."
+            help="Two groups, with a comma, that are compared alone: clusters and subclusters by number or name."
         ),
     ] = None,
     n_genes: Annotated[

@@ -66,10 +66,13 @@ def _explain(table: Table, text: str) -> None:
 
 def groups_table(markers: pd.DataFrame) -> Table:
     """First marker genes of groups of cells, from the table of their markers."""
-    table = Table("group", "markers", box=None, pad_edge=False)
+    is_named = "name" in markers
+    headings = ("group", "name", "markers") if is_named else ("group", "markers")
+    table = Table(*headings, box=None, pad_edge=False)
     groups = first_genes(markers, _GROUP_GENES)
     for group, first in groups.items():
-        table.add_row(escape(str(group)), escape(", ".join(first.shown)))
+        name = [markers["name"][markers["cluster"] == group].iloc[0]] if is_named else []
+        table.add_row(*(escape(str(text)) for text in (group, *name, ", ".join(first.shown))))
     if any(first.n_left_out for first in groups.values()):
         _explain(table, LEFT_OUT)
     return table

@@ -13,7 +13,7 @@ import numpy as np
 
 from scrcl._crosstab import crosstab
 from scrcl._random import drawn_rows
-from scrcl.io.arrays import release, row_blocks
+from scrcl.io.arrays import gathered, release, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def describe_mixing(
     # Codes may skip batches that have no cells left.
     _, batch = np.unique(codes, return_inverse=True)
     cells = drawn_rows(len(points), n_cells, seed, "cluster.mixing")
-    near = knn(np.asarray(points[cells]), min(n_neighbors, len(cells) - 1), seed=seed).ids
+    near = knn(gathered(points, cells), min(n_neighbors, len(cells) - 1), seed=seed).ids
     return BatchMixing(
         n_batches=int(batch.max()) + 1,
         nmi=float(normalized_mutual_info_score(batch, labels)),

@@ -13,13 +13,24 @@ from scrcl.io.labels import CellLabels
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["batch_like_columns", "condition_like_columns", "confounded_levels", "type_like_columns"]
+__all__ = [
+    "batch_like_columns",
+    "condition_like_columns",
+    "confounded_levels",
+    "names_slices",
+    "type_like_columns",
+]
 
 _BATCH_WORDS = re.compile(
     "animal|assay|batch|center|channel|chemistry|chip|dataset|donor|experiment|flowcell|individual|lab|lane|library|"
     "mouse|orig|patient|plate|platform|project|protocol|rep|replicate|run|sample|sampleid|section|sequencer|site|slice|"
     "slide|specimen|study|subject|suspension|tech|technology|well"
 )
+_SLICE_WORDS = re.compile(
+    "animal|batch|dataset|donor|individual|library|mouse|orig|patient|rep|replicate|sample|sampleid|section|slice|"
+    "slide|specimen|subject"
+)
+"""Those of the words for batches that name what has a tissue of its own. Files that anndata joins are batches."""
 _CONDITION_WORDS = re.compile(
     "condition|diagnosis|disease|dose|drug|genotype|group|infection|perturbation|phenotype|status|stim|stimulation|"
     "timepoint|treatment"
@@ -144,6 +155,11 @@ def _names_batches(name: str) -> bool:
     """Return whether a column holds batches, by its name: a word for them, and none for cell types or domains."""
     own = [part for part in _parts(name) if not _NAME_WORDS.fullmatch(part)]
     return _has_word(name, _BATCH_WORDS) and not _names_types(" ".join(own))
+
+
+def names_slices(name: str) -> bool:
+    """Return whether a column of batches holds what has a tissue of its own, by its name: a slice, a donor."""
+    return _has_word(name, _SLICE_WORDS)
 
 
 def _names_types(name: str) -> bool:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["FoundSlices", "with_slices"]
+__all__ = ["OF_FILES", "FoundSlices", "files_of", "with_slices"]
 
-_OF_FILES = "sample"
+OF_FILES = "sample"
 """Column of obs with the file of each cell, which a join adds."""
 
 _USUAL = "library_id"
@@ -42,13 +42,13 @@ def with_slices(config: RunConfig, matrix: CellMatrix) -> FoundSlices:
     if not config.spatial or config.sample_key is not None or config.one_tissue:
         return FoundSlices(config)
     obs = matrix.fresh_obs()
-    n_files = _files_of(matrix)
+    n_files = files_of(matrix)
     libraries = _libraries(matrix, obs)
-    key = _column_of(libraries, obs, within=_OF_FILES if n_files > 1 else None)
+    key = _column_of(libraries, obs, within=OF_FILES if n_files > 1 else None)
     if key is not None:
         what = f"The {obs[key].nunique():,} values of obs[{key!r}] are libraries of uns['spatial'], and are"
     elif n_files > 1:
-        key, what = _OF_FILES, f"The {n_files:,} inputs are"
+        key, what = OF_FILES, f"The {n_files:,} inputs are"
     elif len(libraries) > 1:
         return FoundSlices(config, (_unnamed(libraries),))
     else:
@@ -68,7 +68,7 @@ def _unnamed(libraries: set[str]) -> str:
     )
 
 
-def _files_of(matrix: CellMatrix) -> int:
+def files_of(matrix: CellMatrix) -> int:
     """Return how many files the cells are of: those that are joined now, or that a store was converted from."""
     from scrcl.io.slots import element_of
     from scrcl.io.store import ORIGIN

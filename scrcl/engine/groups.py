@@ -10,12 +10,12 @@ from scrcl.engine.arguments import checked
 from scrcl.engine.compare_genes import compared
 from scrcl.engine.input_again import input_of
 from scrcl.engine.memory import block_rows_of
-from scrcl.engine.named_groups import Pair, groups_of, pair_of
+from scrcl.engine.named_groups import Pair, groups_of, names_of, pair_of
 from scrcl.errors import InputError
 from scrcl.io.arrays import cores
 from scrcl.io.stream import Reading
 from scrcl.markers.listed import ListedGenes
-from scrcl.markers.ranking import marker_table
+from scrcl.markers.ranking import marker_table, with_names
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ def find_markers(
         Output folder of the run. It is only read.
     by
         Column of obs of the result with the groups: clusters (``scrcl``), another number of clusters
-        (``scrcl_k8``), names (``scrcl_name``), or a column of the input.
+        (``scrcl_k8``), subclusters (``scrcl_sub``), names (``scrcl_name``, ``scrcl_sub_name``), or a column of
+        the input.
     pair
-        Two groups that are compared with each other alone, or a text with a comma between them. Clusters can be given
-        by number or name. By default each group is compared with all other cells;
+        Two groups that are compared with each other alone, or a text with a comma between them. Clusters and
+        subclusters can be given by number or name. By default each group is compared with all other cells;
         of a run with batches, within each batch (``markers.within_batches``). Of two groups, genes that nearly all
         cells express are listed by their score as others are (``markers.max_share_out``).
     n_genes
@@ -69,7 +70,8 @@ def find_markers(
     Returns
     -------
     DataFrame
-        With the columns of ``markers.csv``; ``cluster`` has the names of the groups.
+        With the columns of ``markers.csv``; ``cluster`` has the groups, and ``name`` the names of clusters and
+        subclusters that have one.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def find_markers(
         rule=settings.rule(),
     )
     table["cluster"] = [groups.names[code] for code in table["cluster"]]
-    return table
+    return with_names(table, names_of(run, by))
 
 
 @checked

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANNOTATION_BYTES",
+    "KEPT_BYTES",
     "LIBRARIES_BYTES",
     "MORE_NEIGHBORS",
     "POSITION_BYTES",
@@ -28,11 +29,18 @@ __all__ = [
     "block_values",
     "dense_block_rows",
     "gram_bytes",
+    "kept_bytes",
     "selected_values",
 ]
 
 STREAM_BYTES = 430 * 10**6
 """Resident once anndata, zarr, dask and the compiled loops are loaded; measured."""
+
+KEPT_BYTES = 25
+"""For each cell: what earlier stages leave resident. Late stages that do little themselves take hardly more."""
+
+_KEPT_OF_BATCHES = 110 * 10**6
+"""Resident after batches were compared: scikit-learn, and what the allocator keeps of the tests; measured."""
 
 ANNOTATION_BYTES = 300
 """Names and a few columns of ``obs``, for each cell."""
@@ -83,6 +91,11 @@ def selected_values(shape: Shape) -> float:
     """Return the stored values of the selected genes, roughly."""
     share = min(_SELECTED_SHARE * shape.n_genes / max(shape.n_vars, 1), 1.0)
     return shape.n_values * share
+
+
+def kept_bytes(shape: Shape) -> int:
+    """Return what the stages up to the comparison of batches leave resident, beyond the libraries."""
+    return KEPT_BYTES * shape.n_cells + (_KEPT_OF_BATCHES if shape.n_batches > 1 else 0)
 
 
 def gram_bytes(shape: Shape, config: RunConfig) -> int:

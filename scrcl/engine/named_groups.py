@@ -10,6 +10,7 @@ import numpy as np
 
 from scrcl.engine.arguments import shown
 from scrcl.engine.given_names import plain_names
+from scrcl.engine.stages.subclusters import SUB_KEY, given_names_of_subclusters, subclusters_of
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import IntArray
 
-__all__ = ["Groups", "Pair", "groups_of", "pair_of"]
+__all__ = ["Groups", "Pair", "groups_of", "names_of", "pair_of"]
 
 Pair: TypeAlias = "tuple[int | str, int | str] | str"
 
@@ -65,19 +66,29 @@ def groups_of(run: OpenRun, by: str) -> Groups:
     return Groups(found.cat.codes.to_numpy(np.int64), names)
 
 
+def names_of(run: OpenRun, by: str) -> dict[str, str]:
+    """Return the name of each cluster and subcluster that is a group of the column ``by``; empty for other columns."""
+    # Without subclusters, a column of that name is one of the input.
+    if by != "scrcl" and not (by == SUB_KEY and subclusters_of(run)):
+        return {}
+    names = {str(i): name for i, name in enumerate(plain_names(run, run.labels))}
+    return names if by == "scrcl" else {**names, **given_names_of_subclusters(run)}
+
+
 def pair_of(run: OpenRun, groups: Groups, given: Pair, by: str) -> Groups:
-    """Return the two groups alone. Clusters can be given by their names, too: all that have one.
+    """Return the two groups alone. Clusters and subclusters can be given by their names, too: all that have one.
 
     Raises
     ------
     InputError
         The text or the two names do not mean two groups.
     """
+    names = names_of(run, by)
     codes_of = {name: [code] for code, name in enumerate(groups.names)}
-    if by == "scrcl":
-        for cluster, name in enumerate(plain_names(run, run.labels)):
-            if name not in groups.names:
-                codes_of.setdefault(name, []).append(cluster)
+    for code, group in enumerate(groups.names):
+        name = names.get(group, group)
+        if name not in groups.names:
+            codes_of.setdefault(name, []).append(code)
     if isinstance(given, str):
         pair = _split(given, codes_of)
     elif isinstance(given, Sequence | np.ndarray) and len(given) == 2:

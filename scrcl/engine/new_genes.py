@@ -1,4 +1,8 @@
-"""Genes of new cells and genes of a run, matched by name; where a name repeats, by id."""
+"""Genes of new cells and genes of a run, matched by name; where a name repeats, by id.
+
+Where names do not match, because one side has ids and the other symbols, genes are matched by what both sides hold
+besides.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scrcl.errors import InputError
+from scrcl.markers.identities import identities, matches
 from scrcl.prep.artifacts import SELECTED_GENES
 
 if TYPE_CHECKING:
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
 
     from scrcl.engine.open_run import OpenRun
     from scrcl.io.matrix import CellMatrix
+    from scrcl.markers.identities import Match
     from scrcl.typing import BoolArray, IntArray
 
 __all__ = ["missing_note", "shared_genes"]
@@ -46,6 +52,8 @@ class SharedGenes:
         ndarray of bool, shape (n_selected,): which of the run's selected genes the new cells have.
     missing
         Names of the first genes that they lack.
+    matched_by
+        What genes were matched by, as a sentence; empty where it was by their names.
     """
 
     matrix: CellMatrix
@@ -53,6 +61,7 @@ class SharedGenes:
     chosen: IntArray
     present: BoolArray
     missing: list[str]
+    matched_by: str = ""
 
     @property
     def n_missing(self) -> int:
@@ -77,19 +86,10 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
     from scrcl.io.rows import with_columns
 
     selected = run.open(SELECTED_GENES)
-    genes, names = run.genes, matrix.var.index.astype(str)
-    where: IntArray = names.get_indexer(genes)
-    if not names.equals(genes):
-        where = _with_repeated(where, matrix, run, selected)
+    where, matched_by = _found(matrix, run, selected)
     known = where >= 0
     columns, present = where[known], known[selected]
-    absent = genes[selected[~present]]
-    if present.sum() < _LEAST_SHARE * len(selected):
-        message = (
-            f"genes of the new cells must include at least half of the run's {len(selected):,} selected "
-            f"genes; got {present.sum():,}. {_remedy(absent, present, names)}"
-        )
-        raise InputError(message)
+    absent = run.genes[selected[~present]]
     same = replace(
         matrix,
         n_vars=len(columns),
@@ -97,25 +97,65 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
         rows=lambda block_rows: with_columns(matrix.rows(block_rows), columns),
     )
     chosen = (np.cumsum(known) - 1)[selected[present]]
-    return SharedGenes(same, columns, chosen, present, [str(name) for name in absent[:_MOST_NAMES]])
+    missing = [str(name) for name in absent[:_MOST_NAMES]]
+    return SharedGenes(same, columns, chosen, present, missing, matched_by)
+
+
+def _found(matrix: CellMatrix, run: OpenRun, selected: IntArray) -> tuple[IntArray, str]:
+    """Return where the genes of the run are among those of the new cells, and `SharedGenes.matched_by`."""
+    genes, names = run.genes, matrix.var.index.astype(str)
+    by_name: IntArray = names.get_indexer(genes)
+    others = [] if _are_enough(by_name[selected]) else _by_other_identities(matrix, run)
+    best = max(others, key=lambda each: each.count(selected), default=None)
+    if best is not None and _are_enough(best.where[selected]):
+        return best.where, best.sentence(selected, by_name)
+    where = by_name if names.equals(genes) else _with_repeated(by_name, matrix, run, selected)
+    if _are_enough(where[selected]):
+        return where, ""
+    present = where[selected] >= 0
+    n_found = np.count_nonzero(present)
+    tried = [f"{each.count(selected):,} by {each.text}" for each in others if not each.is_by_name]
+    counts = ", ".join([f"{n_found:,} by name", *tried]) if tried else f"{n_found:,}"
+    message = (
+        f"genes of the new cells must include at least half of the run's {len(selected):,} selected "
+        f"genes; got {counts}. {_remedy(genes[selected[~present]], present, names)}"
+    )
+    raise InputError(message)
+
+
+def _are_enough(where: IntArray) -> bool:
+    """Return whether enough of the selected genes were found."""
+    return bool(np.count_nonzero(where >= 0) >= _LEAST_SHARE * len(where))
+
+
+def _by_other_identities(matrix: CellMatrix, run: OpenRun) -> list[Match]:
+    """Return the genes as found by their ids and by their symbols, where both sides have these."""
+    from scrcl.engine.stages.read import ReadStage
+
+    here = identities(run.var, repeated=run.record(ReadStage).repeated_genes)
+    there = identities(matrix.var, repeated=matrix.repeated_genes)
+    return matches(here, there)
 
 
 def _remedy(absent: pd.Index, present: BoolArray, names: pd.Index) -> str:
     """Return what to do about genes of the run that are ``absent`` among the names of the new cells."""
-    by_plain = dict(zip(_plain(names), names, strict=True))
+    in_capitals = dict(zip(names.str.upper(), names, strict=True))
     pairs = [
-        (name, by_plain[plain])
-        for name, plain in zip(absent, _plain(absent), strict=True)
-        if plain in by_plain
+        (name, in_capitals[capitals])
+        for name, capitals in zip(absent, absent.str.upper(), strict=True)
+        if capitals in in_capitals
     ]
     if len(pairs) >= _LEAST_SHARE * len(absent):
         ours, theirs = pairs[0]
         return (
             f"The run has {ours!r}, the new cells have {theirs!r}: names differ in upper and lower case, as between "
-            "human and mouse, or in the version of an id. Give the genes of the new cells the names of the run."
+            "human and mouse. Give the genes of the new cells the names of the run."
         )
     if present.mean() < _FEW:
-        return f"The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names."
+        return (
+            f"The run has {absent[0]!r}, the new cells have {names[0]!r}: use the same kind of names, or add a column "
+            "of var with the symbols or ids that the run has."
+        )
     some = ", ".join(map(str, absent[:3]))
     return (
         f"{len(absent):,} are missing ({some}{', ...' if len(absent) > 3 else ''}). Use a file with all genes that "
@@ -171,8 +211,3 @@ def missing_note(shared: SharedGenes) -> str:
         f"{shared.n_missing:,} of the run's {len(shared.present):,} selected genes "
         f"({shared.share_missing:.0%}) are not in the new cells ({names}). The other genes are used to fill the gap."
     )
-
-
-def _plain(names: pd.Index) -> pd.Index:
-    """Return names in upper case, Ensembl ids without their version."""
-    return names.astype(str).str.upper().str.replace(r"^(ENS[A-Z]*\d+)\.\d+$", r"\1", regex=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrcl.engine.budget import least_memory, plan_budget
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.device import resolve_device
-from scrcl.engine.found_slices import with_slices
+from scrcl.engine.found_batches import with_found
 from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
@@ -99,7 +99,7 @@ def plan_run(
     from scrcl.io.open import open_input
 
     matrix = open_input(inputs, layer=config.layer, join=config.join)
-    config, notes = with_slices(config, matrix)
+    config, notes = with_found(config, matrix)
     wanted = stages_until(stages, until)
     for stage in wanted:
         stage.check(matrix, config)

@@ -21,7 +21,7 @@ from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.fingerprint import fingerprint_of, fingerprints_of_files
 from scrcl.engine.folder import RunFolder, read_manifest
-from scrcl.engine.found_slices import with_slices
+from scrcl.engine.found_batches import with_found
 from scrcl.engine.notes import notes_to_show
 from scrcl.engine.paths import keep_apart
 from scrcl.engine.redo import advice_to_redo, kept_from, settings_to_redo
@@ -204,7 +204,7 @@ def _lead(
 ) -> RunResult:
     """Check, claim the folder (``claim`` says how), and run the stages."""
     header = open_matrix(None)
-    config, notes = with_slices(config, header)
+    config, notes = with_found(config, header)
     for stage in stages:
         stage.check(header, config)
     keep_apart(header.identity, out)
@@ -248,7 +248,7 @@ def _join(
     """Train together with rank 0, which made the inputs, holds the folder and writes the results."""
     shared = [stage for stage in stages if stage.joins_ranks]
     header = open_matrix(None)
-    config = with_slices(config, header).config
+    config = with_found(config, header)[0]
     shape = shape_of(header, config)
     context = Context(
         RunFolder(out, read_manifest(out)),

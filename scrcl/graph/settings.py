@@ -94,9 +94,7 @@ class GraphSettings(Settings):
                 "leave one out."
             )
             raise ValueError(message)
-        if self.balanced and run.batch_key is None:
-            message = (
-                "graph.balanced must go with batch_key; got none. "
-                "Name a column of obs with the batches by `batch_key`."
-            )
-            raise ValueError(message)
+
+    def asks_for_batches(self) -> str:
+        """Return that balanced neighbours need batches."""
+        return "graph.balanced" if self.balanced else ""

@@ -29,8 +29,13 @@ NAMES_FILE, NAME_GENES_FILE, PROFILES_FILE = "names.csv", "name_genes.csv", "pro
 def _load_genes(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    # A gene may be called "NA" or "nan".
-    return pd.read_csv(path, keep_default_na=False, dtype={"gene": str, "symbol": str})
+    # A gene may be called "NA" or "nan". The numbers are written again, with the names of clusters: to the bit.
+    return pd.read_csv(
+        path,
+        keep_default_na=False,
+        dtype={"gene": str, "symbol": str},
+        float_precision="round_trip",
+    )
 
 
 MARKERS: Artifact[pd.DataFrame] = Artifact(

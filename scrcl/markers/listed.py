@@ -31,6 +31,7 @@ __all__ = [
     "short_list",
     "shown_genes",
     "symbol_column",
+    "texts_of",
 ]
 
 _LEFT_OUT_KINDS = ("ribosomal", "mitochondrial")
@@ -55,7 +56,7 @@ def symbol_column(var: pd.DataFrame) -> str | None:
     """
     texts = [str(name) for name in var if is_text(var[name])]
     in_index, *in_columns = (
-        int(np.count_nonzero(gene_kinds(_texts(values))))
+        int(np.count_nonzero(gene_kinds(texts_of(values))))
         for values in (var.index, *(var[name] for name in texts))
     )
     most = max(in_columns, default=0)
@@ -87,8 +88,8 @@ class ListedGenes:
     @classmethod
     def of_var(cls, var: pd.DataFrame) -> ListedGenes:
         """Return the genes of a table of genes."""
-        column, names = symbol_column(var), _texts(var.index)
-        symbols = _texts(var[column]) if column is not None else _within(names)
+        column, names = symbol_column(var), texts_of(var.index)
+        symbols = texts_of(var[column]) if column is not None else _within(names)
         if symbols is None:
             return cls(names, None, gene_kinds(names))
         return cls(names, symbols, gene_kinds(symbols))
@@ -167,7 +168,7 @@ def _shown(names: Iterable[str], symbols: Iterable[str] | None) -> list[str]:
     return [symbol or name for symbol, name in zip(symbols, names, strict=True)]
 
 
-def _texts(values: Any) -> NDArray[np.object_]:
+def texts_of(values: Any) -> NDArray[np.object_]:
     """Return values as texts, empty where they are missing."""
     import pandas as pd
 
@@ -183,5 +184,5 @@ def _within(names: NDArray[np.object_]) -> NDArray[np.object_] | None:
 
 def _are_ids(values: Any) -> bool:
     """Return whether most values are ids: of Ensembl, FlyBase, WormBase, or numbers."""
-    texts = _texts(values)
+    texts = texts_of(values)
     return 2 * sum(_ID.fullmatch(text) is not None for text in texts) > len(texts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import pandas as pd
 
@@ -23,6 +23,7 @@ __all__ = [
     "marker_table",
     "n_held_back",
     "scanpy_entry",
+    "with_names",
     "with_symbols",
 ]
 
@@ -124,6 +125,23 @@ def with_symbols(columns: Sequence[str], there: Container[str]) -> list[str]:
         (name, "symbol") if name == "gene" and "symbol" in there else (name,) for name in columns
     )
     return [name for pair in pairs for name in pair]
+
+
+def with_names(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table of markers with the column ``name`` after ``cluster``, if any cluster has a name of its own.
+
+    Parameters
+    ----------
+    names
+        Name by cluster. One that is the cluster itself, or is not there, is none.
+    """
+    own = {cluster: name for cluster, name in names.items() if name != cluster}
+    of_rows = [own.get(str(cluster), "") for cluster in table["cluster"]]
+    if not any(of_rows):
+        return table
+    named = table.copy()
+    named.insert(1, "name", of_rows)
+    return named
 
 
 def _order(score: FloatArray, marks: BoolArray) -> IntArray:

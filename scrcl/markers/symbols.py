@@ -1,4 +1,4 @@
-"""Symbols inside names of genes: names that join a symbol and an id, or a genome and a symbol.
+"""Symbols and ids inside names of genes: names that join a symbol and an id, or a genome and a symbol.
 
 Tables from R have ``CD3D_ENSG00000167286`` where a symbol was not unique, or for all genes; matrices of mixed species
 have ``GRCh38_CD3D``. Tables of marker genes have ``CD3D``.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["symbol_in"]
+__all__ = ["id_in", "symbol_in"]
 
 _ID = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?"
 _SYMBOL_FIRST = re.compile(rf"(.+?)[_|:.\-]{_ID}")
 # ENSG00000182378.15_PAR_Y is an id: of a gene on the Y chromosome that is on the X chromosome, too.
 _ID_FIRST = re.compile(rf"{_ID}[_|:\-](?!PAR_Y$)(.+)")
+_ANY_ID = re.compile(
+    r"(?:.*[_|:.\-])?(ENS[A-Z]*G\d{6,}|FBgn\d+|WBGene\d+)(?:\.\d+)?(_PAR_Y)?(?:[_|:.\-].*)?"
+)
 _GENOME_FIRST = re.compile(r"(?:GRCh3[78]|GRCm3[89]|hg19|hg38|mm10|mm39)[_|:\-]+(.+)")
 
 
@@ -29,3 +32,15 @@ def symbol_in(name: str) -> str:
         if found := pattern.fullmatch(name):
             return found[1]
     return name
+
+
+def id_in(name: str) -> str:
+    """Return the id of Ensembl, FlyBase or WormBase in the name of a gene, without its version; empty if there is none.
+
+    >>> id_in("ENSG00000167286.9"), id_in("CD3D_ENSG00000167286"), id_in("ENSG00000182378.15_PAR_Y")
+    ('ENSG00000167286', 'ENSG00000167286', 'ENSG00000182378_PAR_Y')
+    >>> id_in("CD3D")
+    ''
+    """
+    found = _ANY_ID.fullmatch(name)
+    return "" if found is None else found[1] + (found[2] or "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.report.letters import written
 from scrcl.report.svg import shortened
 
 if TYPE_CHECKING:
@@ -15,20 +16,21 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["N_SHADES", "name_shades"]
+__all__ = ["MOST_NAMES", "N_SHADES", "name_shades"]
 
 N_SHADES = 8
 """Shades of grey of the letters and their white rims."""
 
 _SIZE, _RIM = 19, 3
 _LINE = _SIZE + _RIM
-_MOST_NAMES = 60
+MOST_NAMES = 60
 _REACH = 28
 """Pixels around the place of a name within which most points must be of its category."""
 
 
 class _Place(NamedTuple):
     name: str
+    font: FreeTypeFont | ImageFont
     x: float
     y: float
     is_flat: bool
@@ -53,18 +55,17 @@ def name_shades(
     size
         Width and height of the picture.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     letters, rims = Image.new("L", size, 0), Image.new("L", size, 0)
     on_letters, on_rims = ImageDraw.Draw(letters), ImageDraw.Draw(rims)
-    font = ImageFont.load_default(_SIZE)
-    shown = names if len(names) <= _MOST_NAMES else ()
+    shown = names if len(names) <= MOST_NAMES else ()
     places = _places(across, down, codes, shown)
-    for place, (x, y) in zip(places, _apart(places, size, font), strict=True):
+    for place, (x, y) in zip(places, _apart(places, size), strict=True):
         if y is None:
             continue
-        on_letters.text((x, y), place.name, 255, font, anchor="mm")
-        on_rims.text((x, y), place.name, 255, font, anchor="mm", stroke_width=_RIM)
+        on_letters.text((x, y), place.name, 255, place.font, anchor="mm")
+        on_rims.text((x, y), place.name, 255, place.font, anchor="mm", stroke_width=_RIM)
     shades = (255 - np.asarray(letters).astype(np.int64)) * (N_SHADES - 1) // 255
     return np.where(np.asarray(rims) > 127, shades, -1)
 
@@ -74,29 +75,28 @@ def _places(
 ) -> list[_Place]:
     """Return where names belong, those of the largest categories first."""
     points = np.stack([across, down], axis=1).astype(np.float64)
+    fonts = written(map(shortened, names), _SIZE)
     found = []
     for code, name in enumerate(names):
-        own = points[codes == code]
-        if not len(own):
+        own, (text, font) = points[codes == code], fonts[shortened(name)]
+        if not (len(own) and text):
             continue
         at = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(axis=1))]
         is_near = ((points - at) ** 2).sum(axis=1) <= _REACH**2
         if 2 * np.count_nonzero(codes[is_near] == code) > np.count_nonzero(is_near):
             low, high = np.quantile(own[:, 1], [0.05, 0.95])
             is_flat = bool(high - low < 2 * _LINE)
-            found.append(_Place(shortened(name), float(at[0]), float(at[1]), is_flat, len(own)))
+            found.append(_Place(text, font, float(at[0]), float(at[1]), is_flat, len(own)))
     return sorted(found, key=lambda place: -place.n)
 
 
-def _apart(
-    places: Sequence[_Place], size: tuple[int, int], font: FreeTypeFont | ImageFont
-) -> list[tuple[float, float | None]]:
+def _apart(places: Sequence[_Place], size: tuple[int, int]) -> list[tuple[float, float | None]]:
     """Return where names are written: inside of the picture and apart; no row where there is no room."""
     width, height = size
     taken: list[tuple[float, float, float]] = []
     found: list[tuple[float, float | None]] = []
     for place in places:
-        half = font.getlength(place.name) / 2 + 2 * _RIM
+        half = place.font.getlength(place.name) / 2 + 2 * _RIM
         x = min(max(place.x, half), width - half)
         lines = (-1.2, 1.2, 0, -2, 2) if place.is_flat else (0, 1, -1, 2, -2)
         tried = [place.y + line * _LINE for line in lines]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from scrcl.report.picture_names import N_SHADES, name_shades
+from scrcl.report.letters import letters_note
+from scrcl.report.picture_names import MOST_NAMES, N_SHADES, name_shades
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from scrcl.report.tissue_image import TissueImage
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["MAX_PICTURES", "StillPicture", "picture", "still_pictures"]
+__all__ = ["MAX_PICTURES", "StillPicture", "picture", "picture_notes", "still_pictures"]
 
 MAX_PICTURES = 24
 """Slices that get a picture."""
@@ -79,6 +80,13 @@ def still_pictures(maps: Maps) -> Iterator[StillPicture]:
                 yield StillPicture(caption, content, "jpeg")
             else:
                 yield StillPicture(caption, _encoded(pixels, column.colours))
+
+
+def picture_notes(maps: Maps | None) -> tuple[str, ...]:
+    """Return what to know about the pictures: which letters of the names they lack."""
+    names = () if maps is None else maps.columns[0].levels
+    note = letters_note(names) if len(names) <= MOST_NAMES else None
+    return () if note is None else (note,)
 
 
 def picture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from html import escape
 
 __all__ = ["cells_of", "named", "shortened", "svg_fluid", "svg_open", "svg_text", "text_width"]
@@ -39,12 +40,20 @@ def svg_text(x: float, y: float, text: str, *, anchor: str = "middle", turned: b
 
 
 def text_width(name: str, size: float = 11) -> float:
-    """Return how wide a name is at most, in pixels, as it is drawn: capitals and digits are wide, others narrower."""
-    widths = (
-        0.36 if c in _NARROW else 0.7 if c.isupper() or c.isdigit() else 0.63
-        for c in shortened(name)
-    )
-    return size * sum(widths)
+    """Return how wide a name is at most, in pixels, as it is drawn: capitals and digits are wide, others narrower.
+
+    Letters of Chinese, Japanese and Korean fill a square.
+    """
+    return size * sum(map(_width_of, shortened(name)))
+
+
+def _width_of(letter: str) -> float:
+    """Return how wide a letter is, in units of its size."""
+    if letter in _NARROW:
+        return 0.36
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.0
+    return 0.7 if letter.isupper() or letter.isdigit() else 0.63
 
 
 def shortened(name: str) -> str:

@@ -148,3 +148,5 @@ def test_tables_of_clusters_explain_what_they_show():
     table = groups_table(markers)
     assert list(table.columns[1].cells) == ["CD3D"]
     assert "Ribosomal" in table.caption
+    table = groups_table(markers.assign(name="T cell"))
+    assert [list(column.cells) for column in table.columns] == [["x"], ["T cell"], ["CD3D"]]

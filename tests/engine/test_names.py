@@ -89,7 +89,7 @@ def test_clusters_have_the_names_of_the_table_in_result_report_and_record(named,
 
 def test_symbols_are_shown_and_names_of_var_stay_the_key(named, cells):
     adata, table = anndata.read_h5ad(named.result_path), pd.read_csv(named.out / "markers.csv")
-    assert list(table)[:4] == ["cluster", "rank", "gene", "symbol"]
+    assert list(table)[:5] == ["cluster", "name", "rank", "gene", "symbol"]
     assert (table["symbol"] == adata.var["symbol"][table["gene"]].to_numpy()).all()
     assert adata.uns["rank_genes_groups"]["names"]["0"][0] == table["gene"][0]
     shown = {gene for row in named.clusters for gene in row["markers"]}

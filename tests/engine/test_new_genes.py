@@ -1,4 +1,6 @@
-"""Genes of new cells are those of the run: by name, and by id where a name repeats."""
+"""Genes of new cells are those of the run: by name, by id where a name repeats, or by what else both sides have."""
+
+import re
 
 import anndata as ad
 import numpy as np
@@ -88,3 +90,89 @@ def test_antibodies_take_no_name_from_a_gene_in_memory_or_in_a_file(tmp_path):
     for matrix in (from_anndata(adata), open_input([tmp_path / "cells.h5ad"])):
         assert matrix.var.index[-1] == "DUP"
         assert matrix.repeated_genes == ()
+
+
+SYMBOLS = [f"Gn{i}" for i in range(148)] + ["TWICE", "TWICE"]
+
+
+def ids(version=""):
+    return [f"ENSG{i:011d}{version}" for i in range(150)]
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    """A run whose genes have ids with versions for names, and symbols in a column."""
+    folder = tmp_path_factory.mktemp("atlas")
+    adata = make_cells()
+    adata.var_names, adata.var["feature_name"] = ids(".7"), SYMBOLS
+    adata.write_h5ad(folder / "cells.h5ad")
+    config = load_config(overrides={**FAST, "n_clusters": 4, "device": "cpu"})
+    run_files([folder / "cells.h5ad"], folder / "out", config)
+    return open_run(folder / "out")
+
+
+def named(names, **columns):
+    adata = make_cells()
+    adata.var_names = names
+    for column, values in columns.items():
+        adata.var[column] = values
+    return adata[:, ::-1].copy()
+
+
+UNIQUE = [*SYMBOLS[:-1], "TWICE-1"]
+
+
+@pytest.mark.parametrize(
+    ("new", "said", "n_found"),
+    [
+        (named(UNIQUE), r"symbol \(var\['feature_name'\] of the run, the names of", 148),
+        (named([*SYMBOLS[:-2], "TWICE", "Gn"]), r"symbol \(.*: 148 .* One symbol that more", 148),
+        (named(ids()), r"id without version \(the names of the run, the names of", 150),
+        (named(ids(".12"), gene_name=SYMBOLS), r"by id without version .* 150 were found\.$", 150),
+        (
+            named([f"n{i}" for i in range(150)], gene_symbols=SYMBOLS),
+            r"var\['gene_symbols'\] of the new",
+            148,
+        ),
+        (
+            named([f"n{i}" for i in range(150)], ens=ids()),
+            r"the names of the run, var\['ens'\] of the new",
+            150,
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # names that repeat
+def test_genes_that_names_do_not_match_are_matched_by_what_both_sides_have(
+    atlas, new, said, n_found
+):
+    found = shared_genes(from_anndata(new), atlas)
+    assert re.search(said, found.matched_by)
+    assert "names match for only 0 of the run's 150 selected genes" in found.matched_by
+    np.testing.assert_array_equal(found.columns, 149 - np.arange(n_found))
+    assert found.present.sum() == n_found
+
+
+def test_cells_with_symbols_are_predicted_as_those_with_ids_and_one_note_says_so(atlas, tmp_path):
+    results = []
+    for name, names in (("ids", ids(".7")), ("symbols", UNIQUE)):
+        cells = named(names)[:, 2:] if name == "ids" else named(names)  # without the symbol of two
+        cells.write_h5ad(tmp_path / f"{name}.h5ad")
+        opened = run_for_prediction(atlas.path, {})
+        path = predict_files(opened, [tmp_path / f"{name}.h5ad"], tmp_path / name).result_path
+        results.append(ad.read_h5ad(path))
+    by_id, by_symbol = results
+    np.testing.assert_array_equal(by_symbol.obsm["X_pca"], by_id.obsm["X_pca"])
+    assert by_symbol.obs["scrcl"].tolist() == by_id.obs["scrcl"].tolist()
+    notes = [[note for note in each.uns["scrcl"]["notes"] if "matched" in note] for each in results]
+    assert [len(each) for each in notes] == [0, 1]
+    assert "matched by symbol" in (tmp_path / "symbols" / "report.html").read_text()
+
+
+def test_where_nothing_matches_it_is_said_what_was_tried(atlas):
+    other = named([f"ENSMUSG{i:011d}" for i in range(150)], symbol=[s.lower() for s in SYMBOLS])
+    with pytest.raises(
+        InputError,
+        match=r"; got 0 by name, 0 by id without version \(.*\), 0 by symbol \(var\['feature_name'\] of the run, "
+        r"var\['symbol'\] of the new cells\)\. The run has 'ENSG.*, the new cells have 'ENSMUSG.*: use",
+    ):
+        shared_genes(from_anndata(other), atlas)

@@ -157,6 +157,22 @@ def test_result_and_report_have_the_subclusters_in_the_place_of_their_cluster(lo
     assert set(table["cluster"]) == {"0_0", "0_1"}
 
 
+def named_in(folder):
+    table = pd.read_csv(folder / "markers.csv", keep_default_na=False, dtype=str)
+    return dict(zip(table["cluster"], table["name"], strict=True)) if "name" in table else {}
+
+
+def test_tables_of_markers_have_the_names_and_their_numbers_stay(looked, made, tmp_path):
+    shutil.copytree(looked[0], tmp_path / "out")
+    shutil.copy(made / "cells.h5ad", tmp_path)
+    out = tmp_path / "out"
+    before = (out / "markers.csv").read_bytes()
+    scrcl.rename(out, {1: "others"})
+    assert named_in(out) == {"0": "", "1": "others", "2": ""}
+    scrcl.rename(out, {1: ""})
+    assert (out / "markers.csv").read_bytes() == before
+
+
 def test_subclusters_get_names_that_go_with_their_look(looked, made, tmp_path):
     shutil.copytree(looked[0], tmp_path / "out")
     shutil.copy(made / "cells.h5ad", tmp_path)
@@ -169,6 +185,14 @@ def test_subclusters_get_names_that_go_with_their_look(looked, made, tmp_path):
     assert "small part" in page[page.index("<h2>Subclusters</h2>") :]
     table = scrcl.find_markers(out, by="scrcl_sub_name")
     assert set(table["cluster"]) == {"0_0", "small part", "others", "2"}
+    assert "name" not in table
+    table = scrcl.find_markers(out, by="scrcl_sub")
+    names = {"0_0": "", "0_1": "small part", "1": "others", "2": ""}
+    assert dict(zip(table["cluster"], table["name"], strict=True)) == names
+    pair = scrcl.find_markers(out, by="scrcl_sub", pair=("small part", "0_0"))
+    np.testing.assert_array_equal(
+        pair["score"], scrcl.find_markers(out, by="scrcl_sub", pair=("0_1", "0_0"))["score"]
+    )
     kept = contents(out, but=("run.json",))
     with pytest.raises(
         InputError, match="0 to 2, or a name: others; or a subcluster: 0_0; 0_1; got '0_7'"
@@ -178,8 +202,11 @@ def test_subclusters_get_names_that_go_with_their_look(looked, made, tmp_path):
         scrcl.rename(out, {"0_1": "x", " 0_1": "y"})
     assert contents(out, but=("run.json",)) == kept
     assert "scrcl_sub_name" not in scrcl.rename(out, {"0_1": ""}).obs
+    assert not named_in(out / "subclusters" / "0")
     scrcl.rename(out, {"0_0": "large part"})
-    scrcl.subcluster(out, 0)  # the same look, found again
+    assert named_in(out / "subclusters" / "0") == {"0_0": "large part", "0_1": ""}
+    (again,) = scrcl.subcluster(out, 0)  # the same look, found again
+    assert set(again.markers["name"]) == {"large part", ""}
     assert "large part" in set(obs_of(out)["scrcl_sub_name"])
     scrcl.subcluster(out, 0, n_clusters=3)
     assert "scrcl_sub_name" not in obs_of(out)

@@ -281,3 +281,21 @@ def test_a_column_whose_slices_lie_on_top_of_each_other_is_named_with_the_option
     assert note.endswith("`sample_key='sample'`.")
     apart = run(cells, tmp_path / "apart", until="graph", sample_key="sample")
     assert not apart["graph"]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("column", "depth", "is_named"),
+    [("donor", None, True), ("batch", None, True), ("lane", None, False), ("donor", 2.0, False)],
+)
+def test_scattered_cells_of_slices_in_one_place_are_told_by_what_has_a_tissue_of_its_own(
+    tmp_path, column, depth, is_named
+):
+    points = np.random.default_rng(0).uniform(0, 12, (400, 2))
+    which = np.arange(400) % 2
+    if depth is not None:
+        points = np.column_stack([points, depth * which])
+    cells = tissue(points)
+    cells.obs[column] = pd.Categorical(which.astype(str))
+    notes = run(cells, tmp_path / "out", until="graph")["graph"]["notes"]
+    text = f"obs[{column!r}] has 2 values whose coordinates overlap. If they are slices, run again"
+    assert [note.startswith(text) for note in notes] == [True] * is_named

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scrcl.graph.overlap import lie_on_top
+from scrcl.graph.overlap import lie_on_top, share_places
 from scrcl.graph.spatial import spatial_knn
 
 
@@ -34,5 +34,24 @@ def test_groups_that_mix_in_one_slice_or_keep_to_parts_of_it_do_not_lie_on_top(s
     assert not on_top(points, points[:, 0] // 3)
 
 
+def shared(points, codes):
+    codes = np.asarray(codes)
+    return share_places(spatial_knn(points, 12).ids, np.arange(len(points)), codes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scattered_cells_of_slices_share_places_where_they_overlap_but_not_at_borders(seed):
+    rng = np.random.default_rng(seed)
+    slices = [rng.uniform(0, 10, (150, 2)) for _ in range(3)]
+    codes = np.repeat(np.arange(3), 150)
+    assert not on_top(np.concatenate(slices), codes)
+    assert shared(np.concatenate(slices), codes)
+    to_the_right = np.stack([codes, np.zeros(450)], axis=1)
+    assert shared(np.concatenate(slices) + 3 * to_the_right, codes)
+    assert not shared(np.concatenate(slices) + 10 * to_the_right, codes)
+    assert not shared(slices[0], np.zeros(150, int))
+
+
 def test_cells_without_a_near_cell_show_nothing():
     assert not lie_on_top(np.full((4, 3), -1), np.arange(4), np.arange(4))
+    assert not share_places(np.full((4, 3), -1), np.arange(4), np.arange(4))

@@ -12,7 +12,7 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.cluster.mixing import BatchMixing
 from scrcl.engine.given_names import shown_names
 from scrcl.engine.learning import embedding_width
-from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
+from scrcl.engine.memory import ANNOTATION_BYTES, KEPT_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import Fields, Record, Stage
 from scrcl.engine.stages.batches_apart import correction_method
 from scrcl.engine.stages.batches_facts import (
@@ -38,6 +38,7 @@ from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
+from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
 from scrcl.report.composition import composition_figure
 from scrcl.report.page import Section
@@ -57,6 +58,10 @@ __all__ = ["BatchesRecord", "BatchesStage", "ClusterBatches", "SuspectedColumn"]
 
 _MIXED_BYTES = 48
 """Bytes for each cell while clusters are compared with batches."""
+
+_TESTS_OF_BATCHES = 3
+"""Neighbours are searched before and after a correction, and for the columns that a batch key leaves out. Without a
+batch key they are searched once, for all columns."""
 
 _COUNTS = "counts.npz"
 """File of the stage with the cells of each cluster in each batch."""
@@ -136,16 +141,27 @@ class BatchesStage(Stage[BatchesRecord]):
         self._prefix = prefix
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
-        """Return the annotations of the cells, and neighbours of a subset."""
+        """Return the annotations of the cells, and neighbours of subsets."""
         n = shape.n_cells
         n_tested = min(n, TEST_CELLS)
         width = max(shape.n_comps, embedding_width(config))
+        n_tests, n_mixed, widest = 1, 0, shape.n_comps
+        if shape.n_batches > 1:
+            n_tests, n_mixed, widest = _TESTS_OF_BATCHES, n, width
+        n_embedded = min(n_mixed, config.cluster.auto_cells)
         return Estimate(
-            LIBRARIES_BYTES + (ANNOTATION_BYTES + _MIXED_BYTES) * n,
-            n_tested * (12 * width + 400),
+            LIBRARIES_BYTES
+            + (ANNOTATION_BYTES + KEPT_BYTES) * n
+            + _MIXED_BYTES * n_mixed
+            # Rows at random make the pages of a map resident, one map after another.
+            + min(4 * n * widest, SMALL_MAP_BYTES),
+            max(n_tested, n_embedded) * (12 * width + 400),
             disk_bytes=64 * 1024,
-            read_bytes=4 * n_tested * width + 4 * n * shape.n_neighbors,
-            seconds=1 + 1e-7 * n * shape.n_neighbors + 2e-4 * n_tested,
+            read_bytes=4 * (n_tests * n_tested + n_embedded) * width
+            + 4 * n_mixed * shape.n_neighbors,
+            seconds=1
+            + 1e-7 * n_mixed * shape.n_neighbors
+            + 2e-4 * (n_tests * n_tested + n_embedded),
         )
 
     def run(self, context: Context, folder: Path) -> BatchesRecord:

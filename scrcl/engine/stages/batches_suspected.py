@@ -93,9 +93,11 @@ def columns_beyond(
     """
     from scrcl.engine.covariates import batch_columns
 
-    named, key = context.matrix.fresh_obs(), str(context.config.batch_key)
+    key = str(context.config.batch_key)
+    # The names of the columns alone: annotations of an atlas are large, and are read once more below.
+    of_key = batch_columns(context.matrix.fresh_obs(), key)
     columns = unnamed_columns(context, context.open(STATS).retained)
-    left_out = {*batch_columns(named, key), *_as_coarse(columns, batches)}
+    left_out = {*of_key, *_as_coarse(columns, batches)}
     rest = Unnamed(*({n: c for n, c in some.items() if n not in left_out} for some in columns))
     if not (rest.batches or rest.conditions):
         return []

@@ -20,7 +20,7 @@ from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.embed import EMBEDDING, mark_space
 from scrcl.engine.stages.features import FeaturesStage
 from scrcl.engine.stages.graph import GraphStage
-from scrcl.engine.stages.markers import MarkersStage
+from scrcl.engine.stages.markers import MarkersStage, write_marker_file
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.stats import StatsStage
 from scrcl.io.arrays import write_leading
@@ -29,14 +29,23 @@ from scrcl.markers.ranking import for_spreadsheets
 from scrcl.prep.artifacts import COMPONENTS, STATS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
+    from scrcl.engine.outputs import Outputs
     from scrcl.typing import IntArray
 
-__all__ = ["CELLS_FILE", "MARKERS_FILE", "CellsStage", "stages_of_look", "subcluster_names"]
+__all__ = [
+    "CELLS_FILE",
+    "MARKERS_FILE",
+    "CellsStage",
+    "stages_of_look",
+    "subcluster_names",
+    "write_markers",
+]
 
 CELLS_FILE, MARKERS_FILE = "cells.csv", "markers.csv"
 
@@ -127,11 +136,9 @@ class CellsStage(Stage[CellsRecord]):
                 "confidence": np.asarray(context.open(CONFIDENCE)),
             }
         )
-        markers = context.open(MARKERS)
-        markers["cluster"] = names[markers["cluster"].to_numpy(int)]
-        for file, table in ((CELLS_FILE, cells), (MARKERS_FILE, markers)):
-            with atomic_path(context.folder.path / file) as partial:
-                for_spreadsheets(table).to_csv(partial, index=False)
+        with atomic_path(context.folder.path / CELLS_FILE) as partial:
+            for_spreadsheets(cells).to_csv(partial, index=False)
+        write_markers(context, names.tolist(), {})
         return CellsRecord(n_cells=len(labels), n_subclusters=len(names), files=(CELLS_FILE,))
 
     def headline(self, record: CellsRecord) -> dict[str, Any]:
@@ -145,6 +152,13 @@ def subcluster_names(cluster: int, labels: IntArray) -> list[str]:
     A comma or a point in their place would be taken for a list or a number by the next program that reads the table.
     """
     return [f"{_prefix(cluster)}{i}" for i in range(int(labels.max()) + 1)]
+
+
+def write_markers(look: Outputs, subclusters: Sequence[str], names: Mapping[str, str]) -> None:
+    """Write ``markers.csv`` into the folder of a look, with the names that subclusters have."""
+    table = look.open(MARKERS)
+    table["cluster"] = np.array(subclusters, object)[table["cluster"].to_numpy(int)]
+    write_marker_file(look.folder.path, table, names)
 
 
 def _prefix(cluster: int) -> str:

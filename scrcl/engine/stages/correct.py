@@ -82,14 +82,9 @@ class CorrectSettings(Settings):
         "genes). With graph.balanced, auto is none.",
     )
 
-    def check_with(self, run: RunConfig) -> None:
-        """Refuse a correction without batches."""
-        if self.method == "harmony" and run.batch_key is None:
-            message = (
-                "correct.method = harmony must go with batch_key; got none. "
-                "Name a column of obs with the batches by `batch_key`."
-            )
-            raise ValueError(message)
+    def asks_for_batches(self) -> str:
+        """Return that Harmony in any case needs batches."""
+        return "correct.method = harmony" if self.method == "harmony" else ""
 
 
 class Mixing(Fields):

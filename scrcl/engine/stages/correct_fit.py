@@ -75,9 +75,8 @@ def neighbours_among(points: FloatArray, cells: IntArray, seed: int) -> IntArray
     """Return the neighbours of some cells among themselves, as `measure_effect` takes them."""
     from scrcl.graph.knn import knn
 
-    return knn(
-        gathered(points, cells, above=SMALL_MAP_BYTES), min(WIDE, len(cells) - 1), seed=seed
-    ).ids
+    # Pages of the map are released even where it is small: late stages would hold them.
+    return knn(gathered(points, cells), min(WIDE, len(cells) - 1), seed=seed).ids
 
 
 def correct_cells(

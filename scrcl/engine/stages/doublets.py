@@ -15,7 +15,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._random import derive_seed, stream
 from scrcl._settings import Settings, option
-from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.memory import KEPT_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.errors import InputError
 from scrcl.io.arrays import stored_array
@@ -129,7 +129,7 @@ class DoubletsStage(Stage[DoubletsRecord]):
         """Return the cells that are scored together, and the doublets made of them."""
         settings: DoubletsSettings = config.group(self.name)
         if not settings.find:
-            return Estimate(LIBRARIES_BYTES)
+            return Estimate(LIBRARIES_BYTES + KEPT_BYTES * shape.n_cells)
         together = min(shape.n_cells, settings.cells)
         return Estimate(
             LIBRARIES_BYTES + _MORE_BYTES + int(_BYTES_PER_VALUE * shape.values_per_row * together),

@@ -158,7 +158,7 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
     found = found[np.isfinite(found)]
     share = float((found == 0).mean()) if len(found) else 0.0
     several = "If the input holds several slices, name their column by `sample_key`."
-    on_top = None if samples is not None else _on_top(context, nearest.ids)
+    on_top = None if samples is not None else _on_top(context, covariates, nearest.ids)
     if on_top is not None:
         column, n_values = on_top
         yield (
@@ -177,15 +177,21 @@ def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -
             )
 
 
-def _on_top(context: Context, ids: IntArray) -> tuple[str, int] | None:
+def _on_top(context: Context, covariates: Covariates, ids: IntArray) -> tuple[str, int] | None:
     """Return the first column of obs that looks like samples which lie on top of each other, and its values."""
-    from scrcl.engine.batch_columns import batch_like_columns
-    from scrcl.graph.overlap import lie_on_top
+    from scrcl.engine.batch_columns import batch_like_columns, names_slices
+    from scrcl.graph.overlap import lie_on_top, share_places
 
     retained = np.flatnonzero(context.open(STATS).retained)
     cells = drawn_rows(len(ids), _LOOKED_AT, context.config.seed, "graph.overlap")
+    near, coordinates = np.asarray(ids[cells]), covariates.coordinates
+    # Slices that are stacked by a third coordinate are near each other as they should be.
+    is_flat = coordinates is not None and coordinates.shape[1] == 2
     for name, groups in batch_like_columns(context.matrix.fresh_obs().iloc[retained]).items():
-        if lie_on_top(np.asarray(ids[cells]), cells, groups.codes):
+        may_share = is_flat and names_slices(name)
+        if lie_on_top(near, cells, groups.codes) or (
+            may_share and share_places(near, cells, groups.codes)
+        ):
             return name, len(groups.names)
     return None
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.cluster.artifacts import CLUSTER_MEANS, CLUSTER_TREE, LABELS
-from scrcl.engine.memory import STREAM_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.maps.artifacts import CLUSTER_LINKS, LAYOUT, LINKS_FILE
@@ -48,7 +48,7 @@ class LinksStage(Stage[LinksRecord]):
         """Return labels, positions and a block of neighbours."""
         n = shape.n_cells
         return Estimate(
-            STREAM_BYTES + 24 * n,
+            LIBRARIES_BYTES + kept_bytes(shape) + 24 * n,
             min(_BLOCK_BYTES, 40 * n * shape.n_neighbors),
             read_bytes=4 * n * shape.n_neighbors,
             seconds=0.2 + 2e-8 * n * shape.n_neighbors,

@@ -10,18 +10,21 @@ from scrcl._atomic import atomic_path, remove
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
+from scrcl.engine.memory import ANNOTATION_BYTES, KEPT_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.words import words_of
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.listed import ListedGenes
-from scrcl.markers.ranking import OrderRule, scanpy_entry
+from scrcl.markers.ranking import OrderRule, for_spreadsheets, scanpy_entry, with_names
 from scrcl.markers.scores import Test
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import pandas as pd
 
     from scrcl._contract import Shape
     from scrcl.engine.compare_genes import Compared
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from scrcl.engine.words import Words
     from scrcl.prep.stats import MatrixStats
 
-__all__ = ["MarkersSettings", "MarkersStage", "held_back_note"]
+__all__ = ["MarkersSettings", "MarkersStage", "held_back_note", "write_marker_file"]
 
 _BYTES_PER_VALUE = 40
 """A value of X while it is sorted by gene: encoded, decoded, sorted, and its cluster."""
@@ -117,7 +120,7 @@ class MarkersStage(Stage[MarkersRecord]):
         from scrcl.markers.values import bins_and_parts, table_bytes
 
         tables, n_reads = table_bytes(shape.n_vars), 1
-        per_cell, per_value = 12, _BYTES_PER_VALUE
+        per_cell, per_value = 12 + KEPT_BYTES, _BYTES_PER_VALUE
         if config.markers.within_batches and shape.n_batches > 1:
             _, n_reads = bins_and_parts(shape.n_vars, _PLANNED_CLUSTERS * shape.n_batches)
             n_reads = n_reads if n_reads <= MOST_READS else 1
@@ -140,7 +143,7 @@ class MarkersStage(Stage[MarkersRecord]):
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
-        from scrcl.markers.ranking import for_spreadsheets, marker_table, n_held_back
+        from scrcl.markers.ranking import marker_table, n_held_back
 
         settings, matrix = context.config.markers, context.matrix
         rule = settings.rule()
@@ -163,8 +166,7 @@ class MarkersStage(Stage[MarkersRecord]):
             rule=rule,
         )
         table.to_csv(folder / _FILE, index=False)
-        with atomic_path(context.folder.path / _FILE) as partial:
-            for_spreadsheets(table).to_csv(partial, index=False)
+        write_marker_file(context.folder.path, table, {})
         remove(context.folder.path / _SUMS_FILE)  # of an earlier run, with other clusters
         if found.sums is not None:
             _write_sums(found, context)
@@ -201,6 +203,12 @@ def held_back_note(n: int, settings: MarkersSettings, words: Words) -> str:
         f"express {'are' if several else 'is'} listed after all others, with a log2 fold change below "
         f"{settings.common_fold_change:g} (markers.common_fold_change)."
     )
+
+
+def write_marker_file(folder: Path, table: pd.DataFrame, names: Mapping[str, str]) -> None:
+    """Write the table of markers for readers, ``markers.csv``, with the names that clusters have."""
+    with atomic_path(folder / _FILE) as partial:
+        for_spreadsheets(with_names(table, names)).to_csv(partial, index=False)
 
 
 def _write_sums(found: Compared, context: Context) -> None:

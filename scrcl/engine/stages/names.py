@@ -16,8 +16,9 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import lost_names, names_given
-from scrcl.engine.memory import STREAM_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stages.markers import write_marker_file
 from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
 from scrcl.engine.stages.names_notes import notes_of_lost
 from scrcl.errors import InputError
@@ -128,7 +129,7 @@ class NamesStage(Stage[NamesRecord]):
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the profiles of all genes, which a table is compared with."""
-        labels = STREAM_BYTES + 12 * shape.n_cells
+        labels = LIBRARIES_BYTES + kept_bytes(shape) + 12 * shape.n_cells
         if config.names.table is None:
             return Estimate(labels)
         return Estimate(labels + 60 * shape.n_vars * 50, seconds=0.5)
@@ -140,6 +141,7 @@ class NamesStage(Stage[NamesRecord]):
         given = names_given(context.folder.path, labels)
         notes = notes_of_lost(lost_names(context.folder.path, labels))
         if config.names.table is None and not given:
+            write_marker_file(context.folder.path, context.open(MARKERS), {})
             return NamesRecord(left_as_is=True, notes=tuple(notes))
         about: dict[str, object] = {}
         table, genes = _empty_table(n_clusters), genes_table(context.matrix.var, [])
@@ -156,6 +158,9 @@ class NamesStage(Stage[NamesRecord]):
             table.loc[cluster, ["name", "by"]] = name, "user"
         table.to_csv(folder / NAMES_FILE, index=False)
         genes.to_csv(folder / NAME_GENES_FILE, index=False)
+        # Again, since names are known after the markers.
+        named = dict(zip(map(str, table["cluster"]), table["name"], strict=True))
+        write_marker_file(context.folder.path, context.open(MARKERS), named)
         n_unknown = int((table["name"] == "unknown").sum())
         return NamesRecord(
             n_unknown=n_unknown,

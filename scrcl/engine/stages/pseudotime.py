@@ -17,7 +17,7 @@ from scrcl._random import drawn_rows, stream
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import clusters_named, plain_names, shown_names
-from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES, kept_bytes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
@@ -136,7 +136,7 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
         """Return the edges of the cells that are compared, and vectors over them."""
         settings: PseudotimeSettings = config.group(self.name)
         if settings.root is None:
-            return Estimate(LIBRARIES_BYTES)
+            return Estimate(LIBRARIES_BYTES + kept_bytes(shape))
         n = shape.n_cells
         compared = min(n, settings.cells + _MOST_OF_ROOT)
         edges = int(MORE_NEIGHBORS * 2 * shape.n_neighbors * compared)

@@ -31,6 +31,8 @@ from scrcl.markers.artifacts import MARKERS, NAME_GENES, NAMES, PROFILES
 from scrcl.markers.listed import FirstGenes, ListedGenes, first_genes
 from scrcl.markers.names import UNKNOWN
 from scrcl.prep.artifacts import STATS
+from scrcl.report.page import Section
+from scrcl.report.pictures import picture_notes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,15 +170,21 @@ class ReportStage(Stage[ReportRecord]):
         write_order(folder / ORDER, near_together, context.matrix.obs.index)
         names = shown_names(run, labels)
         cells = drawn_cells(labels, context.config.report.umap_cells, seed=context.config.seed)
+        maps = maps_of(context, run, cells, keys.obs)
+        notes = picture_notes(maps)
         write_page(
             context,
             run,
-            cluster_sections(context, run, rows, names),
+            [*cluster_sections(context, run, rows, names), Section("Pictures", notes=notes)],
             summary=summary_of(run, rows, names),
-            maps=maps_of(context, run, cells, keys.obs),
+            maps=maps,
         )
         return ReportRecord(
-            n_cells=len(labels), files=(result, "report.html"), result=result, clusters=rows
+            n_cells=len(labels),
+            files=(result, "report.html"),
+            result=result,
+            clusters=rows,
+            notes=notes,
         )
 
     def headline(self, record: ReportRecord) -> dict[str, str]:

@@ -27,6 +27,7 @@ from scrcl.markers.artifacts import NAMES
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
+from scrcl.report.pictures import picture_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,18 +99,21 @@ class NewReportStage(Stage[NewReportRecord]):
         result = write_result_of(context, replace(keys, uns={**keys.uns, **origin}))
         source = Section("Run", overview={"run": str(self._run.path)})
         words = words_of(self._run)
+        maps = maps_of_new_cells(context, run, self._run, keys.obs)
+        notes = picture_notes(maps)
         write_page(
             context,
             run,
-            [_clusters_section(rows, words), source],
+            [_clusters_section(rows, words), source, Section("Pictures", notes=notes)],
             summary=_summary(rows, shown_names(self._run, self._run.labels), words),
-            maps=maps_of_new_cells(context, run, self._run, keys.obs),
+            maps=maps,
         )
         return NewReportRecord(
             n_cells=len(context.open(LABELS)),
             files=(result, "report.html"),
             result=result,
             clusters=rows,
+            notes=notes,
         )
 
     def headline(self, record: NewReportRecord) -> dict[str, str]:

@@ -35,6 +35,9 @@ KINDS = {"auto": None, "counts": False, "log": True}
 TOTALS_BYTES = 25
 """Totals of one cell, and its position among the stored values."""
 
+_SUMMED_BYTES = 42
+"""The same while they are summed, with those of a block and copies that medians are found in."""
+
 _MOMENT_BYTES = 56
 """Sums of one gene in one batch."""
 
@@ -77,7 +80,7 @@ class StatsStage(Stage[StatsRecord]):
         # Annotations are read before the run starts; their memory may not be free again yet.
         annotations = ANNOTATION_BYTES * n if shape.n_batches > 1 else 0
         return Estimate(
-            STREAM_BYTES + TOTALS_BYTES * n + 4 * moments + annotations,
+            STREAM_BYTES + _SUMMED_BYTES * n + 4 * moments + annotations,
             # Counts have two sets of moments: of the values, and of their logarithms.
             int(block_values(shape) * _BYTES_PER_VALUE) + 2 * moments,
             shared=True,

@@ -80,6 +80,8 @@ class NewStatsStage(Stage[NewStatsRecord]):
             raise InputError(message)
         stats.save(folder)
         notes = [*values_note(stats, asked)]
+        if shared.matched_by:
+            notes.append(shared.matched_by)
         if shared.n_missing:
             notes.append(missing_note(shared))
         if n_retained < matrix.n_obs:

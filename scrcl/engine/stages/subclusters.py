@@ -17,11 +17,11 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.given_names import plain_names
-from scrcl.engine.memory import LIBRARIES_BYTES
+from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.batches import BatchesStage
-from scrcl.engine.stages.closer import stages_of_look, subcluster_names
+from scrcl.engine.stages.closer import stages_of_look, subcluster_names, write_markers
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.sub_names import sub_names
 from scrcl.engine.words import words_of
@@ -44,17 +44,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOOKS",
+    "SUB_KEY",
     "SubclustersSettings",
     "SubclustersStage",
     "digest_of_cells",
     "found_notes",
+    "given_names_of_subclusters",
     "subclusters_of",
 ]
 
 LOOKS = "subclusters"
 """Folder in OUT with a folder for each cluster that was looked into."""
 
-_KEY, _NAME_KEY = "scrcl_sub", "scrcl_sub_name"
+SUB_KEY, _NAME_KEY = "scrcl_sub", "scrcl_sub_name"
 _CODES = "codes.npy"
 _SHOWN_MARKERS = 8
 
@@ -92,11 +94,11 @@ class SubclustersStage(Stage[SubclustersRecord]):
     record = SubclustersRecord
     takes = (STATS, LABELS)
     redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY, _NAME_KEY)
+    owned_obs: ClassVar[tuple[str, ...]] = (SUB_KEY, _NAME_KEY)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
-        return Estimate(LIBRARIES_BYTES + 24 * shape.n_cells)
+        return Estimate(LIBRARIES_BYTES + kept_bytes(shape) + 24 * shape.n_cells)
 
     def run(self, context: Context, folder: Path) -> SubclustersRecord:
         """Write the subcluster of each cell, or its cluster, if there are any looks."""
@@ -118,7 +120,11 @@ class SubclustersStage(Stage[SubclustersRecord]):
             of_cells = np.asarray(found[cluster].open(LABELS))
             codes[inside] = len(names) + of_cells
             names += subcluster_names(cluster, of_cells)
-            rows += _rows(cluster, of_cells, found[cluster])
+            of_look = _rows(cluster, of_cells, found[cluster])
+            rows += of_look
+            # Again, since names are given after the look.
+            named = {row.name: row.given for row in of_look if row.given is not None}
+            write_markers(found[cluster], subcluster_names(cluster, of_cells), named)
             notes += [f"Inside {word} {cluster}: {note}" for note in found_notes(found[cluster])]
         np.save(folder / _CODES, codes)
         return SubclustersRecord(
@@ -134,8 +140,8 @@ class SubclustersStage(Stage[SubclustersRecord]):
             return AnnDataKeys()
         codes = np.load(run.folder.stage(self.name) / _CODES)
         column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
-        columns, colours = {_KEY: column}, {f"{_KEY}_colors": palette(len(record.names))}
-        given = {row.name: row.given for row in record.rows if row.given is not None}
+        columns, colours = {SUB_KEY: column}, {f"{SUB_KEY}_colors": palette(len(record.names))}
+        given = given_names_of_subclusters(run)
         if given:
             clusters = plain_names(run, np.asarray(run.open(LABELS)))
             of_each = [
@@ -176,6 +182,12 @@ class SubclustersStage(Stage[SubclustersRecord]):
 def subclusters_of(run: OpenRun) -> tuple[str, ...]:
     """Return the subclusters of a run that it shows, such as ``3_0``."""
     return tuple(row.name for row in run.record(SubclustersStage).rows)
+
+
+def given_names_of_subclusters(run: OpenRun) -> dict[str, str]:
+    """Return the names that were given to subclusters, by subcluster."""
+    rows = run.record(SubclustersStage).rows
+    return {row.name: row.given for row in rows if row.given is not None}
 
 
 def digest_of_cells(rows: IntArray) -> str:

@@ -64,7 +64,7 @@ def test_the_axis_is_the_one_that_separates_best_and_not_that_of_the_means():
     noise = rng.normal(size=(600, 2)) * [2, 0.3] @ [[1, 1], [1, -1]]
     a, b = noise[:300] + np.array([3, 0]), noise[300:]
     along_means = valley_depth(a[:, :1], b[:, :1])
-    assert valley_depth(a, b) > 0.9 > 0.3 > along_means
+    assert valley_depth(a, b) > 0.8 > 0.3 > along_means
 
 
 def test_turned_moved_and_scaled_cells_have_the_same_depth():

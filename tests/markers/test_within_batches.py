@@ -155,6 +155,12 @@ def test_ties_are_corrected_within_each_batch(cells):
     assert scores.score[4, 1] == pytest.approx(excess / np.sqrt(variance), rel=1e-5)
 
 
+def test_two_cells_are_in_order_or_not():
+    values = np.array([[2.0, 0.0, 1.0], [1.0, 3.0, 1.0]])
+    scores = gene_scores(values_of(values, np.array([0, 1]), 2), test="wilcoxon")
+    assert scores.auc.tolist() == [[1, 0], [0, 1], [0.5, 0.5]]
+
+
 def test_of_one_batch_scores_are_those_without(cells):
     values, clusters, _ = cells
     found = values_of(values, clusters, 3)

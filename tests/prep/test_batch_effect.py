@@ -3,7 +3,10 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from scrcl.prep.batch_effect import (
+    FEW_SHARED,
+    MIXED,
     BatchEffect,
+    _one_apart,
     are_random,
     groups_that_mix,
     measure_effect,
@@ -224,6 +227,30 @@ def test_a_cluster_of_nearly_one_batch_has_nothing_to_mix(cells, n_ones, has_val
     # Pairs across batches: about two for each cell of the second, of 200 cells.
     found = mixing_in_clusters(near(cells[0][:200]), codes[:200], np.zeros(200, int), 1)
     assert np.isfinite(found[0]) == has_value
+
+
+def test_a_cluster_of_one_cell_has_nothing_to_mix(cells):
+    labels = np.zeros(900, int)
+    labels[0] = 1
+    found = mixing_in_clusters(near(cells[0]), np.arange(900) % 2, labels, 2)
+    assert np.isnan(found).tolist() == [False, True]
+
+
+def test_a_batch_that_is_nobodys_neighbour_is_a_group_of_its_own(cells):
+    codes = np.arange(900) % 2
+    codes[-1] = 2
+    ids = near(cells[0] + 100 * (codes == 2)[:, None])
+    assert 899 not in ids[:-1]
+    groups = groups_that_mix(ids, codes)
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_a_large_batch_is_not_asked_for_others_around_it_where_there_are_few(cells):
+    codes = np.zeros(900, int)
+    codes[::180] = 1  # five cells: few of the others are near to them by chance
+    ids = near(cells[0])
+    assert measure_one(ids, codes, 0).shared <= FEW_SHARED
+    assert _one_apart(ids, codes, MIXED) is None
 
 
 def test_a_subset_keeps_small_batches_whole_and_takes_large_ones_at_equal_steps():

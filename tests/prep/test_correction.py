@@ -161,3 +161,9 @@ def test_another_space_is_corrected_by_the_ridge_in_the_same_clusters(correction
 def test_batches_without_rows_are_passed_over():
     found = {batch: rows.tolist() for batch, rows in by_batch(np.array([3, 1, 3, 1, 1]))}
     assert found == {1: [1, 3, 4], 3: [0, 2]}
+
+
+def test_rows_of_a_batch_stay_in_order():
+    codes = np.random.default_rng(0).integers(3, size=2000)
+    for batch, rows in by_batch(codes):
+        np.testing.assert_array_equal(rows, np.flatnonzero(codes == batch))

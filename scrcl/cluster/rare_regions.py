@@ -54,7 +54,8 @@ def rare_regions(nearest: IntArray, *, n_drawn: int, most: int) -> tuple[IntArra
     cells = np.flatnonzero(is_small[group])
     around = np.asarray(nearest[cells])
     own = group[cells]
-    n_inside = np.bincount(own, (group[around] == own[:, None]).sum(axis=1), minlength=n_cells)
+    is_inside = (around >= 0) & (group[around] == own[:, None])
+    n_inside = np.bincount(own, is_inside.sum(axis=1), minlength=n_cells)
     share = n_inside / (np.maximum(sizes, 1) * nearest.shape[1])
     kept = _first_groups(np.flatnonzero(is_small), share, sizes * (1 + nearest.shape[1]), most)
     inside = np.isin(own, kept)

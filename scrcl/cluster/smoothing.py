@@ -1,8 +1,8 @@
 """Smooth the labels of a tissue: every cell gets the cluster of most cells around it.
 
 A spatial domain is a region, but clusters of single cells are speckled. Smoothing removes single cells of other
-clusters inside a region. The trees, the micro-clusters and the cluster means stay those before smoothing, so new cells
-and cuts still follow the embedding.
+clusters inside a region. The trees, the micro-clusters, the cluster means and the levels stay those before smoothing,
+so new cells and cuts still follow the embedding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.find import Clusters
+    from scrcl.cluster.levels import Levels, Split
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray, IntArray
 
@@ -64,7 +65,7 @@ def smooth_clusters(
         k: _joined(labels, found.labels, cut) if k in coarser else smoothed(cut)
         for k, cut in found.extra_cuts.items()
     }
-    renumbered = _renumbered(found, rank)._replace(
+    renumbered = _renumbered(found, rank, len(rank) - n_lost)._replace(
         labels=rank[labels],
         extra_cuts={k: rank_by_size(np.bincount(cut))[cut] for k, cut in extra_cuts.items()},
         nested={k: k in coarser for k in found.extra_cuts},
@@ -84,7 +85,7 @@ def _joined(labels: IntArray, before: IntArray, cut: IntArray) -> NDArray[np.int
     return np.asarray(cut_of_cluster[labels])
 
 
-def _renumbered(found: Clusters, rank: NDArray[np.int32]) -> Clusters:
+def _renumbered(found: Clusters, rank: NDArray[np.int32], n_left: int) -> Clusters:
     """Give cluster i the number ``rank[i]`` everywhere except in the extra cuts, which have their own numbers."""
     tree = found.cluster_tree.copy()
     # Numbers from len(rank) on are merges, not clusters.
@@ -95,6 +96,21 @@ def _renumbered(found: Clusters, rank: NDArray[np.int32]) -> Clusters:
         cluster_of_micro=rank[found.cluster_of_micro],
         cluster_means=found.cluster_means[np.argsort(rank)],
         cluster_tree=tree,
+        levels=None if found.levels is None else _renumbered_levels(found.levels, rank, n_left),
+    )
+
+
+def _renumbered_levels(levels: Levels, rank: NDArray[np.int32], n_left: int) -> Levels:
+    """Renumber the clusters that the next merge and the next split name; leave out those that are lost."""
+
+    def renumbered(split: Split | None) -> Split | None:
+        if split is None:
+            return None
+        a, b = (int(rank[cluster]) for cluster in split.clusters)
+        return split._replace(clusters=(a, b)) if max(a, b) < n_left else None
+
+    return levels._replace(
+        next_merge=renumbered(levels.next_merge), next_split=renumbered(levels.next_split)
     )
 
 

@@ -46,20 +46,21 @@ def totals_in_molecules(logs: Csr, totals: FloatArray, codes: IntArray) -> Float
     codes
         ndarray of int, shape (n_cells,): batch of each cell.
     """
-    factors, known = np.ones(len(totals)), {}
-    for batch in np.unique(codes).tolist():
-        own = codes == batch
+    rows = {batch: codes == batch for batch in np.unique(codes).tolist()}
+    sizes = {batch: float(np.log(np.median(totals[own]))) for batch, own in rows.items()}
+    known: dict[int, float] = {}
+    for batch, own in rows.items():
         reads = reads_per_molecule(logs[own], totals[own])
         if reads is not None:
-            known[float(np.log(np.median(totals[own])))] = reads if reads > _READS else 1.0
+            known[batch] = reads if reads > _READS else 1.0
     kinds = np.array(list(known.values()))
     if not (kinds > 1).any() or (kinds > 1).all():
         return totals
-    for batch in np.unique(codes).tolist():
-        own = codes == batch
+    factors = np.ones(len(totals))
+    for batch, own in rows.items():
         # A batch that is too small to show it is taken to be as the one with the nearest totals.
-        size = np.log(np.median(totals[own]))
-        factors[own] = known[min(known, key=lambda other: abs(other - size))]
+        like = min(known, key=lambda other: (other != batch, abs(sizes[other] - sizes[batch])))
+        factors[own] = known[like]
     return np.asarray(totals / factors)
 
 

@@ -49,6 +49,19 @@ def test_confidence_is_low_between_clusters_and_among_cells_of_another():
     np.testing.assert_array_equal(found, confidence(points, labels, means, graph, block_values=23))
 
 
+def test_confidence_is_the_mean_of_the_margin_and_of_the_share_of_neighbours():
+    points, labels = two_clusters(40)
+    graph = symmetric_graph(knn(points, 4, seed=0).ids)
+    means = np.stack([points[labels == k].mean(axis=0) for k in (0, 1)])
+    for cell, found in enumerate(confidence(points, labels, means, graph)):
+        near = graph.indices[graph.indptr[cell] : graph.indptr[cell + 1]]
+        own, other = (
+            np.linalg.norm(points[cell] - means[k]) for k in (labels[cell], 1 - labels[cell])
+        )
+        share = np.mean(labels[near] == labels[cell])
+        assert found == pytest.approx((max(1 - own / other, 0) + share) / 2, abs=1e-5)
+
+
 def test_the_confidence_of_an_isolated_cell_is_its_margin():
     points, labels = two_clusters(20)
     graph = Graph(np.zeros(21, np.int64), np.empty(0, np.int32))
@@ -63,6 +76,11 @@ def test_cells_of_low_confidence_are_counted_by_cluster():
     assert found.n_low == 2
     assert found.low_by_cluster == [0, 2]
     assert found.median_by_cluster == pytest.approx([0.8, 0.3])
+    assert found.mean == pytest.approx(0.6)
+    # Linear between the values in order: .2, .4, .7, .8 and .9.
+    assert [found.p5, found.p25, found.p50, found.p75, found.p95] == pytest.approx(
+        [0.24, 0.4, 0.7, 0.8, 0.88]
+    )
 
 
 def test_entropy_is_0_for_one_batch_and_1_for_equal_numbers():

@@ -64,3 +64,34 @@ def test_a_valley_in_the_corrected_cells_counts_too():
 def test_groups_of_too_few_cells_have_no_support():
     after, before, codes, _ = overlaid()
     assert evidence(after, before, codes).support(np.arange(3), np.arange(150, 300)) == -1
+
+
+def test_batches_weigh_by_their_smaller_group():
+    sizes = (60, 200, 90, 30)
+    codes = np.repeat([0, 0, 1, 1], sizes)
+    types = np.repeat([0, 1, 0, 1], sizes)
+    before, _ = groups(sizes, [(0, 0), (3, 0), (0, 9), (9, 9)])
+    pair = np.flatnonzero(types == 0), np.flatnonzero(types == 1)
+    found = evidence(np.zeros_like(before), before, codes)
+    parts = [
+        Evidence(np.arange(380), [before], seed=0).support(
+            *(each[codes[each] == batch] for each in pair)
+        )
+        for batch in (0, 1)
+    ]
+    assert abs(parts[0] - parts[1]) > 0.2
+    assert found.support(*pair) == pytest.approx(np.average(parts, weights=[60, 30]))
+
+
+def test_leading_components_and_some_cells_are_those_of_each_space():
+    spaces = [np.arange(12.0).reshape(4, 3), np.arange(8.0).reshape(4, 2)]
+    whole = Uncorrected(np.array([0, 1, 0, 1]), spaces)
+    first = whole.leading(2)
+    assert [space.tolist() for space in first.spaces] == [
+        spaces[0][:, :2].tolist(),
+        spaces[1].tolist(),
+    ]
+    assert first.codes.tolist() == [0, 1, 0, 1]
+    some = whole.of(np.array([True, False, True, False]))
+    assert some.codes.tolist() == [0, 0]
+    assert [space.tolist() for space in some.spaces] == [space[::2].tolist() for space in spaces]

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from scipy.cluster.hierarchy import is_valid_linkage
 from sklearn.metrics import adjusted_rand_score
 
@@ -8,43 +7,12 @@ from scrcl.cluster.find import find_clusters
 from scrcl.cluster.merging import join_order, merge_unsupported
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
-from scrcl.cluster.valley import valley_depth
 
 
 def normal(n, *, at=0.0, n_dims=10, seed=0):
     points = np.random.default_rng(seed).normal(size=(n, n_dims))
     points[:, 0] += at
     return points.astype(np.float32)
-
-
-def test_two_types_have_a_valley_and_two_halves_of_one_have_none():
-    assert valley_depth(normal(300), normal(300, at=6, seed=1)) > 0.9
-    whole = normal(600)
-    left = whole[:, 0] < 0
-    assert valley_depth(whole[left], whole[~left]) < 0.1
-
-
-def test_noise_in_many_dimensions_shows_no_valley():
-    # On the cells that an axis was found on, any two groups are apart.
-    pairs = [(normal(40, n_dims=30, seed=s), normal(40, n_dims=30, seed=s + 50)) for s in range(20)]
-    assert np.mean([valley_depth(a, b) for a, b in pairs]) < 0.2
-
-
-def test_the_share_of_the_drawn_cells_counts():
-    # A small type at the flank of a large one: without the true sizes, the flank would seem lower than it is.
-    large, small = normal(2000, at=0), normal(60, at=2.4, seed=1)
-    drawn = valley_depth(large[:200], small, share_a=0.1)
-    assert drawn == pytest.approx(valley_depth(large, small), abs=0.25)
-    assert valley_depth(large[:200], small) > drawn
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_too_few_cells_have_no_depth(n):
-    assert np.isnan(valley_depth(normal(100), normal(n, at=9)))
-
-
-def test_equal_cells_have_no_valley():
-    assert valley_depth(np.zeros((20, 3)), np.zeros((20, 3))) == 0
 
 
 def merged(points, labels, least_support=0.5, seed=0):

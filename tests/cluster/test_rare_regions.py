@@ -64,6 +64,20 @@ def test_missing_neighbours_are_none():
     assert len(rare_regions(nearest, n_drawn=5, most=100)[0]) == 0
 
 
+def test_missing_neighbours_of_the_last_cells_are_not_among_themselves():
+    nearest = np.full((40, 7), -1, np.int32)
+    first, last = np.arange(5), np.arange(36, 40)  # with four and three mates
+    for group in (first, last):
+        for cell in group:
+            nearest[cell, : len(group) - 1] = group[group != cell]
+    nearest[first, 4:] = np.arange(10, 25).reshape(5, 3)
+    found, groups = rare_regions(nearest, n_drawn=20, most=60)  # room for one group
+    np.testing.assert_array_equal(found[groups == 0], first)
+    both, of_both = rare_regions(nearest, n_drawn=20, most=72)
+    np.testing.assert_array_equal(both, [*first, *range(10, 25), *last])
+    assert of_both.tolist() == [0] * 5 + [-1] * 15 + [1] * 4
+
+
 def test_a_type_that_the_draw_lacks_is_a_cluster():
     points, truth, nearest = atlas()
     settings = ClusterSettings(vote_cells=500)

@@ -133,9 +133,10 @@ def test_scanpy_finds_the_graph_by_its_key():
 
 
 def test_a_folder_keeps_the_run(tmp_path):
-    scrcl.fit(make_cells(), out=tmp_path / "out", **QUICK)
-    assert (tmp_path / "out" / "report.html").exists()
-    assert (tmp_path / "out" / "run.json").exists()
+    adata = scrcl.fit(make_cells(), out=tmp_path / "out", **QUICK)
+    assert "</html>" in (tmp_path / "out" / "report.html").read_text()
+    labels = scrcl.open_run(tmp_path / "out").labels
+    assert labels.astype(str).tolist() == adata.obs["scrcl"].tolist()
 
 
 def test_keywords_win_over_a_configuration():

@@ -72,6 +72,38 @@ def test_memory_and_cores_decide_workers_and_never_blocks():
     assert [b.n_workers for b in budgets] == sorted({b.n_workers for b in budgets})
 
 
+@pytest.mark.parametrize("total", [10**9, 2 * 10**9, 4 * 10**9, 7 * 10**9])
+def test_as_many_blocks_are_loaded_as_fit(total):
+    n_workers = plan_budget(total, PREPARED, ATLAS, PLAIN, n_workers=64).n_workers
+    shared = [e for e in (stage.estimate(ATLAS, PLAIN) for stage in PREPARED) if e.shared]
+    assert max(each.peak_bytes(n_workers) for each in shared) <= total
+    assert n_workers == 64 or max(each.peak_bytes(n_workers + 1) for each in shared) > total
+
+
+@pytest.mark.parametrize(("n_cores", "n_workers"), [(1, 2), (3, 4), (7, 8), (64, 8)])
+def test_without_a_number_there_is_a_worker_more_than_cores_and_at_most_eight(
+    monkeypatch, n_cores, n_workers
+):
+    monkeypatch.setattr("scrcl.engine.budget.cores", lambda: n_cores)
+    assert plan_budget(10**12, STAGES, ATLAS, PLAIN).n_workers == n_workers
+
+
+def test_to_stop_earlier_is_advised_only_where_that_keeps_work():
+    names = [stage.name for stage in STAGES]
+    for until, stage in enumerate(STAGES):
+        needed = stage.estimate(ATLAS, PLAIN).least_bytes
+        if needed <= max((s.estimate(ATLAS, PLAIN).least_bytes for s in STAGES[:until]), default=0):
+            continue
+        with pytest.raises(BudgetError) as raised:
+            plan_budget(needed - 1, STAGES[: until + 1], ATLAS, PLAIN)
+        before = STAGES[until - 1] if until else None
+        advised = re.search(r"--until (\w+)", str(raised.value))
+        if before is None or before.is_cheap:
+            assert advised is None
+        else:
+            assert advised[1] == names[until - 1]
+
+
 @pytest.mark.parametrize("n_cells", [1_000, 100_000, 10**7])
 @pytest.mark.parametrize("stages", [STAGES, PREPARED], ids=["all", "prepared"])
 def test_too_little_memory_is_refused_with_the_smallest_that_is_enough(n_cells, stages):

@@ -226,7 +226,8 @@ def test_pairs_of_cells_and_whole_numbers_are_batches(tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     for key in ("pair", "number"):
         config = load_config(overrides={**FAST, "device": "cpu", "batch_key": key})
-        plan_run([tmp_path / "cells.h5ad"], config)
+        stages = {stage.name for stage in plan_run([tmp_path / "cells.h5ad"], config).stages}
+        assert "correct" in stages
 
 
 def test_a_type_that_one_donor_has_is_kept_apart(tmp_path):

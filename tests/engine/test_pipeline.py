@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.scale.killed import kill_at_random, kill_everywhere
@@ -284,8 +285,11 @@ def test_an_output_folder_inside_the_input_is_refused(tmp_path, config):
 
 def test_a_result_that_was_deleted_is_written_again(cells, tmp_path, config):
     first = run_files([cells], tmp_path / "out", config)
+    written = anndata.read_h5ad(first.result_path)
     first.result_path.unlink()
-    assert run_files([cells], tmp_path / "out", config).result_path.exists()
+    again = anndata.read_h5ad(run_files([cells], tmp_path / "out", config).result_path)
+    pd.testing.assert_frame_equal(again.obs, written.obs)
+    np.testing.assert_array_equal(again.obsm["X_scrcl"], written.obsm["X_scrcl"])
 
 
 def test_a_damaged_stage_file_is_named_with_the_way_out(cells, tmp_path, config):

@@ -132,9 +132,17 @@ def test_running_a_stage_again_forgets_those_after_it(tmp_path):
     with claim(tmp_path / "out") as folder:
         for name in ("read", "stats", "features"):
             folder.stage(name).mkdir(parents=True)
-            folder.finish({"name": name})
+            (folder.path / f"{name}.csv").touch()
+            folder.finish({"name": name, "files": [f"{name}.csv"]})
+        before = sorted(tmp_path.rglob("*"))
+        folder.begin("train")  # it never ran
+        assert sorted(tmp_path.rglob("*")) == before
         folder.begin("stats")
         assert [record["name"] for record in folder.manifest["stages"]] == ["read"]
+        assert [path.name for path in folder.path.glob("stages/*")] == ["read"]
+        assert [path.name for path in folder.path.glob("*.csv")] == ["read.csv"]
+        assert folder.finished("read") is not None
+    assert [record["name"] for record in read_manifest(tmp_path / "out")["stages"]] == ["read"]
 
 
 def test_a_stage_whose_files_elsewhere_are_gone_is_not_finished(tmp_path):
@@ -171,22 +179,24 @@ def test_a_run_json_without_settings_is_refused(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_bad_input_removes_the_folders_above_that_were_made(tmp_path):
-    with pytest.raises(InputError), claim(tmp_path / "a" / "b" / "out") as folder:
+@pytest.mark.parametrize("levels", [("out",), ("a", "b", "out")])
+def test_bad_input_removes_the_folders_above_that_were_made_and_no_other(tmp_path, levels):
+    with pytest.raises(InputError), claim(tmp_path.joinpath(*levels)) as folder:
         fail_in(folder)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_input_after_long_work_keeps_the_work(tmp_path):
+@pytest.mark.parametrize("cheap", [(), ("read", "stats", "features")])
+def test_work_that_is_cheap_is_not_kept_where_the_input_is_bad(tmp_path, cheap):
     def work_then_fail(folder):
         for name in ("read", "stats", "features"):
             folder.stage(name).mkdir(parents=True)
             folder.finish({"name": name})
         raise InputError("bad")
 
-    with pytest.raises(InputError), claim(tmp_path / "out") as folder:
+    with pytest.raises(InputError), claim(tmp_path / "out", cheap=cheap) as folder:
         work_then_fail(folder)
-    assert (tmp_path / "out" / "stages" / "features").is_dir()
+    assert (tmp_path / "out" / "stages" / "features").is_dir() is not bool(cheap)
 
 
 def test_a_run_that_fails_leaves_its_neighbours_in_a_folder_that_it_made(tmp_path):

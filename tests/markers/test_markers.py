@@ -133,6 +133,16 @@ def test_blocks_workers_and_parts_of_the_genes_change_no_bit(adata, logs):
     assert np.array_equal(part.total, whole.total[20:45])
 
 
+@pytest.mark.parametrize("test", ["wilcoxon", "t-test"])
+def test_scores_of_a_few_genes_at_a_time_are_those_of_all(adata, logs, monkeypatch, test):
+    values = values_of(adata, logs)
+    whole = gene_scores(values, test=test, tie_correct=True)
+    monkeypatch.setattr("scrcl.markers.scores._CHUNK_VALUES", 7 * 3 * 256)
+    assert N_GENES % 7
+    for name, part in gene_scores(values, test=test, tie_correct=True)._asdict().items():
+        np.testing.assert_array_equal(part, getattr(whole, name), err_msg=name)
+
+
 def test_cells_without_a_cluster_are_left_out(adata, logs):
     labels = labels_of(adata).copy()
     labels[::4] = -1

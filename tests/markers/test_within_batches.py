@@ -90,6 +90,77 @@ def test_rank_sums_are_combined_by_van_elteren(cells):
     assert scores.p_value[4, 1] == pytest.approx(2 * stats.norm.sf(abs(scores.score[4, 1])))
 
 
+def test_t_is_of_the_mean_difference_within_batches(cells):
+    """Welch's test of differences that are weighted as in a linear model with batches."""
+    values, clusters, batches = cells
+    scores = within(cells, "t-test")
+    for cluster, gene in ((0, 1), (1, 4), (2, 7)):
+        weights, differences, errors, freedoms = [], [], [], []
+        for batch in (0, 1):
+            inside, outside = (
+                values[(batches == batch) & part, gene]
+                for part in (clusters == cluster, clusters != cluster)
+            )
+            weights.append(len(inside) * len(outside) / (len(inside) + len(outside)))
+            differences.append(inside.mean() - outside.mean())
+            parts = [each.var(ddof=1) / len(each) for each in (inside, outside)]
+            errors.append(sum(parts))
+            freedoms.append(parts[0] ** 2 / (len(inside) - 1) + parts[1] ** 2 / (len(outside) - 1))
+        shares = np.array(weights) / sum(weights)
+        error = np.sum(shares**2 * errors)
+        t = np.sum(shares * differences) / np.sqrt(error)
+        p = 2 * stats.t.sf(abs(t), error**2 / np.sum(shares**4 * freedoms))
+        assert scores.score[gene, cluster] == pytest.approx(t, rel=1e-5)
+        assert scores.p_value[gene, cluster] == pytest.approx(p, rel=1e-5)
+
+
+def test_auc_folds_and_shares_are_means_over_batches(cells):
+    values, clusters, batches = cells
+    scores = within(cells)
+    for cluster, gene in ((0, 0), (1, 4), (2, 7)):
+        above = pairs = 0.0
+        weights, means, shares = [], [], []
+        for batch in (0, 1):
+            inside, outside = (
+                values[(batches == batch) & part, gene]
+                for part in (clusters == cluster, clusters != cluster)
+            )
+            apart = np.sign(inside[:, None] - outside)
+            above, pairs = above + (apart + 1).sum() / 2, pairs + apart.size
+            weights.append(len(inside) * len(outside) / (len(inside) + len(outside)))
+            means.append([inside.mean(), outside.mean()])
+            shares.append([(inside > 0).mean(), (outside > 0).mean()])
+        mean_in, mean_out = np.average(means, axis=0, weights=weights)
+        share_in, share_out = np.average(shares, axis=0, weights=weights)
+        assert scores.auc[gene, cluster] == pytest.approx(above / pairs)
+        fold = np.log2(np.expm1(mean_in) / np.expm1(mean_out))
+        assert scores.log_fold_change[gene, cluster] == pytest.approx(fold, abs=1e-6)
+        assert scores.share_in[gene, cluster] == pytest.approx(share_in)
+        assert scores.share_out[gene, cluster] == pytest.approx(share_out)
+
+
+def test_ties_are_corrected_within_each_batch(cells):
+    values, clusters, batches = cells
+    there, pairs = np.unique(batches * 3 + clusters, return_inverse=True)
+    found = values_of(values, pairs, len(there))
+    scores = gene_scores_within(found, there % 3, there // 3, test="wilcoxon", tie_correct=True)
+    excess = variance = 0.0
+    for batch in (0, 1):
+        own = values[batches == batch, 4]
+        inside, n = clusters[batches == batch] == 1, len(own)
+        n_in = inside.sum()
+        excess += (stats.rankdata(own)[inside].sum() - n_in * (n + 1) / 2) / (n + 1)
+        ties = stats.tiecorrect(stats.rankdata(own))
+        variance += ties * n_in * (n - n_in) / (12 * (n + 1))
+    assert scores.score[4, 1] == pytest.approx(excess / np.sqrt(variance), rel=1e-5)
+
+
+def test_two_cells_are_in_order_or_not():
+    values = np.array([[2.0, 0.0, 1.0], [1.0, 3.0, 1.0]])
+    scores = gene_scores(values_of(values, np.array([0, 1]), 2), test="wilcoxon")
+    assert scores.auc.tolist() == [[1, 0], [0, 1], [0.5, 0.5]]
+
+
 def test_of_one_batch_scores_are_those_without(cells):
     values, clusters, _ = cells
     found = values_of(values, clusters, 3)

@@ -3,7 +3,10 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from scrcl.prep.batch_effect import (
+    FEW_SHARED,
+    MIXED,
     BatchEffect,
+    _one_apart,
     are_random,
     groups_that_mix,
     measure_effect,
@@ -25,6 +28,51 @@ def cells():
     rng = np.random.default_rng(0)
     types = rng.integers(6, size=900)
     return rng.normal(size=(6, 8))[types] * 8 + rng.normal(size=(900, 8)), types
+
+
+def naive_mixing(ids, codes, asked):
+    """Mixing and its error, cell by cell: others among the five nearest, over others among fifteen."""
+    seen = np.array([np.mean([codes[j] != codes[i] for j in ids[i][:5]]) for i in asked])
+    wide = np.array([np.mean([codes[j] != codes[i] for j in ids[i][:15]]) for i in asked])
+    mixing = seen.mean() / wide.mean()
+    # The error of a ratio of means (the delta method).
+    return mixing, np.std(seen - mixing * wide) / wide.mean() / len(asked) ** 0.5
+
+
+def with_others_around(ids, codes):
+    """Cells whose fifteen nearest have a quarter of the other batches that chance gives."""
+    shares = [np.mean(codes[near[:15]] != code) for near, code in zip(ids, codes, strict=True)]
+    by_chance = [np.mean(codes != code) for code in codes]
+    return np.flatnonzero(np.array(shares) > 0.25 * np.array(by_chance))
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2.5])
+def test_the_effect_is_that_of_counting_neighbours(cells, shift):
+    codes = np.random.default_rng(1).choice(3, size=900, p=[0.6, 0.3, 0.1])
+    codes[cells[1] == 0] = 0
+    ids = near(cells[0] + shift * codes[:, None], 20)  # more than are used
+    asked = with_others_around(ids, codes)
+    assert 0 < len(asked) < 900
+    found = measure_effect(ids, codes)
+    assert (found.mixing, found.error) == pytest.approx(naive_mixing(ids, codes, asked))
+    small = np.flatnonzero(codes > 0)
+    assert found.shared == pytest.approx(np.isin(small, asked).mean())
+    assert share_joined(ids, codes) == found.shared
+    for one in range(3):
+        own = asked[codes[asked] == one]
+        alone = measure_one(ids, codes, one)
+        assert (alone.mixing, alone.error) == pytest.approx(naive_mixing(ids, codes == one, own))
+        assert alone.shared == pytest.approx(len(own) / np.count_nonzero(codes == one))
+
+
+@pytest.mark.parametrize(("k", "n_near"), [(1, 1), (4, 1), (6, 2), (9, 3), (14, 4)])
+def test_with_fewer_neighbours_the_nearest_third_is_near(cells, k, n_near):
+    codes = np.random.default_rng(1).integers(2, size=900)
+    ids = near(cells[0] + codes[:, None], k)
+    across = codes[ids] != codes[:, None]
+    asked = across.mean(axis=1) > 0.25 * np.array([np.mean(codes != code) for code in codes])
+    expected = across[asked][:, :n_near].mean() / across[asked].mean()
+    assert measure_effect(ids, codes).mixing == pytest.approx(expected)
 
 
 def test_batches_at_random_mix_as_by_chance(cells):
@@ -154,6 +202,55 @@ def test_mixing_in_a_cluster_is_against_chance_in_that_cluster(cells):
     assert np.isnan(found[5])
     assert found[3] == 0
     assert found[[0, 1, 2, 4]] == pytest.approx(1, abs=0.1)
+
+
+def test_mixing_in_clusters_is_that_of_counting_neighbours(cells):
+    points, types = cells
+    codes = np.random.default_rng(1).choice(3, size=900, p=[0.5, 0.3, 0.2])
+    ids = near(points + codes[:, None], 20)
+    found = mixing_in_clusters(ids, codes, types, 7)
+    assert np.isnan(found[6])  # no cell is in it
+    for cluster in range(6):
+        own = np.flatnonzero(types == cluster)
+        seen, others = [], []
+        for i in own:
+            inside = [j for j in ids[i][:15] if types[j] == cluster]
+            seen.append(np.mean([codes[j] != codes[i] for j in inside]) if inside else 0)
+            others.append(np.mean([codes[j] != codes[i] for j in own if j != i]))
+        assert found[cluster] == pytest.approx(np.mean(seen) / np.mean(others))
+
+
+@pytest.mark.parametrize(("n_ones", "has_value"), [(1, False), (3, True)])
+def test_a_cluster_of_nearly_one_batch_has_nothing_to_mix(cells, n_ones, has_value):
+    codes = np.zeros(900, int)
+    codes[:n_ones] = 1
+    # Pairs across batches: about two for each cell of the second, of 200 cells.
+    found = mixing_in_clusters(near(cells[0][:200]), codes[:200], np.zeros(200, int), 1)
+    assert np.isfinite(found[0]) == has_value
+
+
+def test_a_cluster_of_one_cell_has_nothing_to_mix(cells):
+    labels = np.zeros(900, int)
+    labels[0] = 1
+    found = mixing_in_clusters(near(cells[0]), np.arange(900) % 2, labels, 2)
+    assert np.isnan(found).tolist() == [False, True]
+
+
+def test_a_batch_that_is_nobodys_neighbour_is_a_group_of_its_own(cells):
+    codes = np.arange(900) % 2
+    codes[-1] = 2
+    ids = near(cells[0] + 100 * (codes == 2)[:, None])
+    assert 899 not in ids[:-1]
+    groups = groups_that_mix(ids, codes)
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_a_large_batch_is_not_asked_for_others_around_it_where_there_are_few(cells):
+    codes = np.zeros(900, int)
+    codes[::180] = 1  # five cells: few of the others are near to them by chance
+    ids = near(cells[0])
+    assert measure_one(ids, codes, 0).shared <= FEW_SHARED
+    assert _one_apart(ids, codes, MIXED) is None
 
 
 def test_a_subset_keeps_small_batches_whole_and_takes_large_ones_at_equal_steps():

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
-from scrcl.prep.batch_moments import BatchMoments
+from scrcl.prep.batch_moments import BatchMoments, pooled_moments
 from scrcl.prep.clipped_variance import clip_sums
 from scrcl.prep.compute_stats import compute_stats
 from scrcl.prep.hvg import highly_variable
@@ -131,6 +131,24 @@ def make_batches(adata, n_batches, *, seed=0, absent=0.2):
     filled = adata.X.getnnz(axis=1) > 0
     adata.obs["batch"] = pd.Categorical([f"b{code}" for code in codes])
     return adata[filled].copy()
+
+
+@pytest.mark.parametrize("sizes", [[7], [5, 9], [1, 4, 3]])
+def test_pooled_moments_are_those_of_all_cells(sizes):
+    values = np.random.default_rng(0).gamma(1, size=(sum(sizes), 6))
+    parts = np.split(values, np.cumsum(sizes)[:-1])
+    batches = [
+        BatchMoments(
+            len(part),
+            np.full(6, len(part)),
+            part.mean(axis=0),
+            part.var(axis=0, ddof=1) if len(part) > 1 else np.zeros(6),
+        )
+        for part in parts
+    ]
+    mean, var = pooled_moments(batches)
+    np.testing.assert_allclose(mean, values.mean(axis=0))
+    np.testing.assert_allclose(var, values.var(axis=0, ddof=1))
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

@@ -114,3 +114,13 @@ def test_counts_and_logarithms_in_one_matrix_are_refused(factor):
     ):
         stats_of(both)
     assert not stats_of(both, already_log=False).already_log
+
+
+def test_codes_of_retained_cells_are_spread_over_all_rows():
+    values = COUNTS.copy()
+    values[[0, 7]] = 0
+    retained = np.flatnonzero(values.any(axis=1))
+    found = stats_of(values).of_all_rows(np.arange(len(retained)))
+    assert found.dtype == np.int32
+    assert found[[0, 7]].tolist() == [-1, -1]
+    assert found[retained].tolist() == list(range(len(retained)))

@@ -84,3 +84,46 @@ def test_the_size_of_a_mini_batch_does_not_depend_on_the_number_of_cells(tmp_pat
         near = batch.views[0].surroundings
         sizes.append((batch.x_bm.shape, near.members_mc.shape[0], near.context_cm.shape[0] <= 12))
     assert sizes[0] == sizes[1]
+
+
+def test_a_gene_is_the_mean_of_the_context_cells_that_have_it(tmp_path):
+    inputs = make_inputs(tmp_path, n_selected=25)
+    counts = make_counts()[0][:, :25].toarray()
+    batches = METHOD.batches(inputs, setup())
+    for step in range(4):
+        for view in batches.batch(step).views:
+            near = view.surroundings
+            values = near.context_cm.numpy()
+            # The cells are known by their values.
+            whole = scaled(inputs.store.rows(0, len(counts)), inputs)
+            cells = [int(np.abs(whole - row).sum(axis=1).argmin()) for row in values]
+            np.testing.assert_allclose(whole[cells], values, atol=1e-6)
+            has = counts[cells] > 0
+            expected = has / np.maximum(has.sum(axis=0), 1)
+            np.testing.assert_allclose(near.members_mc.numpy(), expected.T, atol=1e-6)
+
+
+def test_a_share_of_the_columns_is_masked_in_each_view_by_itself(tmp_path):
+    inputs = make_inputs(tmp_path, n_selected=25)
+    batches = METHOD.batches(inputs, setup(mask=0.2))
+    views = [batches.batch(step).views for step in range(40)]
+    kept = np.array([[view.kept_m.numpy() for view in both] for both in views])
+    assert kept.shape == (40, 2, 25)
+    assert kept.mean() == pytest.approx(0.8, abs=0.03)  # three deviations of 2,000 draws
+    assert len(np.unique(kept.reshape(80, -1), axis=0)) == 80
+    assert kept.mean(axis=(0, 1)).min() > 0.6
+
+
+def test_all_genes_and_context_cells_count_where_nothing_is_drawn(tmp_path):
+    inputs = make_inputs(tmp_path, n_selected=25)
+    batches = METHOD.batches(inputs, setup())
+    whole = batches.whole(2)
+    cells = np.sort(inputs.cells[batches.seeds(2)])
+    has = make_counts()[0][:, :25].toarray()[cells] > 0
+    np.testing.assert_allclose(
+        whole.views[0].neighbors_bm.numpy(), has / has.sum(axis=1, keepdims=True), atol=1e-6
+    )
+    np.testing.assert_array_equal(whole.x_bm, batches.batch(2).x_bm)
+    assert len(whole.views) == 1
+    assert whole.views[0].kept_m is whole.views[0].kept_d is None
+    assert whole.n_seeds == len(cells)

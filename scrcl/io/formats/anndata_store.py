@@ -184,7 +184,9 @@ def _require_one_anndata(path: Path, root: Any) -> None:
     if root.attrs.get("encoding-type") == "MuData" or (inner and "X" not in root):
         is_mudata, names = "mod" in root, [name.rpartition("/")[2] for name in inner]
         kind = "a MuData file of the modalities" if is_mudata else "a store of several tables,"
-        first = names[0] if names else "rna"
+        first = next(
+            (name for name in ("rna", "gex") if name in names), names[0] if names else "rna"
+        )
         remedy = (
             f"Give the path of one, as {path / inner[0]}."
             if is_zarr(path) and inner

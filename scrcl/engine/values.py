@@ -94,8 +94,10 @@ def values_note(
     """
     from scrcl.prep.value_kind import MAX_LOG_VALUE
 
-    if stats.is_counts or asked != "auto":
+    if asked != "auto":
         return ()
+    if stats.is_counts:
+        return _of_binary(stats)
     taken, other, value = (
         ("logarithms of normalised counts", "counts", "counts")
         if stats.already_log
@@ -106,6 +108,17 @@ def values_note(
     if stats.max_value <= MAX_LOG_VALUE:
         note += f'If they are {other}, give `features.values="{value}"`.'
     note = note.rstrip()
+    _LOG.warning(note)
+    return (note,)
+
+
+def _of_binary(stats: MatrixStats) -> tuple[str, ...]:
+    if stats.max_value > 1:
+        return ()
+    note = (
+        "No count is above 1: the matrix may only say which genes were seen in a cell. If you have counts, give those, "
+        "in X or with `layer`."
+    )
     _LOG.warning(note)
     return (note,)
 

@@ -322,9 +322,14 @@ class _FaultyValueError(Exception):
         value, row, gene = self.args
         where = f"{_name('cell', row, cell_name)}, {_name('gene', gene, gene_name)}"
         if value < 0 and np.isfinite(value):
+            cause = (
+                "Counts may have been stored in a type that is too small for them, such as int8"
+                if value == round(value)
+                else "The matrix looks scaled or corrected"
+            )
             message = (
                 f"Values must be counts or log values, not below 0; got {value:.4g} at {where}. "
-                f"The matrix looks scaled or corrected: {_advice(layers)}."
+                f"{cause}: {_advice(layers)}."
             )
         else:
             message = f"Values must be finite; got {value} at {where}. Repair the matrix" + (

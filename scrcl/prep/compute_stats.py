@@ -108,7 +108,8 @@ def compute_stats(
     read = partial(map_rows, x, reading=reading)
     try:
         total = _Total(x.shape[0]).add_all(read(summarize))
-        is_log = total.kind(guess).already_log if already_log is None else already_log
+        kind = total.kind(guess) if already_log is None else ValueKind(already_log)
+        is_log = kind.already_log
         if total.moments(is_log) is None:
             total = _Total(x.shape[0]).add_all(read(replace(summarize, already_log=is_log)))
     except _FaultyValueError as fault:
@@ -129,6 +130,7 @@ def compute_stats(
         already_log=is_log,
         max_value=total.max_value,
         n_nonzero=int(total.genes.sum(dtype=np.int64)),
+        to_natural=kind.to_natural,
     )
 
 

@@ -104,6 +104,17 @@ def test_counts_elsewhere_are_named_where_values_are_logarithms(run, elsewhere, 
     assert f"normalised counts. {said}" in note
 
 
+def test_another_base_of_logarithms_is_said(run):
+    from scrcl.engine.open_run import open_run
+    from scrcl.prep.artifacts import STATS
+
+    stats = open_run(run.out).open(STATS)
+    assert "base" not in values_note(stats, "auto")[0]
+    (note,) = values_note(replace(stats, to_natural=float(np.log(2))), "auto")
+    assert "Their base is 2, but" in note
+    assert "multiply the values by 0.6931" in note
+
+
 def test_a_matrix_without_a_count_above_1_is_said(run):
     from scrcl.engine.open_run import open_run
     from scrcl.prep.artifacts import STATS

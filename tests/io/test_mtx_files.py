@@ -145,3 +145,11 @@ def test_as_many_symbols_as_ids_are_needed(tmp_path):
     names = {"cells_x_genes.genes.names.txt": GENES[1:], "cells_x_genes.barcodes.txt": CELLS}
     with pytest.raises(StoreError, match=r"a line for each of the 12 genes .* got 11"):
         open_input([write(tmp_path / "in", files | names)])
+
+
+def test_a_folder_and_its_matrix_are_the_same_input(tmp_path):
+    """A run records the matrix as its input, and a closer look at the run opens it again."""
+    folder = write_mtx(table(COUNTS), tmp_path)
+    of_folder, of_matrix = (open_input([p]).identity for p in (folder, folder / "matrix.mtx"))
+    assert of_folder == of_matrix
+    assert of_folder["path"] == str(folder / "matrix.mtx")

@@ -94,18 +94,41 @@ def values_note(
     """
     from scrcl.prep.value_kind import MAX_LOG_VALUE
 
-    if stats.is_counts or asked != "auto":
+    if asked != "auto":
         return ()
+    if stats.is_counts:
+        return _of_binary(stats)
     taken, other, value = (
         ("logarithms of normalised counts", "counts", "counts")
         if stats.already_log
         else ("counts that are not whole numbers", "logarithms", "log")
     )
-    note = f"The values are taken as {taken}. {_elsewhere(counts_elsewhere or [])}"
+    note = f"The values are taken as {taken}. {_of_base(stats)}{_elsewhere(counts_elsewhere or [])}"
     # Of batches by several technologies, some may have fractions. Larger values say that they are no logarithms.
     if stats.max_value <= MAX_LOG_VALUE:
         note += f'If they are {other}, give `features.values="{value}"`.'
     note = note.rstrip()
+    _LOG.warning(note)
+    return (note,)
+
+
+def _of_base(stats: MatrixStats) -> str:
+    """Return what is wrong with logarithms to another base than e, as the beginning of a sentence."""
+    if stats.to_natural == 1 or not stats.already_log:
+        return ""
+    return (
+        f"Their base is {np.exp(stats.to_natural):.0f}, but fold changes and scalings are those of natural logarithms: "
+        f"multiply the values by {stats.to_natural:.4f} before, or give counts. "
+    )
+
+
+def _of_binary(stats: MatrixStats) -> tuple[str, ...]:
+    if stats.max_value > 1:
+        return ()
+    note = (
+        "No count is above 1: the matrix may only say which genes were seen in a cell. If you have counts, give those, "
+        "in X or with `layer`."
+    )
     _LOG.warning(note)
     return (note,)
 

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError
+from scrcl.io.attributes import text_attribute, text_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -223,8 +224,8 @@ def _is_table(element: Any) -> bool:
     """Return whether the element is a data frame with two or three numeric columns."""
     if isinstance(element, pd.DataFrame):
         columns = [element.iloc[:, i] for i in range(element.shape[1])]
-    elif getattr(element, "attrs", {}).get("encoding-type") == "dataframe":
-        columns = [element.get(str(name)) for name in element.attrs["column-order"]]
+    elif text_attribute(element, "encoding-type") == "dataframe":
+        columns = [element.get(name) for name in text_list(element, "column-order") or ()]
     else:
         return False
     kinds = [getattr(getattr(column, "dtype", None), "kind", "") for column in columns]

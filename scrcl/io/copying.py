@@ -13,6 +13,7 @@ import pandas as pd
 from anndata import AnnData, Raw
 from anndata.io import read_elem, write_elem
 
+from scrcl.io.attributes import text_attribute, text_list
 from scrcl.io.tables import read_column
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _COMPRESSED = ("csr_matrix", "csc_matrix")
 
 def is_table(element: Any) -> bool:
     """Return whether an element is a data frame, in memory or on disk."""
-    on_disk = getattr(element, "attrs", {}).get("encoding-type") == "dataframe"
+    on_disk = text_attribute(element, "encoding-type") == "dataframe"
     return on_disk or isinstance(element, pd.DataFrame)
 
 
@@ -71,8 +72,9 @@ def copy_table(
 
 
 def _columns(table: Any) -> list[str]:
-    in_memory = isinstance(table, pd.DataFrame)
-    return list(map(str, table.columns if in_memory else table.attrs["column-order"]))
+    if isinstance(table, pd.DataFrame):
+        return list(map(str, table.columns))
+    return text_list(table, "column-order") or []
 
 
 def _column(table: Any, column: str) -> pd.Series[Any]:
@@ -99,7 +101,7 @@ def copy_element(
         _write_from_memory(element, group, name, rows, axes)
         return
     taken = rows if axes else None
-    encoding = element.attrs.get("encoding-type", "")
+    encoding = text_attribute(element, "encoding-type") or ""
     if (
         taken is None
         and isinstance(element, h5py.Group | h5py.Dataset)
@@ -141,7 +143,7 @@ def require_readable(element: Any) -> None:
     """
     if not _on_disk(element):
         return
-    encoding = element.attrs.get("encoding-type", "")
+    encoding = text_attribute(element, "encoding-type") or ""
     if getattr(element, "dtype", None) is not None and hasattr(element, "shape"):
         is_plain = encoding in ("array", "") and element.shape and element.dtype.kind in "biufc"
         if not is_plain:
@@ -156,8 +158,15 @@ def require_readable(element: Any) -> None:
 
 
 def _require_whole(matrix: Any) -> None:
-    """Refuse a CSR or CSC matrix whose parts do not fit each other. Readers would go beyond their ends."""
-    n_lines = int(matrix.attrs["shape"][0 if matrix.attrs["encoding-type"] == "csr_matrix" else 1])
+    """Refuse a CSR or CSC matrix whose parts do not fit each other. Readers would go beyond their ends.
+
+    One whose encoding is a list of one text is refused too: anndata cannot read it, nor the result that holds it.
+    """
+    if not isinstance(matrix.attrs["encoding-type"], str | bytes):
+        message = f"its encoding is {matrix.attrs['encoding-type']!r}, which anndata does not read"
+        raise TypeError(message)
+    is_csr = text_attribute(matrix, "encoding-type") == "csr_matrix"
+    n_lines = int(matrix.attrs["shape"][0 if is_csr else 1])
     indptr, sizes = matrix["indptr"], [int(matrix[key].shape[0]) for key in ("data", "indices")]
     last = int(indptr[-1]) if indptr.shape[0] == n_lines + 1 else -1
     if {*sizes, last} != {last}:
@@ -242,7 +251,7 @@ def _copy_compressed(
     source: Any, group: Any, name: str, rows: IntArray | None, axes: tuple[int, ...]
 ) -> None:
     """Copy a CSR or CSC matrix in blocks of its stored values, and take ``rows`` on the ``axes``."""
-    is_csr = source.attrs["encoding-type"] == "csr_matrix"
+    is_csr = text_attribute(source, "encoding-type") == "csr_matrix"
     shape = list(map(int, source.attrs["shape"]))
     major_axis, minor_axis = (0, 1) if is_csr else (1, 0)
     indptr = np.asarray(source["indptr"][...]).astype(np.int64)

@@ -40,6 +40,8 @@ _Join: TypeAlias = Literal["inner", "outer"]
 _log = logger_of(__name__)
 
 _IDS = "gene_ids"
+_VERSION = r"^(ENS[A-Z]*G\d+)\.\d+$"
+"""The version at the end of an Ensembl id."""
 _SUFFIXES = (".gz", ".zip", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
@@ -176,16 +178,34 @@ def _log_genes(
 
 
 def _gene_indexes(samples: list[CellMatrix]) -> list[pd.Index]:
-    """Return unique names of the genes of each sample: their symbols, or ids if symbols repeat.
+    """Return names of the genes of each sample by which they are joined.
 
-    References of Cell Ranger have a few symbols for two genes each, but unique ids.
+    These are their names where these are unique and shared, else their ids: references of Cell Ranger have a few
+    symbols for two genes each, and one file has symbols where another has ids. Some genes have an id in place of a
+    symbol, so names that share less than half of what ids do are taken to differ.
     """
     names = [sample.var.index.astype(str) for sample in samples]
-    if all(index.is_unique for index in names):
+    ids = [
+        pd.Index(sample.var[_IDS].astype(str)) if _IDS in sample.var else own
+        for sample, own in zip(samples, names, strict=True)
+    ]
+    plain = [index.str.replace(_VERSION, r"\1", regex=True) for index in ids]
+    n_ids, n_plain = _n_shared(ids), _n_shared(plain)
+    are_unique = all(index.is_unique for index in names)
+    if are_unique and 2 * _n_shared(names) >= max(n_ids, n_plain):
         return names
-    if all(_IDS in sample.var for sample in samples):
-        return [pd.Index(sample.var[_IDS].astype(str)) for sample in samples]
-    return names
+    if not n_ids and not n_plain:
+        return ids if all(_IDS in sample.var for sample in samples) else names
+    if are_unique:
+        _log.warning("Samples name genes in different ways: they are joined on the ids of genes")
+    return ids if 2 * n_ids >= n_plain else plain
+
+
+def _n_shared(indexes: list[pd.Index]) -> int:
+    """Return how many genes all samples have; none where a name repeats."""
+    if not all(index.is_unique for index in indexes):
+        return 0
+    return len(reduce(lambda common, index: common[common.isin(index)], indexes))
 
 
 def _require_unique(samples: list[CellMatrix], indexes: list[pd.Index]) -> None:

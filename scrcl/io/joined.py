@@ -18,6 +18,7 @@ from scipy import sparse
 
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError
+from scrcl.io.attributes import text_attribute
 from scrcl.io.copying import copy_arrays, copy_table, is_table
 from scrcl.io.results import storable
 from scrcl.io.rows import rows_from_reader
@@ -123,7 +124,7 @@ def _dtype(element: Any) -> np.dtype[Any]:
 def _sparse_rows(element: Any) -> da.Array:
     """Return the rows of a sparse matrix in blocks. One that is stored by columns is read whole."""
     if not sparse.issparse(element):
-        by_rows = element.attrs["encoding-type"] == "csr_matrix"
+        by_rows = text_attribute(element, "encoding-type") == "csr_matrix"
         element = sparse_dataset(element) if by_rows else read_elem(element)
     rows = element.tocsr() if sparse.issparse(element) else element
     return rows_from_reader(

@@ -136,5 +136,5 @@ def _reader_of(path: Path) -> Reader:
         found = "it is no HDF5 file"
     else:
         found = f"it cannot be opened: {fault}"
-    message = f"The input must be {FORMATS_HELP}; got {path}: {found}."
+    message = f"The input must be {FORMATS_HELP}; got {path}: {found}. Convert it with the software that wrote it."
     raise StoreError(message) from fault

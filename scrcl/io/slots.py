@@ -17,6 +17,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scrcl._warnings import logger_of
+from scrcl.io.attributes import text_attribute, text_list
 from scrcl.io.coordinates import rows_by_name
 from scrcl.io.copying import copy_element, copy_table, is_table, require_readable
 from scrcl.io.tables import read_names
@@ -100,7 +101,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
         group = target.require_group(parent) if parent else target
         taken = set(group.keys())
         try:
-            if key in group and group[key].attrs.get("encoding-type") == "null":
+            if key in group and text_attribute(group[key], "encoding-type") == "null":
                 del group[key]  # a store says so that it has no X or raw
             if key in group:  # the run's own
                 continue
@@ -256,8 +257,10 @@ def described_slot(source: Any, name: str, key: str) -> str:
         return "none"
     element = part[key]
     if is_table(element):
-        columns = element.columns if hasattr(element, "columns") else element.attrs["column-order"]
-        return f"a table with the columns {', '.join(map(str, columns))}"
+        columns = (
+            element.columns if hasattr(element, "columns") else text_list(element, "column-order")
+        )
+        return f"a table with the columns {', '.join(map(str, columns or ()))}"
     dtype = getattr(element, "dtype", "unknown type")
     is_sparse = sparse.issparse(element) or hasattr(element, "keys")
     kind = "a sparse matrix" if is_sparse else f"an array of {dtype}"
@@ -294,9 +297,9 @@ def _shape(element: Any) -> tuple[int, ...] | None:
     attributes = element.attrs
     if "shape" in attributes:
         return tuple(map(int, attributes["shape"]))
-    if attributes.get("encoding-type") == "dataframe":
-        names = element[attributes["_index"]]
-        return (int(names.shape[0]), len(attributes["column-order"]))
+    if text_attribute(element, "encoding-type") == "dataframe":
+        names = element[text_attribute(element, "_index")]
+        return (int(names.shape[0]), len(text_list(element, "column-order") or ()))
     return None
 
 

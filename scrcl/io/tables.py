@@ -14,12 +14,15 @@ from anndata.io import read_elem
 
 from scrcl._warnings import logger_of
 from scrcl.errors import ScrclError, StoreError
+from scrcl.io.attributes import text_attribute, text_list
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.left_out import leave_out, reason_in_short, with_reasons
 from scrcl.io.storable import NAMELESS_KINDS, unstorable_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from scrcl.typing import IntArray
 
 __all__ = [
     "arrays_of",
@@ -32,6 +35,7 @@ __all__ = [
 
 _CHECK_ROWS = 65_536
 _NUMBERS = "biufcM"
+_CATEGORIES = "__categories"
 
 _log = logger_of(__name__)
 
@@ -62,7 +66,7 @@ def read_table(group: Any, *, name: str, label: str) -> pd.DataFrame:
         except Exception as error:  # noqa: BLE001
             left_out[column] = leave_out(label, name, column, error)
     table = with_reasons(pd.DataFrame(columns, index=index), left_out)
-    key = group.attrs["_index"]
+    key = text_attribute(group, "_index")
     return table.rename_axis(None if key == "_index" else key)
 
 
@@ -71,16 +75,29 @@ def read_column(group: Any, column: str) -> Any:
     found = _earlier_categories(group, column)
     if found is None:
         return read_elem(group[column])
-    codes: Any = np.asarray(group[column][...])
+    codes: Any = _known_codes(np.asarray(group[column][...]))
     ordered = bool(found.attrs.get("ordered", False))
     return pd.Categorical.from_codes(codes, read_elem(found), ordered=ordered)
 
 
+def _known_codes(codes: IntArray) -> IntArray:
+    """Return codes, -1 for missing values. R has the smallest whole number for them."""
+    known: IntArray = np.where(codes == np.iinfo(np.int32).min, -1, codes)
+    return known
+
+
 def _earlier_categories(group: Any, column: str) -> Any:
-    """Return the categories of a column of codes as anndata 0.7 wrote it: the column refers to them. None of others."""
+    """Return the categories of a column of codes as anndata 0.7 wrote it; None of others.
+
+    The column refers to them. SeuratDisk leaves that out, so they are known by the name of the column alone.
+    """
     element = group[column]
-    reference = element.attrs.get("categories") if hasattr(element, "shape") else None
-    return None if reference is None else group[reference]
+    if not hasattr(element, "shape"):
+        return None
+    if "categories" in element.attrs:
+        return group[element.attrs["categories"]]
+    is_coded = element.dtype.kind in "iu" and column in group.get(_CATEGORIES, ())
+    return group[_CATEGORIES][column] if is_coded else None
 
 
 def stored_names(group: Any, *, name: str, label: str) -> Any:
@@ -134,9 +151,10 @@ def check_table(group: Any, *, name: str, label: str, n_rows: int) -> None:
 
 
 def _index_key(group: Any, name: str, label: str) -> str:
-    key = group.attrs.get("_index")
-    if not isinstance(key, str) or key not in group:
-        message = f"{label} must name its rows in {name}; got {key!r} as the column of names. Write the file again."
+    key = text_attribute(group, "_index")
+    if key is None or key not in group:
+        found = group.attrs.get("_index")
+        message = f"{label} must name its rows in {name}; got {found!r} as the column of names. Write the file again."
         raise StoreError(message)
     return key
 
@@ -151,13 +169,10 @@ def _require_text(names: Any) -> None:
 
 def _column_names(group: Any) -> list[str]:
     """Return the names of the columns; of a table that does not list them, all members that can be one."""
-    listed = group.attrs.get("column-order")
-    key = group.attrs["_index"]
-    return (
-        [name for name in group if name not in (key, "__categories")]
-        if listed is None
-        else list(map(str, listed))
-    )
+    listed, key = text_list(group, "column-order"), text_attribute(group, "_index")
+    if listed is not None:
+        return listed
+    return [name for name in group if name not in (key, _CATEGORIES)]
 
 
 def _unreadable_names(where: str, label: str, error: Exception) -> ScrclError:
@@ -179,7 +194,7 @@ def _require_length(values: Any, n_rows: int) -> None:
 def _check_element(group: Any, column: str, n_rows: int) -> None:
     """Read a column a piece at a time; raises whatever is wrong with it."""
     element, earlier = group[column], _earlier_categories(group, column)
-    encoding = element.attrs.get("encoding-type", "array")
+    encoding = text_attribute(element, "encoding-type") or "array"
     if earlier is not None:
         _check_codes(element, earlier, n_rows)
     elif encoding in ("array", "string-array") and hasattr(element, "shape"):
@@ -209,7 +224,8 @@ def _check_codes(codes: Any, stored_categories: Any, n_rows: int) -> None:
         _check_texts(categories)
     _require_length(codes, n_rows)
     for piece in _pieces(codes):
-        if not -1 <= piece.min() <= piece.max() < len(categories):
+        known = _known_codes(piece)
+        if not -1 <= known.min() <= known.max() < len(categories):
             message = f"it has codes outside of its {len(categories):,} categories"
             raise ValueError(message)
 

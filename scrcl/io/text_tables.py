@@ -7,7 +7,9 @@ few are filled up, and a name ends at a NUL. Here each line has as many fields a
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import zlib
 from typing import TYPE_CHECKING, NoReturn
 
 from scrcl.errors import InputError
@@ -38,8 +40,11 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        packed = path.suffix == ".gz"
+        text = (gzip.decompress(content) if packed else content).decode("utf-8-sig")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError):
             message = f"{what} must be a file that exists; got {path}. Check the path."
             raise InputError(message) from None

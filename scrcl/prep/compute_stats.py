@@ -108,7 +108,8 @@ def compute_stats(
     read = partial(map_rows, x, reading=reading)
     try:
         total = _Total(x.shape[0]).add_all(read(summarize))
-        is_log = total.kind(guess).already_log if already_log is None else already_log
+        kind = total.kind(guess) if already_log is None else ValueKind(already_log)
+        is_log = kind.already_log
         if total.moments(is_log) is None:
             total = _Total(x.shape[0]).add_all(read(replace(summarize, already_log=is_log)))
     except _FaultyValueError as fault:
@@ -129,6 +130,7 @@ def compute_stats(
         already_log=is_log,
         max_value=total.max_value,
         n_nonzero=int(total.genes.sum(dtype=np.int64)),
+        to_natural=kind.to_natural,
     )
 
 
@@ -322,9 +324,14 @@ class _FaultyValueError(Exception):
         value, row, gene = self.args
         where = f"{_name('cell', row, cell_name)}, {_name('gene', gene, gene_name)}"
         if value < 0 and np.isfinite(value):
+            cause = (
+                "Counts may have been stored in a type that is too small for them, such as int8"
+                if value == round(value)
+                else "The matrix looks scaled or corrected"
+            )
             message = (
                 f"Values must be counts or log values, not below 0; got {value:.4g} at {where}. "
-                f"The matrix looks scaled or corrected: {_advice(layers)}."
+                f"{cause}: {_advice(layers)}."
             )
         else:
             message = f"Values must be finite; got {value} at {where}. Repair the matrix" + (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -95,6 +95,8 @@ class MatrixStats:
         The largest value.
     n_nonzero
         Number of nonzero values in all cells.
+    to_natural
+        What would turn logarithms into natural ones: other than 1 only where they clearly have another base.
     """
 
     cell_counts: FloatArray
@@ -110,6 +112,7 @@ class MatrixStats:
     already_log: bool
     max_value: float
     n_nonzero: int
+    to_natural: float = 1.0
 
     @property
     def gene_cells(self) -> IntArray:
@@ -180,8 +183,10 @@ class MatrixStats:
         try:
             values: dict[str, Any] = json.loads((folder / "stats.json").read_text("utf-8"))
             values["batches"] = tuple(values["batches"])
-            for name in cls.__dataclass_fields__.keys() - values.keys():
-                values[name] = np.load(folder / f"{name}.npy")
+            for field in fields(cls):
+                # Folders of earlier versions lack what has a default.
+                if field.name not in values and field.default is MISSING:
+                    values[field.name] = np.load(folder / f"{field.name}.npy")
         except Exception as error:
             message = (
                 f"{folder} must hold matrix statistics; got {error}. "

@@ -56,11 +56,14 @@ class ValueKind:
         Whether the values show it. Otherwise it is a guess.
     is_mixed
         Whether some cells clearly hold logarithms and others counts.
+    to_natural
+        What turns logarithms into natural ones: other than 1 only where another base is clear.
     """
 
     already_log: bool
     is_clear: bool = True
     is_mixed: bool = False
+    to_natural: float = 1.0
 
 
 # Columns of the evidence of a row.
@@ -104,7 +107,10 @@ def value_kind(evidence: FloatArray) -> ValueKind:
     # Logarithms to the base 2 of 1, 3 and 7 counts are whole numbers.
     others = counts.sum() if base != 1 else (evidence[counts, _LARGEST] > MAX_LOG_VALUE).sum()
     is_mixed = is_clear and min(others, len(small)) >= _MIXED_SHARE * len(evidence)
-    return ValueKind(already_log=True, is_clear=is_clear, is_mixed=bool(is_mixed))
+    to_natural = _BASES[base] if is_clear else 1.0
+    return ValueKind(
+        already_log=True, is_clear=is_clear, is_mixed=bool(is_mixed), to_natural=to_natural
+    )
 
 
 def _base(small: FloatArray) -> tuple[int | None, bool]:

@@ -170,6 +170,15 @@ def test_advice_on_scaled_values_names_only_what_is_there(tmp_path, where):
     assert advice in str(refused.value)
 
 
+@pytest.mark.parametrize(("value", "cause"), [(-56, "too small for them"), (-0.5, "looks scaled")])
+def test_counts_that_do_not_fit_their_type_are_told_from_scaled_values(tmp_path, value, cause):
+    adata = make_cells()
+    adata.X.data[5] = value
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match=cause):
+        run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(overrides=FAST))
+
+
 def test_genes_that_a_join_drops_are_in_the_warnings_the_record_and_the_report(tmp_path, caplog):
     make_cells().write_h5ad(tmp_path / "whole.h5ad")
     make_cells(seed=1)[:, :100].write_h5ad(tmp_path / "panel.h5ad")

@@ -1,6 +1,7 @@
 """Counts or logarithms: what a run and a prediction take the values for, and say about it."""
 
 import logging
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -101,6 +102,29 @@ def test_counts_elsewhere_are_named_where_values_are_logarithms(run, elsewhere, 
 
     (note,) = values_note(open_run(run.out).open(STATS), "auto", elsewhere)
     assert f"normalised counts. {said}" in note
+
+
+def test_another_base_of_logarithms_is_said(run):
+    from scrcl.engine.open_run import open_run
+    from scrcl.prep.artifacts import STATS
+
+    stats = open_run(run.out).open(STATS)
+    assert "base" not in values_note(stats, "auto")[0]
+    (note,) = values_note(replace(stats, to_natural=float(np.log(2))), "auto")
+    assert "Their base is 2, but" in note
+    assert "multiply the values by 0.6931" in note
+
+
+def test_a_matrix_without_a_count_above_1_is_said(run):
+    from scrcl.engine.open_run import open_run
+    from scrcl.prep.artifacts import STATS
+
+    stats = open_run(run.out).open(STATS)
+    counts = replace(stats, is_counts=True, already_log=False)
+    assert values_note(replace(counts, max_value=2.0), "auto") == ()
+    assert values_note(replace(counts, max_value=1.0), "counts") == ()
+    (note,) = values_note(replace(counts, max_value=1.0), "auto")
+    assert "No count is above 1" in note
 
 
 def test_an_anndata_with_counts_in_a_layer_names_it():

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import tarfile
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def archive():
         ("a.rds", gzip.compress(b"RDX3"), "a file of R"),
         ("counts.csv.gz", gzip.compress(b"a,b"), "a table"),
         ("counts.tsv", b"a\tb", "a table"),
+        ("counts.xlsx", b"PK", "a spreadsheet"),
         ("a.h5ad.crdownload", b"\x89HDF\r\n", "did not end"),
         ("a.pkl", b"\x80\x04", "Python objects"),
         ("a.parquet", b"PAR1", "Parquet"),
@@ -62,6 +64,7 @@ def test_a_foreign_file_is_named_with_what_to_do(tmp_path, name, content, advice
         (("row_attrs/Gene", "col_attrs/CellID", "matrix"), "a loom file"),
         (("assays/RNA", "meta.data/x"), "a Seurat file"),
         (("barcode_idx", "count"), "the molecules of Cell Ranger"),
+        (("X", "Y"), "an HDF5 file of X, Y. Make an AnnData of its counts"),
     ],
 )
 def test_an_hdf5_file_of_another_program_is_named(tmp_path, members, advice):
@@ -69,6 +72,33 @@ def test_an_hdf5_file_of_another_program_is_named(tmp_path, members, advice):
         for name in members:
             file[name] = [1]
     assert advice in refusal(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(("end", "separator"), [("csv", ","), ("tsv.gz", "\t"), ("txt", " ")])
+def test_the_lines_for_a_table_convert_it(tmp_path, monkeypatch, end, separator):
+    cells = table(COUNTS).to_df().T.astype(int)
+    path = tmp_path / f"a b.counts.{end}"
+    text = "## a comment, with commas\n" + cells.to_csv(sep=separator)
+    path.write_bytes(gzip.compress(text.encode()) if end.endswith("gz") else text.encode())
+    lines = re.search(r"In Python: (.*)\. Leave out \.T", refusal(path))
+    monkeypatch.chdir(tmp_path)
+    exec(lines[1], {})  # noqa: S102 - as a user would
+    matrix = open_input([tmp_path / "a b.counts.h5ad"])
+    np.testing.assert_array_equal(matrix.x(7).compute().toarray(), COUNTS.toarray())
+    assert matrix.var.index.tolist() == table(COUNTS).var_names.tolist()
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (("__tiledb_group.tdb",), "a TileDB-SOMA experiment"),
+        (("assays.h5", "se.rds"), "a SummarizedExperiment saved by R"),
+    ],
+)
+def test_a_folder_of_another_program_is_named(tmp_path, files, advice):
+    for name in files:
+        (tmp_path / name).touch()
+    assert advice in refusal(tmp_path)
 
 
 def test_an_input_inside_a_folder_is_named(tmp_path):

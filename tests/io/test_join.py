@@ -130,3 +130,32 @@ def test_genes_in_another_order_are_joined_by_name(tmp_path):
     matrix = join_samples(*opened(made, tmp_path, ("h5ad csr", "h5ad csr")))
     assert matrix.var.index.equals(first.var_names)
     np.testing.assert_array_equal(whole(matrix.x(7)), np.vstack([first.X.toarray()] * 2))
+
+
+@pytest.mark.parametrize("versions", [False, True])
+def test_samples_that_name_genes_in_different_ways_are_joined_on_ids(tmp_path, caplog, versions):
+    counts = random_counts(20, 12)
+    ids = [f"ENSG{i:011d}" for i in range(12)]
+    one, two = table(counts), table(counts)
+    one.var_names = [f"{each}.{i}" for i, each in enumerate(ids)] if versions else ids
+    two.var["gene_ids"] = ids
+    two.var_names = [*(f"gene{i}" for i in range(10)), *ids[10:]]  # these have no symbol
+    two = two[:, ::-1].copy()
+    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for each, path in zip((one, two), paths, strict=True):
+        each.write_h5ad(path)
+    joined = open_input(paths)
+    assert joined.var.index.tolist() == one.var_names.tolist()
+    x = joined.x(7).compute().toarray()
+    np.testing.assert_array_equal(x, np.vstack([counts.toarray()] * 2))
+    assert "joined on the ids of genes" in caplog.text
+
+
+def test_samples_of_symbols_are_joined_on_them_though_ids_differ(tmp_path, caplog):
+    cells = table(random_counts(20, 12))
+    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for number, path in enumerate(paths):
+        cells.var["gene_ids"] = [f"ENSG{number}{i}" for i in range(12)]
+        cells.write_h5ad(path)
+    assert open_input(paths).var.index.tolist() == cells.var_names.tolist()
+    assert "ids" not in caplog.text

@@ -355,7 +355,7 @@ def break_empty(folder: Path) -> Path:
         (break_nothing, "must exist"),
         (break_cut, "cut short: .* bytes are there"),
         (break_text, "no HDF5 file"),
-        (break_h5, r"a\.h5: it holds X"),
+        (break_h5, r"a\.h5, an HDF5 file of X"),
         (break_folder, "matrix.mtx.*holds readme.txt"),
         (break_barcodes, "31 genes by 1 cells"),
         (break_names, "features.tsv or genes.tsv"),

@@ -43,6 +43,7 @@ def several(path, holder, names):
 def test_mudata_is_named_with_its_modalities(tmp_path):
     text = refusal(several(tmp_path / "cells.h5mu", "mod", ["rna", "prot"]))
     assert "MuData file of the modalities prot, rna" in text
+    assert "['rna'].write_h5ad('rna.h5ad')" in text
     assert "layer" not in text
 
 
@@ -183,11 +184,3 @@ def test_antibodies_of_one_sample_are_none_of_another_that_names_no_kinds(tmp_pa
         x = joined.x(100).compute().toarray()
         np.testing.assert_array_equal(x, np.vstack([COUNTS[:, :9].toarray()] * 2))
     assert "plain.h5ad: 3 features are left out" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["GSM1_matrix.mtx", "UniqueAndMult-EM.mtx", "cells_x_genes.mtx"])
-def test_an_mtx_of_another_name_says_what_the_names_must_be(tmp_path, name):
-    path = write_store("mtx", table(COUNTS), tmp_path)
-    text = (path / "matrix.mtx").rename(path / name)
-    assert f"a folder with {name}. Name the three files of one matrix matrix.mtx" in refusal(path)
-    assert f"all three files, {path}." in refusal(text)

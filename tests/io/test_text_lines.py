@@ -192,7 +192,7 @@ def test_another_separator_than_tabs_is_refused(file, separator, folder):
 def test_a_header_is_not_taken_for_a_name(file, first, folder):
     path = folder / file
     path.write_text(f"{first}\n{path.read_text()}")
-    with pytest.raises(StoreError, match=f"Line 1 of the {file[:8]} file may be a header"):
+    with pytest.raises(StoreError, match=f"Line 1 of {file} may be a header"):
         open_input([folder])
 
 

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -5,6 +8,7 @@ from scipy import sparse
 from scrcl.errors import InputError
 from scrcl.io.rows import rows_from_reader
 from scrcl.prep.compute_stats import compute_stats
+from scrcl.prep.stats import MatrixStats
 from scrcl.prep.value_kind import ValueKind, evidence_of_rows, value_kind
 from tests import reference_io as reference
 from tests.cells import make_cells
@@ -75,8 +79,22 @@ def test_counts_below_twenty_are_counts(values):
     ],
 )  # fmt: skip
 def test_logarithms_are_recognised(values):
-    assert kind(values) == ValueKind(already_log=True)
+    assert replace(kind(values), to_natural=1.0) == ValueKind(already_log=True)
     assert stats_of(values).already_log
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("base", [np.e, 2, 10])
+def test_the_base_of_logarithms_is_found(base, plain, tmp_path):
+    values = np.log1p(COUNTS) / np.log(base) if plain else log_normalized(base)
+    stats = stats_of(values)
+    assert stats.to_natural == pytest.approx(np.log(base))
+    stats.save(tmp_path)
+    assert MatrixStats.load(tmp_path).to_natural == stats.to_natural
+    written = json.loads((tmp_path / "stats.json").read_text())
+    del written["to_natural"]  # as earlier versions wrote it
+    (tmp_path / "stats.json").write_text(json.dumps(written))
+    assert MatrixStats.load(tmp_path).to_natural == 1
 
 
 def test_blocks_are_summed_as_all_of_them_ask_for():

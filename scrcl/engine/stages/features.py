@@ -95,7 +95,7 @@ class FeaturesSettings(Settings):
     mito_prefix: str = Field(
         "MT-",
         min_length=1,
-        description="Prefix of the names of mitochondrial genes, in upper or lower case.",
+        description="Prefix of the names or symbols of mitochondrial genes, in upper or lower case.",
     )
     min_cells: int = Field(1, ge=1, description="Genes in fewer retained cells are not selected.")
     dtype: Literal["float32", "float16"] = Field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from scrcl._contract import Estimate
 from scrcl.engine.describe import joined
 from scrcl.engine.memory import STREAM_BYTES
+from scrcl.engine.orientation import rows_note
 from scrcl.engine.stage import Record, Stage
 from scrcl.report.page import Section
 
@@ -67,7 +68,8 @@ class ReadStage(Stage[ReadRecord]):
         matrix.check_obs()
         if matrix.layout == "csc":
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
-        early = context.covariates.notes
+        rows = rows_note(matrix)
+        early = (*(() if rows is None else (rows,)), *context.covariates.notes)
         for note in early:
             context.reporter.note(note)  # shown now, too: the work that follows is long
         of_samples = joined(matrix)

@@ -12,6 +12,7 @@ from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.values import COUNTS, kinds_of_others, values_note
 from scrcl.errors import InputError
+from scrcl.markers.listed import ListedGenes
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
 
@@ -43,6 +44,10 @@ _MOMENT_BYTES = 56
 
 _BYTES_PER_VALUE = 24
 """A value of X while it is summed: encoded, decoded, and as the compiled loops want it."""
+
+_EMPTY_COUNTS, _FULL_TIMES, _FULL_DROPLETS = 100, 20, 0.005
+"""Droplets are likely empty where half have at most so many counts, and a share has so many times as many. Matrices of
+cells have a few times as many there: panels of genes with 50 counts in a cell, 6 times."""
 
 _VALUES_PER_S = 63e6
 """Values of X that a core sums in a second, from a sharded store (``bench.reduce``)."""
@@ -129,6 +134,7 @@ class StatsStage(Stage[StatsRecord]):
                     stats, config.features.values, _counts_elsewhere(matrix, config, stats)
                 ),
                 *_cells_note(stats, n_retained),
+                *_droplets_note(stats),
             ),
         )
 
@@ -190,13 +196,16 @@ def _cell_filter(config: RunConfig) -> CellFilter:
 
 
 def _mitochondrial(context: Context) -> BoolArray:
-    """Return which genes are mitochondrial, by their names."""
+    """Return which genes are mitochondrial, by their names or symbols."""
     features = context.config.features
-    names = context.matrix.var.index.str.upper()
-    mito: BoolArray = np.asarray(names.str.startswith(features.mito_prefix.upper()), dtype=bool)
+    genes, prefix = ListedGenes.of_var(context.matrix.var), features.mito_prefix.upper()
+    pairs = zip(genes.names, genes.shown(), strict=True)
+    mito: BoolArray = np.array(
+        [any(text.upper().startswith(prefix) for text in pair) for pair in pairs], dtype=bool
+    )
     if features.max_mito is not None and not mito.any():
         message = (
-            f"features.max_mito must have mitochondrial genes to use; no gene name begins with "
+            f"features.max_mito must have mitochondrial genes to use; no name or symbol of a gene begins with "
             f"{features.mito_prefix!r}. Set features.mito_prefix, or leave max_mito out."
         )
         raise InputError(message)
@@ -265,6 +274,20 @@ def _cells_note(stats: MatrixStats, n_retained: int) -> tuple[str, ...]:
         return ()
     n_empty = int((stats.cell_counts == 0).sum())
     return (f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts.",)
+
+
+def _droplets_note(stats: MatrixStats) -> tuple[str, ...]:
+    """Return a note where most cells have next to no counts beside a few with many, as in a matrix of all droplets."""
+    counts = stats.cell_counts[stats.retained]
+    middle, high = np.quantile(counts, (0.5, 1 - _FULL_DROPLETS))
+    if not stats.is_counts or middle > _EMPTY_COUNTS or high < _FULL_TIMES * middle:
+        return ()
+    note = (
+        f"Half of the {len(counts):,} cells have at most {middle:,.0f} counts, and 1 in {1 / _FULL_DROPLETS:.0f} has "
+        f"{high:,.0f} or more: most may be empty droplets. Give the filtered matrix, or leave them out by "
+        "`features.min_genes=200`."
+    )
+    return (note,)
 
 
 def _kind(record: StatsRecord) -> str:

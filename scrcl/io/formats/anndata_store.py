@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 
 from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.io.attributes import text_attribute
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.formats.element import (
     CompressedRows,
@@ -142,6 +143,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
         _require_numbers(path, name, element)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
+    _require_genes(path, root, var_name)
     names = [stored_names(root[name], name=name, label=path.name) for name in ("obs", var_name)]
     for array in (*names, *([element] if layout == "dense" else map(element.get, _PARTS))):
         require_filters(array, label=path.name)
@@ -181,10 +183,12 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
 def _require_one_anndata(path: Path, root: Any) -> None:
     """Refuse a store that is no AnnData. If it holds some, as those of several modalities do, name them."""
     inner = _anndata_within(root)
-    if root.attrs.get("encoding-type") == "MuData" or (inner and "X" not in root):
+    if text_attribute(root, "encoding-type") == "MuData" or (inner and "X" not in root):
         is_mudata, names = "mod" in root, [name.rpartition("/")[2] for name in inner]
         kind = "a MuData file of the modalities" if is_mudata else "a store of several tables,"
-        first = names[0] if names else "rna"
+        first = next(
+            (name for name in ("rna", "gex") if name in names), names[0] if names else "rna"
+        )
         remedy = (
             f"Give the path of one, as {path / inner[0]}."
             if is_zarr(path) and inner
@@ -196,6 +200,16 @@ def _require_one_anndata(path: Path, root: Any) -> None:
         message = (
             f"{path} must be an AnnData store with obs and var; it holds "
             f"{', '.join(sorted(root.keys())) or 'nothing'}. Convert it with anndata first."
+        )
+        raise StoreError(message)
+
+
+def _require_genes(path: Path, root: Any, name: str) -> None:
+    if name not in root:
+        found = ", ".join(sorted(root["raw"].keys()))
+        message = (
+            f"raw of {path.name} must have var, the names of its genes; it has {found}. "
+            "Choose another matrix with `layer`, or write raw again."
         )
         raise StoreError(message)
 
@@ -260,10 +274,9 @@ def _layer_names(root: Any) -> tuple[str, ...]:
 
 def _layout(path: Path, name: str, element: Any) -> Layout:
     """Return the layout of an element. Old versions of anndata named it otherwise, or not at all if it was dense."""
-    attributes = element.attrs
     is_array = hasattr(element, "shape")
-    encoding = attributes.get("encoding-type") or (
-        "array" if is_array else f"{attributes.get('h5sparse_format', 'unknown')}_matrix"
+    encoding = text_attribute(element, "encoding-type") or (
+        "array" if is_array else f"{text_attribute(element, 'h5sparse_format') or 'unknown'}_matrix"
     )
     layout = _LAYOUTS.get(encoding)
     if layout is None or is_array != (layout == "dense") or (is_array and element.ndim != 2):

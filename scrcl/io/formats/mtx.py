@@ -1,7 +1,7 @@
-"""A folder with ``matrix.mtx`` as Cell Ranger writes it: entries as text, in any order.
+"""A folder with ``matrix.mtx`` as Cell Ranger writes it, or as other programs do: entries as text, in any order.
 
-The first line without comment gives the numbers of genes, cells and entries. Names are in the same folder, one
-on each line, in ``features.tsv`` (or ``genes.tsv``) and ``barcodes.tsv``. Each file may be gzipped.
+The first line without comment gives the numbers of genes, cells and entries. Names of genes and cells are in the same
+folder, one on each line, in files that `mtx_files` finds. Tables of names in CSV have a line with their columns.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.formats.text_lines import Header, entry_tables, name_table, open_bytes
+from scrcl.io.formats.mtx_files import files_of, matrices_in
+from scrcl.io.formats.mtx_names import cells_of, genes_of
+from scrcl.io.formats.text_lines import Header, entry_tables, open_bytes
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
 from scrcl.io.stream import DAMAGE
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import dask.array as da
     import h5py
 
+    from scrcl.io.formats.mtx_files import MtxFiles
+
 __all__ = ["open_matrix", "recognizes"]
 
 _FIELDS = {"integer": "integer", "real": "real", "float": "real", "double": "real"}
@@ -36,54 +39,43 @@ _FIELDS = {"integer": "integer", "real": "real", "float": "real", "double": "rea
 _DTYPES: dict[str, np.dtype[Any]] = {"integer": np.dtype("int64"), "real": np.dtype("float32")}
 """Fractions are read as float32."""
 
-_FEATURE_COLUMNS = (1, 2, 3, 6)
-"""Six: with the position in the genome, as Cell Ranger ARC writes them."""
-
 _log = logger_of(__name__)
 
 
 def recognizes(path: Path, file: h5py.File | None) -> bool:  # noqa: ARG001
-    """Return whether the path is a folder with ``matrix.mtx`` or ``matrix.mtx.gz``."""
-    return any((path / name).is_file() for name in ("matrix.mtx", "matrix.mtx.gz"))
+    """Return whether the path is an mtx, gzipped or not, or a folder with ``matrix.mtx`` or with a single mtx."""
+    if path.is_dir():
+        return len(matrices_in(path)) == 1
+    return path.name.endswith((".mtx", ".mtx.gz"))
 
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
     """Return the matrix of a folder with ``matrix.mtx``; see `scrcl.io.open.open_input`."""
-    folder = path
     if layer is not None:
-        message = f"layer must be left out for {folder.name}; got {layer!r}. An mtx has one matrix."
+        message = f"layer must be left out for {path.name}; got {layer!r}. An mtx has one matrix."
         raise InputError(message)
-    text = _either(folder, "matrix.mtx")
-    assert text is not None
     try:
-        header = _read_header(text)
-        features = _table(
-            folder,
-            "features.tsv",
-            "genes.tsv",
-            n_columns=_FEATURE_COLUMNS,
-            what="one to three columns (id, name, type) or six",
-        )
-        barcodes = _table(folder, "barcodes.tsv", n_columns=(1,), what="one column")
+        files = files_of(path)
+        header = _read_header(files.matrix)
+        var, obs = genes_of(files), cells_of(files)
     except ScrclError:
         raise
     except DAMAGE as error:
-        message = f"{folder} must be readable; got {error}. Copy or download it again."
+        message = f"{path} must be readable; got {error}. Copy or download it again."
         raise StoreError(message) from error
-    rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)
-    var = _genes(features)
-    shape = (len(barcodes), len(features))
+    rows_are_cells = _rows_are_cells(header, len(var), len(obs), files)
+    text, shape = files.matrix, (len(obs), len(var))
     identity = file_identity(text, shape=shape, layer=None)
     # Changed names make another input, even if the matrix is the same.
-    tables = sorted(folder.glob("*.tsv*"))
+    tables = sorted(each for each in (files.genes, files.cells, files.symbols) if each)
     identity["names"] = [file_identity(table, shape=shape, layer=None) for table in tables]
     source = partial(_entries, text, header, rows_are_cells)
 
     def rows(block_rows: int) -> da.Array:
-        return scratch.row_major(source, label=folder.name, identity=identity).x(block_rows)
+        return scratch.row_major(source, label=path.name, identity=identity).x(block_rows)
 
     return CellMatrix(
-        label=folder.name,
+        label=path.name,
         n_obs=shape[0],
         n_vars=shape[1],
         dtype=_DTYPES[header.field],
@@ -91,7 +83,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         nnz=header.nnz,
         chunk_rows=None,
         var=var,
-        load_obs=lambda: pd.DataFrame(index=barcodes[0].to_numpy()),
+        load_obs=obs.copy,
         load_obsm=dict,
         identity=identity,
         rows=rows,
@@ -158,52 +150,32 @@ def _read_header(path: Path) -> Header:
     raise StoreError(message)
 
 
-def _rows_are_cells(header: Header, n_genes: int, n_cells: int, path: Path) -> bool:
-    """Return whether the rows of the text are cells. A square matrix is taken as 10x writes it: genes."""
+def _rows_are_cells(header: Header, n_genes: int, n_cells: int, files: MtxFiles) -> bool:
+    """Return whether the rows of the text are cells. A square matrix is taken as its program writes it."""
     if header.shape == (n_genes, n_cells):
-        if n_genes == n_cells:
+        if n_genes == n_cells and not files.rows_are_cells:
             _log.warning(
                 "%s has as many genes as cells (%s), so its size does not show which are its rows. They are taken as "
                 "genes, as 10x writes them. If they are cells, write the matrix transposed.",
-                path,
+                files.matrix,
                 f"{n_genes:,}",
             )
-        return False
+        return n_genes == n_cells and files.rows_are_cells
     if header.shape == (n_cells, n_genes):
         return True
-    one_more = {(n_genes - 1, n_cells): "features", (n_genes, n_cells - 1): "barcodes"}
+    one_more = {
+        (n_genes - 1, n_cells): files.genes,
+        (n_cells, n_genes - 1): files.genes,
+        (n_genes, n_cells - 1): files.cells,
+        (n_cells - 1, n_genes): files.cells,
+    }
     hint = (
-        f"Line 1 of the {one_more[header.shape]} file may be a header: remove it."
+        f"Line 1 of {one_more[header.shape].name} may be a header: remove it."
         if header.shape in one_more
         else "Use the three files of one matrix."
     )
     message = (
-        f"{path} must have {n_genes:,} genes by {n_cells:,} cells, as in the .tsv files; got "
-        f"{header.shape[0]:,} by {header.shape[1]:,}. {hint}"
+        f"{files.matrix} must have {n_genes:,} genes by {n_cells:,} cells, as {files.genes.name} and "
+        f"{files.cells.name}; got {header.shape[0]:,} by {header.shape[1]:,}. {hint}"
     )
     raise StoreError(message)
-
-
-def _genes(features: pd.DataFrame) -> pd.DataFrame:
-    """Return ids and types of the genes, indexed by symbol (or by id if there is only one column)."""
-    table = {"gene_ids": features[0].to_numpy()}
-    if features.shape[1] > 2:
-        table["feature_types"] = features[2].to_numpy()
-    return pd.DataFrame(table, index=features[min(1, features.shape[1] - 1)].to_numpy())
-
-
-def _table(folder: Path, *names: str, n_columns: tuple[int, ...], what: str) -> pd.DataFrame:
-    path = _either(folder, *names)
-    if path is not None:
-        return name_table(path, n_columns=n_columns, what=what)
-    message = f"{folder} must hold {' or '.join(names)} (or .gz) next to matrix.mtx; it does not."
-    raise StoreError(message)
-
-
-def _either(folder: Path, *names: str) -> Path | None:
-    """Return the first of the files that is there, gzipped or not. A warning names the others."""
-    found = [p for name in names for p in (folder / name, folder / f"{name}.gz") if p.is_file()]
-    if len(found) > 1:
-        others = ", ".join(path.name for path in found[1:])
-        _log.warning("%s: %s is read, and %s is not", folder, found[0].name, others)
-    return found[0] if found else None

@@ -72,8 +72,8 @@ def _describe(path: Path, file: h5py.File) -> CellMatrix:
     genomes = _genomes(file)
     if len(genomes) > 1:
         message = (
-            f"{path.name} must hold one genome; got {', '.join(genomes)}. Split it, or convert it "
-            "to .h5ad."
+            f"{path.name} must hold one genome; got {', '.join(genomes)}. Choose one, in Python: import scanpy; "
+            f"scanpy.read_10x_h5({str(path)!r}, genome={genomes[0]!r}).write_h5ad('{genomes[0]}.h5ad')."
         )
         raise StoreError(message)
     group = file[genomes[0]]

@@ -9,6 +9,7 @@ from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.compare_genes import compared
 from scrcl.engine.input_again import input_of
+from scrcl.engine.later_columns import obs_of_run
 from scrcl.engine.memory import block_rows_of
 from scrcl.engine.named_groups import Pair, groups_of, pair_of
 from scrcl.errors import InputError
@@ -62,7 +63,7 @@ def find_markers(
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
     data
-        The input of the run, if that was an AnnData in memory.
+        The input of the run, if that was an AnnData in memory. Its columns of obs are those that it has now.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -84,7 +85,7 @@ def find_markers(
     from scrcl.engine.open_run import open_run
 
     run = open_run(out)
-    groups = groups_of(run, by)
+    groups = groups_of(obs_of_run(run, data), by)
     if pair is not None:
         groups = pair_of(run, groups, pair, by)
     elif len(groups.names) < 2:
@@ -150,7 +151,6 @@ def pseudobulk(
     """
     from scrcl._sizes import format_bytes
     from scrcl.engine.open_run import open_run
-    from scrcl.io.results import read_obs
     from scrcl.markers.pseudobulk import (
         columns_of_donors,
         pairs_of,
@@ -166,7 +166,8 @@ def pseudobulk(
             "Run on a layer of counts."
         )
         raise InputError(message)
-    of_donor, of_group = groups_of(run, donors), groups_of(run, by)
+    obs = obs_of_run(run, data)
+    of_donor, of_group = groups_of(obs, donors), groups_of(obs, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
     matrix = input_of(run, inputs, data)
@@ -184,7 +185,6 @@ def pseudobulk(
         _reading(matrix, reporter, "pseudobulk"),
     )
     names = of_donor.names, of_group.names
-    obs = read_obs(run.result_path, whole=True)
     more = columns_of_donors(obs, of_donor.codes)
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index, more)
 

@@ -16,6 +16,7 @@ from scrcl.errors import InputError
 from scrcl.io.arrays import cores
 from scrcl.io.stream import Reading
 from scrcl.markers.listed import ListedGenes
+from scrcl.markers.next_clusters import with_next
 from scrcl.markers.ranking import marker_table
 from scrcl.prep.artifacts import STATS
 
@@ -108,7 +109,9 @@ def find_markers(
         n_top=n_genes or settings.n_genes,
         rule=settings.rule(),
     )
-    table["cluster"] = [groups.names[code] for code in table["cluster"]]
+    table = with_next(table, found.profiles, matrix.var.index)
+    for column in ("cluster", "next_cluster"):
+        table[column] = [groups.names[code] for code in table[column]]
     return table
 
 

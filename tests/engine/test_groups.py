@@ -45,6 +45,12 @@ def test_markers_of_the_clusters_are_those_of_the_run(done):
     assert table["cluster"].tolist() == before["cluster"].astype(str).tolist()
     assert table["gene"].tolist() == before["gene"].tolist()
     assert table["auc"].to_numpy() == pytest.approx(before["auc"])
+    assert table["next_cluster"].tolist() == before["next_cluster"].astype(str).tolist()
+    assert (before["next_cluster"] != before["cluster"]).all()
+    pair = scrcl.find_markers(out, pair=(1, 3))  # the only other one is next
+    assert set(zip(pair["cluster"], pair["next_cluster"], strict=True)) == {("1", "3"), ("3", "1")}
+    assert pair["next_fold_change"].to_numpy() == pytest.approx(pair["log_fold_change"], abs=1e-2)
+    assert pair["share_next"].to_numpy() == pytest.approx(pair["share_out"])
 
 
 def test_a_pair_is_compared_alone_as_scanpy_does(done):

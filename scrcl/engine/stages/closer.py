@@ -128,7 +128,8 @@ class CellsStage(Stage[CellsRecord]):
             }
         )
         markers = context.open(MARKERS)
-        markers["cluster"] = names[markers["cluster"].to_numpy(int)]
+        for column in ("cluster", "next_cluster"):
+            markers[column] = names[markers[column].to_numpy(int)]
         for file, table in ((CELLS_FILE, cells), (MARKERS_FILE, markers)):
             with atomic_path(context.folder.path / file) as partial:
                 for_spreadsheets(table).to_csv(partial, index=False)

@@ -140,6 +140,7 @@ class MarkersStage(Stage[MarkersRecord]):
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
+        from scrcl.markers.next_clusters import with_next
         from scrcl.markers.ranking import for_spreadsheets, marker_table, n_held_back
 
         settings, matrix = context.config.markers, context.matrix
@@ -162,6 +163,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_top=settings.n_genes,
             rule=rule,
         )
+        table = with_next(table, found.profiles, matrix.var.index)
         table.to_csv(folder / _FILE, index=False)
         with atomic_path(context.folder.path / _FILE) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)

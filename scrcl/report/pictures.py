@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from scrcl.report.picture_legend import legend_of
 from scrcl.report.picture_names import N_SHADES, name_shades
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def picture(
     in_space: bool = False,
     ink: int = _INK,
 ) -> NDArray[np.uint8]:
-    """Return points coloured by category, with the names of the categories, as numbers of colours.
+    """Return points coloured by category, with the names of the categories and a legend, as numbers of colours.
 
     Parameters
     ----------
@@ -113,12 +114,19 @@ def picture(
     sizes = np.bincount(levels, minlength=256)
     sizes[_NONE] = len(levels)
     order = np.argsort(-sizes[levels], kind="stable")
+    middle = (side - 1) / 2
     for dx in range(side):
         for dy in range(side):
+            if (dx - middle) ** 2 + (dy - middle) ** 2 > max(side / 2, 1) ** 2:
+                continue  # a disc
             rows_of = np.clip(down[order] + dy - side // 2, 0, _HEIGHT - 1)
             pixels[rows_of, np.clip(across[order] + dx - side // 2, 0, _WIDTH - 1)] = levels[order]
     shades = name_shades(across, down, levels, column.levels, (_WIDTH, _HEIGHT))
-    return np.where(shades < 0, pixels, _SHADES + shades).astype(np.uint8)
+    squares, letters = legend_of(levels, column.levels, _HEIGHT)
+    legend = np.where(squares < 0, _BACKGROUND, squares)
+    whole = np.hstack([np.where(shades < 0, pixels, _SHADES + shades), legend])
+    whole[:, _WIDTH:][letters >= 0] = _SHADES + letters[letters >= 0]
+    return whole.astype(np.uint8)
 
 
 class _Frame(NamedTuple):
@@ -164,7 +172,7 @@ def _over_image(
     """Return points over the image of the tissue, as a JPEG in base64."""
     from PIL import Image
 
-    below = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+    below = Image.new("RGB", pixels.shape[::-1], "white")
     with Image.open(io.BytesIO(tissue.jpeg)) as image:
         (left, right), (top, bottom) = np.array(
             frame.pixels_of(np.stack([tissue.corner, tissue.corner + tissue.size]))

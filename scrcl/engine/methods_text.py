@@ -142,8 +142,8 @@ def _graph(run: OpenRun, words: Words) -> Iterator[str]:
     where = " in the tissue" if run.config.spatial else ""
     exact = "exact" if graph.recall >= 1 else f"recall {graph.recall:.3f}"
     yield (
-        f"The {graph.n_neighbors} nearest neighbours{where} of each {words.cell} were found ({exact}), and an embedding "
-        f"was trained by {name} ({steps:,} steps)."
+        f"The {graph.n_neighbors} nearest neighbours{where} of each {words.cell} were found ({exact}), and an "
+        f"embedding was trained by {name} ({steps:,} steps)."
     )
     if run.has(LAYOUT):
         of = "neighbours in the embedding" if run.config.spatial else "the same neighbours"

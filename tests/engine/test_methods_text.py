@@ -35,10 +35,8 @@ def test_it_says_what_was_done_and_nothing_that_was_not(tmp_path):
     assert "Without counts, or with fewer than 5 genes, 7 were left out." in text
     assert "Counts were scaled to 10,000 in each cell" in text
     assert "The 50 most variable genes were selected (as by seurat in scanpy)" in text
-    assert (
-        "8 nearest neighbours of each cell (exact), an embedding was trained by scRCL (8 steps)"
-        in text
-    )
+    assert "The 8 nearest neighbours of each cell were found (exact), and an embedding" in text
+    assert "embedding was trained by scRCL (8 steps)." in text
     assert "4 clusters were found by the vote of scrcl" in text
     assert "(their number was given)" in text
     assert "Wilcoxon's rank sum test against all other cells; p values" in text

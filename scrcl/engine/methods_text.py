@@ -23,6 +23,7 @@ from scrcl.engine.stages.tissue import TissueStage
 from scrcl.engine.stages.train import TrainStage
 from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import LAYOUT
+from scrcl.prep.normalize import TARGET_SUM
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _input(run: OpenRun, words: Words) -> Iterator[str]:
     if stats.already_log:
         yield "The values were logarithms of normalised counts."
     else:
-        yield "Counts were scaled to 10,000 in each cell and transformed by log(1 + x)."
+        depth = run.record(ReduceStage).depth or TARGET_SUM
+        yield f"Counts were scaled to {depth:,.0f} in each {words.cell} and transformed by log(1 + x)."
 
 
 def _features(run: OpenRun, words: Words) -> Iterator[str]:

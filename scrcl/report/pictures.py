@@ -30,8 +30,8 @@ _WIDTH, _HEIGHT, _MARGIN = 960, 720, 16
 _INK = 60_000
 """Pixels that all points of a map cover together, if they do not overlap."""
 
-_INK_OVER_IMAGE = 200_000
-"""Over an image points let it shine through, and small ones would be lost in it."""
+_INK_IN_SPACE = 200_000
+"""In a tissue points lie side by side, and over an image small ones would be lost."""
 
 _OVER_IMAGE, _QUALITY = 0.6, 80
 """How much of a spot covers the image below it; quality of a JPEG."""
@@ -71,8 +71,7 @@ def still_pictures(maps: Maps) -> Iterator[StillPicture]:
             where = f"{maps.cell.capitalize()}s in space"
             where += "" if len(names) == 1 else f", {name}"
             caption, xy = f"{where}, by {column.name}", maps.space[rows]
-            ink = _INK_OVER_IMAGE if i in images else _INK
-            pixels = picture(xy, column, rows=rows, in_space=True, ink=ink)
+            pixels = picture(xy, column, rows=rows, in_space=True, ink=_INK_IN_SPACE)
             if i in images:
                 content = _over_image(
                     pixels, column.colours, images[i], _Frame.of(xy, in_space=True)

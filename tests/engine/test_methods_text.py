@@ -79,4 +79,6 @@ def test_a_tissue_has_domains(tmp_path, n_clusters, was):
     text, _, _ = texts_of(adata, tmp_path, spatial=True, **chosen)
     assert f"{was} found in these averages by" in text
     assert "nearest neighbours in the tissue" in text
+    depth = np.median(adata.X.sum(axis=1).A1)  # that of a tissue
+    assert f"Counts were scaled to {depth:,.0f} in each cell" in text
     assert "Each cell then took the label of most of its 12 nearest neighbours." in text

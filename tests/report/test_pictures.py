@@ -44,6 +44,15 @@ def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
     assert area(two, column.colours[1]) == pytest.approx(area(one, column.colours[0]), rel=0.02)
 
 
+def test_spots_of_a_tissue_fill_much_of_it():
+    side = 60
+    xy = np.stack(np.divmod(np.arange(side**2), side), axis=1).astype(float)
+    column = category_column("cluster", np.zeros(side**2, int), ["0"], "Clusters")
+    ((_, png, _),) = still_pictures(Maps(side**2, None, [column], xy))
+    pixels = pixels_of(png)
+    assert area(pixels, column.colours[0]) > 0.25 * (720 - 32) ** 2
+
+
 def test_captions_call_spots_spots():
     maps, _ = maps_of([0] * 50 + [1] * 50, [0] * 100, cell="spot")
     assert [caption for caption, _, _ in still_pictures(maps)] == ["Spots in space, a, by cluster"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.tree import Hierarchy
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Levels", "Split", "levels_of", "rank_by_size"]
+__all__ = ["Levels", "Parting", "Split", "levels_of", "rank_by_size"]
 
 
 class Split(NamedTuple):
@@ -26,6 +26,15 @@ class Split(NamedTuple):
     """their clusters: one cluster twice if it would be split"""
     support: float
     """depth of the valley between them; -1 if one has too few cells to measure it"""
+
+
+class Parting(NamedTuple):
+    """The larger group that a cluster is least apart from, of those that the tree would join it to."""
+
+    others: tuple[int, ...]
+    """the clusters of that group"""
+    support: float
+    """depth of the valley between both sides; -1 if one has too few cells to measure it"""
 
 
 class Levels(NamedTuple):
@@ -42,6 +51,8 @@ class Levels(NamedTuple):
     """the first merge of two clusters in the tree; None if there is one cluster"""
     next_split: Split | None
     """the split that one cluster more would make; None if there are no more parts"""
+    partings: tuple[Parting, ...]
+    """of each cluster; none if there is one"""
 
 
 def levels_of(
@@ -74,6 +85,7 @@ def levels_of(
         splits=_linkage(merges, steps),
         next_merge=steps[n_inside] if n_clusters > 1 else None,
         next_split=_next_split(tree, micro_labels, evidence, smallest),
+        partings=_partings(merges, steps, sizes, cluster_of_fine),
     )
 
 
@@ -130,6 +142,36 @@ def _steps(
         labels[labels == j] = i
         sizes[i] += sizes[j]
     return steps
+
+
+def _partings(
+    merges: Merges, steps: list[Split], sizes: IntArray, cluster_of_fine: IntArray
+) -> tuple[Parting, ...]:
+    """Return for each cluster the weakest merge that would join it to a larger group.
+
+    That a small group would join a cluster says nothing against the cluster. The largest one is joined to none, and
+    has the last merge of all.
+    """
+    members, cells = [frozenset([int(cluster)]) for cluster in cluster_of_fine], sizes.copy()
+    joined: dict[int, list[Parting]] = {int(cluster): [] for cluster in cluster_of_fine}
+    last: list[Parting] = []
+    for (i, j), step in zip(merges.pairs, steps, strict=True):
+        larger, smaller = (i, j) if cells[i] >= cells[j] else (j, i)
+        if members[i] != members[j]:  # parts of one cluster come first
+            own = tuple(sorted(members[smaller]))
+            parting = Parting(tuple(sorted(members[larger])), step.support)
+            for cluster in own:
+                joined[cluster].append(parting)
+            last = [Parting(own, step.support)]
+        members[i] = members[i] | members[j]
+        cells[i] += cells[j]
+    return tuple(_weakest(joined[cluster] or last) for cluster in sorted(joined)) if last else ()
+
+
+def _weakest(partings: list[Parting]) -> Parting:
+    """Return the one with the least support, of those that could be measured if there are any."""
+    measured = [each for each in partings if each.support >= 0]
+    return min(measured or partings, key=lambda each: each.support)
 
 
 def _linkage(merges: Merges, steps: list[Split]) -> NDArray[np.float64]:

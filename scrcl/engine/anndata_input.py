@@ -13,6 +13,7 @@ from scrcl.engine.predict import new_cell_stages, predict_matrix
 from scrcl.engine.redo import settings_to_redo
 from scrcl.engine.run import run_matrix
 from scrcl.engine.stages import STAGES
+from scrcl.errors import InputError
 from scrcl.io.open import from_anndata
 from scrcl.io.transpose import Scratch
 
@@ -64,7 +65,14 @@ def fit_anndata(
 
 def predict_anndata(run: OpenRun, data: AnnData, out: Path, **how: Any) -> AnnData:
     """Predict the cells of an object, write the results into it, and return it; see `scrcl.predict`."""
-    matrix = from_anndata(data, layer=run.config.layer)
+    layer = run.config.layer
+    if layer not in (None, "raw", *data.layers):
+        message = (
+            f"layer must exist in the new cells; got {layer!r}, which the run read. Layers: "
+            f'{", ".join(data.layers) or "none"}. Give `layer` for another, or `layer="X"` for X.'
+        )
+        raise InputError(message)
+    matrix = from_anndata(data, layer=layer)
     done = predict_matrix(run, _opener(data, matrix, run.config.layer), out, **how)
     _write_result(data, matrix, done.result_path, new_cell_stages(run))
     return data

@@ -294,7 +294,7 @@ def plan(
 
 
 @checked
-def evaluate(out: str | Path, labels: str | Path) -> Scores:
+def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None) -> Scores:
     """Score the clusters of a finished run or prediction against labels, or against those of another run.
 
     Parameters
@@ -304,6 +304,8 @@ def evaluate(out: str | Path, labels: str | Path) -> Scores:
     labels
         Column of the input's obs; or the output folder of another run, whose clusters of the same cells, by name, are
         the labels.
+    data
+        An AnnData of the cells, whose columns of obs are as it has them now: labels may be made after the run.
 
     Raises
     ------
@@ -317,10 +319,11 @@ def evaluate(out: str | Path, labels: str | Path) -> Scores:
     >>> import scrcl  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "leiden", data=adata).ari  # doctest: +SKIP
     """
     from scrcl.engine.evaluate import evaluate_run
 
-    return Scores(**evaluate_run(Path(out), labels))
+    return Scores(**evaluate_run(Path(out), labels, data))
 
 
 def _resolved(config: RunConfig | None, settings: dict[str, Any]) -> RunConfig:

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scrcl._crosstab import crosstab
 from scrcl.engine.annotate import without_ours
 from scrcl.engine.folder import RunFolder, read_manifest
+from scrcl.engine.later_columns import obs_of_run
 from scrcl.engine.open_run import OpenRun, saved_config
 from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError, StoreError
@@ -19,6 +20,8 @@ from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.results import read_obs
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from scrcl.typing import IntArray
 
 __all__ = ["evaluate_run", "score"]
@@ -87,7 +90,7 @@ def _column(values: Any, name: str) -> pd.Series:
     return pd.Series(values).reset_index(drop=True)
 
 
-def evaluate_run(out: Path, labels: str | Path) -> dict[str, Any]:
+def evaluate_run(out: Path, labels: str | Path, data: AnnData | None = None) -> dict[str, Any]:
     """Score the clusters of a finished run, or of a prediction.
 
     Parameters
@@ -95,6 +98,8 @@ def evaluate_run(out: Path, labels: str | Path) -> dict[str, Any]:
     labels
         What to compare with: a column of obs of the input; or the output folder of another run or prediction, whose
         clusters of the same cells, by name, are the labels. A column that has the name of a folder is the column.
+    data
+        An AnnData of the cells, whose columns of obs are as it has them now.
 
     Returns
     -------
@@ -111,9 +116,14 @@ def evaluate_run(out: Path, labels: str | Path) -> dict[str, Any]:
         ``obs`` has no such column, nearly each cell has a value of its own there, or the other run has other cells.
     """
     run = _open(out)
-    obs = read_obs(run.result_path, whole=True)
+    obs = obs_of_run(run, data)
     is_folder = str(labels) not in obs and Path(labels).is_dir()
-    values = _clusters_of(Path(labels), obs, out) if is_folder else _labels_of(obs, str(labels))
+    # A run that was made in Python, of an AnnData whose columns may be newer than the run.
+    is_of_object = data is None and not run.manifest.get("inputs")
+    hint = " If it was made after the run, give the AnnData by `data`." if is_of_object else ""
+    values = (
+        _clusters_of(Path(labels), obs, out) if is_folder else _labels_of(obs, str(labels), hint)
+    )
     scores = score(obs["scrcl"], values)
     return {"labels": str(labels), **scores, **_coherence(run, obs["scrcl"], values)}
 
@@ -135,13 +145,13 @@ def _clusters_of(other: Path, obs: pd.DataFrame, out: Path) -> pd.Series:
     return there.reindex(obs.index)
 
 
-def _labels_of(obs: pd.DataFrame, key: str) -> pd.Series:
+def _labels_of(obs: pd.DataFrame, key: str, hint: str) -> pd.Series:
     given = without_ours(obs, STAGES)
     if key not in obs:
         others = ", ".join(map(str, given.columns)) or "none"
         message = (
             f"labels must be a column of obs, or the folder of a run; got {key!r}. "
-            f"There are: {others}."
+            f"There are: {others}.{hint}"
         )
         raise InputError(message)
     if key not in given:

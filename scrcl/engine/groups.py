@@ -9,12 +9,14 @@ from scrcl._warnings import warned_once
 from scrcl.engine.arguments import checked
 from scrcl.engine.compare_genes import compared
 from scrcl.engine.input_again import input_of
+from scrcl.engine.later_columns import obs_of_run
 from scrcl.engine.memory import block_rows_of
 from scrcl.engine.named_groups import Pair, groups_of, names_of, pair_of
 from scrcl.errors import InputError
 from scrcl.io.arrays import cores
 from scrcl.io.stream import Reading
 from scrcl.markers.listed import ListedGenes
+from scrcl.markers.next_clusters import with_next
 from scrcl.markers.ranking import marker_table, with_names
 from scrcl.prep.artifacts import STATS
 
@@ -63,7 +65,7 @@ def find_markers(
     n_genes
         Genes that are listed for each group; by default as in the run (``markers.n_genes``).
     data
-        The input of the run, if that was an AnnData in memory.
+        The input of the run, if that was an AnnData in memory. Its columns of obs are those that it has now.
     inputs
         Where the input of the run is now, if it was moved.
 
@@ -86,7 +88,7 @@ def find_markers(
     from scrcl.engine.open_run import open_run
 
     run = open_run(out)
-    groups = groups_of(run, by)
+    groups = groups_of(obs_of_run(run, data), by)
     if pair is not None:
         groups = pair_of(run, groups, pair, by)
     elif len(groups.names) < 2:
@@ -109,7 +111,9 @@ def find_markers(
         n_top=n_genes or settings.n_genes,
         rule=settings.rule(),
     )
-    table["cluster"] = [groups.names[code] for code in table["cluster"]]
+    table = with_next(table, found.profiles, matrix.var.index)
+    for column in ("cluster", "next_cluster"):
+        table[column] = [groups.names[code] for code in table[column]]
     return with_names(table, names_of(run, by))
 
 
@@ -152,7 +156,6 @@ def pseudobulk(
     """
     from scrcl._sizes import format_bytes
     from scrcl.engine.open_run import open_run
-    from scrcl.io.results import read_obs
     from scrcl.markers.pseudobulk import (
         columns_of_donors,
         pairs_of,
@@ -168,7 +171,8 @@ def pseudobulk(
             "Run on a layer of counts."
         )
         raise InputError(message)
-    of_donor, of_group = groups_of(run, donors), groups_of(run, by)
+    obs = obs_of_run(run, data)
+    of_donor, of_group = groups_of(obs, donors), groups_of(obs, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
     matrix = input_of(run, inputs, data)
@@ -186,7 +190,6 @@ def pseudobulk(
         _reading(matrix, reporter, "pseudobulk"),
     )
     names = of_donor.names, of_group.names
-    obs = read_obs(run.result_path, whole=True)
     more = columns_of_donors(obs, of_donor.codes)
     return table_of_sums(sums, pairs, names, (donors, by), matrix.var.index, more)
 

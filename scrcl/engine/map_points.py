@@ -60,6 +60,8 @@ _MARKER_COLUMNS: dict[str, tuple[str, MarkerKind]] = {
     "p_adjusted": ("adjusted p", "p"),
     "share_in": ("share in", "number"),
     "share_out": ("share out", "number"),
+    "next_cluster": ("next", "text"),
+    "next_fold_change": ("log2 fold change over next", "number"),
     "kind": ("kind", "text"),
 }
 """Columns of the table of markers that the page has: their headings, and how they are shown."""
@@ -213,7 +215,7 @@ def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
     shown = table[table["rank"] < max(_MARKER_ROWS // n_clusters, 5)]
     columns: list[list[Any]] = []
     for name, (_, kind) in _MARKER_COLUMNS.items():
-        if name == "cluster":
+        if name in ("cluster", "next_cluster"):
             columns.append([names[int(cluster)] for cluster in shown[name]])
         elif name == "gene":
             columns.append(shown_genes(shown))

@@ -16,6 +16,8 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import pandas as pd
+
     from scrcl.engine.open_run import OpenRun
     from scrcl.typing import IntArray
 
@@ -35,8 +37,8 @@ class Groups:
     names: Sequence[str]
 
 
-def groups_of(run: OpenRun, by: str) -> Groups:
-    """Return the groups of a column of the result.
+def groups_of(obs: pd.DataFrame, by: str) -> Groups:
+    """Return the groups of a column of obs.
 
     Raises
     ------
@@ -45,9 +47,6 @@ def groups_of(run: OpenRun, by: str) -> Groups:
     """
     import pandas as pd
 
-    from scrcl.io.results import read_obs
-
-    obs = read_obs(run.result_path, whole=True)
     if by not in obs:
         message = f"by must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
         raise InputError(message)

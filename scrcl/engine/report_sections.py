@@ -16,7 +16,7 @@ from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.markers import MarkersStage, held_back_note
 from scrcl.engine.stages.stats import StatsStage
-from scrcl.engine.words import words_of
+from scrcl.engine.words import listed, words_of
 from scrcl.maps.artifacts import CLUSTER_LINKS
 from scrcl.markers.artifacts import MARKERS, PROFILES
 from scrcl.markers.listed import LEFT_OUT, short_list, shown_genes
@@ -89,6 +89,7 @@ def cluster_sections(
 def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
     words, record = words_of(run), run.record(MarkersStage)
     is_named = rows[0].cell_type is not None
+    partings = _partings(run, len(rows))
     columns = [
         Column(words.cluster, "label"),
         *([Column("name")] if is_named else []),
@@ -96,6 +97,7 @@ def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
         Column("share", "share"),
         Column("confidence (median)", "number"),
         Column(f"low-confidence {words.cell}s", "number"),
+        *([Column("least apart from (support)")] if partings else []),
         Column("markers", "markers"),
     ]
     cells: list[list[Cell]] = [
@@ -106,15 +108,42 @@ def _table(rows: Sequence[ClusterRow], run: OpenRun) -> Table:
             row.share,
             row.confidence,
             row.n_low_confidence,
+            *([partings[i]] if partings else []),
             row.markers,
         ]
-        for row in rows
+        for i, row in enumerate(rows)
     ]
     captions = [SECOND_MEANING] if any(row.second_type for row in rows) else []
+    captions += [_support_meaning(run, words)] if partings else []
     captions += [LEFT_OUT] if any(row.n_left_out for row in rows) else []
     if record.n_held_back:
         captions.append(held_back_note(record.n_held_back, run.config.markers, words))
     return Table(columns, cells, " ".join(captions), palette(len(rows)))
+
+
+def _partings(run: OpenRun, n_clusters: int) -> list[str]:
+    """Return what each cluster is least apart from, and the support for keeping them apart; empty if not tested."""
+    levels = run.record(ClusterStage).levels
+    if levels is None or len(levels.partings) != n_clusters:
+        return []
+    return [
+        f"{listed(list(map(str, each.others)))} ({_shown_support(each.support)})"
+        for each in levels.partings
+    ]
+
+
+def _shown_support(support: float) -> str:
+    return "too few cells" if support < 0 else f"{support:.2f}"
+
+
+def _support_meaning(run: OpenRun, words: Words) -> str:
+    """Return what the support of a cluster is, and what is enough."""
+    least = run.config.cluster.least_support
+    return (
+        f"Least apart from: of the larger groups that the tree would join the {words.cluster} to, the one with the "
+        f"shallowest valley between them. Support: its depth, from 0 (none) to 1 (no {words.cell} lies between). Below "
+        f"{least:g} (cluster.least_support) no valley is clear."
+    )
 
 
 def _order(run: OpenRun, n_clusters: int) -> list[int]:

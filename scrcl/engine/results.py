@@ -217,10 +217,11 @@ def write_page(
     run: OpenRun,
     first: Sequence[Section],
     *,
+    last: Sequence[Section] = (),
     summary: Sequence[str] = (),
     maps: Maps | None = None,
 ) -> None:
-    """Write ``report.html``: summary, maps, the sections ``first``, then those of the stages, the last one's first.
+    """Write ``report.html``: summary, maps, the sections ``first``, those of the stages from the last one on, ``last``.
 
     Settings are shown as the caller gives them: as options in a run of the command line.
     """
@@ -243,7 +244,7 @@ def write_page(
         # The overview has the order of the stages; below it the results come first.
         sections=[
             replace(each, overview={}, notes=list(map(typed, each.notes)), text=typed(each.text))
-            for each in (*first, *reversed(sections))
+            for each in (*first, *reversed(sections), *last)
         ],
         stages=[
             StageUsage(

@@ -99,7 +99,7 @@ class Subclusters:
 
         if self.folder is None or self.n_subclusters < 2:
             return pd.DataFrame(columns=list(columns))
-        text = ("cell", "subcluster", "cluster", "name", "gene", "symbol")
+        text = ("cell", "subcluster", "cluster", "next_cluster", "name", "gene", "symbol")
         return pd.read_csv(
             self.folder / name, keep_default_na=False, dtype=dict.fromkeys(text, str)
         )

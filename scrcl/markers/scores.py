@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrcl.markers.values import ClusterValues
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["GeneScores", "Test", "gene_scores", "gene_scores_within"]
+__all__ = ["GeneScores", "Test", "fold_change", "gene_scores", "gene_scores_within"]
 
 Test = Literal["wilcoxon", "t-test"]
 
@@ -64,7 +64,7 @@ def gene_scores(values: ClusterValues, *, test: Test, tie_correct: bool = False)
         _rounded(score),
         p_value,
         np.divide(above, pairs, out=np.full_like(above, 0.5), where=pairs > 0),
-        _fold(mean_in, mean_out),
+        fold_change(mean_in, mean_out),
         share_in=values.expressing / np.maximum(n_in, 1),
         share_out=_rest(values.expressing) / np.maximum(n_out, 1),
     )
@@ -105,7 +105,7 @@ def gene_scores_within(
         else:
             freedom = sums["error"] ** 2 / sums["error_by_freedom"]
             score, p_value = _student(sums["mean_in"] - sums["mean_out"], sums["error"], freedom)
-        fold = _fold(*(sums[name] / sums["weight"] for name in ("mean_in", "mean_out")))
+        fold = fold_change(*(sums[name] / sums["weight"] for name in ("mean_in", "mean_out")))
         auc = sums["above"] / sums["pairs"]
         shares = [sums[name] / sums["weight"] for name in ("share_in", "share_out")]
     found = sums["weight"] > 0
@@ -157,7 +157,7 @@ def _rounded(score: FloatArray) -> FloatArray:
     return score.astype(np.float32).astype(np.float64)
 
 
-def _fold(mean_in: FloatArray, mean_out: FloatArray) -> FloatArray:
+def fold_change(mean_in: FloatArray, mean_out: FloatArray) -> FloatArray:
     """Return the log fold change: expm1 of the mean log values, and 1e-9 against division by 0, both as in scanpy."""
     fold: FloatArray = np.log2((np.expm1(mean_in) + 1e-9) / (np.expm1(mean_out) + 1e-9))
     return fold

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.svg import cells_of, named, svg_fluid, svg_open, text_width
+from scrcl.report.svg import cells_of, named, svg_fluid, svg_open, svg_text, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["composition_bars", "dot_plot", "paga_graph"]
 
 _CELL = 18
+_KEY_WIDTH, _KEY_HEIGHT = 350, 40
 _DOTS_SIZE = 12
 """Size of the names in a dot plot."""
 _LABEL_SIZE = 14.5
@@ -45,9 +46,10 @@ def dot_plot(
     scaled = (mean - low) / np.maximum(high - low, 1e-9)
     left = 14 + _widest(clusters)
     top = 12 + _widest(genes)
-    height = top + _CELL * len(clusters) + 4
+    height = top + _CELL * len(clusters) + _KEY_HEIGHT
+    width = max(_CELL * len(genes) + 4, _KEY_WIDTH)
     rows = [svg_open(left, height, "Names of the rows of the dot plot")]
-    parts = [svg_open(_CELL * len(genes) + 4, height, "Dot plot of marker genes")]
+    parts = [svg_open(width, height, "Dot plot of marker genes")]
     for i, gene in enumerate(genes):
         x = _CELL * (i + 0.5) + 4
         parts.append(
@@ -59,7 +61,7 @@ def dot_plot(
             f'<text x="{left - 8:.0f}" y="{y + 4:.0f}" text-anchor="end">{named(cluster)}</text>'
         )
         for i, gene in enumerate(genes):
-            radius = 0.45 * _CELL * np.sqrt(share[i, j])
+            radius = _radius(share[i, j])
             if radius < 0.5:
                 continue
             about = f"{gene} in {cluster}: mean {mean[i, j]:.2f}, {share[i, j]:.0%} of cells"
@@ -67,7 +69,30 @@ def dot_plot(
                 f'<circle class="dot" cx="{_CELL * (i + 0.5):.0f}" cy="{y:.0f}" r="{radius:.1f}" '
                 f'fill-opacity="{0.08 + 0.92 * scaled[i, j]:.2f}"><title>{escape(about)}</title></circle>'
             )
+    parts += _key_of_dots(height - 0.4 * _KEY_HEIGHT)
     return "".join(['<div class="dots">', *rows, "</svg>", *parts, "</svg></div>"])
+
+
+def _radius(share: float) -> float:
+    """Return the radius of a dot, whose area is the share of cells."""
+    return float(0.45 * _CELL * np.sqrt(share))
+
+
+def _key_of_dots(y: float) -> list[str]:
+    """Return what sizes and strengths mean, as dots and words on a line."""
+    drawn, x = [], 10.0
+    for share in (0.1, 0.5, 1):
+        drawn.append(f'<circle class="dot" cx="{x:.0f}" cy="{y:.0f}" r="{_radius(share):.1f}"/>')
+        drawn.append(svg_text(x + 11, y + 4, f"{share:.0%}", anchor="start"))
+        x += 52
+    drawn.append(svg_text(x - 8, y + 4, "of cells", anchor="start"))
+    for opacity in (0.08, 0.5, 1):
+        drawn.append(
+            f'<circle class="dot" cx="{x + 66:.0f}" cy="{y:.0f}" r="{_radius(1):.1f}" fill-opacity="{opacity}"/>'
+        )
+        x += 18
+    drawn.append(svg_text(x + 62, y + 4, "low to high", anchor="start"))
+    return drawn
 
 
 def _widest(names: Sequence[str]) -> float:

@@ -1,8 +1,8 @@
 """The interactive maps of the report: positions and columns of cells, packed into the page.
 
-The page draws them on canvases, pixel by pixel, with 600 lines of its own script (``templates/page.js``). A plotting
-library was weighed: plotly's script alone takes 4.5 MB, half of what the page may have. Values are bytes, compressed,
-and unpacked by the browser when they are shown.
+The page draws them on canvases, pixel by pixel, with 700 lines of its own script (``templates/page.js``, and
+``templates/save.js``, which saves pictures). A plotting library was weighed: plotly's script alone takes 4.5 MB, half
+of what the page may have. Values are bytes, compressed, and unpacked by the browser when they are shown.
 """
 
 from __future__ import annotations

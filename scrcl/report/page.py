@@ -179,7 +179,7 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Return the page as one HTML text that needs no network."""
-    script = "" if page.maps is None else _file("page.js")
+    script = "" if page.maps is None else _file("page.js") + _file("save.js")
     return _template().render(
         style=_file("page.css"),
         script=script,

@@ -1,4 +1,8 @@
-"""Names of categories on a still picture, at their places, as the interactive maps have them."""
+"""Names of categories on a still picture, at their places, as the interactive maps have them.
+
+A name that is moved beside its points must not stand at those of another category: it would name these. Where there is
+no such place, the number of a cluster stands alone, and where there is none for that, nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,28 @@ from scrcl.report.letters import written
 from scrcl.report.svg import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from scrcl.typing import IntArray
+    from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["MOST_NAMES", "N_SHADES", "name_shades"]
+__all__ = ["MOST_NAMES", "N_SHADES", "name_shades", "shades_of"]
 
 N_SHADES = 8
 """Shades of grey of the letters and their white rims."""
 
 _SIZE, _RIM = 19, 3
 _LINE = _SIZE + _RIM
+_REACHED = 10
+"""Pixels at both ends of a name that belong to it for the eye."""
 MOST_NAMES = 60
 _REACH = 28
 """Pixels around the place of a name within which most points must be of its category."""
 
 
 class _Place(NamedTuple):
+    code: int
     name: str
     font: FreeTypeFont | ImageFont
     x: float
@@ -60,21 +67,22 @@ def name_shades(
     letters, rims = Image.new("L", size, 0), Image.new("L", size, 0)
     on_letters, on_rims = ImageDraw.Draw(letters), ImageDraw.Draw(rims)
     shown = names if len(names) <= MOST_NAMES else ()
-    places = _places(across, down, codes, shown)
-    for place, (x, y) in zip(places, _apart(places, size), strict=True):
-        if y is None:
-            continue
-        on_letters.text((x, y), place.name, 255, place.font, anchor="mm")
-        on_rims.text((x, y), place.name, 255, place.font, anchor="mm", stroke_width=_RIM)
-    shades = (255 - np.asarray(letters).astype(np.int64)) * (N_SHADES - 1) // 255
+    points = np.stack([across, down], axis=1).astype(np.float64)
+    places = _places(points, codes, shown)
+    for place, name, x, y in _apart(places, points, codes, size):
+        on_letters.text((x, y), name, 255, place.font, anchor="mm")
+        on_rims.text((x, y), name, 255, place.font, anchor="mm", stroke_width=_RIM)
+    shades = shades_of(np.asarray(letters).astype(np.int64))
     return np.where(np.asarray(rims) > 127, shades, -1)
 
 
-def _places(
-    across: IntArray, down: IntArray, codes: IntArray, names: Sequence[str]
-) -> list[_Place]:
+def shades_of(ink: IntArray) -> IntArray:
+    """Return the shade of ink of 0 to 255: 0 (black) to ``N_SHADES - 1`` (white)."""
+    return (255 - ink) * (N_SHADES - 1) // 255
+
+
+def _places(points: FloatArray, codes: IntArray, names: Sequence[str]) -> list[_Place]:
     """Return where names belong, those of the largest categories first."""
-    points = np.stack([across, down], axis=1).astype(np.float64)
     fonts = written(map(shortened, names), _SIZE)
     found = []
     for code, name in enumerate(names):
@@ -86,28 +94,43 @@ def _places(
         if 2 * np.count_nonzero(codes[is_near] == code) > np.count_nonzero(is_near):
             low, high = np.quantile(own[:, 1], [0.05, 0.95])
             is_flat = bool(high - low < 2 * _LINE)
-            found.append(_Place(text, font, float(at[0]), float(at[1]), is_flat, len(own)))
+            at_x, at_y = float(at[0]), float(at[1])
+            found.append(_Place(code, text, font, at_x, at_y, is_flat, len(own)))
     return sorted(found, key=lambda place: -place.n)
 
 
-def _apart(places: Sequence[_Place], size: tuple[int, int]) -> list[tuple[float, float | None]]:
-    """Return where names are written: inside of the picture and apart; no row where there is no room."""
+def _apart(
+    places: Sequence[_Place], points: FloatArray, codes: IntArray, size: tuple[int, int]
+) -> Iterator[tuple[_Place, str, float, float]]:
+    """Yield the names that have room and where they are written: inside of the picture, apart, and at their own."""
     width, height = size
     taken: list[tuple[float, float, float]] = []
-    found: list[tuple[float, float | None]] = []
     for place in places:
-        half = place.font.getlength(place.name) / 2 + 2 * _RIM
-        x = min(max(place.x, half), width - half)
-        lines = (-1.2, 1.2, 0, -2, 2) if place.is_flat else (0, 1, -1, 2, -2)
-        tried = [place.y + line * _LINE for line in lines]
-        free = (
-            y
-            for y in tried
-            if _LINE / 2 <= y <= height - _LINE / 2
-            and all(abs(x - x0) >= half + h or abs(y - y0) >= _LINE for x0, y0, h in taken)
-        )
-        y = next(free, None)
-        found.append((x, y))
-        if y is not None:
-            taken.append((x, y, half))
-    return found
+        number = place.name.partition(" ")[0]
+        for name in (place.name, *([number] if number.isdecimal() else [])):
+            half = place.font.getlength(name) / 2 + 2 * _RIM
+            x = min(max(place.x, half), width - half)
+            lines = (-1.2, 1.2, 0) if place.is_flat else (0, 1, -1)
+            free = (
+                y
+                for y in (place.y + line * _LINE for line in lines)
+                if _LINE / 2 <= y <= height - _LINE / 2
+                and all(abs(x - x0) >= half + h or abs(y - y0) >= _LINE for x0, y0, h in taken)
+                and _is_at_own(points, codes, place.code, (x, y, half))
+            )
+            y = next(free, None)
+            if y is not None:
+                taken.append((x, y, half))
+                yield place, name, x, y
+                break
+
+
+def _is_at_own(
+    points: FloatArray, codes: IntArray, code: int, name: tuple[float, float, float]
+) -> bool:
+    """Return whether a name hides no more points of others than of its own."""
+    x, y, half = name
+    across, down = np.abs(points - (x, y)).T
+    is_hidden = (across < half + _REACHED) & (down < _LINE / 2)
+    hidden = codes[is_hidden]
+    return bool(2 * np.count_nonzero(hidden == code) >= len(hidden))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from scrcl.report.letters import letters_note
+from scrcl.report.picture_legend import legend_of
 from scrcl.report.picture_names import MOST_NAMES, N_SHADES, name_shades
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _WIDTH, _HEIGHT, _MARGIN = 960, 720, 16
 _INK = 60_000
 """Pixels that all points of a map cover together, if they do not overlap."""
 
-_INK_OVER_IMAGE = 200_000
-"""Over an image points let it shine through, and small ones would be lost in it."""
+_INK_IN_SPACE = 200_000
+"""In a tissue points lie side by side, and over an image small ones would be lost."""
 
 _OVER_IMAGE, _QUALITY = 0.6, 80
 """How much of a spot covers the image below it; quality of a JPEG."""
@@ -71,8 +72,7 @@ def still_pictures(maps: Maps) -> Iterator[StillPicture]:
             where = f"{maps.cell.capitalize()}s in space"
             where += "" if len(names) == 1 else f", {name}"
             caption, xy = f"{where}, by {column.name}", maps.space[rows]
-            ink = _INK_OVER_IMAGE if i in images else _INK
-            pixels = picture(xy, column, rows=rows, in_space=True, ink=ink)
+            pixels = picture(xy, column, rows=rows, in_space=True, ink=_INK_IN_SPACE)
             if i in images:
                 content = _over_image(
                     pixels, column.colours, images[i], _Frame.of(xy, in_space=True)
@@ -97,7 +97,7 @@ def picture(
     in_space: bool = False,
     ink: int = _INK,
 ) -> NDArray[np.uint8]:
-    """Return points coloured by category, with the names of the categories, as numbers of colours.
+    """Return points coloured by category, with the names of the categories and a legend, as numbers of colours.
 
     Parameters
     ----------
@@ -121,12 +121,19 @@ def picture(
     sizes = np.bincount(levels, minlength=256)
     sizes[_NONE] = len(levels)
     order = np.argsort(-sizes[levels], kind="stable")
+    middle = (side - 1) / 2
     for dx in range(side):
         for dy in range(side):
+            if (dx - middle) ** 2 + (dy - middle) ** 2 > max(side / 2, 1) ** 2:
+                continue  # a disc
             rows_of = np.clip(down[order] + dy - side // 2, 0, _HEIGHT - 1)
             pixels[rows_of, np.clip(across[order] + dx - side // 2, 0, _WIDTH - 1)] = levels[order]
     shades = name_shades(across, down, levels, column.levels, (_WIDTH, _HEIGHT))
-    return np.where(shades < 0, pixels, _SHADES + shades).astype(np.uint8)
+    squares, letters = legend_of(levels, column.levels, _HEIGHT)
+    legend = np.where(squares < 0, _BACKGROUND, squares)
+    whole = np.hstack([np.where(shades < 0, pixels, _SHADES + shades), legend])
+    whole[:, _WIDTH:][letters >= 0] = _SHADES + letters[letters >= 0]
+    return whole.astype(np.uint8)
 
 
 class _Frame(NamedTuple):
@@ -172,7 +179,7 @@ def _over_image(
     """Return points over the image of the tissue, as a JPEG in base64."""
     from PIL import Image
 
-    below = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+    below = Image.new("RGB", pixels.shape[::-1], "white")
     with Image.open(io.BytesIO(tissue.jpeg)) as image:
         (left, right), (top, bottom) = np.array(
             frame.pixels_of(np.stack([tissue.corner, tissue.corner + tissue.size]))

@@ -68,6 +68,7 @@ def test_one_type_is_one_cluster():
     one = found(normal(300))
     assert set(one.labels) == {0}
     assert one.levels.next_merge is None
+    assert one.levels.partings == ()
     assert one.levels.next_split.support < 0.5
     assert set(one.levels.coarse) == {0}
     assert set(one.levels.fine) == {0, 1}
@@ -95,6 +96,27 @@ def test_levels_nest_and_the_next_steps_are_named():
     assert split.clusters[0] == split.clusters[1]
     assert sum(split.cells) == np.bincount(clusters.labels)[split.clusters[0]]
     assert split.support == levels.splits[:4, 2].max()
+    # The smaller of the two that would be joined next is least apart from the larger, or from what comes later.
+    assert len(levels.partings) == 4
+    larger, smaller = merge.clusters
+    assert levels.partings[smaller].support <= merge.support
+    assert larger not in levels.partings[larger].others
+    assert levels.partings[0].support == levels.splits[-1, 2]  # the largest is joined to none
+    assert {each.support for each in levels.partings} <= set(levels.splits[4:, 2])
+
+
+def test_a_small_group_beside_a_cluster_says_nothing_against_the_cluster():
+    sizes = (400, 300, 80)
+    starts = (0, 30, 35)  # the small one is near the second
+    parts = zip(sizes, starts, strict=True)
+    points = np.concatenate([normal(n, at=at, seed=int(at)) for n, at in parts])
+    clusters = found(points)
+    truth = np.repeat([0, 1, 2], sizes)
+    assert adjusted_rand_score(truth, clusters.labels) > 0.98
+    first, second, small = clusters.levels.partings
+    assert (first.others, second.others, small.others) == ((1, 2), (0,), (1,))
+    assert small.support < min(first.support, second.support)
+    assert first.support == second.support
 
 
 def test_no_split_is_tested_by_linkage_if_the_number_is_given():

@@ -252,6 +252,9 @@ def test_columns_that_clusters_alone_follow_are_named_after_those_that_neighbour
         "other values that chance gives, and 2 of 9 clusters hold nearly only cells of one value (1, 4). If"
     )
     assert "donor" not in note
+    (note,) = suspicion_notes(apart, "2 clusters", may_be_slices=True)
+    assert "values are slices, run again into another folder with `sample_key='donor'`" in note
+    assert "if they are other batches, with `batch_key='donor'`." in note
 
 
 def test_groups_of_values_that_lie_apart_are_named():

@@ -45,6 +45,12 @@ def test_markers_of_the_clusters_are_those_of_the_run(done):
     assert table["cluster"].tolist() == before["cluster"].astype(str).tolist()
     assert table["gene"].tolist() == before["gene"].tolist()
     assert table["auc"].to_numpy() == pytest.approx(before["auc"])
+    assert table["next_cluster"].tolist() == before["next_cluster"].astype(str).tolist()
+    assert (before["next_cluster"] != before["cluster"]).all()
+    pair = scrcl.find_markers(out, pair=(1, 3))  # the only other one is next
+    assert set(zip(pair["cluster"], pair["next_cluster"], strict=True)) == {("1", "3"), ("3", "1")}
+    assert pair["next_fold_change"].to_numpy() == pytest.approx(pair["log_fold_change"], abs=1e-2)
+    assert pair["share_next"].to_numpy() == pytest.approx(pair["share_out"])
 
 
 def test_a_pair_is_compared_alone_as_scanpy_does(done):
@@ -195,3 +201,40 @@ def test_texts_that_begin_like_formulas_get_a_quote():
     assert table["gene"][0] == "=1+1"
     missing = pd.DataFrame({"name": ["=1+1", None, np.nan]})
     assert for_spreadsheets(missing)["name"][0] == "'=1+1"
+
+
+def test_columns_made_after_the_run_are_found_in_the_data(done, tmp_path):
+    mine = done[1].copy()
+    scrcl.fit(mine, out=tmp_path / "out", **{**FAST, "n_clusters": 4, "device": "cpu"})
+    given = {"data": mine}
+    with pytest.raises(InputError, match="made after the run, give the AnnData by `data`"):
+        scrcl.evaluate(tmp_path / "out", "later")
+    mine.obs["later"] = mine.obs["cell_type"]
+    mine.obs["donor"] = mine.obs["donor"].map({"d0": "first", "d1": "second"})  # no more as copied
+    scores = scrcl.evaluate(tmp_path / "out", "later", **given)
+    assert scores.ari == scrcl.evaluate(tmp_path / "out", "cell_type").ari
+    assert scores.n_cells == 239
+    table = scrcl.find_markers(tmp_path / "out", by="later", **given)
+    assert set(table["cluster"]) == set(mine.obs["later"])
+    sums = scrcl.pseudobulk(tmp_path / "out", donors="donor", by="later", **given)
+    assert set(sums.obs["donor"]) == {"first", "second"}
+    assert sums.obs["n_cells"].sum() == 239
+
+
+def test_clusters_are_those_of_the_run_whatever_the_data_has(done, tmp_path):
+    mine = done[1].copy()
+    scrcl.fit(mine, out=tmp_path / "out", **{**FAST, "n_clusters": 4, "device": "cpu"})
+    before = scrcl.find_markers(tmp_path / "out", data=mine)
+    mine.obs["scrcl"] = "0"
+    pd.testing.assert_frame_equal(scrcl.find_markers(tmp_path / "out", data=mine), before)
+
+
+def test_labels_of_other_cells_are_refused(done):
+    other = make_cells()
+    other.obs_names = [f"other{i}" for i in range(other.n_obs)]
+    with pytest.raises(
+        InputError, match=r"data must hold the cells of .* no cell with the same name"
+    ):
+        scrcl.evaluate(done[0] / "out", "cell_type", data=other)
+    with pytest.raises(InputError, match="data must be the AnnData that the run was made of; got"):
+        scrcl.evaluate(done[0] / "out", "cell_type", data=other.obs)

@@ -5,6 +5,7 @@ from scipy.sparse import csr_matrix
 
 import scrcl
 from scrcl.cluster.algorithms import vote
+from scrcl.engine.stages.cluster import ClusterStage
 from tests.cells import FAST, make_cells
 
 QUICK = {**FAST, "device": "cpu", "n_clusters": "auto", "cluster": {"algorithm": "vote"}}
@@ -39,6 +40,10 @@ def test_levels_and_supports_are_in_the_result_and_in_the_report(tmp_path):
     assert "the next merge would be" in report
     assert "the next split would be" in report
     assert f"support {splits[n['scrcl'], 2]:.2f}" in report
+    record = scrcl.open_run(tmp_path / "out").record(ClusterStage)
+    for parting in record.levels.partings:
+        others = ", ".join(map(str, parting.others))
+        assert f"<td>{others} ({parting.support:.2f})</td>" in report
     # A later run of another algorithm, with a number, has no levels.
     scrcl.fit(found, **QUICK | {"n_clusters": 4, "cluster": {"algorithm": "linkage"}})
     assert not {"scrcl_coarse", "scrcl_fine"} & set(found.obs)

@@ -17,11 +17,11 @@ from scrcl.engine.predict import predict_files, run_for_prediction
 from scrcl.engine.rename import rename
 from scrcl.engine.run import run_files
 from scrcl.engine.stages.names import NamesStage
-from scrcl.engine.stages.names_notes import notes_of_mixed
+from scrcl.engine.stages.names_notes import notes_of_genes, notes_of_mixed
 from scrcl.engine.words import Words
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.markers.artifacts import NAME_GENES
-from scrcl.markers.names import SECOND_MEANING, Name
+from scrcl.markers.names import SECOND_MEANING, Name, gene_names
 from tests.cells import FAST, make_cells
 from tests.engine.test_odd_results import data_in
 
@@ -327,3 +327,26 @@ def test_maps_have_the_genes_that_speak_for_names_and_those_that_are_asked_for(c
         InputError, match=r"report\.genes must name genes of the input; got no gene\."
     ):
         run_files([path], run.out, RunConfig(report={"genes": "SYM1,no gene"}), start="report")
+
+
+def notes_on_genes(genes, table):
+    config = load_config(overrides={"names": {"table": str(table)}})
+    var, sets = pd.DataFrame(index=genes), config.names.sets()
+    return notes_of_genes(config, var, sets, gene_names(var, sets))
+
+
+def test_a_note_says_why_few_genes_of_the_table_are_there(tmp_path):
+    human, mouse = [f"CD{i}A" for i in range(60)], [f"Cd{i}a" for i in range(20)]
+    rows = [f"{gene},T cell,human" for gene in human] + [f"{gene},T cell,mouse" for gene in mouse]
+    both = tmp_path / "both.csv"
+    both.write_text("\n".join(["gene,cell_type,species", *rows]))
+    others = [f"OTHER{i}" for i in range(6_000)]
+    # All genes of the species of the cells are there, though a quarter of the table.
+    assert notes_on_genes(mouse + others, both) == []
+    (note,) = notes_on_genes(human[:9] + others, both)
+    assert note.startswith(
+        "Only 15% of the genes of both.csv are in the data, so names may be wrong."
+    )
+    (note,) = notes_on_genes(human[:9] + others[:91], both)
+    assert "which has 100 genes, so types can look alike" in note
+    assert "species" not in note

@@ -249,6 +249,8 @@ def test_the_layer_is_that_of_the_run_where_no_other_is_named(tmp_path):
     run = run_atlas(tmp_path, adata, layer="counts")
     with pytest.raises(InputError, match="counts"):
         predicted(run, new_cells(), tmp_path)
+    with pytest.raises(InputError, match=r"'counts', which the run read\. Layers: none\. Give"):
+        scrcl.predict(tmp_path / "run", new_cells())
     plain = predicted(run, new_cells(), tmp_path, layer="X")
     layered = new_cells()
     layered.layers["counts"] = layered.X.copy()

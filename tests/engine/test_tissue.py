@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from bench.spatial.patients import PATIENT, patients
 from scrcl.cluster import count_domains
 from scrcl.engine.load_config import load_config
+from scrcl.engine.open_run import open_run
 from scrcl.engine.run import run_matrix
 from scrcl.engine.stages import tissue_slices
 from scrcl.errors import InputError
@@ -94,7 +95,11 @@ def test_of_many_genes_those_are_selected_that_vary_from_place_to_place(tmp_path
     found = run(cells, tmp_path / "file", until="features")["features"]
     assert (found["flavor"], found["n_genes"]) == ("moran", 120)
     panel = run(cells[:, :200].copy(), tmp_path / "panel", until="features")["features"]
-    assert (panel["flavor"], panel["n_genes"]) == ("seurat", 200)
+    assert (panel["flavor"], panel["n_genes"], panel["n_varying"]) == ("seurat", 200, 120)
+    # A panel that is kept whole is measured all the same.
+    table = pd.read_csv(tmp_path / "panel/stages/features/genes.csv")
+    assert table["morans_i"][:120].min() > 0.2 > table["morans_i"][120:].max()
+    assert "dispersions" in table
     few = {"n_top_genes": 50}
     found = run(cells, tmp_path / "few", features=few, until="features")["features"]
     assert (found["flavor"], found["n_genes"]) == ("moran", 50)
@@ -103,6 +108,23 @@ def test_of_many_genes_those_are_selected_that_vary_from_place_to_place(tmp_path
     assert found["flavor"] == "seurat_v3"
     with pytest.raises(InputError, match=r"flavor = moran must have at least 100 genes"):
         run(cells, tmp_path / "asked", features={"flavor": "moran"}, until="features")
+
+
+def test_genes_that_vary_from_place_to_place_are_in_the_result_and_the_report(tmp_path):
+    points = hexagonal(n=14)
+    cells = tissue(points, n_genes=40)
+    counts = np.random.default_rng(1).poisson(1.0, (len(points), 40)).astype(np.float32)
+    counts[:, 3] += 5 * (points[:, 1] > np.median(points[:, 1]))
+    cells.X = sparse.csr_matrix(counts)
+    cells.var["symbol"] = [f"Sym{i}" for i in range(40)]
+    config = load_config(overrides={**FAST, "device": "cpu", "spatial": True, "n_clusters": 2})
+    run_matrix(lambda _: from_anndata(cells), tmp_path / "out", config)
+    result = open_run(tmp_path / "out").to_anndata()
+    assert result.var["morans_i"].idxmax() == cells.var_names[3]
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "1 gene varies from place to place beyond chance." in page
+    listed = page[page.index("Genes that vary from place to place") :]
+    assert listed.index("Sym3<") < listed.index("Sym1")
 
 
 def test_neighbours_in_expression_change_nothing_in_the_tissue(tmp_path):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -57,7 +58,15 @@ def page():
         [Column("cluster", "label"), Column("cells", "number")], [["a", 2], ["b", 1000], ["c", 30]]
     )
     words = {"summary": ["Words."], "maps": maps}
-    section = Section("Clusters", table=table)
+    figures = [
+        Figure(
+            dot_plot(np.eye(3), np.eye(3), ["CD79A", "<b>", "CD3D"], ["0", "1", "2"]),
+            "Dots.",
+            "svg",
+            legend=[("first & last", "#123456")],
+        )
+    ]
+    section = Section("Clusters", table=table, figures=figures)
     return render_page(Page("a title", [section], [], "seed = 0", {"scrcl": "1"}, **words))
 
 
@@ -163,6 +172,22 @@ say.found = [...$("marker-table").tBodies[0].rows].map((row) => row.cells[1].tex
 $("marker-search").value = ""; $("marker-search").dispatchEvent(new Event("input"));
 let csv; URL.createObjectURL = (blob) => { csv = blob; return "#"; };
 click($("marker-csv")); say.csv = await csv.text();
+// The page's time runs on while another thread unpacks a picture, and ends where nothing waits for it.
+const settled = async (promise) => {
+  let isDone = false;
+  promise.finally(() => { isDone = true; });
+  while (!isDone) await new Promise((r) => setTimeout(r, 1));
+  return promise;
+};
+const saved = (button) => { click(button); return csv; };
+const before = [$("umap").width, ink("umap")];
+const png = await settled(createImageBitmap(saved($("umap").parentElement.querySelector(".save"))));
+say.after = [$("umap").width, ink("umap")]; say.before = before;
+say.png = [png.width, png.height, $("umap").width];
+const picture = make("canvas", undefined, {id: "picture"}); document.body.append(picture);
+picture.width = png.width; picture.height = png.height; picture.getContext("2d").drawImage(png, 0, 0);
+say.pngInk = ink("picture"); picture.remove();
+say.svg = await settled(saved(document.querySelector("figure:has(.dots) .save")).text());
 const table = document.querySelector("table");
 click(table.tHead.querySelectorAll("button")[1]);
 say.sorted = [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
@@ -216,6 +241,48 @@ def test_slices_are_drawn_side_by_side_with_their_names_and_one_can_be_chosen(sa
     assert said["both"] > said["one"] > 0
     assert "first" in said["slices"]
     assert "first" not in said["slice"]
+
+
+def test_a_map_is_saved_with_its_legend_in_the_size_of_a_slide_and_stays_as_it_was(said):
+    width, height, before = said["png"]
+    assert width > 2400  # the map, and its legend
+    assert height > 2 * before
+    assert said["pngInk"] > 4 * said["before"][1]
+    assert said["after"] == said["before"]
+
+
+def test_a_drawing_is_saved_as_svg_that_needs_no_page(said):
+    root = ET.fromstring(said["svg"])  # noqa: S314
+    names = [node.text for node in root.iter() if node.tag.endswith("}text")]
+    assert {"CD79A", "<b>", "first & last", "0"} <= set(names)
+    svg = "{http://www.w3.org/2000/svg}"
+    circle = next(root.iter(f"{svg}circle"))
+    assert re.search("fill: ?rgb", circle.get("style"))
+    assert "var(" not in said["svg"]
+    parts = root.findall(f"{svg}svg")
+    assert float(parts[1].get("x")) == float(parts[0].get("width")) > 0
+
+
+def test_a_name_that_would_stand_at_cells_of_others_is_a_number(tmp_path):
+    # A small cluster between two large ones: its name would lie upon these, whose cells it would name.
+    rng = np.random.default_rng(0)
+    side = np.arange(12_000) % 2
+    large = np.stack([(2 * side - 1) * rng.uniform(1, 10, 12_000), rng.uniform(-2, 2, 12_000)], 1)
+    xy = np.concatenate([large, rng.normal(0, 0.1, (6, 2))])
+    labels = np.concatenate([side, np.full(6, 2)])
+    names = ["0 T cell", "1 B cell", "2 a small cluster"]
+    maps = Maps(12_006, xy, [category_column("cluster", labels, names, "Clusters")])
+    html = render_page(Page("t", [], [], "", {"scrcl": "1"}, summary=["W."], maps=maps))
+    script = """
+    const drawn = [], write = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = (text) => drawn.push(text);
+    $("search").value = "cluster"; $("search").dispatchEvent(new Event("change"));
+    await new Promise((r) => setTimeout(r, 100));
+    document.body.append(make("pre", JSON.stringify(drawn), {id: "said"}));
+    """
+    document, _ = opened(html, tmp_path / "page.html", script, "--window-size=900,800")
+    drawn = json.loads(re.search(r'<pre id="said">(.*?)</pre>', document)[1])
+    assert set(drawn) == {"0 T cell", "1 B cell", "2"}
 
 
 def test_a_tissue_has_a_bar_of_a_round_length(said):

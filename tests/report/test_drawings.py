@@ -28,7 +28,8 @@ def test_dots_have_the_area_of_the_share_and_the_strength_of_the_mean():
     mean = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
     share = np.array([[0.0, 0.25, 1.0], [0.5, 0.0, 0.0]])
     svg = dot_plot(mean, share, ["<i>", "CD3D"], NAMES)
-    dots = tags(svg, "circle")
+    every = tags(svg, "circle")
+    dots = [dot for dot in every if len(dot)]  # those of the key have no title
     assert len(dots) == 3  # none without cells
     shown = {dot[0].text: (float(dot.get("r")), float(dot.get("fill-opacity"))) for dot in dots}
     quarter, whole = (
@@ -37,6 +38,9 @@ def test_dots_have_the_area_of_the_share_and_the_strength_of_the_mean():
     )
     assert abs(2 * quarter[0] - whole[0]) < 0.2
     assert quarter[1] < whole[1] == 1
+    key = {float(dot.get("r")) for dot in every if not len(dot)}
+    assert max(key) == whole[0] > min(key)
+    assert {"10%", "50%", "100%", "of cells"} <= {node.text for node in tags(svg, "text")}
     assert "<b>" not in svg
 
 

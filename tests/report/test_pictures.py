@@ -13,8 +13,10 @@ from scrcl.report.pictures import MAX_PICTURES, still_pictures
 from scrcl.report.tissue_image import tissue_image
 
 
-def pixels_of(png):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+def pixels_of(png, *, legend=False):
+    """The pixels of the map, or of the legend beside it."""
+    whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+    return whole[:, 960:] if legend else whole[:, :960]
 
 
 def rgb(colour):
@@ -40,6 +42,15 @@ def test_each_slice_is_a_picture_with_the_colours_of_its_clusters():
     assert area(one, column.colours[1]) == 0
     # Letters of the names hide a little.
     assert area(two, column.colours[1]) == pytest.approx(area(one, column.colours[0]), rel=0.02)
+
+
+def test_spots_of_a_tissue_fill_much_of_it():
+    side = 60
+    xy = np.stack(np.divmod(np.arange(side**2), side), axis=1).astype(float)
+    column = category_column("cluster", np.zeros(side**2, int), ["0"], "Clusters")
+    ((_, png, _),) = still_pictures(Maps(side**2, None, [column], xy))
+    pixels = pixels_of(png)
+    assert area(pixels, column.colours[0]) > 0.25 * (720 - 32) ** 2
 
 
 def test_captions_call_spots_spots():
@@ -133,3 +144,45 @@ def test_names_stand_at_their_categories_and_none_where_categories_are_mixed():
     ((_, png, _),) = still_pictures(Maps(900, rng.normal(size=(900, 2)), [column]))
     mixed = (pixels_of(png) == 0).all(axis=2).sum()
     assert mixed < len(rows) / 2
+
+
+def shades_at(png, box):
+    """Black pixels, which letters alone have, in a box of rows and columns."""
+    top, bottom, left, right = box
+    return int((pixels_of(png)[top:bottom, left:right] == 0).all(axis=2).sum())
+
+
+def test_a_name_does_not_stand_at_points_of_another_category():
+    # Two small groups side by side, far from a large one: the long name of one would lie upon the other.
+    codes = np.array([0] * 500 + [1] * 30 + [2] * 20)
+    rng = np.random.default_rng(0)
+    spread = rng.normal(0, [[1, 1]] * 500 + [[0.12, 0.1]] * 50, (550, 2))
+    xy = spread + np.array([[8, 8]] * 500 + [[0.5, 0]] * 30 + [[-0.5, 0]] * 20)
+    column = category_column(
+        "cluster", codes, ["0", "1 B", "2 a type with a long name"], "Clusters"
+    )
+    ((_, png, _),) = still_pictures(Maps(550, xy, [column]))
+    drawn = pixels_of(png)
+    places = {
+        code: np.argwhere((drawn == rgb(column.colours[code])).all(axis=2)) for code in (1, 2)
+    }
+    for code, other in ((1, 2), (2, 1)):
+        (top, left), (bottom, right) = places[code].min(axis=0), places[code].max(axis=0)
+        assert shades_at(png, (top - 30, bottom + 30, left, right)) > 0  # it has a name or a number
+        beside = places[other][:, 1].min() - 8, places[other][:, 1].max() + 8
+        assert beside[0] > right or beside[1] < left
+    (_, left), (_, right) = places[2].min(axis=0), places[2].max(axis=0)
+    around = shades_at(png, (max(places[2][:, 0].min() - 30, 0), 720, 0, places[1][:, 1].min() - 1))
+    inside = shades_at(png, (0, 720, left, right))
+    assert around == inside  # "2", no wider than its points
+
+
+def test_a_legend_has_the_categories_that_are_drawn():
+    maps, column = maps_of([0] * 50 + [1] * 50, [0] * 100)
+    ((_, png, _),) = still_pictures(maps)
+    legend = pixels_of(png, legend=True)
+    assert [area(legend, colour) for colour in column.colours[:2]] == [144, 144]
+    assert (legend == 0).all(axis=2).sum() > 10  # letters
+    maps, _ = maps_of([0] * 100, [0] * 100)
+    ((_, png, _),) = still_pictures(maps)
+    assert pixels_of(png, legend=True).shape[1] == 0

@@ -295,10 +295,11 @@ def _without_batches(
         return BatchesRecord()
     suspected = list(suspected_columns(context, columns, labels, prefix))
     in_all = words_of(context, is_look=bool(prefix)).clusters(int(labels.max()) + 1)
+    may_be_slices = context.config.spatial and context.config.sample_key is None
     suspected.sort(key=lambda each: (not each.is_followed, each.is_condition, each.mixing.mixing))
     return BatchesRecord(
         n_cells=len(labels),
         checked=(*columns.batches, *columns.conditions),
         suspected=tuple(suspected),
-        notes=tuple(suspicion_notes(suspected, in_all)),
+        notes=tuple(suspicion_notes(suspected, in_all, may_be_slices=may_be_slices)),
     )

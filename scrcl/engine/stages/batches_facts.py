@@ -226,13 +226,17 @@ def _confounded_note(
     )
 
 
-def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterator[str]:
+def suspicion_notes(
+    suspected: Sequence[SuspectedColumn], in_all: str, *, may_be_slices: bool = False
+) -> Iterator[str]:
     """Yield the column that neighbours follow most, or else clusters, and what to do.
 
     Parameters
     ----------
     in_all
         The number of clusters in words: "9 clusters".
+    may_be_slices
+        Whether it may be one of slices: of a tissue, and nothing else names these.
     """
     if not suspected:
         return
@@ -240,12 +244,16 @@ def suspicion_notes(suspected: Sequence[SuspectedColumn], in_all: str) -> Iterat
     alike = [each.column for each in others if each.is_followed == first.is_followed]
     found, more = (_neighbours_follow if first.is_followed else _clusters_follow)(first, in_all)
     more = f" {more}: {listed(alike)}." if alike else ""
-    what = "are batches"
+    what = "are slices" if may_be_slices else "are batches"
     if first.is_condition:
         what = "are conditions, and cell types should have one cluster in all of them"
+    by_batch = f"`batch_key={first.column!r}`"
+    how = by_batch
+    if may_be_slices and not first.is_condition:
+        how = f"`sample_key={first.column!r}`, which corrects for them too; if they are other batches, with {by_batch}"
     yield (
         f"{found}. If its {first.n_batches:,} values {what}, run again into another folder with "
-        f"`batch_key={first.column!r}`.{more}"
+        f"{how}.{more}"
     )
 
 

@@ -157,7 +157,8 @@ def subcluster_names(cluster: int, labels: IntArray) -> list[str]:
 def write_markers(look: Outputs, subclusters: Sequence[str], names: Mapping[str, str]) -> None:
     """Write ``markers.csv`` into the folder of a look, with the names that subclusters have."""
     table = look.open(MARKERS)
-    table["cluster"] = np.array(subclusters, object)[table["cluster"].to_numpy(int)]
+    for column in ("cluster", "next_cluster"):
+        table[column] = np.array(subclusters, object)[table[column].to_numpy(int)]
     write_marker_file(look.folder.path, table, names)
 
 

@@ -15,7 +15,7 @@ from scrcl.cluster.artifacts import (
     MICRO_MEANS,
 )
 from scrcl.cluster.confidence import ConfidenceSummary
-from scrcl.cluster.levels import Split
+from scrcl.cluster.levels import Parting, Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
@@ -77,12 +77,13 @@ class ExtraCut(Fields):
 
 
 class LevelsRecord(Fields):
-    """Numbers of clusters of each level, and the splits around the clusters."""
+    """Numbers of clusters of each level, the splits around the clusters, and what parts each of them from others."""
 
     n_fine: int
     n_coarse: int
     next_merge: Split | None
     next_split: Split | None
+    partings: tuple[Parting, ...] = ()
 
 
 class ClusterRecord(Record):
@@ -294,6 +295,7 @@ def _write_levels(levels: Levels | None, folder: Path) -> LevelsRecord | None:
         n_coarse=int(levels.coarse.max()) + 1,
         next_merge=levels.next_merge,
         next_split=levels.next_split,
+        partings=levels.partings,
     )
 
 

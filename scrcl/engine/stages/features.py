@@ -18,9 +18,10 @@ from scrcl.engine.stages.features_selected import select_genes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
 from scrcl.errors import InputError
+from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
 from scrcl.prep.gram import gram_seconds
-from scrcl.report.page import Section
+from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,9 @@ __all__ = [
 
 _FEATURES_BYTES_PER_VALUE = 28
 """A value of X while the selected genes are taken out, normalised and multiplied."""
+
+_SHOWN_IN_SPACE = 15
+"""Genes that the report lists by how far they vary from place to place."""
 
 _VALUES_PER_S = 41e6
 """Values of X that a core goes through in a second, from a sharded store (``bench.reduce``)."""
@@ -126,12 +130,15 @@ class FeaturesRecord(Record):
         Whether all genes are kept that enough cells express: there are few.
     by_batch
         Whether genes were selected batch by batch.
+    n_varying
+        Genes that vary from place to place beyond chance; None where that was not asked.
     """
 
     n_genes: int
     flavor: str = "seurat"
     is_whole: bool = False
     by_batch: bool = False
+    n_varying: int | None = None
 
 
 class FeaturesStage(Stage[FeaturesRecord]):
@@ -180,7 +187,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         from scrcl.prep.randomized_pca import uses_gram
 
         stats, config, matrix = context.open(STATS), context.config, context.matrix
-        selected, table, flavor, notes = select_genes(context, stats, folder)
+        selected, table, flavor, n_varying, notes = select_genes(context, stats, folder)
         table.to_csv(folder / "genes.csv", index=False)
         # Rows that the statistics found in order need no second check.
         rows = matrix.rows if stats.is_canonical else matrix.x
@@ -203,6 +210,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
             is_whole=store.n_vars
             == np.count_nonzero(stats.gene_cells >= config.features.min_cells),
             by_batch="highly_variable_nbatches" in table,
+            n_varying=n_varying,
             notes=notes,
         )
 
@@ -219,14 +227,35 @@ class FeaturesStage(Stage[FeaturesRecord]):
         )
 
     def section(self, run: OpenRun) -> Section:
-        """Return the number of genes for the overview."""
+        """Return the number of genes for the overview, and those that vary most from place to place in a tissue."""
+        import pandas as pd
+
         record = run.record(FeaturesStage)
         of = f"{record.n_genes:,} of {run.record(ReadStage).n_genes:,}"
         by = f", by {run.config.batch_key}" if record.by_batch else ""
         text = f"{of}, the variable ones ({record.flavor}{by})"
         if record.is_whole:
             text = f"{of}: all that enough cells express, as there are few"
-        return Section("Genes", overview={"genes": text}, notes=record.notes)
+        overview, notes = {"genes": text}, record.notes
+        if record.n_varying is None:
+            return Section("Genes", overview=overview, notes=notes)
+        table = pd.read_csv(run.folder.stage(self.name) / "genes.csv")["morans_i"]
+        shown = table.nlargest(_SHOWN_IN_SPACE)
+        genes = ListedGenes.of_var(run.var).at(shown.index.to_numpy())
+        names = shown_genes(pd.DataFrame(genes.columns()))
+        vary = "gene varies" if record.n_varying == 1 else "genes vary"
+        return Section(
+            "Genes that vary from place to place",
+            text=f"{record.n_varying:,} {vary} from place to place beyond chance.",
+            table=Table(
+                [Column("gene"), Column("Moran's I", "number")],
+                [list(row) for row in zip(names, shown, strict=True)],
+                "Moran's I is how far neighbours in the tissue are alike in a gene: 0 as by chance, 1 if equal. "
+                'var["morans_i"] of the result has that of all genes.',
+            ),
+            overview=overview,
+            notes=notes,
+        )
 
     def for_new_cells(self, run: OpenRun) -> NewFeaturesStage:
         """Return the stage that takes the run's genes out of new cells."""

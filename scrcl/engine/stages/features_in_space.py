@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scrcl.engine.memory import TREE_BYTES
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from numpy.typing import NDArray
 
     from scrcl._contract import Shape
     from scrcl.engine.context import Context
     from scrcl.prep.stats import MatrixStats
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["select_spatial", "spatial_bytes"]
+__all__ = ["SpatialGenes", "select_spatial", "spatial_bytes"]
 
 _MOST_CELLS = 10_000
 """Cells whose values are held at once to compare them with their neighbours."""
@@ -28,20 +28,25 @@ _BYTES_PER_VALUE = 40
 """A value while genes are compared: as read, as logarithm, and by columns."""
 
 
-def select_spatial(
-    context: Context, stats: MatrixStats, enough: BoolArray
-) -> tuple[BoolArray, pd.DataFrame] | None:
-    """Return the genes that vary most from place to place, and Moran's I of each; None if too few do.
+class SpatialGenes(NamedTuple):
+    """How far genes vary from place to place, and those that are selected by it."""
+
+    morans_i: NDArray[np.float64]
+    """shape (n_genes,); NaN for genes in hardly any cell"""
+    n_varying: int
+    """genes that vary from place to place beyond chance"""
+    selected: BoolArray | None
+    """shape (n_genes,); None if too few vary"""
+
+
+def select_spatial(context: Context, stats: MatrixStats, enough: BoolArray) -> SpatialGenes:
+    """Return Moran's I of each gene, and the genes that vary most from place to place.
 
     Parameters
     ----------
     enough
         ndarray of bool, shape (n_genes,): genes that may be selected.
     """
-    if np.count_nonzero(enough) < _FEWEST:
-        return None
-    import pandas as pd
-
     from scrcl.graph.spatial import spatial_knn
     from scrcl.graph.spatial_genes import compared_cells, morans_i
 
@@ -52,6 +57,8 @@ def select_spatial(
     cells = compared_cells(coordinates, covariates.samples, _MOST_CELLS, context.config.seed)
     samples = None if covariates.samples is None else covariates.samples.of(cells)
     k = min(layout.n_neighbors, len(cells) - 1)
+    if k < 1:
+        return SpatialGenes(np.full(len(enough), np.nan), 0, None)
     groups = samples or (None if covariates.batches is None else covariates.batches.of(cells))
     found = morans_i(
         _values(context, stats, np.flatnonzero(stats.retained)[cells]),
@@ -62,10 +69,10 @@ def select_spatial(
     order = np.argsort(-np.nan_to_num(moran, nan=-1.0), kind="stable")
     n_varying = int(np.count_nonzero(moran > found.least))
     if n_varying < _FEWEST:
-        return None
+        return SpatialGenes(moran, n_varying, None)
     selected = np.zeros(len(moran), bool)
     selected[order[: min(n_varying, context.config.features.n_selected(len(moran)))]] = True
-    return selected, pd.DataFrame({"morans_i": moran})
+    return SpatialGenes(moran, n_varying, selected)
 
 
 def spatial_bytes(shape: Shape) -> int:

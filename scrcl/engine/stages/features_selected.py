@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scrcl.engine.context import Context
+    from scrcl.engine.stages.features_in_space import SpatialGenes
     from scrcl.prep.batch_moments import BatchMoments
     from scrcl.prep.hvg import Flavor
     from scrcl.prep.stats import MatrixStats, Scale
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["select_genes"]
+__all__ = ["GenesSelected", "select_genes"]
 
 _FEWEST_GENES = 2
 
@@ -34,10 +35,21 @@ _SCALES: dict[Flavor, Scale] = {
 }
 
 
-def select_genes(
-    context: Context, stats: MatrixStats, folder: Path
-) -> tuple[IntArray, pd.DataFrame, str, tuple[str, ...]]:
-    """Return the positions of the variable genes, ascending, the statistics of every gene, the flavor, and notes.
+class GenesSelected(NamedTuple):
+    """The selected genes, and how they were selected."""
+
+    positions: IntArray
+    """ascending"""
+    table: pd.DataFrame
+    """statistics of every gene; in a tissue Moran's I too"""
+    flavor: str
+    n_varying: int | None = None
+    """genes that vary from place to place; None where that was not asked"""
+    notes: tuple[str, ...] = ()
+
+
+def select_genes(context: Context, stats: MatrixStats, folder: Path) -> GenesSelected:
+    """Return the variable genes.
 
     Where no more genes than asked for are in enough cells, all of them are selected. A panel of few genes is kept
     whole, also where scanpy would leave out some for lack of a score. In a tissue, few genes are a panel only if most
@@ -50,11 +62,14 @@ def select_genes(
     _require_genes(features.min_cells, stats)
     is_panel = np.count_nonzero(enough) <= features.n_selected(context.matrix.n_vars)
     asked, spatial = features.flavor, context.config.spatial
+    in_space: SpatialGenes | None = None
     if asked == "moran" or (asked == "auto" and spatial):
-        found = select_spatial(context, stats, enough)
-        of_panel = is_panel and asked == "auto"
-        if found is not None and not (of_panel and 2 * found[0].sum() >= enough.sum()):
-            return np.flatnonzero(found[0]), found[1], "moran", notes
+        in_space = select_spatial(context, stats, enough)
+        chosen, of_panel = in_space.selected, is_panel and asked == "auto"
+        if chosen is not None and not (of_panel and 2 * chosen.sum() >= enough.sum()):
+            return GenesSelected(
+                np.flatnonzero(chosen), _in_space(in_space), "moran", in_space.n_varying
+            )
     if asked == "moran":
         message = (
             "features.flavor = moran must have at least 100 genes that vary from place to place; there are fewer. "
@@ -74,7 +89,18 @@ def select_genes(
         flavor = "seurat"
         notes = (f"Variable genes were selected by seurat, because seurat_v3 failed: {error}",)
         selected, table = _variable(context, stats, flavor, test)
-    return np.flatnonzero(enough if is_panel else selected), table, flavor, notes
+    n_varying = None
+    if in_space is not None:
+        table, n_varying = table.join(_in_space(in_space)), in_space.n_varying
+    return GenesSelected(
+        np.flatnonzero(enough if is_panel else selected), table, flavor, n_varying, notes
+    )
+
+
+def _in_space(found: SpatialGenes) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"morans_i": found.morans_i})
 
 
 def _variable(

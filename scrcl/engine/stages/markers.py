@@ -143,6 +143,7 @@ class MarkersStage(Stage[MarkersRecord]):
     def run(self, context: Context, folder: Path) -> MarkersRecord:
         """Write ``markers.csv`` into the folder and into OUT, and with batches sums of counts into OUT."""
         from scrcl.engine.compare_genes import compared
+        from scrcl.markers.next_clusters import with_next
         from scrcl.markers.ranking import marker_table, n_held_back
 
         settings, matrix = context.config.markers, context.matrix
@@ -165,6 +166,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_top=settings.n_genes,
             rule=rule,
         )
+        table = with_next(table, found.profiles, matrix.var.index)
         table.to_csv(folder / _FILE, index=False)
         write_marker_file(context.folder.path, table, {})
         remove(context.folder.path / _SUMS_FILE)  # of an earlier run, with other clusters

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrcl.markers.names import gene_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import pandas as pd
 
@@ -20,6 +20,9 @@ __all__ = ["notes_of_genes", "notes_of_lost", "notes_of_mixed", "notes_of_tissue
 
 _FEW = 0.3
 """Share of the table's genes in the data below which a note says so."""
+
+_PANEL = 5_000
+"""Genes below which the data is a panel, or a selection of genes."""
 
 _MOST_TISSUES = 20
 """Tissues of a table that a note lists."""
@@ -68,11 +71,32 @@ def notes_of_genes(
         )
     share = len(found.position) / found.n_wanted
     if share < _FEW:
-        notes.append(
-            f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data, "
-            "so names may be wrong. Check its species, and whether var has a column of symbols."
+        share = max([share, *_shares_by_species(config, var, sets)])
+    if share < _FEW:
+        note = (
+            f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data"
         )
+        if len(var) < _PANEL and not found.any_case:
+            notes.append(
+                f"{note}, which has {len(var):,} genes, so types can look alike in what is left. A file with all genes "
+                "that were measured gives surer names."
+            )
+        else:
+            notes.append(
+                f"{note}, so names may be wrong. Check its species, and whether var has a column of symbols."
+            )
     return notes
+
+
+def _shares_by_species(
+    config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet]
+) -> Iterator[float]:
+    """Yield the share of the genes of each species of the table: cells have those of one."""
+    there = sorted({species for each in sets for species in each.species})
+    for name in there if len(there) > 1 else ():
+        found = gene_names(var, config.names.model_copy(update={"species": name}).sets())
+        if not found.any_case:  # genes of the other species differ in case alone
+            yield len(found.position) / max(found.n_wanted, 1)
 
 
 def _of_species(config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet]) -> str:

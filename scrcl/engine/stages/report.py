@@ -158,6 +158,7 @@ class ReportStage(Stage[ReportRecord]):
 
     def run(self, context: Context, folder: Path) -> ReportRecord:
         """Write ``order.npz`` into the folder, and the result and ``report.html`` into OUT."""
+        from scrcl.engine.methods_text import methods_section
         from scrcl.engine.open_run import OpenRun
 
         run = OpenRun(context.folder, context.stages, context.config)
@@ -176,6 +177,7 @@ class ReportStage(Stage[ReportRecord]):
             context,
             run,
             [*cluster_sections(context, run, rows, names), Section("Pictures", notes=notes)],
+            last=[methods_section(run)],
             summary=summary_of(run, rows, names),
             maps=maps,
         )

@@ -68,14 +68,15 @@ class CellMap {
   below() {
     return this.images.filter((image) => this.slice < 0 || image.slice === this.slice);
   }
-  resize() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  // ratio: pixels of the canvas for one of the page.
+  resize(ratio) {
     const box = this.canvas.getBoundingClientRect();
     const [w, h] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
     if (w && h && (w !== this.canvas.width || h !== this.canvas.height)) {
       this.canvas.width = w; this.canvas.height = h;
     }
-    this.ratio = ratio;
+    const change = ratio / (this.ratio || ratio);
+    this.dx *= change; this.dy *= change; this.ratio = ratio;
   }
   // Positions on the canvas of all cells, kept for hovering.
   place() {
@@ -99,8 +100,8 @@ class CellMap {
     }
   }
   // Of many cells only some are drawn while the map moves: step is 1 for all.
-  draw(step = 1) {
-    this.resize();
+  draw(step = 1, ratio = Math.min(window.devicePixelRatio || 1, 2)) {
+    this.resize(ratio);
     const { width, height } = this.canvas;
     if (!width || !height || !this.state.codes) return;
     this.place();
@@ -167,7 +168,8 @@ class CellMap {
     context.strokeText(text, x, y - 2 * this.ratio); context.fillText(text, x, y - 2 * this.ratio);
   }
   // Names of categories at the cells nearest to their medians, if most cells there are theirs: a donor whose cells lie
-  // in all clusters has no place. The largest first, moved or left out where they would overlap.
+  // in all clusters has no place. The largest first, moved where they would overlap. A name must not stand at cells of
+  // others, which it would name: then the number of a cluster stands alone, and the legend has its name.
   label(context) {
     const names = this.state.labels, tiles = this.tiles ? this.tiles.names.length : 1;
     if (!names || names.length > 60 || tiles > 6) return;
@@ -175,7 +177,7 @@ class CellMap {
     context.textAlign = "center"; context.textBaseline = "middle"; context.lineJoin = "round";
     context.lineWidth = 3 * this.ratio; context.strokeStyle = css("--background"); context.fillStyle = css("--text");
     // Of slices side by side, each has its own.
-    const at = Array.from({ length: tiles * names.length }, (_, k) => ({ name: names[k % names.length], xs: [], ys: [] })), near = [];
+    const at = Array.from({ length: tiles * names.length }, (_, k) => ({ name: names[k % names.length], code: k % names.length, xs: [], ys: [] })), near = [];
     const n = this.state.order.length, step = Math.max(1, Math.floor(n / 20000));
     for (let i = 0; i < n; i += step) {
       const code = this.state.codes[i];
@@ -202,14 +204,27 @@ class CellMap {
     };
     at.forEach((each, k) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each, k % names.length)); });
     const taken = [], line = 15 * this.ratio;
-    for (const { name, x: px, y: centre } of at.filter((each) => each.isOwn).sort((a, b) => b.xs.length - a.xs.length)) {
-      const half = context.measureText(name).width / 2 + 4 * this.ratio;
-      const x = Math.min(Math.max(px, half), this.canvas.width - half);
-      const isFree = (y) => taken.every((t) => Math.abs(t.x - x) >= t.half + half || Math.abs(t.y - y) >= line);
-      const y = [0, 1, -1, 2, -2].map((n) => centre + n * line).find(isFree);
-      if (y === undefined) continue;
-      taken.push({ x, y, half });
-      context.strokeText(name, x, y); context.fillText(name, x, y);
+    const isAtOwn = (x, y, half, code) => {
+      let [own, all] = [0, 0];
+      for (const i of near) {
+        if (Math.abs(this.px[i] - x) >= half + 6 * this.ratio || Math.abs(this.py[i] - y) >= line / 2) continue;
+        all++;
+        if (this.state.codes[i] === code) own++;
+      }
+      return 2 * own >= all;
+    };
+    for (const { name, code, x: px, y: centre } of at.filter((each) => each.isOwn).sort((a, b) => b.xs.length - a.xs.length)) {
+      const number = name.split(" ")[0];
+      for (const text of /^\d+$/.test(number) && number !== name ? [name, number] : [name]) {
+        const half = context.measureText(text).width / 2 + 4 * this.ratio;
+        const x = Math.min(Math.max(px, half), this.canvas.width - half);
+        const isFree = (y) => taken.every((t) => Math.abs(t.x - x) >= t.half + half || Math.abs(t.y - y) >= line) && isAtOwn(x, y, half, code);
+        const y = [0, 1, -1].map((n) => centre + n * line).find(isFree);
+        if (y === undefined) continue;
+        taken.push({ x, y, half });
+        context.strokeText(text, x, y); context.fillText(text, x, y);
+        break;
+      }
     }
   }
   nearest(event) {
@@ -360,6 +375,7 @@ class Viewer {
     const map = new CellMap($(id), { x: await numbers(xy.x), y: await numbers(xy.y), equal: xy.equal, unit: xy.unit }, this, flip);
     if (xy.unit) $("bar").hidden = false;
     this.maps.push(map);
+    map.canvas.nextElementSibling.append(" ", saveButton("Save picture", () => saveMap(map)));
     return map;
   }
   async tissue(map) {
@@ -565,9 +581,7 @@ class Markers {
     const safe = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
     const quoted = (value) => `"${String(safe(value)).replaceAll('"', '""')}"`;
     const text = [this.columns, ...this.chosen()].map((row) => row.map(quoted).join(",")).join("\r\n");
-    const link = make("a", "", { download: "markers.csv", href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
-    link.click();
-    URL.revokeObjectURL(link.href);
+    download("markers.csv", new Blob([text], { type: "text/csv" }));
   }
 }
 // No more digits than a number has: a p value of 0 is only smaller than the smallest number there is.
@@ -608,6 +622,7 @@ async function main() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { viewer.paint(); viewer.legend(); viewer.draw(); });
   for (const table of document.querySelectorAll("table")) sortable(table);
+  savableFigures();
   if (data.umap || data.space) await viewer.start();
   if ($("marker-table")) new Markers(JSON.parse(new TextDecoder().decode(await unpack(data.markers))), viewer);
   document.documentElement.dataset.ready = "yes";

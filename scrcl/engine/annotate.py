@@ -53,7 +53,7 @@ A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]``
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,15 +89,12 @@ def merged_keys(
     of_input
         Keys that the result keeps of the input, by slot (`scrcl.engine.results.keys_of_input`).
     """
-    obs: dict[str, Any] = {}
-    obsm: dict[str, Any] = {}
-    obsp: dict[str, Any] = {}
-    var: dict[str, Any] = {}
-    varm: dict[str, Any] = {}
-    uns: dict[str, Any] = {}
-    other_uns: dict[str, Any] = {}
+    slots = [each.name for each in fields(AnnDataKeys) if each.name != "n_pairs"]
+    merged: dict[str, dict[str, Any]] = {slot: {} for slot in slots}
     n_pairs = 0
     for stage in stages:
+        if run.is_left_as_is(stage):
+            continue
         try:
             keys = renamed_if_taken(stage.keys(run), of_input)
         except ScrclError:
@@ -110,12 +107,9 @@ def merged_keys(
             )
             raise StoreError(message) from error
         n_pairs += keys.n_pairs
-        for merged, of_stage in (
-            (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),
-            (other_uns, keys.uns_other), (varm, keys.varm),
-        ):  # fmt: skip
-            merged.update(of_stage)
-    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs, varm)
+        for slot in merged:
+            merged[slot] |= getattr(keys, slot)
+    return AnnDataKeys(**merged, n_pairs=n_pairs)
 
 
 _SHARED = {"var": "var", "obsm": "obsm", "varm": "varm", "uns": "uns_other"}

@@ -88,10 +88,13 @@ class Outputs:
             raise StoreError(message)
         return stage.record.model_validate(entry)
 
+    def is_left_as_is(self, stage: Stage[Any]) -> bool:
+        """Return whether a stage found nothing to do."""
+        return bool((self.folder.entry(stage.name) or {}).get("left_as_is"))
+
     def given_by(self, stage: Stage[Any]) -> tuple[Artifact[Any], ...]:
         """Return what a stage of the run gives: nothing if it left everything as it was."""
-        entry = self.folder.entry(stage.name) or {}
-        return () if entry.get("left_as_is") else stage.gives
+        return () if self.is_left_as_is(stage) else stage.gives
 
     def _giver(self, artifact: Artifact[Any]) -> Path | None:
         for stage in reversed(self.stages):

@@ -32,13 +32,13 @@ from scrcl.engine.stages.batches_suspected import (
 )
 from scrcl.engine.stages.batches_tested import TestedBatches, confounded_conditions
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
-from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
-from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.composition import composition_figure
 from scrcl.report.page import Section
 
@@ -121,15 +121,6 @@ class BatchesStage(Stage[BatchesRecord]):
 
     name = "batches"
     record = BatchesRecord
-    takes = (
-        STATS,
-        COMPONENTS,
-        PLAIN_COMPONENTS,
-        CORRECTED_BATCHES,
-        NEIGHBOR_IDS,
-        EMBEDDING,
-        LABELS,
-    )
     is_cheap = True
 
     def __init__(self, prefix: str = "") -> None:
@@ -164,7 +155,7 @@ class BatchesStage(Stage[BatchesRecord]):
         """Return the mixing of each cluster."""
         record, words = run.record(BatchesStage), words_of(run)
         if record.batches is None:
-            return Section("Batches", notes=record.notes) if record.notes else None
+            return super().section(run)
         with np.load(run.folder.stage(self.name) / _COUNTS) as saved:
             counts, batches = saved["counts"], list(map(str, saved["names"]))
         there = np.flatnonzero(counts.sum(axis=0))

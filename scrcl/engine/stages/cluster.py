@@ -26,15 +26,11 @@ from scrcl.engine.stages.cluster_facts import (
     low_confidence_notes,
     tree_figures,
 )
-from scrcl.engine.stages.correct import (
-    CORRECTED_BATCHES,
-    CORRECTION,
-)
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Figure, Section
 
@@ -128,10 +124,6 @@ class ClusterStage(Stage[ClusterRecord]):
     name = "cluster"
     settings = ClusterSettings
     record = ClusterRecord
-    takes = (
-        STATS, FEATURES, COMPONENTS, PLAIN_COMPONENTS, CORRECTION, CORRECTED_BATCHES, CELL_GRAPH,
-        NEIGHBOR_IDS, EMBEDDING, TISSUE_SPACE,
-    )  # fmt: skip
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
     redo_settings: ClassVar[tuple[str, ...]] = (

@@ -30,7 +30,7 @@ from scrcl.cluster.confidence import (
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.learning import estimates_of
 from scrcl.engine.memory import LIBRARIES_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.cluster import ClusterStage, categorical
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from scrcl._contract import Artifact, Shape
+    from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -74,17 +74,13 @@ class NewClusterRecord(Record):
     confidence: Quantiles
 
 
-class NewClusterStage(Stage[NewClusterRecord]):
+class NewClusterStage(NewCellsStage[NewClusterRecord]):
     """Assigns new cells to the clusters of the run."""
 
     name = "cluster"
     record = NewClusterRecord
-    takes: ClassVar[tuple[Artifact[Any], ...]] = (COMPONENTS, NEAR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE)
     owned_obs: ClassVar[tuple[str, ...]] = ClusterStage.owned_obs
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return a few numbers for each cell, and blocks of distances."""

@@ -27,8 +27,6 @@ __all__ = ["NewDomainsStage"]
 class NewDomainsStage(NewClusterStage):
     """Assigns new cells to the domains of the run, and smooths their labels in their slices."""
 
-    takes = (STATS, TISSUE_SPACE)
-
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return coordinates, a few numbers for each cell, and blocks of distances."""
         return Estimate(

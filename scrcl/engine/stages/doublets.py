@@ -104,7 +104,6 @@ class DoubletsStage(Stage[DoubletsRecord]):
     name = "doublets"
     settings = DoubletsSettings
     record = DoubletsRecord
-    takes = (STATS,)
     gives = (DOUBLET_SCORES,)
     redo_settings: ClassVar[tuple[str, ...]] = ("doublets",)
     owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
@@ -169,8 +168,6 @@ class DoubletsStage(Stage[DoubletsRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the scores. scanpy's own name stays free for a column of the input."""
-        if run.record(DoubletsStage).left_as_is:
-            return AnnDataKeys()
         return AnnDataKeys(obs={_KEY: np.array(run.open(DOUBLET_SCORES))})
 
     def section(self, run: OpenRun) -> Section | None:
@@ -179,7 +176,7 @@ class DoubletsStage(Stage[DoubletsRecord]):
 
         record = run.record(DoubletsStage)
         if record.left_as_is:
-            return Section("Doublets", notes=record.notes) if record.notes else None
+            return super().section(run)
         remarks = any(sample.why_not for sample in record.samples)
         columns = (
             Column("sample"),

@@ -139,7 +139,6 @@ class FeaturesStage(Stage[FeaturesRecord]):
     name = "features"
     settings = FeaturesSettings
     record = FeaturesRecord
-    takes = (STATS,)
     gives = (FEATURES, SELECTED_GENES)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:

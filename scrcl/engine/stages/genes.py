@@ -59,7 +59,6 @@ class GenesStage(Stage[GenesRecord]):
     name = "genes"
     settings = GenesSettings
     record = GenesRecord
-    takes = (FEATURES, PCA)
     gives = (GENE_GRAPH, GENE_SKETCH)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:

@@ -36,7 +36,7 @@ from scrcl.graph.artifacts import (
 )
 from scrcl.graph.settings import GraphSettings
 from scrcl.io.arrays import SMALL_MAP_BYTES
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Figure, Section
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ class GraphStage(Stage[GraphRecord]):
     name = "graph"
     settings = GraphSettings
     record = GraphRecord
-    takes = (STATS, COMPONENTS)
     gives = (CELL_GRAPH, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, DEGREE_COUNTS, PARTITION)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:

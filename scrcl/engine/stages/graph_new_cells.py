@@ -14,7 +14,7 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES, SEARCH_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.graph_notes import recall_text
 from scrcl.engine.stages.graph_search import index_bytes, search_of
 from scrcl.graph.artifacts import PARTITION
@@ -65,16 +65,12 @@ class NewGraphRecord(Record):
     recall: float
 
 
-class NewGraphStage(Stage[NewGraphRecord]):
+class NewGraphStage(NewCellsStage[NewGraphRecord]):
     """Searches the nearest cells of the run for each new cell."""
 
     name = "graph"
     record = NewGraphRecord
-    takes = (COMPONENTS,)
     gives = (NEAR_IDS, NEAR_SQUARED)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index over the run's cells, and what is found."""

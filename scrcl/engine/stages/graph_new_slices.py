@@ -12,7 +12,7 @@ import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES, TREE_BYTES
-from scrcl.engine.stage import Record, Stage
+from scrcl.engine.stage import NewCellsStage, Record
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
@@ -36,16 +36,12 @@ class NewSlicesGraphRecord(Record):
     layout: dict[str, Any]
 
 
-class NewSlicesGraphStage(Stage[NewSlicesGraphRecord]):
+class NewSlicesGraphStage(NewCellsStage[NewSlicesGraphRecord]):
     """Finds the nearest cells of each new cell in its slice."""
 
     name = "graph"
     record = NewSlicesGraphRecord
-    takes = (STATS,)
     gives = (NEIGHBOR_IDS,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the coordinates, the tree over them, and what is found."""

@@ -40,7 +40,6 @@ class LinksStage(Stage[LinksRecord]):
 
     name = "links"
     record = LinksRecord
-    takes = (LABELS, NEIGHBOR_IDS, COMPONENTS, CLUSTER_TREE, CLUSTER_MEANS, LAYOUT)
     gives = (CLUSTER_LINKS,)
     is_cheap: ClassVar[bool] = True
 

@@ -107,7 +107,6 @@ class MarkersStage(Stage[MarkersRecord]):
     name = "markers"
     settings = MarkersSettings
     record = MarkersRecord
-    takes = (STATS, LABELS)
     gives = (MARKERS, PROFILES)
     redo_settings: ClassVar[tuple[str, ...]] = ("markers",)
 

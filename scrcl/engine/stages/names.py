@@ -22,12 +22,10 @@ from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets
 from scrcl.engine.stages.names_notes import notes_of_lost
 from scrcl.errors import InputError
 from scrcl.markers.artifacts import (
-    MARKERS,
     NAME_GENES,
     NAME_GENES_FILE,
     NAMES,
     NAMES_FILE,
-    PROFILES,
 )
 from scrcl.report.colours import palette
 from scrcl.report.page import Section
@@ -107,7 +105,6 @@ class NamesStage(Stage[NamesRecord]):
     name = "names"
     settings = NamesSettings
     record = NamesRecord
-    takes = (LABELS, MARKERS, PROFILES)
     gives = (NAMES, NAME_GENES)
     # `tables` is the content of the files that settings name.
     redo_settings: ClassVar[tuple[str, ...]] = ("names", "tables")
@@ -166,7 +163,7 @@ class NamesStage(Stage[NamesRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the name of the cluster of each cell, and the table."""
-        return AnnDataKeys() if run.record(NamesStage).left_as_is else keys_of_names(run)
+        return keys_of_names(run)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
@@ -174,7 +171,7 @@ class NamesStage(Stage[NamesRecord]):
 
         record = run.record(NamesStage)
         if record.left_as_is:
-            return None
+            return super().section(run)
         table = shown_table(run.open(NAMES), run.open(NAME_GENES))
         return Section("Names", table=table, notes=record.notes)
 

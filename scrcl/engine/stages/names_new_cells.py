@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from scrcl._contract import Estimate
-from scrcl.cluster.artifacts import LABELS
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.names import NamesStage, keys_of_names
 from scrcl.markers.artifacts import NAMES, NAMES_FILE
 
@@ -27,17 +26,13 @@ class NewNamesRecord(Record):
     names: tuple[str, ...] = ()
 
 
-class NewNamesStage(Stage[NewNamesRecord]):
+class NewNamesStage(NewCellsStage[NewNamesRecord]):
     """Gives new cells the names of the clusters of the run."""
 
     name = "names"
     record = NewNamesRecord
-    takes = (LABELS,)
     gives = (NAMES,)
     owned_obs: ClassVar[tuple[str, ...]] = NamesStage.owned_obs
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return next to nothing: a row for each cluster."""
@@ -56,7 +51,7 @@ class NewNamesStage(Stage[NewNamesRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the name of the cluster of each cell, and the table."""
-        return AnnDataKeys() if run.record(NewNamesStage).left_as_is else keys_of_names(run)
+        return keys_of_names(run)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(map(str, self._run.open(NAMES)["name"])) if self._run.has(NAMES) else ()

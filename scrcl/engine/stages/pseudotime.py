@@ -19,13 +19,10 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import clusters_named, plain_names, shown_names
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
 from scrcl.errors import InputError
-from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.io.arrays import stored_array
-from scrcl.markers.artifacts import NAMES
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -114,7 +111,6 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
     name = "pseudotime"
     settings = PseudotimeSettings
     record = PseudotimeRecord
-    takes = (STATS, COMPONENTS, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, EMBEDDING, LABELS, NAMES)
     gives = (PSEUDOTIME,)
     redo_settings: ClassVar[tuple[str, ...]] = ("pseudotime",)
     owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
@@ -180,12 +176,8 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the pseudotime, and its root."""
-        record = run.record(PseudotimeStage)
-        if record.left_as_is:
-            return AnnDataKeys()
-        return AnnDataKeys(
-            obs={_KEY: np.array(run.open(PSEUDOTIME))}, uns={"pseudotime_root": record.root}
-        )
+        values, root = np.array(run.open(PSEUDOTIME)), run.record(PseudotimeStage).root
+        return AnnDataKeys(obs={_KEY: values}, uns={"pseudotime_root": root})
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the clusters in the order of their pseudotime."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from scrcl.engine.new_genes import missing_note, shared_genes
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.stats import KINDS, StatsStage, other_layers
 from scrcl.engine.values import values_note
 from scrcl.errors import InputError
@@ -36,7 +36,7 @@ class NewStatsRecord(Record):
     genes_missing: tuple[str, ...]
 
 
-class NewStatsStage(Stage[NewStatsRecord]):
+class NewStatsStage(NewCellsStage[NewStatsRecord]):
     """Reads new cells once: totals over the genes of the run, and the kind of values.
 
     Every cell with counts is retained: the filters of a run choose the cells to learn from.
@@ -46,9 +46,6 @@ class NewStatsStage(Stage[NewStatsRecord]):
     record = NewStatsRecord
     gives = (STATS,)
     is_cheap: ClassVar[bool] = True
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse new cells that lack most of the selected genes."""

@@ -90,7 +90,6 @@ class SubclustersStage(Stage[SubclustersRecord]):
     name = "subclusters"
     settings = SubclustersSettings
     record = SubclustersRecord
-    takes = (STATS, LABELS)
     redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
     owned_obs: ClassVar[tuple[str, ...]] = (_KEY, _NAME_KEY)
 
@@ -130,8 +129,6 @@ class SubclustersStage(Stage[SubclustersRecord]):
         import pandas as pd
 
         record = run.record(SubclustersStage)
-        if record.left_as_is:
-            return AnnDataKeys()
         codes = np.load(run.folder.stage(self.name) / _CODES)
         column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
         columns, colours = {_KEY: column}, {f"{_KEY}_colors": palette(len(record.names))}
@@ -152,7 +149,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
         """Return the subclusters and their markers."""
         record, words = run.record(SubclustersStage), words_of(run)
         if record.left_as_is:
-            return None
+            return super().section(run)
         is_named = any(row.given is not None for row in record.rows)
         columns = (
             Column("subcluster"),

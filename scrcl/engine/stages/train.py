@@ -91,7 +91,6 @@ class TrainStage(Stage[TrainRecord]):
     name = "train"
     settings = TrainSettings
     record = TrainRecord
-    takes = (METHOD_INPUTS,)
     gives = (WEIGHTS, HISTORY)
     joins_ranks: ClassVar[bool] = True
 

@@ -16,10 +16,8 @@ from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
-from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
@@ -70,8 +68,8 @@ class UmapStage(Stage[UmapRecord]):
     name = "umap"
     settings = UmapSettings
     record = UmapRecord
-    takes = (COMPONENTS, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, EMBEDDING)
     gives = (LAYOUT,)
+    obsm: ClassVar = {"X_umap": LAYOUT}
     redo_settings: ClassVar[tuple[str, ...]] = ("umap",)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -115,12 +113,6 @@ class UmapStage(Stage[UmapRecord]):
             layout = with_others(context, points, cells, layout, "umap")
         np.save(folder / "layout.npy", layout)
         return UmapRecord(n_cells=len(scores), n_laid_out=len(cells))
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the layout under scanpy's key."""
-        if run.record(UmapStage).left_as_is:
-            return AnnDataKeys()
-        return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
 
     def for_new_cells(self, run: OpenRun) -> NewUmapStage | None:
         """Return the stage that puts new cells on the plane; None if the run has none, or cells of it are not near."""

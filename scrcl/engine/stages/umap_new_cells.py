@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from scrcl._contract import Estimate
 from scrcl.engine.memory import LIBRARIES_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import NewCellsStage, Record
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
 from scrcl.engine.stages.landmarks import NEAR
 from scrcl.maps.artifacts import LAYOUT
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.engine.open_run import OpenRun
 
 __all__ = ["NewUmapStage"]
 
@@ -29,16 +28,13 @@ class NewUmapRecord(Record):
     """That new cells were placed."""
 
 
-class NewUmapStage(Stage[NewUmapRecord]):
+class NewUmapStage(NewCellsStage[NewUmapRecord]):
     """Puts each new cell among the cells of the run that are nearest to it; none of the run's cells moves."""
 
     name = "umap"
     record = NewUmapRecord
-    takes = (NEAR_IDS, NEAR_SQUARED)
     gives = (LAYOUT,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    obsm: ClassVar = {"X_umap": LAYOUT}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return positions of all cells, and what is known of the near cells."""
@@ -53,7 +49,3 @@ class NewUmapStage(Stage[NewUmapRecord]):
         squared = np.array(context.open(NEAR_SQUARED)[:, :NEAR])
         np.save(folder / "layout.npy", placed(ids, squared, np.asarray(self._run.open(LAYOUT))))
         return NewUmapRecord(n_cells=len(ids))
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the positions under scanpy's key."""
-        return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})

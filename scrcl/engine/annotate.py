@@ -72,7 +72,15 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["by_gene", "merged_keys", "renamed_if_taken", "spread", "without_ours", "write_into"]
+__all__ = [
+    "by_gene",
+    "merged_keys",
+    "named_categories",
+    "renamed_if_taken",
+    "spread",
+    "without_ours",
+    "write_into",
+]
 
 _LOG = logger_of(__name__)
 
@@ -226,6 +234,15 @@ def spread(column: Any, rows: IntArray, n: int) -> Any:
     values = np.full(n, np.nan, dtype=np.float32)
     values[rows] = column
     return values
+
+
+def named_categories(names: Sequence[str], labels: IntArray) -> pd.Categorical:
+    """Return the name of the label of each cell. Labels with one name are one category."""
+    import pandas as pd
+
+    categories = pd.Index(dict.fromkeys(names))
+    codes = categories.get_indexer(pd.Index(names))[labels]
+    return pd.Categorical.from_codes(codes.tolist(), categories=categories)
 
 
 def by_gene(values: Any, genes: pd.Index, wanted: pd.Index) -> Any:

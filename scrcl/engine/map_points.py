@@ -13,7 +13,7 @@ from scrcl.engine.map_columns import columns_of
 from scrcl.engine.map_images import images_of
 from scrcl.engine.memory import block_values
 from scrcl.engine.words import words_of
-from scrcl.io.labels import CellLabels
+from scrcl.io.labels import files_of_cells
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import shown_genes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report import ReportSettings
+    from scrcl.io.labels import CellLabels
     from scrcl.report.tissue_image import TissueImage
     from scrcl.typing import FloatArray, IntArray
 
@@ -197,14 +198,8 @@ def _space(
 
 def _samples(context: Context, rows: IntArray) -> CellLabels | None:
     """Return the slice of some cells: what ``sample_key`` names, or the file of each cell if there are several."""
-    import pandas as pd
-
-    if context.covariates.samples is not None:
-        return context.covariates.samples.of(rows)
-    if "samples" not in context.matrix.identity:
-        return None
-    column = pd.Categorical(context.matrix.obs["sample"])
-    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories))).of(rows)
+    found = context.covariates.samples or files_of_cells(context.matrix)
+    return None if found is None else found.of(rows)
 
 
 def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:

@@ -16,7 +16,6 @@ from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError
-from scrcl.io.arrays import cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +110,6 @@ def plan_run(
     except BudgetError as error:
         refusal = str(error)
         budget = plan_budget(least, wanted, shape, config)
-    n_at_once = min(budget.n_workers, cores())
     rows = []
     for stage in wanted:
         estimate = stage.estimate(shape, config)
@@ -121,7 +119,7 @@ def plan_run(
                 estimate.peak_bytes(budget.n_workers),
                 estimate.disk_bytes,
                 estimate.read_bytes,
-                round(estimate.seconds + estimate.shared_seconds / n_at_once, 1),
+                round(estimate.all_seconds(budget.n_threads), 1),
             )
         )
     return Plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class AssociationsStage(Stage[AssociationsRecord]):
 
     name = "associations"
     record = AssociationsRecord
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return labels, vectors of genes and means of clusters, and blocks of the feature store."""

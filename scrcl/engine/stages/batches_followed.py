@@ -48,7 +48,7 @@ class FollowingCluster(Fields):
 
 def table_of(batches: CellLabels, labels: IntArray) -> IntArray:
     """Return the cells of each batch in each cluster."""
-    return crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
+    return crosstab(labels, batches.codes, n_columns=len(batches.names))
 
 
 def following_clusters(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_estimate import cluster_estimate
 from scrcl.engine.stages.cluster_facts import (
@@ -126,12 +127,12 @@ class ClusterStage(Stage[ClusterRecord]):
     record = ClusterRecord
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
-    redo_settings: ClassVar[tuple[str, ...]] = (
+    redo_settings = (
         "n_clusters",
         *(f"cluster.{name}" for name in ClusterSettings.model_fields if name != "on"),
     )
     # Those of a prediction too: a run on the same object must not leave them behind.
-    owned_obs: ClassVar[tuple[str, ...]] = (
+    owned_obs = (
         "scrcl",
         r"scrcl_k\d+",
         "scrcl_unrefined",
@@ -291,12 +292,8 @@ def _write_levels(levels: Levels | None, folder: Path) -> LevelsRecord | None:
 
 def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categorical:
     """Return labels as categories "0", "1", ..."""
-    import pandas as pd
-
     n = int(labels.max()) + 1 if n_clusters is None else n_clusters
-    return pd.Categorical.from_codes(
-        labels.tolist(), categories=pd.Index([str(i) for i in range(n)])
-    )
+    return named_categories([str(i) for i in range(n)], labels)
 
 
 def _smoothed(

@@ -7,7 +7,7 @@ and familiarity (`scrcl.cluster.assign`).
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class NewClusterStage(NewCellsStage[NewClusterRecord]):
     name = "cluster"
     record = NewClusterRecord
     gives = (LABELS, CONFIDENCE)
-    owned_obs: ClassVar[tuple[str, ...]] = ClusterStage.owned_obs
+    owned_obs = ClusterStage.owned_obs
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return a few numbers for each cell, and blocks of distances."""

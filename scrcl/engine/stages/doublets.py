@@ -7,7 +7,7 @@ because no other stage reads the scores: a finished run can get them with ``star
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from scrcl.engine.memory import LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.errors import InputError
 from scrcl.io.arrays import stored_array
-from scrcl.io.labels import CellLabels
+from scrcl.io.labels import files_of_cells
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Figure, Section, Table
 
@@ -105,8 +105,8 @@ class DoubletsStage(Stage[DoubletsRecord]):
     settings = DoubletsSettings
     record = DoubletsRecord
     gives = (DOUBLET_SCORES,)
-    redo_settings: ClassVar[tuple[str, ...]] = ("doublets",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+    redo_settings = ("doublets",)
+    owned_obs = (_KEY,)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse tissues and log values."""
@@ -224,19 +224,11 @@ def _by_sample(run: OpenRun) -> list[tuple[str, FloatArray]]:
 def _samples(context: Context, retained: IntArray) -> tuple[str, list[tuple[str, IntArray]]]:
     """Return what the samples are, and the cells of each among the retained ones."""
     groups, kind = context.covariates.batches, "batch"
-    if groups is None and "samples" in context.matrix.identity:
-        groups, kind = _files(context), "sample"
+    if groups is None:
+        groups, kind = files_of_cells(context.matrix), "sample"
     if groups is None:
         return "", [("all cells", np.arange(len(retained)))]
     return kind, groups.of(retained).groups()
-
-
-def _files(context: Context) -> CellLabels:
-    """Return the file of each cell of the input."""
-    import pandas as pd
-
-    column = pd.Categorical(context.matrix.obs["sample"])
-    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
 
 
 def _scored(

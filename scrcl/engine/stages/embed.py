@@ -37,11 +37,7 @@ EMBEDDING: Artifact[Any] = Artifact("embedding", _open_embedding)
 """Memory map of float32, shape (n_cells, n_dims): the space of the method that is clustered."""
 
 
-def _folder(folder: Path) -> Path:
-    return folder
-
-
-SPACES: Artifact[Path] = Artifact("spaces of the method", _folder)
+SPACES: Artifact[Path] = Artifact("spaces of the method", lambda folder: folder)
 """The folder with all spaces that the method wrote, each as ``<space>.npy``."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, STATS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl._contract import Artifact, Estimate, Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -27,7 +27,7 @@ class NewFeaturesStage(NewCellsStage[FeaturesRecord]):
 
     name = "features"
     record = FeaturesRecord
-    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, PRESENT_GENES)
+    gives = (FEATURES, PRESENT_GENES)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the store; no products are made."""

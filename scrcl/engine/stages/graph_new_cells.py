@@ -23,7 +23,6 @@ from scrcl.graph.recall import reach_recall
 from scrcl.graph.searcher import SearchTask
 from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
-    cores,
     for_each_block,
     index_dtype,
     new_map,
@@ -94,7 +93,7 @@ class NewGraphStage(NewCellsStage[NewGraphRecord]):
         points, queries = self._run.open(COMPONENTS), context.open(COMPONENTS)
         k = context.config.graph.n_neighbors
         n_found = min(_SEARCHED_PER_NEIGHBOR * k, len(points))
-        exact, n_workers = ExactSearcher(points), min(cores(), context.budget.n_workers)
+        exact, n_workers = ExactSearcher(points), context.budget.n_threads
         shape = (len(queries), n_found)
         ids: IntArray = new_map(folder / "ids.npy", index_dtype(len(points)), shape)
         squared: FloatArray = new_map(folder / "squared.npy", np.dtype(np.float32), shape)

@@ -12,7 +12,6 @@ from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
-    cores,
     for_each_block,
     gathered,
     release,
@@ -99,7 +98,7 @@ def with_others(
         for_each_block(
             put,
             row_blocks(len(others), _BLOCK_ROWS),
-            n_workers=1 if searcher.has_threads else min(cores(), context.budget.n_workers),
+            n_workers=1 if searcher.has_threads else context.budget.n_threads,
             on_rows=context.count(name, len(others)),
         )
     return whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class LinksStage(Stage[LinksRecord]):
     name = "links"
     record = LinksRecord
     gives = (CLUSTER_LINKS,)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return labels, positions and a block of neighbours."""

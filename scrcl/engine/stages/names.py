@@ -15,6 +15,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
@@ -107,8 +108,8 @@ class NamesStage(Stage[NamesRecord]):
     record = NamesRecord
     gives = (NAMES, NAME_GENES)
     # `tables` is the content of the files that settings name.
-    redo_settings: ClassVar[tuple[str, ...]] = ("names", "tables")
-    owned_obs: ClassVar[tuple[str, ...]] = ("scrcl_name",)
+    redo_settings = ("names", "tables")
+    owned_obs = ("scrcl_name",)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse a table that cannot be read, or whose genes are not in the data; and a choice of rows without one."""
@@ -184,14 +185,10 @@ class NamesStage(Stage[NamesRecord]):
 
 def keys_of_names(run: OpenRun) -> AnnDataKeys:
     """Return the name of the cluster of each cell, and the table. For runs and for predictions."""
-    import pandas as pd
-
     table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
-    # Two clusters with one name are one category.
-    names = pd.Index(dict.fromkeys(table["name"]))
-    codes = names.get_indexer(pd.Index(table["name"]))[labels]
-    column = pd.Categorical.from_codes(codes.tolist(), categories=names)
-    colours = np.array(palette(len(names)))  # those of the clusters, unless two have one name
+    column = named_categories(list(table["name"]), labels)
+    # Those of the clusters, unless two have one name.
+    colours = np.array(palette(len(column.categories)))
     return AnnDataKeys(
         obs={"scrcl_name": column},
         uns={"names": table},

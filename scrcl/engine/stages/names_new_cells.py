@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scrcl._contract import Estimate
 from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
@@ -32,7 +32,7 @@ class NewNamesStage(NewCellsStage[NewNamesRecord]):
     name = "names"
     record = NewNamesRecord
     gives = (NAMES,)
-    owned_obs: ClassVar[tuple[str, ...]] = NamesStage.owned_obs
+    owned_obs = NamesStage.owned_obs
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return next to nothing: a row for each cluster."""

@@ -7,7 +7,7 @@ its name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -112,8 +112,8 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
     settings = PseudotimeSettings
     record = PseudotimeRecord
     gives = (PSEUDOTIME,)
-    redo_settings: ClassVar[tuple[str, ...]] = ("pseudotime",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+    redo_settings = ("pseudotime",)
+    owned_obs = (_KEY,)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse a root that is no cell of the input."""

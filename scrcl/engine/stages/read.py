@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scrcl._contract import Estimate
 from scrcl.engine.describe import joined
@@ -47,7 +47,7 @@ class ReadStage(Stage[ReadRecord]):
 
     name = "read"
     record = ReadRecord
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return what opening takes, and the copy of an input that is stored by genes."""

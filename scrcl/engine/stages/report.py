@@ -120,7 +120,7 @@ class ReportStage(Stage[ReportRecord]):
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
+    redo_settings = ("report", "format", "keep_x")
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse genes for the maps that are not in the input."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class StatsStage(Stage[StatsRecord]):
     name = "stats"
     record = StatsRecord
     gives = (STATS,)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse fewer cells than neighbours, before they are read."""
@@ -82,7 +82,7 @@ class StatsStage(Stage[StatsRecord]):
             int(block_values(shape) * _BYTES_PER_VALUE) + 2 * moments,
             shared=True,
             disk_bytes=17 * n + moments,
-            read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+            read_bytes=shape.x_bytes,
             seconds=0.8,
             shared_seconds=shape.n_values / _VALUES_PER_S,
         )

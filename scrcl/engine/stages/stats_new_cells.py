@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
@@ -45,7 +45,7 @@ class NewStatsStage(NewCellsStage[NewStatsRecord]):
     name = "stats"
     record = NewStatsRecord
     gives = (STATS,)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse new cells that lack most of the selected genes."""

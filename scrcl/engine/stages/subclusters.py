@@ -6,7 +6,7 @@ out, with a note.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.given_names import plain_names
@@ -90,8 +91,8 @@ class SubclustersStage(Stage[SubclustersRecord]):
     name = "subclusters"
     settings = SubclustersSettings
     record = SubclustersRecord
-    redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY, _NAME_KEY)
+    redo_settings = ("subclusters",)
+    owned_obs = (_KEY, _NAME_KEY)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
@@ -126,12 +127,9 @@ class SubclustersStage(Stage[SubclustersRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return clusters and subclusters as one column; and their names as one, if subclusters have names."""
-        import pandas as pd
-
         record = run.record(SubclustersStage)
         codes = np.load(run.folder.stage(self.name) / _CODES)
-        column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
-        columns, colours = {_KEY: column}, {f"{_KEY}_colors": palette(len(record.names))}
+        columns = {_KEY: named_categories(record.names, codes)}
         given = {row.name: row.given for row in record.rows if row.given is not None}
         if given:
             clusters = plain_names(run, np.asarray(run.open(LABELS)))
@@ -139,10 +137,8 @@ class SubclustersStage(Stage[SubclustersRecord]):
                 given.get(name, clusters[int(name)] if name.isdecimal() else name)
                 for name in record.names
             ]
-            names = pd.Index(dict.fromkeys(of_each))
-            of_cells = names.get_indexer(pd.Index(of_each))[codes]
-            columns[_NAME_KEY] = pd.Categorical.from_codes(of_cells.tolist(), categories=names)
-            colours[f"{_NAME_KEY}_colors"] = palette(len(names))
+            columns[_NAME_KEY] = named_categories(of_each, codes)
+        colours = {f"{key}_colors": palette(len(each.categories)) for key, each in columns.items()}
         return AnnDataKeys(obs=columns, uns_other=colours)
 
     def section(self, run: OpenRun) -> Section | None:

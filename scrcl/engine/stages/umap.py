@@ -70,7 +70,7 @@ class UmapStage(Stage[UmapRecord]):
     record = UmapRecord
     gives = (LAYOUT,)
     obsm: ClassVar = {"X_umap": LAYOUT}
-    redo_settings: ClassVar[tuple[str, ...]] = ("umap",)
+    redo_settings = ("umap",)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the edges of the cells that are laid out, and positions of all."""

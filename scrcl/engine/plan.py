@@ -12,6 +12,7 @@ from scrcl.engine.budget import least_memory, plan_budget
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.device import resolve_device
 from scrcl.engine.found_slices import with_slices
+from scrcl.engine.paths import open_files
 from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
@@ -95,9 +96,7 @@ def plan_run(
     ScrclError
         The run would be refused for another reason than its memory.
     """
-    from scrcl.io.open import open_input
-
-    matrix = open_input(inputs, layer=config.layer, join=config.join)
+    matrix = open_files(inputs, config)
     config, notes = with_slices(config, matrix)
     wanted = stages_until(stages, until)
     for stage in wanted:

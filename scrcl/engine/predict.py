@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrcl import __version__
@@ -23,7 +24,7 @@ from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.folder import RunFolder
 from scrcl.engine.found_slices import with_slices
 from scrcl.engine.open_run import OpenRun, open_run, saved_config
-from scrcl.engine.paths import keep_apart
+from scrcl.engine.paths import keep_apart, open_files
 from scrcl.engine.run import RunResult, run_in_folder
 from scrcl.engine.shape import shape_of
 from scrcl.errors import InputError
@@ -125,12 +126,7 @@ def predict_files(
     restart: bool = False,
 ) -> RunResult:
     """Predict the cells of files; see `predict_matrix`."""
-    from scrcl.io.open import open_input
-
-    def open_matrix(scratch: Path | None) -> CellMatrix:
-        config = run.config
-        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
-
+    open_matrix = partial(open_files, inputs, run.config)
     return predict_matrix(run, open_matrix, out, reporter=reporter, restart=restart)
 
 

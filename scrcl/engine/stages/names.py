@@ -18,7 +18,7 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.annotate import named_categories
 from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record, Stage
 from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
 from scrcl.engine.stages.names_notes import notes_of_lost
 from scrcl.errors import InputError
@@ -38,11 +38,10 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.names_new_cells import NewNamesStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.tables import MarkerSet
 
-__all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
+__all__ = ["NamesSettings", "NamesStage"]
 
 
 class NamesSettings(Settings):
@@ -164,7 +163,7 @@ class NamesStage(Stage[NamesRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the name of the cluster of each cell, and the table."""
-        return keys_of_names(run)
+        return _keys(run)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
@@ -178,13 +177,48 @@ class NamesStage(Stage[NamesRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewNamesStage:
         """Return the stage that gives new cells the names of the finished run."""
-        from scrcl.engine.stages.names_new_cells import NewNamesStage
-
         return NewNamesStage(run)
 
 
-def keys_of_names(run: OpenRun) -> AnnDataKeys:
-    """Return the name of the cluster of each cell, and the table. For runs and for predictions."""
+class NewNamesRecord(Record):
+    """Name of each cluster of the run; none if the run has no names."""
+
+    names: tuple[str, ...] = ()
+
+
+class NewNamesStage(NewCellsStage[NewNamesRecord]):
+    """Gives new cells the names of the clusters of the run."""
+
+    name = "names"
+    record = NewNamesRecord
+    gives = (NAMES,)
+    owned_obs = NamesStage.owned_obs
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return next to nothing: a row for each cluster."""
+        return Estimate(0)
+
+    def holds(self, record: NewNamesRecord) -> bool:
+        """Return whether the clusters of the run still have the names that were read."""
+        return record.names == self._names()
+
+    def run(self, context: Context, folder: Path) -> NewNamesRecord:  # noqa: ARG002
+        """Write ``names.csv``: that of the run."""
+        names = self._names()
+        if names:
+            self._run.open(NAMES).to_csv(folder / NAMES_FILE, index=False)
+        return NewNamesRecord(names=names, left_as_is=not names)
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the name of the cluster of each cell, and the table."""
+        return _keys(run)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(map(str, self._run.open(NAMES)["name"])) if self._run.has(NAMES) else ()
+
+
+def _keys(run: OpenRun) -> AnnDataKeys:
+    """Return the name of the cluster of each cell, and the table."""
     table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
     column = named_categories(list(table["name"]), labels)
     # Those of the clusters, unless two have one name.

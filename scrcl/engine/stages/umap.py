@@ -16,8 +16,8 @@ from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
-from scrcl.engine.stage import Record, Stage
-from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
+from scrcl.engine.stage import NewCellsStage, Record, Stage
+from scrcl.engine.stages.landmarks import NEAR, neighbours_among, space_of_maps, with_others
 from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.umap_new_cells import NewUmapStage
 
 __all__ = ["UmapSettings", "UmapStage"]
 
@@ -116,7 +115,35 @@ class UmapStage(Stage[UmapRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewUmapStage | None:
         """Return the stage that puts new cells on the plane; None if the run has none, or cells of it are not near."""
-        from scrcl.engine.stages.umap_new_cells import NewUmapStage
-
         is_left = run.config.spatial or run.record(UmapStage).left_as_is
         return None if is_left else NewUmapStage(run)
+
+
+class NewUmapRecord(Record):
+    """That new cells were placed."""
+
+
+class NewUmapStage(NewCellsStage[NewUmapRecord]):
+    """Puts each new cell among the cells of the run that are nearest to it; none of the run's cells moves."""
+
+    name = "umap"
+    record = NewUmapRecord
+    gives = (LAYOUT,)
+    obsm: ClassVar = {"X_umap": LAYOUT}
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return positions of all cells, and what is known of the near cells."""
+        n = shape.n_cells
+        return Estimate(
+            LIBRARIES_BYTES + 8 * self._run.n_cells + n * (8 + 60 * NEAR), 0, disk_bytes=8 * n
+        )
+
+    def run(self, context: Context, folder: Path) -> NewUmapRecord:
+        """Write ``layout.npy``."""
+        from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
+        from scrcl.maps.place import placed
+
+        ids = np.array(context.open(NEAR_IDS)[:, :NEAR])
+        squared = np.array(context.open(NEAR_SQUARED)[:, :NEAR])
+        np.save(folder / "layout.npy", placed(ids, squared, np.asarray(self._run.open(LAYOUT))))
+        return NewUmapRecord(n_cells=len(ids))

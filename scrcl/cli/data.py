@@ -59,7 +59,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     Reads only the header of the input, and the annotations of cells that settings name. Exit code 2 if the
     memory is too small. The first run after an installation takes longer: it compiles its loops.
     """
-    from scrcl.cli.render import console
+    from scrcl.cli.render import console, say
     from scrcl.cli.tables import plan_table
     from scrcl.engine.api import plan as plan_run
 
@@ -68,9 +68,9 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
         typer.echo(json.dumps(planned.to_json()))
     else:
         console.print(plan_table(planned.stages))
-        console.print(f"\n{_reading(planned)}", soft_wrap=True)
+        say(f"\n{_reading(planned)}")
         for note in planned.notes:
-            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
+            say(f"note: {as_typed(note)}")
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from scrcl.cli.app import FinishedOut, Inputs, Out, Quiet, Restart, app
 from scrcl.cli.options import Given, with_settings
+from scrcl.engine.config import OF_PREDICTIONS
 
 __all__ = ["predict"]
 
-SETTINGS = (
-    "memory", "device", "layer", "join", "features.values", "format", "keep_x", "coordinates", "sample_key",
-)  # fmt: skip
 _DEFAULTS = {
     "layer": "that of the run; X for X",
     "join": "that of the run",
@@ -19,7 +17,7 @@ _DEFAULTS = {
 
 
 @app.command()
-@with_settings(only=SETTINGS, defaults=_DEFAULTS)
+@with_settings(only=OF_PREDICTIONS, defaults=_DEFAULTS)
 def predict(
     run: FinishedOut,
     inputs: Inputs,

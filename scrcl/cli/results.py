@@ -77,7 +77,7 @@ def subcluster(
 
     Each cluster gets variable genes, components and neighbours of its own. Tables lie in OUT/subclusters/CLUSTER.
     """
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import console, reporting, say
     from scrcl.cli.tables import groups_table
     from scrcl.engine.subclusters import subcluster as look_into
 
@@ -92,12 +92,12 @@ def subcluster(
             **given,
         )
     for look in looks:
-        console.print(f"\n{as_typed(look.summary)}", soft_wrap=True, markup=False)
+        say(f"\n{as_typed(look.summary)}")
         for note in look.notes:
-            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
+            say(f"note: {as_typed(note)}")
         if look.n_subclusters > 1:
             console.print(groups_table(look.markers))
-            console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)
+            say(f"tables  {look.folder}")
 
 
 By = Annotated[
@@ -129,7 +129,7 @@ def markers(
     quiet: Quiet = False,
 ) -> None:
     """Find marker genes of any groups of cells of the finished run in OUT."""
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import console, reporting, say
     from scrcl.cli.tables import groups_table
     from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import find_markers
@@ -145,7 +145,7 @@ def markers(
     if file is not None:
         with writing(file) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
-        console.print(f"\nmarkers  {file}", soft_wrap=True, markup=False)
+        say(f"\nmarkers  {file}")
 
 
 @app.command()
@@ -166,7 +166,7 @@ def pseudobulk(
 
     Cells of one donor are no replicates.
     """
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import reporting, say
     from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import pseudobulk as add_up
 
@@ -175,9 +175,7 @@ def pseudobulk(
         sums = add_up(out, donors=donors, by=by, inputs=inputs or (), reporter=reporter)
     with writing(file) as partial:
         sums.write_h5ad(partial)
-    console.print(
-        f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}", soft_wrap=True, markup=False
-    )
+    say(f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}")
 
 
 @app.command()
@@ -201,7 +199,7 @@ def export(
     inputs: Moved = None,
 ) -> None:
     """Write the finished run in OUT for other programs: tables of cells, or an AnnData with X."""
-    from scrcl.cli.render import console
+    from scrcl.cli.render import say
     from scrcl.engine.export import export as write
     from scrcl.engine.write_back import write_back
 
@@ -215,4 +213,4 @@ def export(
         raise InputError(message)
     else:
         written = write(out, file, to, inputs=inputs or ())
-    console.print(str(written), soft_wrap=True, markup=False)
+    say(str(written))

@@ -145,7 +145,7 @@ def _run_and_show(
     from scrcl.cli.libraries import load_libraries
 
     load_libraries()
-    from scrcl.cli.render import console, reporting, show_run
+    from scrcl.cli.render import reporting, say, show_run
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
@@ -157,8 +157,9 @@ def _run_and_show(
         result = run_files(inputs, out, config, reporter=reporter, ranks=ranks, **how)
     if result.result_path is None:
         last = result.stages[-1]["name"]
-        ending = f"\nThe run in {out} is done up to the stage {last}. The same command without --until continues."
-        console.print(ending, soft_wrap=True, markup=False)
+        say(
+            f"\nThe run in {out} is done up to the stage {last}. The same command without --until continues."
+        )
         reporter.show_notes()
     else:
         show_run(result, reporter, timed=not quiet)

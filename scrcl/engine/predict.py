@@ -16,7 +16,7 @@ from scrcl._progress import Silent
 from scrcl._settings import settings_of
 from scrcl.cluster.artifacts import MICRO_MEANS
 from scrcl.engine.budget import plan_budget
-from scrcl.engine.config import RunConfig
+from scrcl.engine.config import OF_PREDICTIONS, RunConfig
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device
@@ -41,11 +41,6 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
-
-GIVEN = (
-    "coordinates", "device", "features.values", "format", "join", "keep_x", "layer", "memory", "sample_key",
-)  # fmt: skip
-"""Settings that a prediction may have of its own."""
 
 _OWN = ("device", "features.values", "format", "keep_x", "memory")
 """Those that fall back to their defaults, not to the values of the run."""
@@ -87,8 +82,8 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     out
         Output folder of the run.
     given
-        Settings of the prediction (`GIVEN`). ``layer`` and ``join`` are those of the run where not given; the layer
-        "X" is X.
+        Settings of the prediction (`OF_PREDICTIONS`). ``layer`` and ``join`` are those of the run where not given; the
+        layer "X" is X.
 
     Raises
     ------
@@ -98,11 +93,9 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
         A setting breaks its rule, or new cells cannot be compared with such a run.
     """
     given = dict(_flat(given))
-    unknown = sorted(given.keys() - set(GIVEN))
+    unknown = sorted(given.keys() - set(OF_PREDICTIONS))
     if unknown:
-        message = (
-            f"a prediction must be given only {', '.join(GIVEN)}; got {unknown[0]!r}. Leave it out."
-        )
+        message = f"a prediction must be given only {', '.join(OF_PREDICTIONS)}; got {unknown[0]!r}. Leave it out."
         raise InputError(message)
     opened = open_run(out)
     declared = {each.name: each.value for each in settings_of(RunConfig())}

@@ -269,8 +269,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewClusterStage:
         """Return the stage that assigns new cells to the clusters, or domains, of the finished run."""
-        from scrcl.engine.stages.cluster_new_cells import NewClusterStage
-        from scrcl.engine.stages.cluster_new_slices import NewDomainsStage
+        from scrcl.engine.stages.cluster_new_cells import NewClusterStage, NewDomainsStage
 
         return NewDomainsStage(run) if run.config.on_tissue else NewClusterStage(run)
 

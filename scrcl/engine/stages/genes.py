@@ -11,7 +11,7 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, gram_bytes
 from scrcl.engine.stage import Stage
-from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
+from scrcl.engine.stages.graph import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CSR, GENE_GRAPH, GENE_SKETCH
 from scrcl.prep.artifacts import FEATURES, PCA

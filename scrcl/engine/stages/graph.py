@@ -15,7 +15,7 @@ from scrcl.engine.memory import (
     POSITION_BYTES,
     SEARCH_BYTES,
 )
-from scrcl.engine.stage import AnnDataKeys, Fields, Stage
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.graph_notes import (
     graph_facts,
     graph_notes,
@@ -24,7 +24,6 @@ from scrcl.engine.stages.graph_notes import (
     tissue_notes,
 )
 from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
-from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import (
     CELL_GRAPH,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GraphRecord",
     "GraphStage",
+    "GraphStatisticsRecord",
     "Locality",
 ]
 
@@ -76,6 +76,24 @@ class Locality(Fields):
     halo_rows: float
     edges_inside_ordered: float
     halo_rows_ordered: float
+
+
+class GraphStatisticsRecord(Record):
+    """The statistics of a graph; `scrcl.graph.statistics.describe` defines each of them."""
+
+    n_nodes: int
+    n_edges: int
+    mean_degree: float
+    median_degree: int
+    low_degree: int
+    high_degree: int
+    max_degree: int
+    n_isolated: int
+    n_components: int
+    n_kept_apart: int = 1
+    largest_component: float
+    n_hubs: int
+    hub_share: float
 
 
 class GraphRecord(GraphStatisticsRecord):

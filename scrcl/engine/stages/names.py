@@ -20,7 +20,7 @@ from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record, Stage
 from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
-from scrcl.engine.stages.names_notes import notes_of_lost
+from scrcl.engine.stages.names_notes import notes_of_lost, shown_table
 from scrcl.errors import InputError
 from scrcl.markers.artifacts import (
     NAME_GENES,
@@ -135,7 +135,7 @@ class NamesStage(Stage[NamesRecord]):
         config, labels = context.config, np.asarray(context.open(LABELS))
         n_clusters = int(labels.max()) + 1
         given = names_given(context.folder.path, labels)
-        notes = notes_of_lost(lost_names(context.folder.path, labels))
+        notes = [*notes_of_lost(lost_names(context.folder.path, labels))]
         if config.names.table is None and not given:
             return NamesRecord(left_as_is=True, notes=tuple(notes))
         about: dict[str, object] = {}
@@ -167,8 +167,6 @@ class NamesStage(Stage[NamesRecord]):
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
-        from scrcl.engine.stages.names_facts import shown_table
-
         record = run.record(NamesStage)
         if record.left_as_is:
             return super().section(run)

@@ -78,6 +78,7 @@ __all__ = [
     "named_categories",
     "renamed_if_taken",
     "spread",
+    "spread_pairs",
     "without_ours",
     "write_into",
 ]
@@ -213,7 +214,7 @@ def write_into(
         whole[rows] = result.obsm[key]
         adata.obsm[key] = whole
     for key in [key for key in result.obsp if str(key).startswith("scrcl_")]:
-        adata.obsp[key] = _spread_pairs(result.obsp[key], rows, adata.n_obs)
+        adata.obsp[key] = spread_pairs(result.obsp[key], retained, rows, adata.n_obs)
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
@@ -277,11 +278,17 @@ def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:
     return re.compile("|".join(pattern for stage in stages for pattern in stage.owned_obs))
 
 
-def _spread_pairs(matrix: Csr, rows: Any, n: int) -> Csr:
-    """Place the rows and columns of ``matrix`` at ``rows`` of an ``n`` x ``n`` matrix."""
+def spread_pairs(pairs: Csr, retained: BoolArray, places: IntArray, n: int) -> Csr:
+    """Return rows for some of ``n`` cells: those of ``pairs`` for the retained ones, and empty ones for the others.
+
+    Parameters
+    ----------
+    places
+        ndarray of int: where the retained ones are among all ``n``.
+    """
     from scipy.sparse import csr_matrix
 
-    counts = np.zeros(n, dtype=np.int64)
-    counts[rows] = np.diff(matrix.indptr)
+    counts = np.zeros(len(retained), np.int64)
+    counts[retained] = np.diff(pairs.indptr)
     indptr = np.concatenate([[0], np.cumsum(counts)])
-    return csr_matrix((matrix.data, rows[matrix.indices], indptr), shape=(n, n))
+    return csr_matrix((pairs.data, places[pairs.indices], indptr), shape=(len(retained), n))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl import __version__
-from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
+from scrcl.engine.annotate import by_gene, merged_keys, spread, spread_pairs, without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.fingerprint import fingerprint_of
@@ -183,8 +183,6 @@ def _rows_of_all(array: Any, retained: BoolArray) -> Any:
 
 def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
     """Return a matrix of cells by cells for all cells in blocks; empty rows where a cell was left out."""
-    from scipy.sparse import csr_matrix
-
     from scrcl.io.results import pairs_in_blocks
 
     n, place = len(retained), np.flatnonzero(retained)
@@ -193,10 +191,7 @@ def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
     def rows(start: int, stop: int) -> Csr:
         inside = pairs[before[start] : before[stop]]
         inside = inside.compute() if hasattr(inside, "compute") else inside
-        counts = np.zeros(stop - start, np.int64)
-        counts[retained[start:stop]] = np.diff(inside.indptr)
-        indptr = np.concatenate([[0], np.cumsum(counts)])
-        return csr_matrix((inside.data, place[inside.indices], indptr), shape=(stop - start, n))
+        return spread_pairs(inside, retained[start:stop], place, n)
 
     stored = pairs.nnz if hasattr(pairs, "nnz") else n * 100
     return pairs_in_blocks(rows, n, stored)

@@ -28,8 +28,8 @@ from scrcl.engine.stages.cluster_facts import (
     tree_figures,
 )
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stages.stats import require_few_clusters
 from scrcl.engine.words import words_of
-from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
@@ -148,20 +148,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more clusters than there are cells."""
-        k = config.n_clusters
-        if k != "auto" and k > header.n_obs:
-            message = (
-                f"n_clusters must be at most the number of cells ({header.n_obs}); got {k}. "
-                "Give a smaller number, or auto."
-            )
-            raise InputError(message)
-        most = max(config.cluster.also, default=0)
-        if most > header.n_obs:
-            message = (
-                f"cluster.also must be at most the number of cells ({header.n_obs}); got {most}. "
-                "Give smaller numbers."
-            )
-            raise InputError(message)
+        require_few_clusters(config, header.n_obs, "cells")
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
 
-__all__ = ["KINDS", "TOTALS_BYTES", "StatsStage", "moments_bytes", "other_layers"]
+__all__ = [
+    "KINDS",
+    "TOTALS_BYTES",
+    "StatsStage",
+    "moments_bytes",
+    "other_layers",
+    "require_few_clusters",
+]
 
 KINDS = {"auto": None, "counts": False, "log": True}
 """Whether the values are logarithms, by ``features.values``."""
@@ -245,13 +252,18 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
     if n_genes < 2:
         message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
         raise InputError(message)
+    require_few_clusters(config, n_cells, "cells with counts")
+
+
+def require_few_clusters(config: RunConfig, n_cells: int, what: str) -> None:
+    """Refuse more clusters than there are cells."""
     k = config.n_clusters
     numbers = {"n_clusters": () if k == "auto" else (k,), "cluster.also": config.cluster.also}
     for name, asked in numbers.items():
         if max(asked, default=0) > n_cells:
             message = (
-                f"{name} must be at most the number of cells with counts ({n_cells}); "
-                f"got {max(asked)}. Give a smaller number."
+                f"{name} must be at most the number of {what} ({n_cells}); got {max(asked)}. "
+                "Give a smaller number."
             )
             raise InputError(message)
 

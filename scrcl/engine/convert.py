@@ -15,9 +15,9 @@ from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.arguments import checked
-from scrcl.engine.convert_folder import Work
+from scrcl.engine.convert_folder import WorkFolder
 from scrcl.engine.convert_steps import VERSION, Conversion
-from scrcl.engine.describe import joined
+from scrcl.engine.describe import note_on_join
 from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.paths import input_paths, keep_apart
@@ -131,7 +131,11 @@ def convert(
         message = f"OUT must be a folder, which is written as Zarr; got {out}. Name it {out.with_suffix('.zarr').name}."
         raise InputError(message)
     matrix = open_input(
-        paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
+        paths,
+        layer=layer,
+        join=join,
+        scratch=WorkFolder(out).path / "scratch",
+        block_bytes=block_bytes,
     )
     keep_apart(matrix.identity, out)
     _warn_of_lost(matrix, layer)
@@ -185,8 +189,8 @@ def convert_matrix(
     """
     began = time.perf_counter()
     reporter = reporter or Silent()
-    work = Work(out)
-    note = joined(matrix)
+    work = WorkFolder(out)
+    note = note_on_join(matrix)
     if note is not None:
         reporter.note(note)
     with work.claimed(_settings(matrix, order), reporter), naming_full_disk(out):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NEAR", "neighbours_among", "space_of_maps", "with_others"]
+__all__ = ["NEAR", "neighbours_for_map", "space_of_maps", "with_others"]
 
 NEAR = 5
 """Landmarks among which another cell is put."""
@@ -40,7 +40,7 @@ def space_of_maps(context: Context) -> FloatArray:
     return points
 
 
-def neighbours_among(
+def neighbours_for_map(
     context: Context, points: FloatArray, cells: IntArray
 ) -> tuple[IntArray, FloatArray]:
     """Return the nearest neighbours of some cells among themselves, and distances: those of the run if it has them."""

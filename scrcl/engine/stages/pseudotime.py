@@ -19,7 +19,7 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import clusters_named, plain_names, shown_names
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
+from scrcl.engine.stages.landmarks import neighbours_for_map, space_of_maps, with_others
 from scrcl.errors import InputError
 from scrcl.io.arrays import stored_array
 from scrcl.prep.artifacts import STATS
@@ -237,7 +237,7 @@ def _of_compared(
     from scrcl.maps.diffusion import connected_to, diffusion_coordinates, pseudotime, tip_of
     from scrcl.maps.weights import edge_weights
 
-    weights = edge_weights(*neighbours_among(context, points, cells))
+    weights = edge_weights(*neighbours_for_map(context, points, cells))
     inside = np.flatnonzero(np.isin(cells, roots))
     joined = connected_to(weights, inside)
     values = np.full(len(cells), np.nan, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrcl._contract import Estimate
-from scrcl.engine.describe import joined
+from scrcl.engine.describe import note_on_join
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.stage import Record, Stage
 from scrcl.report.page import Section
@@ -70,7 +70,7 @@ class ReadStage(Stage[ReadRecord]):
         early = context.covariates.notes
         for note in early:
             context.reporter.note(note)  # shown now, too: the work that follows is long
-        of_samples = joined(matrix)
+        of_samples = note_on_join(matrix)
         # Of a tissue, the notes of its coordinates say what several inputs are.
         if (
             of_samples is not None

@@ -17,7 +17,7 @@ from scrcl._random import drawn_rows
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
 from scrcl.engine.stage import NewCellsStage, Record, Stage
-from scrcl.engine.stages.landmarks import NEAR, neighbours_among, space_of_maps, with_others
+from scrcl.engine.stages.landmarks import NEAR, neighbours_for_map, space_of_maps, with_others
 from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
@@ -100,7 +100,7 @@ class UmapStage(Stage[UmapRecord]):
             return UmapRecord(n_laid_out=0, left_as_is=True)
         cells = drawn_rows(len(scores), settings.cells, config.seed, "umap.cells")
         points = space_of_maps(context)
-        ids, distances = neighbours_among(context, points, cells)
+        ids, distances = neighbours_for_map(context, points, cells)
         layout = umap_layout(
             edge_weights(ids, distances),
             gathered(scores, cells, above=SMALL_MAP_BYTES)[:, :2],

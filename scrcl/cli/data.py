@@ -81,14 +81,9 @@ def _reading(planned: Plan) -> str:
     if planned.refusal is not None:
         return least
     memory = format_bytes(planned.memory_bytes)
-    text = (
-        f"Reads {_blocks(planned.n_workers)} at a time (memory {memory}, device {planned.device})."
-    )
+    blocks = "one block" if planned.n_workers == 1 else f"{planned.n_workers} blocks"
+    text = f"Reads {blocks} at a time (memory {memory}, device {planned.device})."
     return text if planned.n_workers == 1 else f"{text} {least}"
-
-
-def _blocks(n: int) -> str:
-    return "one block" if n == 1 else f"{n} blocks"
 
 
 @app.command()

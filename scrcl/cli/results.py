@@ -1,4 +1,4 @@
-"""Commands on finished runs: markers, pseudobulk, export, rename, subcluster."""
+"""Commands on finished runs: rename, subcluster, markers, pseudobulk, export, predict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from scrcl.cli.app import FinishedOut, Quiet, app
+from scrcl.cli.app import FinishedOut, Inputs, Out, Quiet, Restart, app
 from scrcl.cli.options import Given, with_settings
 from scrcl.cli.texts import as_typed
+from scrcl.engine.config import OF_PREDICTIONS
 from scrcl.engine.export import FORMATS
 from scrcl.errors import InputError
 
-__all__ = ["export", "markers", "pseudobulk", "rename", "subcluster"]
+__all__ = ["export", "markers", "predict", "pseudobulk", "rename", "subcluster"]
 
 Moved = Annotated[
     list[Path] | None,
@@ -214,3 +215,35 @@ def export(
     else:
         written = write(out, file, to, inputs=inputs or ())
     say(str(written))
+
+
+@app.command()
+@with_settings(
+    only=OF_PREDICTIONS,
+    defaults={
+        "layer": "that of the run; X for X",
+        "join": "that of the run",
+        "coordinates": "that of the run",
+        "sample_key": "that of the run",
+    },
+)
+def predict(
+    run: FinishedOut,
+    inputs: Inputs,
+    out: Out,
+    given: Given,
+    restart: Restart = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict embedding, cluster and confidence of the new cells in INPUTS from the finished RUN.
+
+    RUN does not change. The same command resumes an interrupted prediction.
+    """
+    from scrcl.cli.render import reporting, show_ending
+    from scrcl.cli.tables import predicted_table
+    from scrcl.engine.predict import predict_files, run_for_prediction
+
+    finished = run_for_prediction(run, given)
+    with reporting(quiet) as reporter:
+        result = predict_files(finished, inputs, out, reporter=reporter, restart=restart)
+    show_ending(result, predicted_table(result.clusters), reporter, timed=not quiet)

@@ -22,6 +22,7 @@ from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.paths import input_paths, keep_apart
 from scrcl.engine.row_order import read_order
+from scrcl.engine.shape import input_bytes
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.identity import content_of
@@ -211,7 +212,7 @@ def convert_matrix(
         return WrittenStore(
             path=out,
             **work.journal["record"],
-            bytes_in=_bytes_of(matrix.identity),
+            bytes_in=input_bytes(matrix.identity),
             bytes_out=sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
             seconds=round(time.perf_counter() - began, 3),
             resumed=resumed,
@@ -232,7 +233,3 @@ def _block_rows(matrix: CellMatrix, block_bytes: int) -> int:
     dense = matrix.n_vars * matrix.dtype.itemsize
     row = dense if matrix.nnz is None else matrix.nnz * _BYTES_A_VALUE // matrix.n_obs
     return max(block_bytes // max(row, 1), 1)
-
-
-def _bytes_of(identity: dict[str, Any]) -> int:
-    return sum(int(sample.get("bytes", 0)) for sample in identity.get("samples", [identity]))

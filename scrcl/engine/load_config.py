@@ -253,13 +253,10 @@ def _example(group: str, known: Sequence[str]) -> str:
     return f" Did you mean {_in_python(shown[0])}?" if shown else ""
 
 
-def _option_named(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
-    if meant := [each for each in known if _option_named(name) in _OPTIONS.get(each, ())]:
+    option = f"--{name.replace('_', '-')}"
+    if meant := [each for each in known if option in _OPTIONS.get(each, ())]:
         return f" Did you mean {_in_python(meant[0])}?"
     if name in ELSEWHERE:
         return f" Did you mean {_in_python(ELSEWHERE[name])}?"

@@ -162,7 +162,8 @@ def predict_matrix(
     budget = plan_budget(config.memory, stages, shape, config)
     settings = {
         "atlas": run.fingerprint,
-        "learned": _what_was_learned(run),
+        # The same run on another device has other micro-cluster means.
+        "learned": fingerprint_of_array(run.open(MICRO_MEANS)),
         "input": content_of(header.identity),
         **config.fingerprinted(),
         **covariates.fingerprints(),
@@ -209,11 +210,6 @@ def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{key}", each) for key, each in value.items())
         else:
             yield name, value
-
-
-def _what_was_learned(run: OpenRun) -> str:
-    """Return a hash of the micro-cluster means: the same run on another device has others."""
-    return fingerprint_of_array(run.open(MICRO_MEANS))
 
 
 def _keep_apart(run: Path, out: Path) -> None:

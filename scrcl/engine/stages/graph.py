@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.graph_new_cells import NewGraphStage
-    from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
+    from scrcl.engine.stages.graph_new_cells import NewGraphStage, NewSlicesGraphStage
     from scrcl.graph.csr import Graph
     from scrcl.graph.partition import Partition
     from scrcl.io.matrix import CellMatrix
@@ -248,8 +247,7 @@ class GraphStage(Stage[GraphRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewGraphStage | NewSlicesGraphStage:
         """Return the stage that finds what is near new cells: cells of the run, or in a tissue each other."""
-        from scrcl.engine.stages.graph_new_cells import NewGraphStage
-        from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
+        from scrcl.engine.stages.graph_new_cells import NewGraphStage, NewSlicesGraphStage
 
         config = run.config
         if config.on_tissue:

@@ -59,8 +59,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._warnings import logger_of
+from scrcl.engine.outputs import naming_damage
 from scrcl.engine.stage import AnnDataKeys
-from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -104,17 +104,8 @@ def merged_keys(
     for stage in stages:
         if run.is_left_as_is(stage):
             continue
-        try:
+        with naming_damage(run.folder.stage(stage.name), "be whole"):
             keys = renamed_if_taken(stage.keys(run), of_input)
-        except ScrclError:
-            raise
-        except Exception as error:
-            folder = run.folder.stage(stage.name)
-            message = (
-                f"{folder} must be whole; got {type(error).__name__}: {error}. "
-                "Delete that folder and run the same command again."
-            )
-            raise StoreError(message) from error
         n_pairs += keys.n_pairs
         for slot in merged:
             merged[slot] |= getattr(keys, slot)

@@ -134,20 +134,16 @@ def _of_one_batch(words: Words) -> str:
     )
 
 
-def batch_notes(
-    record: BatchesRecord, words: Words, prefix: str = "", advice: str | None = None
-) -> Iterator[str]:
+def batch_notes(record: BatchesRecord, words: Words, advice: str | None = None) -> Iterator[str]:
     """Yield what the user should know about clusters and batches.
 
     Parameters
     ----------
-    prefix
-        What the names of clusters begin with.
     advice
         What to do where clusters follow batches, if nothing was to be corrected.
     """
     apart = [
-        f"{prefix}{i}"
+        words.name(i)
         for i, each in enumerate(record.by_cluster)
         if (mixing := each.before if each.after is None else each.after) is not None
         and mixing < APART

@@ -178,7 +178,7 @@ class ClusterStage(Stage[ClusterRecord]):
         values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", values)
         summary = describe_confidence(values, found.labels)
-        words = words_of(context, is_look=bool(self._prefix))
+        words = words_of(context, prefix=self._prefix)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
@@ -194,7 +194,7 @@ class ClusterStage(Stage[ClusterRecord]):
             notes=(
                 *found.notes,
                 *estimate_notes(estimates),
-                *low_confidence_notes(summary.median_by_cluster, words, self._prefix),
+                *low_confidence_notes(summary.median_by_cluster, words),
             ),
             confidence=summary,
             **smoothing,

@@ -43,8 +43,10 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:_CLUSTER_GENES]))
-        both = with_second(str(row["cell_type"]), row.get("second_type"), row.get("gap"))
-        kind = [escape(both)] if named else []
+        kind = []
+        if named:
+            second = row.get("second_type"), row.get("gap")
+            kind = [escape(with_second(str(row["cell_type"]), *second))]
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
     if any(row.get("second_type") for row in clusters):

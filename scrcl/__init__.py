@@ -18,10 +18,11 @@ from scrcl._threads import wait_asleep
 
 if TYPE_CHECKING:
     from scrcl._interrupt import Interruption
-    from scrcl.engine.api import evaluate, fit, plan, predict, rename
+    from scrcl.engine.api import fit, plan, predict, rename
     from scrcl.engine.config import RunConfig
     from scrcl.engine.convert import convert
     from scrcl.engine.describe import describe
+    from scrcl.engine.evaluate import evaluate
     from scrcl.engine.export import export
     from scrcl.engine.groups import find_markers, pseudobulk
     from scrcl.engine.open_run import open_run
@@ -61,10 +62,11 @@ _lazy, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "_interrupt": ["Interruption"],
-        "engine.api": ["evaluate", "fit", "plan", "predict", "rename"],
+        "engine.api": ["fit", "plan", "predict", "rename"],
         "engine.config": ["RunConfig"],
         "engine.convert": ["convert"],
         "engine.describe": ["describe"],
+        "engine.evaluate": ["evaluate"],
         "engine.export": ["export"],
         "engine.groups": ["find_markers", "pseudobulk"],
         "engine.open_run": ["open_run"],

@@ -79,6 +79,11 @@ class Shape:
         """Stored values of X."""
         return self.n_cells * self.values_per_row
 
+    @property
+    def x_bytes(self) -> int:
+        """Bytes that one read of X takes: from the input, or from its copy by cells."""
+        return int(8 * self.n_values) if self.is_column_major else self.input_bytes
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -117,3 +122,7 @@ class Estimate:
     def peak_bytes(self, n_workers: int) -> int:
         """Peak resident memory with ``n_workers``."""
         return self.fixed_bytes + self.block_bytes * (n_workers if self.shared else 1)
+
+    def all_seconds(self, n_threads: int) -> float:
+        """Time with ``n_threads``."""
+        return self.seconds + self.shared_seconds / n_threads

@@ -36,7 +36,7 @@ def _run_at(source: Path, n_cells: int, memory: str, settings: list[str], *, unt
 
     The agreement with labels is there only for runs to the last stage.
     """
-    from scrcl.engine.evaluate import evaluate_run
+    from scrcl.engine.evaluate import evaluate
 
     with tempfile.TemporaryDirectory(prefix="scrcl-scale-") as folder:
         cells, out = Path(folder) / "cells.h5ad", Path(folder) / "out"
@@ -55,7 +55,7 @@ def _run_at(source: Path, n_cells: int, memory: str, settings: list[str], *, unt
             "peak_rss_bytes": max(peak, manifest["peak_rss_bytes"]),
             "input_bytes": cells.stat().st_size,
             "out_bytes": sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
-            "ari": evaluate_run(out, LABELS)["ari"] if until == "report" else None,
+            "ari": evaluate(out, LABELS).ari if until == "report" else None,
             "stages": manifest["stages"],
             "graph_recall": manifest["graph_recall"],
         }

@@ -82,7 +82,7 @@ def write_bins(out: Path, n_bins: int, *, n_genes: int, counts: int, seed: int =
 
 def _run_at(n_bins: int, args: argparse.Namespace) -> Row:
     """Write a tissue, run it, and return what its stages took and how well domains agree."""
-    from scrcl.engine.evaluate import evaluate_run
+    from scrcl.engine.evaluate import evaluate
 
     with tempfile.TemporaryDirectory(prefix="scrcl-bins-") as folder:
         file, out, found = (Path(folder) / name for name in ("bins.h5ad", "out", "found.json"))
@@ -104,7 +104,7 @@ def _run_at(n_bins: int, args: argparse.Namespace) -> Row:
             "peak_rss_bytes": max(peak, *(stage["peak_rss_bytes"] for stage in stages)),
             "input_bytes": file.stat().st_size,
             "out_bytes": sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
-            "ari": evaluate_run(out, LABELS)["ari"] if whole else None,
+            "ari": evaluate(out, LABELS).ari if whole else None,
             "n_clusters": runs.manifest(out).get("n_clusters"),
             "stages": stages,
         }

@@ -59,7 +59,7 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
     Reads only the header of the input, and the annotations of cells that settings name. Exit code 2 if the
     memory is too small. The first run after an installation takes longer: it compiles its loops.
     """
-    from scrcl.cli.render import console
+    from scrcl.cli.render import console, say
     from scrcl.cli.tables import plan_table
     from scrcl.engine.api import plan as plan_run
 
@@ -68,9 +68,9 @@ def plan(inputs: Inputs, config: RunConfig, until: Until = None, as_json: Json =
         typer.echo(json.dumps(planned.to_json()))
     else:
         console.print(plan_table(planned.stages))
-        console.print(f"\n{_reading(planned)}", soft_wrap=True)
+        say(f"\n{_reading(planned)}")
         for note in planned.notes:
-            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
+            say(f"note: {as_typed(note)}")
     if planned.refusal is not None:
         raise BudgetError(planned.refusal)
 
@@ -81,14 +81,9 @@ def _reading(planned: Plan) -> str:
     if planned.refusal is not None:
         return least
     memory = format_bytes(planned.memory_bytes)
-    text = (
-        f"Reads {_blocks(planned.n_workers)} at a time (memory {memory}, device {planned.device})."
-    )
+    blocks = "one block" if planned.n_workers == 1 else f"{planned.n_workers} blocks"
+    text = f"Reads {blocks} at a time (memory {memory}, device {planned.device})."
     return text if planned.n_workers == 1 else f"{text} {least}"
-
-
-def _blocks(n: int) -> str:
-    return "one block" if n == 1 else f"{n} blocks"
 
 
 @app.command()

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 from scrcl import __version__
 from scrcl._interrupt import SIGNALS, Interruption
 from scrcl._warnings import warned_once
-from scrcl.cli import data, predict, results, run, settings
+from scrcl.cli import data, results, run, settings
 from scrcl.cli.app import app
 from scrcl.cli.options import option_meant
 from scrcl.cli.texts import as_typed
@@ -26,7 +26,7 @@ from scrcl.errors import ScrclError
 
 __all__ = ["app", "main"]
 
-_COMMANDS = (run, results, predict, data, settings)
+_COMMANDS = (run, results, data, settings)
 """Importing them registers their commands; the help has this order."""
 
 _ORDER = [module.__name__ for module in _COMMANDS]

@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
     from scrcl.engine.run import RunResult
 
-__all__ = ["console", "reporting", "show_ending", "show_run"]
+__all__ = ["console", "reporting", "say", "show_ending", "show_run"]
 
 console = Console(highlight=False)
 _LOOK_EVERY_S = 5.0
+
+
+def say(text: str) -> None:
+    """Print a line of the result as it is: without markup, and broken by the terminal alone."""
+    console.print(text, soft_wrap=True, markup=False)
 
 
 class Quiet(Silent):
@@ -267,9 +272,8 @@ def show_ending(
     console.print()
     console.print(table)
     for sentence in sentences:
-        console.print(f"\n{as_typed(sentence)}", soft_wrap=True, markup=False)
-    paths = f"\nresult  {result.result_path}\nreport  {result.report_path}"
-    console.print(paths, soft_wrap=True, markup=False)
+        say(f"\n{as_typed(sentence)}")
+    say(f"\nresult  {result.result_path}\nreport  {result.report_path}")
     reporter.show_notes()
 
 

@@ -1,4 +1,4 @@
-"""Commands on finished runs: markers, pseudobulk, export, rename, subcluster."""
+"""Commands on finished runs: rename, subcluster, markers, pseudobulk, export, predict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from scrcl.cli.app import FinishedOut, Quiet, app
+from scrcl.cli.app import FinishedOut, Inputs, Out, Quiet, Restart, app
 from scrcl.cli.options import Given, with_settings
 from scrcl.cli.texts import as_typed
+from scrcl.engine.config import OF_PREDICTIONS
 from scrcl.engine.export import FORMATS
 from scrcl.errors import InputError
 
-__all__ = ["export", "markers", "pseudobulk", "rename", "subcluster"]
+__all__ = ["export", "markers", "predict", "pseudobulk", "rename", "subcluster"]
 
 Moved = Annotated[
     list[Path] | None,
@@ -77,7 +78,7 @@ def subcluster(
 
     Each cluster gets variable genes, components and neighbours of its own. Tables lie in OUT/subclusters/CLUSTER.
     """
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import console, reporting, say
     from scrcl.cli.tables import groups_table
     from scrcl.engine.subclusters import subcluster as look_into
 
@@ -92,12 +93,12 @@ def subcluster(
             **given,
         )
     for look in looks:
-        console.print(f"\n{as_typed(look.summary)}", soft_wrap=True, markup=False)
+        say(f"\n{as_typed(look.summary)}")
         for note in look.notes:
-            console.print(f"note: {as_typed(note)}", soft_wrap=True, markup=False)
+            say(f"note: {as_typed(note)}")
         if look.n_subclusters > 1:
             console.print(groups_table(look.markers))
-            console.print(f"tables  {look.folder}", soft_wrap=True, markup=False)
+            say(f"tables  {look.folder}")
 
 
 By = Annotated[
@@ -129,7 +130,7 @@ def markers(
     quiet: Quiet = False,
 ) -> None:
     """Find marker genes of any groups of cells of the finished run in OUT."""
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import console, reporting, say
     from scrcl.cli.tables import groups_table
     from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import find_markers
@@ -145,7 +146,7 @@ def markers(
     if file is not None:
         with writing(file) as partial:
             for_spreadsheets(table).to_csv(partial, index=False)
-        console.print(f"\nmarkers  {file}", soft_wrap=True, markup=False)
+        say(f"\nmarkers  {file}")
 
 
 @app.command()
@@ -166,7 +167,7 @@ def pseudobulk(
 
     Cells of one donor are no replicates.
     """
-    from scrcl.cli.render import console, reporting
+    from scrcl.cli.render import reporting, say
     from scrcl.engine.disk import require_new, writing
     from scrcl.engine.groups import pseudobulk as add_up
 
@@ -175,9 +176,7 @@ def pseudobulk(
         sums = add_up(out, donors=donors, by=by, inputs=inputs or (), reporter=reporter)
     with writing(file) as partial:
         sums.write_h5ad(partial)
-    console.print(
-        f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}", soft_wrap=True, markup=False
-    )
+    say(f"{sums.n_obs:,} sums of {sums.n_vars:,} genes  {file}")
 
 
 @app.command()
@@ -201,7 +200,7 @@ def export(
     inputs: Moved = None,
 ) -> None:
     """Write the finished run in OUT for other programs: tables of cells, or an AnnData with X."""
-    from scrcl.cli.render import console
+    from scrcl.cli.render import say
     from scrcl.engine.export import export as write
     from scrcl.engine.write_back import write_back
 
@@ -215,4 +214,36 @@ def export(
         raise InputError(message)
     else:
         written = write(out, file, to, inputs=inputs or ())
-    console.print(str(written), soft_wrap=True, markup=False)
+    say(str(written))
+
+
+@app.command()
+@with_settings(
+    only=OF_PREDICTIONS,
+    defaults={
+        "layer": "that of the run; X for X",
+        "join": "that of the run",
+        "coordinates": "that of the run",
+        "sample_key": "that of the run",
+    },
+)
+def predict(
+    run: FinishedOut,
+    inputs: Inputs,
+    out: Out,
+    given: Given,
+    restart: Restart = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict embedding, cluster and confidence of the new cells in INPUTS from the finished RUN.
+
+    RUN does not change. The same command resumes an interrupted prediction.
+    """
+    from scrcl.cli.render import reporting, show_ending
+    from scrcl.cli.tables import predicted_table
+    from scrcl.engine.predict import predict_files, run_for_prediction
+
+    finished = run_for_prediction(run, given)
+    with reporting(quiet) as reporter:
+        result = predict_files(finished, inputs, out, reporter=reporter, restart=restart)
+    show_ending(result, predicted_table(result.clusters), reporter, timed=not quiet)

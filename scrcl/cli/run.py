@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from scrcl.engine.scores import Scores
+    from scrcl.engine.evaluate import Scores
 
 __all__ = ["demo", "evaluate", "run"]
 
@@ -75,7 +75,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score the clusters of a run against labels or another run: ACC (Hungarian), NMI, ARI, macro F1."""
-    from scrcl.engine.api import evaluate as evaluate_run
+    from scrcl.engine.evaluate import evaluate as evaluate_run
 
     scores = evaluate_run(out, labels)
     if as_json:
@@ -95,8 +95,8 @@ def demo(
 ) -> None:
     """Cluster the 700 PBMC that come with scanpy, and compare with their published labels."""
     from scrcl.cli.render import console
-    from scrcl.engine.api import evaluate as evaluate_run
     from scrcl.engine.demo import LABELS, demo_path
+    from scrcl.engine.evaluate import evaluate as evaluate_run
     from scrcl.engine.load_config import load_config
 
     is_first = _run_and_show(
@@ -145,7 +145,7 @@ def _run_and_show(
     from scrcl.cli.libraries import load_libraries
 
     load_libraries()
-    from scrcl.cli.render import console, reporting, show_run
+    from scrcl.cli.render import reporting, say, show_run
     from scrcl.engine.run import run_files
     from scrcl.train.ranks import Ranks
 
@@ -157,8 +157,9 @@ def _run_and_show(
         result = run_files(inputs, out, config, reporter=reporter, ranks=ranks, **how)
     if result.result_path is None:
         last = result.stages[-1]["name"]
-        ending = f"\nThe run in {out} is done up to the stage {last}. The same command without --until continues."
-        console.print(ending, soft_wrap=True, markup=False)
+        say(
+            f"\nThe run in {out} is done up to the stage {last}. The same command without --until continues."
+        )
         reporter.show_notes()
     else:
         show_run(result, reporter, timed=not quiet)

@@ -43,7 +43,10 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table
     table = Table(*names, box=None, pad_edge=False)
     for row in clusters:
         markers = escape(", ".join(row["markers"][:_CLUSTER_GENES]))
-        kind = [escape(_names_of(row))] if named else []
+        kind = []
+        if named:
+            second = row.get("second_type"), row.get("gap")
+            kind = [escape(with_second(str(row["cell_type"]), *second))]
         cells = f"{row['n_cells']:,}", f"{row['share']:.1%}"
         table.add_row(str(row["name"]), *kind, *cells, markers)
     if any(row.get("second_type") for row in clusters):
@@ -51,11 +54,6 @@ def clusters_table(clusters: Sequence[Mapping[str, Any]], words: Words) -> Table
     if any(row.get("n_left_out") for row in clusters):
         _explain(table, LEFT_OUT)
     return table
-
-
-def _names_of(row: Mapping[str, Any]) -> str:
-    """Return the name of a cluster, the second best, and how far its score lies below."""
-    return with_second(str(row["cell_type"]), row.get("second_type"), row.get("gap"))
 
 
 def _explain(table: Table, text: str) -> None:

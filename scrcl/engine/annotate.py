@@ -53,14 +53,14 @@ A prediction has no ``obsp`` and no markers. It also has ``obs["scrcl_margin"]``
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scrcl._warnings import logger_of
+from scrcl.engine.outputs import naming_damage
 from scrcl.engine.stage import AnnDataKeys
-from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -72,7 +72,16 @@ if TYPE_CHECKING:
     from scrcl.engine.stage import Stage
     from scrcl.typing import BoolArray, Csr, IntArray
 
-__all__ = ["by_gene", "merged_keys", "renamed_if_taken", "spread", "without_ours", "write_into"]
+__all__ = [
+    "by_gene",
+    "merged_keys",
+    "named_categories",
+    "renamed_if_taken",
+    "spread",
+    "spread_pairs",
+    "without_ours",
+    "write_into",
+]
 
 _LOG = logger_of(__name__)
 
@@ -89,33 +98,18 @@ def merged_keys(
     of_input
         Keys that the result keeps of the input, by slot (`scrcl.engine.results.keys_of_input`).
     """
-    obs: dict[str, Any] = {}
-    obsm: dict[str, Any] = {}
-    obsp: dict[str, Any] = {}
-    var: dict[str, Any] = {}
-    varm: dict[str, Any] = {}
-    uns: dict[str, Any] = {}
-    other_uns: dict[str, Any] = {}
+    slots = [each.name for each in fields(AnnDataKeys) if each.name != "n_pairs"]
+    merged: dict[str, dict[str, Any]] = {slot: {} for slot in slots}
     n_pairs = 0
     for stage in stages:
-        try:
+        if run.is_left_as_is(stage):
+            continue
+        with naming_damage(run.folder.stage(stage.name), "be whole"):
             keys = renamed_if_taken(stage.keys(run), of_input)
-        except ScrclError:
-            raise
-        except Exception as error:
-            folder = run.folder.stage(stage.name)
-            message = (
-                f"{folder} must be whole; got {type(error).__name__}: {error}. "
-                "Delete that folder and run the same command again."
-            )
-            raise StoreError(message) from error
         n_pairs += keys.n_pairs
-        for merged, of_stage in (
-            (obs, keys.obs), (obsm, keys.obsm), (obsp, keys.obsp), (var, keys.var), (uns, keys.uns),
-            (other_uns, keys.uns_other), (varm, keys.varm),
-        ):  # fmt: skip
-            merged.update(of_stage)
-    return AnnDataKeys(obs, obsm, obsp, var, uns, other_uns, n_pairs, varm)
+        for slot in merged:
+            merged[slot] |= getattr(keys, slot)
+    return AnnDataKeys(**merged, n_pairs=n_pairs)
 
 
 _SHARED = {"var": "var", "obsm": "obsm", "varm": "varm", "uns": "uns_other"}
@@ -211,7 +205,7 @@ def write_into(
         whole[rows] = result.obsm[key]
         adata.obsm[key] = whole
     for key in [key for key in result.obsp if str(key).startswith("scrcl_")]:
-        adata.obsp[key] = _spread_pairs(result.obsp[key], rows, adata.n_obs)
+        adata.obsp[key] = spread_pairs(result.obsp[key], retained, rows, adata.n_obs)
     for key in (*ours_in["uns_keys"], "scrcl"):
         adata.uns[key] = result.uns[key]
     for key in ours_in["varm_keys"]:
@@ -232,6 +226,15 @@ def spread(column: Any, rows: IntArray, n: int) -> Any:
     values = np.full(n, np.nan, dtype=np.float32)
     values[rows] = column
     return values
+
+
+def named_categories(names: Sequence[str], labels: IntArray) -> pd.Categorical:
+    """Return the name of the label of each cell. Labels with one name are one category."""
+    import pandas as pd
+
+    categories = pd.Index(dict.fromkeys(names))
+    codes = categories.get_indexer(pd.Index(names))[labels]
+    return pd.Categorical.from_codes(codes.tolist(), categories=categories)
 
 
 def by_gene(values: Any, genes: pd.Index, wanted: pd.Index) -> Any:
@@ -266,11 +269,17 @@ def _owned_pattern(stages: Iterable[Stage[Any]]) -> re.Pattern[str]:
     return re.compile("|".join(pattern for stage in stages for pattern in stage.owned_obs))
 
 
-def _spread_pairs(matrix: Csr, rows: Any, n: int) -> Csr:
-    """Place the rows and columns of ``matrix`` at ``rows`` of an ``n`` x ``n`` matrix."""
+def spread_pairs(pairs: Csr, retained: BoolArray, places: IntArray, n: int) -> Csr:
+    """Return rows for some of ``n`` cells: those of ``pairs`` for the retained ones, and empty ones for the others.
+
+    Parameters
+    ----------
+    places
+        ndarray of int: where the retained ones are among all ``n``.
+    """
     from scipy.sparse import csr_matrix
 
-    counts = np.zeros(n, dtype=np.int64)
-    counts[rows] = np.diff(matrix.indptr)
+    counts = np.zeros(len(retained), np.int64)
+    counts[retained] = np.diff(pairs.indptr)
     indptr = np.concatenate([[0], np.cumsum(counts)])
-    return csr_matrix((matrix.data, rows[matrix.indices], indptr), shape=(n, n))
+    return csr_matrix((pairs.data, places[pairs.indices], indptr), shape=(len(retained), n))

@@ -32,8 +32,7 @@ def announce(context: Context, shape: Shape) -> None:
     ]
     if not left:
         return
-    n_at_once = min(context.budget.n_workers, cores())
-    seconds = sum(each.seconds + each.shared_seconds / n_at_once for each in left)
+    seconds = sum(each.all_seconds(context.budget.n_threads) for each in left)
     peak = max(each.peak_bytes(context.budget.n_workers) for each in left)
     who = "1 process" if ranks.size == 1 else f"{ranks.size} processes"
     context.reporter.run_started(

@@ -1,11 +1,12 @@
-"""The commands as Python functions: `fit`, `predict`, `plan`, `rename` and `evaluate`.
+"""The commands as Python functions: `fit`, `predict`, `plan` and `rename`.
 
-`scrcl.convert`, `scrcl.describe` and `scrcl.simulate` are in modules of their names.
+Others, such as `scrcl.convert`, are in modules of their names.
 """
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,10 @@ from scrcl.engine.load_config import load_config, merged
 from scrcl.engine.paths import input_paths
 from scrcl.engine.rename import keep_given
 from scrcl.engine.rename import rename as rename_clusters
-from scrcl.engine.scores import Scores
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scrcl.engine.plan import Plan
     from scrcl.engine.rename import Names
 
-__all__ = ["evaluate", "fit", "plan", "predict", "rename"]
+__all__ = ["fit", "plan", "predict", "rename"]
 
 
 @checked
@@ -104,32 +104,26 @@ def fit(
     >>> adata = adata[adata.obs["scrcl"].notna()].copy()  # doctest: +SKIP
     >>> sc.pl.umap(adata, color="scrcl")  # doctest: +SKIP
     """
+    import anndata
+
+    from scrcl.engine.anndata_input import fit_anndata, read_result
+    from scrcl.engine.run import run_files
+
     resolved = _resolved(config, settings)
-    how = {
+    if start is not None and out is None:
+        message = f"start must go with out, the folder of the run to redo; got {start!r} without it. Name that folder."
+        raise InputError(message)
+    how: dict[str, Any] = {
         "reporter": reporter or Logged(),
         "restart": restart,
         "start": start,
         "client": client,
         "interruption": interruption,
     }
-    if out is not None:
-        return _fit_in(data, Path(out), resolved, how)
-    if start is not None:
-        message = f"start must go with out, the folder of the run to redo; got {start!r} without it. Name that folder."
-        raise InputError(message)
-    with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
-        return _fit_in(data, Path(folder) / "out", resolved, how)
-
-
-def _fit_in(data: Any, out: Path, config: RunConfig, how: dict[str, Any]) -> AnnData:
-    import anndata
-
-    from scrcl.engine.anndata_input import fit_anndata, read_result
-    from scrcl.engine.run import run_files
-
-    if isinstance(data, anndata.AnnData):
-        return fit_anndata(data, out, config, **how)
-    return read_result(run_files(input_paths(data), out, config, **how).result_path)
+    with _folder(out) as folder:
+        if isinstance(data, anndata.AnnData):
+            return fit_anndata(data, folder, resolved, **how)
+        return read_result(run_files(input_paths(data), folder, resolved, **how).result_path)
 
 
 @checked
@@ -183,25 +177,17 @@ def predict(
     >>> import scrcl  # doctest: +SKIP
     >>> new = scrcl.predict("out/", "new.h5ad")  # doctest: +SKIP
     """
-    how = {"reporter": reporter or Logged(), "restart": restart}
-    if out is not None:
-        return _predict_in(Path(run), data, Path(out), how, settings)
-    with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
-        return _predict_in(Path(run), data, Path(folder) / "out", how, settings)
-
-
-def _predict_in(
-    run: Path, data: Any, out: Path, how: dict[str, Any], settings: dict[str, Any]
-) -> AnnData:
     import anndata
 
     from scrcl.engine.anndata_input import predict_anndata, read_result
     from scrcl.engine.predict import predict_files, run_for_prediction
 
     opened = run_for_prediction(run, settings)
-    if isinstance(data, anndata.AnnData):
-        return predict_anndata(opened, data, out, **how)
-    return read_result(predict_files(opened, input_paths(data), out, **how).result_path)
+    how: dict[str, Any] = {"reporter": reporter or Logged(), "restart": restart}
+    with _folder(out) as folder:
+        if isinstance(data, anndata.AnnData):
+            return predict_anndata(opened, data, folder, **how)
+        return read_result(predict_files(opened, input_paths(data), folder, **how).result_path)
 
 
 @checked
@@ -293,37 +279,14 @@ def plan(
     return plan_run(input_paths(inputs), _resolved(config, settings), until=until)
 
 
-@checked
-def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None) -> Scores:
-    """Score the clusters of a finished run or prediction against labels, or against those of another run.
-
-    Parameters
-    ----------
-    out
-        Its output folder.
-    labels
-        Column of the input's obs; or the output folder of another run, whose clusters of the same cells, by name, are
-        the labels.
-    data
-        An AnnData of the cells, whose columns of obs are as it has them now: labels may be made after the run.
-
-    Raises
-    ------
-    StoreError
-        ``out`` holds no finished run.
-    InputError
-        obs has no such column, almost every cell has a label of its own, or the runs share no cell.
-
-    Examples
-    --------
-    >>> import scrcl  # doctest: +SKIP
-    >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
-    >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
-    >>> scrcl.evaluate("out/", "leiden", data=adata).ari  # doctest: +SKIP
-    """
-    from scrcl.engine.evaluate import evaluate_run
-
-    return Scores(**evaluate_run(Path(out), labels, data))
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """Yield the output folder; without one, a temporary folder that is removed."""
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="scrcl-") as folder:
+        yield Path(folder) / "out"
 
 
 def _resolved(config: RunConfig | None, settings: dict[str, Any]) -> RunConfig:

@@ -189,5 +189,4 @@ def _labels_of(column: pd.Series) -> CellLabels | None:
     """Return the levels of a column of text, categories, flags or whole numbers; None for others, or with gaps."""
     if column.dtype.kind in "fcmM" or column.isna().any():
         return None
-    values = pd.Categorical(column).remove_unused_categories()
-    return CellLabels(values.codes.astype(np.int32), tuple(map(str, values.categories)))
+    return CellLabels.of_column(column)

@@ -42,6 +42,11 @@ class Budget:
     dense_block_rows: int
     n_workers: int
 
+    @property
+    def n_threads(self) -> int:
+        """Threads that compute: as many as there are cores, and memory for."""
+        return min(cores(), self.n_workers)
+
 
 def least_memory(stages: Sequence[Stage[Any]], shape: Shape, config: RunConfig) -> int:
     """Return the smallest memory that is enough for all ``stages``, rounded up to tens of megabytes."""

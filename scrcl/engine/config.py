@@ -10,6 +10,7 @@ with other values.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 
     from scrcl.train.methods import MethodEntry
 
-__all__ = ["RunConfig"]
+__all__ = ["OF_PREDICTIONS", "RunConfig"]
+
+OF_PREDICTIONS = (
+    "coordinates", "device", "features.values", "format", "join", "keep_x", "layer", "memory", "sample_key",
+)  # fmt: skip
+"""Settings that a prediction may have of its own."""
 
 
 def _device(value: object) -> str:
@@ -46,18 +52,15 @@ def _device(value: object) -> str:
     raise ValueError(message)
 
 
-def _method(value: object) -> str:
-    if isinstance(value, str) and value in METHODS:
+def _named(setting: str, table: Mapping[str, Any], value: object) -> str:
+    """Return the name of an entry of a table."""
+    if isinstance(value, str) and value in table:
         return value
-    message = f"method must be {' or '.join(METHODS)}; got {value!r}."
+    message = f"{setting} must be {' or '.join(table)}; got {value!r}."
     raise ValueError(message)
 
 
-def _preset(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value in PRESETS):
-        return value
-    message = f"preset must be {' or '.join(PRESETS)}; got {value!r}."
-    raise ValueError(message)
+_method, _preset = partial(_named, "method", METHODS), partial(_named, "preset", PRESETS)
 
 
 def _with_slices_as_batches(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,9 +72,9 @@ def _with_slices_as_batches(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _over_preset(values: dict[str, Any]) -> dict[str, Any]:
     """Return the given settings over those of the preset that they name, if any."""
-    name = _preset(values.get("preset"))
-    if name is None:
+    if values.get("preset") is None:
         return values
+    name = _preset(values["preset"])
     preset = PRESETS[name]
     method = values.get("method", preset["method"])
     if method != preset["method"]:

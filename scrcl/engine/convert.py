@@ -15,13 +15,14 @@ from scrcl import __version__
 from scrcl._progress import Silent
 from scrcl._warnings import logger_of, warned_once
 from scrcl.engine.arguments import checked
-from scrcl.engine.convert_folder import Work
+from scrcl.engine.convert_folder import WorkFolder
 from scrcl.engine.convert_steps import VERSION, Conversion
-from scrcl.engine.describe import joined
+from scrcl.engine.describe import note_on_join
 from scrcl.engine.disk import naming_full_disk
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.paths import input_paths, keep_apart
 from scrcl.engine.row_order import read_order
+from scrcl.engine.shape import input_bytes
 from scrcl.errors import InputError
 from scrcl.io import store
 from scrcl.io.identity import content_of
@@ -131,7 +132,11 @@ def convert(
         message = f"OUT must be a folder, which is written as Zarr; got {out}. Name it {out.with_suffix('.zarr').name}."
         raise InputError(message)
     matrix = open_input(
-        paths, layer=layer, join=join, scratch=Work(out).path / "scratch", block_bytes=block_bytes
+        paths,
+        layer=layer,
+        join=join,
+        scratch=WorkFolder(out).path / "scratch",
+        block_bytes=block_bytes,
     )
     keep_apart(matrix.identity, out)
     _warn_of_lost(matrix, layer)
@@ -185,8 +190,8 @@ def convert_matrix(
     """
     began = time.perf_counter()
     reporter = reporter or Silent()
-    work = Work(out)
-    note = joined(matrix)
+    work = WorkFolder(out)
+    note = note_on_join(matrix)
     if note is not None:
         reporter.note(note)
     with work.claimed(_settings(matrix, order), reporter), naming_full_disk(out):
@@ -207,7 +212,7 @@ def convert_matrix(
         return WrittenStore(
             path=out,
             **work.journal["record"],
-            bytes_in=_bytes_of(matrix.identity),
+            bytes_in=input_bytes(matrix.identity),
             bytes_out=sum(p.stat().st_size for p in out.rglob("*") if p.is_file()),
             seconds=round(time.perf_counter() - began, 3),
             resumed=resumed,
@@ -228,7 +233,3 @@ def _block_rows(matrix: CellMatrix, block_bytes: int) -> int:
     dense = matrix.n_vars * matrix.dtype.itemsize
     row = dense if matrix.nnz is None else matrix.nnz * _BYTES_A_VALUE // matrix.n_obs
     return max(block_bytes // max(row, 1), 1)
-
-
-def _bytes_of(identity: dict[str, Any]) -> int:
-    return sum(int(sample.get("bytes", 0)) for sample in identity.get("samples", [identity]))

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from scrcl._progress import Reporter
 
-__all__ = ["Work"]
+__all__ = ["WorkFolder"]
 
 _JOURNAL = "journal.json"
 _LOCK = ".lock"
 
 
-class Work:
+class WorkFolder:
     """The hidden folder of ``out``, with its journal."""
 
     def __init__(self, out: Path) -> None:
@@ -54,7 +54,7 @@ class Work:
     def claimed(self, settings: dict[str, Any], reporter: Reporter) -> Iterator[None]:
         """Hold the folder and remove it at the end.
 
-        Work on another input, or with other settings, is started over. After an error the folder stays if the
+        WorkFolder on another input, or with other settings, is started over. After an error the folder stays if the
         conversion can resume.
 
         Raises

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrcl._progress import Reporter
-    from scrcl.engine.convert_folder import Work
+    from scrcl.engine.convert_folder import WorkFolder
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
@@ -45,7 +45,7 @@ class Conversion:
         Which rows, in which order; None for all as they are.
     """
 
-    work: Work
+    work: WorkFolder
     matrix: CellMatrix
     names: list[str]
     rows: IntArray | None

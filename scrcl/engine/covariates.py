@@ -206,5 +206,4 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
             f"obs[{key!r}], the first is {obs.index[int(np.argmax(missing))]}. Fill the column."
         )
         raise InputError(message)
-    column = pd.Categorical(obs[key]).remove_unused_categories()
-    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
+    return CellLabels.of_column(obs[key])

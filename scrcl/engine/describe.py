@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from scrcl.io.labels import CellLabels
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["describe", "for_people", "joined"]
+__all__ = ["describe", "for_people", "note_on_join"]
 
 _SELECTED_GENES = 2_000
 _BYTES_A_VALUE = 8
@@ -182,7 +181,7 @@ def _coordinates_of(matrix: CellMatrix) -> str:
     return "none" if suggested is None else f"perhaps {suggested}"
 
 
-def joined(matrix: CellMatrix) -> str | None:
+def note_on_join(matrix: CellMatrix) -> str | None:
     """Return a note on the genes of joined samples; None if there is one input."""
     samples = matrix.identity.get("samples")
     if samples is None:
@@ -230,7 +229,6 @@ def _obsm_of(matrix: CellMatrix) -> tuple[str, ...]:
     """Return the names in obsm; of several inputs those that all have. Coordinates of a text are there too."""
     from scrcl.io.joined import shared_obsm
 
-    with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in matrix.sources]
+    with matrix.opened_sources() as sources:
         stored = shared_obsm(sources) if sources else []
     return tuple(sorted({*stored, *matrix.obsm}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from scrcl._crosstab import crosstab
 from scrcl.engine.annotate import without_ours
+from scrcl.engine.arguments import checked
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.later_columns import obs_of_run
 from scrcl.engine.open_run import OpenRun, saved_config
@@ -24,14 +26,13 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["evaluate_run", "score"]
-
+__all__ = ["Scores", "evaluate", "score"]
 
 _FEW = 10
 """Up to this number of labels, each may belong to one cell."""
 
 
-def score(clusters: Any, labels: Any) -> dict[str, float]:
+def score(clusters: Any, labels: Any) -> dict[str, Any]:
     """Agreement of a clustering with labels; cells without a label (or cluster) are left out.
 
     Parameters
@@ -67,7 +68,7 @@ def score(clusters: Any, labels: Any) -> dict[str, float]:
         message = "labels must be known for at least one cell; got none."
         raise InputError(message)
     found, true = pd.factorize(a[known])[0], pd.factorize(b[known])[0]
-    table = _contingency(found, true)
+    table = crosstab(found, true)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return {
         "acc": float(table[rows, columns].sum() / table.sum()),
@@ -90,42 +91,83 @@ def _column(values: Any, name: str) -> pd.Series:
     return pd.Series(values).reset_index(drop=True)
 
 
-def evaluate_run(out: Path, labels: str | Path, data: AnnData | None = None) -> dict[str, Any]:
-    """Score the clusters of a finished run, or of a prediction.
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """Agreement of the clusters of a run with labels.
+
+    Attributes
+    ----------
+    labels
+        Column of obs, or folder of the other run.
+    acc, nmi, ari, macro_f1
+        See `score`.
+    n_cells, n_clusters, n_labels
+        Numbers of scored cells, their clusters and their labels.
+    coherence, label_coherence, coherence_by_chance, label_coherence_by_chance
+        Spatial runs only: share of neighbours in the tissue with the same cluster or label, and the
+        share expected by chance; None for other runs, and where stages were deleted.
+    """
+
+    labels: str
+    acc: float
+    nmi: float
+    ari: float
+    macro_f1: float
+    n_cells: int
+    n_clusters: int
+    n_labels: int
+    coherence: float | None = None
+    coherence_by_chance: float | None = None
+    label_coherence: float | None = None
+    label_coherence_by_chance: float | None = None
+
+    def __repr__(self) -> str:
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        shown = (f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v!r}" for k, v in known.items())
+        return f"Scores({', '.join(shown)})"
+
+
+@checked
+def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None) -> Scores:
+    """Score the clusters of a finished run or prediction against labels, or against those of another run.
 
     Parameters
     ----------
+    out
+        Its output folder.
     labels
-        What to compare with: a column of obs of the input; or the output folder of another run or prediction, whose
-        clusters of the same cells, by name, are the labels. A column that has the name of a folder is the column.
+        Column of the input's obs; or the output folder of another run or prediction, whose clusters of the same cells,
+        by name, are the labels. A column that has the name of a folder is the column.
     data
-        An AnnData of the cells, whose columns of obs are as it has them now.
-
-    Returns
-    -------
-    dict
-        What `score` returns, and ``labels``. For a spatial run whose stages are still there also ``coherence`` and
-        ``label_coherence``: the share of neighbouring cells with the same cluster, and with the same label. Each has
-        ``..._by_chance``.
+        An AnnData of the cells, whose columns of obs are as it has them now: labels may be made after the run.
 
     Raises
     ------
     StoreError
         ``out`` holds no finished run, or its neighbours are damaged.
     InputError
-        ``obs`` has no such column, nearly each cell has a value of its own there, or the other run has other cells.
+        obs has no such column, almost every cell has a label of its own, or the runs share no cell.
+
+    Examples
+    --------
+    >>> import scrcl  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "leiden", data=adata).ari  # doctest: +SKIP
     """
-    run = _open(out)
+    run = _open(Path(out))
     obs = obs_of_run(run, data)
     is_folder = str(labels) not in obs and Path(labels).is_dir()
     # A run that was made in Python, of an AnnData whose columns may be newer than the run.
     is_of_object = data is None and not run.manifest.get("inputs")
     hint = " If it was made after the run, give the AnnData by `data`." if is_of_object else ""
     values = (
-        _clusters_of(Path(labels), obs, out) if is_folder else _labels_of(obs, str(labels), hint)
+        _clusters_of(Path(labels), obs, run.path)
+        if is_folder
+        else _labels_of(obs, str(labels), hint)
     )
-    scores = score(obs["scrcl"], values)
-    return {"labels": str(labels), **scores, **_coherence(run, obs["scrcl"], values)}
+    scores = score(obs["scrcl"], values) | _coherence(run, obs["scrcl"], values)
+    return Scores(str(labels), **scores)
 
 
 def _open(out: Path) -> OpenRun:
@@ -186,10 +228,6 @@ def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | No
         share = None if np.isnan(of_values.share) else of_values.share
         found |= {name: share, f"{name}_by_chance": of_values.by_chance}
     return found
-
-
-def _contingency(found: IntArray, true: IntArray) -> IntArray:
-    return crosstab(found, true, int(found.max()) + 1, int(true.max()) + 1)
 
 
 def _macro_f1(table: IntArray, rows: IntArray, columns: IntArray) -> float:

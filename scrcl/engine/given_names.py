@@ -183,7 +183,7 @@ def names_given(out: Path, labels: IntArray) -> dict[int, str]:
     clusters, names, before = _kept(out)
     if not len(clusters) or len(before) != len(labels):
         return {}
-    counts = crosstab(labels, before, int(labels.max()) + 1, int(before.max()) + 1)
+    counts = crosstab(labels, before)
     sizes, sizes_before = counts.sum(axis=1), counts.sum(axis=0)
     found: dict[int, str] = {}
     for name in np.unique(names):

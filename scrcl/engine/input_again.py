@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrcl.engine.arguments import shown
-from scrcl.engine.paths import moved_paths
+from scrcl.engine.paths import moved_paths, open_files
 from scrcl.errors import InputError, ResumeError
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ def input_of(
     ResumeError
         It has changed since.
     """
-    from scrcl.io.open import open_input
-
     if data is not None:
         import anndata
 
@@ -44,11 +42,8 @@ def input_of(
             )
             raise InputError(message)
         return same_in_memory(run.path, run.manifest, data, run.config.layer)
-    paths = input_paths_of(run, inputs)
-    config, scratch = run.config, run.folder.stage(run.stages[0].name)
-    return require_same(
-        run, open_input(paths, layer=config.layer, join=config.join, scratch=scratch)
-    )
+    scratch = run.folder.stage(run.stages[0].name)
+    return require_same(run, open_files(input_paths_of(run, inputs), run.config, scratch))
 
 
 def require_same(run: OpenRun, matrix: CellMatrix) -> CellMatrix:

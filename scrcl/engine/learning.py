@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrcl import __version__
 from scrcl.engine.device import resolve_device
-from scrcl.errors import ScrclError, StoreError
+from scrcl.engine.outputs import naming_damage
+from scrcl.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,16 +61,8 @@ def open_inputs(opener: Opener, folder: Path, config: RunConfig) -> Any:
     StoreError
         They are missing or damaged.
     """
-    try:
+    with naming_damage(folder, "hold the method inputs whole"):
         return method_of(config).open_inputs(opener, folder, config.method_settings)
-    except ScrclError:
-        raise
-    except Exception as error:
-        message = (
-            f"{folder} must hold the method inputs whole; got {type(error).__name__}: {error}. "
-            "Delete that folder and repeat the command that made it."
-        )
-        raise StoreError(message) from error
 
 
 def setup_of(config: RunConfig, *, device: str, ranks: Ranks) -> Setup[Any]:

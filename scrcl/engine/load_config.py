@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ELSEWHERE",
-    "first_fault",
-    "given_names",
+    "given_settings",
     "load_config",
     "merged",
     "validated",
@@ -90,12 +89,12 @@ def merged(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, An
     return tree
 
 
-def given_names(config: Settings, group: str = "") -> set[str]:
+def given_settings(config: Settings, group: str = "") -> set[str]:
     """Return the dotted names of the settings that were given, not left to their defaults."""
     names = set[str]()
     for name in config.model_fields_set:
         value = getattr(config, name)
-        inner = given_names(value, f"{group}{name}.") if isinstance(value, Settings) else None
+        inner = given_settings(value, f"{group}{name}.") if isinstance(value, Settings) else None
         names |= {f"{group}{name}"} if inner is None else inner
     return names
 
@@ -111,7 +110,7 @@ def validated(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(first_fault(error, _known_names(model, values))) from None
+        raise InputError(_first_fault(error, _known_names(model, values))) from None
 
 
 def with_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[name] = value
 
 
-def first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
+def _first_fault(error: ValidationError, known: Sequence[str] = ()) -> str:
     """Return the message of the first faulty setting.
 
     Parameters
@@ -254,13 +253,10 @@ def _example(group: str, known: Sequence[str]) -> str:
     return f" Did you mean {_in_python(shown[0])}?" if shown else ""
 
 
-def _option_named(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return the setting that was probably meant, or all settings of the group."""
-    if meant := [each for each in known if _option_named(name) in _OPTIONS.get(each, ())]:
+    option = f"--{name.replace('_', '-')}"
+    if meant := [each for each in known if option in _OPTIONS.get(each, ())]:
         return f" Did you mean {_in_python(meant[0])}?"
     if name in ELSEWHERE:
         return f" Did you mean {_in_python(ELSEWHERE[name])}?"

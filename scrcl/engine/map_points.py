@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._random import drawn_rows, stream
-from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import shown_names
 from scrcl.engine.map_columns import columns_of
 from scrcl.engine.map_images import images_of
 from scrcl.engine.memory import block_values
 from scrcl.engine.words import words_of
-from scrcl.io.labels import CellLabels
+from scrcl.io.labels import files_of_cells
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import shown_genes
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.report import ReportSettings
-    from scrcl.report.tissue_image import TissueImage
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.io.labels import CellLabels
+    from scrcl.typing import IntArray
 
 __all__ = ["bytes_of_maps", "drawn_cells", "maps_of", "maps_of_new_cells"]
 
@@ -92,24 +91,17 @@ def drawn_cells(labels: IntArray, n_most: int, *, seed: int) -> IntArray:
 
 def maps_of(context: Context, run: OpenRun, cells: IntArray, obs: Mapping[str, Any]) -> Maps | None:
     """Return the maps of the cells that are drawn; None if there are none. ``obs`` are the columns of the result."""
-    labels = np.asarray(run.open(LABELS))
-    names = shown_names(run, labels)
-    rows = np.flatnonzero(run.open(STATS).retained)[cells]
     if not len(cells):
         return None
-    space, slice_of, slices, images = _tissue(context, rows)
-    markers = run.open(MARKERS)
+    labels, markers, words = run.labels, run.open(MARKERS), words_of(run)
+    names = shown_names(run, labels)
     ids: list[tuple[str, MarkerKind]] = [("id", "text")] if "symbol" in markers else []
-    words = words_of(run)
     shown_columns = [(words.cluster, "text"), *list(_MARKER_COLUMNS.values())[1:], *ids]
     return Maps(
         n_cells=len(labels),
         umap=np.asarray(run.open(LAYOUT)[cells]) if run.has(LAYOUT) else None,
         columns=columns_of(context, run, run, cells, obs),
-        space=space,
-        slice_of=slice_of,
-        slices=slices,
-        images=images,
+        **_tissue(context, run, cells),
         markers=_markers(markers, names),
         marker_columns=[heading for heading, _ in shown_columns],
         marker_kinds=[kind for _, kind in shown_columns],
@@ -133,80 +125,59 @@ def maps_of_new_cells(
     obs
         Columns of the result.
     """
-    labels, settings, seed = new.open(LABELS), context.config.report, context.config.seed
-    cells = drawn_cells(np.asarray(labels), settings.umap_cells, seed=seed)
-    if not len(cells):
+    labels, settings, seed = new.labels, context.config.report, context.config.seed
+    is_spatial = context.config.spatial
+    cells = drawn_cells(labels, settings.umap_cells, seed=seed)
+    if not len(cells) or not (is_spatial or new.has(LAYOUT)):
         return None
-    columns = columns_of(context, new, run, cells, obs)
-    if context.config.spatial:
-        rows = np.flatnonzero(new.open(STATS).retained)[cells]
-        space, slice_of, slices, images = _tissue(context, rows)
-        return Maps(
-            n_cells=len(labels),
-            umap=None,
-            columns=columns,
-            space=space,
-            slice_of=slice_of,
-            slices=slices,
-            images=images,
-            least=LEAST_OF_CLUSTER,
-            cell=words_of(run).cell,
+    if is_spatial:
+        places = {"umap": None, **_tissue(context, new, cells)}
+    else:
+        behind = drawn_rows(
+            run.n_cells, min(settings.umap_cells, _MOST_BEHIND), seed, "report.behind"
         )
-    if not new.has(LAYOUT):
-        return None
-    n_behind = min(settings.umap_cells, _MOST_BEHIND)
-    behind = drawn_rows(run.n_cells, n_behind, seed, "report.behind")
+        places = {
+            "umap": np.asarray(new.open(LAYOUT)[cells]),
+            "behind": np.asarray(run.open(LAYOUT)[behind]),
+            "n_run": run.n_cells,
+        }
     return Maps(
         n_cells=len(labels),
-        umap=np.asarray(new.open(LAYOUT)[cells]),
-        columns=columns,
+        columns=columns_of(context, new, run, cells, obs),
+        **places,
         least=LEAST_OF_CLUSTER,
-        behind=np.asarray(run.open(LAYOUT)[behind]),
-        n_run=run.n_cells,
+        cell=words_of(run).cell,
     )
 
 
-def _tissue(
-    context: Context, rows: IntArray
-) -> tuple[FloatArray | None, IntArray | None, list[str], Sequence[TissueImage]]:
-    """Return what `_space` returns, and the images of the slices."""
-    space, slice_of, slices = _space(context, rows)
-    if space is None or slice_of is None or context.config.coordinates is not None:
-        return space, slice_of, slices, ()
-    return space, slice_of, slices, images_of(context, rows, space, slice_of, slices)
-
-
-def _space(
-    context: Context, rows: IntArray
-) -> tuple[FloatArray | None, IntArray | None, list[str]]:
-    """Return coordinates of the cells in the tissue, and the slice of each."""
+def _tissue(context: Context, run: OpenRun, cells: IntArray) -> dict[str, Any]:
+    """Return fields of `Maps`: coordinates in the tissue, the slice of each cell, and images; none without a tissue."""
     from scrcl.io.coordinates import matched_coordinates
 
+    rows = np.flatnonzero(run.open(STATS).retained)[cells]
     matrix, coordinates = context.matrix, context.covariates.named_coordinates
+    is_named = coordinates is not None
     if coordinates is None:
         keys = [key for key in matrix.obsm if key == "spatial"]
         found = matched_coordinates(matrix.obsm, label=matrix.label, keys=keys)
         if not found:
-            return None, None, []
+            return {}
         coordinates = np.asarray(found["spatial"])
     shown = coordinates[rows]
     slices = by_slice(shown, _samples(context, rows))[:_MOST_SLICES]
     slice_of = np.full(len(rows), 255, np.int64)
     for i, (_, part) in enumerate(slices):
         slice_of[part] = i
-    return shown[:, :2], slice_of, [name or "all" for name, _ in slices]
+    space, names = shown[:, :2], [name or "all" for name, _ in slices]
+    # An image has its scale for the coordinates that lie beside it.
+    images = () if is_named else images_of(context, rows, space, slice_of, names)
+    return {"space": space, "slice_of": slice_of, "slices": names, "images": images}
 
 
 def _samples(context: Context, rows: IntArray) -> CellLabels | None:
     """Return the slice of some cells: what ``sample_key`` names, or the file of each cell if there are several."""
-    import pandas as pd
-
-    if context.covariates.samples is not None:
-        return context.covariates.samples.of(rows)
-    if "samples" not in context.matrix.identity:
-        return None
-    column = pd.Categorical(context.matrix.obs["sample"])
-    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories))).of(rows)
+    found = context.covariates.samples or files_of_cells(context.matrix)
+    return None if found is None else found.of(rows)
 
 
 def _markers(table: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from scrcl.cluster.artifacts import CONFIDENCE, LABELS
 from scrcl.engine.arguments import checked
@@ -15,13 +14,13 @@ from scrcl.engine.config import RunConfig
 from scrcl.engine.fingerprint import DATA_KEYS
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.learning import open_inputs
-from scrcl.engine.load_config import first_fault, with_values
+from scrcl.engine.load_config import validated, with_values
 from scrcl.engine.outputs import Outputs
 from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.engine.stages.train import HISTORY, trained_learner
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import StoreError
 from scrcl.graph.artifacts import CELL_GRAPH
 from scrcl.prep.artifacts import COMPONENTS, FEATURES
 
@@ -215,7 +214,4 @@ def saved_config(folder: RunFolder, changes: Mapping[str, Any] | None = None) ->
     """
     saved = folder.manifest["settings"]
     kept = {name: value for name, value in saved.items() if name not in DATA_KEYS}
-    try:
-        return RunConfig.model_validate(with_values(kept, changes or {}))
-    except ValidationError as error:
-        raise InputError(first_fault(error)) from None
+    return validated(RunConfig, with_values(kept, changes or {}))

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scrcl.errors import ScrclError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from scrcl._contract import Artifact
     from scrcl.engine.folder import RunFolder
     from scrcl.engine.stage import RecordT, Stage
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "naming_damage"]
 
 T = TypeVar("T")
+
+
+@contextmanager
+def naming_damage(folder: Path, what: str) -> Iterator[None]:
+    """Turn any fault while the folder of a stage is read into an error that names the folder and ``what`` it must do.
+
+    Raises
+    ------
+    StoreError
+        The folder is damaged.
+    """
+    try:
+        yield
+    except ScrclError:
+        raise
+    except Exception as error:
+        message = (
+            f"{folder} must {what}; got {type(error).__name__}: {error}. Delete that folder, and repeat the command "
+            "that made it."
+        )
+        raise StoreError(message) from error
 
 
 class Outputs:
@@ -60,16 +82,8 @@ class Outputs:
                 "Repeat the command that made it, to the end."
             )
             raise StoreError(message)
-        try:
+        with naming_damage(folder, f"hold the {artifact.name}"):
             return artifact.load(folder)
-        except ScrclError:
-            raise
-        except Exception as error:
-            message = (
-                f"{folder} must hold the {artifact.name}; got {type(error).__name__}: {error}. "
-                f"Delete that folder, and repeat the command that made {self.folder.path}."
-            )
-            raise StoreError(message) from error
 
     def record(self, stage: type[Stage[RecordT]]) -> RecordT:
         """Return the record of a finished stage, also where its folder was deleted since.
@@ -88,10 +102,13 @@ class Outputs:
             raise StoreError(message)
         return stage.record.model_validate(entry)
 
+    def is_left_as_is(self, stage: Stage[Any]) -> bool:
+        """Return whether a stage found nothing to do."""
+        return bool((self.folder.entry(stage.name) or {}).get("left_as_is"))
+
     def given_by(self, stage: Stage[Any]) -> tuple[Artifact[Any], ...]:
         """Return what a stage of the run gives: nothing if it left everything as it was."""
-        entry = self.folder.entry(stage.name) or {}
-        return () if entry.get("left_as_is") else stage.gives
+        return () if self.is_left_as_is(stage) else stage.gives
 
     def _giver(self, artifact: Artifact[Any]) -> Path | None:
         for stage in reversed(self.stages):

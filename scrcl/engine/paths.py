@@ -12,7 +12,10 @@ from scrcl.errors import InputError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Inputs", "input_paths", "is_anndata", "keep_apart", "moved_paths"]
+    from scrcl.engine.config import RunConfig
+    from scrcl.io.matrix import CellMatrix
+
+__all__ = ["Inputs", "input_paths", "is_anndata", "keep_apart", "moved_paths", "open_files"]
 
 _IN_A_FOLDER = ("matrix.mtx", "matrix.mtx.gz")
 """Files that are only a part of their input, which is the folder."""
@@ -55,6 +58,15 @@ def input_paths(inputs: Inputs) -> list[Path]:
         message = "inputs must be paths; got an empty text."
         raise InputError(message)
     return [Path(str(each)) for each in given]
+
+
+def open_files(
+    inputs: Sequence[Path], config: RunConfig, scratch: Path | None = None
+) -> CellMatrix:
+    """Open inputs as settings say. In the folder ``scratch``, a layout that cannot be streamed by rows is rewritten."""
+    from scrcl.io.open import open_input
+
+    return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
 
 
 def moved_paths(inputs: Inputs | None) -> list[Path]:

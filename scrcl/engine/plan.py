@@ -12,11 +12,11 @@ from scrcl.engine.budget import least_memory, plan_budget
 from scrcl.engine.covariates import read_covariates
 from scrcl.engine.device import resolve_device
 from scrcl.engine.found_batches import with_found
+from scrcl.engine.paths import open_files
 from scrcl.engine.run import stages_until
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stages import STAGES
 from scrcl.errors import BudgetError
-from scrcl.io.arrays import cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,9 +96,7 @@ def plan_run(
     ScrclError
         The run would be refused for another reason than its memory.
     """
-    from scrcl.io.open import open_input
-
-    matrix = open_input(inputs, layer=config.layer, join=config.join)
+    matrix = open_files(inputs, config)
     config, notes = with_found(config, matrix)
     wanted = stages_until(stages, until)
     for stage in wanted:
@@ -111,7 +109,6 @@ def plan_run(
     except BudgetError as error:
         refusal = str(error)
         budget = plan_budget(least, wanted, shape, config)
-    n_at_once = min(budget.n_workers, cores())
     rows = []
     for stage in wanted:
         estimate = stage.estimate(shape, config)
@@ -121,7 +118,7 @@ def plan_run(
                 estimate.peak_bytes(budget.n_workers),
                 estimate.disk_bytes,
                 estimate.read_bytes,
-                round(estimate.seconds + estimate.shared_seconds / n_at_once, 1),
+                round(estimate.all_seconds(budget.n_threads), 1),
             )
         )
     return Plan(

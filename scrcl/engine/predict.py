@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrcl import __version__
@@ -15,7 +16,7 @@ from scrcl._progress import Silent
 from scrcl._settings import settings_of
 from scrcl.cluster.artifacts import MICRO_MEANS
 from scrcl.engine.budget import plan_budget
-from scrcl.engine.config import RunConfig
+from scrcl.engine.config import OF_PREDICTIONS, RunConfig
 from scrcl.engine.context import Context, Workers
 from scrcl.engine.covariates import Covariates, read_covariates
 from scrcl.engine.device import resolve_device
@@ -23,7 +24,7 @@ from scrcl.engine.fingerprint import fingerprint_of, fingerprint_of_array
 from scrcl.engine.folder import RunFolder
 from scrcl.engine.found_slices import with_slices
 from scrcl.engine.open_run import OpenRun, open_run, saved_config
-from scrcl.engine.paths import keep_apart
+from scrcl.engine.paths import keep_apart, open_files
 from scrcl.engine.run import RunResult, run_in_folder
 from scrcl.engine.shape import shape_of
 from scrcl.errors import InputError
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
 
 __all__ = ["new_cell_stages", "predict_files", "predict_matrix", "run_for_prediction"]
-
-GIVEN = (
-    "coordinates", "device", "features.values", "format", "join", "keep_x", "layer", "memory", "sample_key",
-)  # fmt: skip
-"""Settings that a prediction may have of its own."""
 
 _OWN = ("device", "features.values", "format", "keep_x", "memory")
 """Those that fall back to their defaults, not to the values of the run."""
@@ -86,8 +82,8 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
     out
         Output folder of the run.
     given
-        Settings of the prediction (`GIVEN`). ``layer`` and ``join`` are those of the run where not given; the layer
-        "X" is X.
+        Settings of the prediction (`OF_PREDICTIONS`). ``layer`` and ``join`` are those of the run where not given; the
+        layer "X" is X.
 
     Raises
     ------
@@ -97,11 +93,9 @@ def run_for_prediction(out: str | Path, given: Mapping[str, Any]) -> OpenRun:
         A setting breaks its rule, or new cells cannot be compared with such a run.
     """
     given = dict(_flat(given))
-    unknown = sorted(given.keys() - set(GIVEN))
+    unknown = sorted(given.keys() - set(OF_PREDICTIONS))
     if unknown:
-        message = (
-            f"a prediction must be given only {', '.join(GIVEN)}; got {unknown[0]!r}. Leave it out."
-        )
+        message = f"a prediction must be given only {', '.join(OF_PREDICTIONS)}; got {unknown[0]!r}. Leave it out."
         raise InputError(message)
     opened = open_run(out)
     declared = {each.name: each.value for each in settings_of(RunConfig())}
@@ -125,12 +119,7 @@ def predict_files(
     restart: bool = False,
 ) -> RunResult:
     """Predict the cells of files; see `predict_matrix`."""
-    from scrcl.io.open import open_input
-
-    def open_matrix(scratch: Path | None) -> CellMatrix:
-        config = run.config
-        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
-
+    open_matrix = partial(open_files, inputs, run.config)
     return predict_matrix(run, open_matrix, out, reporter=reporter, restart=restart)
 
 
@@ -173,7 +162,8 @@ def predict_matrix(
     budget = plan_budget(config.memory, stages, shape, config)
     settings = {
         "atlas": run.fingerprint,
-        "learned": _what_was_learned(run),
+        # The same run on another device has other micro-cluster means.
+        "learned": fingerprint_of_array(run.open(MICRO_MEANS)),
         "input": content_of(header.identity),
         **config.fingerprinted(),
         **covariates.fingerprints(),
@@ -220,11 +210,6 @@ def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{key}", each) for key, each in value.items())
         else:
             yield name, value
-
-
-def _what_was_learned(run: OpenRun) -> str:
-    """Return a hash of the micro-cluster means: the same run on another device has others."""
-    return fingerprint_of_array(run.open(MICRO_MEANS))
 
 
 def _keep_apart(run: Path, out: Path) -> None:

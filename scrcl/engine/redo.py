@@ -8,7 +8,7 @@ from scrcl._progress import Silent
 from scrcl._settings import settings_of
 from scrcl.engine.differences import is_within
 from scrcl.engine.folder import Again, read_manifest
-from scrcl.engine.load_config import given_names, load_config, with_given
+from scrcl.engine.load_config import given_settings, load_config, with_given
 from scrcl.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _free(stages: Sequence[Stage[Any]]) -> tuple[str, ...]:
 def _from_earlier(config: RunConfig, given: RunConfig, again: Again) -> list[str]:
     """Return the settings that could be given now, and have values of the earlier run that are not the defaults."""
     usual = {each.name: each.value for each in settings_of(type(config)(method=config.method))}
-    asked = given_names(given)
+    asked = given_settings(given)
     return [
         f"{each.name} = {each.value}"
         for each in settings_of(config)

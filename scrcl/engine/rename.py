@@ -56,28 +56,12 @@ def rename(
     inputs: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
 ) -> RunResult:
-    """Give names to clusters of a finished run, and write its result and report again.
-
-    Names stay when stages are redone. A cluster that is found again keeps its name.
+    """Give names to clusters of a finished run, and write its result and report again; see `scrcl.rename`.
 
     Parameters
     ----------
-    out
-        Output folder of the run.
-    names
-        Mapping of clusters to names, or a CSV file with the columns ``cluster`` and ``name``. A cluster is meant by its
-        number or by the name that it has; several may have one name. A subcluster is meant as ``3_0``; its name is in
-        ``obs["scrcl_sub_name"]``. Clusters that are not in it keep their names. An empty name takes the given name
-        away.
     inputs
         Where the input of the run is now, if it was moved.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, the names name a cluster that does not exist, or the input of the run is gone.
-    StoreError
-        ``out`` holds no finished run.
     """
     from scrcl.engine.config import RunConfig
     from scrcl.engine.open_run import open_run

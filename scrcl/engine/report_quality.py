@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.prep.stats import MatrixStats
+    from scrcl.report.page import Cell
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = ["quality_section"]
@@ -20,33 +21,57 @@ __all__ = ["quality_section"]
 _MOST_GROUPS = 60
 
 
+class _Measure(NamedTuple):
+    """What shows whether a cell is a good one: its names in the table and in a figure, and the value of each cell."""
+
+    name: str
+    label: str
+    values: FloatArray | IntArray
+    is_share: bool = False
+
+
 def quality_section(context: Context, run: OpenRun) -> Section:
     """Return counts, genes and mitochondrial share of the cells, for each sample or batch."""
+    from scrcl.report.spreads import spreads
+
     stats, groups = run.open(STATS), _groups(context)
-    columns = [
-        Column("cells", "text"),
-        Column("number", "number"),
-        Column("left out", "number"),
-        *(
-            []
-            if stats.already_log
-            else [Column("counts (median)", "number"), Column("counts (5% to 95%)")]
-        ),
-        Column("genes (median)", "number"),
-        Column("genes (5% to 95%)"),
-        *([Column("mitochondrial share (median)", "share")] if stats.cell_mito.any() else []),
-    ]
-    rows = []
+    measures = _measures(stats)
+    columns = [Column("cells", "text"), Column("number", "number"), Column("left out", "number")]
+    for each in measures:
+        columns.append(Column(f"{each.name} (median)", "share" if each.is_share else "number"))
+        columns += [] if each.is_share else [Column(f"{each.name} (5% to 95%)")]
+    rows: list[list[Cell]] = []
     for name, cells in groups:
-        values = [] if stats.already_log else _spread(stats.cell_counts[cells])
-        values += _spread(stats.cell_genes[cells])
-        if stats.cell_mito.any():
-            values.append(float(np.median(stats.cell_mito[cells])))
-        rows.append([name, len(cells), int((~stats.retained[cells]).sum()), *values])
+        row: list[Cell] = [name, len(cells), int((~stats.retained[cells]).sum())]
+        for each in measures:
+            values = each.values[cells]
+            row += [float(np.median(values))] if each.is_share else _spread(values)
+        rows.append(row)
     caption = "All cells of the input, also those that were left out. The maps can be coloured by the same values."
-    return Section(
-        "Quality of the cells", figures=_figures(stats, groups), table=Table(columns, rows, caption)
-    )
+    figures = [
+        Figure(
+            spreads(
+                each.label,
+                [(name, each.values[cells]) for name, cells in groups],
+                percent=each.is_share,
+                logarithmic=not each.is_share,
+            ),
+            f"{each.label[0].upper()}{each.label[1:]}. The line is the median.",
+            "svg",
+        )
+        for each in measures
+    ]
+    return Section("Quality of the cells", figures=figures, table=Table(columns, rows, caption))
+
+
+def _measures(stats: MatrixStats) -> list[_Measure]:
+    """Return what is known of the cells."""
+    found = [_Measure("genes", "genes detected", stats.cell_genes)]
+    if not stats.already_log:
+        found.insert(0, _Measure("counts", "counts", stats.cell_counts))
+    if stats.cell_mito.any():
+        found.append(_Measure("mitochondrial share", "mitochondrial share", stats.cell_mito, True))
+    return found
 
 
 def _groups(context: Context) -> list[tuple[str, IntArray]]:
@@ -57,28 +82,7 @@ def _groups(context: Context) -> list[tuple[str, IntArray]]:
     return groups.groups()[:_MOST_GROUPS]
 
 
-def _figures(stats: MatrixStats, groups: list[tuple[str, IntArray]]) -> list[Figure]:
-    """Return how counts, genes and mitochondrial shares are spread."""
-    from scrcl.report.spreads import spreads
-
-    shown: list[tuple[str, FloatArray | IntArray, dict[str, bool]]] = [
-        ("genes detected", stats.cell_genes, {"logarithmic": True})
-    ]
-    if not stats.already_log:
-        shown.insert(0, ("counts", stats.cell_counts, {"logarithmic": True}))
-    if stats.cell_mito.any():
-        shown.append(("mitochondrial share", stats.cell_mito, {"percent": True}))
-    return [
-        Figure(
-            spreads(label, [(name, values[cells]) for name, cells in groups], **how),
-            f"{label[0].upper()}{label[1:]}. The line is the median.",
-            "svg",
-        )
-        for label, values, how in shown
-    ]
-
-
-def _spread(values: np.ndarray) -> list[int | str | float]:
+def _spread(values: np.ndarray) -> list[Cell]:
     """Return the median, and the range of most values as text."""
     low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
     return [round(float(middle)), f"{low:,.0f} to {high:,.0f}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -56,7 +55,8 @@ def write_result_of(context: Context, keys: AnnDataKeys) -> str:
     name = f"result.{config.format}"
     stats = context.open(STATS)
     rows = np.flatnonzero(stats.retained)
-    _warn_of_replaced(context)
+    with matrix.opened_sources() as sources:
+        warn_of_replaced(sources, matrix.obs, context.stages)
     obs = without_ours(matrix.obs, context.stages).iloc[rows].copy()
     for key, column in keys.obs.items():
         obs[key] = column
@@ -108,8 +108,7 @@ def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:
     from scrcl.io.slots import keys_of
 
     kept: dict[str, set[str]] = {"var": set(_columns_of_input(matrix))}
-    with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in matrix.sources]
+    with matrix.opened_sources() as sources:
         if matrix.identity.get("samples"):
             return {**kept, "obsm": set(shared_obsm(sources))}
         for slot in ("obsm", "uns", *(() if config.layer == "raw" else ("varm",))):
@@ -117,18 +116,11 @@ def keys_of_input(matrix: CellMatrix, config: RunConfig) -> dict[str, set[str]]:
     return kept
 
 
-def _warn_of_replaced(context: Context) -> None:
-    with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in context.matrix.sources]
-        warn_of_replaced(sources, context.matrix.obs, context.stages)
-
-
 def _columns_of_input(matrix: CellMatrix) -> list[str]:
     """Return the columns of var without those that an earlier run wrote."""
     from scrcl.io.slots import earlier_keys
 
-    with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in matrix.sources]
+    with matrix.opened_sources() as sources:
         ours = {key for source in sources for key in earlier_keys(source, "var")}
     return [str(column) for column in matrix.var if str(column) not in ours]
 
@@ -140,8 +132,7 @@ def _keep(context: Context, rows: IntArray, target: Any) -> None:
 
     matrix, config = context.matrix, context.config
     sizes = [int(sample["shape"][0]) for sample in matrix.identity.get("samples", ())]
-    with ExitStack() as stack:
-        sources = [stack.enter_context(source()) for source in matrix.sources]
+    with matrix.opened_sources() as sources:
         if not sizes:
             for source in sources:
                 copy_slots(_kept(context, rows, source), target)

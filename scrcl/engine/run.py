@@ -7,6 +7,7 @@ or is found finished. No stage is named here: the list is `scrcl.engine.stages.S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -22,8 +23,7 @@ from scrcl.engine.device import resolve_device, versions
 from scrcl.engine.fingerprint import fingerprint_of, fingerprints_of_files
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.found_batches import with_found
-from scrcl.engine.notes import notes_to_show
-from scrcl.engine.paths import keep_apart
+from scrcl.engine.paths import keep_apart, open_files
 from scrcl.engine.redo import advice_to_redo, kept_from, settings_to_redo
 from scrcl.engine.shape import shape_of
 from scrcl.engine.stage import run_stage
@@ -125,8 +125,6 @@ def run_files(
     inputs: Sequence[Path], out: Path, config: RunConfig, **options: Unpack[RunOptions]
 ) -> RunResult:
     """Cluster the cells of files; see `run_matrix`. With ``start``, settings not given are those of the run."""
-    from scrcl.io.open import open_input
-
     config = settings_to_redo(
         out,
         config,
@@ -135,11 +133,7 @@ def run_files(
         restart=options.get("restart", False),
         reporter=options.get("reporter"),
     )
-
-    def open_matrix(scratch: Path | None) -> CellMatrix:
-        return open_input(inputs, layer=config.layer, join=config.join, scratch=scratch)
-
-    return run_matrix(open_matrix, out, config, **options)
+    return run_matrix(partial(open_files, inputs, config), out, config, **options)
 
 
 def run_matrix(
@@ -268,8 +262,8 @@ def run_in_folder(context: Context, shape: Shape, **facts: Any) -> RunResult:
     folder, config = context.folder, context.config
     folder.manifest |= {"versions": versions(), "memory_bytes": config.memory, **facts}
     folder.save()  # the manifest first: it makes the folder ours
-    with atomic_path(folder.path / "config.toml") as partial:
-        partial.write_text(config.to_toml(), encoding="utf-8")
+    with atomic_path(folder.path / "config.toml") as file:
+        file.write_text(config.to_toml(), encoding="utf-8")
     announce(context, shape)
     return _run_stages(context)
 
@@ -282,7 +276,7 @@ def _run_stages(context: Context) -> RunResult:
         for stage in context.stages:
             entries.append(run_stage(stage, context))
     finally:
-        context.reporter.run_ended(*notes_to_show(entries, folder.path))
+        context.reporter.run_ended(*_notes_to_show(entries, folder.path))
     for stage in context.stages:
         folder.manifest |= stage.headline(context.record(type(stage)))
     for entry in entries:
@@ -304,6 +298,20 @@ def _run_stages(context: Context) -> RunResult:
         clusters=next((entry["clusters"] for entry in entries if "clusters" in entry), ()),
         named_coordinates=context.covariates.named_coordinates,
     )
+
+
+def _notes_to_show(entries: Sequence[Mapping[str, Any]], out: Path) -> tuple[list[str], str]:
+    """Return the notes that no earlier call has shown, and a line on the others; empty if there are none.
+
+    Calls show notes at their end, so a call that was killed has shown none.
+    """
+    shown = [note for entry in entries if entry.get("notes_shown") for note in entry["notes"]]
+    unseen = [note for entry in entries if not entry.get("notes_shown") for note in entry["notes"]]
+    if not shown:
+        return unseen, ""
+    what, are = ("note", "is") if len(shown) == 1 else ("notes", "are")
+    where = "the report" if (out / "report.html").exists() else f"{out}/run.json"
+    return unseen, f"{len(shown)} {what} of earlier stages {are} in {where}."
 
 
 def stages_until(stages: Sequence[Stage[Any]], until: str | None) -> Sequence[Stage[Any]]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrcl._contract import Shape
 from scrcl.graph.lattice import NEIGHBORS_OF
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scrcl.engine.config import RunConfig
     from scrcl.io.matrix import CellMatrix
 
-__all__ = ["shape_of"]
+__all__ = ["input_bytes", "shape_of"]
+
+
+def input_bytes(identity: Mapping[str, Any]) -> int:
+    """Return the bytes of the files of an input; 0 for those that are not known."""
+    return sum(int(sample.get("bytes", 0)) for sample in identity.get("samples", [identity]))
 
 
 def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Shape:
@@ -24,7 +31,6 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         from scrcl.graph.balanced import neighbors_per_batch
 
         n_neighbors = n_batches * neighbors_per_batch(n_neighbors, n_batches)
-    samples = matrix.identity.get("samples", [matrix.identity])
     return Shape(
         n_cells=matrix.n_obs,
         n_vars=matrix.n_vars,
@@ -34,5 +40,5 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
         n_neighbors=n_neighbors,
         n_batches=n_batches,
         is_column_major=matrix.layout == "csc",
-        input_bytes=sum(int(sample.get("bytes", 0)) for sample in samples),
+        input_bytes=input_bytes(matrix.identity),
     )

@@ -159,10 +159,11 @@ def simulate(out: str | Path, *, reporter: Reporter | None = None, **settings: A
     from scrcl.engine.convert import convert_matrix
 
     config = validated(SimulateConfig, settings)
+    name = "simulated" if config.source is None else f"simulated from {config.source.name}"
     return convert_matrix(
         _matrix(_atlas(config)),
         Path(out),
-        sources=[_source_name(config.source)],
+        sources=[name],
         block_rows=_BLOCK_ROWS,
         reporter=reporter,
     )
@@ -204,10 +205,6 @@ def _donors(config: SimulateConfig) -> DonorSettings:
     from scrcl.simulation.donors import DonorSettings
 
     return DonorSettings(config.donor_effect, config.missing_types, config.own_types)
-
-
-def _source_name(source: Path | None) -> str:
-    return "simulated" if source is None else f"simulated from {source.name}"
 
 
 def _matrix(atlas: SimulatedAtlas) -> CellMatrix:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from scrcl.report.page import Section
     from scrcl.typing import Csr, FloatArray
 
-__all__ = ["AnnDataKeys", "Fields", "Record", "RecordT", "Stage", "run_stage"]
+__all__ = ["AnnDataKeys", "Fields", "NewCellsStage", "Record", "RecordT", "Stage", "run_stage"]
 
 _TOLERANCE = 1.05
 """A peak up to this multiple of the memory is not reported, because estimates are rounded."""
@@ -109,8 +109,10 @@ class Stage(ABC, Generic[RecordT]):
         Type of its record.
     settings
         Its group of settings, which `RunConfig` has under the stage's name; None: it has none.
-    takes, gives
-        Artifacts that it reads and writes. A reader gets the one of the last finished stage that gives it.
+    gives
+        Artifacts that it writes. A reader gets the one of the last finished stage that gives it.
+    obsm
+        Artifacts that the result has in ``obsm``, by their keys.
     redo_settings
         Settings that no earlier stage reads. A finished run can be redone from this stage with other values of
         them (``--from``). Empty: it cannot.
@@ -125,8 +127,8 @@ class Stage(ABC, Generic[RecordT]):
     name: ClassVar[str]
     record: type[RecordT]
     settings: ClassVar[type[Settings] | None] = None
-    takes: ClassVar[tuple[Artifact[Any], ...]] = ()
     gives: ClassVar[tuple[Artifact[Any], ...]] = ()
+    obsm: ClassVar[Mapping[str, Artifact[Any]]] = {}
     redo_settings: ClassVar[tuple[str, ...]] = ()
     owned_obs: ClassVar[tuple[str, ...]] = ()
     is_cheap: ClassVar[bool] = False
@@ -164,13 +166,19 @@ class Stage(ABC, Generic[RecordT]):
         """Return what the top of ``run.json`` repeats of the record, as JSON values."""
         return {}
 
-    def keys(self, run: OpenRun) -> AnnDataKeys:  # noqa: ARG002
-        """Return what the stage adds to the result. Asked of the stages that are finished before the report."""
-        return AnnDataKeys()
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return what the stage adds to the result; by default `obsm`.
 
-    def section(self, run: OpenRun) -> Section | None:  # noqa: ARG002
-        """Return the stage's part of the report. Asked of the stages that are finished before it."""
-        return None
+        Asked of the stages that are finished before the report, unless they left all as it was.
+        """
+        return AnnDataKeys(obsm={key: run.open(artifact) for key, artifact in self.obsm.items()})
+
+    def section(self, run: OpenRun) -> Section | None:
+        """Return the stage's part of the report; by default its notes. Asked of the stages that are finished before."""
+        from scrcl.report.page import Section
+
+        notes = run.record(type(self)).notes
+        return Section(self.name.capitalize(), notes=notes) if notes else None
 
     def for_new_cells(self, run: OpenRun) -> Stage[Any] | None:  # noqa: ARG002
         """Return the stage that does the same for new cells, which are compared with a finished run.
@@ -181,6 +189,13 @@ class Stage(ABC, Generic[RecordT]):
             New cells cannot be compared with such a run.
         """
         return None
+
+
+class NewCellsStage(Stage[RecordT]):
+    """A stage of a prediction: it compares new cells with a finished run, which it only reads."""
+
+    def __init__(self, run: OpenRun) -> None:
+        self._run = run
 
 
 def run_stage(stage: Stage[Any], context: Context) -> dict[str, Any]:

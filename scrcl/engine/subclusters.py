@@ -180,7 +180,8 @@ def subcluster(
     found = [_look(run, matrix, cluster, config, how) for cluster in chosen]
     if reporter is None:
         _log(found)
-    if write and (any(look.n_subclusters > 1 for look in found) or _has_some(run)):
+    has_some = not run.record(SubclustersStage).left_as_is  # of earlier looks
+    if write and (has_some or any(look.n_subclusters > 1 for look in found)):
         _write(run, data, inputs, how)
     return found
 
@@ -309,11 +310,6 @@ def _log(found: Sequence[Subclusters]) -> None:
     for look in found:
         for text in (*([look.summary] if look.n_subclusters < 2 else []), *look.notes):
             _LOG.warning(text)
-
-
-def _has_some(run: OpenRun) -> bool:
-    """Return whether the result has subclusters of earlier looks."""
-    return not run.record(SubclustersStage).left_as_is
 
 
 def _write(

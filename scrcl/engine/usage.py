@@ -25,7 +25,7 @@ class Usage:
 
 
 class UsageMeter:
-    """Context manager that measures its block; read `usage` inside it or after it.
+    """Context manager that measures its block; read `usage` after it.
 
     The kernel's high-water mark (``VmHWM``, reset at the start if the kernel allows it) catches short
     peaks of this process. A thread measures child processes too, every 50 ms. Pages of memory-mapped
@@ -36,7 +36,6 @@ class UsageMeter:
     def __enter__(self) -> Self:
         self._start_s = time.perf_counter()
         self._start_read = _bytes_read()
-        self._end: Usage | None = None
         self._exact = _reset_high_water_mark()
         self._polled = resident_bytes()
         self._stop = threading.Event()
@@ -47,18 +46,9 @@ class UsageMeter:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._end = self._now()
-
-    @property
-    def usage(self) -> Usage:
-        """Usage of the block, until now or in total."""
-        return self._end or self._now()
-
-    def _now(self) -> Usage:
+        seconds = time.perf_counter() - self._start_s
         peak = max(self._polled, resident_bytes(), _high_water_mark() if self._exact else 0)
-        return Usage(
-            time.perf_counter() - self._start_s, peak, max(_bytes_read() - self._start_read, 0)
-        )
+        self.usage = Usage(seconds, peak, max(_bytes_read() - self._start_read, 0))
 
     def _poll(self) -> None:
         while not self._stop.wait(_POLL_S):

@@ -25,11 +25,18 @@ _NAMED = 8
 
 @dataclass(frozen=True)
 class Words:
-    """Names for a row, for a group of rows that was found, and for one that was given to correct for."""
+    """Names for a row, for a group of rows that was found, and for one that was given to correct for.
+
+    Attributes
+    ----------
+    prefix
+        What the numbers of clusters begin with, in a closer look: ``3_``.
+    """
 
     cell: str = "cell"
     cluster: str = "cluster"
     batch: str = "batch"
+    prefix: str = ""
 
     @property
     def kind(self) -> str:
@@ -41,6 +48,10 @@ class Words:
         """The plural of ``batch``; those of the others have an s."""
         return f"{self.batch}{'es' if self.batch.endswith('ch') else 's'}"
 
+    def name(self, cluster: int) -> str:
+        """Return the number of a cluster as a name."""
+        return f"{self.prefix}{cluster}"
+
     def cells(self, n: int) -> str:
         """Return a number of rows in words."""
         return f"{n:,} {self.cell}{'' if n == 1 else 's'}"
@@ -50,11 +61,11 @@ class Words:
         return f"{n:,} {self.cluster}{'' if n == 1 else 's'}"
 
 
-def words_of(run: OpenRun | Context, *, is_look: bool = False) -> Words:
+def words_of(run: OpenRun | Context, *, prefix: str = "") -> Words:
     """Return the words for a run whose neighbours are known, or for a closer look into one of its clusters."""
     layout = run.record(GraphStage).layout
     words = words_from(run.config, None if layout is None else layout["kind"])
-    return replace(words, cluster="subcluster") if is_look else words
+    return replace(words, cluster="subcluster", prefix=prefix) if prefix else words
 
 
 def of_groups(words: Words) -> Words:

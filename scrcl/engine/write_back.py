@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl import __version__
-from scrcl.engine.annotate import by_gene, merged_keys, spread, without_ours
+from scrcl.engine.annotate import by_gene, merged_keys, spread, spread_pairs, without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.disk import naming_full_disk, require_room
 from scrcl.engine.fingerprint import fingerprint_of
 from scrcl.engine.input_again import input_paths_of, require_same
 from scrcl.engine.lock import hold
 from scrcl.engine.open_run import open_run
-from scrcl.engine.paths import moved_paths
+from scrcl.engine.paths import moved_paths, open_files
 from scrcl.engine.results import about_run, keys_of_input
 from scrcl.errors import InputError
 from scrcl.io.exchange import exchanged, put_back
@@ -25,7 +25,7 @@ from scrcl.io.identity import content_of, file_identity
 from scrcl.prep.artifacts import STATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import dask.array as da
     import pandas as pd
@@ -92,7 +92,9 @@ def write_back(out: str | Path, *, inputs: Sequence[str | Path] = ()) -> Path:
             exchanged(store, written_in_place=_METADATA) as copy,
         ):
             _write(copy, run, keys, matrix)
-            _announce(run, _content(copy, matrix))
+            # Noted before the store changes, so that the run knows it whenever the process ends.
+            run.manifest["written_back"] = _content(copy, matrix)
+            run.folder.save()
         _attach(run)
     finally:
         lock.release()
@@ -115,13 +117,6 @@ def _store(run: OpenRun, inputs: Sequence[str | Path]) -> Path:
     return path
 
 
-def _open(run: OpenRun, path: Path) -> CellMatrix:
-    from scrcl.io.open import open_input
-
-    config = run.config
-    return open_input([path], layer=config.layer, scratch=run.folder.stage(run.stages[0].name))
-
-
 def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
     """Return the identity by which the run will recognize the store."""
     before = matrix.identity
@@ -134,17 +129,11 @@ def _content(copy: Path, matrix: CellMatrix) -> dict[str, Any]:
 
 def _same(run: OpenRun, store: Path) -> CellMatrix:
     """Open the store, which must be as the run read it, or as an earlier call that was killed at its end left it."""
-    matrix = _open(run, store)
+    matrix = open_files([store], run.config, run.folder.stage(run.stages[0].name))
     content = content_of(matrix.identity)
     if content == run.manifest.get("written_back"):
         _attach(run)
     return require_same(run, matrix)
-
-
-def _announce(run: OpenRun, content: dict[str, Any]) -> None:
-    """Note the identity that the store will have, before the store changes."""
-    run.manifest["written_back"] = content
-    run.folder.save()
 
 
 def _attach(run: OpenRun) -> None:
@@ -194,8 +183,6 @@ def _rows_of_all(array: Any, retained: BoolArray) -> Any:
 
 def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
     """Return a matrix of cells by cells for all cells in blocks; empty rows where a cell was left out."""
-    from scipy.sparse import csr_matrix
-
     from scrcl.io.results import pairs_in_blocks
 
     n, place = len(retained), np.flatnonzero(retained)
@@ -204,10 +191,7 @@ def _pairs_of_all(pairs: Csr | da.Array, retained: BoolArray) -> Csr | da.Array:
     def rows(start: int, stop: int) -> Csr:
         inside = pairs[before[start] : before[stop]]
         inside = inside.compute() if hasattr(inside, "compute") else inside
-        counts = np.zeros(stop - start, np.int64)
-        counts[retained[start:stop]] = np.diff(inside.indptr)
-        indptr = np.concatenate([[0], np.cumsum(counts)])
-        return csr_matrix((inside.data, place[inside.indices], indptr), shape=(stop - start, n))
+        return spread_pairs(inside, retained[start:stop], place, n)
 
     stored = pairs.nnz if hasattr(pairs, "nnz") else n * 100
     return pairs_in_blocks(rows, n, stored)
@@ -231,22 +215,21 @@ def _write(path: Path, run: OpenRun, keys: AnnDataKeys, matrix: CellMatrix) -> N
         warnings.filterwarnings("ignore", category=zarr.errors.UnstableSpecificationWarning)
         _remove_earlier(root, run, matrix)
         _write_columns(root["obs"], keys.obs)
-        of_genes = {"var": keys.var, "varm": keys.varm} if run.config.layer != "raw" else {}
-        genes = _genes_of(root, matrix)
-        for slot, entries in of_genes.items():
-            whole = {
-                key: by_gene(np.asarray(values), matrix.var.index, genes)
-                for key, values in entries.items()
-            }
-            if slot == "var":
-                _write_columns(root["var"], whole)
-            else:
-                _write_entries(root, slot, whole)
+        if run.config.layer != "raw":
+            genes = _genes_of(root, matrix)
+            _write_columns(root["var"], _of_genes(keys.var, matrix, genes))
+            _write_entries(root, "varm", _of_genes(keys.varm, matrix, genes))
         _write_entries(root, "obsm", keys.obsm)
         _write_entries(root, "obsp", keys.obsp)
         _write_entries(root, "uns", keys.uns_other)
         if consolidated:
             zarr.consolidate_metadata(zarr.storage.LocalStore(path))
+
+
+def _of_genes(entries: Mapping[str, Any], matrix: CellMatrix, genes: pd.Index) -> dict[str, Any]:
+    """Return values of the genes of the run for all ``genes`` of the store."""
+    names = matrix.var.index
+    return {key: by_gene(np.asarray(values), names, genes) for key, values in entries.items()}
 
 
 def _remove_earlier(root: Any, run: OpenRun, matrix: CellMatrix) -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["CellLabels"]
+__all__ = ["CellLabels", "files_of_cells"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,14 @@ class CellLabels:
     codes: IntArray
     names: tuple[str, ...]
 
+    @classmethod
+    def of_column(cls, column: pd.Series) -> CellLabels:
+        """Return the labels that a column without missing values has, in their order."""
+        import pandas as pd
+
+        values = pd.Categorical(column).remove_unused_categories()
+        return cls(values.codes.astype(np.int32), tuple(map(str, values.categories)))
+
     def of(self, cells: BoolArray | IntArray) -> CellLabels:
         """Return the labels of some cells. All names are kept, even those without cells."""
         return CellLabels(self.codes[cells], self.names)
@@ -38,3 +49,8 @@ class CellLabels:
         sizes = np.bincount(self.codes, minlength=len(self.names))
         parts = np.split(order, np.cumsum(sizes)[:-1])
         return [(name, rows) for name, rows in zip(self.names, parts, strict=True) if len(rows)]
+
+
+def files_of_cells(matrix: CellMatrix) -> CellLabels | None:
+    """Return the file of each cell, where several are joined."""
+    return CellLabels.of_column(matrix.obs["sample"]) if "samples" in matrix.identity else None

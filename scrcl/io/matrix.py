@@ -7,6 +7,7 @@ unsorted columns, duplicates or stored zeros.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,7 +18,7 @@ from scrcl.errors import InputError, StoreError
 from scrcl.io.rows import NO_ROWS, canonical_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import dask.array as da
@@ -134,6 +135,12 @@ class CellMatrix:
         table = self.load_obs()
         self._require_names("cell", len(table), self.n_obs)
         return table
+
+    @contextmanager
+    def opened_sources(self) -> Iterator[list[Any]]:
+        """Open what the samples were read from; see ``sources``."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(source()) for source in self.sources]
 
     @cached_property
     def obsm(self) -> Mapping[str, CellCoordinates]:

@@ -72,10 +72,3 @@ def test_genes_of_another_species_are_refused(scrcl, finished, tmp_path):
     assert code == 2
     assert "'gene0'" in shown
     assert "'ENSG00000000000'" in shown
-
-
-def test_the_options_are_the_settings_that_a_prediction_accepts():
-    from scrcl.cli.predict import SETTINGS
-    from scrcl.engine.predict import GIVEN
-
-    assert set(SETTINGS) == set(GIVEN)

@@ -276,13 +276,15 @@ def test_groups_of_values_that_lie_apart_are_named():
 
 def test_clusters_of_one_batch_or_of_one_group_are_found_with_their_cells():
     table = np.array([[40, 1, 0, 0], [20, 21, 1, 0], [0, 0, 30, 30], [10, 10, 10, 10]])
-    found = following_clusters(table, ["a", "b", "c", "d"], np.array([0, 0, 1, 1]), "5_")
+    found = following_clusters(
+        table, ["a", "b", "c", "d"], np.array([0, 0, 1, 1]), Words(prefix="5_")
+    )
     assert [(f.cluster, f.of, f.is_group, f.n_of, f.n_cells) for f in found] == [
         ("5_0", "a", False, 40, 41),
         ("5_1", "a, b", True, 41, 42),
         ("5_2", "c, d", True, 60, 60),
     ]
-    alone = following_clusters(table[:, [0, 2]], ["a", "c"], np.array([0, 1]), "")
+    alone = following_clusters(table[:, [0, 2]], ["a", "c"], np.array([0, 1]), Words())
     assert [(f.cluster, f.of, f.is_group) for f in alone] == [
         ("0", "a", False),
         ("1", "a", False),
@@ -304,7 +306,7 @@ def test_clusters_of_one_batch_are_noted_with_the_batch_its_cells_and_what_to_do
         following("1", "s3, s4", 141, is_group=True),
         following("2", "s1, s2", 141, is_group=True),
     ]
-    (note,) = batch_notes(BatchesRecord(following=tuple(groups)), Words(), "", "Correct them.")
+    (note,) = batch_notes(BatchesRecord(following=tuple(groups)), Words(), "Correct them.")
     assert note.startswith(
         "Clusters 0, 1, 2 hold nearly only cells of one group of batches (0, 2: 281 of 282 cells from s1, s2; 1: 141 "
         "of 141 cells from s3, s4; batches.csv): types that one group alone has, or"

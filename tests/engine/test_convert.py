@@ -15,7 +15,7 @@ from scipy import sparse
 
 from scrcl._progress import Silent
 from scrcl.engine.convert import convert
-from scrcl.engine.convert_folder import Work
+from scrcl.engine.convert_folder import WorkFolder
 from scrcl.engine.disk import require_room
 from scrcl.errors import InputError, ResumeError, StoreError
 from scrcl.io import store
@@ -148,7 +148,7 @@ from scrcl.engine.convert import convert
 from scrcl.io import store
 store.CHUNK_VALUES, store.SHARD_VALUES = 8, 16
 saves = iter(range(1000))
-save = convert_folder.Work.save
+save = convert_folder.WorkFolder.save
 def dying(self, **more):
     if next(saves) == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -156,7 +156,7 @@ def dying(self, **more):
     if "n_values" in self.journal:  # a shard cut in its middle
         (self.path / "store/X/data/c").mkdir(exist_ok=True)
         (self.path / "store/X/data/c/99.aa.partial").write_bytes(b"cut")
-convert_folder.Work.save = dying
+convert_folder.WorkFolder.save = dying
 convert([Path(sys.argv[1])], Path(sys.argv[2]), order=sys.argv[3] or None, block_bytes=2_000)
 """
 
@@ -172,7 +172,7 @@ def test_a_killed_conversion_resumes_and_ends_in_the_same_bytes(order, cells, tm
         command = [sys.executable, "-c", KILLED, str(cells), str(out), order, str(at)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         assert not out.exists()
-    assert Work(out).path.exists()
+    assert WorkFolder(out).path.exists()
     record = convert([cells], out, order=order or None, block_bytes=1_000)
     assert record.resumed
     assert contents(out) == contents(tmp_path / "whole.zarr")
@@ -190,7 +190,7 @@ def test_the_same_call_finishes_after_a_kill_at_the_very_end(cells, tmp_path):
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Work, "move", kill_after_move)
+        patch.setattr(WorkFolder, "move", kill_after_move)
         with pytest.raises(Killed):
             convert([cells], out)
     before = contents(out)

@@ -14,7 +14,7 @@ from bench.spatial.layers import layered
 from scrcl.cli.render import Quiet, show_run
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import ClusterSettings
-from scrcl.engine.evaluate import evaluate_run
+from scrcl.engine.evaluate import evaluate
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
 from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words, estimates_range
@@ -90,10 +90,10 @@ def test_coherence_is_recorded_reported_and_evaluated_for_labels_too(tmp_path, c
     assert capsys.readouterr().out.split()[:2] == ["domain", "cells"]
     assert f"{found.share:.1%} of neighbours in the tissue" in page
     assert f"{record['n_smoothed'] / 240:.1%} of the cells" in page
-    scores = evaluate_run(out, "cell_type")
+    scores = evaluate(out, "cell_type")
     truth = coherence(adata.obs["cell_type"].cat.codes.to_numpy(), ids)
-    assert (scores["coherence"], scores["coherence_by_chance"]) == found
-    assert (scores["label_coherence"], scores["label_coherence_by_chance"]) == truth
+    assert (scores.coherence, scores.coherence_by_chance) == found
+    assert (scores.label_coherence, scores.label_coherence_by_chance) == truth
     stages = json.loads((out / "run.json").read_text())["stages"]
     assert next(s for s in stages if s["name"] == "cluster")["coherence"] == record["coherence"]
 
@@ -103,7 +103,8 @@ def test_a_run_that_is_not_spatial_has_no_coherence(tmp_path):
     result, record = run(make_cells(spatial=True), out, refine=0, spatial=False)
     assert record["coherence"] is None
     assert "of neighbours in the tissue" not in result.report_path.read_text()
-    assert not {"coherence", "label_coherence"} & evaluate_run(out, "cell_type").keys()
+    scores = evaluate(out, "cell_type")
+    assert scores.coherence is scores.label_coherence is None
 
 
 def test_clusters_that_smoothing_removes_are_noted(tmp_path):
@@ -221,12 +222,12 @@ def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
     adata.obs["depth"] = np.arange(240.0)
     run(adata, tmp_path / "out", overrides={"cluster": {"also": [2]}})
     with pytest.raises(InputError, match=r"'depth'.* 240 cells"):
-        evaluate_run(tmp_path / "out", "depth")
+        evaluate(tmp_path / "out", "depth")
     for own in ("scrcl", "scrcl_k2", "scrcl_unrefined", "scrcl_confidence"):
         with pytest.raises(InputError, match=rf"labels .*got '{own}'"):
-            evaluate_run(tmp_path / "out", own)
+            evaluate(tmp_path / "out", own)
     with pytest.raises(InputError, match=r"There are: (?!.*scrcl)"):
-        evaluate_run(tmp_path / "out", "none")
+        evaluate(tmp_path / "out", "none")
 
 
 def test_without_cells_to_draw_there_are_no_empty_pictures(tmp_path):
@@ -243,7 +244,7 @@ def test_coherence_without_pairs_is_none(tmp_path):
     adata = make_cells(spatial=True)
     adata.obs["one"] = pd.Series(["known", *[None] * 239], index=adata.obs_names)
     run(adata, tmp_path / "out")
-    assert evaluate_run(tmp_path / "out", "one")["label_coherence"] is None
+    assert evaluate(tmp_path / "out", "one").label_coherence is None
 
 
 @pytest.mark.slow

@@ -137,12 +137,12 @@ def test_a_mutual_graph_with_isolated_cells_is_trained_on_and_described(cells, t
 
 
 def test_it_finds_types_that_are_far_apart(cells, tmp_path):
-    from scrcl.engine.evaluate import evaluate_run
+    from scrcl.engine.evaluate import evaluate
 
     train = {**FAST["train"], "steps": 40}
     config = load_config(overrides={**FAST, "train": train, "n_clusters": 4, "device": "cpu"})
     run_files([cells], tmp_path / "out", config)
-    assert evaluate_run(tmp_path / "out", "cell_type")["ari"] > 0.9
+    assert evaluate(tmp_path / "out", "cell_type").ari > 0.9
 
 
 def test_the_same_seed_gives_the_same_labels_and_embedding(cells, tmp_path, config):

@@ -98,7 +98,7 @@ def test_edges_across_slices_are_shown_once():
 
 def test_the_note_of_clusters_of_low_confidence_names_a_few():
     assert not list(low_confidence_notes([0.5, 0.9], Words()))
-    (one,) = low_confidence_notes([0.9, 0.49], Words(), "3_")
+    (one,) = low_confidence_notes([0.9, 0.49], Words(prefix="3_"))
     assert one.startswith("Cluster 3_1 has a low confidence")
     (two,) = low_confidence_notes([0.9, 0.4, 0.4], Words("spot", "domain"))
     assert two.startswith("Domains 1, 2 have a low confidence: most spots")

@@ -227,6 +227,7 @@ def test_a_look_is_left_out_where_its_cluster_has_other_cells(looked, made, tmp_
         assert ("scrcl_sub" in obs_of(tmp_path / "out")) == has_looks
     notes = scrcl.open_run(tmp_path / "out").record(SubclustersStage).notes
     assert "cluster 0 has other cells now" in notes[0]
+    assert "cluster 0 has other cells now" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_same_look_is_found_and_another_one_takes_its_place(out):

@@ -32,7 +32,6 @@ class SizeRecord(Record):
 class SizeStage(Stage[SizeRecord]):
     name = "sizes"
     record = SizeRecord
-    takes = (LABELS,)
     gives = (SIZES,)
     owned_obs = ("scrcl_size",)
 
@@ -169,7 +168,6 @@ def test_what_a_new_stage_lacks_is_named_by_stage(cells, tmp_path, config):
 class DoubleStage(Stage[Record]):
     name = "double"
     record = Record
-    takes = (COMPONENTS,)
     gives = (COMPONENTS,)
 
     def estimate(self, shape, config):

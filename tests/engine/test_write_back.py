@@ -146,7 +146,7 @@ def test_a_killed_process_leaves_the_store_whole(folder, monkeypatch):
         import os, signal, sys
         import scrcl
         from scrcl.engine import write_back
-        write_back._announce = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write_back._content = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         scrcl.write_back(sys.argv[1], inputs=[sys.argv[2]])
         """
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from scrcl.graph.artifacts import GENE_GRAPH
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.markers.ranking import for_spreadsheets
-from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
+from scrcl.prep.artifacts import SELECTED_GENES, STATS
 from scrcl.report.page import Cell, Column, Section, Table
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class AssociationsStage(Stage[AssociationsRecord]):
 
     name = "associations"
     record = AssociationsRecord
-    takes = (STATS, LABELS, MARKERS, FEATURES, SELECTED_GENES, GENE_GRAPH, SPACES)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return labels, vectors of genes and means of clusters, and blocks of the feature store."""

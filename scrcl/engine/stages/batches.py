@@ -32,14 +32,14 @@ from scrcl.engine.stages.batches_suspected import (
 )
 from scrcl.engine.stages.batches_tested import TestedBatches, confounded_conditions
 from scrcl.engine.stages.cluster_inputs import n_neighbors_of
-from scrcl.engine.stages.correct import CORRECTED_BATCHES, CorrectStage
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.arrays import SMALL_MAP_BYTES
-from scrcl.prep.artifacts import COMPONENTS, PLAIN_COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.composition import composition_figure
 from scrcl.report.page import Section
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
+    from scrcl.engine.words import Words
     from scrcl.io.labels import CellLabels
     from scrcl.typing import BoolArray, IntArray
 
@@ -126,15 +127,6 @@ class BatchesStage(Stage[BatchesRecord]):
 
     name = "batches"
     record = BatchesRecord
-    takes = (
-        STATS,
-        COMPONENTS,
-        PLAIN_COMPONENTS,
-        CORRECTED_BATCHES,
-        NEIGHBOR_IDS,
-        EMBEDDING,
-        LABELS,
-    )
     is_cheap = True
 
     def __init__(self, prefix: str = "") -> None:
@@ -168,19 +160,19 @@ class BatchesStage(Stage[BatchesRecord]):
         """Measure, and write the cells of each batch in each cluster, as ``batches.csv`` into OUT."""
         retained = context.open(STATS).retained
         labels = np.asarray(context.open(LABELS))
-        batches = context.covariates.batches
+        batches, words = context.covariates.batches, words_of(context, prefix=self._prefix)
         if batches is None:
-            return _without_batches(context, retained, labels, self._prefix)
+            return _without_batches(context, retained, labels, words)
         batches = batches.of(retained)
         table = table_of(batches, labels)
         np.savez(folder / _COUNTS, counts=table, names=np.array(batches.names, np.str_))
-        return _with_batches(context, batches, labels, table, self._prefix)
+        return _with_batches(context, batches, labels, table, words)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the mixing of each cluster."""
         record, words = run.record(BatchesStage), words_of(run)
         if record.batches is None:
-            return Section("Batches", notes=record.notes) if record.notes else None
+            return super().section(run)
         with np.load(run.folder.stage(self.name) / _COUNTS) as saved:
             counts, batches = saved["counts"], list(map(str, saved["names"]))
         there = np.flatnonzero(counts.sum(axis=0))
@@ -197,7 +189,7 @@ class BatchesStage(Stage[BatchesRecord]):
 
 
 def _with_batches(
-    context: Context, batches: CellLabels, labels: IntArray, table: IntArray, prefix: str
+    context: Context, batches: CellLabels, labels: IntArray, table: IntArray, words: Words
 ) -> BatchesRecord:
     import pandas as pd
 
@@ -209,7 +201,7 @@ def _with_batches(
     with atomic_path(context.folder.path / COMPOSITION) as path:
         for_spreadsheets(pd.DataFrame(_rows(table, batches.names))).to_csv(path, index=False)
     tested = TestedBatches.of(context, batches)
-    following = following_clusters(table, batches.names, tested.groups, prefix)
+    following = following_clusters(table, batches.names, tested.groups, words)
     record = BatchesRecord(
         n_cells=len(labels),
         files=(COMPOSITION,),
@@ -225,16 +217,15 @@ def _with_batches(
         by_cluster=_by_cluster(tested, batches.names, labels, table),
         of_one_batch=tuple(each.cluster for each in following),
         following=following,
-        apart_groups=tuple(f"{prefix}{i}" for i in tested.apart_groups(labels, len(table))),
+        apart_groups=tuple(words.name(i) for i in tested.apart_groups(labels, len(table))),
         suspected=tuple(
-            columns_beyond(context, batches, labels, {each.cluster for each in following}, prefix)
+            columns_beyond(context, batches, labels, {each.cluster for each in following}, words)
         ),
         **confounded_conditions(context, batches, tested.groups, any_apart=bool(following)),
     )
-    words = words_of(context, is_look=bool(prefix))
-    advice = None if prefix else _advice(config)
+    advice = None if words.prefix else _advice(config)
     notes = [
-        *batch_notes(record, words, prefix, advice),
+        *batch_notes(record, words, advice),
         *beyond_notes(record.suspected, words.clusters(len(table))),
     ]
     return record.model_copy(update={"notes": tuple(notes)})
@@ -287,14 +278,14 @@ def _by_cluster(
 
 
 def _without_batches(
-    context: Context, retained: BoolArray, labels: IntArray, prefix: str
+    context: Context, retained: BoolArray, labels: IntArray, words: Words
 ) -> BatchesRecord:
     """Return the columns of obs that look like batches and that neighbours or clusters follow."""
     columns = unnamed_columns(context, retained)
     if not (columns.batches or columns.conditions):
         return BatchesRecord()
-    suspected = list(suspected_columns(context, columns, labels, prefix))
-    in_all = words_of(context, is_look=bool(prefix)).clusters(int(labels.max()) + 1)
+    suspected = list(suspected_columns(context, columns, labels, words))
+    in_all = words.clusters(int(labels.max()) + 1)
     may_be_slices = context.config.spatial and context.config.sample_key is None
     suspected.sort(key=lambda each: (not each.is_followed, each.is_condition, each.mixing.mixing))
     return BatchesRecord(

@@ -64,38 +64,52 @@ def clusters_table(
     """
     from scrcl.report.colours import palette
 
-    few = len(batches) <= _FEW_BATCHES
     corrected = any(cluster.after is not None for cluster in clusters)
+    if len(batches) <= _FEW_BATCHES:
+        of_batches, shares, caption = _by_batch(batches, counts, words)
+    else:
+        of_batches, shares, caption = _by_largest(clusters, batches, counts, words)
     columns = [
         Column(words.cluster, "label"),
-        *(_share_columns(batches, counts, words) if few else _largest_columns(words)),
+        *of_batches,
         Column("mixing before" if corrected else "mixing", "number"),
         *([Column("mixing after", "number")] if corrected else []),
     ]
-    rows: list[list[Cell]] = [
-        [
-            name,
-            *(_shares(of_cluster, counts) if few else _largest(each, batches, counts)),
-            each.before,
-            *([each.after] if corrected else []),
-        ]
-        for name, each, of_cluster in zip(names, clusters, counts, strict=True)
+    rows = [
+        [name, *of_cluster, each.before, *([each.after] if corrected else [])]
+        for name, each, of_cluster in zip(names, clusters, shares, strict=True)
+    ]
+    return Table(columns, rows, f"{caption} {_mixing_caption(words)}", palette(len(rows)))
+
+
+def _by_batch(
+    batches: Sequence[str], counts: IntArray, words: Words
+) -> tuple[list[Column], list[list[Cell]], str]:
+    """Return a column for each batch, the cells of each row there, and a caption."""
+    totals = counts.sum(axis=0)
+    columns = [
+        Column(f"{batch} ({words.cells(int(n))})", "share")
+        for batch, n in zip(batches, totals, strict=True)
+    ]
+    caption = f"Shares of the {words.cell}s of each {words.batch}: a column adds up to 100%."
+    return columns, (counts / totals).tolist(), caption
+
+
+def _by_largest(
+    clusters: Sequence[ClusterBatches], batches: Sequence[str], counts: IntArray, words: Words
+) -> tuple[list[Column], list[list[Cell]], str]:
+    """Return columns for the largest batch of each cluster, the cells of each row there, and a caption."""
+    of_all = dict(zip(batches, (counts.sum(axis=0) / counts.sum()).tolist(), strict=True))
+    columns = [
+        Column(f"largest {words.batch}"),
+        Column("its share", "share"),
+        Column(f"its share of all {words.cell}s", "share"),
     ]
     caption = (
-        f"{_shares_caption(words) if few else _largest_caption(words)} {_mixing_caption(words)}"
-    )
-    return Table(columns, rows, caption, palette(len(rows)))
-
-
-def _shares_caption(words: Words) -> str:
-    return f"Shares of the {words.cell}s of each {words.batch}: a column adds up to 100%."
-
-
-def _largest_caption(words: Words) -> str:
-    return (
         f"The {words.batch} with most {words.cell}s in each {words.cluster}: its share of the {words.cluster}, and of "
         f"all {words.cell}s."
     )
+    return columns, [[each.largest, each.share, of_all[each.largest]] for each in clusters], caption
 
 
 def _mixing_caption(words: Words) -> str:
@@ -120,46 +134,16 @@ def _of_one_batch(words: Words) -> str:
     )
 
 
-def _largest_columns(words: Words) -> tuple[Column, ...]:
-    return (
-        Column(f"largest {words.batch}"),
-        Column("its share", "share"),
-        Column(f"its share of all {words.cell}s", "share"),
-    )
-
-
-def _share_columns(batches: Sequence[str], counts: IntArray, words: Words) -> list[Column]:
-    return [
-        Column(f"{batch} ({words.cells(int(n))})", "share")
-        for batch, n in zip(batches, counts.sum(axis=0), strict=True)
-    ]
-
-
-def _shares(of_cluster: IntArray, counts: IntArray) -> list[float]:
-    return [float(share) for share in of_cluster / counts.sum(axis=0)]
-
-
-def _largest(
-    cluster: ClusterBatches, batches: Sequence[str], counts: IntArray
-) -> tuple[str, float, float]:
-    of_all = counts[:, list(batches).index(cluster.largest)].sum() / counts.sum()
-    return cluster.largest, cluster.share, float(of_all)
-
-
-def batch_notes(
-    record: BatchesRecord, words: Words, prefix: str = "", advice: str | None = None
-) -> Iterator[str]:
+def batch_notes(record: BatchesRecord, words: Words, advice: str | None = None) -> Iterator[str]:
     """Yield what the user should know about clusters and batches.
 
     Parameters
     ----------
-    prefix
-        What the names of clusters begin with.
     advice
         What to do where clusters follow batches, if nothing was to be corrected.
     """
     apart = [
-        f"{prefix}{i}"
+        words.name(i)
         for i, each in enumerate(record.by_cluster)
         if (mixing := each.before if each.after is None else each.after) is not None
         and mixing < APART

@@ -14,6 +14,7 @@ from scrcl.engine.words import listed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from scrcl.engine.words import Words
     from scrcl.io.labels import CellLabels
     from scrcl.typing import BoolArray, IntArray
 
@@ -48,11 +49,11 @@ class FollowingCluster(Fields):
 
 def table_of(batches: CellLabels, labels: IntArray) -> IntArray:
     """Return the cells of each batch in each cluster."""
-    return crosstab(labels, batches.codes, int(labels.max()) + 1, len(batches.names))
+    return crosstab(labels, batches.codes, n_columns=len(batches.names))
 
 
 def following_clusters(
-    table: IntArray, names: Sequence[str], groups: IntArray, prefix: str
+    table: IntArray, names: Sequence[str], groups: IntArray, words: Words
 ) -> tuple[FollowingCluster, ...]:
     """Return the clusters that follow one batch or one group, far more than chance gives.
 
@@ -62,8 +63,6 @@ def following_clusters(
         ndarray of int, shape (n_clusters, n_batches): cells.
     names, groups
         The name of each batch, and its group from 0.
-    prefix
-        What the names of clusters begin with.
     """
     summed = np.zeros((int(groups.max()) + 1, len(table)), table.dtype)
     np.add.at(summed, groups, table.T)
@@ -77,7 +76,7 @@ def following_clusters(
             largest = int(counts.argmax())
             of_one = bool(of_batch[i]) or sizes[groups == largest][0] == 1
             yield FollowingCluster(
-                cluster=f"{prefix}{i}",
+                cluster=words.name(int(i)),
                 of=names[largest] if of_batch[i] else group_labels(names, groups)[largest],
                 is_group=not of_one,
                 n_of=int(counts[largest]),

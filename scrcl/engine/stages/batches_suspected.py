@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from scrcl.engine.context import Context
+    from scrcl.engine.words import Words
     from scrcl.io.labels import CellLabels
     from scrcl.typing import BoolArray, IntArray
 
@@ -80,7 +81,11 @@ def unnamed_columns(context: Context, retained: BoolArray) -> Unnamed:
 
 
 def columns_beyond(
-    context: Context, batches: CellLabels, labels: IntArray, following: Collection[str], prefix: str
+    context: Context,
+    batches: CellLabels,
+    labels: IntArray,
+    following: Collection[str],
+    words: Words,
 ) -> list[SuspectedColumn]:
     """Return the columns that the batch key leaves out and that clusters follow, the fewest values first.
 
@@ -107,7 +112,7 @@ def columns_beyond(
                 "key": each.column if _is_finer(rest, each, batches) else f"{key},{each.column}"
             }
         )
-        for each in suspected_columns(context, rest, labels, prefix)
+        for each in suspected_columns(context, rest, labels, words)
         if set(each.clusters) - set(following)
     ]
     return sorted(found, key=lambda each: each.n_batches)
@@ -131,7 +136,7 @@ def _n_pairs(first: CellLabels, second: CellLabels) -> int:
 
 
 def suspected_columns(
-    context: Context, columns: Unnamed, labels: IntArray, prefix: str
+    context: Context, columns: Unnamed, labels: IntArray, words: Words
 ) -> Iterator[SuspectedColumn]:
     """Yield those of some columns that neighbours or clusters follow: as `correct` would decide, were they named.
 
@@ -154,7 +159,7 @@ def suspected_columns(
         apart = what_keeps_apart(ids, codes, rng, mixed_from(context.config))
         groups = group_of_all(drawn, apart.groups, len(batches.names))
         table = table_of(batches, labels)
-        clusters = following_clusters(table, batches.names, groups, prefix)
+        clusters = following_clusters(table, batches.names, groups, words)
         if not apart.differ and not clusters:
             continue
         by_group = apart.by_group or any(each.is_group for each in clusters)

@@ -63,7 +63,6 @@ class LeadingStage(Stage[LeadingRecord]):
 
     name = "leading"
     record = LeadingRecord
-    takes = (COMPONENTS,)
     gives = (EMBEDDING,)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
@@ -109,7 +108,6 @@ class CellsStage(Stage[CellsRecord]):
 
     name = "cells"
     record = CellsRecord
-    takes = (STATS, LABELS, CONFIDENCE, MARKERS)
 
     def __init__(self, cluster: int) -> None:
         self._cluster = cluster

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Parting, Split
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.cluster_estimate import cluster_estimate
 from scrcl.engine.stages.cluster_facts import (
@@ -26,15 +27,11 @@ from scrcl.engine.stages.cluster_facts import (
     low_confidence_notes,
     tree_figures,
 )
-from scrcl.engine.stages.correct import (
-    CORRECTED_BATCHES,
-    CORRECTION,
-)
 from scrcl.engine.stages.embed import EMBEDDING
+from scrcl.engine.stages.stats import require_few_clusters
 from scrcl.engine.words import words_of
-from scrcl.errors import InputError
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Figure, Section
 
@@ -129,18 +126,14 @@ class ClusterStage(Stage[ClusterRecord]):
     name = "cluster"
     settings = ClusterSettings
     record = ClusterRecord
-    takes = (
-        STATS, FEATURES, COMPONENTS, PLAIN_COMPONENTS, CORRECTION, CORRECTED_BATCHES, CELL_GRAPH,
-        NEIGHBOR_IDS, EMBEDDING, TISSUE_SPACE,
-    )  # fmt: skip
     gives = (LABELS, CONFIDENCE, CLUSTER_TREE, MICRO_MEANS, CLUSTER_OF_MICRO, CLUSTER_MEANS)
     # `cluster.on` is missing: the stage `embed` reads it too.
-    redo_settings: ClassVar[tuple[str, ...]] = (
+    redo_settings = (
         "n_clusters",
         *(f"cluster.{name}" for name in ClusterSettings.model_fields if name != "on"),
     )
     # Those of a prediction too: a run on the same object must not leave them behind.
-    owned_obs: ClassVar[tuple[str, ...]] = (
+    owned_obs = (
         "scrcl",
         r"scrcl_k\d+",
         "scrcl_unrefined",
@@ -156,20 +149,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more clusters than there are cells."""
-        k = config.n_clusters
-        if k != "auto" and k > header.n_obs:
-            message = (
-                f"n_clusters must be at most the number of cells ({header.n_obs}); got {k}. "
-                "Give a smaller number, or auto."
-            )
-            raise InputError(message)
-        most = max(config.cluster.also, default=0)
-        if most > header.n_obs:
-            message = (
-                f"cluster.also must be at most the number of cells ({header.n_obs}); got {most}. "
-                "Give smaller numbers."
-            )
-            raise InputError(message)
+        require_few_clusters(config, header.n_obs, "cells")
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
@@ -199,7 +179,7 @@ class ClusterStage(Stage[ClusterRecord]):
         values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", values)
         summary = describe_confidence(values, found.labels)
-        words = words_of(context, is_look=bool(self._prefix))
+        words = words_of(context, prefix=self._prefix)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
@@ -215,7 +195,7 @@ class ClusterStage(Stage[ClusterRecord]):
             notes=(
                 *found.notes,
                 *estimate_notes(estimates),
-                *low_confidence_notes(summary.median_by_cluster, words, self._prefix),
+                *low_confidence_notes(summary.median_by_cluster, words),
             ),
             confidence=summary,
             **smoothing,
@@ -277,8 +257,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewClusterStage:
         """Return the stage that assigns new cells to the clusters, or domains, of the finished run."""
-        from scrcl.engine.stages.cluster_new_cells import NewClusterStage
-        from scrcl.engine.stages.cluster_new_slices import NewDomainsStage
+        from scrcl.engine.stages.cluster_new_cells import NewClusterStage, NewDomainsStage
 
         return NewDomainsStage(run) if run.config.on_tissue else NewClusterStage(run)
 
@@ -301,12 +280,8 @@ def _write_levels(levels: Levels | None, folder: Path) -> LevelsRecord | None:
 
 def categorical(labels: IntArray, n_clusters: int | None = None) -> pd.Categorical:
     """Return labels as categories "0", "1", ..."""
-    import pandas as pd
-
     n = int(labels.max()) + 1 if n_clusters is None else n_clusters
-    return pd.Categorical.from_codes(
-        labels.tolist(), categories=pd.Index([str(i) for i in range(n)])
-    )
+    return named_categories([str(i) for i in range(n)], labels)
 
 
 def _smoothed(

@@ -97,9 +97,9 @@ def estimate_notes(estimates: Sequence[Sequence[int]]) -> Iterator[str]:
         )
 
 
-def low_confidence_notes(medians: Sequence[float], words: Words, prefix: str = "") -> Iterator[str]:
+def low_confidence_notes(medians: Sequence[float], words: Words) -> Iterator[str]:
     """Yield which clusters have a low confidence, by the median of each."""
-    names = [f"{prefix}{cluster}" for cluster in low_clusters(medians)]
+    names = [words.name(cluster) for cluster in low_clusters(medians)]
     if not names:
         return
     one, several = words.cluster.capitalize(), f"{words.cluster}s".capitalize()

@@ -1,4 +1,4 @@
-"""Stage ``cluster`` of a prediction: the cluster of each new cell, and its confidence.
+"""Stage ``cluster`` of a prediction: the cluster of each new cell, or its domain in a tissue, and its confidence.
 
 A new cell gets the cluster of the nearest micro-cluster mean of the run. Its confidence is the geometric mean of margin
 and familiarity (`scrcl.cluster.assign`).
@@ -7,7 +7,7 @@ and familiarity (`scrcl.cluster.assign`).
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from scrcl.cluster.artifacts import (
     LABELS,
     MICRO_MEANS,
 )
-from scrcl.cluster.assign import assign_blocks, familiarity
+from scrcl.cluster.assign import assign_blocks, familiarity, nearness
 from scrcl.cluster.confidence import (
     LOW_PREDICTION_CONFIDENCE,
     Quantiles,
@@ -29,14 +29,14 @@ from scrcl.cluster.confidence import (
 )
 from scrcl.cluster.margin import BLOCK_VALUES
 from scrcl.engine.learning import estimates_of
-from scrcl.engine.memory import LIBRARIES_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES, TREE_BYTES
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.cluster import ClusterStage, categorical
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS
 from scrcl.engine.words import words_of
-from scrcl.graph.artifacts import NEIGHBOR_IDS
-from scrcl.prep.artifacts import COMPONENTS
+from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
+from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.colours import palette
 from scrcl.report.figures import share_bars
 from scrcl.report.page import Figure, Section
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from scrcl._contract import Artifact, Shape
+    from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.words import Words
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NewClusterStage", "compared_cells", "means_of"]
+__all__ = ["NewClusterStage", "NewDomainsStage"]
 
 _COMPARED_CELLS = 20_000
 """Size of the random subset of the run's cells to which familiarity compares."""
@@ -74,17 +74,13 @@ class NewClusterRecord(Record):
     confidence: Quantiles
 
 
-class NewClusterStage(Stage[NewClusterRecord]):
+class NewClusterStage(NewCellsStage[NewClusterRecord]):
     """Assigns new cells to the clusters of the run."""
 
     name = "cluster"
     record = NewClusterRecord
-    takes: ClassVar[tuple[Artifact[Any], ...]] = (COMPONENTS, NEAR_IDS, EMBEDDING)
     gives = (LABELS, CONFIDENCE)
-    owned_obs: ClassVar[tuple[str, ...]] = ClusterStage.owned_obs
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    owned_obs = ClusterStage.owned_obs
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return a few numbers for each cell, and blocks of distances."""
@@ -122,14 +118,14 @@ class NewClusterStage(Stage[NewClusterRecord]):
     def _compared(self, context: Context) -> tuple[IntArray, FloatArray, FloatArray]:
         """Return the cluster, the margin and the familiarity of each new cell."""
         finished, config = self._run, context.config
-        assigned = assign_blocks(context.open(EMBEDDING), *means_of(finished))
+        assigned = assign_blocks(context.open(EMBEDDING), *_means_of(finished))
         run_scores, k = finished.open(COMPONENTS), config.graph.n_neighbors
         familiar = familiarity(
             context.open(COMPONENTS),
             context.open(NEAR_IDS)[:, :k],
             run_scores,
             finished.open(NEIGHBOR_IDS),
-            compared_cells(len(run_scores), config.seed),
+            _compared_cells(len(run_scores), config.seed),
         )
         return assigned.labels, assigned.margin, familiar
 
@@ -165,7 +161,41 @@ class NewClusterStage(Stage[NewClusterRecord]):
         )
 
 
-def means_of(run: OpenRun) -> tuple[FloatArray, IntArray, FloatArray]:
+class NewDomainsStage(NewClusterStage):
+    """Assigns new cells to the domains of the run, and smooths their labels in their slices."""
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return coordinates, a few numbers for each cell, and blocks of distances."""
+        return Estimate(
+            LIBRARIES_BYTES + (40 + ANNOTATION_BYTES + TREE_BYTES) * shape.n_cells,
+            8 * BLOCK_VALUES,
+            disk_bytes=16 * shape.n_cells,
+        )
+
+    def _compared(self, context: Context) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return the domain, the margin and the familiarity of each new cell."""
+        from scrcl.graph.domains import majority_labels
+
+        config, finished, points = context.config, self._run, context.open(TISSUE_SPACE)
+        micro_means, cluster_of_micro, cluster_means = _means_of(finished)
+        labels, margin = assign_blocks(points, micro_means, cluster_of_micro, cluster_means)
+        there = finished.open(TISSUE_SPACE)
+        some = _compared_cells(len(there), config.seed)
+        familiar = nearness(
+            points, labels, cluster_means, there[some], np.asarray(finished.open(LABELS))[some]
+        )
+        if not config.smoothing_cells:
+            return labels, margin, familiar
+        covariates = context.covariates.of(context.open(STATS).retained)
+        assert covariates.coordinates is not None, "new slices without coordinates are refused"
+        smoothed = majority_labels(
+            labels, covariates.coordinates, config.smoothing_cells, samples=covariates.samples
+        )
+        # A cell that got the domain of the cells around it is nearer to another one.
+        return smoothed, margin * (smoothed == labels), familiar
+
+
+def _means_of(run: OpenRun) -> tuple[FloatArray, IntArray, FloatArray]:
     """Return the means of the micro-clusters, the cluster of each, and the means of the clusters of a run."""
     return (
         np.array(run.open(MICRO_MEANS)),
@@ -174,7 +204,7 @@ def means_of(run: OpenRun) -> tuple[FloatArray, IntArray, FloatArray]:
     )
 
 
-def compared_cells(n_cells: int, seed: int) -> IntArray:
+def _compared_cells(n_cells: int, seed: int) -> IntArray:
     """Return a random subset of the run's cells, ascending, to which familiarity compares."""
     n = min(_COMPARED_CELLS, n_cells)
     subset = stream(seed, "predict.atlas").choice(n_cells, n, replace=False, shuffle=False)

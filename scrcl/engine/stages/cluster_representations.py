@@ -17,7 +17,6 @@ from scrcl.cluster.evidence import Uncorrected
 from scrcl.cluster.protocol import Representations
 from scrcl.engine.stages.correct import CORRECTED_BATCHES, CORRECTION, CorrectStage
 from scrcl.engine.stages.correct_fit import neighbours_among
-from scrcl.io.arrays import cores
 from scrcl.prep.artifacts import COMPONENTS, FEATURES, PLAIN_COMPONENTS, STATS
 from scrcl.prep.batch_effect import share_joined
 
@@ -88,7 +87,7 @@ def _corrected(
     present, codes = np.unique(codes, return_inverse=True)
     if context.record(CorrectStage).as_in_run or len(present) == 1:
         return alike
-    seed, n_workers = context.config.seed, min(cores(), context.budget.n_workers)
+    seed, n_workers = context.config.seed, context.budget.n_threads
     found = []
     for scores, other in zip(scalings, alike, strict=True):
         own = fit_harmony(scores, codes, len(present), seed=seed, n_workers=n_workers).corrected

@@ -154,7 +154,6 @@ class CorrectStage(Stage[CorrectRecord]):
     name = "correct"
     settings = CorrectSettings
     record = CorrectRecord
-    takes = (STATS, COMPONENTS)
     gives = (COMPONENTS, CORRECTION, CORRECTED_BATCHES)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:

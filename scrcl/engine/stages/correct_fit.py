@@ -8,7 +8,7 @@ import numpy as np
 
 from scrcl._group_means import group_means
 from scrcl._threads import one_blas_thread
-from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, cores, gathered, release, row_blocks
+from scrcl.io.arrays import SMALL_MAP_BYTES, RowWriter, gathered, release, row_blocks
 from scrcl.prep.batch_effect import WIDE, share_joined
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def correct_cells(
     from scrcl.prep.harmony import refit
 
     seed, n_batches = context.config.seed, int(codes.max()) + 1
-    n_workers = min(cores(), context.budget.n_workers)
+    n_workers = context.budget.n_threads
     cells, fitted, left_out = _to_fit(points, codes, alone, seed=seed, n_workers=n_workers)
     fit, means = _fit(fitted, codes[cells], n_batches, may_move, seed=seed, n_workers=n_workers)
     correction = fit.correction

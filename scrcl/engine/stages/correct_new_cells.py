@@ -14,7 +14,7 @@ from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
 from scrcl.cluster.counterparts import find_counterparts
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
-from scrcl.engine.stage import Record, Stage
+from scrcl.engine.stage import NewCellsStage, Record
 from scrcl.engine.stages.correct import (
     CORRECTED_BATCHES,
     CORRECTION,
@@ -29,7 +29,7 @@ from scrcl.engine.stages.new_batches import (
     numbered,
 )
 from scrcl.io.arrays import release, row_blocks
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import COMPONENTS
 from scrcl.prep.batch_subset import cells_of_every_batch
 from scrcl.report.page import Section
 
@@ -55,16 +55,12 @@ class NewCorrectRecord(Record):
     n_alone: int
 
 
-class NewCorrectStage(Stage[NewCorrectRecord]):
+class NewCorrectStage(NewCellsStage[NewCorrectRecord]):
     """Corrects new cells towards those of the run."""
 
     name = "correct"
     record = NewCorrectRecord
-    takes = (STATS, COMPONENTS)
     gives = (COMPONENTS,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return sums and shifts of the batches, and passes over the new cells."""

@@ -7,7 +7,7 @@ because no other stage reads the scores: a finished run can get them with ``star
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from scrcl.engine.memory import KEPT_BYTES, LIBRARIES_BYTES
 from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.errors import InputError
 from scrcl.io.arrays import stored_array
-from scrcl.io.labels import CellLabels
+from scrcl.io.labels import files_of_cells
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Figure, Section, Table
 
@@ -104,10 +104,9 @@ class DoubletsStage(Stage[DoubletsRecord]):
     name = "doublets"
     settings = DoubletsSettings
     record = DoubletsRecord
-    takes = (STATS,)
     gives = (DOUBLET_SCORES,)
-    redo_settings: ClassVar[tuple[str, ...]] = ("doublets",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+    redo_settings = ("doublets",)
+    owned_obs = (_KEY,)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse tissues and log values."""
@@ -169,8 +168,6 @@ class DoubletsStage(Stage[DoubletsRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the scores. scanpy's own name stays free for a column of the input."""
-        if run.record(DoubletsStage).left_as_is:
-            return AnnDataKeys()
         return AnnDataKeys(obs={_KEY: np.array(run.open(DOUBLET_SCORES))})
 
     def section(self, run: OpenRun) -> Section | None:
@@ -179,7 +176,7 @@ class DoubletsStage(Stage[DoubletsRecord]):
 
         record = run.record(DoubletsStage)
         if record.left_as_is:
-            return Section("Doublets", notes=record.notes) if record.notes else None
+            return super().section(run)
         remarks = any(sample.why_not for sample in record.samples)
         columns = (
             Column("sample"),
@@ -227,19 +224,11 @@ def _by_sample(run: OpenRun) -> list[tuple[str, FloatArray]]:
 def _samples(context: Context, retained: IntArray) -> tuple[str, list[tuple[str, IntArray]]]:
     """Return what the samples are, and the cells of each among the retained ones."""
     groups, kind = context.covariates.batches, "batch"
-    if groups is None and "samples" in context.matrix.identity:
-        groups, kind = _files(context), "sample"
+    if groups is None:
+        groups, kind = files_of_cells(context.matrix), "sample"
     if groups is None:
         return "", [("all cells", np.arange(len(retained)))]
     return kind, groups.of(retained).groups()
-
-
-def _files(context: Context) -> CellLabels:
-    """Return the file of each cell of the input."""
-    import pandas as pd
-
-    column = pd.Categorical(context.matrix.obs["sample"])
-    return CellLabels(column.codes.astype(np.int32), tuple(map(str, column.categories)))
 
 
 def _scored(

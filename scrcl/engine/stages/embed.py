@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from scrcl._atomic import write_json
 from scrcl._contract import Artifact
 from scrcl.engine.learning import estimates_of, method_of, open_inputs, work_of
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.inputs import METHOD_INPUTS
-from scrcl.engine.stages.train import WEIGHTS, trained_learner
+from scrcl.engine.stages.train import trained_learner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +37,7 @@ EMBEDDING: Artifact[Any] = Artifact("embedding", _open_embedding)
 """Memory map of float32, shape (n_cells, n_dims): the space of the method that is clustered."""
 
 
-def _folder(folder: Path) -> Path:
-    return folder
-
-
-SPACES: Artifact[Path] = Artifact("spaces of the method", _folder)
+SPACES: Artifact[Path] = Artifact("spaces of the method", lambda folder: folder)
 """The folder with all spaces that the method wrote, each as ``<space>.npy``."""
 
 
@@ -56,8 +52,8 @@ class EmbedStage(Stage[EmbedRecord]):
 
     name = "embed"
     record = EmbedRecord
-    takes = (METHOD_INPUTS, WEIGHTS)
     gives = (EMBEDDING, SPACES)
+    obsm: ClassVar = {"X_scrcl": EMBEDDING}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the method estimates."""
@@ -76,10 +72,6 @@ class EmbedStage(Stage[EmbedRecord]):
         )
         mark_space(folder, space)
         return EmbedRecord(n_cells=inputs.n_cells, space=space)
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the space that is clustered."""
-        return AnnDataKeys(obsm={"X_scrcl": run.open(EMBEDDING)})
 
     def for_new_cells(self, run: OpenRun) -> NewEmbedStage | None:
         """Return the stage that embeds new cells with the model of the run; None in a tissue.

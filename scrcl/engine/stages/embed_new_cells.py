@@ -6,19 +6,18 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from scrcl.engine.learning import estimates_of, method_of, open_inputs, work_of
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import NewCellsStage, Record
 from scrcl.engine.stages.embed import EMBEDDING, mark_space
 from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
 from scrcl.engine.stages.inputs import METHOD_INPUTS
 from scrcl.engine.stages.train import trained_learner
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_DISTANCES
 from scrcl.io.arrays import RowWriter, release, row_blocks
-from scrcl.prep.artifacts import COMPONENTS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -44,16 +43,13 @@ class NewEmbedRecord(Record):
     space: str
 
 
-class NewEmbedStage(Stage[NewEmbedRecord]):
+class NewEmbedStage(NewCellsStage[NewEmbedRecord]):
     """Embeds new cells with the trained learner and their neighbours in the run."""
 
     name = "embed"
     record = NewEmbedRecord
-    takes = (COMPONENTS, NEAR_IDS, NEAR_SQUARED)
     gives = (EMBEDDING,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    obsm: ClassVar = {"X_scrcl": EMBEDDING}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the method estimates: memory for the run's cells, disk for the new ones."""
@@ -111,10 +107,6 @@ class NewEmbedStage(Stage[NewEmbedRecord]):
         return NewEmbedRecord(
             n_cells=n_cells, mean_neighbors=n_links / n_cells, space=config.clustered_on
         )
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the space that is clustered."""
-        return AnnDataKeys(obsm={"X_scrcl": run.open(EMBEDDING)})
 
     def section(self, run: OpenRun) -> Section:
         """Return the neighbours for the overview."""

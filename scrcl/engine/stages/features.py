@@ -147,7 +147,6 @@ class FeaturesStage(Stage[FeaturesRecord]):
     name = "features"
     settings = FeaturesSettings
     record = FeaturesRecord
-    takes = (STATS,)
     gives = (FEATURES, SELECTED_GENES)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
@@ -280,7 +279,7 @@ def features_estimate(shape: Shape, gram: int) -> Estimate:
         + 8_192 * shape.n_genes,
         shared=True,
         disk_bytes=int(6 * stored) + 8 * shape.n_cells + 4 * gram,
-        read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+        read_bytes=shape.x_bytes,
         seconds=0.6,
         shared_seconds=shape.n_values / _VALUES_PER_S + products,
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scrcl.engine.new_genes import shared_genes
-from scrcl.engine.stage import AnnDataKeys, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage
 from scrcl.engine.stages.features import FeaturesRecord, features_estimate
 from scrcl.prep.artifacts import FEATURES, PRESENT_GENES, STATS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrcl._contract import Artifact, Estimate, Shape
+    from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
@@ -22,16 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["NewFeaturesStage"]
 
 
-class NewFeaturesStage(Stage[FeaturesRecord]):
+class NewFeaturesStage(NewCellsStage[FeaturesRecord]):
     """Reads new cells once more, and writes the log values of the selected genes that they have."""
 
     name = "features"
     record = FeaturesRecord
-    takes = (STATS,)
-    gives: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, PRESENT_GENES)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    gives = (FEATURES, PRESENT_GENES)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the store; no products are made."""

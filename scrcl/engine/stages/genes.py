@@ -11,7 +11,7 @@ from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, gram_bytes
 from scrcl.engine.stage import Stage
-from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
+from scrcl.engine.stages.graph import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import CSR, GENE_GRAPH, GENE_SKETCH
 from scrcl.prep.artifacts import FEATURES, PCA
@@ -59,7 +59,6 @@ class GenesStage(Stage[GenesRecord]):
     name = "genes"
     settings = GenesSettings
     record = GenesRecord
-    takes = (FEATURES, PCA)
     gives = (GENE_GRAPH, GENE_SKETCH)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:

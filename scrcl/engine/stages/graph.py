@@ -15,7 +15,7 @@ from scrcl.engine.memory import (
     POSITION_BYTES,
     SEARCH_BYTES,
 )
-from scrcl.engine.stage import AnnDataKeys, Fields, Stage
+from scrcl.engine.stage import AnnDataKeys, Fields, Record, Stage
 from scrcl.engine.stages.graph_notes import (
     graph_facts,
     graph_notes,
@@ -24,7 +24,6 @@ from scrcl.engine.stages.graph_notes import (
     tissue_notes,
 )
 from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
-from scrcl.engine.stages.graph_statistics import GraphStatisticsRecord
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import (
     CELL_GRAPH,
@@ -36,7 +35,7 @@ from scrcl.graph.artifacts import (
 )
 from scrcl.graph.settings import GraphSettings
 from scrcl.io.arrays import SMALL_MAP_BYTES
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Figure, Section
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.graph_new_cells import NewGraphStage
-    from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
+    from scrcl.engine.stages.graph_new_cells import NewGraphStage, NewSlicesGraphStage
     from scrcl.graph.csr import Graph
     from scrcl.graph.partition import Partition
     from scrcl.io.matrix import CellMatrix
@@ -55,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GraphRecord",
     "GraphStage",
+    "GraphStatisticsRecord",
     "Locality",
 ]
 
@@ -76,6 +75,24 @@ class Locality(Fields):
     halo_rows: float
     edges_inside_ordered: float
     halo_rows_ordered: float
+
+
+class GraphStatisticsRecord(Record):
+    """The statistics of a graph; `scrcl.graph.statistics.describe` defines each of them."""
+
+    n_nodes: int
+    n_edges: int
+    mean_degree: float
+    median_degree: int
+    low_degree: int
+    high_degree: int
+    max_degree: int
+    n_isolated: int
+    n_components: int
+    n_kept_apart: int = 1
+    largest_component: float
+    n_hubs: int
+    hub_share: float
 
 
 class GraphRecord(GraphStatisticsRecord):
@@ -100,7 +117,6 @@ class GraphStage(Stage[GraphRecord]):
     name = "graph"
     settings = GraphSettings
     record = GraphRecord
-    takes = (STATS, COMPONENTS)
     gives = (CELL_GRAPH, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, DEGREE_COUNTS, PARTITION)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
@@ -233,8 +249,7 @@ class GraphStage(Stage[GraphRecord]):
 
     def for_new_cells(self, run: OpenRun) -> NewGraphStage | NewSlicesGraphStage:
         """Return the stage that finds what is near new cells: cells of the run, or in a tissue each other."""
-        from scrcl.engine.stages.graph_new_cells import NewGraphStage
-        from scrcl.engine.stages.graph_new_slices import NewSlicesGraphStage
+        from scrcl.engine.stages.graph_new_cells import NewGraphStage, NewSlicesGraphStage
 
         config = run.config
         if config.on_tissue:

@@ -1,7 +1,10 @@
-"""Stage ``graph`` of a prediction: cells of the finished run near each new cell.
+"""Stage ``graph`` of a prediction: cells of the finished run near each new cell, or in a tissue those of its own slice.
 
 New cells are not joined to each other. So the result for a cell depends on the run and that cell alone, however a file
 of new cells is cut (except for what an approximate search misses).
+
+In a tissue, cells of the run are in other slices, so none of them is near. As many neighbours are taken as in the run,
+because averages over more or fewer cells would vary less or more than those of the run.
 """
 
 from __future__ import annotations
@@ -13,17 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._contract import Estimate
-from scrcl.engine.memory import LIBRARIES_BYTES, POSITION_BYTES, SEARCH_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.memory import (
+    ANNOTATION_BYTES,
+    LIBRARIES_BYTES,
+    POSITION_BYTES,
+    SEARCH_BYTES,
+    TREE_BYTES,
+)
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.graph_notes import recall_text
 from scrcl.engine.stages.graph_search import index_bytes, search_of
-from scrcl.graph.artifacts import PARTITION
+from scrcl.graph.artifacts import NEIGHBOR_IDS, PARTITION
 from scrcl.graph.backends import choose, make_searcher
 from scrcl.graph.recall import reach_recall
 from scrcl.graph.searcher import SearchTask
 from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
-    cores,
     for_each_block,
     index_dtype,
     new_map,
@@ -31,7 +39,7 @@ from scrcl.io.arrays import (
     row_blocks,
     stored_array,
 )
-from scrcl.prep.artifacts import COMPONENTS
+from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
@@ -42,7 +50,7 @@ if TYPE_CHECKING:
     from scrcl.graph.searcher import Searcher
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage"]
+__all__ = ["NEAR_IDS", "NEAR_SQUARED", "NewGraphStage", "NewSlicesGraphStage"]
 
 _SEARCHED_PER_NEIGHBOR = 3
 """Near cells that are searched for each neighbour of a new cell. Most cells that would have the new cell as their
@@ -65,16 +73,12 @@ class NewGraphRecord(Record):
     recall: float
 
 
-class NewGraphStage(Stage[NewGraphRecord]):
+class NewGraphStage(NewCellsStage[NewGraphRecord]):
     """Searches the nearest cells of the run for each new cell."""
 
     name = "graph"
     record = NewGraphRecord
-    takes = (COMPONENTS,)
     gives = (NEAR_IDS, NEAR_SQUARED)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the index over the run's cells, and what is found."""
@@ -98,7 +102,7 @@ class NewGraphStage(Stage[NewGraphRecord]):
         points, queries = self._run.open(COMPONENTS), context.open(COMPONENTS)
         k = context.config.graph.n_neighbors
         n_found = min(_SEARCHED_PER_NEIGHBOR * k, len(points))
-        exact, n_workers = ExactSearcher(points), min(cores(), context.budget.n_workers)
+        exact, n_workers = ExactSearcher(points), context.budget.n_threads
         shape = (len(queries), n_found)
         ids: IntArray = new_map(folder / "ids.npy", index_dtype(len(points)), shape)
         squared: FloatArray = new_map(folder / "squared.npy", np.dtype(np.float32), shape)
@@ -182,3 +186,66 @@ def _reach_recall(
         seed=context.config.seed,
         n_workers=n_workers,
     ).recall
+
+
+class NewSlicesGraphRecord(Record):
+    """Neighbours of a new cell, and the kind of the coordinates."""
+
+    n_neighbors: int
+    n_slices: int
+    layout: dict[str, Any]
+
+
+class NewSlicesGraphStage(NewCellsStage[NewSlicesGraphRecord]):
+    """Finds the nearest cells of each new cell in its slice."""
+
+    name = "graph"
+    record = NewSlicesGraphRecord
+    gives = (NEIGHBOR_IDS,)
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return the coordinates, the tree over them, and what is found."""
+        n, k = shape.n_cells, shape.n_neighbors
+        return Estimate(
+            LIBRARIES_BYTES + n * (ANNOTATION_BYTES + TREE_BYTES + 8 * k), disk_bytes=4 * n * k
+        )
+
+    def run(self, context: Context, folder: Path) -> NewSlicesGraphRecord:
+        """Write ``ids.npy``."""
+        from scrcl.engine.stages.graph import GraphStage
+        from scrcl.graph.spatial import spatial_knn
+
+        there = self._run.record(GraphStage)
+        covariates = context.covariates.of(context.open(STATS).retained)
+        assert covariates.coordinates is not None, "new slices without coordinates are refused"
+        assert covariates.layout is not None
+        n_cells = len(covariates.coordinates)
+        found = spatial_knn(
+            covariates.coordinates,
+            min(there.n_neighbors, n_cells - 1),
+            samples=covariates.samples,
+            radius=context.config.graph.radius,
+        )
+        np.save(folder / "ids.npy", found.ids)
+        kind, kind_there = covariates.layout.kind, (there.layout or {}).get("kind")
+        note = (
+            f"The coordinates of the new cells are {kind}, and those of the run {kind_there}. Averages over as many "
+            "neighbours may then reach another distance: compare the maps."
+        )
+        return NewSlicesGraphRecord(
+            n_cells=n_cells,
+            n_neighbors=found.ids.shape[1],
+            n_slices=1 if covariates.samples is None else len(np.unique(covariates.samples.codes)),
+            layout=covariates.layout._asdict(),
+            notes=() if kind == kind_there else (note,),
+        )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return the neighbours for the overview."""
+        record = run.record(NewSlicesGraphStage)
+        slices = f" in {record.n_slices} slices" if record.n_slices > 1 else ""
+        return Section(
+            "Neighbours",
+            overview={"neighbours in the tissue": f"{record.n_neighbors} for each cell{slices}"},
+            notes=record.notes,
+        )

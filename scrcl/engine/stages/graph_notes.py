@@ -67,9 +67,10 @@ def graph_facts(record: GraphRecord, config: GraphSettings) -> dict[str, str]:
     recall = recall_text(record.recall)
     if recall != "exact":
         recall += f" ({config.least_recall:g} asked)"
+    layout = {} if record.layout is None else {"coordinates": Layout(**record.layout).in_words()}
     union = config.symmetry == "union"
     return {
-        **_coordinates(record),
+        **layout,
         "search": f"{record.n_neighbors} nearest, {record.backend}{_effort(record.search)}",
         "recall": recall,
         "edge between two cells": "if either is a neighbour of the other"
@@ -108,10 +109,14 @@ def graph_notes(record: GraphRecord, config: GraphSettings) -> list[str]:
     if record.recall < config.least_recall:
         notes.append(_short_of_recall(record, config))
     if _is_broken_up(record):
+        expected, setting = "very different types or batches", "graph.n_neighbors"
+        if record.layout is not None:
+            expected, setting = "pieces of tissue that lie apart", "graph.spatial_neighbors"
+        union = ", or set graph.symmetry = union" if config.symmetry == "mutual" else ""
         notes.append(
             f"The cell graph has {record.n_components:,} connected components, {_largest(record)}. Cells learn only "
-            f"from neighbours in their own component. This is expected for {_expected(record)}. "
-            f"Otherwise raise {_setting(record)} (now {record.n_neighbors}){_or_union(config)}."
+            f"from neighbours in their own component. This is expected for {expected}. "
+            f"Otherwise raise {setting} (now {record.n_neighbors}){union}."
         )
     if record.n_isolated > record.n_alone:  # the stage itself notes cells without found neighbours
         notes.append(
@@ -196,18 +201,9 @@ def _on_top(context: Context, covariates: Covariates, ids: IntArray) -> tuple[st
     return None
 
 
-def _setting(record: GraphRecord) -> str:
-    return "graph.n_neighbors" if record.layout is None else "graph.spatial_neighbors"
-
-
 def _effort(search: Mapping[str, int | float]) -> str:
     text = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in search.items())
     return f" ({text})" if text else ""
-
-
-def _coordinates(record: GraphRecord) -> dict[str, str]:
-    """Return the kind of the coordinates in words; nothing without coordinates."""
-    return {} if record.layout is None else {"coordinates": Layout(**record.layout).in_words()}
 
 
 def _order(locality: Locality, n_cells: int) -> dict[str, str]:
@@ -234,17 +230,7 @@ def _largest(record: GraphRecord) -> str:
     return f"{which} with {record.largest_component:.1%} of the cells"
 
 
-def _expected(record: GraphRecord) -> str:
-    if record.layout is None:
-        return "very different types or batches"
-    return "pieces of tissue that lie apart"
-
-
 def _is_broken_up(record: GraphRecord) -> bool:
     n_more = record.n_components - record.n_kept_apart
     many = max(_FEW_PARTS, _PARTS_PER_CELL * record.n_nodes)
     return record.largest_component < _WHOLE or n_more >= many
-
-
-def _or_union(config: GraphSettings) -> str:
-    return ", or set graph.symmetry = union" if config.symmetry == "mutual" else ""

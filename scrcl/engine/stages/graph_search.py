@@ -9,7 +9,6 @@ import numpy as np
 from scrcl.engine.device import resolve_device
 from scrcl.engine.memory import TREE_BYTES
 from scrcl.graph.names import BACKENDS
-from scrcl.io.arrays import cores
 from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ def partition_of(context: Context, covariates: Covariates) -> Partition:
         points = _apart(covariates.coordinates, covariates.samples)
     else:
         points = context.open(COMPONENTS)
-    return partition(points, seed=context.config.seed, n_workers=_n_workers(context))
-
-
-def _n_workers(context: Context) -> int:
-    """Return as many threads as there are cores, and memory for."""
-    return min(cores(), context.budget.n_workers)
+    return partition(points, seed=context.config.seed, n_workers=context.budget.n_threads)
 
 
 def _apart(coordinates: FloatArray, samples: CellLabels | None) -> FloatArray:
@@ -120,7 +114,7 @@ def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResul
         search=search_of(config),
         partition=lists,
         folder=folder,
-        n_workers=_n_workers(context),
+        n_workers=context.budget.n_threads,
         on_rows=context.count("graph", len(scores)),
     )
 

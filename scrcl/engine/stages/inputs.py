@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["METHOD_INPUTS", "InputsStage"]
 
 
-def _folder(folder: Path) -> Path:
-    return folder
-
-
-METHOD_INPUTS: Artifact[Path] = Artifact("method inputs", _folder)
+METHOD_INPUTS: Artifact[Path] = Artifact("method inputs", lambda folder: folder)
 """The folder that the method wrote its inputs into; only the method knows the files."""
 
 

@@ -12,7 +12,6 @@ from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.io.arrays import (
     SMALL_MAP_BYTES,
-    cores,
     for_each_block,
     gathered,
     release,
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["NEAR", "neighbours_among", "space_of_maps", "with_others"]
+__all__ = ["NEAR", "neighbours_for_map", "space_of_maps", "with_others"]
 
 NEAR = 5
 """Landmarks among which another cell is put."""
@@ -41,7 +40,7 @@ def space_of_maps(context: Context) -> FloatArray:
     return points
 
 
-def neighbours_among(
+def neighbours_for_map(
     context: Context, points: FloatArray, cells: IntArray
 ) -> tuple[IntArray, FloatArray]:
     """Return the nearest neighbours of some cells among themselves, and distances: those of the run if it has them."""
@@ -99,7 +98,7 @@ def with_others(
         for_each_block(
             put,
             row_blocks(len(others), _BLOCK_ROWS),
-            n_workers=1 if searcher.has_threads else min(cores(), context.budget.n_workers),
+            n_workers=1 if searcher.has_threads else context.budget.n_threads,
             on_rows=context.count(name, len(others)),
         )
     return whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,9 +40,8 @@ class LinksStage(Stage[LinksRecord]):
 
     name = "links"
     record = LinksRecord
-    takes = (LABELS, NEIGHBOR_IDS, COMPONENTS, CLUSTER_TREE, CLUSTER_MEANS, LAYOUT)
     gives = (CLUSTER_LINKS,)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return labels, positions and a block of neighbours."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -110,9 +110,8 @@ class MarkersStage(Stage[MarkersRecord]):
     name = "markers"
     settings = MarkersSettings
     record = MarkersRecord
-    takes = (STATS, LABELS)
     gives = (MARKERS, PROFILES)
-    redo_settings: ClassVar[tuple[str, ...]] = ("markers",)
+    redo_settings = ("markers",)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the histograms of all genes, and blocks of values."""
@@ -134,8 +133,7 @@ class MarkersStage(Stage[MarkersRecord]):
             int(block_values(shape) * per_value) + 8 * shape.n_vars,
             disk_bytes=8 * _PLANNED_CLUSTERS * shape.n_vars,
             shared=True,
-            read_bytes=n_reads
-            * (int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes),
+            read_bytes=n_reads * shape.x_bytes,
             seconds=0.5 + 5e-9 * tables * n_reads,
             shared_seconds=n_reads * shape.n_values / _VALUES_PER_S,
         )

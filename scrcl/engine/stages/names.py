@@ -15,12 +15,13 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings, option
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.given_names import lost_names, names_given
 from scrcl.engine.memory import LIBRARIES_BYTES, kept_bytes
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record, Stage
 from scrcl.engine.stages.markers import write_marker_file
 from scrcl.engine.stages.names_by_table import genes_table, names_by_table, sets_and_genes
-from scrcl.engine.stages.names_notes import notes_of_lost
+from scrcl.engine.stages.names_notes import notes_of_lost, shown_table
 from scrcl.errors import InputError
 from scrcl.markers.artifacts import (
     MARKERS,
@@ -28,7 +29,6 @@ from scrcl.markers.artifacts import (
     NAME_GENES_FILE,
     NAMES,
     NAMES_FILE,
-    PROFILES,
 )
 from scrcl.report.colours import palette
 from scrcl.report.page import Section
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.names_new_cells import NewNamesStage
     from scrcl.io.matrix import CellMatrix
     from scrcl.markers.tables import MarkerSet
 
-__all__ = ["NamesSettings", "NamesStage", "keys_of_names"]
+__all__ = ["NamesSettings", "NamesStage"]
 
 
 class NamesSettings(Settings):
@@ -108,11 +107,10 @@ class NamesStage(Stage[NamesRecord]):
     name = "names"
     settings = NamesSettings
     record = NamesRecord
-    takes = (LABELS, MARKERS, PROFILES)
     gives = (NAMES, NAME_GENES)
     # `tables` is the content of the files that settings name.
-    redo_settings: ClassVar[tuple[str, ...]] = ("names", "tables")
-    owned_obs: ClassVar[tuple[str, ...]] = ("scrcl_name",)
+    redo_settings = ("names", "tables")
+    owned_obs = ("scrcl_name",)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse a table that cannot be read, or whose genes are not in the data; and a choice of rows without one."""
@@ -139,7 +137,7 @@ class NamesStage(Stage[NamesRecord]):
         config, labels = context.config, np.asarray(context.open(LABELS))
         n_clusters = int(labels.max()) + 1
         given = names_given(context.folder.path, labels)
-        notes = notes_of_lost(lost_names(context.folder.path, labels))
+        notes = [*notes_of_lost(lost_names(context.folder.path, labels))]
         if config.names.table is None and not given:
             write_marker_file(context.folder.path, context.open(MARKERS), {})
             return NamesRecord(left_as_is=True, notes=tuple(notes))
@@ -171,35 +169,64 @@ class NamesStage(Stage[NamesRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the name of the cluster of each cell, and the table."""
-        return AnnDataKeys() if run.record(NamesStage).left_as_is else keys_of_names(run)
+        return _keys(run)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return how sure the names are."""
-        from scrcl.engine.stages.names_facts import shown_table
-
         record = run.record(NamesStage)
         if record.left_as_is:
-            return None
+            return super().section(run)
         table = shown_table(run.open(NAMES), run.open(NAME_GENES))
         return Section("Names", table=table, notes=record.notes)
 
     def for_new_cells(self, run: OpenRun) -> NewNamesStage:
         """Return the stage that gives new cells the names of the finished run."""
-        from scrcl.engine.stages.names_new_cells import NewNamesStage
-
         return NewNamesStage(run)
 
 
-def keys_of_names(run: OpenRun) -> AnnDataKeys:
-    """Return the name of the cluster of each cell, and the table. For runs and for predictions."""
-    import pandas as pd
+class NewNamesRecord(Record):
+    """Name of each cluster of the run; none if the run has no names."""
 
+    names: tuple[str, ...] = ()
+
+
+class NewNamesStage(NewCellsStage[NewNamesRecord]):
+    """Gives new cells the names of the clusters of the run."""
+
+    name = "names"
+    record = NewNamesRecord
+    gives = (NAMES,)
+    owned_obs = NamesStage.owned_obs
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return next to nothing: a row for each cluster."""
+        return Estimate(0)
+
+    def holds(self, record: NewNamesRecord) -> bool:
+        """Return whether the clusters of the run still have the names that were read."""
+        return record.names == self._names()
+
+    def run(self, context: Context, folder: Path) -> NewNamesRecord:  # noqa: ARG002
+        """Write ``names.csv``: that of the run."""
+        names = self._names()
+        if names:
+            self._run.open(NAMES).to_csv(folder / NAMES_FILE, index=False)
+        return NewNamesRecord(names=names, left_as_is=not names)
+
+    def keys(self, run: OpenRun) -> AnnDataKeys:
+        """Return the name of the cluster of each cell, and the table."""
+        return _keys(run)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(map(str, self._run.open(NAMES)["name"])) if self._run.has(NAMES) else ()
+
+
+def _keys(run: OpenRun) -> AnnDataKeys:
+    """Return the name of the cluster of each cell, and the table."""
     table, labels = run.open(NAMES), np.asarray(run.open(LABELS))
-    # Two clusters with one name are one category.
-    names = pd.Index(dict.fromkeys(table["name"]))
-    codes = names.get_indexer(pd.Index(table["name"]))[labels]
-    column = pd.Categorical.from_codes(codes.tolist(), categories=names)
-    colours = np.array(palette(len(names)))  # those of the clusters, unless two have one name
+    column = named_categories(list(table["name"]), labels)
+    # Those of the clusters, unless two have one name.
+    colours = np.array(palette(len(column.categories)))
     return AnnDataKeys(
         obs={"scrcl_name": column},
         uns={"names": table},

@@ -1,11 +1,13 @@
-"""Notes on the names of clusters: what to look at, and what to give."""
+"""Names of clusters in words: notes on what to look at and to give, and the table of the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from scrcl.markers.names import gene_names
+from scrcl.markers.listed import shown_genes
+from scrcl.markers.names import SCORE_MEANING, gene_names
+from scrcl.report.page import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from scrcl.markers.names import GeneNames, Name
     from scrcl.markers.tables import MarkerSet
 
-__all__ = ["notes_of_genes", "notes_of_lost", "notes_of_mixed", "notes_of_tissues"]
+__all__ = ["notes_of_genes", "notes_of_lost", "notes_of_mixed", "notes_of_tissues", "shown_table"]
 
 _FEW = 0.3
 """Share of the table's genes in the data below which a note says so."""
@@ -30,43 +32,53 @@ _MOST_TISSUES = 20
 _MOST_MIXED = 5
 """Clusters that may hold several types that a note lists."""
 
+_KINDS: dict[str, Literal["score", "share", "markers"]] = {
+    "score": "score", "second_score": "score", "gap": "score", "precision": "share", "recall": "share",
+    "genes": "markers",
+}  # fmt: skip
 
-def notes_of_lost(names: Sequence[str]) -> list[str]:
-    """Return which given names no cluster has now."""
+_SHOWN_GENES = 6
+"""Genes of each name in the report."""
+
+_CAPTION = (
+    f"{SCORE_MEANING} A small gap means that the second name fits nearly as well. Precision: share of the cluster's "
+    "first ten markers that the table lists for the best name. Recall: of the genes that the table lists for the best "
+    "name, and that are in the data, the share among the listed markers of the cluster. Genes: those of the table that "
+    "add most to the score."
+)
+
+
+def notes_of_lost(names: Sequence[str]) -> Iterator[str]:
+    """Yield which given names no cluster has now."""
     if not names:
-        return []
+        return
     several = len(names) > 1
-    note = (
+    yield (
         f"Given name{'s' if several else ''} that no cluster has now: {'; '.join(names)}. No cluster holds most of the "
         f"cells that had {'them' if several else 'it'}, and few others. Name clusters again by `scrcl.rename`."
     )
-    return [note]
 
 
-def notes_of_tissues(config: RunConfig, sets: Sequence[MarkerSet]) -> list[str]:
-    """Return that tissues can be named, where the table has several."""
+def notes_of_tissues(config: RunConfig, sets: Sequence[MarkerSet]) -> Iterator[str]:
+    """Yield that tissues can be named, where the table has several."""
     tissues = sorted({tissue for each in sets for tissue in each.tissues})
     if config.names.tissues is not None or len(tissues) < 2:
-        return []
+        return
     shown = ", ".join(tissues[:_MOST_TISSUES]) + (", ..." if len(tissues) > _MOST_TISSUES else "")
-    note = (
+    yield (
         f"Names come from all {len(tissues)} tissues of the table of markers ({shown}). Name those that the cells are "
         f"from, such as `names.tissues={tissues[0]!r}`: a type of another tissue can look like one of theirs."
     )
-    return [note]
 
 
 def notes_of_genes(
     config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet], found: GeneNames
-) -> list[str]:
-    """Return where genes of the table were found, and whether that is in doubt."""
-    notes = []
+) -> Iterator[str]:
+    """Yield where genes of the table were found, and whether that is in doubt."""
     if found.column is not None:
-        notes.append(
-            f"Genes of the table of markers were found in the column {found.column!r} of var."
-        )
+        yield (f"Genes of the table of markers were found in the column {found.column!r} of var.")
     if found.any_case:
-        notes.append(
+        yield (
             f"Genes of the table of markers were found only without regard to case. {_of_species(config, var, sets)}"
         )
     share = len(found.position) / found.n_wanted
@@ -77,15 +89,14 @@ def notes_of_genes(
             f"Only {share:.0%} of the genes of {Path(str(config.names.table)).name} are in the data"
         )
         if len(var) < _PANEL and not found.any_case:
-            notes.append(
+            yield (
                 f"{note}, which has {len(var):,} genes, so types can look alike in what is left. A file with all genes "
                 "that were measured gives surer names."
             )
         else:
-            notes.append(
+            yield (
                 f"{note}, so names may be wrong. Check its species, and whether var has a column of symbols."
             )
-    return notes
 
 
 def _shares_by_species(
@@ -113,8 +124,8 @@ def _of_species(config: RunConfig, var: pd.DataFrame, sets: Sequence[MarkerSet])
     return f"The table has rows for {' and '.join(there)}: give `names.species={best!r}`."
 
 
-def notes_of_mixed(names: Sequence[Name], given: Collection[int]) -> list[str]:
-    """Return which clusters may hold several types: another one fits nearly as well, by other genes.
+def notes_of_mixed(names: Sequence[Name], given: Collection[int]) -> Iterator[str]:
+    """Yield which clusters may hold several types: another one fits nearly as well, by other genes.
 
     Parameters
     ----------
@@ -123,14 +134,33 @@ def notes_of_mixed(names: Sequence[Name], given: Collection[int]) -> list[str]:
     """
     mixed = [(i, each) for i, each in enumerate(names) if each.may_be_mixed and i not in given]
     if not mixed:
-        return []
+        return
     listed = [
         f"{i} {each.name} ({each.score:.1f}; {each.second} {each.second_score:.1f})"
         for i, each in mixed[:_MOST_MIXED]
     ]
     more = f"; and {len(mixed) - _MOST_MIXED:,} others" if len(mixed) > _MOST_MIXED else ""
-    note = (
+    yield (
         "May hold several types, as a second one scores nearly as much, by other genes: "
         f"{'; '.join(listed)}{more}. Look closer by `scrcl.subcluster`."
     )
-    return [note]
+
+
+def shown_table(names: pd.DataFrame, genes: pd.DataFrame) -> Table:
+    """Return the table of names as the report shows it, with the first genes of each name if there are any."""
+    table = _with_genes(names, genes)
+    columns = [Column(name.replace("_", " "), _KINDS.get(name, "text")) for name in map(str, table)]
+    rows = [
+        [None if isinstance(value, str) and not value else value for value in row]
+        for row in table.to_numpy(object)
+    ]
+    return Table(columns, rows, _CAPTION)
+
+
+def _with_genes(table: pd.DataFrame, genes: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of names with the first genes that speak for each, if there are any."""
+    first = genes[genes["rank"] < _SHOWN_GENES]
+    if not len(first):
+        return table
+    found = {cluster: tuple(shown_genes(rows)) for cluster, rows in first.groupby("cluster")}
+    return table.assign(genes=table["cluster"].map(lambda cluster: found.get(cluster, ())))

@@ -7,7 +7,7 @@ its name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -19,13 +19,10 @@ from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.given_names import clusters_named, plain_names, shown_names
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES, kept_bytes
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
+from scrcl.engine.stages.landmarks import neighbours_for_map, space_of_maps, with_others
 from scrcl.errors import InputError
-from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
 from scrcl.io.arrays import stored_array
-from scrcl.markers.artifacts import NAMES
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Section, Table
 
 if TYPE_CHECKING:
@@ -114,10 +111,9 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
     name = "pseudotime"
     settings = PseudotimeSettings
     record = PseudotimeRecord
-    takes = (STATS, COMPONENTS, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, EMBEDDING, LABELS, NAMES)
     gives = (PSEUDOTIME,)
-    redo_settings: ClassVar[tuple[str, ...]] = ("pseudotime",)
-    owned_obs: ClassVar[tuple[str, ...]] = (_KEY,)
+    redo_settings = ("pseudotime",)
+    owned_obs = (_KEY,)
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse a root that is no cell of the input."""
@@ -180,12 +176,8 @@ class PseudotimeStage(Stage[PseudotimeRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return the pseudotime, and its root."""
-        record = run.record(PseudotimeStage)
-        if record.left_as_is:
-            return AnnDataKeys()
-        return AnnDataKeys(
-            obs={_KEY: np.array(run.open(PSEUDOTIME))}, uns={"pseudotime_root": record.root}
-        )
+        values, root = np.array(run.open(PSEUDOTIME)), run.record(PseudotimeStage).root
+        return AnnDataKeys(obs={_KEY: values}, uns={"pseudotime_root": root})
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the clusters in the order of their pseudotime."""
@@ -245,7 +237,7 @@ def _of_compared(
     from scrcl.maps.diffusion import connected_to, diffusion_coordinates, pseudotime, tip_of
     from scrcl.maps.weights import edge_weights
 
-    weights = edge_weights(*neighbours_among(context, points, cells))
+    weights = edge_weights(*neighbours_for_map(context, points, cells))
     inside = np.flatnonzero(np.isin(cells, roots))
     joined = connected_to(weights, inside)
     values = np.full(len(cells), np.nan, np.float32)

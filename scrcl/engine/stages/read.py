@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scrcl._contract import Estimate
-from scrcl.engine.describe import joined
+from scrcl.engine.describe import note_on_join
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.orientation import rows_note
 from scrcl.engine.stage import Record, Stage
@@ -48,7 +48,7 @@ class ReadStage(Stage[ReadRecord]):
 
     name = "read"
     record = ReadRecord
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return what opening takes, and the copy of an input that is stored by genes."""
@@ -72,7 +72,7 @@ class ReadStage(Stage[ReadRecord]):
         early = (*(() if rows is None else (rows,)), *context.covariates.notes)
         for note in early:
             context.reporter.note(note)  # shown now, too: the work that follows is long
-        of_samples = joined(matrix)
+        of_samples = note_on_join(matrix)
         # Of a tissue, the notes of its coordinates say what several inputs are.
         if (
             of_samples is not None

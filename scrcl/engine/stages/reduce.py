@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from scrcl._settings import Settings
 from scrcl.engine.memory import gram_bytes, selected_values
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record, Stage
 from scrcl.engine.stages.features import features_estimate
 from scrcl.engine.stages.read import ReadStage
 from scrcl.errors import InputError
@@ -107,7 +107,6 @@ class ReduceStage(Stage[ReduceRecord]):
     name = "reduce"
     settings = ReduceSettings
     record = ReduceRecord
-    takes = (STATS, FEATURES)
     gives = (PCA, FACTORS, COMPONENTS, PLAIN_COMPONENTS)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
@@ -232,16 +231,13 @@ class NewReduceRecord(Record):
     n_comps: int
 
 
-class NewReduceStage(Stage[NewReduceRecord]):
+class NewReduceStage(NewCellsStage[NewReduceRecord]):
     """Projects new cells on the components of the run."""
 
     name = "reduce"
     record = NewReduceRecord
-    takes = (FEATURES, PRESENT_GENES)
     gives = (COMPONENTS,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    obsm: ClassVar = {"X_pca": COMPONENTS}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return what one pass over the store takes."""
@@ -270,7 +266,3 @@ class NewReduceStage(Stage[NewReduceRecord]):
             on_rows=context.count("reduce", store.n_obs),
         )
         return NewReduceRecord(n_cells=store.n_obs, n_comps=len(pca.singular_values))
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the component scores."""
-        return AnnDataKeys(obsm={"X_pca": run.open(COMPONENTS)})

@@ -26,8 +26,7 @@ from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import PARTITION
-from scrcl.maps.artifacts import CLUSTER_LINKS, LAYOUT
-from scrcl.markers.artifacts import MARKERS, NAME_GENES, NAMES, PROFILES
+from scrcl.markers.artifacts import MARKERS, NAMES
 from scrcl.markers.listed import FirstGenes, ListedGenes, first_genes
 from scrcl.markers.names import UNKNOWN
 from scrcl.prep.artifacts import STATS
@@ -123,8 +122,7 @@ class ReportStage(Stage[ReportRecord]):
     name = "report"
     settings = ReportSettings
     record = ReportRecord
-    takes = (STATS, PARTITION, LABELS, LAYOUT, CLUSTER_LINKS, MARKERS, PROFILES, NAMES, NAME_GENES)
-    redo_settings: ClassVar[tuple[str, ...]] = ("report", "format", "keep_x")
+    redo_settings = ("report", "format", "keep_x")
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse genes for the maps that are not in the input."""

@@ -18,13 +18,11 @@ from scrcl.engine.map_points import bytes_of_maps, maps_of_new_cells
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES
 from scrcl.engine.open_run import OpenRun
 from scrcl.engine.results import keys_of_input, write_page, write_result_of
-from scrcl.engine.stage import Fields, Record, Stage
+from scrcl.engine.stage import Fields, NewCellsStage, Record
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.report import ReportStage
 from scrcl.engine.words import words_of
-from scrcl.maps.artifacts import LAYOUT
 from scrcl.markers.artifacts import NAMES
-from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
 from scrcl.report.page import Column, Section, Table
 from scrcl.report.pictures import picture_notes
@@ -61,15 +59,11 @@ class NewReportRecord(Record):
     clusters: tuple[NewClusterRow, ...]
 
 
-class NewReportStage(Stage[NewReportRecord]):
+class NewReportStage(NewCellsStage[NewReportRecord]):
     """Writes the result and the page of a prediction."""
 
     name = "report"
     record = NewReportRecord
-    takes = (STATS, LABELS, CONFIDENCE, LAYOUT, NAMES)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations of the new cells."""

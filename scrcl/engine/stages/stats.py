@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
 
-__all__ = ["KINDS", "TOTALS_BYTES", "StatsStage", "moments_bytes", "other_layers"]
+__all__ = [
+    "KINDS",
+    "TOTALS_BYTES",
+    "StatsStage",
+    "moments_bytes",
+    "other_layers",
+    "require_few_clusters",
+]
 
 KINDS = {"auto": None, "counts": False, "log": True}
 """Whether the values are logarithms, by ``features.values``."""
@@ -73,7 +80,7 @@ class StatsStage(Stage[StatsRecord]):
     name = "stats"
     record = StatsRecord
     gives = (STATS,)
-    is_cheap: ClassVar[bool] = True
+    is_cheap = True
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse fewer cells than neighbours, before they are read."""
@@ -90,7 +97,7 @@ class StatsStage(Stage[StatsRecord]):
             int(block_values(shape) * _BYTES_PER_VALUE) + 2 * moments,
             shared=True,
             disk_bytes=17 * n + moments,
-            read_bytes=int(8 * shape.n_values) if shape.is_column_major else shape.input_bytes,
+            read_bytes=shape.x_bytes,
             seconds=0.8,
             shared_seconds=shape.n_values / _VALUES_PER_S,
         )
@@ -257,13 +264,18 @@ def _require_enough(config: RunConfig, n_cells: int, n_genes: int) -> None:
     if n_genes < 2:
         message = f"genes seen in any cell must be at least 2; got {n_genes}. Check the input."
         raise InputError(message)
+    require_few_clusters(config, n_cells, "cells with counts")
+
+
+def require_few_clusters(config: RunConfig, n_cells: int, what: str) -> None:
+    """Refuse more clusters than there are cells."""
     k = config.n_clusters
     numbers = {"n_clusters": () if k == "auto" else (k,), "cluster.also": config.cluster.also}
     for name, asked in numbers.items():
         if max(asked, default=0) > n_cells:
             message = (
-                f"{name} must be at most the number of cells with counts ({n_cells}); "
-                f"got {max(asked)}. Give a smaller number."
+                f"{name} must be at most the number of {what} ({n_cells}); got {max(asked)}. "
+                "Give a smaller number."
             )
             raise InputError(message)
 

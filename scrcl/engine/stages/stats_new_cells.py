@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scrcl.engine.new_genes import missing_note, shared_genes
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.stats import KINDS, StatsStage, other_layers
 from scrcl.engine.values import values_note
 from scrcl.errors import InputError
@@ -36,7 +36,7 @@ class NewStatsRecord(Record):
     genes_missing: tuple[str, ...]
 
 
-class NewStatsStage(Stage[NewStatsRecord]):
+class NewStatsStage(NewCellsStage[NewStatsRecord]):
     """Reads new cells once: totals over the genes of the run, and the kind of values.
 
     Every cell with counts is retained: the filters of a run choose the cells to learn from.
@@ -45,10 +45,7 @@ class NewStatsStage(Stage[NewStatsRecord]):
     name = "stats"
     record = NewStatsRecord
     gives = (STATS,)
-    is_cheap: ClassVar[bool] = True
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    is_cheap = True
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:  # noqa: ARG002
         """Refuse new cells that lack most of the selected genes."""

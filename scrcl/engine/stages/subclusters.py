@@ -6,7 +6,7 @@ out, with a note.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
+from scrcl.engine.annotate import named_categories
 from scrcl.engine.fingerprint import fingerprint_of_array
 from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.given_names import plain_names
@@ -92,9 +93,8 @@ class SubclustersStage(Stage[SubclustersRecord]):
     name = "subclusters"
     settings = SubclustersSettings
     record = SubclustersRecord
-    takes = (STATS, LABELS)
-    redo_settings: ClassVar[tuple[str, ...]] = ("subclusters",)
-    owned_obs: ClassVar[tuple[str, ...]] = (SUB_KEY, _NAME_KEY)
+    redo_settings = ("subclusters",)
+    owned_obs = (SUB_KEY, _NAME_KEY)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return the labels of all cells, and positions of those of a cluster."""
@@ -133,14 +133,9 @@ class SubclustersStage(Stage[SubclustersRecord]):
 
     def keys(self, run: OpenRun) -> AnnDataKeys:
         """Return clusters and subclusters as one column; and their names as one, if subclusters have names."""
-        import pandas as pd
-
         record = run.record(SubclustersStage)
-        if record.left_as_is:
-            return AnnDataKeys()
         codes = np.load(run.folder.stage(self.name) / _CODES)
-        column = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(record.names))
-        columns, colours = {SUB_KEY: column}, {f"{SUB_KEY}_colors": palette(len(record.names))}
+        columns = {SUB_KEY: named_categories(record.names, codes)}
         given = given_names_of_subclusters(run)
         if given:
             clusters = plain_names(run, np.asarray(run.open(LABELS)))
@@ -148,17 +143,15 @@ class SubclustersStage(Stage[SubclustersRecord]):
                 given.get(name, clusters[int(name)] if name.isdecimal() else name)
                 for name in record.names
             ]
-            names = pd.Index(dict.fromkeys(of_each))
-            of_cells = names.get_indexer(pd.Index(of_each))[codes]
-            columns[_NAME_KEY] = pd.Categorical.from_codes(of_cells.tolist(), categories=names)
-            colours[f"{_NAME_KEY}_colors"] = palette(len(names))
+            columns[_NAME_KEY] = named_categories(of_each, codes)
+        colours = {f"{key}_colors": palette(len(each.categories)) for key, each in columns.items()}
         return AnnDataKeys(obs=columns, uns_other=colours)
 
     def section(self, run: OpenRun) -> Section | None:
         """Return the subclusters and their markers."""
         record, words = run.record(SubclustersStage), words_of(run)
         if record.left_as_is:
-            return None
+            return super().section(run)
         is_named = any(row.given is not None for row in record.rows)
         columns = (
             Column("subcluster"),

@@ -9,7 +9,7 @@ that vary from cell to cell. Without `spatial` the stage gives nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from pydantic import Field
 from scrcl._contract import Estimate
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import Record, Stage
 from scrcl.engine.stages.correct import CORRECTION, CorrectStage
 from scrcl.engine.stages.tissue_averages import (
     BLOCK_ROWS,
@@ -104,8 +104,8 @@ class TissueStage(Stage[TissueRecord]):
     name = "tissue"
     settings = TissueSettings
     record = TissueRecord
-    takes = (STATS, COMPONENTS, CORRECTION, NEIGHBOR_IDS)
     gives = (TISSUE_SPACE, TISSUE_AXES)
+    obsm: ClassVar = {"X_tissue": TISSUE_SPACE}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the maps that are read at random, and blocks of rows with their neighbours."""
@@ -160,12 +160,6 @@ class TissueStage(Stage[TissueRecord]):
             is_uniform=varies.is_uniform,
             notes=(*_notes(context.config, varies), *_slice_notes(of_one)),
         )
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the space of the domains."""
-        if run.record(TissueStage).left_as_is:
-            return AnnDataKeys()
-        return AnnDataKeys(obsm={"X_tissue": run.open(TISSUE_SPACE)})
 
     def for_new_cells(self, run: OpenRun) -> NewTissueStage | None:
         """Return the stage that maps new slices into the space of the domains."""

@@ -6,11 +6,11 @@ corrected towards the averages of the run if these were corrected.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
+from scrcl.engine.stage import NewCellsStage, Record
 from scrcl.engine.stages.correct_fit import write_corrected
 from scrcl.engine.stages.new_batches import correction_towards, names_of_batches, numbered
 from scrcl.engine.stages.tissue_averages import (
@@ -20,7 +20,7 @@ from scrcl.engine.stages.tissue_averages import (
     write_scores,
 )
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
-from scrcl.prep.artifacts import COMPONENTS, STATS
+from scrcl.prep.artifacts import COMPONENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
-    from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.tissue import TissueSettings
     from scrcl.engine.stages.tissue_averages import TissueAxes
 
@@ -43,16 +42,13 @@ class NewTissueRecord(Record):
     n_corrected: int
 
 
-class NewTissueStage(Stage[NewTissueRecord]):
+class NewTissueStage(NewCellsStage[NewTissueRecord]):
     """Maps averages of new slices into the space of the domains."""
 
     name = "tissue"
     record = NewTissueRecord
-    takes = (STATS, COMPONENTS, NEIGHBOR_IDS)
     gives = (TISSUE_SPACE,)
-
-    def __init__(self, run: OpenRun) -> None:
-        self._run = run
+    obsm: ClassVar = {"X_tissue": TISSUE_SPACE}
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the maps that are read at random, and blocks of rows with their neighbours."""
@@ -74,10 +70,6 @@ class NewTissueStage(Stage[NewTissueRecord]):
             n_comps=axes.pca.loadings.shape[1],
             n_corrected=n_corrected,
         )
-
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the space of the domains."""
-        return AnnDataKeys(obsm={"X_tissue": run.open(TISSUE_SPACE)})
 
     def _correct(self, context: Context, axes: TissueAxes, space: Path) -> int:
         """Correct averages towards those of the run, in place, if the run did so; return the number of batches."""

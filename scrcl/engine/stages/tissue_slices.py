@@ -100,7 +100,7 @@ def joined_slices(
 
 def domains_of_one_batch(labels: IntArray, codes: IntArray) -> IntArray:
     """Return the clusters that have 90 % of their cells in one batch that has fewer of all cells."""
-    counts = _counts(labels, codes)
+    counts = crosstab(labels, codes)
     sizes, totals = counts.sum(axis=1), counts.sum(axis=0)
     is_small = totals[counts.argmax(axis=1)] < _NEARLY_ALL * totals.sum()
     return np.flatnonzero((counts.max(axis=1) >= _OF_ONE * sizes) & (sizes > 0) & is_small)
@@ -120,7 +120,7 @@ def domains_apart(points: FloatArray, labels: IntArray, codes: IntArray) -> IntA
     """
     from scipy.spatial.distance import cdist
 
-    counts, of_one = _counts(labels, codes), domains_of_one_batch(labels, codes)
+    counts, of_one = crosstab(labels, codes), domains_of_one_batch(labels, codes)
     n_batches = counts.shape[1]
     shared = np.delete(counts, of_one, axis=0)
     if shared.sum() < _LEAST_SHARED * counts.sum():
@@ -143,11 +143,6 @@ def domains_apart(points: FloatArray, labels: IntArray, codes: IntArray) -> IntA
     if len(np.unique(batch[is_apart])) > 1:
         return of_one[:0]
     return np.unique(domain[is_apart])
-
-
-def _counts(labels: IntArray, codes: IntArray) -> IntArray:
-    """Return the cells of each domain in each batch."""
-    return crosstab(labels, codes, int(labels.max()) + 1, int(codes.max()) + 1)
 
 
 def _domains(context: Context, covariates: Covariates, space: Path, overlap: float) -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from scrcl._atomic import write_json
 from scrcl._contract import Artifact
@@ -91,9 +91,8 @@ class TrainStage(Stage[TrainRecord]):
     name = "train"
     settings = TrainSettings
     record = TrainRecord
-    takes = (METHOD_INPUTS,)
     gives = (WEIGHTS, HISTORY)
-    joins_ranks: ClassVar[bool] = True
+    joins_ranks = True
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return what the method estimates."""

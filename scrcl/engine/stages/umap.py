@@ -16,10 +16,8 @@ from scrcl._contract import Estimate
 from scrcl._random import drawn_rows
 from scrcl._settings import Settings
 from scrcl.engine.memory import LIBRARIES_BYTES, MORE_NEIGHBORS, SEARCH_BYTES
-from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.engine.stages.landmarks import neighbours_among, space_of_maps, with_others
-from scrcl.graph.artifacts import NEIGHBOR_DISTANCES, NEIGHBOR_IDS
+from scrcl.engine.stage import NewCellsStage, Record, Stage
+from scrcl.engine.stages.landmarks import NEAR, neighbours_for_map, space_of_maps, with_others
 from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.artifacts import COMPONENTS
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
-    from scrcl.engine.stages.umap_new_cells import NewUmapStage
 
 __all__ = ["UmapSettings", "UmapStage"]
 
@@ -70,9 +67,9 @@ class UmapStage(Stage[UmapRecord]):
     name = "umap"
     settings = UmapSettings
     record = UmapRecord
-    takes = (COMPONENTS, NEIGHBOR_IDS, NEIGHBOR_DISTANCES, EMBEDDING)
     gives = (LAYOUT,)
-    redo_settings: ClassVar[tuple[str, ...]] = ("umap",)
+    obsm: ClassVar = {"X_umap": LAYOUT}
+    redo_settings = ("umap",)
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the edges of the cells that are laid out, and positions of all."""
@@ -103,7 +100,7 @@ class UmapStage(Stage[UmapRecord]):
             return UmapRecord(n_laid_out=0, left_as_is=True)
         cells = drawn_rows(len(scores), settings.cells, config.seed, "umap.cells")
         points = space_of_maps(context)
-        ids, distances = neighbours_among(context, points, cells)
+        ids, distances = neighbours_for_map(context, points, cells)
         layout = umap_layout(
             edge_weights(ids, distances),
             gathered(scores, cells, above=SMALL_MAP_BYTES)[:, :2],
@@ -116,15 +113,37 @@ class UmapStage(Stage[UmapRecord]):
         np.save(folder / "layout.npy", layout)
         return UmapRecord(n_cells=len(scores), n_laid_out=len(cells))
 
-    def keys(self, run: OpenRun) -> AnnDataKeys:
-        """Return the layout under scanpy's key."""
-        if run.record(UmapStage).left_as_is:
-            return AnnDataKeys()
-        return AnnDataKeys(obsm={"X_umap": run.open(LAYOUT)})
-
     def for_new_cells(self, run: OpenRun) -> NewUmapStage | None:
         """Return the stage that puts new cells on the plane; None if the run has none, or cells of it are not near."""
-        from scrcl.engine.stages.umap_new_cells import NewUmapStage
-
         is_left = run.config.spatial or run.record(UmapStage).left_as_is
         return None if is_left else NewUmapStage(run)
+
+
+class NewUmapRecord(Record):
+    """That new cells were placed."""
+
+
+class NewUmapStage(NewCellsStage[NewUmapRecord]):
+    """Puts each new cell among the cells of the run that are nearest to it; none of the run's cells moves."""
+
+    name = "umap"
+    record = NewUmapRecord
+    gives = (LAYOUT,)
+    obsm: ClassVar = {"X_umap": LAYOUT}
+
+    def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
+        """Return positions of all cells, and what is known of the near cells."""
+        n = shape.n_cells
+        return Estimate(
+            LIBRARIES_BYTES + 8 * self._run.n_cells + n * (8 + 60 * NEAR), 0, disk_bytes=8 * n
+        )
+
+    def run(self, context: Context, folder: Path) -> NewUmapRecord:
+        """Write ``layout.npy``."""
+        from scrcl.engine.stages.graph_new_cells import NEAR_IDS, NEAR_SQUARED
+        from scrcl.maps.place import placed
+
+        ids = np.array(context.open(NEAR_IDS)[:, :NEAR])
+        squared = np.array(context.open(NEAR_SQUARED)[:, :NEAR])
+        np.save(folder / "layout.npy", placed(ids, squared, np.asarray(self._run.open(LAYOUT))))
+        return NewUmapRecord(n_cells=len(ids))

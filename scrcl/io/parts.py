@@ -25,7 +25,7 @@ from scrcl.io.rows import rows_from_reader
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
@@ -44,11 +44,10 @@ def column_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
     return np.uint16 if n_vars <= np.iinfo(np.uint16).max + 1 else np.int32
 
 
-def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None = None) -> None:
-    """Write ``rows`` as one part, with values of ``dtype`` (by default their own)."""
+def write_part(folder: Path, number: int, rows: Csr) -> None:
+    """Write ``rows`` as one part."""
     indices = rows.indices.astype(column_dtype(rows.shape[1]), copy=False)
-    data = rows.data if dtype is None else rows.data.astype(dtype, copy=False)
-    write_arrays(folder, number, data, indices, rows.indptr)
+    write_arrays(folder, number, rows.data, indices, rows.indptr)
 
 
 def write_arrays(
@@ -88,7 +87,7 @@ class Parts:
         """Number of rows in all parts."""
         return self._ends[-1]
 
-    def ranges(self) -> list[tuple[int, int]]:
+    def parts(self) -> list[tuple[int, int]]:
         """Return the range of rows ``(start, stop)`` of each part."""
         return list(pairwise(self._ends))
 
@@ -103,14 +102,7 @@ class Parts:
             values = slice(indptr[0], indptr[-1])
             data = np.load(_file(self.folder, part, "data"), mmap_mode="r")[values]
             indices = np.load(_file(self.folder, part, "indices"), mmap_mode="r")[values]
-            return sparse.csr_matrix(
-                (
-                    _widened(data),
-                    _widened(indices),
-                    indptr - indptr[0],
-                ),
-                shape=(len(indptr) - 1, self.n_vars),
-            )
+            return self._csr(data, indices, indptr - indptr[0])
         except (OSError, ValueError, IndexError) as error:
             message = f"{self.folder} must hold part {part}; got {error}. Write it again."
             raise StoreError(message) from error
@@ -126,11 +118,7 @@ class Parts:
                 pieces.append(self.read(part, start - first, min(stop, end) - first))
                 start = min(stop, end)
             part += 1
-        if len(pieces) == 1:
-            return pieces[0]
-        if not pieces:
-            return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
-        return sparse.vstack(pieces, format="csr")
+        return self._joined(pieces)
 
     def gather(self, rows: IntArray) -> Csr:
         """Return some rows, in ascending order, as CSR in memory. Only their values are read.
@@ -141,10 +129,14 @@ class Parts:
             ndarray of int64, shape (n,): ascending.
         """
         number = np.searchsorted(self._ends, rows, side="right") - 1
-        pieces = [
-            self._gather(int(part), rows[number == part] - self._ends[part])
-            for part in np.unique(number)
-        ]
+        return self._joined(
+            [
+                self._gather(int(part), rows[number == part] - self._ends[part])
+                for part in np.unique(number)
+            ]
+        )
+
+    def _joined(self, pieces: list[Csr]) -> Csr:
         if not pieces:
             return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
         return pieces[0] if len(pieces) == 1 else sparse.vstack(pieces, format="csr")
@@ -159,12 +151,15 @@ class Parts:
             starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
             ends = row_starts(lengths)
             at = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)
-            data, indices = stored["data"][at], stored["indices"][at]
+            return self._csr(stored["data"][at], stored["indices"][at], ends)
         except (OSError, ValueError, IndexError) as error:
             message = f"{self.folder} must hold part {part}; got {error}. Write it again."
             raise StoreError(message) from error
-        shape = (len(rows), self.n_vars)
-        return sparse.csr_matrix((_widened(data), _widened(indices), ends), shape=shape)
+
+    def _csr(self, data: FloatArray, indices: IntArray, indptr: IntArray) -> Csr:
+        """Return stored rows in the dtypes that they have in memory: all that is read comes through here."""
+        arrays = (_widened(data), _widened(indices), indptr)
+        return sparse.csr_matrix(arrays, shape=(len(indptr) - 1, self.n_vars))
 
     def x(self, block_rows: int) -> da.Array:
         """Return a dask array of CSR row blocks, shape (n_obs, n_vars)."""
@@ -179,7 +174,7 @@ class Parts:
                     shape=(stop - start, self.n_vars),
                     block_rows=stop - start,
                 )
-                for part, (start, stop) in enumerate(self.ranges())
+                for part, (start, stop) in enumerate(self.parts())
                 if stop > start
             ]
         )

@@ -43,7 +43,7 @@ def _load_stats(folder: Path) -> MatrixStats:
 def _open_features(folder: Path) -> FeatureStore:
     from scrcl.prep.feature_store import FeatureStore
 
-    return FeatureStore.open(folder)
+    return FeatureStore(folder)
 
 
 def _load_factors(folder: Path) -> NDArray[np.float32] | None:

@@ -16,7 +16,7 @@ from scrcl.errors import InputError, StoreError
 from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
 from scrcl.io.rows import column_lookup, plain_rows
 from scrcl.io.stream import Reading, reduce_rows
-from scrcl.prep.gram import column_sums, packed_gram, unpack
+from scrcl.prep.gram import GramSums, added, column_sums, packed_gram, unpack
 from scrcl.prep.normalize import row_sums, size_factors
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore", "write_features"]
 
 
-class FeatureStore:
+class FeatureStore(Parts):
     """Normalised log values of the retained cells and selected genes: CSR float32, in numbered parts.
 
     Raises
@@ -41,53 +41,10 @@ class FeatureStore:
         The folder is no feature store, or a file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._parts = Parts(folder)
-
-    @classmethod
-    def open(cls, folder: Path) -> FeatureStore:
-        """Return the store in ``folder``."""
-        return cls(folder)
-
-    @property
-    def n_obs(self) -> int:
-        """Number of retained cells."""
-        return self._parts.n_obs
-
-    @property
-    def n_vars(self) -> int:
-        """Number of selected genes."""
-        return self._parts.n_vars
-
-    def parts(self) -> list[tuple[int, int]]:
-        """Return the range of rows ``(start, stop)`` of each part."""
-        return self._parts.ranges()
-
-    def read(self, part: int) -> Csr:
-        """Return one part as CSR in memory."""
-        return self._parts.read(part)
-
     def __iter__(self) -> Iterator[tuple[int, Csr]]:
         """Yield ``(first_row, rows)`` of each part, in order."""
         for part, (start, _) in enumerate(self.parts()):
             yield start, self.read(part)
-
-    def rows(self, start: int, stop: int) -> Csr:
-        """Return the rows ``start`` to ``stop`` as CSR in memory."""
-        return self._parts.rows(start, stop)
-
-    def gather(self, rows: IntArray) -> Csr:
-        """Return some rows, given by ascending positions, as CSR in memory. Only their values are read."""
-        return self._parts.gather(rows)
-
-    def x(self, block_rows: int) -> da.Array:
-        """Return row blocks of CSR float32, shape (n_obs, n_vars)."""
-        return self._parts.x(block_rows)
-
-    def x_parts(self) -> da.Array:
-        """Return the parts as row blocks of CSR float32, shape (n_obs, n_vars)."""
-        return self._parts.x_parts()
 
     @property
     def has_gram(self) -> bool:
@@ -170,30 +127,12 @@ def write_features(
         dtype=np.dtype(dtype),
         with_gram=with_gram,
     )
-    totals = reduce_rows(x, write, _add, reading)
+    totals = reduce_rows(x, write, added, reading)
     np.save(folder / "sums.npy", totals.sums)
     if totals.gram is not None:
         np.save(folder / "gram.npy", unpack(totals.gram, len(genes)))
     write_index(folder, np.add.reduceat(retained, starts[:-1], dtype=int).tolist(), len(genes))
     return FeatureStore(folder)
-
-
-@dataclass(frozen=True)
-class _Totals:
-    """Sums of the genes, and the packed triangle of their Gram matrix."""
-
-    sums: FloatArray
-    gram: FloatArray | None
-
-
-def _add(total: _Totals, more: _Totals) -> _Totals:
-    total.sums[:] += more.sums
-    if total.gram is None or more.gram is None:
-        return total
-    # Float64 from the second block on: float32 sums over an atlas would lose digits.
-    wide = total.gram.astype(np.float64, copy=False)
-    wide += more.gram
-    return _Totals(total.sums, wide)
 
 
 @dataclass(frozen=True)
@@ -215,7 +154,7 @@ class _Writer:
         sums = None if self.cell_sums is None else self.cell_sums[start:stop]
         return replace(self, retained=self.retained[start:stop], cell_sums=sums)
 
-    def __call__(self, start: int, block: Any) -> _Totals:
+    def __call__(self, start: int, block: Any) -> GramSums:
         indptr, indices, logs = self._logs(plain_rows(block))
         with np.errstate(over="ignore"):  # `_rounded` raises with the value
             stored = logs.astype(self.dtype, copy=False)
@@ -223,7 +162,7 @@ class _Writer:
             logs = self._rounded(logs, stored)
         part = int(np.searchsorted(self.starts, start))
         write_arrays(self.folder, part, stored, indices, indptr)
-        return _Totals(
+        return GramSums(
             sums=column_sums(indices, logs, self.n_genes),
             gram=packed_gram(indptr, indices, logs, self.n_genes) if self.with_gram else None,
         )

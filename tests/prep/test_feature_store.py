@@ -119,7 +119,7 @@ def test_parts_come_as_blocks_in_order(tmp_path):
 
 def test_any_range_of_rows_can_be_read(tmp_path):
     store = written(tmp_path)
-    found = sparse.vstack([rows for _, rows in FeatureStore.open(tmp_path)]).toarray()
+    found = sparse.vstack([rows for _, rows in FeatureStore(tmp_path)]).toarray()
     for start, stop in [(0, 1), (3, 30), (7, 9), (0, store.n_obs), (15, 17), (60, 200), (5, 5)]:
         block = store.rows(start, stop)
         np.testing.assert_array_equal(block.toarray(), found[start:stop])
@@ -143,7 +143,7 @@ def test_progress_counts_all_rows(tmp_path):
 
 def test_a_damaged_store_names_what_is_missing(tmp_path):
     with pytest.raises(StoreError, match="numbered parts"):
-        FeatureStore.open(tmp_path / "none")
+        FeatureStore(tmp_path / "none")
     store = written(tmp_path)
     (tmp_path / "part-000001.data.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(StoreError, match="part 1"):

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Parts", "column_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
+__all__ = [
+    "Parts",
+    "column_dtype",
+    "row_groups",
+    "row_starts",
+    "write_arrays",
+    "write_index",
+    "write_part",
+]
 
 
 def row_starts(lengths: IntArray) -> NDArray[np.int64]:
@@ -37,6 +45,22 @@ def row_starts(lengths: IntArray) -> NDArray[np.int64]:
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
+
+
+def row_groups(ends: IntArray, n_values: int) -> NDArray[np.int64]:
+    """Return the first row of each group of at most ``n_values`` values (or one row), and the number of rows.
+
+    Parameters
+    ----------
+    ends
+        CSR row pointers: ndarray of int, shape (n_rows + 1,).
+    """
+    starts, n_rows = [0], len(ends) - 1
+    while starts[-1] < n_rows:
+        limit = ends[starts[-1]] + n_values
+        fitting = int(np.searchsorted(ends, limit, side="right")) - 1
+        starts.append(max(fitting, starts[-1] + 1))
+    return np.array(starts)
 
 
 def column_dtype(n_vars: int) -> type[np.uint16 | np.int32]:

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from scrcl._warnings import logger_of
-from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.formats.text_lines import Header, entry_tables, name_table, open_bytes
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
-from scrcl.io.stream import DAMAGE
+from scrcl.io.stream import damage_named
 from scrcl.io.transpose import ENTRY, Scratch
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
         raise InputError(message)
     text = _either(folder, "matrix.mtx")
     assert text is not None
-    try:
+    with damage_named(f"{folder} must be readable"):
         header = _read_header(text)
         features = _table(
             folder,
@@ -65,11 +65,6 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
             what="one to three columns (id, name, type) or six",
         )
         barcodes = _table(folder, "barcodes.tsv", n_columns=(1,), what="one column")
-    except ScrclError:
-        raise
-    except DAMAGE as error:
-        message = f"{folder} must be readable; got {error}. Copy or download it again."
-        raise StoreError(message) from error
     rows_are_cells = _rows_are_cells(header, len(features), len(barcodes), text)
     var = _genes(features)
     shape = (len(barcodes), len(features))

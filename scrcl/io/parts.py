@@ -2,8 +2,8 @@
 
 A part consists of three arrays: ``part-000000.data.npy``, ``.indices.npy`` and ``.indptr.npy``. The file
 ``parts.json`` lists the number of rows of each part. Parts can be written in any order and by any thread. Rows
-are read by ranges, through memory maps. On disk columns are uint16 if they all fit, and values may be float16;
-in memory they are int32 and float32.
+are read by ranges, through memory maps. On disk columns are uint16 if they all fit; in memory they are
+int32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -116,10 +116,7 @@ class Parts:
         return list(pairwise(self._ends))
 
     def read(self, part: int, start: int = 0, stop: int | None = None) -> Csr:
-        """Return rows ``start`` to ``stop`` of one part, in memory.
-
-        Columns are int32. Values stored as float16 are float32.
-        """
+        """Return rows ``start`` to ``stop`` of one part, in memory."""
         try:
             ends = None if stop is None else stop + 1
             indptr = np.load(_file(self.folder, part, "indptr"))[start:ends]
@@ -182,7 +179,7 @@ class Parts:
 
     def _csr(self, data: FloatArray, indices: IntArray, indptr: IntArray) -> Csr:
         """Return stored rows in the dtypes that they have in memory: all that is read comes through here."""
-        arrays = (_widened(data), _widened(indices), indptr)
+        arrays = np.array(data), indices.astype(np.int32), indptr
         return sparse.csr_matrix(arrays, shape=(len(indptr) - 1, self.n_vars))
 
     def x(self, block_rows: int) -> da.Array:
@@ -205,15 +202,6 @@ class Parts:
 
     def _whole(self, part: int, _start: int, _stop: int) -> Csr:
         return self.read(part)
-
-
-_WIDER: dict[Any, Any] = {np.dtype(np.float16): np.float32, np.dtype(np.uint16): np.int32}
-"""Dtypes in memory of values and columns that are narrow on disk."""
-
-
-def _widened(stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy of stored values or columns in the dtype that they have in memory."""
-    return stored.astype(_WIDER.get(stored.dtype, stored.dtype))
 
 
 def _file(folder: Path, number: int, name: str) -> Path:

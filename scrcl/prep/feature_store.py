@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._compiled import compiled
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import StoreError
 from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
 from scrcl.io.rows import column_lookup, plain_rows
 from scrcl.io.stream import Reading, reduce_rows
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from scrcl.io.rows import StoredRows
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
@@ -76,7 +76,6 @@ def write_features(
     genes: IntArray,
     already_log: bool,
     cell_sums: FloatArray | None = None,
-    dtype: DTypeLike = np.float32,
     with_gram: bool = True,
     reading: Reading = Reading(),
 ) -> FeatureStore:
@@ -98,17 +97,10 @@ def write_features(
         The values are logarithms and are written unchanged.
     cell_sums
         Total of each cell over all genes, shape (n_obs,). By default it is summed from the rows.
-    dtype
-        Dtype of the values on disk, float32 or float16. Sums and products are those of the rounded values.
     with_gram
         Compute the Gram matrix. It is not needed where the components come from the rows.
     reading
         Workers of a client must see ``folder``, too.
-
-    Raises
-    ------
-    InputError
-        A value is too large for ``dtype``.
     """
     assert len(retained) == x.shape[0]
     assert cell_sums is None or len(cell_sums) == len(retained)
@@ -124,7 +116,6 @@ def write_features(
         n_genes=len(genes),
         already_log=already_log,
         cell_sums=cell_sums,
-        dtype=np.dtype(dtype),
         with_gram=with_gram,
     )
     totals = reduce_rows(x, write, added, reading)
@@ -146,7 +137,6 @@ class _Writer:
     n_genes: int
     already_log: bool
     cell_sums: FloatArray | None
-    dtype: np.dtype[Any]
     with_gram: bool
 
     def of_rows(self, start: int, stop: int) -> _Writer:
@@ -156,12 +146,8 @@ class _Writer:
 
     def __call__(self, start: int, block: Any) -> GramSums:
         indptr, indices, logs = self._logs(plain_rows(block))
-        with np.errstate(over="ignore"):  # `_rounded` raises with the value
-            stored = logs.astype(self.dtype, copy=False)
-        if stored.dtype != logs.dtype:
-            logs = self._rounded(logs, stored)
         part = int(np.searchsorted(self.starts, start))
-        write_arrays(self.folder, part, stored, indices, indptr)
+        write_arrays(self.folder, part, logs, indices, indptr)
         return GramSums(
             sums=column_sums(indices, logs, self.n_genes),
             gram=packed_gram(indptr, indices, logs, self.n_genes) if self.with_gram else None,
@@ -193,17 +179,6 @@ class _Writer:
         if not self.already_log:
             np.log1p(values, out=values)
         return indptr, indices, values
-
-    def _rounded(self, logs: FloatArray, stored: FloatArray) -> FloatArray:
-        """Return the values as they will be read from disk, or raise if one became infinite."""
-        rounded = stored.astype(np.float32)
-        if len(rounded) and np.isinf(rounded.max()) and np.isfinite(logs.max()):
-            message = (
-                f"Log values must fit into {self.dtype}; got {logs.max():.6g}. "
-                "Store them as float32, or check the input."
-            )
-            raise InputError(message)
-        return rounded
 
 
 def _select(

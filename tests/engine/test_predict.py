@@ -135,7 +135,7 @@ def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"scrcl": {"features": "hvg"}, "features": {"dtype": "float16"}},
+        {"scrcl": {"features": "hvg"}},
         {"scrcl": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
         {"scrcl": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
         {"graph": {"symmetry": "mutual"}, "cluster": {"algorithm": "kmeans"}},

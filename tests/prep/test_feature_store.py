@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import StoreError
 from scrcl.io.open import from_anndata
 from scrcl.io.stream import Reading, iter_rows
 from scrcl.prep.feature_store import FeatureStore, write_features
@@ -48,27 +48,17 @@ def test_the_gram_matrix_is_right_for_sparse_and_for_dense_rows(density, tmp_pat
     np.testing.assert_allclose(store.gram(), wide.T @ wide, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_sums_and_gram_matrix_are_those_of_the_rounded_values_on_disk(dtype, tmp_path):
-    store = written(tmp_path, dtype=dtype)
-    assert np.load(tmp_path / "part-000000.data.npy").dtype == dtype
+def test_sums_and_gram_matrix_are_those_of_the_values_on_disk(tmp_path):
+    store = written(tmp_path)
+    assert np.load(tmp_path / "part-000000.data.npy").dtype == np.float32
     assert np.load(tmp_path / "part-000000.indices.npy").dtype == np.uint16
     rows = store.rows(0, store.n_obs)
     assert (rows.data.dtype, rows.indices.dtype) == (np.float32, np.int32)
     expected = reference.features(COUNTS.toarray(), RETAINED, GENES)
-    np.testing.assert_allclose(rows.toarray(), expected, rtol=np.finfo(dtype).eps)
+    np.testing.assert_allclose(rows.toarray(), expected, rtol=np.finfo(np.float32).eps)
     wide = rows.toarray().astype(np.float64)
     np.testing.assert_allclose(store.gram(), wide.T @ wide, rtol=1e-6)
     np.testing.assert_allclose(store.sums(), wide.sum(axis=0), rtol=1e-10)
-
-
-def test_a_value_too_large_for_float16_is_refused(tmp_path):
-    large = COUNTS.copy()
-    large.data[:] = 70_000
-    x = from_anndata(table(large)).x(10)
-    options = {"retained": RETAINED, "genes": GENES, "already_log": True}
-    with pytest.raises(InputError, match="70000"):
-        write_features(x, tmp_path, dtype=np.float16, **options)
 
 
 def test_given_cell_sums_give_the_same_bits(tmp_path):

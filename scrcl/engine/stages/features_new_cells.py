@@ -51,7 +51,6 @@ class NewFeaturesStage(Stage[FeaturesRecord]):
             genes=shared.chosen,
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
-            dtype=context.config.features.dtype,
             with_gram=False,
             reading=context.reading("features"),
         )

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["CellLabels"]
+__all__ = ["CellLabels", "rows_by_label"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,8 @@ class CellLabels:
         sizes = np.bincount(self.codes, minlength=len(self.names))
         parts = np.split(order, np.cumsum(sizes)[:-1])
         return [(name, rows) for name, rows in zip(self.names, parts, strict=True) if len(rows)]
+
+
+def rows_by_label(n_cells: int, labels: CellLabels | None) -> list[IntArray]:
+    """Return the cells, ascending, of each batch or sample that has any; all of them as one where there are none."""
+    return [np.arange(n_cells)] if labels is None else [rows for _, rows in labels.groups()]

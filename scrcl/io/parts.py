@@ -20,6 +20,7 @@ from scipy import sparse
 
 from scrcl._atomic import write_json
 from scrcl.errors import StoreError
+from scrcl.io.arrays import row_starts
 from scrcl.io.rows import rows_from_reader
 
 if TYPE_CHECKING:
@@ -33,18 +34,10 @@ __all__ = [
     "Parts",
     "column_dtype",
     "row_groups",
-    "row_starts",
     "write_arrays",
     "write_index",
     "write_part",
 ]
-
-
-def row_starts(lengths: IntArray) -> NDArray[np.int64]:
-    """Return the CSR row pointers for rows of these lengths: int64, shape (n_rows + 1,)."""
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts
 
 
 def row_groups(ends: IntArray, n_values: int) -> NDArray[np.int64]:

@@ -17,9 +17,10 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
+from scrcl.io.arrays import row_starts
 from scrcl.io.coordinates import Coordinates, take_rows
 from scrcl.io.identity import digest
-from scrcl.io.parts import Parts, row_groups, row_starts, write_index, write_part
+from scrcl.io.parts import Parts, row_groups, write_index, write_part
 from scrcl.io.store import survey_values
 from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows

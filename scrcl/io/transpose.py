@@ -19,6 +19,7 @@ from scipy import sparse
 from scrcl._atomic import atomic_folder
 from scrcl._warnings import logger_of
 from scrcl.errors import InputError, StoreError
+from scrcl.io.arrays import row_starts
 from scrcl.io.identity import digest
 from scrcl.io.parts import Parts, row_groups, write_index, write_part
 from scrcl.io.stream import damage_named
@@ -187,7 +188,7 @@ def _fill_buckets(
             keys = (np.searchsorted(starts, chunk["row"], side="right") - 1).astype(key_type)
             sorted_chunk = chunk[np.argsort(keys, kind="stable")]
             sizes = np.bincount(keys, minlength=len(next_entry))
-            borders = np.concatenate([[0], np.cumsum(sizes)])
+            borders = row_starts(sizes)
             for bucket in np.flatnonzero(sizes):
                 file.seek(next_entry[bucket] * ENTRY.itemsize)
                 sorted_chunk[borders[bucket] : borders[bucket + 1]].tofile(file)

@@ -170,7 +170,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
 
     def subset(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> Minibatch:
         """Return the subset of the stability checks, with all genes of its cells."""
-        return self.batches(inputs, setup.for_subset()).whole(0)
+        return self.batches(inputs, setup.for_subset()).whole()
 
     def subset_embedding(self, learner: ScgpclLearner, subset: Minibatch) -> Tensor:
         """Return the embedding of the subset; in fine-tuning its shares in the clusters."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.cluster.tree import linkage_rows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -71,7 +73,7 @@ def levels_of(
     return Levels(
         fine=fine[micro_labels],
         coarse=coarse[micro_labels],
-        splits=_linkage(merges, steps),
+        splits=linkage_rows(merges, [step.support for step in steps]),
         next_merge=steps[n_inside] if n_clusters > 1 else None,
         next_split=_next_split(tree, micro_labels, evidence, smallest),
     )
@@ -130,14 +132,3 @@ def _steps(
         labels[labels == j] = i
         sizes[i] += sizes[j]
     return steps
-
-
-def _linkage(merges: Merges, steps: list[Split]) -> NDArray[np.float64]:
-    n = len(steps) + 1
-    name, leaves = np.arange(n), np.ones(n)
-    rows = np.empty((n - 1, 4))
-    for at, ((i, j), step) in enumerate(zip(merges.pairs, steps, strict=True)):
-        leaves[i] += leaves[j]
-        rows[at] = *sorted((name[i], name[j])), step.support, leaves[i]
-        name[i] = n + at
-    return rows

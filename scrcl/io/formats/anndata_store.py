@@ -17,7 +17,7 @@ from scrcl.io.formats.element import (
     CompressedRows,
     DenseRows,
     is_zarr,
-    require_pairs,
+    require_sparse,
     store_root,
     zip_root,
 )
@@ -131,7 +131,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     layout = _layout(path, name, element)
     n_obs, n_vars = shape = _shape(path, name, element)
     if layout != "dense":
-        _require_numbers(path, name, element)
+        require_sparse(element, name=name, label=path.name)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
     names = [stored_names(root[name], name=name, label=path.name) for name in ("obs", var_name)]
@@ -285,18 +285,6 @@ def _shape(path: Path, name: str, element: Any) -> tuple[int, int]:
         message = f"{name} of {path.name} must have two whole numbers as its shape; got {found[0]!r}. Repair it."
         raise StoreError(message)
     return int(shape[0]), int(shape[1])
-
-
-def _require_numbers(path: Path, name: str, element: Any) -> None:
-    """Refuse arrays that are missing or have the wrong type. A library would convert them in silence."""
-    for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu")):
-        array = element.get(part)
-        if array is None or getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
-            found = "nothing" if array is None else str(getattr(array, "dtype", "a group"))
-            rule = "numbers" if part == "data" else "whole numbers"
-            message = f"{name}/{part} of {path.name} must be a list of {rule}; got {found}. Write X again with anndata."
-            raise StoreError(message)
-    require_pairs(element["data"], element["indices"], name=name, label=path.name)
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Artifact", "Estimate", "Opener", "Shape"]
+__all__ = ["Artifact", "Estimate", "Opener", "Shape", "loaded_by"]
 
 T = TypeVar("T")
 
@@ -31,6 +32,18 @@ class Artifact(Generic[T]):
 
     name: str
     load: Callable[[Path], T]
+
+
+def loaded_by(loader: str, file: str = "") -> Callable[[Path], Any]:
+    """Return what reads an artifact: ``module:function`` of ``file`` in the folder of the stage, or of the folder.
+
+    The module is imported when the artifact is read, since artifacts are named everywhere.
+    """
+
+    def load(folder: Path) -> Any:
+        return resolve_name(loader)(folder / file)
+
+    return load
 
 
 class Opener(Protocol):

@@ -24,7 +24,7 @@ from typing import (
 )
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationInfo
 
 __all__ = [
+    "Gone",
     "Rule",
     "Setting",
     "Settings",
@@ -55,10 +56,22 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
+class Gone(NamedTuple):
+    """A setting that earlier versions had."""
+
+    name: str
+    without: Any
+    """the value at which it had no effect"""
+    message: str
+    """for another value: what to do in its place"""
+
+
 class Settings(BaseModel):
     """A group of settings: frozen, checked when made, without unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    gone: ClassVar[tuple[Gone, ...]] = ()
+    """Settings of earlier versions. Files that leave them without effect can still be read."""
     several: ClassVar[frozenset[str]] = frozenset()
     """Settings that are several texts with commas. Lists of texts mean the same."""
 
@@ -74,6 +87,18 @@ class Settings(BaseModel):
     def asks_for_batches(self) -> str:
         """Return which setting of this group needs batches, as ``name = value``; empty if none does."""
         return ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_gone(cls, values: Any) -> Any:
+        """Leave out settings that are gone, and refuse them where they had an effect."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for name, without, message in cls.gone:
+            if values.pop(name, without) != without:
+                raise ValueError(message)
+        return values
 
     @field_validator("*", mode="before")
     @classmethod

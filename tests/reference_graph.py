@@ -33,22 +33,6 @@ def nearest_within(points, k, groups, radius=np.inf):
     return ids, distances
 
 
-def balanced_neighbours(points, codes, share):
-    """Ids and distances of the ``share`` nearest others of each batch, all sorted by (distance, id)."""
-    points = np.asarray(points, np.float64)
-    width = share * len(set(codes))
-    ids, distances = np.full((len(points), width), -1), np.full((len(points), width), np.inf)
-    for i, point in enumerate(points):
-        away = np.sqrt(((points - point) ** 2).sum(axis=1))
-        found = []
-        for batch in set(codes):
-            mine = [j for j in range(len(points)) if codes[j] == batch and j != i]
-            found += sorted(mine, key=lambda j: (away[j], j))[:share]
-        found.sort(key=lambda j: (away[j], j))
-        ids[i, : len(found)], distances[i, : len(found)] = found, away[found]
-    return ids, distances
-
-
 def adjacency(ids, mode="union"):
     """Dense symmetric union (or intersection) of a neighbour relation; -1 is no neighbour."""
     dense = np.zeros((len(ids), len(ids)), bool)

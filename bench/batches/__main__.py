@@ -1,9 +1,9 @@
-"""Two batches of one simulated atlas, with growing shifts: measures of batch mixing, and the effect of balancing.
+"""Two batches of one simulated atlas, with growing shifts: measures of batch mixing, and the effect of the correction.
 
 ``python -m bench.batches``
 
 Both batches are drawn from the same types. Every gene of each batch has its own factor, log-normal with the deviation
-``shift``. Each atlas is run with ``batch_key``, without and with ``graph.balanced``. The number of types is given. The
+``shift``. Each atlas is run with ``batch_key``, without and with the correction. The number of types is given. The
 types are used only for the score.
 """
 
@@ -33,10 +33,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class _Case:
-    """One atlas, plain or balanced, and what the stage ``cluster`` recorded about its batches."""
+    """One atlas, plain or corrected, and what the stage ``cluster`` recorded about its batches."""
 
     shift: float
-    balanced: bool
+    corrected: bool
     seed: int
     n_cells: int
     ari_types: float
@@ -78,13 +78,13 @@ def _shifted_atlas(n_cells: int, n_genes: int, n_types: int, shift: float, *, se
 
 
 def _run_case(
-    cells: AnnData, shift: float, *, balanced: bool, seed: int, settings: list[str]
+    cells: AnnData, shift: float, *, corrected: bool, seed: int, settings: list[str]
 ) -> _Case:
     """Run up to the clusters and read the record."""
     from scrcl.engine.evaluate import score
 
     config = runs.config_of(
-        [*settings, f"graph.balanced={str(balanced).lower()}"],
+        [*settings, f"correct.method={'harmony' if corrected else 'none'}"],
         n_clusters=cells.obs["cell_type"].nunique(),
         seed=seed,
         batch_key="sample",
@@ -98,7 +98,7 @@ def _run_case(
     graph, near = found.graph, found.embedding
     return _Case(
         shift=shift,
-        balanced=balanced,
+        corrected=corrected,
         seed=seed,
         n_cells=len(labels),
         ari_types=score(labels, cells.obs["cell_type"])["ari"],
@@ -116,8 +116,8 @@ def _run_case(
 
 
 def _batches_table(cases: list[_Case]) -> list[str]:
-    """Return a table with a row for each atlas, plain and balanced."""
-    columns = ["shift", "graph", "seed", "ARI, types", "NMI, batches", "ARI, batches"]
+    """Return a table with a row for each atlas, plain and corrected."""
+    columns = ["shift", "components", "seed", "ARI, types", "NMI, batches", "ARI, batches"]
     columns += ["entropy in clusters (of all)", "other batch: graph", "embedding", "at random"]
     columns += ["effective batches: graph", "embedding", "of all"]
     return table(columns, map(_row, cases))
@@ -126,7 +126,7 @@ def _batches_table(cases: list[_Case]) -> list[str]:
 def _row(c: _Case) -> list[object]:
     return [
         f"{c.shift:g}",
-        "balanced" if c.balanced else "plain",
+        "corrected" if c.corrected else "plain",
         c.seed,
         f"{c.ari_types:.3f}",
         f"{c.nmi:.3f}",
@@ -157,8 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
     with RowLog(args.out) as log:
         for shift, seed in product(args.shifts, args.seeds):
             cells = _shifted_atlas(args.cells, args.genes, args.types, shift, seed=seed)
-            for balanced in (False, True):
-                case = _run_case(cells, shift, balanced=balanced, seed=seed, settings=args.set)
+            for corrected in (False, True):
+                case = _run_case(cells, shift, corrected=corrected, seed=seed, settings=args.set)
                 cases.append(case)
                 log.append({**stamp(), **asdict(case)})
                 print(case, flush=True)

@@ -22,7 +22,6 @@ _DEFAULT = "correct"
 _PLAIN = {
     "genes only": "no batch key",
     "correct": "genes only",
-    "balanced": "genes only",
     "Harmony + Leiden": "PCA + Leiden",
     "balanced + Leiden": "PCA + Leiden",
 }
@@ -55,7 +54,7 @@ def tables(rows: list[Row]) -> list[str]:
 
 _NOTE = (
     "`no batch key`: scrcl without batches. `genes only`: correct.method=none. `correct`: the default with a batch "
-    "key. `balanced`: graph.balanced=true. Leiden: on 15 neighbours, at resolution 1 (found), or at one that gives "
+    "key. Leiden: on 15 neighbours, at resolution 1 (found), or at one that gives "
     "K. K off: error of the number found, as a share of K. Isolated types: best F1 of a cluster with a type that "
     "one batch alone has (95 % of its cells), mean. iLISI: how well batches mix in the space that is clustered, 0 "
     "to 1 (scrcl: components, and its embedding in brackets; balanced: its graph, where all batches have as many "

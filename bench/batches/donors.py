@@ -4,7 +4,7 @@
 
 Cases are of four families: sets with batches, halves of sets with a simulated effect, simulated atlases, and random
 batches, where nothing is to be corrected (`bench.batches.donor_cases`). ``--ways`` names what is compared: scrcl, with
-genes alone chosen by batch, with correction, with balanced neighbours, or without a batch key; and Leiden on scanpy's
+genes alone chosen by batch, with correction, or without a batch key; and Leiden on scanpy's
 components, plain, corrected by Harmony, or with as many neighbours in each batch (as BBKNN has them), or on scVI's
 latent space. Each way finds the number of types ("found"; Leiden at resolution 1), and gets the true one ("at K").
 ``--keep`` keeps the rows of the page that the command does not make.
@@ -134,8 +134,6 @@ def _rows_of(case: Case, find: Callable[[Task], Found], args: argparse.Namespace
         file = Path(folder) / "cells.h5ad"
         case.cells.write_h5ad(file)
         for seed, way in product(args.seeds, args.ways):
-            if way == "balanced" and "spatial" in case.cells.obsm:
-                continue  # slices have coordinates of their own
             if way == "no batch key" and case.family != "random":
                 continue  # the others have batches, and the question is what to do with them
             one = find(Task(way, file, case.column, seed, tuple(args.set)))

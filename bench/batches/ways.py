@@ -31,7 +31,6 @@ OURS: dict[str, dict[str, Any]] = {
     "no batch key": {"batch_key": None},
     "genes only": {"correct": {"method": "none"}},
     "correct": {},
-    "balanced": {"graph": {"balanced": True}},
 }
 """Settings of scrcl. With a batch key, genes are selected by batch."""
 
@@ -163,12 +162,12 @@ def _peer(task: Task, start: float) -> Found:
     points = _space(task, batches)
     k = len(set(read_labelled(task.file).labels[cells]))
     if way.startswith("balanced"):
-        graph = _graph(_balanced(points, batches, N_NEIGHBORS, seed))
+        graph = _graph(_balanced(points, batches, N_NEIGHBORS))
         found, first = by_leiden_on(graph, None, seed=seed), time.process_time()
         at_k, last = by_leiden_on(graph, k, seed=seed), time.process_time()
-        near = _balanced(points, batches, _N_NEAR, seed)
-        n_all = int((near.ids >= 0).sum(axis=1).min())  # a small batch gives fewer
-        spaces = {"graph": near.ids[:, :n_all]}
+        near = _balanced(points, batches, _N_NEAR)
+        n_all = int((near >= 0).sum(axis=1).min())  # a small batch gives fewer
+        spaces = {"graph": near[:, :n_all]}
     else:
         found, first = by_leiden_1(points, k, seed=seed), time.process_time()
         at_k, last = by_leiden(points, k, seed=seed), time.process_time()
@@ -212,20 +211,30 @@ def _space(task: Task, batches: Any) -> Any:
     return corrected if corrected.shape == plain.shape else corrected.T
 
 
-def _balanced(points: Any, batches: Any, n_neighbors: int, seed: int) -> Any:
-    """Return neighbours of each cell, as many in each batch."""
-    from scrcl.graph.balanced import balanced_knn
+def _balanced(points: Any, batches: Any, n_neighbors: int) -> Any:
+    """Return the ids of the nearest cells of each cell, as many of each batch, as BBKNN; -1 where there are fewer."""
     from scrcl.graph.exact import ExactSearcher
+    from scrcl.graph.ranked import sort_by_distance, without_self
 
-    _, codes = np.unique(batches, return_inverse=True)
-    return balanced_knn(
-        np.asarray(points, np.float32), codes, n_neighbors, seed=seed,
-        make_searcher=ExactSearcher, make_exact=ExactSearcher,
-    )  # fmt: skip
+    points, rows = np.asarray(points, np.float32), np.arange(len(points))
+    names, codes = np.unique(batches, return_inverse=True)
+    share = max(1, (2 * n_neighbors + len(names)) // (2 * len(names)))
+    of_batches = []
+    for batch in range(len(names)):
+        own = np.flatnonzero(codes == batch)
+        ids = np.full((len(points), share + 1), -1)
+        squared = np.full(ids.shape, np.inf, np.float32)
+        n_found = min(share + 1, len(own))
+        found, squared[:, :n_found] = ExactSearcher(points[own]).search(points, n_found)
+        ids[:, :n_found] = own[found]
+        of_batches.append(without_self(ids, squared, rows))
+    return sort_by_distance(
+        *(np.concatenate(each, axis=1) for each in zip(*of_batches, strict=True))
+    )[0]
 
 
 def _graph(near: Any) -> Any:
     """Return the graph of neighbours, weighted as those of a run are."""
     from scrcl.graph.csr import connectivities, symmetric_graph
 
-    return connectivities(symmetric_graph(near.ids))
+    return connectivities(symmetric_graph(near))

@@ -53,7 +53,6 @@ CASES = (
         ("spatial=true", "sample_key=sample", "cluster.also=[3,12]"),
     ),
     Case("batches", "kang_pbmc_5donors.h5ad", ("batch_key=batch", "n_clusters=6")),
-    Case("balanced", "muscat_example_2donors.h5ad", ("batch_key=batch", "graph.balanced=true")),
     Case(
         "mini-batches",
         "worm_neuron_scdeepcluster.h5ad",

@@ -24,7 +24,8 @@ from bench._frame.page import table, write_results
 from bench._frame.rows import write_rows
 from scrcl import RunConfig
 from scrcl._random import stream
-from scrcl.graph.genes import GeneMetric, exact_neighbors, gene_graph, overlap, sketched_neighbors
+from scrcl.graph.csr import symmetric_graph
+from scrcl.graph.genes import GeneMetric, exact_neighbors, overlap, sketched_neighbors
 from scrcl.prep.pca import fit_pca
 
 __all__ = ["METRICS", "main"]
@@ -66,7 +67,7 @@ def _compare(x: Any, *, k: int, comps: list[int], seed: int = 0) -> list[dict[st
                 "by": by,
                 "agrees": overlap(ids, whole["all cells"]),
                 "halves_agree": overlap(one[by], other[by]),
-                "max_degree": int(gene_graph(ids).degrees.max()),
+                "max_degree": int(symmetric_graph(ids).degrees.max()),
             }
             for by, ids in whole.items()
         ]

@@ -34,8 +34,7 @@ from bench.sampler.data import Points, clustered_points, prepared_points
 from bench.sampler.speed import sampling, sampling_table, stepping, stepping_table
 from bench.sampler.study import Study, composition, composition_table
 from scrcl.graph.backends import Search
-from scrcl.graph.csr import normalized_adjacency
-from scrcl.graph.genes import gene_graph
+from scrcl.graph.csr import normalized_adjacency, symmetric_graph
 from scrcl.graph.knn import knn
 from scrcl.prep.pca import gene_sketch
 from scrcl.train.methods.scrcl.inputs import Inputs, smooth_genes
@@ -102,7 +101,7 @@ class _Bench:
         else:
             sketch = gene_sketch(runs.pca(self.args.run))
         near = knn(sketch, N_GENE_NEIGHBORS, seed=0, search=Search("exact")).ids
-        genes = smooth_genes(sketch / sketch.std(), gene_graph(near))
+        genes = smooth_genes(sketch / sketch.std(), symmetric_graph(near))
         return Inputs(x, normalized_adjacency(points.graph) @ x, genes, points.graph, points.cells)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.cluster.tree import linkage_rows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -82,7 +84,7 @@ def levels_of(
     return Levels(
         fine=fine[micro_labels],
         coarse=coarse[micro_labels],
-        splits=_linkage(merges, steps),
+        splits=linkage_rows(merges, [step.support for step in steps]),
         next_merge=steps[n_inside] if n_clusters > 1 else None,
         next_split=_next_split(tree, micro_labels, evidence, smallest),
         partings=_partings(merges, steps, sizes, cluster_of_fine),
@@ -172,14 +174,3 @@ def _weakest(partings: list[Parting]) -> Parting:
     """Return the one with the least support, of those that could be measured if there are any."""
     measured = [each for each in partings if each.support >= 0]
     return min(measured or partings, key=lambda each: each.support)
-
-
-def _linkage(merges: Merges, steps: list[Split]) -> NDArray[np.float64]:
-    n = len(steps) + 1
-    name, leaves = np.arange(n), np.ones(n)
-    rows = np.empty((n - 1, 4))
-    for at, ((i, j), step) in enumerate(zip(merges.pairs, steps, strict=True)):
-        leaves[i] += leaves[j]
-        rows[at] = *sorted((name[i], name[j])), step.support, leaves[i]
-        name[i] = n + at
-    return rows

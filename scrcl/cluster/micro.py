@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl._group_means import group_sums
 from scrcl.io.arrays import SMALL_MAP_BYTES, release
 
 if TYPE_CHECKING:
@@ -44,18 +45,12 @@ def summarise(
     points: FloatArray, micro_labels: IntArray, *, block_rows: int = 65_536
 ) -> MicroClusters:
     """Return means, sizes and spreads of micro-clusters; ``points`` (n_cells, n_dims) is read in blocks."""
-    from scipy.sparse import csr_matrix
-
     n_micro = int(micro_labels.max()) + 1
     sums, squares = np.zeros((n_micro, points.shape[1])), np.zeros(n_micro)
     for start in range(0, len(points), block_rows):
         rows = np.asarray(points[start : start + block_rows], dtype=np.float64)
         inside = micro_labels[start : start + len(rows)]
-        # A sparse product sums the rows of each group without sorting the block.
-        member = csr_matrix(
-            (np.ones(len(rows)), (inside, np.arange(len(rows)))), shape=(n_micro, len(rows))
-        )
-        sums += member @ rows
+        sums += group_sums(rows, inside, n_micro)
         squares += np.bincount(inside, np.einsum("ij,ij->i", rows, rows), minlength=n_micro)
         release(points, above=SMALL_MAP_BYTES)
     sizes = np.bincount(micro_labels, minlength=n_micro).astype(np.float64)

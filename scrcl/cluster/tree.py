@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.agglomerate import MergeCost, Merges
-    from scrcl.typing import IntArray
+    from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["Hierarchy", "Joins", "linkage_matrix"]
+__all__ = ["Hierarchy", "Joins", "linkage_matrix", "linkage_rows"]
 
 
 class Joins(NamedTuple):
@@ -121,14 +121,18 @@ def linkage_matrix(merges: Merges) -> NDArray[np.float64]:
         the height, and the number of leaves below. The height is the cost of the merge, or that of an earlier merge
         if that was higher.
     """
+    # Damped costs may fall from one merge to the next, but scipy wants heights that never fall. Rounding may
+    # also take a cost below 0, which scipy refuses.
+    return linkage_rows(merges, np.maximum.accumulate(np.maximum(merges.costs, 0)))
+
+
+def linkage_rows(merges: Merges, heights: Sequence[float] | FloatArray) -> NDArray[np.float64]:
+    """Return a tree in the form of `linkage_matrix`, with the given heights."""
     n = len(merges.pairs) + 1
     name, leaves = np.arange(n), np.ones(n)
     rows = np.empty((n - 1, 4))
-    # Damped costs may fall from one merge to the next, but scipy wants heights that never fall. Rounding may
-    # also take a cost below 0, which scipy refuses.
-    heights = np.maximum.accumulate(np.maximum(merges.costs, 0))
-    for step, (i, j) in enumerate(merges.pairs):
+    for step, ((i, j), height) in enumerate(zip(merges.pairs, heights, strict=True)):
         leaves[i] += leaves[j]
-        rows[step] = *sorted((name[i], name[j])), heights[step], leaves[i]
+        rows[step] = *sorted((name[i], name[j])), height, leaves[i]
         name[i] = n + step
     return rows

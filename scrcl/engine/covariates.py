@@ -98,7 +98,7 @@ def read_covariates(
     ------
     InputError
         A column or the coordinates are missing or incomplete; the batches are measurements, or have hardly two cells
-        each; no two cells are as near as ``graph.radius``; or there are too many batches for balanced neighbours.
+        each; or no two cells are as near as ``graph.radius``.
     """
     samples = batches = None
     if config.sample_key is not None or config.batch_key is not None:
@@ -122,10 +122,6 @@ def read_covariates(
             layout=find_layout(given, samples, array_numbers(obs)),
             notes=(*notes, *notes_of_tissue(obs)),
         )
-    if config.graph.balanced:
-        from scrcl.graph.balanced import require_few_batches
-
-        require_few_batches(read.n_batches)
     return read
 
 
@@ -155,8 +151,7 @@ def _require_batches(obs: pd.DataFrame, key: str, batches: CellLabels) -> None:
 
 def _notes_of_types(obs: pd.DataFrame, config: RunConfig) -> Iterator[str]:
     """Yield which columns of the batch look like cell types, where their differences would be removed."""
-    removes = config.group("correct").method != "none" or config.graph.balanced
-    if config.batch_key is None or not removes:
+    if config.batch_key is None or config.group("correct").method == "none":
         return
     for name in type_like_columns(obs, batch_columns(obs, config.batch_key)):
         yield (

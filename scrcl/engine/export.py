@@ -187,7 +187,7 @@ def _cellxgene(run: OpenRun, read: _Read) -> Callable[[Path], Any]:
     if not stats.already_log:
         adata.raw = adata.copy()
         factors = size_factors(stats.cell_counts[stats.retained])
-        adata.X = log_normalize(adata.X, already_log=False, factors=factors)
+        adata.X = log_normalize(adata.X, factors=factors)
     adata.uns["default_embedding"] = "X_umap"
     adata.uns["title"] = run.path.resolve().name
     return lambda path: adata.write_h5ad(path, compression="gzip")

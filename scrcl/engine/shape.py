@@ -27,10 +27,6 @@ def shape_of(matrix: CellMatrix, config: RunConfig, *, n_batches: int = 1) -> Sh
     n_genes = config.features.n_selected(matrix.n_vars)
     k = config.searched_neighbors[1]
     n_neighbors = max(NEIGHBORS_OF.values()) if k == "auto" else int(k)
-    if config.graph.balanced:
-        from scrcl.graph.balanced import neighbors_per_batch
-
-        n_neighbors = n_batches * neighbors_per_batch(n_neighbors, n_batches)
     return Shape(
         n_cells=matrix.n_obs,
         n_vars=matrix.n_vars,

@@ -207,7 +207,7 @@ def _config(run: OpenRun, given: dict[str, Any]) -> RunConfig:
     of_run = run.config
     as_started = load_config(run.path / "config.toml")
     kept = {
-        "features": {"n_top_genes", "flavor", "min_cells", "mito_prefix", "dtype"},
+        "features": {"n_top_genes", "flavor", "min_cells", "mito_prefix"},
         "reduce": {"n_comps", "solver"},
         "graph": {"n_neighbors", "backend", "recall", "symmetry"},
         "markers": set(type(of_run.markers).model_fields),

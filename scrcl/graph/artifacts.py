@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrcl._contract import Artifact
+from scrcl._contract import Artifact, loaded_by
 from scrcl.io.arrays import stored_array
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scrcl.graph.csr import Graph
     from scrcl.graph.partition import Partition
 
@@ -28,22 +26,7 @@ __all__ = [
 CSR = "csr"
 """Folder of a graph inside the folder of its stage."""
 
-_PARTITION = "partition"
-
-
-def _load_graph(folder: Path) -> Graph:
-    from scrcl.graph.csr import Graph
-
-    return Graph.load(folder / CSR)
-
-
-def _load_partition(folder: Path) -> Partition:
-    from scrcl.graph.partition import Partition
-
-    return Partition.load(folder / _PARTITION)
-
-
-CELL_GRAPH: Artifact[Graph] = Artifact("cell graph", _load_graph)
+CELL_GRAPH: Artifact[Graph] = Artifact("cell graph", loaded_by("scrcl.graph.csr:Graph.load", CSR))
 """Symmetric and binary; its edges stay on disk."""
 
 NEIGHBOR_IDS: Artifact[Any] = stored_array("nearest neighbours", "ids.npy")
@@ -55,13 +38,15 @@ NEIGHBOR_DISTANCES: Artifact[Any] = stored_array("distances of neighbours", "dis
 DEGREE_COUNTS: Artifact[Any] = stored_array("degrees of the cell graph", "degrees.npy")
 """ndarray of int: cells with 0, 1, 2, ... neighbours."""
 
-PARTITION: Artifact[Partition] = Artifact("partition of the cells", _load_partition)
+PARTITION: Artifact[Partition] = Artifact(
+    "partition of the cells", loaded_by("scrcl.graph.partition:Partition.load", "partition")
+)
 """Lists of near cells, and the order of the cells that they give."""
 
 TISSUE_SPACE: Artifact[Any] = stored_array("averages over the tissue", "space.npy")
 """Memory map of float32, shape (n_cells, n_comps): the space in which spatial domains are found."""
 
-GENE_GRAPH: Artifact[Graph] = Artifact("gene graph", _load_graph)
+GENE_GRAPH: Artifact[Graph] = Artifact("gene graph", loaded_by("scrcl.graph.csr:Graph.load", CSR))
 
 GENE_SKETCH: Artifact[Any] = stored_array("gene sketch", "sketch.npy")
 """ndarray of float, shape (n_genes, n_comps): loadings times singular values."""

@@ -17,7 +17,7 @@ from scipy import sparse
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.symmetry import BLOCK_ENTRIES, require_row_numbers, write_edges
-from scrcl.io.arrays import index_dtype, release
+from scrcl.io.arrays import index_dtype, release, row_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,7 +205,7 @@ def distances_matrix(
     release(ids)
     release(distances)
     found = columns >= 0
-    return _matrix(_offsets(found.sum(axis=1)), columns[found], len(ids), values[found])
+    return _matrix(row_starts(found.sum(axis=1)), columns[found], len(ids), values[found])
 
 
 def connectivities(graph: Graph, start: int = 0, stop: int | None = None) -> Csr:
@@ -242,7 +242,7 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
     # Each node is put after its lower neighbours, so that columns stay ascending without a sort.
     is_lower = neighbours < rows
     n_lower = np.bincount(rows[is_lower] - start, minlength=stop - start)
-    indptr = _offsets(graph.degrees[start:stop] + 1)
+    indptr = row_starts(graph.degrees[start:stop] + 1)
     columns = np.empty(last - first + stop - start, graph.indices.dtype)
     is_self = np.zeros(len(columns), np.bool_)
     is_self[indptr[:-1] + n_lower] = True
@@ -250,13 +250,6 @@ def normalized_adjacency(graph: Graph, start: int = 0, stop: int | None = None) 
     scale = graph.inverse_sqrt_degrees
     values = np.repeat(scale[start:stop], np.diff(indptr)) * scale[columns]
     return _matrix(indptr, columns, graph.n, values.astype(np.float32))
-
-
-def _offsets(counts: IntArray) -> NDArray[np.int64]:
-    """Return CSR row offsets of rows with ``counts`` entries."""
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
 
 
 def _matrix(indptr: IntArray, indices: IntArray, n_columns: int, values: FloatArray) -> Csr:

@@ -28,8 +28,8 @@ from scrcl.io.arrays import (
     release,
     require_finite,
     row_blocks,
+    row_starts,
 )
-from scrcl.io.parts import row_starts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ import numpy as np
 from scrcl._threads import one_blas_thread
 from scrcl.graph.faiss_library import pairwise
 from scrcl.graph.products import half_norms, least_products, squared_distances
-from scrcl.graph.ranked import sort_by_distance
+from scrcl.graph.ranked import nearest_of_both
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ExactSearcher:
             # Every row that is not a candidate has a product of at least the last candidate's.
             if found.rows.shape[1] < len(block):
                 left_out = np.minimum(left_out, found.values[:, -1])
-            ids, squared = _merge(
+            ids, squared = nearest_of_both(
                 ids, squared, found.rows + start, squared_distances(queries, block, found.rows), k
             )
             release(self._points)
@@ -112,16 +112,6 @@ def nearest(queries: FloatArray, base: FloatArray) -> tuple[IntArray, FloatArray
     """
     ids, squared = ExactSearcher(base).search(queries, 1)
     return ids[:, 0], squared[:, 0]
-
-
-def _merge(
-    ids: IntArray, squared: FloatArray, more_ids: IntArray, more_squared: FloatArray, k: int
-) -> tuple[IntArray, FloatArray]:
-    """Return the ``k`` nearest of two sets of candidates."""
-    ids, squared = sort_by_distance(
-        np.concatenate([ids, more_ids], axis=1), np.concatenate([squared, more_squared], axis=1)
-    )
-    return ids[:, :k], squared[:, :k]
 
 
 def _is_proven(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl.errors import MissingDependencyError
-from scrcl.graph.ranked import sort_by_distance
+from scrcl.graph.ranked import nearest_of_both
 from scrcl.io.arrays import release, row_blocks
 
 if TYPE_CHECKING:
@@ -88,11 +88,7 @@ def pairwise(queries: FloatArray, points: FloatArray, k: int) -> tuple[IntArray,
         block = points[start:stop]
         with pairwise_distances(faiss):
             near, rows = faiss.knn(queries, block, min(k, len(block)))
-        ids, squared = sort_by_distance(
-            np.concatenate([ids, rows + start], axis=1),
-            np.concatenate([squared, near], axis=1),
-        )
-        ids, squared = ids[:, :k], squared[:, :k]
+        ids, squared = nearest_of_both(ids, squared, rows + start, near, k)
         release(points)
     return ids, squared
 

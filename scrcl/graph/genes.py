@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from scrcl.graph.backends import Search
-from scrcl.graph.csr import Graph, symmetric_graph
 from scrcl.graph.knn import knn
 from scrcl.io.arrays import require_neighbors, row_blocks
 from scrcl.prep.pca import gene_sketch
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from scrcl.prep.pca import Pca
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["GeneMetric", "exact_neighbors", "gene_graph", "overlap", "sketched_neighbors"]
+__all__ = ["GeneMetric", "exact_neighbors", "overlap", "sketched_neighbors"]
 
 GeneMetric: TypeAlias = Literal["euclidean", "cosine", "correlation"]
 
@@ -131,17 +130,6 @@ def exact_neighbors(
         ids[start:stop, :n_found] = np.argsort(distances, axis=1, kind="stable")[:, :n_found]
     ids[~defined] = _NONE
     return ids
-
-
-def gene_graph(ids: IntArray) -> Graph:
-    """Return the graph that joins each gene to its neighbours; a gene without neighbours is isolated.
-
-    Parameters
-    ----------
-    ids
-        ndarray of int, shape (n_genes, k): neighbours, -1 for none.
-    """
-    return symmetric_graph(ids)
 
 
 def overlap(ids: IntArray, others: IntArray) -> float | None:

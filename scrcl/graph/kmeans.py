@@ -20,8 +20,6 @@ from scrcl.graph.plus_plus import plus_plus
 from scrcl.io.arrays import as_points, require_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from scrcl.graph.kmeans_passes import Passes
@@ -114,7 +112,11 @@ def kmeans(
     _check(points, k, n_init, n_iter, max_points_per_centroid, init)
     n_training = len(points) if max_points_per_centroid is None else k * max_points_per_centroid
     training = _sample(points, n_training, seed, "graph.kmeans.points", 0)
-    starts = _starts(training, k, seed, n_init, spherical) if init is None else [as_points(init)]
+    starts = (
+        (_plus_plus(training, k, seed, run, spherical) for run in range(n_init))
+        if init is None
+        else [as_points(init)]
+    )
     learned = passes_on(training, spherical=spherical, device=device)
     runs = (_lloyd(learned, start, n_iter) for start in starts)
     best = min(runs, key=lambda run: run.objective)
@@ -123,14 +125,6 @@ def kmeans(
     every = passes_on(points, spherical=spherical, device=device)
     labels, squared = every.nearest(best.centroids)
     return KMeans(labels, best.centroids, float(squared.sum(dtype=np.float64)))
-
-
-def _starts(
-    points: FloatArray, k: int, seed: int, n_init: int, spherical: bool
-) -> Iterator[FloatArray]:
-    """Yield the start centroids of each run."""
-    for run in range(n_init):
-        yield _plus_plus(points, k, seed, run, spherical)
 
 
 def assign(points: FloatArray, centroids: FloatArray) -> NDArray[np.int32]:

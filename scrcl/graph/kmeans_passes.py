@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
 
+from scrcl._group_means import group_sums
 from scrcl.graph.exact import nearest
 from scrcl.io.arrays import cores, for_each_block, release, row_blocks
 
@@ -69,12 +69,7 @@ class CpuPasses:
         """Return the sum of the points with each label."""
         total = np.zeros((k, self.points.shape[1]), np.float64)
         for start, stop in row_blocks(len(self.points), _BLOCK_ROWS):
-            ones = np.ones(stop - start, np.float64)
-            members = sparse.csc_matrix(
-                (ones, labels[start:stop], np.arange(stop - start + 1)), shape=(k, stop - start)
-            )
-            # A sparse product adds rows in the order of the points, so sums do not depend on threads.
-            total += members @ self._rows(start, stop).astype(np.float64)
+            total += group_sums(self._rows(start, stop), labels[start:stop], k)
             release(self.points)
         return total
 

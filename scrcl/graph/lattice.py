@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from scrcl.graph.numbered_spots import HALF_COLUMNS, are_staggered, grid_of_numbers
+from scrcl.io.labels import rows_by_label
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from scrcl.io.labels import CellLabels
     from scrcl.typing import FloatArray
 
@@ -95,7 +94,7 @@ def to_scale(coordinates: FloatArray, samples: CellLabels | None = None) -> Floa
     if coordinates.ndim != 2 or coordinates.shape[1] != 2:
         return coordinates
     scaled = coordinates
-    for rows in _groups(len(coordinates), samples):
+    for rows in rows_by_label(len(coordinates), samples):
         own = coordinates[rows]
         if _is_numbered(own):
             if scaled is coordinates:
@@ -129,7 +128,7 @@ def find_layout(
     if coordinates.ndim == 2 and coordinates.shape[1] == 2:
         scaled = to_scale(coordinates, samples)
         numbered = scaled is not coordinates
-        groups = _groups(len(coordinates), samples)
+        groups = rows_by_label(len(coordinates), samples)
         found = [
             (None if numbers is None else grid_of_numbers(scaled[rows], numbers[rows]))
             or _grid_of(scaled[rows])
@@ -141,15 +140,6 @@ def find_layout(
         return Layout("irregular", None, is_numbered=False)
     pitch = float(np.median([pitch for _, pitch in found]))
     return Layout(found[0][0], pitch, is_numbered=numbered)
-
-
-def _groups(n_cells: int, samples: CellLabels | None) -> list[NDArray[np.int64]]:
-    """Return the cells of each sample."""
-    if samples is None:
-        return [np.arange(n_cells)]
-    order = np.argsort(samples.codes, kind="stable")
-    borders = np.flatnonzero(np.diff(samples.codes[order])) + 1
-    return [rows for rows in np.split(order, borders) if len(rows)]
 
 
 def _grid_of(coordinates: FloatArray) -> tuple[Kind, float]:

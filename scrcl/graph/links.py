@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from scrcl.io.arrays import row_starts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -98,8 +100,7 @@ def normalized_links(ids: IntArray, neighbours: BoolArray, graph: Graph) -> Link
     nodes, columns = np.unique(ids[neighbours], return_inverse=True)
     scale = 1 / np.sqrt(counts + 1.0)
     values = np.repeat(scale, counts) * graph.inverse_sqrt_degrees[nodes][columns]
-    indptr = np.concatenate([[0], np.cumsum(counts)])
     weights = sparse.csr_matrix(
-        (values.astype(np.float32), columns, indptr), shape=(len(ids), len(nodes))
+        (values.astype(np.float32), columns, row_starts(counts)), shape=(len(ids), len(nodes))
     )
     return Links(nodes.astype(np.int64), weights, (scale * scale).astype(np.float32))

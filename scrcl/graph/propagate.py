@@ -23,6 +23,7 @@ from scrcl.io.arrays import (
     for_each_block,
     release,
     row_blocks,
+    row_starts,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
-__all__ = ["Weights", "adjacency_weights", "mean_weights", "propagate"]
+__all__ = ["Weights", "adjacency_weights", "averages", "mean_weights", "propagate"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,15 @@ def mean_weights(ids: IntArray) -> Weights:
 
 def _mean_rows(ids: IntArray, start: int, stop: int) -> Csr:
     near = np.concatenate([np.arange(start, stop)[:, None], np.asarray(ids[start:stop])], axis=1)
-    known = near >= 0
+    return averages(near, len(ids))
+
+
+def averages(ids: IntArray, n_columns: int) -> Csr:
+    """Return the matrix whose rows take the mean over the columns that a row of ids names; -1 names none."""
+    known = ids >= 0
     n_known = known.sum(axis=1)
-    weights = np.repeat((1 / n_known).astype(np.float32), n_known)
-    starts = np.concatenate([[0], np.cumsum(n_known)])
-    return sparse.csr_matrix((weights, near[known], starts), shape=(stop - start, len(ids)))
+    shares = np.repeat((1 / np.maximum(n_known, 1)).astype(np.float32), n_known)
+    return sparse.csr_matrix((shares, ids[known], row_starts(n_known)), shape=(len(ids), n_columns))
 
 
 def propagate(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["sort_by_distance", "without_self"]
+__all__ = ["nearest_of_both", "sort_by_distance", "without_self"]
 
 
 def sort_by_distance(
@@ -35,6 +35,16 @@ def sort_by_distance(
     in_order = np.array(ids, np.int64), np.array(squared, np.float32)
     compiled(_insertion_sort)(*in_order)
     return in_order
+
+
+def nearest_of_both(
+    ids: IntArray, squared: FloatArray, more_ids: IntArray, more_squared: FloatArray, k: int
+) -> tuple[IntArray, FloatArray]:
+    """Return the ``k`` nearest of two sets of candidates of each query."""
+    ids, squared = sort_by_distance(
+        np.concatenate([ids, more_ids], axis=1), np.concatenate([squared, more_squared], axis=1)
+    )
+    return ids[:, :k], squared[:, :k]
 
 
 def without_self(ids: IntArray, squared: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:

@@ -10,8 +10,7 @@ from scrcl._atomic import atomic_folder
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.graph.csr import Graph
-from scrcl.io.arrays import index_dtype, release, row_blocks
-from scrcl.io.parts import row_starts
+from scrcl.io.arrays import index_dtype, release, row_blocks, row_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ import numpy as np
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
 from scrcl.graph.relabel import relabel_compiled
+from scrcl.io.arrays import row_starts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,9 +88,7 @@ def sample_halo(
         n_kept = compiled(_keep)(neighbours, keys, np.sort(keys), counts, fanout)
         neighbours, counts = neighbours[:n_kept], np.minimum(counts, fanout)
     nodes, positions = relabel(cells, neighbours)
-    indptr = np.zeros(len(cells) + 1, np.int64)
-    np.cumsum(counts, out=indptr[1:])
-    return Halo(nodes, len(cells), indptr, positions)
+    return Halo(nodes, len(cells), row_starts(counts), positions)
 
 
 def _check(graph: Graph, seeds: IntArray, fanout: int | None) -> None:

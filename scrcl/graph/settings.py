@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from scrcl._settings import Settings, auto_or_share, auto_or_whole, option
+from scrcl._settings import Gone, Settings, auto_or_share, auto_or_whole, option
 from scrcl.graph.names import APPROXIMATE, BACKENDS_HELP, Backend, recall_of_one_message
 
 __all__ = ["GraphSettings"]
@@ -21,6 +21,14 @@ _RECALL = 0.95
 
 class GraphSettings(Settings):
     """The cell graph."""
+
+    gone: ClassVar[tuple[Gone, ...]] = (
+        Gone(
+            "balanced",
+            without=False,
+            message="graph.balanced must be left out; got True. It is gone: `correct.method` joins batches.",
+        ),
+    )
 
     n_neighbors: int = option(
         15,
@@ -51,10 +59,6 @@ class GraphSettings(Settings):
         None,
         gt=0,
         description="With spatial: maximum distance of a neighbour, in units of the coordinates.",
-    )
-    balanced: bool = Field(
-        False,
-        description="Search the same number of neighbours in every batch of batch_key.",
     )
     symmetry: Literal["union", "mutual"] = Field(
         "union",
@@ -88,13 +92,3 @@ class GraphSettings(Settings):
             raise ValueError(message)
         if self.backend in APPROXIMATE and self.recall == 1:
             raise ValueError(recall_of_one_message(self.backend))
-        if self.balanced and run.spatial:
-            message = (
-                "graph.balanced must go without spatial; got both. Slices have separate coordinates: "
-                "leave one out."
-            )
-            raise ValueError(message)
-
-    def asks_for_batches(self) -> str:
-        """Return that balanced neighbours need batches."""
-        return "graph.balanced" if self.balanced else ""

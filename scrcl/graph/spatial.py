@@ -21,6 +21,7 @@ import numpy as np
 from scrcl.errors import InputError
 from scrcl.graph.knn import KnnResult, require_enough_points
 from scrcl.io.arrays import require_finite, row_blocks
+from scrcl.io.labels import rows_by_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,8 +120,7 @@ def nearest_cells(
     """
     coordinates = _checked(coordinates)
     n_cells = len(coordinates)
-    groups = [np.arange(n_cells)] if samples is None else _rows_by_sample(samples)
-    for rows in groups:
+    for rows in rows_by_label(n_cells, samples):
         if len(rows) < 2:
             continue
         own = coordinates if len(rows) == n_cells else coordinates[rows]
@@ -160,11 +160,6 @@ def require_shared_samples(samples: CellLabels) -> None:
             f"{samples.names[int(np.argmax(counts))]}. Name the column of the slices."
         )
         raise InputError(message)
-
-
-def _rows_by_sample(samples: CellLabels) -> list[IntArray]:
-    """Return the rows of each sample of two cells or more, ascending."""
-    return [rows for _, rows in samples.groups() if len(rows) > 1]
 
 
 def _refuse_radius(radius: float, nearest: FloatArray) -> None:

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from scrcl._random import stream
 from scrcl.graph.autocorrelation import moran
+from scrcl.graph.propagate import averages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def morans_i(values: Csr, ids: IntArray, groups: IntArray | None = None) -> Gene
     Memory is a copy of the values by columns, and three dense blocks of 256 genes.
     """
     n_cells, n_genes = values.shape
-    weights = _weights(ids)
+    weights = averages(ids, len(ids))
     _, codes = np.unique(np.zeros(n_cells) if groups is None else groups, return_inverse=True)
     sizes = np.bincount(codes)
     within = sparse.csr_matrix(
@@ -110,12 +111,3 @@ def morans_i(values: Csr, ids: IntArray, groups: IntArray | None = None) -> Gene
     both = weights + weights.T
     error = np.sqrt(0.5 * float(both.multiply(both).sum())) / max(float(weights.sum()), 1.0)
     return GenesInSpace(found, _DEVIATIONS * error if weights.nnz else 1.0)
-
-
-def _weights(ids: IntArray) -> Csr:
-    """Return the matrix that takes the mean over the neighbours of each cell."""
-    known = ids >= 0
-    n_known = known.sum(axis=1)
-    shares = np.repeat((1 / np.maximum(n_known, 1)).astype(np.float32), n_known)
-    starts = np.concatenate([[0], np.cumsum(n_known)])
-    return sparse.csr_matrix((shares, ids[known], starts), shape=(len(ids), len(ids)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrcl.graph.csr import Graph
     from scrcl.typing import IntArray
 
-__all__ = ["degree_counts", "describe"]
+__all__ = ["cross_share", "degree_counts", "describe"]
 
 _HUB_SHARE = 0.001
 
@@ -83,6 +83,15 @@ def hubness(ids: IntArray) -> float:
     deviations = np.arange(len(counts)) - np.average(np.arange(len(counts)), weights=counts)
     variance = np.average(deviations**2, weights=counts)
     return float(np.average(deviations**3, weights=counts) / variance**1.5) if variance else 0.0
+
+
+def cross_share(graph: Graph, codes: IntArray) -> float:
+    """Return the share of edges between cells of different batches; 0 without edges."""
+    n_across = 0
+    for start, stop, neighbours in graph.blocks():
+        own = np.repeat(codes[start:stop], graph.degrees[start:stop])
+        n_across += int(np.count_nonzero(codes[neighbours] != own))
+    return n_across / max(len(graph.indices), 1)
 
 
 def components(graph: Graph) -> tuple[IntArray, IntArray]:

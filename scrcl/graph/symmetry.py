@@ -18,7 +18,7 @@ import numpy as np
 
 from scrcl._compiled import compiled
 from scrcl.errors import InputError
-from scrcl.io.arrays import index_dtype, release, row_blocks
+from scrcl.io.arrays import index_dtype, release, row_blocks, row_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def write_edges(
     n, k = ids.shape
     n_listing = in_degrees(ids, block_entries=block_entries)
     cuts, n_pairs = _ranges(n_listing, k, block_entries)
-    starts = np.concatenate([[0], np.cumsum(n_pairs)])
+    starts = row_starts(n_pairs)
     _sort_pairs(ids, scratch, cuts, starts, block_entries)
     indptr = np.zeros(n + 1, np.int64)
     for number, (first, stop) in enumerate(pairwise(cuts.tolist())):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from numpy.typing import NDArray
+
     from scrcl.typing import FloatArray, IntArray, OnRows
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "require_finite",
     "require_neighbors",
     "row_blocks",
+    "row_starts",
     "stored_array",
     "write_leading",
 ]
@@ -172,6 +175,13 @@ def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
         )
         raise InputError(message)
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
+
+
+def row_starts(lengths: IntArray) -> NDArray[np.int64]:
+    """Return the CSR row pointers for rows of these lengths: int64, shape (n_rows + 1,)."""
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
 
 
 def index_dtype(n: int) -> np.dtype[Any]:

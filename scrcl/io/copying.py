@@ -5,6 +5,7 @@ Arrays and compressed matrices keep their own dtype.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -14,10 +15,11 @@ from anndata import AnnData, Raw
 from anndata.io import read_elem, write_elem
 
 from scrcl.io.attributes import text_attribute, text_list
+from scrcl.io.parts import row_groups
 from scrcl.io.tables import read_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from scrcl.typing import IntArray
 
@@ -267,7 +269,7 @@ def _copy_compressed(
     target.attrs.update({**dict(source.attrs), "shape": shape})
     append = {key: _appender(target, key, source[key].dtype) for key in ("data", "indices")}
     counts = []
-    for first, last in _major_blocks(indptr):
+    for first, last in pairwise(row_groups(indptr, _BLOCK_VALUES).tolist()):
         start, stop = int(indptr[first]), int(indptr[last])
         data, indices = (
             np.asarray(source["data"][start:stop]),
@@ -292,16 +294,6 @@ def _copy_compressed(
     )
     write[:] = ends.astype(np.int64)
     write.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-
-
-def _major_blocks(indptr: IntArray) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows (CSR) or columns (CSC) with about a million values."""
-    first, n = 0, len(indptr) - 1
-    while first < n:
-        last = int(np.searchsorted(indptr, indptr[first] + _BLOCK_VALUES, side="right")) - 1
-        last = min(max(last, first + 1), n)
-        yield first, last
-        first = last
 
 
 def _create(

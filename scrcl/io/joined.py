@@ -20,6 +20,7 @@ from scrcl._warnings import logger_of
 from scrcl.errors import InputError
 from scrcl.io.attributes import text_attribute
 from scrcl.io.copying import copy_arrays, copy_table, is_table
+from scrcl.io.left_out import left_out_if_faulty
 from scrcl.io.results import storable
 from scrcl.io.rows import rows_from_reader
 from scrcl.io.slots import copy_images, element_of, keys_of, named_rows, row_names
@@ -72,19 +73,8 @@ def copy_joined(parts: Sequence[Kept], target: Any, *, label: str) -> None:
     for key in shared:
         if key in group:  # the run's own
             continue
-        try:
+        with left_out_if_faulty(group, key, name=f"obsm/{key}", label=label):
             _copy_below(parts, key, group, target)
-        except Exception as error:
-            if (
-                isinstance(error, OSError) and error.errno is not None
-            ):  # the result cannot be written
-                raise
-            if key in group:
-                del group[key]
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            _log.warning(
-                "%s: obsm/%s is left out, because it cannot be kept: %s", label, key, reason
-            )
 
 
 def shared_obsm(sources: Sequence[Any]) -> list[str]:

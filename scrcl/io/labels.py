@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import BoolArray, IntArray
 
-__all__ = ["CellLabels", "files_of_cells"]
+__all__ = ["CellLabels", "files_of_cells", "rows_by_label"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,8 @@ class CellLabels:
 def files_of_cells(matrix: CellMatrix) -> CellLabels | None:
     """Return the file of each cell, where several are joined."""
     return CellLabels.of_column(matrix.obs["sample"]) if "samples" in matrix.identity else None
+
+
+def rows_by_label(n_cells: int, labels: CellLabels | None) -> list[IntArray]:
+    """Return the cells, ascending, of each batch or sample that has any; all of them as one where there are none."""
+    return [np.arange(n_cells)] if labels is None else [rows for _, rows in labels.groups()]

@@ -5,19 +5,50 @@ A damaged or foreign column must not end a run that does not need it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from scrcl._warnings import logger_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
-__all__ = ["leave_out", "reason_in_short", "reasons_of", "why_left_out", "with_reasons"]
+__all__ = [
+    "leave_out",
+    "left_out_if_faulty",
+    "reason_in_short",
+    "reasons_of",
+    "why_left_out",
+    "with_reasons",
+]
 
 _LEFT_OUT = "left_out"
 """Key of the reasons in the attrs of a table."""
 
 _log = logger_of(__name__)
+
+
+@contextmanager
+def left_out_if_faulty(group: Any, key: str, *, name: str, label: str) -> Iterator[None]:
+    """Leave ``key`` out of ``group``, a part of the result, with a warning if it cannot be copied.
+
+    Parameters
+    ----------
+    name, label
+        Of the element and of the input, for the warning.
+    """
+    was_there = key in group
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the result cannot be written
+            raise
+        if key in group and not was_there:
+            del group[key]  # the part that was written
+        reason = reason_in_short(error)
+        _log.warning("%s: %s is left out, because it cannot be kept: %s", label, name, reason)
 
 
 def leave_out(label: str, table: str, column: object, why: Exception | str) -> str:

@@ -2,8 +2,8 @@
 
 A part consists of three arrays: ``part-000000.data.npy``, ``.indices.npy`` and ``.indptr.npy``. The file
 ``parts.json`` lists the number of rows of each part. Parts can be written in any order and by any thread. Rows
-are read by ranges, through memory maps. On disk columns are uint16 if they all fit, and values may be float16;
-in memory they are int32 and float32.
+are read by ranges, through memory maps. On disk columns are uint16 if they all fit; in memory they are
+int32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -20,23 +20,40 @@ from scipy import sparse
 
 from scrcl._atomic import write_json
 from scrcl.errors import StoreError
+from scrcl.io.arrays import row_starts
 from scrcl.io.rows import rows_from_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["Parts", "column_dtype", "row_starts", "write_arrays", "write_index", "write_part"]
+__all__ = [
+    "Parts",
+    "column_dtype",
+    "row_groups",
+    "write_arrays",
+    "write_index",
+    "write_part",
+]
 
 
-def row_starts(lengths: IntArray) -> NDArray[np.int64]:
-    """Return the CSR row pointers for rows of these lengths: int64, shape (n_rows + 1,)."""
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts
+def row_groups(ends: IntArray, n_values: int) -> NDArray[np.int64]:
+    """Return the first row of each group of at most ``n_values`` values (or one row), and the number of rows.
+
+    Parameters
+    ----------
+    ends
+        CSR row pointers: ndarray of int, shape (n_rows + 1,).
+    """
+    starts, n_rows = [0], len(ends) - 1
+    while starts[-1] < n_rows:
+        limit = ends[starts[-1]] + n_values
+        fitting = int(np.searchsorted(ends, limit, side="right")) - 1
+        starts.append(max(fitting, starts[-1] + 1))
+    return np.array(starts)
 
 
 def column_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
@@ -44,11 +61,10 @@ def column_dtype(n_vars: int) -> type[np.uint16 | np.int32]:
     return np.uint16 if n_vars <= np.iinfo(np.uint16).max + 1 else np.int32
 
 
-def write_part(folder: Path, number: int, rows: Csr, *, dtype: DTypeLike | None = None) -> None:
-    """Write ``rows`` as one part, with values of ``dtype`` (by default their own)."""
+def write_part(folder: Path, number: int, rows: Csr) -> None:
+    """Write ``rows`` as one part."""
     indices = rows.indices.astype(column_dtype(rows.shape[1]), copy=False)
-    data = rows.data if dtype is None else rows.data.astype(dtype, copy=False)
-    write_arrays(folder, number, data, indices, rows.indptr)
+    write_arrays(folder, number, rows.data, indices, rows.indptr)
 
 
 def write_arrays(
@@ -88,29 +104,19 @@ class Parts:
         """Number of rows in all parts."""
         return self._ends[-1]
 
-    def ranges(self) -> list[tuple[int, int]]:
+    def parts(self) -> list[tuple[int, int]]:
         """Return the range of rows ``(start, stop)`` of each part."""
         return list(pairwise(self._ends))
 
     def read(self, part: int, start: int = 0, stop: int | None = None) -> Csr:
-        """Return rows ``start`` to ``stop`` of one part, in memory.
-
-        Columns are int32. Values stored as float16 are float32.
-        """
+        """Return rows ``start`` to ``stop`` of one part, in memory."""
         try:
             ends = None if stop is None else stop + 1
             indptr = np.load(_file(self.folder, part, "indptr"))[start:ends]
             values = slice(indptr[0], indptr[-1])
             data = np.load(_file(self.folder, part, "data"), mmap_mode="r")[values]
             indices = np.load(_file(self.folder, part, "indices"), mmap_mode="r")[values]
-            return sparse.csr_matrix(
-                (
-                    _widened(data),
-                    _widened(indices),
-                    indptr - indptr[0],
-                ),
-                shape=(len(indptr) - 1, self.n_vars),
-            )
+            return self._csr(data, indices, indptr - indptr[0])
         except (OSError, ValueError, IndexError) as error:
             message = f"{self.folder} must hold part {part}; got {error}. Write it again."
             raise StoreError(message) from error
@@ -126,11 +132,7 @@ class Parts:
                 pieces.append(self.read(part, start - first, min(stop, end) - first))
                 start = min(stop, end)
             part += 1
-        if len(pieces) == 1:
-            return pieces[0]
-        if not pieces:
-            return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
-        return sparse.vstack(pieces, format="csr")
+        return self._joined(pieces)
 
     def gather(self, rows: IntArray) -> Csr:
         """Return some rows, in ascending order, as CSR in memory. Only their values are read.
@@ -141,10 +143,14 @@ class Parts:
             ndarray of int64, shape (n,): ascending.
         """
         number = np.searchsorted(self._ends, rows, side="right") - 1
-        pieces = [
-            self._gather(int(part), rows[number == part] - self._ends[part])
-            for part in np.unique(number)
-        ]
+        return self._joined(
+            [
+                self._gather(int(part), rows[number == part] - self._ends[part])
+                for part in np.unique(number)
+            ]
+        )
+
+    def _joined(self, pieces: list[Csr]) -> Csr:
         if not pieces:
             return sparse.csr_matrix((0, self.n_vars), dtype=np.float32)
         return pieces[0] if len(pieces) == 1 else sparse.vstack(pieces, format="csr")
@@ -159,12 +165,15 @@ class Parts:
             starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
             ends = row_starts(lengths)
             at = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)
-            data, indices = stored["data"][at], stored["indices"][at]
+            return self._csr(stored["data"][at], stored["indices"][at], ends)
         except (OSError, ValueError, IndexError) as error:
             message = f"{self.folder} must hold part {part}; got {error}. Write it again."
             raise StoreError(message) from error
-        shape = (len(rows), self.n_vars)
-        return sparse.csr_matrix((_widened(data), _widened(indices), ends), shape=shape)
+
+    def _csr(self, data: FloatArray, indices: IntArray, indptr: IntArray) -> Csr:
+        """Return stored rows in the dtypes that they have in memory: all that is read comes through here."""
+        arrays = np.array(data), indices.astype(np.int32), indptr
+        return sparse.csr_matrix(arrays, shape=(len(indptr) - 1, self.n_vars))
 
     def x(self, block_rows: int) -> da.Array:
         """Return a dask array of CSR row blocks, shape (n_obs, n_vars)."""
@@ -179,22 +188,13 @@ class Parts:
                     shape=(stop - start, self.n_vars),
                     block_rows=stop - start,
                 )
-                for part, (start, stop) in enumerate(self.ranges())
+                for part, (start, stop) in enumerate(self.parts())
                 if stop > start
             ]
         )
 
     def _whole(self, part: int, _start: int, _stop: int) -> Csr:
         return self.read(part)
-
-
-_WIDER: dict[Any, Any] = {np.dtype(np.float16): np.float32, np.dtype(np.uint16): np.int32}
-"""Dtypes in memory of values and columns that are narrow on disk."""
-
-
-def _widened(stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy of stored values or columns in the dtype that they have in memory."""
-    return stored.astype(_WIDER.get(stored.dtype, stored.dtype))
 
 
 def _file(folder: Path, number: int, name: str) -> Path:

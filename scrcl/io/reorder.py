@@ -17,9 +17,10 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl.errors import InputError
+from scrcl.io.arrays import row_starts
 from scrcl.io.coordinates import Coordinates, take_rows
 from scrcl.io.identity import digest
-from scrcl.io.parts import Parts, row_starts, write_index, write_part
+from scrcl.io.parts import Parts, row_groups, write_index, write_part
 from scrcl.io.store import survey_values
 from scrcl.io.stored_dtype import exact_x
 from scrcl.io.stream import iter_rows
@@ -140,7 +141,7 @@ def _copy(
     starts = survey.reordered(order).indptr
     lengths = np.diff(survey.indptr)
     n_values = max(block_bytes // (_COPIES * (SCRATCH_INDEX_BYTES + survey.dtype.itemsize)), 1)
-    buckets = _buckets(starts, n_values)
+    buckets = row_groups(starts, n_values)
     with atomic_folder(folder) as partial:
         files = [partial / "columns.bin", partial / "values.bin"]
         dtypes = [np.dtype(np.int32), survey.dtype]
@@ -162,16 +163,6 @@ def _copy(
         for file in files:
             file.unlink()
         write_index(partial, np.diff(buckets).tolist(), n_vars)
-
-
-def _buckets(starts: IntArray, n_values: int) -> IntArray:
-    """Return the first row of each bucket of at most ``n_values`` (or one row), and the number of rows."""
-    buckets, n_rows = [0], len(starts) - 1
-    while buckets[-1] < n_rows:
-        limit = starts[buckets[-1]] + n_values
-        fitting = int(np.searchsorted(starts, limit, side="right")) - 1
-        buckets.append(min(max(fitting, buckets[-1] + 1), n_rows))
-    return np.array(buckets)
 
 
 def _scatter(

@@ -20,6 +20,7 @@ from scrcl._warnings import logger_of
 from scrcl.io.attributes import text_attribute, text_list
 from scrcl.io.coordinates import rows_by_name
 from scrcl.io.copying import copy_element, copy_table, is_table, require_readable
+from scrcl.io.left_out import left_out_if_faulty, reason_in_short
 from scrcl.io.tables import read_names
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def copy_slots(kept: Kept, target: Any) -> None:
     for slot in _slots(kept):
         parent, _, key = slot.name.rpartition("/")
         group = target.require_group(parent) if parent else target
-        taken = set(group.keys())
-        try:
+        with left_out_if_faulty(group, key, name=slot.name, label=kept.label):
             if key in group and text_attribute(group[key], "encoding-type") == "null":
                 del group[key]  # a store says so that it has no X or raw
             if key in group:  # the run's own
@@ -113,17 +113,6 @@ def copy_slots(kept: Kept, target: Any) -> None:
                     _require_raw(slot.element, kept.n_obs)
                 require_readable(slot.element)
                 copy_element(slot.element, group, key, kept.taken, slot.cell_axes)
-        except Exception as error:
-            if (
-                isinstance(error, OSError) and error.errno is not None
-            ):  # the result cannot be written
-                raise
-            if key in group and key not in taken:
-                del group[key]  # the part that was written
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            _log.warning(
-                "%s: %s is left out, because it cannot be kept: %s", kept.label, slot.name, reason
-            )
 
 
 def copy_images(sources: Sequence[Any], target: Any) -> None:
@@ -215,8 +204,7 @@ def _entries(source: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _warn_unreadable(name: str, error: Exception) -> None:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    _log.warning("%s is left out, because it cannot be read: %s", name, reason)
+    _log.warning("%s is left out, because it cannot be read: %s", name, reason_in_short(error))
 
 
 def element_of(source: Any, name: str) -> Any:

@@ -24,8 +24,9 @@ from zarr.codecs import ZstdCodec
 
 from scrcl._atomic import flush, remove
 from scrcl.errors import InputError
+from scrcl.io.arrays import row_starts
 from scrcl.io.coordinates import matched_coordinates
-from scrcl.io.parts import column_dtype, row_starts
+from scrcl.io.parts import column_dtype
 from scrcl.io.results import storable
 from scrcl.io.stream import Reading, iter_rows, reduce_rows
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
 
     from scrcl.typing import Csr, OnRows
 
-__all__ = ["DAMAGE", "Reading", "RowBlock", "blocks_of", "iter_rows", "map_rows", "reduce_rows"]
+__all__ = [
+    "DAMAGE",
+    "Reading",
+    "RowBlock",
+    "blocks_of",
+    "damage_named",
+    "iter_rows",
+    "map_rows",
+    "reduce_rows",
+]
 
 T = TypeVar("T")
 
@@ -42,6 +52,18 @@ _STALLED_S = 10.0
 
 DAMAGE = Exception
 """Errors that libraries raise on damaged files: no list of them is complete. Those of scrcl pass as they are."""
+
+
+@contextmanager
+def damage_named(rule: str) -> Iterator[None]:
+    """Turn errors of a damaged source into StoreError. ``rule`` says what must be, as ``FILE must be complete``."""
+    try:
+        yield
+    except ScrclError:
+        raise
+    except DAMAGE as error:
+        message = f"{rule}; got {type(error).__name__}: {error}. Copy or download it again."
+        raise StoreError(message) from error
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from scipy import sparse
 
 from scrcl._atomic import atomic_folder
 from scrcl._warnings import logger_of
-from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.errors import InputError, StoreError
+from scrcl.io.arrays import row_starts
 from scrcl.io.identity import digest
-from scrcl.io.parts import Parts, write_index, write_part
-from scrcl.io.stream import DAMAGE
+from scrcl.io.parts import Parts, row_groups, write_index, write_part
+from scrcl.io.stream import damage_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +152,7 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
         for chunk in _readable(entries.chunks(n_entries), label):
             ends[1:] += np.bincount(chunk["row"], minlength=n_obs)
         np.cumsum(ends, out=ends)
-        starts = _bucket_starts(ends, n_entries)
+        starts = row_groups(ends, n_entries)
         buckets = partial / "buckets.bin"
         _fill_buckets(buckets, _readable(entries.chunks(n_entries), label), starts, ends)
         n_repeated = 0
@@ -175,16 +176,6 @@ def copy_row_major(source: _Source, folder: Path, *, block_bytes: int, label: st
         write_index(partial, np.diff(starts).tolist(), n_vars)
 
 
-def _bucket_starts(ends: IntArray, n_entries: int) -> IntArray:
-    """Return the first row of each bucket of at most ``n_entries`` (or one row), and the number of rows."""
-    starts, n_obs = [0], len(ends) - 1
-    while starts[-1] < n_obs:
-        limit = ends[starts[-1]] + n_entries
-        fitting = int(np.searchsorted(ends, limit, side="right")) - 1
-        starts.append(max(fitting, starts[-1] + 1))
-    return np.array(starts)
-
-
 def _fill_buckets(
     path: Path, chunks: Iterable[np.ndarray], starts: IntArray, ends: IntArray
 ) -> None:
@@ -197,7 +188,7 @@ def _fill_buckets(
             keys = (np.searchsorted(starts, chunk["row"], side="right") - 1).astype(key_type)
             sorted_chunk = chunk[np.argsort(keys, kind="stable")]
             sizes = np.bincount(keys, minlength=len(next_entry))
-            borders = np.concatenate([[0], np.cumsum(sizes)])
+            borders = row_starts(sizes)
             for bucket in np.flatnonzero(sizes):
                 file.seek(next_entry[bucket] * ENTRY.itemsize)
                 sorted_chunk[borders[bucket] : borders[bucket + 1]].tofile(file)
@@ -205,14 +196,5 @@ def _fill_buckets(
 
 
 def _readable(chunks: Iterable[np.ndarray], label: str) -> Iterator[np.ndarray]:
-    """Yield ``chunks``, and turn the errors of a damaged source into StoreError."""
-    try:
+    with damage_named(f"{label} must be readable to its end"):
         yield from chunks
-    except ScrclError:
-        raise
-    except DAMAGE as error:
-        message = (
-            f"{label} must be readable to its end; got {type(error).__name__}: {error}. Copy or "
-            "download it again."
-        )
-        raise StoreError(message) from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.io.arrays import row_blocks
+from scrcl.io.arrays import row_blocks, row_starts
 
 if TYPE_CHECKING:
     from scrcl.typing import Csr, FloatArray, IntArray
@@ -53,7 +53,7 @@ def edge_weights(ids: IntArray, distances: FloatArray) -> Csr:
         ]
     )
     found = (ids >= 0) & (weights > 0)
-    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    indptr = row_starts(found.sum(axis=1))
     directed = sparse.csr_matrix((weights[found], ids[found], indptr), shape=(n, n))
     back = directed.T.tocsr()
     joined = directed + back - directed.multiply(back)

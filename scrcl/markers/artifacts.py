@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrcl._contract import Artifact
+from scrcl._contract import Artifact, loaded_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,13 +44,9 @@ MARKERS: Artifact[pd.DataFrame] = Artifact(
 """Table of the first genes of each cluster; see `scrcl.markers.ranking.marker_table`."""
 
 
-def _load_profiles(folder: Path) -> Profiles:
-    from scrcl.markers.profiles import Profiles
-
-    return Profiles.load(folder / PROFILES_FILE)
-
-
-PROFILES: Artifact[Profiles] = Artifact("profiles of the clusters", _load_profiles)
+PROFILES: Artifact[Profiles] = Artifact(
+    "profiles of the clusters", loaded_by("scrcl.markers.profiles:Profiles.load", PROFILES_FILE)
+)
 """Mean and share of every gene in every cluster."""
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
+from scrcl._group_means import group_sums
 from scrcl.io.arrays import release, row_blocks
 from scrcl.markers.ranking import with_symbols
 
@@ -49,11 +49,7 @@ def cluster_associations(
     sizes = np.bincount(labels)
     sums = np.zeros((len(sizes), cells.shape[1]))
     for start, stop in row_blocks(len(cells), block_rows):
-        rows = np.arange(stop - start)
-        member = csr_matrix(
-            (np.ones(len(rows)), (labels[start:stop], rows)), shape=(len(sizes), len(rows))
-        )
-        sums += member @ np.asarray(cells[start:stop], np.float64)
+        sums += group_sums(cells[start:stop], labels[start:stop], len(sizes))
         release(cells)
     if len(sizes) == 1:
         return np.zeros((1, len(genes)))

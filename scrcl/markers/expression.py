@@ -66,5 +66,5 @@ class _Take:
         values = as_csr(block)[self.wanted][:, self.genes].astype(np.float32)
         if self.cell_sums is not None:
             factors = size_factors(self.cell_sums[self.wanted])
-            values = log_normalize(values, already_log=False, factors=factors)
+            values = log_normalize(values, factors=factors)
         return np.asarray(values.toarray(), np.float32)

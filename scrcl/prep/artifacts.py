@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrcl._contract import Artifact
+from scrcl._contract import Artifact, loaded_by
 from scrcl.io.arrays import stored_array
 
 if TYPE_CHECKING:
@@ -34,39 +34,27 @@ __all__ = [
 FACTORS_FILE = "factors.npy"
 
 
-def _load_stats(folder: Path) -> MatrixStats:
-    from scrcl.prep.stats import MatrixStats
-
-    return MatrixStats.load(folder)
-
-
-def _open_features(folder: Path) -> FeatureStore:
-    from scrcl.prep.feature_store import FeatureStore
-
-    return FeatureStore.open(folder)
-
-
 def _load_factors(folder: Path) -> NDArray[np.float32] | None:
     path = folder / FACTORS_FILE
     return np.load(path) if path.exists() else None
 
 
-def _load_pca(folder: Path) -> Pca:
-    from scrcl.prep.pca import Pca
-
-    return Pca.load(folder / "pca.npz")
-
-
-STATS: Artifact[MatrixStats] = Artifact("matrix statistics", _load_stats)
+STATS: Artifact[MatrixStats] = Artifact(
+    "matrix statistics", loaded_by("scrcl.prep.stats:MatrixStats.load")
+)
 """Totals of each cell, moments of each gene, and which cells are retained."""
 
-FEATURES: Artifact[FeatureStore] = Artifact("feature store", _open_features)
+FEATURES: Artifact[FeatureStore] = Artifact(
+    "feature store", loaded_by("scrcl.prep.feature_store:FeatureStore")
+)
 """Log values of the selected genes."""
 
 SELECTED_GENES: Artifact[Any] = stored_array("selected genes", "genes.npy")
 """ndarray of int, shape (n_selected,): their positions among all genes, ascending."""
 
-PCA: Artifact[Pca] = Artifact("principal components", _load_pca)
+PCA: Artifact[Pca] = Artifact(
+    "principal components", loaded_by("scrcl.prep.pca:Pca.load", "pca.npz")
+)
 """Loadings, mean and variances."""
 
 FACTORS: Artifact[NDArray[np.float32] | None] = Artifact("factors of the genes", _load_factors)

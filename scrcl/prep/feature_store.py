@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._compiled import compiled
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import StoreError
 from scrcl.io.parts import Parts, column_dtype, write_arrays, write_index
 from scrcl.io.rows import column_lookup, plain_rows
 from scrcl.io.stream import Reading, reduce_rows
-from scrcl.prep.gram import column_sums, packed_gram, unpack
+from scrcl.prep.gram import GramSums, added, column_sums, packed_gram, unpack
 from scrcl.prep.normalize import row_sums, size_factors
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dask.array as da
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from scrcl.io.rows import StoredRows
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore", "write_features"]
 
 
-class FeatureStore:
+class FeatureStore(Parts):
     """Normalised log values of the retained cells and selected genes: CSR float32, in numbered parts.
 
     Raises
@@ -41,53 +41,10 @@ class FeatureStore:
         The folder is no feature store, or a file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._parts = Parts(folder)
-
-    @classmethod
-    def open(cls, folder: Path) -> FeatureStore:
-        """Return the store in ``folder``."""
-        return cls(folder)
-
-    @property
-    def n_obs(self) -> int:
-        """Number of retained cells."""
-        return self._parts.n_obs
-
-    @property
-    def n_vars(self) -> int:
-        """Number of selected genes."""
-        return self._parts.n_vars
-
-    def parts(self) -> list[tuple[int, int]]:
-        """Return the range of rows ``(start, stop)`` of each part."""
-        return self._parts.ranges()
-
-    def read(self, part: int) -> Csr:
-        """Return one part as CSR in memory."""
-        return self._parts.read(part)
-
     def __iter__(self) -> Iterator[tuple[int, Csr]]:
         """Yield ``(first_row, rows)`` of each part, in order."""
         for part, (start, _) in enumerate(self.parts()):
             yield start, self.read(part)
-
-    def rows(self, start: int, stop: int) -> Csr:
-        """Return the rows ``start`` to ``stop`` as CSR in memory."""
-        return self._parts.rows(start, stop)
-
-    def gather(self, rows: IntArray) -> Csr:
-        """Return some rows, given by ascending positions, as CSR in memory. Only their values are read."""
-        return self._parts.gather(rows)
-
-    def x(self, block_rows: int) -> da.Array:
-        """Return row blocks of CSR float32, shape (n_obs, n_vars)."""
-        return self._parts.x(block_rows)
-
-    def x_parts(self) -> da.Array:
-        """Return the parts as row blocks of CSR float32, shape (n_obs, n_vars)."""
-        return self._parts.x_parts()
 
     @property
     def has_gram(self) -> bool:
@@ -119,7 +76,6 @@ def write_features(
     genes: IntArray,
     already_log: bool,
     cell_sums: FloatArray | None = None,
-    dtype: DTypeLike = np.float32,
     with_gram: bool = True,
     reading: Reading = Reading(),
 ) -> FeatureStore:
@@ -141,17 +97,10 @@ def write_features(
         The values are logarithms and are written unchanged.
     cell_sums
         Total of each cell over all genes, shape (n_obs,). By default it is summed from the rows.
-    dtype
-        Dtype of the values on disk, float32 or float16. Sums and products are those of the rounded values.
     with_gram
         Compute the Gram matrix. It is not needed where the components come from the rows.
     reading
         Workers of a client must see ``folder``, too.
-
-    Raises
-    ------
-    InputError
-        A value is too large for ``dtype``.
     """
     assert len(retained) == x.shape[0]
     assert cell_sums is None or len(cell_sums) == len(retained)
@@ -167,33 +116,14 @@ def write_features(
         n_genes=len(genes),
         already_log=already_log,
         cell_sums=cell_sums,
-        dtype=np.dtype(dtype),
         with_gram=with_gram,
     )
-    totals = reduce_rows(x, write, _add, reading)
+    totals = reduce_rows(x, write, added, reading)
     np.save(folder / "sums.npy", totals.sums)
     if totals.gram is not None:
         np.save(folder / "gram.npy", unpack(totals.gram, len(genes)))
     write_index(folder, np.add.reduceat(retained, starts[:-1], dtype=int).tolist(), len(genes))
     return FeatureStore(folder)
-
-
-@dataclass(frozen=True)
-class _Totals:
-    """Sums of the genes, and the packed triangle of their Gram matrix."""
-
-    sums: FloatArray
-    gram: FloatArray | None
-
-
-def _add(total: _Totals, more: _Totals) -> _Totals:
-    total.sums[:] += more.sums
-    if total.gram is None or more.gram is None:
-        return total
-    # Float64 from the second block on: float32 sums over an atlas would lose digits.
-    wide = total.gram.astype(np.float64, copy=False)
-    wide += more.gram
-    return _Totals(total.sums, wide)
 
 
 @dataclass(frozen=True)
@@ -207,7 +137,6 @@ class _Writer:
     n_genes: int
     already_log: bool
     cell_sums: FloatArray | None
-    dtype: np.dtype[Any]
     with_gram: bool
 
     def of_rows(self, start: int, stop: int) -> _Writer:
@@ -215,15 +144,11 @@ class _Writer:
         sums = None if self.cell_sums is None else self.cell_sums[start:stop]
         return replace(self, retained=self.retained[start:stop], cell_sums=sums)
 
-    def __call__(self, start: int, block: Any) -> _Totals:
+    def __call__(self, start: int, block: Any) -> GramSums:
         indptr, indices, logs = self._logs(plain_rows(block))
-        with np.errstate(over="ignore"):  # `_rounded` raises with the value
-            stored = logs.astype(self.dtype, copy=False)
-        if stored.dtype != logs.dtype:
-            logs = self._rounded(logs, stored)
         part = int(np.searchsorted(self.starts, start))
-        write_arrays(self.folder, part, stored, indices, indptr)
-        return _Totals(
+        write_arrays(self.folder, part, logs, indices, indptr)
+        return GramSums(
             sums=column_sums(indices, logs, self.n_genes),
             gram=packed_gram(indptr, indices, logs, self.n_genes) if self.with_gram else None,
         )
@@ -254,17 +179,6 @@ class _Writer:
         if not self.already_log:
             np.log1p(values, out=values)
         return indptr, indices, values
-
-    def _rounded(self, logs: FloatArray, stored: FloatArray) -> FloatArray:
-        """Return the values as they will be read from disk, or raise if one became infinite."""
-        rounded = stored.astype(np.float32)
-        if len(rounded) and np.isinf(rounded.max()) and np.isfinite(logs.max()):
-            message = (
-                f"Log values must fit into {self.dtype}; got {logs.max():.6g}. "
-                "Store them as float32, or check the input."
-            )
-            raise InputError(message)
-        return rounded
 
 
 def _select(

@@ -46,14 +46,8 @@ def size_factors(sums: FloatArray, *, target_sum: float = TARGET_SUM) -> FloatAr
     return factors
 
 
-def log_normalize(
-    block: Csr,
-    *,
-    target_sum: float = TARGET_SUM,
-    already_log: bool,
-    factors: FloatArray | None = None,
-) -> Csr:
-    """Return ``log(1 + counts / factor)``, or the block itself if it already holds log values.
+def log_normalize(block: Csr, *, factors: FloatArray | None = None) -> Csr:
+    """Return ``log(1 + counts / factor)``.
 
     Parameters
     ----------
@@ -61,10 +55,8 @@ def log_normalize(
         Size factors of the rows, float32. Needed where ``block`` holds only some of the genes; by default
         they follow from its row sums.
     """
-    if already_log:
-        return block
     if factors is None:
-        factors = size_factors(row_sums(block), target_sum=target_sum)
+        factors = size_factors(row_sums(block))
     values = block.data / np.repeat(factors, np.diff(block.indptr))
     np.log1p(values, out=values)
     return sparse.csr_matrix((values, block.indices, block.indptr), shape=block.shape)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.prep.feature_store import FeatureStore
-    from scrcl.prep.rescaled import RescaledStore
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray, OnRows
 
 __all__ = [
@@ -168,7 +167,7 @@ def gene_sketch(pca: Pca) -> NDArray[np.float32]:
 
 
 def project_rows(
-    store: FeatureStore | RescaledStore,
+    store: FeatureStore,
     pca: Pca,
     out: Path,
     *,

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from scrcl.prep.feature_store import FeatureStore
     from scrcl.prep.pca import Pca
-    from scrcl.prep.rescaled import RescaledStore
     from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["GRAM_GENES", "fit_pca_store", "uses_gram"]
@@ -47,7 +46,7 @@ def uses_gram(solver: _Solver, n_genes: int) -> bool:
 
 
 def fit_pca_store(
-    store: FeatureStore | RescaledStore,
+    store: FeatureStore,
     n_comps: int,
     *,
     solver: _Solver = "auto",
@@ -80,7 +79,7 @@ def fit_pca_store(
 
 
 def fit_pca_randomized(
-    store: FeatureStore | RescaledStore,
+    store: FeatureStore,
     n_comps: int,
     *,
     seed: int = 0,

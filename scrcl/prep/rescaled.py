@@ -8,22 +8,20 @@ keeps them too. Centring is left to the principal components.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from scrcl.io.stream import Reading, reduce_rows
-from scrcl.prep.gram import column_sums, packed_gram, unpack
+from scrcl.prep.feature_store import FeatureStore
+from scrcl.prep.gram import GramSums, added, column_sums, packed_gram, unpack
 from scrcl.prep.normalize import TARGET_SUM, at_depth
 
 if TYPE_CHECKING:
-    import dask.array as da
     from numpy.typing import NDArray
 
-    from scrcl.prep.feature_store import FeatureStore
-    from scrcl.typing import Csr, FloatArray, OnRows
+    from scrcl.typing import Csr, FloatArray, IntArray, OnRows
 
 __all__ = ["RescaledStore", "rescale"]
 
@@ -31,13 +29,12 @@ _LEAST_VARIANCE = 1e-12
 """Variance at or below which a gene is the same in all cells. It is then left as it is."""
 
 
-@dataclass(frozen=True, eq=False)
-class RescaledStore:
+class RescaledStore(FeatureStore):
     """A `FeatureStore` with other values of the same cells and genes.
 
     `rescale` makes one with the sums that components are made of. Without them it can be projected.
 
-    Attributes
+    Parameters
     ----------
     store
         Where the values are.
@@ -45,28 +42,21 @@ class RescaledStore:
         Sum of each cell before the logarithm; None: as stored.
     factors
         ndarray of float32, shape (n_vars,): what the values of each gene are multiplied by; None: by 1.
+    sums, gram
+        Of the new values.
     """
 
-    store: FeatureStore
-    depth: float | None
-    factors: NDArray[np.float32] | None
-    _sums: NDArray[np.float64] | None = None
-    _gram: NDArray[np.float64] | None = None
-
-    @property
-    def folder(self) -> object:
-        """The folder of the store, for messages."""
-        return self.store.folder
-
-    @property
-    def n_obs(self) -> int:
-        """Number of cells."""
-        return self.store.n_obs
-
-    @property
-    def n_vars(self) -> int:
-        """Number of genes."""
-        return self.store.n_vars
+    def __init__(
+        self,
+        store: FeatureStore,
+        depth: float | None,
+        factors: NDArray[np.float32] | None,
+        sums: NDArray[np.float64] | None = None,
+        gram: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(store.folder)
+        self.depth, self.factors = depth, factors
+        self._values, self._sums, self._gram = _Rescale(depth, factors), sums, gram
 
     @property
     def has_gram(self) -> bool:
@@ -83,21 +73,8 @@ class RescaledStore:
         assert self._sums is not None
         return self._sums
 
-    def parts(self) -> list[tuple[int, int]]:
-        """Return the range of rows of each part."""
-        return self.store.parts()
-
-    def rows(self, start: int, stop: int) -> Csr:
-        """Return rows with the new values."""
-        return self._values(self.store.rows(start, stop))
-
-    def x_parts(self) -> da.Array:
-        """Return the parts as row blocks of CSR float32."""
-        return self.store.x_parts().map_blocks(self._values, dtype=np.float32)
-
-    @cached_property
-    def _values(self) -> _Rescale:
-        return _Rescale(self.depth, self.factors)
+    def _csr(self, data: FloatArray, indices: IntArray, indptr: IntArray) -> Csr:
+        return self._values(super()._csr(data, indices, indptr))
 
 
 @dataclass(frozen=True)
@@ -143,10 +120,10 @@ def rescale(
     summed = reduce_rows(
         store.x_parts(),
         _Sum(_Rescale(depth, None), store.n_vars, with_gram=with_gram),
-        _add,
+        added,
         Reading(n_workers, on_rows),
     )
-    sums, squares = summed.sums, summed.squares
+    sums, squares = summed.sums
     gram = None if summed.gram is None else unpack(summed.gram, store.n_vars)
     factors = None
     if unit_variance:
@@ -162,23 +139,6 @@ def rescale(
 
 
 @dataclass(frozen=True)
-class _Sums:
-    sums: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    gram: FloatArray | None
-
-
-def _add(total: _Sums, more: _Sums) -> _Sums:
-    total.sums[:] += more.sums
-    total.squares[:] += more.squares
-    if total.gram is None or more.gram is None:
-        return total
-    wide = total.gram.astype(np.float64, copy=False)  # float32 after the first block
-    wide += more.gram
-    return _Sums(total.sums, total.squares, wide)
-
-
-@dataclass(frozen=True)
 class _Sum:
     """Sums the new values of a block, their squares, and their products."""
 
@@ -186,10 +146,13 @@ class _Sum:
     n_vars: int
     with_gram: bool
 
-    def __call__(self, _start: int, rows: Csr) -> _Sums:
+    def __call__(self, _start: int, rows: Csr) -> GramSums:
         new = self.values(rows)
-        return _Sums(
-            column_sums(new.indices, new.data, self.n_vars),
-            column_sums(new.indices, new.data.astype(np.float64) ** 2, self.n_vars),
-            packed_gram(new.indptr, new.indices, new.data, self.n_vars) if self.with_gram else None,
-        )
+        sums = [
+            column_sums(new.indices, values, self.n_vars)
+            for values in (new.data, new.data.astype(np.float64) ** 2)
+        ]
+        gram = None
+        if self.with_gram:
+            gram = packed_gram(new.indptr, new.indices, new.data, self.n_vars)
+        return GramSums(np.stack(sums), gram)

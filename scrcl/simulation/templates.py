@@ -137,7 +137,7 @@ def _pieces(counts: Csr, cells: IntArray) -> list[IntArray]:
         if n_most == 1 or len(piece) < 2 * _MIN_PIECE_CELLS:
             done.append(piece)
             continue
-        order = np.argsort(_first_component(log_normalize(counts[piece], already_log=False)))
+        order = np.argsort(_first_component(log_normalize(counts[piece])))
         half = len(piece) // 2
         waiting += [(piece[order[half:]], n_most // 2), (piece[order[:half]], n_most // 2)]
     return done

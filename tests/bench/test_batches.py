@@ -15,21 +15,21 @@ from tests.cells import make_cells
 
 
 @pytest.mark.slow
-def test_measures_of_mixing_fall_with_the_shift_and_rise_with_balancing(
+def test_measures_of_mixing_fall_with_the_shift_and_rise_with_the_correction(
     tmp_path, quick, options, read
 ):
     page = tmp_path / "batches.md"
-    sizes = options(cells=400, genes=300, types=4, seeds=0, shifts="0,1", out=page)
+    sizes = options(cells=400, genes=300, types=4, seeds=0, shifts="0,0.3", out=page)
     main([*sizes, *quick])
     text, rows = read(page)
-    of = {(row["shift"], row["balanced"]): row for row in rows}
-    mixed, apart, balanced = of[0, False], of[1, False], of[1, True]
+    of = {(row["shift"], row["corrected"]): row for row in rows}
+    mixed, apart, corrected = of[0, False], of[0.3, False], of[0.3, True]
     for name in ("across_graph", "effective_graph", "across_embedding", "effective_embedding"):
         assert apart[name] < mixed[name]
-        assert apart[name] < balanced[name]
+        assert apart[name] < corrected[name]
     assert apart["nmi"] > mixed["nmi"]
     assert apart["entropy"] < mixed["entropy"]
-    assert "| 1 | balanced | 0 |" in text
+    assert "| 0.3 | corrected | 0 |" in text
 
 
 def test_ways_are_compared_on_cases_with_an_effect_and_without(tmp_path, quick, options, read):

@@ -16,7 +16,7 @@ def test_the_same_code_gives_the_same_fingerprints_and_another_seed_does_not(
     data.mkdir()
     cells = make_cells()
     cells.obs["batch"] = ["a", "b"] * 120
-    cells.write_h5ad(data / "muscat_example_2donors.h5ad")
+    cells.write_h5ad(data / "kang_pbmc_5donors.h5ad")
     first, second, third = (tmp_path / f"{name}.md" for name in ("first", "second", "third"))
     main([*options(data=data, out=first), *quick])
     against = options(data=data, against=first.with_suffix(".jsonl"))
@@ -30,4 +30,4 @@ def test_the_same_code_gives_the_same_fingerprints_and_another_seed_does_not(
     changed = {row["what"] for row in rows if not row["same"]}
     assert "embed/embedding" in changed
     assert "graph/ids" not in changed
-    assert json.loads(first.with_suffix(".jsonl").read_text().splitlines()[0])["case"] == "balanced"
+    assert json.loads(first.with_suffix(".jsonl").read_text().splitlines()[0])["case"] == "batches"

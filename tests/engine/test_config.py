@@ -170,3 +170,14 @@ def test_labels_are_smoothed_by_default_in_spatial_runs():
     for wrong in (-1, 1.5, True, "many"):
         with pytest.raises(InputError, match="refine_labels must be auto or a whole number"):
             load_config(overrides={"spatial": True, "cluster": {"refine_labels": wrong}})
+
+
+def test_a_setting_of_earlier_versions_may_stand_in_a_file_as_long_as_it_did_nothing(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("seed = 3\n[graph]\nbalanced = false\nn_neighbors = 9\n")
+    found = load_config(file)
+    assert (found.seed, found.graph.n_neighbors) == (3, 9)
+    assert "balanced" not in found.model_dump()["graph"]
+    file.write_text("[graph]\nbalanced = true\n")
+    with pytest.raises(InputError, match=r"graph\.balanced must be left out; got True"):
+        load_config(file)

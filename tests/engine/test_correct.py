@@ -205,7 +205,6 @@ def test_batches_without_an_effect_change_nothing(tmp_path):
     ("settings", "reason"),
     [
         ({"batch_key": "donor", "correct": {"method": "none"}}, "as set"),
-        ({"batch_key": "donor", "graph": {"balanced": True, "n_neighbors": 8}}, "balanced"),
         ({"batch_key": "same"}, "one value"),
     ],
 )

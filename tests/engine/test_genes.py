@@ -23,7 +23,7 @@ def genes_of(cells, out, until="genes", **overrides):
 
 
 def values_of(out):
-    return sparse.vstack([rows for _, rows in FeatureStore.open(out / "stages" / "features")])
+    return sparse.vstack([rows for _, rows in FeatureStore(out / "stages" / "features")])
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation"])

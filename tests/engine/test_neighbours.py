@@ -1,7 +1,5 @@
 """The stage `graph` under the settings that shape it: samples, radius, batches."""
 
-import json
-
 import anndata
 import numpy as np
 import pandas as pd
@@ -164,11 +162,6 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(
             {"spatial": True, "sample_key": "slice"},
             "240 samples .*cell0",
         ),
-        (
-            "many",
-            {"batch_key": "slice", "graph": {"balanced": True}},
-            "200 batches .*got 220",
-        ),
         (None, {"sample_key": "slice"}, "sample_key .*spatial"),
         (None, {"graph": {"radius": 2.0}}, "radius .*spatial"),
         (None, {"spatial": True, "graph": {"radius": 0.0}}, "graph.radius .*0"),
@@ -176,12 +169,6 @@ def test_coordinates_of_another_kind_are_refused_before_anything_is_written(
             None,
             {"spatial": True, "graph": {"backend": "exact"}},
             "backend .*spatial; got 'exact'",
-        ),
-        (None, {"graph": {"balanced": True}}, "balanced .*batch_key"),
-        (
-            None,
-            {"spatial": True, "batch_key": "slice", "graph": {"balanced": True}},
-            "balanced .*spatial",
         ),
     ],
 )
@@ -193,9 +180,6 @@ def test_columns_that_cannot_name_samples_or_batches_are_refused(
         adata.obs["slice"] = [None if i == 7 else "a" for i in range(240)]
     if change == "alone":
         adata.obs["slice"] = adata.obs_names
-    if change == "many":
-        adata = anndata.concat([adata, adata], index_unique="-")
-        adata.obs["slice"] = [f"s{i % 220}" for i in range(480)]
     with pytest.raises(InputError, match=message):
         run(adata, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
@@ -239,40 +223,10 @@ def donors(n_donors, *, shift):
     return adata, codes
 
 
-def test_balanced_neighbours_come_from_each_batch_alike(tmp_path):
-    adata, codes = donors(2, shift=1.5)
-    genes_only = {"batch_key": "donor", "correct": {"method": "none"}}
-    _, plain, _ = run(adata, tmp_path / "plain", until="graph", **genes_only)
-    result, record, ids = run(
-        adata, tmp_path / "out", batch_key="donor", graph={"balanced": True, "n_neighbors": 8}
-    )
-    assert ids.shape == (240, 8)
-    assert ((codes[ids] == 0).sum(axis=1) == 4).all()
-    assert plain["cross_batch_share"] < 0.05
-    assert 0.45 < record["cross_batch_share"] < 0.75
-    assert (record["backend"], record["n_neighbors"]) == ("balanced exact", 8)
+def test_the_share_of_edges_between_batches_is_recorded_and_reported(tmp_path):
+    adata, _ = donors(2, shift=1.5)
+    settings = {"batch_key": "donor", "correct": {"method": "none"}}
+    result, record, _ = run(adata, tmp_path / "out", **settings)
+    assert record["cross_batch_share"] < 0.05
     page = result.report_path.read_text()
     assert f"{record['cross_batch_share']:.1%} of them across batches" in page
-    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
-    graph = next(stage for stage in stages if stage["name"] == "graph")
-    assert graph["cross_batch_share"] == record["cross_batch_share"]
-
-
-def test_more_batches_than_neighbours_give_one_each_and_a_note(tmp_path):
-    adata, codes = donors(11, shift=0.5)
-    heard = Heard()
-    settings = {"batch_key": "donor", "graph": {"balanced": True}}
-    _, record, ids = run(adata, tmp_path / "out", until="graph", reporter=heard, **settings)
-    assert (np.sort(codes[ids], axis=1) == np.arange(11)).all()
-    assert record["n_neighbors"] == 11
-    assert any("11 batches" in note and "n_neighbors (8)" in note for note in heard.notes)
-
-
-def test_a_batch_smaller_than_its_share_gives_all_it_has(tmp_path):
-    adata, _ = donors(2, shift=0.5)
-    adata.obs["donor"] = ["few" if i < 3 else "many" for i in range(240)]
-    settings = {"batch_key": "donor", "graph": {"balanced": True, "n_neighbors": 10}}
-    result, _, ids = run(adata, tmp_path / "out", **settings)
-    assert ((ids >= 0) & (ids < 3)).sum() == 237 * 3 + 3 * 2
-    assert np.isin(ids[:, -2:], -1).all()
-    assert len(result.clusters) > 1

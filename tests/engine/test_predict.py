@@ -135,7 +135,7 @@ def test_cells_of_the_run_are_predicted_as_it_has_them(run, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"scrcl": {"features": "hvg"}, "features": {"dtype": "float16"}},
+        {"scrcl": {"features": "hvg"}},
         {"scrcl": {"row_normalize": True, "smoothing_mlp": 1}, "cluster": {"on": "refined"}},
         {"scrcl": {"smoothing_gcn": 2}, "graph": {"backend": "partitioned"}},
         {"graph": {"symmetry": "mutual"}, "cluster": {"algorithm": "kmeans"}},
@@ -298,14 +298,6 @@ def test_a_missing_part_of_the_run_is_named_first_and_can_be_made_again(tmp_path
     shutil.rmtree(run / "stages" / lost.split("/")[0], ignore_errors=True)
     run_files([tmp_path / "atlas.h5ad"], run, load_config(overrides=QUICK))
     assert_equal(predicted(run, new_cells(), tmp_path, restart=True), plain)
-
-
-def test_a_run_whose_graph_new_cells_cannot_join_is_refused(tmp_path):
-    adata = make_cells(spatial=True)
-    adata.obs["donor"] = ["a" if i % 2 else "b" for i in range(240)]
-    run = run_atlas(tmp_path, adata, batch_key="donor", graph={"balanced": True})
-    with pytest.raises(InputError, match=r"graph\.balanced"):
-        predicted(run, new_cells(), tmp_path)
 
 
 def test_a_folder_in_the_way_is_refused(run, tmp_path):

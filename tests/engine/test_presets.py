@@ -102,8 +102,6 @@ def test_counts_as_inputs_need_counts(scrcl, tmp_path):
     assert "scrcl.features = counts must have counts; the values are log values" in err
     assert "scrcl.features=hvg" in err
     assert not out.exists()
-    with pytest.raises(InputError, match=r"features\.dtype must be float32 with scrcl\.features"):
-        load_config(overrides={"preset": PRESET, "features.dtype": "float16"})
 
 
 def test_the_command_that_lists_settings_shows_those_of_a_preset(scrcl):

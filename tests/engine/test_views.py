@@ -50,7 +50,7 @@ def test_views_are_in_the_order_of_the_partition_and_name_their_cells(cells, tmp
     if features == "pca":
         read = np.load(stages / "reduce" / "scores.npy")[order]
     else:
-        read = np.concatenate([b.toarray() for _, b in FeatureStore.open(stages / "features")])
+        read = np.concatenate([b.toarray() for _, b in FeatureStore(stages / "features")])
         read = read[order]
     assert np.allclose(x, read / np.sqrt(np.square(read).mean()), rtol=1e-4, atol=1e-6)
     full = normalized_adjacency(Graph.load(stages / "graph" / "csr")).toarray()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrcl.errors import InputError
-from scrcl.graph.csr import connectivities
-from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
+from scrcl.graph.csr import connectivities, symmetric_graph
+from scrcl.graph.genes import exact_neighbors, overlap, sketched_neighbors
 from scrcl.prep.pca import fit_pca
 from tests.reference_graph import adjacency, assert_valid, gene_distances, nearest_others
 
@@ -89,7 +89,7 @@ def test_a_gene_without_a_defined_metric_is_isolated(search, metric, undefined, 
     assert (others[:, :n_found] >= 0).all()
     assert (others[:, n_found:] == -1).all()
     assert not np.isin(others, undefined).any()
-    graph = gene_graph(ids)
+    graph = symmetric_graph(ids)
     assert_valid(graph)
     assert (graph.degrees == 0).nonzero()[0].tolist() == undefined
 
@@ -105,7 +105,7 @@ def test_rows_end_in_minus_one_if_too_few_genes_are_defined():
 @pytest.mark.parametrize("n_genes", [1, 2, 5, 30])
 def test_the_graph_joins_each_gene_to_its_neighbours(n_genes):
     x = expression(60, n_genes, 1)
-    graph = gene_graph(exact(x, 5, "euclidean"))
+    graph = symmetric_graph(exact(x, 5, "euclidean"))
     assert_valid(graph)
     k = min(5, n_genes - 1)
     wanted = adjacency(nearest_others(x.T, k)[0]) if k else np.zeros((n_genes,) * 2)

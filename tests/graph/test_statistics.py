@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import skew
 
 from scrcl.graph.csr import Graph, symmetric_graph
-from scrcl.graph.statistics import components, degree_counts, describe, hubness
+from scrcl.graph.statistics import components, cross_share, degree_counts, describe, hubness
 from tests.reference_graph import adjacency
 
 
@@ -95,3 +95,13 @@ def test_hubness_is_the_skewness_of_in_degrees():
 def test_all_statistics_of_an_empty_graph_are_zero():
     found = describe(Graph(np.zeros(1, np.int64), np.empty(0, np.int32)), np.empty((0, 3), int))
     assert set(found.values()) == {0}
+
+
+def test_the_share_of_edges_between_groups_is_counted_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    ids, codes = rng.integers(-1, 300, (300, 5)).astype(np.int32), rng.integers(0, 2, 300)
+    monkeypatch.setattr("scrcl.graph.csr.BLOCK_ENTRIES", 7)
+    dense = adjacency(ids)
+    expected = dense[codes[:, None] != codes[None, :]].sum() / dense.sum()
+    assert cross_share(symmetric_graph(ids), codes) == pytest.approx(expected)
+    assert cross_share(symmetric_graph(np.full((3, 1), -1)), codes) == 0

@@ -37,7 +37,7 @@ def test_any_rows_come_in_any_order_for_any_block_size(
     np.testing.assert_array_equal(whole(ordered.x(block_rows)), x[order].toarray())
     parts = Parts(next(folder.iterdir()))
     n_values = block_bytes // (3 * (4 + survey_values(from_anndata(table(x)).x(9)).dtype.itemsize))
-    for start, stop in parts.ranges():
+    for start, stop in parts.parts():
         assert stop - start == 1 or x[order[start:stop]].nnz <= max(n_values, 1)
 
 

@@ -43,7 +43,7 @@ def test_a_row_major_copy_equals_the_matrix_for_any_bucket_size(
     rows = parts.rows(0, n_obs)
     np.testing.assert_array_equal(rows.toarray(), x.toarray())
     assert rows.dtype == np.float32
-    for start, stop in parts.ranges():
+    for start, stop in parts.parts():
         assert stop - start == 1 or x[start:stop].nnz <= n_entries
     assert not (folder / "buckets.bin").exists()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scrcl.errors import InputError, StoreError
+from scrcl.errors import StoreError
 from scrcl.io.open import from_anndata
 from scrcl.io.stream import Reading, iter_rows
 from scrcl.prep.feature_store import FeatureStore, write_features
@@ -48,27 +48,17 @@ def test_the_gram_matrix_is_right_for_sparse_and_for_dense_rows(density, tmp_pat
     np.testing.assert_allclose(store.gram(), wide.T @ wide, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_sums_and_gram_matrix_are_those_of_the_rounded_values_on_disk(dtype, tmp_path):
-    store = written(tmp_path, dtype=dtype)
-    assert np.load(tmp_path / "part-000000.data.npy").dtype == dtype
+def test_sums_and_gram_matrix_are_those_of_the_values_on_disk(tmp_path):
+    store = written(tmp_path)
+    assert np.load(tmp_path / "part-000000.data.npy").dtype == np.float32
     assert np.load(tmp_path / "part-000000.indices.npy").dtype == np.uint16
     rows = store.rows(0, store.n_obs)
     assert (rows.data.dtype, rows.indices.dtype) == (np.float32, np.int32)
     expected = reference.features(COUNTS.toarray(), RETAINED, GENES)
-    np.testing.assert_allclose(rows.toarray(), expected, rtol=np.finfo(dtype).eps)
+    np.testing.assert_allclose(rows.toarray(), expected, rtol=np.finfo(np.float32).eps)
     wide = rows.toarray().astype(np.float64)
     np.testing.assert_allclose(store.gram(), wide.T @ wide, rtol=1e-6)
     np.testing.assert_allclose(store.sums(), wide.sum(axis=0), rtol=1e-10)
-
-
-def test_a_value_too_large_for_float16_is_refused(tmp_path):
-    large = COUNTS.copy()
-    large.data[:] = 70_000
-    x = from_anndata(table(large)).x(10)
-    options = {"retained": RETAINED, "genes": GENES, "already_log": True}
-    with pytest.raises(InputError, match="70000"):
-        write_features(x, tmp_path, dtype=np.float16, **options)
 
 
 def test_given_cell_sums_give_the_same_bits(tmp_path):
@@ -119,7 +109,7 @@ def test_parts_come_as_blocks_in_order(tmp_path):
 
 def test_any_range_of_rows_can_be_read(tmp_path):
     store = written(tmp_path)
-    found = sparse.vstack([rows for _, rows in FeatureStore.open(tmp_path)]).toarray()
+    found = sparse.vstack([rows for _, rows in FeatureStore(tmp_path)]).toarray()
     for start, stop in [(0, 1), (3, 30), (7, 9), (0, store.n_obs), (15, 17), (60, 200), (5, 5)]:
         block = store.rows(start, stop)
         np.testing.assert_array_equal(block.toarray(), found[start:stop])
@@ -143,7 +133,7 @@ def test_progress_counts_all_rows(tmp_path):
 
 def test_a_damaged_store_names_what_is_missing(tmp_path):
     with pytest.raises(StoreError, match="numbered parts"):
-        FeatureStore.open(tmp_path / "none")
+        FeatureStore(tmp_path / "none")
     store = written(tmp_path)
     (tmp_path / "part-000001.data.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(StoreError, match="part 1"):

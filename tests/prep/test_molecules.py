@@ -21,7 +21,7 @@ def cells():
 
 def logs_and_totals(counts):
     counts = sparse.csr_matrix(counts)
-    return log_normalize(counts, already_log=False), np.asarray(counts.sum(axis=1)).ravel()
+    return log_normalize(counts), np.asarray(counts.sum(axis=1)).ravel()
 
 
 def test_a_molecule_gives_one_count_of_molecules_and_many_of_reads(cells):

@@ -33,7 +33,7 @@ def same(one, other):
 
 
 def means_by(rows, labels):
-    logs = log_normalize(rows, already_log=False)
+    logs = log_normalize(rows)
     return np.stack(
         [
             np.asarray(logs[np.flatnonzero(labels == k)].mean(axis=0)).ravel()
@@ -172,7 +172,7 @@ def test_types_of_one_branch_are_more_similar_than_others():
 def test_k_means_finds_large_types_but_not_all_types():
     atlas = tree_atlas(2_000, 3_000, 8, 2, seed=0)
     labels = atlas.obs()["cell_type"]
-    logs = log_normalize(atlas.rows(0, 2_000), already_log=False).toarray()
+    logs = log_normalize(atlas.rows(0, 2_000)).toarray()
     embedding = PCA(15, random_state=0).fit_transform(logs[:, logs.var(axis=0).argsort()[-800:]])
     large = labels.isin(labels.value_counts().index[:4]).to_numpy()
     found = KMeans(4, n_init=4, random_state=0).fit_predict(embedding[large])
@@ -231,10 +231,10 @@ def test_templates_recover_the_dispersion():
 def test_templates_keep_differences_within_a_type():
     real = make_cells(400, 150, 2)
     atlas = template_atlas(real.X, ["one"] * 400, real.var_names, 600, 1, seed=0)
-    logs = log_normalize(atlas.rows(0, 600), already_log=False).toarray()
+    logs = log_normalize(atlas.rows(0, 600)).toarray()
     truth = means_by(real.X, real.obs["cell_type"].to_numpy())
     score = (logs - logs.mean(axis=0)) @ (truth[1] - truth[0])
-    of_type = log_normalize(real.X, already_log=False).toarray() @ (truth[1] - truth[0])
+    of_type = log_normalize(real.X).toarray() @ (truth[1] - truth[0])
     assert score.std() > 0.45 * of_type.std()
 
 

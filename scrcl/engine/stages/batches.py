@@ -235,12 +235,9 @@ def _advice(config: RunConfig) -> str | None:
     """Return what to do where clusters follow batches because nothing was to be corrected."""
     if correction_method(config) != "none":
         return None
-    why, method = ("correct.method is none", "auto")
-    if config.graph.balanced:
-        why, method = "with graph.balanced they are not by default", "harmony"
     return (
-        f"Components were not corrected ({why}). To correct them, run again into another folder with "
-        f'`correct.method="{method}"`.'
+        "Components were not corrected (correct.method is none). To correct them, run again into another folder with "
+        '`correct.method="auto"`.'
     )
 
 

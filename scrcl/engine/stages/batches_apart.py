@@ -68,8 +68,7 @@ def mixed_from(config: RunConfig) -> float:
 
 def correction_method(config: RunConfig) -> str:
     """Return how components are corrected: ``auto``, ``harmony`` or ``none``."""
-    method = str(config.group("correct").method)
-    return "none" if method == "auto" and config.graph.balanced else method
+    return str(config.group("correct").method)
 
 
 def batch_codes(batches: CellLabels) -> tuple[IntArray, int]:

@@ -40,8 +40,8 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
         representations=None if config.spatial else representations_of(context),
-        # Neighbours in the tissue, and as many of each batch, are not the nearest by component scores.
-        nearest=None if config.spatial or config.graph.balanced else context.open(NEIGHBOR_IDS),
+        # Neighbours in the tissue are not the nearest by component scores.
+        nearest=None if config.spatial else context.open(NEIGHBOR_IDS),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )

@@ -79,7 +79,7 @@ class CorrectSettings(Settings):
         "auto",
         description="How components are corrected for the batches of batch_key: by Harmony if neighbours show that "
         "batches keep apart (auto), by Harmony in any case (harmony), or not at all (none; batches then only select "
-        "genes). With graph.balanced, auto is none.",
+        "genes).",
     )
 
     def asks_for_batches(self) -> str:
@@ -184,8 +184,7 @@ class CorrectStage(Stage[CorrectRecord]):
         codes, n_batches = batch_codes(batches)
         plain = CorrectRecord(left_as_is=True, reason="", n_batches=n_batches)
         if method == "none":
-            why = "graph.balanced joins the batches" if context.config.graph.balanced else "as set"
-            return plain.model_copy(update={"reason": why})
+            return plain.model_copy(update={"reason": "as set"})
         if n_batches == 1:
             key = context.config.batch_key
             why = f"all {words.cell}s have one value of {key!r}: there is nothing to correct"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from scrcl._contract import Estimate
-from scrcl._settings import Rule, Settings, option
+from scrcl._settings import Gone, Rule, Settings, option
 from scrcl.engine.memory import STREAM_BYTES, block_values, gram_bytes, selected_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.stages.features_by_batch import is_tested
@@ -68,6 +68,14 @@ TopGenes = Annotated[int | float, Rule(_top_genes, allowed=_TOP_GENES)]
 class FeaturesSettings(Settings):
     """Which cells and genes are kept."""
 
+    gone: ClassVar[tuple[Gone, ...]] = (
+        Gone(
+            "dtype",
+            without="float32",
+            message="features.dtype must be left out; it is gone, and log values are stored as float32.",
+        ),
+    )
+
     values: Literal["auto", "counts", "log"] = option(
         "auto",
         "--values",
@@ -102,9 +110,6 @@ class FeaturesSettings(Settings):
         description="Prefix of the names or symbols of mitochondrial genes, in upper or lower case.",
     )
     min_cells: int = Field(1, ge=1, description="Genes in fewer retained cells are not selected.")
-    dtype: Literal["float32", "float16"] = Field(
-        "float32", description="Type in which log values of the selected genes are stored."
-    )
 
     def check_with(self, run: RunConfig) -> None:
         """Refuse genes that vary from place to place without places."""
@@ -197,7 +202,6 @@ class FeaturesStage(Stage[FeaturesRecord]):
             genes=selected,
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
-            dtype=config.features.dtype,
             with_gram=uses_gram(config.reduce.solver, len(selected)),
             reading=context.reading("features"),
         )

@@ -108,4 +108,4 @@ def _values(context: Context, stats: MatrixStats, rows: IntArray) -> Csr:
     fixed = context.config.reduce.depth == "fixed"
     depth = TARGET_SUM if fixed else float(np.median(stats.cell_counts[stats.retained]))
     factors = size_factors(stats.cell_counts[rows], target_sum=depth)
-    return log_normalize(values, already_log=False, factors=factors)
+    return log_normalize(values, factors=factors)

@@ -47,7 +47,6 @@ class NewFeaturesStage(NewCellsStage[FeaturesRecord]):
             genes=shared.chosen,
             already_log=stats.already_log,
             cell_sums=stats.cell_counts,
-            dtype=context.config.features.dtype,
             with_gram=False,
             reading=context.reading("features"),
         )

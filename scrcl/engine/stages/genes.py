@@ -87,7 +87,8 @@ class GenesStage(Stage[GenesRecord]):
 
     def run(self, context: Context, folder: Path) -> GenesRecord:
         """Write the graph in ``csr/`` and ``sketch.npy``."""
-        from scrcl.graph.genes import exact_neighbors, gene_graph, overlap, sketched_neighbors
+        from scrcl.graph.csr import symmetric_graph
+        from scrcl.graph.genes import exact_neighbors, overlap, sketched_neighbors
         from scrcl.graph.statistics import describe
         from scrcl.prep.pca import gene_sketch
 
@@ -100,7 +101,7 @@ class GenesStage(Stage[GenesRecord]):
             exact = exact_neighbors(store.gram(), store.sums(), store.n_obs, k, metric=metric)
             shared = overlap(sketched, exact)
             ids = sketched if config.source == "sketch" else exact
-        graph = gene_graph(ids)
+        graph = symmetric_graph(ids)
         graph.save(folder / CSR)
         np.save(folder / "sketch.npy", gene_sketch(pca))
         return GenesRecord(

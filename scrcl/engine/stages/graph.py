@@ -122,7 +122,7 @@ class GraphStage(Stage[GraphRecord]):
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more neighbours than there are other cells."""
         name, k = config.searched_neighbors
-        padded = k == "auto" or config.sample_key or config.graph.balanced
+        padded = k == "auto" or config.sample_key
         if not padded and header.n_obs <= int(k):
             message = (
                 f"{name} must be less than the number of cells ({header.n_obs}); got {k}. "
@@ -151,9 +151,8 @@ class GraphStage(Stage[GraphRecord]):
 
     def run(self, context: Context, folder: Path) -> GraphRecord:
         """Write ids, distances, the graph in ``csr/`` and the partition in ``partition/``."""
-        from scrcl.graph.balanced import cross_share
         from scrcl.graph.csr import symmetric_graph
-        from scrcl.graph.statistics import degree_counts, describe
+        from scrcl.graph.statistics import cross_share, degree_counts, describe
 
         config = context.config.graph
         covariates = context.covariates.of(context.open(STATS).retained)
@@ -258,12 +257,6 @@ class GraphStage(Stage[GraphRecord]):
             message = (
                 f"OUT must be a run with cluster.on = auto, as its clusters are domains; got {config.cluster.on}. The "
                 "embedding of a tissue has no place for new slices: run again with cluster.on = auto."
-            )
-            raise InputError(message)
-        if config.graph.balanced:
-            message = (
-                "OUT must be a run without graph.balanced; got one with it. New cells belong to none of its "
-                "batches: run without graph.balanced."
             )
             raise InputError(message)
         return NewGraphStage(run)

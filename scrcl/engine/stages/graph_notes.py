@@ -136,7 +136,7 @@ def search_notes(
 ) -> Iterator[str]:
     """Yield what a user should know about the search."""
     config = context.config.graph
-    samples, batches = covariates.samples, covariates.batches
+    samples = covariates.samples
     if samples is not None:
         sizes = np.bincount(samples.codes)
         n_small = int(np.count_nonzero((sizes > 0) & (sizes <= k)))
@@ -147,13 +147,6 @@ def search_notes(
         where = "" if samples is None else " in their sample"
         where += "" if config.radius is None else " within graph.radius"
         yield f"{n_alone:,} of {n_cells:,} cells ({n_alone / n_cells:.1%}) have no other cell{where}."
-    if config.balanced and batches is not None:
-        n_batches = len(np.unique(batches.codes))
-        if n_batches > config.n_neighbors:
-            yield (
-                f"There are {n_batches:,} batches, more than graph.n_neighbors ({config.n_neighbors}). "
-                f"Each batch gives a cell one neighbour, {n_batches:,} in all."
-            )
 
 
 def tissue_notes(context: Context, covariates: Covariates, nearest: KnnResult) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Search the neighbours of the cells: in the tissue, batch by batch, or by component scores."""
+"""Search the neighbours of the cells: in the tissue, or by component scores."""
 
 from __future__ import annotations
 
@@ -29,11 +29,8 @@ __all__ = ["find_neighbours", "index_bytes", "partition_of", "search_of"]
 
 def index_bytes(config: RunConfig, n_comps: int, n_neighbors: int) -> int:
     """Return what a search that keeps points or neighbours in memory holds for each cell."""
-    found, copy = 8 * n_neighbors, 4 * n_comps
     if config.spatial:
-        return found + TREE_BYTES
-    if config.graph.balanced:
-        return found + 2 * copy
+        return 8 * n_neighbors + TREE_BYTES
     entry = BACKENDS.get(config.graph.backend)
     return 0 if entry is None else entry.bytes_per_point(n_comps)
 
@@ -77,17 +74,14 @@ def find_neighbours(
     from scrcl.graph.spatial import spatial_knn
 
     config = context.config.graph
-    if covariates.coordinates is not None:
-        found = spatial_knn(
-            covariates.coordinates,
-            _spatial_neighbors(config, covariates),
-            samples=covariates.samples,
-            radius=config.radius,
-        )
-    elif config.balanced and covariates.batches is not None:
-        found = _balanced(context, context.open(COMPONENTS), covariates.batches)
-    else:
+    if covariates.coordinates is None:
         return _by_expression(context, folder, lists)
+    found = spatial_knn(
+        covariates.coordinates,
+        _spatial_neighbors(config, covariates),
+        samples=covariates.samples,
+        radius=config.radius,
+    )
     np.save(folder / "ids.npy", found.ids)
     np.save(folder / "distances.npy", found.distances)
     return found
@@ -116,33 +110,4 @@ def _by_expression(context: Context, folder: Path, lists: Partition) -> KnnResul
         folder=folder,
         n_workers=context.budget.n_threads,
         on_rows=context.count("graph", len(scores)),
-    )
-
-
-def _balanced(context: Context, scores: FloatArray, batches: CellLabels) -> KnnResult:
-    """Search in each batch by itself."""
-    from scrcl.graph.backends import choose, make_searcher
-    from scrcl.graph.balanced import balanced_knn
-    from scrcl.graph.exact import ExactSearcher
-    from scrcl.graph.searcher import Searcher, SearchTask
-
-    search, seed = search_of(context.config), context.config.seed
-    k = context.config.graph.n_neighbors
-
-    def searcher(points: FloatArray) -> Searcher:
-        backend = choose(search, *points.shape, n_queries=len(scores))
-        # Searches that walk along a graph need more cells than a small batch has.
-        backend = "exact" if len(points) < 2 * k + 32 else backend
-        return make_searcher(backend, points, SearchTask(k=k, seed=seed, device=search.device))
-
-    n_batches = len(np.unique(batches.codes))
-    return balanced_knn(
-        scores,
-        batches.codes,
-        k,
-        seed=seed,
-        make_searcher=searcher,
-        make_exact=ExactSearcher,
-        recall=search.recall,
-        on_rows=context.count("graph", len(scores) * n_batches, "searches"),
     )

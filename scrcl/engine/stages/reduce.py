@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.prep.feature_store import FeatureStore
-    from scrcl.prep.rescaled import RescaledStore
 
 __all__ = ["ReduceSettings", "ReduceStage"]
 
@@ -199,7 +198,7 @@ class ReduceStage(Stage[ReduceRecord]):
         return NewReduceStage(run)
 
 
-def _values(context: Context) -> FeatureStore | RescaledStore:
+def _values(context: Context) -> FeatureStore:
     """Return the values that components are made of: as stored, or as they suit a tissue."""
     from scrcl.prep.randomized_pca import uses_gram
     from scrcl.prep.rescaled import rescale

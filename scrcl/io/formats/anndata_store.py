@@ -11,14 +11,14 @@ import h5py
 import numpy as np
 import zarr
 
-from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.attributes import text_attribute
 from scrcl.io.coordinates import Coordinates, coordinate_keys, read_coordinates
 from scrcl.io.formats.element import (
     CompressedRows,
     DenseRows,
     is_zarr,
-    require_pairs,
+    require_sparse,
     store_root,
     zip_root,
 )
@@ -26,7 +26,7 @@ from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix, Layout
 from scrcl.io.rows import rows_from_reader
-from scrcl.io.stream import DAMAGE
+from scrcl.io.stream import damage_named
 from scrcl.io.tables import arrays_of, check_table, read_names, read_table, stored_names
 from scrcl.io.transpose import CompressedColumns, Scratch
 
@@ -60,7 +60,7 @@ def recognizes(path: Path, file: h5py.File | None) -> bool:
 
 def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatrix:
     """Return the matrix of an ``.h5ad`` or AnnData ``.zarr``; see `scrcl.io.open.open_input`."""
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
         return _describe(path, root, layer, scratch)
 
 
@@ -77,7 +77,7 @@ def read_obs(path: Path, *, whole: bool = False) -> pd.DataFrame:
     StoreError
         The store is missing or damaged.
     """
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
         if whole:
             _require_chunks(path, list(arrays_of(root["obs"])))
         return read_table(root["obs"], name="obs", label=path.name)
@@ -91,26 +91,26 @@ def read_var(path: Path) -> pd.DataFrame:
     StoreError
         The store is missing or damaged.
     """
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
         return read_table(root["var"], name="var", label=path.name)
 
 
 def _check_obs(path: Path, n_obs: int) -> None:
     """Read all of ``obs`` a piece at a time. Raises StoreError if the names of the cells are damaged."""
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
         check_table(root["obs"], name="obs", label=path.name, n_rows=n_obs)
 
 
 def stored_coordinates(path: Path, n_obs: int) -> Coordinates:
     """Return the coordinates of an AnnData store, by their keys in obsm."""
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
         return Coordinates(
             coordinate_keys(root.get("obsm", {})), partial(_read_coordinates, path, n_obs)
         )
 
 
 def _read_coordinates(path: Path, n_obs: int, key: str) -> CellCoordinates:
-    with _readable(path), store_root(path) as root:
+    with _root(path) as root:
 
         def cells() -> pd.Index:
             return read_names(root["obs"], name="obs", label=path.name)
@@ -119,18 +119,10 @@ def _read_coordinates(path: Path, n_obs: int, key: str) -> CellCoordinates:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged store into StoreError."""
-    try:
-        yield
-    except ScrclError:
-        raise
-    except DAMAGE as error:
-        message = (
-            f"{path} must be a complete AnnData store; got {type(error).__name__}: {error}. Copy or "
-            "download it again."
-        )
-        raise StoreError(message) from error
+def _root(path: Path) -> Iterator[Any]:
+    """Open the root group of a store. Errors of a damaged one become StoreError."""
+    with damage_named(f"{path} must be a complete AnnData store"), store_root(path) as root:
+        yield root
 
 
 def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> CellMatrix:
@@ -140,7 +132,7 @@ def _describe(path: Path, root: Any, layer: str | None, scratch: Scratch) -> Cel
     layout = _layout(path, name, element)
     n_obs, n_vars = shape = _shape(path, name, element)
     if layout != "dense":
-        _require_numbers(path, name, element)
+        require_sparse(element, name=name, label=path.name)
     values = element if layout == "dense" else element["data"]
     var_name = "raw/var" if name == "raw/X" else "var"
     _require_genes(path, root, var_name)
@@ -306,18 +298,6 @@ def _shape(path: Path, name: str, element: Any) -> tuple[int, int]:
         message = f"{name} of {path.name} must have two whole numbers as its shape; got {found[0]!r}. Repair it."
         raise StoreError(message)
     return int(shape[0]), int(shape[1])
-
-
-def _require_numbers(path: Path, name: str, element: Any) -> None:
-    """Refuse arrays that are missing or have the wrong type. A library would convert them in silence."""
-    for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu")):
-        array = element.get(part)
-        if array is None or getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
-            found = "nothing" if array is None else str(getattr(array, "dtype", "a group"))
-            rule = "numbers" if part == "data" else "whole numbers"
-            message = f"{name}/{part} of {path.name} must be a list of {rule}; got {found}. Write X again with anndata."
-            raise StoreError(message)
-    require_pairs(element["data"], element["indices"], name=name, label=path.name)
 
 
 def _chunk_rows(values: Any, n_obs: int, nnz: int | None) -> int | None:

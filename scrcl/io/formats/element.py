@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
     from scrcl.typing import IntArray
 
-__all__ = ["CompressedRows", "DenseRows", "is_zarr", "require_pairs", "store_root", "zip_root"]
+__all__ = [
+    "CompressedRows",
+    "DenseRows",
+    "is_zarr",
+    "require_sparse",
+    "store_root",
+    "zip_root",
+]
 
 _PIPELINE = "zarrs.ZarrsCodecPipeline"
 """Reads a converted store 2.7 times as fast as the codecs of zarr itself (``bench.storage``)."""
@@ -206,8 +213,21 @@ class CompressedRows(_Rows):
         raise self._fail(chunk, self._rows_of(start, stop), why)
 
 
-def require_pairs(data: Any, indices: Any, *, name: str, label: str) -> None:
-    """Raise StoreError unless there is an index for each value."""
+def require_sparse(group: Any, *, name: str, label: str, parts: tuple[str, ...] = ()) -> None:
+    """Raise StoreError unless a sparse matrix has lists of numbers, and as many positions as values.
+
+    ``parts`` are further lists of whole numbers. A library would convert other types in silence.
+    """
+    for part in ("data", "indices", "indptr", *parts):
+        kinds, rule = ("biuf", "numbers") if part == "data" else ("iu", "whole numbers")
+        array = group.get(part)
+        if array is None or getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
+            found = "nothing" if array is None else str(getattr(array, "dtype", "a group"))
+            message = (
+                f"{name}/{part} of {label} must be a list of {rule}; got {found}. Write it again."
+            )
+            raise StoreError(message)
+    data, indices = group["data"], group["indices"]
     if data.shape[0] != indices.shape[0]:
         message = (
             f"{label} must have an index for each value; {name}/indices has {indices.shape[0]:,} for "

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrcl._warnings import logger_of
-from scrcl.errors import InputError, ScrclError, StoreError
+from scrcl.errors import InputError, StoreError
 from scrcl.io.formats.mtx_files import files_of, matrices_in
 from scrcl.io.formats.mtx_names import cells_of, genes_of
 from scrcl.io.formats.text_lines import Header, entry_tables, open_bytes
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
-from scrcl.io.stream import DAMAGE
+from scrcl.io.stream import damage_named
 from scrcl.io.transpose import ENTRY, Scratch
 
 if TYPE_CHECKING:
@@ -54,15 +54,10 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     if layer is not None:
         message = f"layer must be left out for {path.name}; got {layer!r}. An mtx has one matrix."
         raise InputError(message)
-    try:
+    with damage_named(f"{path} must be readable"):
         files = files_of(path)
         header = _read_header(files.matrix)
         var, obs = genes_of(files), cells_of(files)
-    except ScrclError:
-        raise
-    except DAMAGE as error:
-        message = f"{path} must be readable; got {error}. Copy or download it again."
-        raise StoreError(message) from error
     rows_are_cells = _rows_are_cells(header, len(var), len(obs), files)
     text, shape = files.matrix, (len(obs), len(var))
     identity = file_identity(text, shape=shape, layer=None)

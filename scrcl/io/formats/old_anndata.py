@@ -14,10 +14,9 @@ import anndata
 import h5py
 
 from scrcl._warnings import logger_of
-from scrcl.errors import StoreError
 from scrcl.io.formats.in_memory import from_anndata
 from scrcl.io.identity import file_identity
-from scrcl.io.stream import DAMAGE
+from scrcl.io.stream import damage_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,13 +47,9 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
     _log.warning(
         "%s has a format from before anndata 0.7: it is read into memory, not streamed", path.name
     )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one warning for each old element
-            adata = anndata.read_h5ad(path)
-    except DAMAGE as error:
-        message = f"{path} must be readable by anndata; got {type(error).__name__}: {error}."
-        raise StoreError(message) from error
+    with damage_named(f"{path} must be readable by anndata"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one warning for each old element
+        adata = anndata.read_h5ad(path)
     matrix = from_anndata(adata, layer=layer)
     identity = file_identity(path, shape=(matrix.n_obs, matrix.n_vars), layer=layer)
     return replace(matrix, label=path.name, identity=identity)

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from scrcl._warnings import logger_of
-from scrcl.errors import InputError, ScrclError, StoreError
-from scrcl.io.formats.element import CompressedRows, require_pairs
+from scrcl.errors import InputError, StoreError
+from scrcl.io.formats.element import CompressedRows, require_sparse
 from scrcl.io.hdf5_filters import require_filters
 from scrcl.io.identity import file_identity
 from scrcl.io.matrix import CellMatrix
 from scrcl.io.rows import rows_from_reader
-from scrcl.io.stream import DAMAGE
+from scrcl.io.stream import damage_named
 
 if TYPE_CHECKING:
     from scrcl.io.transpose import Scratch
@@ -46,17 +46,8 @@ def open_matrix(path: Path, *, layer: str | None, scratch: Scratch) -> CellMatri
             f"layer must be left out for {path.name}; got {layer!r}. A 10x file has one matrix."
         )
         raise InputError(message)
-    try:
-        with h5py.File(path, "r") as file:
-            return _describe(path, file)
-    except ScrclError:
-        raise
-    except DAMAGE as error:
-        message = (
-            f"{path} must be a complete 10x matrix; got {type(error).__name__}: {error}. Copy or "
-            "download it again."
-        )
-        raise StoreError(message) from error
+    with damage_named(f"{path} must be a complete 10x matrix"), h5py.File(path, "r") as file:
+        return _describe(path, file)
 
 
 def _genomes(file: h5py.File) -> list[str]:
@@ -114,15 +105,10 @@ def _require_parts(path: Path, group: h5py.Group) -> None:
             "again, or convert it to .h5ad with the software that reads it."
         )
         raise StoreError(message)
-    for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"), ("shape", "iu")):
-        array = group[part]
-        if getattr(array, "ndim", 0) != 1 or array.dtype.kind not in kinds:
-            rule = "numbers" if part == "data" else "whole numbers"
-            found = getattr(array, "dtype", "a group")
-            message = f"{array.name.strip('/')} of {path.name} must be a list of {rule}; got {found}. Write it again."
-            raise StoreError(message)
-        require_filters(array, label=path.name)
-    require_pairs(group["data"], group["indices"], name=group.name.strip("/"), label=path.name)
+    name = group.name.strip("/")
+    require_sparse(group, name=name, label=path.name, parts=("shape",))
+    for part in ("data", "indices", "indptr", "shape"):
+        require_filters(group[part], label=path.name)
     if len(group["shape"]) != 2:
         message = (
             f"{path} must have two numbers as its shape; got {len(group['shape'])}. Write it again."

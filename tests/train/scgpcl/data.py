@@ -37,7 +37,7 @@ def make_counts(n_cells=90, n_genes=30, n_types=3, seed=0):
 
 def make_store(folder, counts, part_rows=37, n_selected=None):
     folder.mkdir(parents=True, exist_ok=True)
-    logs = log_normalize(counts, already_log=False)[:, :n_selected]
+    logs = log_normalize(counts)[:, :n_selected]
     starts = range(0, counts.shape[0], part_rows)
     for number, start in enumerate(starts):
         write_part(folder, number, logs[start : start + part_rows])

@@ -14,7 +14,7 @@ def test_log_values_give_back_the_counts_exactly(most):
     counts[:, 0] = most
     stored = sparse.csr_matrix(counts.astype(np.float32))
     totals = size_factors(counts.sum(axis=1).astype(np.float64))
-    logs = log_normalize(stored, already_log=False, factors=totals)
+    logs = log_normalize(stored, factors=totals)
     np.testing.assert_array_equal(counts_of(logs, totals), stored.data)
 
 

@@ -31,7 +31,7 @@ from scrcl.train.methods.scgpcl.refresh import (
     refresh_clusters,
     refresh_prototypes,
 )
-from scrcl.train.methods.scgpcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScgpclSettings
+from scrcl.train.methods.scgpcl.settings import ScgpclSettings
 from scrcl.train.methods.scgpcl.stop import ClustersAgree, FewChange
 from scrcl.train.methods.scgpcl.zinb import zinb_loss
 from scrcl.train.schedule import Schedule, schedule_of
@@ -65,12 +65,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
     def check(self, stats: MatrixStats, settings: ScgpclSettings) -> None:
         """Refuse log values where counts are needed, and more clusters than cells."""
         if settings.reconstruction == "zinb":
-            require_counts(
-                NEEDS_COUNTS,
-                NEEDS_NO_COUNTS,
-                are_counts=stats.is_counts,
-                are_log=stats.already_log,
-            )
+            require_counts(stats, "scgpcl.reconstruction = zinb", "scgpcl.reconstruction=mse")
         n_cells, k = int(stats.retained.sum()), settings.n_clusters
         if k != "auto" and k > n_cells:
             message = (
@@ -175,7 +170,7 @@ class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
 
     def subset(self, inputs: Inputs, setup: Setup[ScgpclSettings]) -> Minibatch:
         """Return the subset of the stability checks, with all genes of its cells."""
-        return self.batches(inputs, setup.for_subset()).whole(0)
+        return self.batches(inputs, setup.for_subset()).whole()
 
     def subset_embedding(self, learner: ScgpclLearner, subset: Minibatch) -> Tensor:
         """Return the embedding of the subset; in fine-tuning its shares in the clusters."""

@@ -95,9 +95,9 @@ class ScgpclMinibatches(MinibatchSource[Inputs, Minibatch]):
             first,
         )
 
-    def whole(self, step: int) -> Minibatch:
+    def whole(self) -> Minibatch:
         """Return the mini-batch of one step with all genes of its cells, as cells are embedded at the end."""
-        own = np.sort(self.inputs.cells[self.seeds(step)])
+        own = np.sort(self.inputs.cells[self.seeds(0)])
         rows = self.inputs.store.gather(own)
         near = surroundings(self.inputs, self.inputs.context, self.device)
         view = View(means_of(rows, np.ones(rows.nnz, dtype=bool), self.device), near)

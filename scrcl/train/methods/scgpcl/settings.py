@@ -7,12 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from scrcl._settings import Settings, auto_or_whole
-from scrcl.train.counts import require_exact_store
 
-__all__ = ["NEEDS_COUNTS", "NEEDS_NO_COUNTS", "ScgpclSettings"]
-
-NEEDS_COUNTS, NEEDS_NO_COUNTS = "scgpcl.reconstruction = zinb", "scgpcl.reconstruction=mse"
-"""For messages: the setting that needs counts, and the one that does not."""
+__all__ = ["ScgpclSettings"]
 
 Clusters = Annotated[int | Literal["auto"], auto_or_whole("scgpcl.n_clusters", least=2)]
 
@@ -118,12 +114,10 @@ class ScgpclSettings(Settings):
     )
 
     def check_with(self, run: Any) -> None:
-        """Refuse settings of training and of the stored values that do not fit."""
+        """Refuse a sampler that has no cells to number."""
         if run.train.sampler == "torch-sparse":
             message = (
                 "train.sampler must be auto or native with this method, which numbers no cells; got "
                 "'torch-sparse'. Leave it out."
             )
             raise ValueError(message)
-        if self.reconstruction == "zinb":
-            require_exact_store(run, NEEDS_COUNTS, NEEDS_NO_COUNTS)

@@ -22,7 +22,7 @@ from scrcl.train.methods.scrcl.model import ScRCL
 from scrcl.train.methods.scrcl.moments import Moments
 from scrcl.train.methods.scrcl.new_cells import ScrclNewCells
 from scrcl.train.methods.scrcl.objective import objective, summed_size
-from scrcl.train.methods.scrcl.settings import NEEDS_COUNTS, NEEDS_NO_COUNTS, ScrclSettings
+from scrcl.train.methods.scrcl.settings import ScrclSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,12 +86,7 @@ class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
     def check(self, stats: MatrixStats, settings: ScrclSettings) -> None:
         """Refuse log values and fractions where the encoders read counts."""
         if settings.features == "counts":
-            require_counts(
-                NEEDS_COUNTS,
-                NEEDS_NO_COUNTS,
-                are_counts=stats.is_counts,
-                are_log=stats.already_log,
-            )
+            require_counts(stats, "scrcl.features = counts", "scrcl.features=hvg")
 
     def write_inputs(
         self, opener: Opener, folder: Path, settings: ScrclSettings, work: Work

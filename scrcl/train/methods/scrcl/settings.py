@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from scrcl._settings import Settings
-from scrcl.train.counts import require_exact_store
 
-__all__ = ["NEEDS_COUNTS", "NEEDS_NO_COUNTS", "ScrclSettings"]
-
-NEEDS_COUNTS, NEEDS_NO_COUNTS = "scrcl.features = counts", "scrcl.features=hvg"
-"""For messages: the setting that needs counts, and the one that does not."""
+__all__ = ["ScrclSettings"]
 
 
 class ScrclSettings(Settings):
@@ -83,8 +79,3 @@ class ScrclSettings(Settings):
     moments_decay: float = Field(
         default=0.9, ge=0, lt=1, description="Share of the running moments that a step keeps."
     )
-
-    def check_with(self, run: Any) -> None:
-        """Refuse stored values from which counts do not come back."""
-        if self.features == "counts":
-            require_exact_store(run, NEEDS_COUNTS, NEEDS_NO_COUNTS)

@@ -146,7 +146,7 @@ class GraphStage(Stage[GraphRecord]):
             disk_bytes=int(n * (8 * k + 16 + max(4 * MORE_NEIGHBORS * k, 4 * n_comps))),
             read_bytes=16 * n * n_comps,
             # Comparisons grow faster than the cells; measured at 100,000 to 3 million.
-            seconds=2 + 1e-5 * n * (1 + (n / 1e6) ** 0.5),
+            seconds=2 + 1e-5 * n * (1 + (n / 1e6) ** 0.7),
         )
 
     def run(self, context: Context, folder: Path) -> GraphRecord:

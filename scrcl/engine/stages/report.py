@@ -151,7 +151,7 @@ class ReportStage(Stage[ReportRecord]):
             of_method.embed.block_bytes + blocks,
             disk_bytes=int(n * (embeddings + 12 * (k + edges) + 20 + 4 * cuts)),
             read_bytes=4 * n * embedding_width(config) + shape.input_bytes,
-            seconds=3 + 2e-5 * n,
+            seconds=1 + 8e-6 * n,
         )
 
     def run(self, context: Context, folder: Path) -> ReportRecord:

@@ -92,7 +92,7 @@ def estimates(
         dense,
         disk_bytes=n * (8 * (dim + settings.refined_dim) + 4 * dim * (space == "graph_view")),
         read_bytes=2 * rows,
-        seconds=1 + 6e-6 * n,
+        seconds=1 + 1e-5 * n,
     )
     new_cells = Estimate(
         LIBRARIES_BYTES + _NEW_LINK_BYTES * n + min(2 * rows, 2 * SMALL_MAP_BYTES),

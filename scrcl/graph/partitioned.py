@@ -6,6 +6,7 @@ list is compared with hundreds of queries at once. Such a product runs at the fu
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from scrcl.graph.partition import write_in_order
 from scrcl.graph.products import half_norms, least_products, squared_distances, visits_of
 from scrcl.graph.ranked import sort_by_distance
 from scrcl.io.arrays import SMALL_MAP_BYTES, release, row_blocks
+from scrcl.io.parts import row_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +41,8 @@ _PHASES = (1, 4)
 _SPARE = 3
 """Candidates beyond ``k``: rounding of products may misplace as many."""
 _NORM_ROWS = 65_536
+_MEASURED_ROWS = 2_048
+"""Queries whose distances are measured before pages are released: their candidates are on thirty thousand pages."""
 
 
 class PartitionedSearcher:
@@ -78,6 +82,9 @@ class PartitionedSearcher:
             else write_in_order(points, self.order, self._centroids.centre, folder / "ordered.npy")
         )
         self._starts = np.asarray(lists.starts, np.int64)
+        # Lists in parts: thousands of them are visited at once, and only the pages of a part are resident.
+        rows_of_part = max(SMALL_MAP_BYTES // max(self._points[:1].nbytes, 1), 1)
+        self._parts = list(pairwise(row_groups(self._starts, rows_of_part).tolist()))
         self._halves = np.empty(len(points), np.float32)
         for start, stop in row_blocks(len(points), _NORM_ROWS):
             self._halves[start:stop] = half_norms(self._points[start:stop])
@@ -113,20 +120,26 @@ class PartitionedSearcher:
             # scan of a product that nothing passes is short.
             for visited in np.split(lists, _PHASES, axis=1):
                 visitors, visits = visits_of(visited, self._centroids.n_lists)
-                found = least_products(
-                    centred,
-                    self._points,
-                    self._halves,
-                    k + _SPARE,
-                    starts=self._starts,
-                    visitors=visitors,
-                    visits=visits,
-                    known=found,
-                )
+                for first, last in self._parts:
+                    found = least_products(
+                        centred,
+                        self._points,
+                        self._halves,
+                        k + _SPARE,
+                        starts=self._starts[first : last + 1],
+                        visitors=visitors[visits[first] : visits[last]],
+                        visits=visits[first : last + 1] - visits[first],
+                        known=found,
+                    )
+                    release(self._points, above=SMALL_MAP_BYTES)
         assert found is not None
         positions = found.rows
-        squared = squared_distances(centred, self._points, positions)
-        release(self._points, above=SMALL_MAP_BYTES)
+        squared = np.empty(positions.shape, np.float32)
+        for start, stop in row_blocks(len(centred), _MEASURED_ROWS):
+            squared[start:stop] = squared_distances(
+                centred[start:stop], self._points, positions[start:stop]
+            )
+            release(self._points, above=SMALL_MAP_BYTES)
         ids, squared = sort_by_distance(np.where(positions < 0, -1, self.order[positions]), squared)
         return ids[:, :k], squared[:, :k]
 

@@ -83,7 +83,7 @@ def _measure(folder: Path, *, direct: bool) -> None:
         return SimpleNamespace(
             config=config,
             covariates=Covariates(batches=CellLabels(own, names)),
-            budget=SimpleNamespace(n_workers=2),
+            budget=SimpleNamespace(n_threads=2),
             open=lambda artifact: opened.get(artifact, retained),
             count=lambda *_: lambda _: None,
         )

@@ -101,7 +101,10 @@ def _renumbered(found: Clusters, rank: NDArray[np.int32], n_left: int) -> Cluste
 
 
 def _renumbered_levels(levels: Levels, rank: NDArray[np.int32], n_left: int) -> Levels:
-    """Renumber the clusters that the next merge and the next split name; leave out those that are lost."""
+    """Renumber the clusters that the next merge and the next split name; leave out those that are lost.
+
+    What each cluster is least apart from was measured between clusters that smoothing changed, so that is left out too.
+    """
 
     def renumbered(split: Split | None) -> Split | None:
         if split is None:
@@ -110,7 +113,9 @@ def _renumbered_levels(levels: Levels, rank: NDArray[np.int32], n_left: int) -> 
         return split._replace(clusters=(a, b)) if max(a, b) < n_left else None
 
     return levels._replace(
-        next_merge=renumbered(levels.next_merge), next_split=renumbered(levels.next_split)
+        next_merge=renumbered(levels.next_merge),
+        next_split=renumbered(levels.next_split),
+        partings=(),
     )
 
 

@@ -25,6 +25,7 @@ from scrcl.engine.words import words_of
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.normalize import TARGET_SUM
 from scrcl.report.page import Column, Section, Table
+from scrcl.train.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["methods_section", "methods_sentences"]
 
-_METHOD_NAMES = {"scrcl": "scRCL", "scgpcl": "scGPCL"}
-
 _PAPERS = {
-    "scRCL": "Peng et al.: Refinement contrastive learning of cell-gene associations for unsupervised cell type "
-    "identification. arXiv:2512.10640 (2025).",
-    "scGPCL": "Lee et al.: Deep single-cell RNA-seq data clustering with graph prototypical contrastive learning. "
-    "Bioinformatics 39, btad342 (2023).",
     "seurat": "Satija et al.: Spatial reconstruction of single-cell gene expression data. Nat Biotechnol 33, 495-502 "
     "(2015).",
     "cell_ranger": "Zheng et al.: Massively parallel digital transcriptional profiling of single cells. Nat Commun 8, "
@@ -66,7 +61,9 @@ _PAPERS = {
 def methods_section(run: OpenRun) -> Section:
     """Return the text and the papers that it names, as a section of the report."""
     text = " ".join(methods_sentences(run))
-    papers = [[paper] for word, paper in _PAPERS.items() if word in text]
+    method = METHODS[run.config.method].paper
+    cited = [*([method] if method else []), *(_PAPERS[word] for word in _PAPERS if word in text)]
+    papers = [[paper] for paper in cited]
     caption = "Check it against what you did before and after scrcl."
     return Section(
         "Text for a methods section",
@@ -140,7 +137,7 @@ def _correction(run: OpenRun, words: Words) -> Iterator[str]:
 
 def _graph(run: OpenRun, words: Words) -> Iterator[str]:
     graph, steps = run.record(GraphStage), run.record(TrainStage).n_steps
-    name = _METHOD_NAMES.get(run.config.method, run.config.method)
+    name = METHODS[run.config.method].title or run.config.method
     where = " in the tissue" if run.config.spatial else ""
     exact = "exact" if graph.recall >= 1 else f"recall {graph.recall:.3f}"
     yield (

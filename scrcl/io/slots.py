@@ -248,7 +248,8 @@ def described_slot(source: Any, name: str, key: str) -> str:
         columns = (
             element.columns if hasattr(element, "columns") else text_list(element, "column-order")
         )
-        return f"a table with the columns {', '.join(map(str, columns or ()))}"
+        names = () if columns is None else map(str, columns)
+        return f"a table with the columns {', '.join(names)}"
     dtype = getattr(element, "dtype", "unknown type")
     is_sparse = sparse.issparse(element) or hasattr(element, "keys")
     kind = "a sparse matrix" if is_sparse else f"an array of {dtype}"

@@ -1,5 +1,7 @@
 """Options that are made from settings, help and completion."""
 
+from typing import get_args
+
 import pytest
 import typer
 from typer.main import get_command
@@ -27,7 +29,8 @@ def another_value(setting):
     words = [word for word in choices(setting.field) if word != setting.value]
     if words:
         return words[-1]
-    return "0.5" if setting.field.annotation is float else "7"
+    kinds = (setting.field.annotation, *get_args(setting.field.annotation))
+    return "0.5" if float in kinds else "7"
 
 
 def config_of(*arguments):

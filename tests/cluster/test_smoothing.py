@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scrcl.cluster.find import Clusters
-from scrcl.cluster.levels import Levels, Split
+from scrcl.cluster.levels import Levels, Parting, Split
 from scrcl.cluster.smoothing import smooth_clusters
 from scrcl.graph.domains import majority_labels
 from scrcl.io.labels import CellLabels
@@ -98,17 +98,18 @@ def test_a_coarser_cut_that_lost_clusters_is_noted():
 def test_the_next_merge_and_split_name_clusters_by_their_new_numbers(merge, split, expected):
     labels, line = speckled()
     steps = [Split((9, 8), merge, 0.4), Split((5, 5), split, 0.3)]
-    levels = Levels(labels, labels, np.zeros((3, 4)), *steps)
+    levels = Levels(labels, labels, np.zeros((3, 4)), *steps, partings=(Parting((1,), 0.2),))
     found = smooth_clusters(clusters(labels, levels=levels), line, 4).clusters.levels
-    assert tuple(step and step.clusters for step in found[3:]) == expected
+    assert tuple(step and step.clusters for step in found[3:5]) == expected
+    assert found.partings == ()
     if expected[0]:
-        assert [step.cells for step in found[3:]] == [(9, 8), (5, 5)]
+        assert [step.cells for step in found[3:5]] == [(9, 8), (5, 5)]
 
 
 def test_levels_without_a_next_step_stay_so():
     labels, line = speckled()
-    levels = Levels(labels, labels, np.zeros((3, 4)), None, None)
-    assert smooth_clusters(clusters(labels, levels=levels), line, 4).clusters.levels[3:] == (
+    levels = Levels(labels, labels, np.zeros((3, 4)), None, None, partings=())
+    assert smooth_clusters(clusters(labels, levels=levels), line, 4).clusters.levels[3:5] == (
         None,
         None,
     )

@@ -30,7 +30,7 @@ def found(inputs, **settings):
 
 @pytest.mark.parametrize(
     ("settings", "asked"),
-    [(HARMONY, "correct.method = harmony"), ({"graph": {"balanced": True}}, "graph.balanced")],
+    [(HARMONY, "correct.method = harmony")],
 )
 def test_files_are_the_batches_of_who_asks_for_batches_without_naming_any(files, settings, asked):
     key, (note,) = found(files, **settings)

@@ -332,7 +332,7 @@ def test_maps_have_the_genes_that_speak_for_names_and_those_that_are_asked_for(c
 def notes_on_genes(genes, table):
     config = load_config(overrides={"names": {"table": str(table)}})
     var, sets = pd.DataFrame(index=genes), config.names.sets()
-    return notes_of_genes(config, var, sets, gene_names(var, sets))
+    return list(notes_of_genes(config, var, sets, gene_names(var, sets)))
 
 
 def test_a_note_says_why_few_genes_of_the_table_are_there(tmp_path):

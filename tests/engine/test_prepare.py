@@ -284,8 +284,9 @@ def test_a_run_stopped_by_a_full_disk_in_any_stage_resumes_when_there_is_room(
     np.testing.assert_array_equal(ours.obsm["X_scrcl"], theirs.obsm["X_scrcl"])
 
 
-def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path):
-    """Names are read at the end only: a matrix whose names cannot be read is reduced nevertheless."""
+def test_memory_of_the_passes_is_not_that_of_the_cells(tmp_path, monkeypatch):
+    """Names of many cells are read at the end only: a matrix whose names cannot be read is reduced nevertheless."""
+    monkeypatch.setattr("scrcl.engine.orientation._MOST_ROWS", 100)
     make_cells().write_h5ad(tmp_path / "cells.h5ad")
 
     def no_names():

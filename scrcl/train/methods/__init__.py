@@ -39,12 +39,16 @@ class MethodEntry:
         Embedding that is clustered by default with ``spatial``; the first if None.
     train
         Defaults of the settings of training that differ from those of other methods.
+    title, paper
+        Its name in prose and its paper, for the text that a report gives for the methods section of an article.
     presets
         Named sets of settings, by group. ``paper`` of a method is the preset ``METHOD-paper``.
     """
 
     settings: type[Settings]
     load: Callable[[], Method[Any, Any, Any, Any]]
+    title: str = ""
+    paper: str = ""
     spaces: tuple[str, ...] = ("embedding",)
     spatial_space: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +75,9 @@ METHODS: dict[str, MethodEntry] = {
     "scrcl": MethodEntry(
         ScrclSettings,
         _scrcl,
+        title="scRCL",
+        paper="Peng et al.: Refinement contrastive learning of cell-gene associations for unsupervised cell type "
+        "identification. arXiv:2512.10640 (2025).",
         spaces=("embedding", "graph_view", "refined"),
         # The MLP view reads only expression, so it knows nothing of the tissue.
         spatial_space="graph_view",
@@ -79,6 +86,9 @@ METHODS: dict[str, MethodEntry] = {
     "scgpcl": MethodEntry(
         ScgpclSettings,
         _scgpcl,
+        title="scGPCL",
+        paper="Lee et al.: Deep single-cell RNA-seq data clustering with graph prototypical contrastive learning. "
+        "Bioinformatics 39, btad342 (2023).",
         # A step of so many cells takes as long as one of scRCL: the graph has a hundred edges for each cell. Twice as
         # many steps agree no better with labels, on sets of 246 to 5,685 cells (bench/training/lengths.py).
         train={"steps": 150, "minibatch_cells": 512, "lr": 1e-3, "fanout": 128},

@@ -218,7 +218,7 @@ def test_products_of_genes_take_time_by_the_square_of_the_genes_of_a_cell():
     assert gram_seconds(1_000, 1_500, 2_000) == gram_seconds(1_000, 2_000, 2_000)
     shape = replace(ATLAS, values_per_row=200.0, n_vars=2_000, n_genes=2_000)
     products = gram_seconds(shape.n_cells, 200, 2_000)
-    assert estimate("features", shape).shared_seconds > products > 20
+    assert estimate("features", shape).shared_seconds > products > 1
 
 
 def test_smoothing_of_labels_is_counted():

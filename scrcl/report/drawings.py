@@ -81,11 +81,10 @@ def _radius(share: float) -> float:
 def _key_of_dots(y: float) -> list[str]:
     """Return what sizes and strengths mean, as dots and words on a line."""
     drawn, x = [], 10.0
-    for share in (0.1, 0.5, 1):
+    for share, text in ((0.1, "10%"), (0.5, "50%"), (1.0, "100% of cells")):
         drawn.append(f'<circle class="dot" cx="{x:.0f}" cy="{y:.0f}" r="{_radius(share):.1f}"/>')
-        drawn.append(svg_text(x + 11, y + 4, f"{share:.0%}", anchor="start"))
+        drawn.append(svg_text(x + 11, y + 4, text, anchor="start"))
         x += 52
-    drawn.append(svg_text(x - 8, y + 4, "of cells", anchor="start"))
     for opacity in (0.08, 0.5, 1):
         drawn.append(
             f'<circle class="dot" cx="{x + 66:.0f}" cy="{y:.0f}" r="{_radius(1):.1f}" fill-opacity="{opacity}"/>'

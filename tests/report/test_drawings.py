@@ -40,7 +40,7 @@ def test_dots_have_the_area_of_the_share_and_the_strength_of_the_mean():
     assert quarter[1] < whole[1] == 1
     key = {float(dot.get("r")) for dot in every if not len(dot)}
     assert max(key) == whole[0] > min(key)
-    assert {"10%", "50%", "100%", "of cells"} <= {node.text for node in tags(svg, "text")}
+    assert {"10%", "50%", "100% of cells"} <= {node.text for node in tags(svg, "text")}
     assert "<b>" not in svg
 
 

@@ -77,13 +77,26 @@ def opened(html, path, script=None, *options):
         html = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", html)
         wait = "while (document.documentElement.dataset.ready !== 'yes') await new Promise((r) => setTimeout(r, 20));"
         html = html.replace(
-            "</body>", f"<script>(async () => {{ {wait} {script} }})()</script></body>"
+            "</body>", f"<script>(async () => {{ {wait} {script} {DONE} }})()</script></body>"
         )
     path.write_text(html, encoding="utf-8")
+    ended = 'data-ready="yes"' if script is None else 'data-done="yes"'
+    # The page's time runs on while other threads unpack its data and make pictures. On a busy machine it may be over
+    # before they are done, so the page is given more of it then.
+    for page_time in (200_000, 2_000_000, 20_000_000):
+        document, console = in_browser(path, f"--virtual-time-budget={page_time}", *options)
+        if ended in document or console:
+            break
+    return document, console
+
+
+DONE = "document.documentElement.dataset.done = 'yes';"
+
+
+def in_browser(path, *options):
+    """Return the document and the lines of the console."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    # The page's time runs on while another thread unpacks its data, so on a busy machine it needs much of it.
-    command = [CHROMIUM, *flags, "--virtual-time-budget=200000", *options, "--dump-dom"]
-    command.append(path.as_uri())
+    command = [CHROMIUM, *flags, *options, "--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -160,7 +173,9 @@ for (let x = 5; x < box.width && $("tip").hidden; x += 5) {
   }
 }
 say.tip = $("tip").textContent;
-canvas.dispatchEvent(new KeyboardEvent("keydown", {key: "+"})); await soon();
+const unzoomed = ink("umap");
+canvas.dispatchEvent(new KeyboardEvent("keydown", {key: "+"}));
+while (ink("umap") === unzoomed) await soon();  // the next frame draws it, whenever that is
 say.rows = $("marker-table").tBodies[0].rows.length;
 $("marker-cluster").value = ""; $("marker-cluster").dispatchEvent(new Event("change"));
 click($("marker-table").tHead.querySelectorAll("button")[2]);

@@ -47,3 +47,11 @@ FAST_SETTINGS = [
 def fast(*arguments):
     """Return arguments of the command line with those of `FAST_SETTINGS`."""
     return [*arguments, *(part for setting in FAST_SETTINGS for part in ("--set", setting))]
+
+
+def write_slices(folder):
+    """Write two slices whose coordinates are the same, and return their files."""
+    paths = [folder / "left.h5ad", folder / "right.h5ad"]
+    for seed, path in enumerate(paths):
+        make_cells(90, 30, seed=seed, spatial=True).write_h5ad(path)
+    return paths

@@ -61,9 +61,8 @@ _PAPERS = {
 def methods_section(run: OpenRun) -> Section:
     """Return the text and the papers that it names, as a section of the report."""
     text = " ".join(methods_sentences(run))
-    method = METHODS[run.config.method].paper
-    cited = [*([method] if method else []), *(_PAPERS[word] for word in _PAPERS if word in text)]
-    papers = [[paper] for paper in cited]
+    named = [paper for word, paper in _PAPERS.items() if word in text]
+    papers = [[paper] for paper in (METHODS[run.config.method].paper, *named) if paper]
     caption = "Check it against what you did before and after scrcl."
     return Section(
         "Text for a methods section",

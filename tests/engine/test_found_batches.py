@@ -10,17 +10,14 @@ from scrcl.engine.run import run_files
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.errors import InputError
 from scrcl.io.open import open_input
-from tests.cells import FAST, make_cells
+from tests.cells import FAST, write_slices
 
 HARMONY = {"correct": {"method": "harmony"}}
 
 
 @pytest.fixture
 def files(tmp_path):
-    paths = [tmp_path / "left.h5ad", tmp_path / "right.h5ad"]
-    for seed, path in enumerate(paths):
-        make_cells(90, 30, seed=seed, spatial=True).write_h5ad(path)
-    return paths
+    return write_slices(tmp_path)
 
 
 def found(inputs, **settings):

@@ -11,18 +11,14 @@ from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
 from scrcl.errors import InputError
 from scrcl.io.open import from_anndata, open_input
-from tests.cells import FAST, make_cells
+from tests.cells import FAST, make_cells, write_slices
 
 SPATIAL = {**FAST, "spatial": True, "device": "cpu"}
 
 
 @pytest.fixture
 def files(tmp_path):
-    """Write two slices whose coordinates are the same."""
-    paths = [tmp_path / "left.h5ad", tmp_path / "right.h5ad"]
-    for seed, path in enumerate(paths):
-        make_cells(90, 30, seed=seed, spatial=True).write_h5ad(path)
-    return paths
+    return write_slices(tmp_path)
 
 
 def stacked(column="library_id"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,6 @@ from scrcl.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from scrcl.engine.evaluate import Scores
 
@@ -27,6 +27,12 @@ Scheduler = Annotated[
     typer.Option(
         help="Address of a dask scheduler whose workers read the input.",
         rich_help_panel="Resources",
+    ),
+]
+LabelTable = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file of which --labels is a column; its first column has the names of the cells."
     ),
 ]
 
@@ -72,12 +78,13 @@ def evaluate(
             help="Column of obs with the labels, or the output folder of another run of the same cells."
         ),
     ],
+    table: LabelTable = None,
     as_json: Json = False,
 ) -> None:
     """Score the clusters of a run against labels or another run: ACC (Hungarian), NMI, ARI, macro F1."""
     from scrcl.engine.evaluate import evaluate as evaluate_run
 
-    scores = evaluate_run(out, labels)
+    scores = evaluate_run(out, labels, table=table)
     if as_json:
         typer.echo(json.dumps(_known(scores)))
     else:

@@ -24,6 +24,7 @@ _ARGUMENTS = {
     "restart": "--restart",
     "inputs": "--input",
     "order": "--order",
+    "table": "--table",
     "to": "--to",
 }
 """Options of arguments that are no settings. An error that begins with one of these names begins with the option."""

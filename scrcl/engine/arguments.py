@@ -105,6 +105,7 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "out": _FOLDER,
     "run": _FOLDER,
     "target": _PATH,
+    "table": (_is_path, "the path of a CSV file"),
     "labels": (_is_path, "the name of a column of obs, or the folder of another run"),
     "by": _COLUMN,
     "donors": _COLUMN,

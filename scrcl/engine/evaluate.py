@@ -14,7 +14,7 @@ from scrcl._crosstab import crosstab
 from scrcl.engine.annotate import without_ours
 from scrcl.engine.arguments import checked
 from scrcl.engine.folder import RunFolder, read_manifest
-from scrcl.engine.later_columns import obs_of_run
+from scrcl.engine.later_columns import column_of_table, obs_of_run
 from scrcl.engine.open_run import OpenRun, saved_config
 from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError, StoreError
@@ -128,7 +128,13 @@ class Scores:
 
 
 @checked
-def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None) -> Scores:
+def evaluate(
+    out: str | Path,
+    labels: str | Path,
+    *,
+    data: AnnData | None = None,
+    table: str | Path | None = None,
+) -> Scores:
     """Score the clusters of a finished run or prediction against labels, or against those of another run.
 
     Parameters
@@ -140,13 +146,17 @@ def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None
         by name, are the labels. A column that has the name of a folder is the column.
     data
         An AnnData of the cells, whose columns of obs are as it has them now: labels may be made after the run.
+    table
+        A CSV file of which ``labels`` is a column. Its first column has the names of the cells. Cells that it lacks,
+        and those with an empty field or NA, have no label.
 
     Raises
     ------
     StoreError
         ``out`` holds no finished run, or its neighbours are damaged.
     InputError
-        obs has no such column, almost every cell has a label of its own, or the runs share no cell.
+        obs or the table has no such column, almost every cell has a label of its own, or the runs share no cell; or the
+        table names a cell twice, or one that the run lacks.
 
     Examples
     --------
@@ -154,20 +164,32 @@ def evaluate(out: str | Path, labels: str | Path, *, data: AnnData | None = None
     >>> scrcl.evaluate("out/", "cell_type").ari  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "other-out/").ari  # doctest: +SKIP
     >>> scrcl.evaluate("out/", "leiden", data=adata).ari  # doctest: +SKIP
+    >>> scrcl.evaluate("out/", "cell_type", table="labels.csv").ari  # doctest: +SKIP
     """
+    if data is not None and table is not None:
+        message = f"table must not be given with data; got {table}. Leave out one of them."
+        raise InputError(message)
     run = _open(Path(out))
     obs = obs_of_run(run, data)
-    is_folder = str(labels) not in obs and Path(labels).is_dir()
-    # A run that was made in Python, of an AnnData whose columns may be newer than the run.
-    is_of_object = data is None and not run.manifest.get("inputs")
-    hint = " If it was made after the run, give the AnnData by `data`." if is_of_object else ""
-    values = (
-        _clusters_of(Path(labels), obs, run.path)
-        if is_folder
-        else _labels_of(obs, str(labels), hint)
-    )
+    if table is not None:
+        values = _of_types(
+            column_of_table(Path(table), str(labels), obs.index, out=run.path), str(labels)
+        )
+    elif str(labels) not in obs and Path(labels).is_dir():
+        values = _clusters_of(Path(labels), obs, run.path)
+    else:
+        values = _labels_of(obs, str(labels), "" if data is not None else _hint(run, labels))
     scores = score(obs["scrcl"], values) | _coherence(run, obs["scrcl"], values)
     return Scores(str(labels), **scores)
+
+
+def _hint(run: OpenRun, labels: str | Path) -> str:
+    """Return where labels that obs lacks may be."""
+    if Path(labels).is_file():
+        return " Give a file by `table`, and the name of its column as the labels."
+    # A run that was made in Python, of an AnnData whose columns may be newer than the run.
+    is_of_object = not run.manifest.get("inputs")
+    return " If it was made after the run, give the AnnData by `data`." if is_of_object else ""
 
 
 def _open(out: Path) -> OpenRun:
@@ -199,14 +221,19 @@ def _labels_of(obs: pd.DataFrame, key: str, hint: str) -> pd.Series:
     if key not in given:
         message = f"labels must not be the run's own; got {key!r}. Name a column of the input."
         raise InputError(message)
-    n_values, n_known = obs[key].nunique(), int(obs[key].notna().sum())
+    return _of_types(obs[key], key)
+
+
+def _of_types(labels: pd.Series, key: str) -> pd.Series:
+    """Return labels, unless almost every cell has one of its own: numbers, or names of cells."""
+    n_values, n_known = labels.nunique(), int(labels.notna().sum())
     if n_values > max(n_known / 2, _FEW):
         message = (
             f"labels must be shared by cells; got {key!r}, with {n_values:,} values for {n_known:,} cells. "
             "Name a column of types."
         )
         raise InputError(message)
-    return obs[key]
+    return labels
 
 
 def _coherence(run: OpenRun, clusters: Any, labels: Any) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Columns of obs that the input has now: in a notebook many are made or made again after the run."""
+"""Columns of cells that were made after the run: in the AnnData in a notebook, or in a table."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from scrcl.engine.stages import STAGES
 from scrcl.errors import InputError
 from scrcl.io.annotations import with_unique_names
 from scrcl.io.results import read_obs
+from scrcl.io.text_tables import read_text_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from anndata import AnnData
 
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["obs_of_run"]
+__all__ = ["column_of_table", "obs_of_run"]
+
+_MISSING = ("", "NA", "NaN", "nan")
+"""What R, pandas and spreadsheets write for a cell without a value."""
 
 
 def obs_of_run(run: OpenRun, data: AnnData | None = None) -> pd.DataFrame:
@@ -51,3 +57,46 @@ def obs_of_run(run: OpenRun, data: AnnData | None = None) -> pd.DataFrame:
         )
         raise InputError(message)
     return obs.drop(columns=obs.columns.intersection(now.columns)).join(now)
+
+
+def column_of_table(path: Path, column: str, cells: pd.Index, *, out: Path) -> pd.Series:
+    """Return a column of a table of cells, whose first column has their names; missing for cells that it lacks.
+
+    Parameters
+    ----------
+    cells
+        Names of the cells of the run.
+    out
+        Folder of the run, for messages.
+
+    Raises
+    ------
+    InputError
+        The table cannot be read, has no such column or two of them, or names a cell twice or one that the run lacks.
+    """
+    table = read_text_table(path, what="table")
+    names, columns = table.iloc[:, 0].str.strip(), list(table.columns[1:])
+    if columns.count(column) != 1:
+        found = f"{columns.count(column)} columns" if column in columns else "none"
+        message = (
+            f"table must have one column {column!r} after the names of the cells; got {path} with {found} of this "
+            f"name. There are: {', '.join(columns) or 'none'}."
+        )
+        raise InputError(message)
+    is_other, is_repeat = ~names.isin(cells), names.duplicated()
+    if is_other.any():
+        more = f", the first of {is_other.sum():,}" if is_other.sum() > 1 else ""
+        message = (
+            f"table must have names of cells of {out}, such as {cells[0]}, in its first column; got "
+            f"{names[is_other].iloc[0]!r} in {path} (line {is_other.idxmax():,}{more}). Repair the name, or leave out "
+            "the line."
+        )
+        raise InputError(message)
+    if is_repeat.any():
+        message = (
+            f"table must have each cell once; got {names[is_repeat].iloc[0]!r} again in {path} "
+            f"(line {is_repeat.idxmax():,}). Leave out one of the lines."
+        )
+        raise InputError(message)
+    values = table.iloc[:, 1 + columns.index(column)].str.strip()
+    return values.mask(values.isin(_MISSING)).set_axis(names).reindex(cells)

@@ -27,6 +27,8 @@ _SEPARATORS = "\t,;"
 def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
     """Return the columns of a text as texts. Its first line names them, and decides what sets the fields apart.
 
+    The index holds the lines on which the rows stand, for messages.
+
     Parameters
     ----------
     what
@@ -60,7 +62,7 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
         )
         raise InputError(message)
     separator = max(_SEPARATORS, key=text.lstrip("\r\n").partition("\n")[0].count)
-    records, header = [], None
+    records, lines, header = [], [], None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for fields in reader:
@@ -71,11 +73,13 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
                 rule = f"{len(header)} fields on each line, as on its first"
                 _refuse(what, rule, path, reader.line_num, f"{len(fields)} fields, ")
             records.append(fields)
+            lines.append(reader.line_num)
     except csv.Error as error:
         _refuse(what, f"fields in plain quotes, or in none ({error})", path, reader.line_num)
     assert header is not None
     columns = [name.strip() for name in header]
-    return pd.DataFrame(records[1:], columns=columns, dtype=str)
+    index = pd.Index(lines[1:], dtype="int64", name="line")
+    return pd.DataFrame(records[1:], index=index, columns=columns, dtype=str)
 
 
 def _refuse(what: str, rule: str, path: Path, line: int, found: str = "") -> NoReturn:

@@ -150,3 +150,16 @@ def test_tables_of_clusters_explain_what_they_show():
     assert "Ribosomal" in table.caption
     table = groups_table(markers.assign(name="T cell"))
     assert [list(column.cells) for column in table.columns] == [["x"], ["T cell"], ["CD3D"]]
+
+
+def test_labels_of_a_csv_file_are_scored(scrcl, out, tmp_path):
+    labels = make_cells().obs["cell_type"]
+    labels.to_csv(tmp_path / "labels.csv")
+    given = ["evaluate", out, "--labels", "cell_type"]
+    assert scrcl(*given, "--table", tmp_path / "labels.csv") == scrcl(*given)
+    code, _, errors = scrcl("evaluate", out, "--labels", tmp_path / "labels.csv")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "Give a file by --table" in errors
+    code, _, errors = scrcl(*given, "--table", tmp_path / "none.csv")
+    assert code == 2
+    assert errors.startswith("error: --table must be a file that exists")

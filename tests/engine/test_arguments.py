@@ -20,6 +20,7 @@ from scrcl.engine.arguments import shown
         (lambda: scrcl.rename("x", [3]), "names must be names by cluster, as {3: 'B cell'}, or"),
         (lambda: scrcl.export("x", None, "csv"), "target must be a path; got None."),
         (lambda: scrcl.evaluate("x", np.arange(9)), "labels must be the name of a column of obs,"),
+        (lambda: scrcl.evaluate("x", "type", table=[1]), "table must be the path of a CSV file"),
         (lambda: scrcl.fit("x", config={"seed": 1}), "config must be a scrcl.RunConfig; got {"),
         (lambda: scrcl.fit("x", reporter=print), "reporter must be a reporter, with the methods"),
         (lambda: scrcl.predict(3, "x"), "run must be the path of a folder; got 3."),

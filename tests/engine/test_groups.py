@@ -238,3 +238,54 @@ def test_labels_of_other_cells_are_refused(done):
         scrcl.evaluate(done[0] / "out", "cell_type", data=other)
     with pytest.raises(InputError, match="data must be the AnnData that the run was made of; got"):
         scrcl.evaluate(done[0] / "out", "cell_type", data=other.obs)
+
+
+@pytest.fixture
+def labels_csv(done, tmp_path):
+    """Path of a table of labels in another order, without the first cells, and its lines."""
+    adata, path = done[1], tmp_path / "labels.csv"
+    labels = adata.obs["cell_type"].astype(str)[::-1]
+    labels.iloc[0], labels.iloc[1] = "NA", ""
+    lines = ["cell,type,sure", *(f"{cell},{label},yes" for cell, label in labels.iloc[:-9].items())]
+    path.write_text("\n".join(lines))
+    return path, lines
+
+
+def test_labels_of_a_table_are_matched_by_the_names_of_cells(done, labels_csv):
+    out, adata = done[0] / "out", done[1]
+    known = adata.obs["cell_type"].astype(object)
+    known.iloc[[-1, -2, *range(9)]] = None
+    here = anndata.read_h5ad(out / "result.h5ad").obs["scrcl"]
+    scores = scrcl.evaluate(out, "type", table=labels_csv[0])
+    assert scores.n_labels == 4
+    assert scores.n_cells == (known.notna() & here.notna()).sum()
+    assert scores.ari == score(here, known.reindex(here.index))["ari"]
+
+
+@pytest.mark.parametrize(
+    ("at", "line", "match"),
+    [
+        (4, "x7,type 1,yes", r"names of cells of .*out, such as .*; got 'x7' in .* \(line 5\)"),
+        (4, None, r"each cell once; got .* again in .* \(line 5\)"),
+        (0, "cell,types,sure", r"one column 'type' .* with none of this name. There are: types, sure"),
+        (0, "cell,type,type", r"one column 'type' .* with 2 columns of this name"),
+        (4, "x7,type 1", r"3 fields on each line.*2 fields, line 5"),
+    ],
+)  # fmt: skip
+def test_a_table_of_labels_is_read_strictly(done, labels_csv, at, line, match):
+    path, lines = labels_csv
+    lines[at] = lines[at - 1] if line is None else line
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=f"table must have {match}"):
+        scrcl.evaluate(done[0] / "out", "type", table=path)
+
+
+def test_a_table_has_its_own_argument_and_goes_alone(done, labels_csv):
+    with pytest.raises(InputError, match="Give a file by `table`"):
+        scrcl.evaluate(done[0] / "out", labels_csv[0])
+    with pytest.raises(InputError, match="table must not be given with data"):
+        scrcl.evaluate(done[0] / "out", "type", data=done[1], table=labels_csv[0])
+    path, lines = labels_csv
+    path.write_text("\n".join(f"{line.split(',')[0]},{line}" for line in lines))
+    with pytest.raises(InputError, match="labels must be shared by cells; got 'cell'"):
+        scrcl.evaluate(done[0] / "out", "cell", table=path)

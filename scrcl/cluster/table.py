@@ -1,7 +1,7 @@
 """The clustering algorithms by name.
 
-A new algorithm is a file in `scrcl.cluster.algorithms`, a line here, and its name in `scrcl.cluster.names`. `counted`
-adds the number of clusters to one that must be given it.
+A new algorithm is a file in `scrcl.cluster.algorithms`, a line here, and its name and words in `scrcl.cluster.names`.
+`counted` adds the number of clusters to one that must be given it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scrcl.cluster.names import IN_WORDS
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.doublets import DoubletsStage
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from scrcl.engine.stages.doublets import DoubletsSettings
     from scrcl.engine.words import Words
 
-__all__ = ["methods_section", "methods_sentences"]
+__all__ = ["methods_section", "methods_text"]
 
 _PAPERS = {
     "seurat": "Satija et al.: Spatial reconstruction of single-cell gene expression data. Nat Biotechnol 33, 495-502 "
@@ -43,6 +44,7 @@ _PAPERS = {
     "14049 (2017).",
     "seurat_v3": "Stuart et al.: Comprehensive integration of single-cell data. Cell 177, 1888-1902 (2019).",
     "Moran's I": "Moran: Notes on continuous stochastic phenomena. Biometrika 37, 17-23 (1950).",
+    "Leiden": "Traag et al.: From Louvain to Leiden: guaranteeing well-connected communities. Sci Rep 9, 5233 (2019).",
     "Harmony": "Korsunsky et al.: Fast, sensitive and accurate integration of single-cell data with Harmony. Nat "
     "Methods 16, 1289-1296 (2019).",
     "UMAP": "McInnes et al.: UMAP: uniform manifold approximation and projection for dimension reduction. "
@@ -58,21 +60,25 @@ _PAPERS = {
 """Papers by a word of the text: a paper is cited where its word stands."""
 
 
+def methods_text(run: OpenRun) -> tuple[str, list[str]]:
+    """Return what a finished run did, and the papers that the text names."""
+    text = " ".join(_sentences(run))
+    named = [paper for word, paper in _PAPERS.items() if word in text]
+    return text, [paper for paper in (METHODS[run.config.method].paper, *named) if paper]
+
+
 def methods_section(run: OpenRun) -> Section:
     """Return the text and the papers that it names, as a section of the report."""
-    text = " ".join(methods_sentences(run))
-    named = [paper for word, paper in _PAPERS.items() if word in text]
-    papers = [[paper] for paper in (METHODS[run.config.method].paper, *named) if paper]
+    text, papers = methods_text(run)
     caption = "Check it against what you did before and after scrcl."
     return Section(
         "Text for a methods section",
         text=text,
-        table=Table([Column("references")], papers, caption),
+        table=Table([Column("references")], [[paper] for paper in papers], caption),
     )
 
 
-def methods_sentences(run: OpenRun) -> Iterator[str]:
-    """Yield what a finished run did, a sentence each."""
+def _sentences(run: OpenRun) -> Iterator[str]:
     words = words_of(run)
     yield from _input(run, words)
     yield from _features(run, words)
@@ -160,10 +166,10 @@ def _clusters(run: OpenRun, words: Words) -> Iterator[str]:
         averages = run.record(TissueStage)
         yield (
             f"Components were averaged over each {words.cell} and its {averages.n_neighbors} nearest neighbours in "
-            f"the tissue; {number} in these averages by {_algorithm(record.algorithm)} ({chosen})."
+            f"the tissue; {number} in these averages by {IN_WORDS[record.algorithm]} ({chosen})."
         )
     else:
-        yield f"{number} by {_algorithm(record.algorithm)} ({chosen})."
+        yield f"{number} by {IN_WORDS[record.algorithm]} ({chosen})."
         n_voting = config.cluster.vote_cells
         if record.algorithm == "vote" and run.n_cells > n_voting:
             yield (
@@ -171,20 +177,6 @@ def _clusters(run: OpenRun, words: Words) -> Iterator[str]:
             )
     if config.smoothing_cells and record.n_smoothed is not None:
         yield f"Each {words.cell} then took the label of most of its {config.smoothing_cells} nearest neighbours."
-
-
-def _algorithm(name: str) -> str:
-    known = {
-        "vote": "the vote of scrcl: communities that neighbour graphs of the components and of other scalings of the "
-        "counts agree on, merged where no valley of few cells lies between them",
-        "mixture": "a mixture of Gaussians with one covariance in several sizes",
-        "linkage": "average linkage of micro-clusters in the embedding",
-        "auto": "communities of the embedding and of the components, or average linkage",
-        "leiden": "Leiden communities",
-        "ward": "Ward linkage of micro-clusters in the embedding",
-        "kmeans": "k-means in the embedding",
-    }
-    return known.get(name, name)
 
 
 def _markers(run: OpenRun, words: Words) -> Iterator[str]:

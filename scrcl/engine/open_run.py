@@ -144,6 +144,14 @@ class OpenRun(Outputs):
         """``run.json``: settings, versions, and the record of each stage, as JSON values."""
         return self.folder.manifest
 
+    @property
+    def methods_text(self) -> str:
+        """What the run did, for the methods section of a paper, and the papers to cite, a line each."""
+        from scrcl.engine.methods_text import methods_text
+
+        text, papers = methods_text(self)
+        return "\n".join([text, "", "References", *papers])
+
     def to_anndata(self) -> AnnData:
         """Read the result into memory: obs, var, obsm, obsp and uns, and X where ``keep_x`` copied it."""
         import anndata

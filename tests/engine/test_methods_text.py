@@ -1,9 +1,13 @@
 """The text for a methods section: it says what a run did, and cites what it names."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from scipy import sparse
 
+from scrcl.cluster.names import IN_WORDS, Algorithm
+from scrcl.cluster.table import ALGORITHMS
 from scrcl.engine.load_config import load_config
 from scrcl.engine.methods_text import methods_section
 from scrcl.engine.open_run import open_run
@@ -17,7 +21,10 @@ def texts_of(adata, folder, **settings):
     config = load_config(overrides={**FAST, "device": "cpu", **settings})
     run_files([folder / "cells.h5ad"], folder / "out", config)
     section = methods_section(open_run(folder / "out"))
-    papers = " ".join(row[0] for row in section.table.rows)
+    papers = [row[0] for row in section.table.rows]
+    lines = open_run(folder / "out").methods_text.splitlines()
+    assert lines == [section.text, "", "References", *papers]
+    papers = " ".join(papers)
     return section.text, papers, (folder / "out/report.html").read_text()
 
 
@@ -44,6 +51,7 @@ def test_it_says_what_was_done_and_nothing_that_was_not(tmp_path):
         assert absent not in text + papers
     assert "arXiv:2512.10640" in papers
     assert "Satija" in papers
+    assert "Traag" in papers
     assert "Text for a methods section" in page
     assert "240 cells were analysed with scrcl" in page
 
@@ -82,3 +90,7 @@ def test_a_tissue_has_domains(tmp_path, n_clusters, was):
     depth = np.median(adata.X.sum(axis=1).A1)  # that of a tissue
     assert f"Counts were scaled to {depth:,.0f} in each cell" in text
     assert "Each cell then took the label of most of its 12 nearest neighbours." in text
+
+
+def test_each_clustering_algorithm_has_words():
+    assert set(IN_WORDS) == set(ALGORITHMS) == set(get_args(Algorithm))

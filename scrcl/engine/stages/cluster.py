@@ -16,6 +16,7 @@ from scrcl.cluster.artifacts import (
 )
 from scrcl.cluster.confidence import ConfidenceSummary
 from scrcl.cluster.levels import Parting, Split
+from scrcl.cluster.names import Algorithm
 from scrcl.cluster.protocol import Choice
 from scrcl.cluster.settings import ClusterSettings
 from scrcl.engine.annotate import named_categories
@@ -104,7 +105,7 @@ class ClusterRecord(Record):
     n_clusters: int
     chosen_by: str
     estimates: tuple[tuple[int, ...], ...] = ()
-    algorithm: str
+    algorithm: Algorithm
     choice: Choice | None = None
     levels: LevelsRecord | None = None
     extra_cuts: tuple[ExtraCut, ...] = ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.io.gene_names import is_id
 from scrcl.markers.kinds import gene_kinds
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ _MOST_ROWS = 100_000
 
 _FEWEST = 20
 """Names that must be those of genes."""
-
-_ID = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?")
 
 
 def rows_note(matrix: CellMatrix) -> str | None:
@@ -41,7 +39,7 @@ def rows_note(matrix: CellMatrix) -> str | None:
 
 
 def _named_genes(names: pd.Index) -> np.ndarray:
-    """Return which names are ids of Ensembl or well-known symbols: bool, shape (n_names,)."""
-    ids = [_ID.fullmatch(name) is not None for name in names.astype(str)]
+    """Return which names are ids of a database or well-known symbols: bool, shape (n_names,)."""
+    ids = [is_id(name) for name in names.astype(str)]
     found: np.ndarray = np.array(ids, dtype=bool) | (gene_kinds(names.astype(str)) != "")
     return found

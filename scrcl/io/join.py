@@ -20,6 +20,7 @@ from scrcl.errors import InputError
 from scrcl.io.annotations import unique_genes, with_unique_names
 from scrcl.io.coordinates import Coordinates, joined_coordinates
 from scrcl.io.feature_types import genes_of_all
+from scrcl.io.gene_names import without_version
 from scrcl.io.left_out import reasons_of, with_reasons
 from scrcl.io.matrix import CellMatrix
 from scrcl.io.rows import select_columns
@@ -40,8 +41,6 @@ _Join: TypeAlias = Literal["inner", "outer"]
 _log = logger_of(__name__)
 
 _IDS = "gene_ids"
-_VERSION = r"^(ENS[A-Z]*G\d+)\.\d+$"
-"""The version at the end of an Ensembl id."""
 _SUFFIXES = (".gz", ".zip", ".mtx", ".h5ad", ".zarr", ".h5", ".hdf5")
 
 
@@ -189,7 +188,7 @@ def _gene_indexes(samples: list[CellMatrix]) -> list[pd.Index]:
         pd.Index(sample.var[_IDS].astype(str)) if _IDS in sample.var else own
         for sample, own in zip(samples, names, strict=True)
     ]
-    plain = [index.str.replace(_VERSION, r"\1", regex=True) for index in ids]
+    plain = [index.map(without_version) for index in ids]
     n_ids, n_plain = _n_shared(ids), _n_shared(plain)
     are_unique = all(index.is_unique for index in names)
     if are_unique and 2 * _n_shared(names) >= max(n_ids, n_plain):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.io.gene_names import id_in, symbol_in
 from scrcl.markers.listed import symbol_column, texts_of
 from scrcl.markers.names import is_text
-from scrcl.markers.symbols import id_in, symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scrcl.io.gene_names import is_id, symbol_in
 from scrcl.markers.kinds import gene_kinds
 from scrcl.markers.names import is_text
-from scrcl.markers.symbols import symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,8 @@ _LEFT_OUT_KINDS = ("ribosomal", "mitochondrial")
 
 LEFT_OUT = "Ribosomal and mitochondrial genes are left out here; the tables of markers have them."
 
-_ID = re.compile(r"(ENS[A-Z]*\d{6,}|FBgn\d+|WBGene\d+|\d+)(\.\d+)?")
+_OTHER_ID = re.compile(r"(ENS[A-Z]*[PT]\d{6,}|\d+)(\.\d+)?")
+"""Ids of transcripts and proteins, and numbers."""
 _USUAL = (
     "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "gene_short_name", "symbol", "symbols",
     "genesymbol", "genename",
@@ -183,6 +184,6 @@ def _within(names: NDArray[np.object_]) -> NDArray[np.object_] | None:
 
 
 def _are_ids(values: Any) -> bool:
-    """Return whether most values are ids: of Ensembl, FlyBase, WormBase, or numbers."""
-    texts = texts_of(values)
-    return 2 * sum(_ID.fullmatch(text) is not None for text in texts) > len(texts)
+    """Return whether most values are ids of a database, or numbers."""
+    are_ids = [is_id(text) or _OTHER_ID.fullmatch(text) is not None for text in texts_of(values)]
+    return 2 * sum(are_ids) > len(are_ids)

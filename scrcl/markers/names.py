@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl._group_means import group_means
-from scrcl.markers.symbols import symbol_in
+from scrcl.io.gene_names import symbol_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

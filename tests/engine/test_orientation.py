@@ -13,7 +13,10 @@ from tests.stores import random_counts, table
 SYMBOLS = [*(f"RPL{i}" for i in range(3, 20)), "MT-ND1", "ACTB", "Gapdh", "CD3E", "X1"]
 
 
-@pytest.mark.parametrize("names", [SYMBOLS, [f"ENSMUSG{i:011d}.2" for i in range(22)]])
+@pytest.mark.parametrize(
+    "names",
+    [SYMBOLS, [f"ENSMUSG{i:011d}.2" for i in range(22)], [f"WBGene{i:08d}" for i in range(22)]],
+)
 def test_genes_as_rows_are_said_and_cells_as_rows_are_not(names):
     cells = table(random_counts(30, 22))
     cells.var_names = names

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from scrcl.io.gene_names import id_in
 from scrcl.markers.identities import identities, matches
-from scrcl.markers.symbols import id_in
 
 IDS = ["ENSG00000167526.4", "ENSG00000198851", "ENSG00000075624"]
 

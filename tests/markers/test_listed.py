@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scrcl.io.gene_names import symbol_in
 from scrcl.markers.listed import ListedGenes, first_genes, shown_genes, symbol_column
-from scrcl.markers.symbols import symbol_in
 
 IDS = ["ENSG00000167526", "ENSG00000198851", "ENSG00000075624"]
 SYMBOLS = ["RPL13", "CD3E", "ACTB"]

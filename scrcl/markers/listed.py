@@ -28,6 +28,7 @@ __all__ = [
     "FirstGenes",
     "ListedGenes",
     "first_genes",
+    "id_that_is_shown",
     "short_list",
     "shown_genes",
     "symbol_column",
@@ -161,6 +162,12 @@ def first_genes(markers: pd.DataFrame, n: int) -> dict[Any, FirstGenes]:
         cluster: FirstGenes(tuple(shown_genes(rows)), int(passed[rows.index].max()))
         for cluster, rows in groups
     }
+
+
+def id_that_is_shown(var: pd.DataFrame) -> str | None:
+    """Return the first name of a table of genes that are shown by ids, because it has no symbols; None of others."""
+    genes = ListedGenes.of_var(var)
+    return str(genes.names[0]) if genes.symbols is None and _are_ids(var.index) else None
 
 
 def _shown(names: Iterable[str], symbols: Iterable[str] | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""A matrix of genes by cells is noticed by the names of its rows."""
+"""What a run says at its start of the names of genes: genes as rows, and ids without symbols."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from scrcl.engine.load_config import load_config
 from scrcl.engine.orientation import rows_note
 from scrcl.engine.run import STAGES, run_files
+from scrcl.engine.stages.read import ReadStage
 from scrcl.io.open import from_anndata
 from tests.stores import random_counts, table
 
@@ -40,3 +41,19 @@ def test_a_run_says_it_at_once(tmp_path):
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     notes = manifest["stages"][0]["notes"]
     assert any("cells and genes may be exchanged" in note for note in notes)
+
+
+@pytest.mark.parametrize("shows_genes", [True, False])
+def test_a_run_without_symbols_says_that_genes_are_shown_by_ids(tmp_path, shows_genes):
+    cells = table(random_counts(60, 40))
+    cells.var_names = [f"ENSG{i:011d}" for i in range(40)]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    stage = ReadStage() if shows_genes else ReadStage().for_new_cells(None)
+    run_files([tmp_path / "cells.h5ad"], tmp_path / "out", load_config(), stages=(stage,))
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    found = [
+        note
+        for note in manifest["stages"][0]["notes"]
+        if "shown by their ids, such as ENSG00000000000" in note
+    ]
+    assert len(found) == shows_genes

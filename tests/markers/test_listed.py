@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from scrcl.io.gene_names import symbol_in
-from scrcl.markers.listed import ListedGenes, first_genes, shown_genes, symbol_column
+from scrcl.markers.listed import (
+    ListedGenes,
+    first_genes,
+    id_that_is_shown,
+    shown_genes,
+    symbol_column,
+)
 
 IDS = ["ENSG00000167526", "ENSG00000198851", "ENSG00000075624"]
 SYMBOLS = ["RPL13", "CD3E", "ACTB"]
@@ -47,6 +53,20 @@ def test_names_that_join_a_symbol_and_an_id_are_shown_and_judged_by_the_symbol()
     assert list(genes.kinds) == ["ribosomal", "", "housekeeping", ""]
     assert genes.positions(["RPL13", names[0], "CD3E"]) == {"RPL13": 0, names[0]: 0, "CD3E": 1}
     assert list(genes.columns()["gene"]) == names
+
+
+@pytest.mark.parametrize(
+    ("index", "columns", "first"),
+    [
+        (IDS, {}, IDS[0]),
+        (["7157", "1956", "915"], {"biotype": ["coding"] * 3}, "7157"),
+        (IDS, {"gene_symbols": SYMBOLS}, None),
+        (["CD3E_ENSG00000198851", *IDS], {}, None),
+        (SYMBOLS, {"gene_ids": IDS}, None),
+    ],
+)
+def test_genes_without_symbols_are_shown_by_ids(index, columns, first):
+    assert id_that_is_shown(pd.DataFrame(columns, index=index)) == first
 
 
 @pytest.mark.parametrize(

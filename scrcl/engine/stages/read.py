@@ -9,10 +9,13 @@ from scrcl.engine.describe import note_on_join
 from scrcl.engine.memory import STREAM_BYTES
 from scrcl.engine.orientation import rows_note
 from scrcl.engine.stage import Record, Stage
+from scrcl.markers.listed import id_that_is_shown
 from scrcl.report.page import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
     from scrcl._contract import Shape
     from scrcl.engine.config import RunConfig
@@ -44,11 +47,20 @@ class ReadRecord(Record):
 
 
 class ReadStage(Stage[ReadRecord]):
-    """Opens the input. One that cannot be streamed by rows is rewritten by rows into the folder."""
+    """Opens the input. One that cannot be streamed by rows is rewritten by rows into the folder.
+
+    Parameters
+    ----------
+    shows_genes
+        Whether the result lists genes: not in a prediction.
+    """
 
     name = "read"
     record = ReadRecord
     is_cheap = True
+
+    def __init__(self, *, shows_genes: bool = True) -> None:
+        self._shows_genes = shows_genes
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:  # noqa: ARG002
         """Return what opening takes, and the copy of an input that is stored by genes."""
@@ -68,8 +80,8 @@ class ReadStage(Stage[ReadRecord]):
         matrix.check_obs()
         if matrix.layout == "csc":
             matrix.x(context.budget.block_rows)  # the first access to rows writes the copy
-        rows = rows_note(matrix)
-        early = (*(() if rows is None else (rows,)), *context.covariates.notes)
+        of_genes = (rows_note(matrix), ids_note(matrix.var) if self._shows_genes else None)
+        early = (*(note for note in of_genes if note is not None), *context.covariates.notes)
         for note in early:
             context.reporter.note(note)  # shown now, too: the work that follows is long
         of_samples = note_on_join(matrix)
@@ -103,4 +115,15 @@ class ReadStage(Stage[ReadRecord]):
 
     def for_new_cells(self, run: OpenRun) -> ReadStage:  # noqa: ARG002
         """Return the same stage: new cells are opened like any input."""
-        return ReadStage()
+        return ReadStage(shows_genes=False)
+
+
+def ids_note(var: pd.DataFrame) -> str | None:
+    """Return a note if genes are shown by their ids, for want of symbols."""
+    first = id_that_is_shown(var)
+    if first is None:
+        return None
+    return (
+        f"Genes are shown by their ids, such as {first}: neither their names nor a column of var has symbols. To see "
+        'symbols, add them as a column of var, such as adata.var["gene_symbols"], and run again.'
+    )

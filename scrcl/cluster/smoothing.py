@@ -120,8 +120,9 @@ def _renumbered_levels(levels: Levels, rank: NDArray[np.int32], n_left: int) -> 
 
 
 def _lost_note(n_lost: int) -> str:
+    lost = "1 cluster" if n_lost == 1 else f"{n_lost} clusters"
     return (
-        f'Smoothing removed {n_lost} clusters. obs["scrcl_unrefined"] has the earlier labels; a lower '
+        f'Smoothing removed {lost}. obs["scrcl_unrefined"] has the earlier labels; a lower '
         "cluster.refine_labels keeps more clusters."
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scrcl.engine.words import words_of
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Column, Figure, Section, Table
 
@@ -34,9 +35,10 @@ def quality_section(context: Context, run: OpenRun) -> Section:
     """Return counts, genes and mitochondrial share of the cells, for each sample or batch."""
     from scrcl.report.spreads import spreads
 
-    stats, groups = run.open(STATS), _groups(context)
+    stats, cell = run.open(STATS), words_of(run).cell
+    groups = _groups(context, f"all {cell}s")
     measures = _measures(stats)
-    columns = [Column("cells", "text"), Column("number", "number"), Column("left out", "number")]
+    columns = [Column(f"{cell}s", "text"), Column("number", "number"), Column("left out", "number")]
     for each in measures:
         columns.append(Column(f"{each.name} (median)", "share" if each.is_share else "number"))
         columns += [] if each.is_share else [Column(f"{each.name} (5% to 95%)")]
@@ -47,7 +49,7 @@ def quality_section(context: Context, run: OpenRun) -> Section:
             values = each.values[cells]
             row += [float(np.median(values))] if each.is_share else _spread(values)
         rows.append(row)
-    caption = "All cells of the input, also those that were left out. The maps can be coloured by the same values."
+    caption = f"All {cell}s of the input, also those that were left out. The maps can be coloured by the same values."
     figures = [
         Figure(
             spreads(
@@ -55,13 +57,14 @@ def quality_section(context: Context, run: OpenRun) -> Section:
                 [(name, each.values[cells]) for name, cells in groups],
                 percent=each.is_share,
                 logarithmic=not each.is_share,
+                cell=cell,
             ),
             f"{each.label[0].upper()}{each.label[1:]}. The line is the median.",
             "svg",
         )
         for each in measures
     ]
-    return Section("Quality of the cells", figures=figures, table=Table(columns, rows, caption))
+    return Section(f"Quality of the {cell}s", figures=figures, table=Table(columns, rows, caption))
 
 
 def _measures(stats: MatrixStats) -> list[_Measure]:
@@ -74,11 +77,11 @@ def _measures(stats: MatrixStats) -> list[_Measure]:
     return found
 
 
-def _groups(context: Context) -> list[tuple[str, IntArray]]:
-    """Return the names and the cells of the samples or batches of the input; all cells as one if there are none."""
+def _groups(context: Context, every: str) -> list[tuple[str, IntArray]]:
+    """Return the names and the cells of the samples or batches of the input; ``every`` cell if there are none."""
     groups = context.covariates.samples or context.covariates.batches
     if groups is None:
-        return [("all cells", np.arange(context.matrix.n_obs))]
+        return [(every, np.arange(context.matrix.n_obs))]
     return groups.groups()[:_MOST_GROUPS]
 
 

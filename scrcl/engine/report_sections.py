@@ -171,6 +171,7 @@ def _dots(run: OpenRun, names: Sequence[str], words: Words) -> Section:
         profiles.share[at][:, shown],
         list(first["shown"]),
         [names[i] for i in shown],
+        cell=words.cell,
     )
     caption = (
         f"The first markers of each {words.cluster}, as in the table above, in the order of the tree. Size: share of "
@@ -190,6 +191,7 @@ def _links(run: OpenRun, names: Sequence[str], words: Words) -> Section:
         links.sizes[:n],
         names[:n],
         palette(len(names))[:n],
+        cell=words.cell,
     )
     caption = (
         f"{words.cluster.capitalize()}s that are joined in the cell graph (PAGA). A line is as wide as the number of "
@@ -210,6 +212,8 @@ def _composition(context: Context, run: OpenRun, names: Sequence[str]) -> list[S
     there = np.flatnonzero(counts.sum(axis=1))
     if len(there) < 2:
         return []
-    what = words_of(run).cluster, "sample"
-    figure = composition_figure(counts[there], [found.names[i] for i in there], names, what)
+    words, there_named = words_of(run), [found.names[i] for i in there]
+    figure = composition_figure(
+        counts[there], there_named, names, (words.cluster, "sample"), cell=words.cell
+    )
     return [Section("Composition", figures=[figure])]

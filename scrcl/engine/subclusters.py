@@ -254,7 +254,7 @@ def _look(
         correct = CorrectLookStage(run, np.flatnonzero(run.labels == cluster))
         digest = fingerprint_of_array(run.open(CORRECTION).shifts)
         some = replace(some, identity={**some.identity, "correction": digest})
-    stages = stages_of_look(cluster, correct)
+    stages = stages_of_look(cluster, correct, words)
     run_matrix(lambda _: some, folder, fitting, stages=stages, replace=True, **how)
     look = Outputs(RunFolder(folder, read_manifest(folder)), stages)
     found = _found(look, cluster, len(cells), words)
@@ -300,7 +300,8 @@ def _notes(look: Outputs, config: RunConfig, words: Words, *, is_divided: bool) 
     yield from found_notes(look)
     if batches.of_one_batch and correction.left_as_is:
         yield (
-            "These cells were not corrected for batches. To correct all cells, run again into another folder with "
+            f"These {words.cell}s were not corrected for batches. To correct all {words.cell}s, run again into another "
+            "folder with "
             f'`batch_key={config.batch_key!r}, correct.method="harmony"`, and look into that run.'
         )
 

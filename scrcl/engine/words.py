@@ -1,14 +1,13 @@
 """What the report and the terminal call rows and their groups: cells, clusters and batches.
 
-In a tissue they are spots, domains and slices.
+In a tissue they are spots, domains and slices; groups of a closer look are subclusters.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from scrcl.engine.stages.graph import GraphStage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +16,15 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
 
-__all__ = ["Words", "listed", "of_groups", "words_from", "words_of"]
+__all__ = ["Words", "listed", "of_groups", "of_look", "words_from", "words_in", "words_of"]
 
 _NAMED = 8
 """Names that a sentence lists."""
+
+_GENERAL = re.compile(
+    r"`[^`]*`|(?<![\w.-])(?P<word>cell|cluster)(?=s?\b)(?![=_]|\.\w| graph| type)"
+)
+"""Words of the layers below, but not in what is typed (`cluster.also`), nor in cell graph and cell type."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,29 @@ class Words:
         """Return a number of groups in words."""
         return f"{n:,} {self.cluster}{'' if n == 1 else 's'}"
 
+    def put_in(self, text: str) -> str:
+        """Return a text of the layers below, which says cells and clusters whatever they are, in these words."""
+        own = {"cell": self.cell, "cluster": self.cluster}
+        return _GENERAL.sub(lambda found: own.get(found["word"], found[0]), text)
 
-def words_of(run: OpenRun | Context, *, prefix: str = "") -> Words:
-    """Return the words for a run whose neighbours are known, or for a closer look into one of its clusters."""
+
+def words_of(run: OpenRun) -> Words:
+    """Return the words for a finished run."""
+    from scrcl.engine.stages.graph import GraphStage  # which has texts in these words, too
+
     layout = run.record(GraphStage).layout
-    words = words_from(run.config, None if layout is None else layout["kind"])
-    return replace(words, cluster="subcluster", prefix=prefix) if prefix else words
+    return words_from(run.config, None if layout is None else layout["kind"])
+
+
+def words_in(context: Context) -> Words:
+    """Return the words for a run that is at work."""
+    layout = context.covariates.layout
+    return words_from(context.config, None if layout is None else layout.kind)
+
+
+def of_look(words: Words, prefix: str) -> Words:
+    """Return the words of a run for a closer look into one of its clusters."""
+    return replace(words, cluster="subcluster", prefix=prefix)
 
 
 def of_groups(words: Words) -> Words:

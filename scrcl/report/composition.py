@@ -19,7 +19,12 @@ _MOST_GROUPS = 60
 
 
 def composition_figure(
-    counts: IntArray, groups: Sequence[str], clusters: Sequence[str], what: tuple[str, str]
+    counts: IntArray,
+    groups: Sequence[str],
+    clusters: Sequence[str],
+    what: tuple[str, str],
+    *,
+    cell: str = "cell",
 ) -> Figure:
     """Return stacked bars of the clusters in each group.
 
@@ -29,9 +34,13 @@ def composition_figure(
         ndarray of int, shape (n_groups, n_clusters).
     what
         What a cluster and a group are: cluster and batch, domain and slice.
+    cell
+        What a cell is called.
     """
     n, colours = len(groups), palette(len(clusters))
-    drawn = composition_bars(counts[:_MOST_GROUPS], groups[:_MOST_GROUPS], clusters, colours)
+    drawn = composition_bars(
+        counts[:_MOST_GROUPS], groups[:_MOST_GROUPS], clusters, colours, cell=cell
+    )
     caption = f"Shares of the {what[0]}s in each {what[1]}."
     if n > _MOST_GROUPS:
         caption += f" The first {_MOST_GROUPS} of {n:,}."

@@ -29,7 +29,12 @@ _LABEL_SIZE = 14.5
 
 
 def dot_plot(
-    mean: FloatArray, share: FloatArray, genes: Sequence[str], clusters: Sequence[str]
+    mean: FloatArray,
+    share: FloatArray,
+    genes: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    cell: str = "cell",
 ) -> str:
     """Return a dot plot: size is the share of cells, darkness the mean, scaled by gene.
 
@@ -41,6 +46,8 @@ def dot_plot(
         ndarrays of float, shape (n_genes, n_clusters): mean log value, and share of cells above 0.
     genes, clusters
         Names of the columns and of the rows of the drawing.
+    cell
+        What a cell is called.
     """
     low, high = mean.min(axis=1, keepdims=True), mean.max(axis=1, keepdims=True)
     scaled = (mean - low) / np.maximum(high - low, 1e-9)
@@ -64,12 +71,12 @@ def dot_plot(
             radius = _radius(share[i, j])
             if radius < 0.5:
                 continue
-            about = f"{gene} in {cluster}: mean {mean[i, j]:.2f}, {share[i, j]:.0%} of cells"
+            about = f"{gene} in {cluster}: mean {mean[i, j]:.2f}, {share[i, j]:.0%} of {cell}s"
             parts.append(
                 f'<circle class="dot" cx="{_CELL * (i + 0.5):.0f}" cy="{y:.0f}" r="{radius:.1f}" '
                 f'fill-opacity="{0.08 + 0.92 * scaled[i, j]:.2f}"><title>{escape(about)}</title></circle>'
             )
-    parts += _key_of_dots(height - 0.4 * _KEY_HEIGHT)
+    parts += _key_of_dots(height - 0.4 * _KEY_HEIGHT, cell)
     return "".join(['<div class="dots">', *rows, "</svg>", *parts, "</svg></div>"])
 
 
@@ -78,10 +85,10 @@ def _radius(share: float) -> float:
     return float(0.45 * _CELL * np.sqrt(share))
 
 
-def _key_of_dots(y: float) -> list[str]:
+def _key_of_dots(y: float, cell: str) -> list[str]:
     """Return what sizes and strengths mean, as dots and words on a line."""
     drawn, x = [], 10.0
-    for share, text in ((0.1, "10%"), (0.5, "50%"), (1.0, "100% of cells")):
+    for share, text in ((0.1, "10%"), (0.5, "50%"), (1.0, f"100% of {cell}s")):
         drawn.append(f'<circle class="dot" cx="{x:.0f}" cy="{y:.0f}" r="{_radius(share):.1f}"/>')
         drawn.append(svg_text(x + 11, y + 4, text, anchor="start"))
         x += 52
@@ -106,6 +113,7 @@ def paga_graph(
     colours: Sequence[str],
     *,
     least: float = 0.02,
+    cell: str = "cell",
 ) -> str:
     """Return clusters as discs, joined by lines whose width is the connectivity; those below ``least`` are left out.
 
@@ -130,7 +138,7 @@ def paga_graph(
             f'stroke-width="{0.8 + 8 * connectivities[i, j]:.1f}"><title>{escape(about)}</title></line>'
         )
     for name, colour, (x, y), radius, size in zip(names, colours, at, radii, sizes, strict=True):
-        about = f"{name}: {cells_of(int(size))}"
+        about = f"{name}: {cells_of(int(size), cell)}"
         parts.append(
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{escape(colour)}"><title>{escape(about)}</title>'
             "</circle>"
@@ -158,7 +166,12 @@ def _places_of_names(
 
 
 def composition_bars(
-    counts: IntArray, groups: Sequence[str], clusters: Sequence[str], colours: Sequence[str]
+    counts: IntArray,
+    groups: Sequence[str],
+    clusters: Sequence[str],
+    colours: Sequence[str],
+    *,
+    cell: str = "cell",
 ) -> str:
     """Return the shares of the clusters in each group (batch, sample), as stacked bars below the names of the groups.
 
@@ -170,18 +183,18 @@ def composition_bars(
         ndarray of int, shape (n_groups, n_clusters).
     """
     line, bar = 38, 16
-    parts = [svg_fluid(line * len(groups), "Clusters in each group of cells")]
+    parts = [svg_fluid(line * len(groups), f"Clusters in each group of {cell}s")]
     for row, (group, of_group) in enumerate(zip(groups, counts, strict=True)):
         y, x, total = line * row + 17, 0.0, max(int(of_group.sum()), 1)
         parts.append(
             f'<text x="0" y="{y - 4}">{named(group)}</text>'
-            f'<text x="100%" y="{y - 4}" text-anchor="end">{cells_of(int(of_group.sum()))}</text>'
+            f'<text x="100%" y="{y - 4}" text-anchor="end">{cells_of(int(of_group.sum()), cell)}</text>'
         )
         for cluster, colour, n in zip(clusters, colours, of_group, strict=True):
             share = int(n) / total
             if share < 2e-4:
                 continue
-            about = f"{cluster} in {group}: {cells_of(int(n))}, {share:.1%}"
+            about = f"{cluster} in {group}: {cells_of(int(n), cell)}, {share:.1%}"
             parts.append(
                 f'<rect x="{100 * x:.2f}%" y="{y}" width="{100 * share:.2f}%" height="{bar}" fill="{escape(colour)}">'
                 f"<title>{escape(about)}</title></rect>"

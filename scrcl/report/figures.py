@@ -58,8 +58,8 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def degree_bars(counts: IntArray) -> str:
-    """Histogram of the number of neighbours of a cell, as SVG.
+def degree_bars(counts: IntArray, cell: str = "cell") -> str:
+    """Histogram of the number of neighbours of a cell, or of what ``cell`` calls it, as SVG.
 
     Parameters
     ----------
@@ -73,10 +73,10 @@ def degree_bars(counts: IntArray) -> str:
     width = -(-(last + 1 - first) // _MAX_BARS)
     starts = np.arange(first, last + 1, width)
     heights = np.add.reduceat(counts, starts)
-    return _bars(starts - 0.5, width, heights, "neighbours of a cell", whole=True)
+    return _bars(starts - 0.5, width, heights, f"neighbours of a {cell}", cell=cell, whole=True)
 
 
-def share_bars(values: FloatArray, name: str) -> str:
+def share_bars(values: FloatArray, name: str, cell: str = "cell") -> str:
     """Histogram of a value between 0 and 1, as SVG.
 
     Parameters
@@ -85,9 +85,11 @@ def share_bars(values: FloatArray, name: str) -> str:
         ndarray of floats, shape (n_cells,).
     name
         Name of the value, below the axis.
+    cell
+        What a cell is called.
     """
     heights, edges = np.histogram(values, bins=40, range=(0, 1))
-    return _bars(edges[:-1], float(edges[1] - edges[0]), heights, name)
+    return _bars(edges[:-1], float(edges[1] - edges[0]), heights, name, cell=cell)
 
 
 def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
@@ -127,7 +129,13 @@ def merge_lines(tree: FloatArray, names: Sequence[str]) -> str:
 
 
 def _bars(
-    starts: FloatArray, width: float, heights: IntArray, name: str, *, whole: bool = False
+    starts: FloatArray,
+    width: float,
+    heights: IntArray,
+    name: str,
+    *,
+    cell: str,
+    whole: bool = False,
 ) -> str:
     """Return a histogram; ``whole`` numbers are marked at the middle of their bars."""
     ends = np.array([starts[0], starts[-1] + width], float)
@@ -139,10 +147,10 @@ def _bars(
         if n:
             parts.append(
                 f'<rect class="bar" x="{a:.1f}" y="{top:.1f}" width="{b - a:.1f}" height="{axes.bottom - top:.1f}">'
-                f"<title>{cells_of(int(n))}</title></rect>"
+                f"<title>{cells_of(int(n), cell)}</title></rect>"
             )
     parts.append(svg_text((axes.left + axes.right) / 2, _WIDE[1] - 4, name))
-    parts.append(svg_text(axes.left - 5, 10, "cells", anchor="end"))
+    parts.append(svg_text(axes.left - 5, 10, f"{cell}s", anchor="end"))
     return "".join([*parts, "</svg>"])
 
 

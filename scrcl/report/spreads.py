@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrcl.report.svg import named, shortened, svg_open, svg_text
+from scrcl.report.svg import cells_of, named, shortened, svg_open, svg_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ def spreads(
     *,
     logarithmic: bool = False,
     percent: bool = False,
+    cell: str = "cell",
 ) -> str:
     """Return the shape of the values of each group, one below the other, with a line at the median.
 
@@ -41,6 +42,8 @@ def spreads(
         Whether the axis is; values below 1 count as 1.
     percent
         Whether values are shares.
+    cell
+        What a cell is called.
     """
     scaled = [_scaled(values, logarithmic=logarithmic) for _, values in groups]
     every = np.concatenate(scaled) if scaled else np.empty(0)
@@ -60,7 +63,7 @@ def spreads(
         if not len(values):
             continue
         middle = float(np.median(values))
-        about = f"{name}: median {_shown(middle, percent=percent)}, {len(values):,} cells"
+        about = f"{name}: median {_shown(middle, percent=percent)}, {cells_of(len(values), cell)}"
         parts.append(f"<g><title>{escape(about)}</title>{_shape(at, low, high, left, base)}")
         x = left + _WIDTH * float(np.clip((np.median(at) - low) / (high - low), 0, 1))
         parts.append(

@@ -67,9 +67,9 @@ def shortened(name: str) -> str:
     return f"{name[: _MOST_NAME - 1 - end].rstrip()}…{name[-end:].lstrip()}"
 
 
-def cells_of(n: int) -> str:
-    """Return a number of cells in words."""
-    return f"{n:,} cell{'' if n == 1 else 's'}"
+def cells_of(n: int, cell: str = "cell") -> str:
+    """Return a number of cells, or of what ``cell`` calls them, in words."""
+    return f"{n:,} {cell}{'' if n == 1 else 's'}"
 
 
 def named(name: str) -> str:

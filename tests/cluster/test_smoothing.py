@@ -51,7 +51,7 @@ def test_clusters_are_numbered_by_their_size_after_smoothing():
     assert after.cluster_tree[:, :2].tolist() == [[2, 1], [0, 4], [3, 5]]
     assert found.cluster_tree[:, :2].tolist() == [[0, 1], [2, 4], [3, 5]]
     assert after.notes[0] == "a note"
-    assert after.notes[1].startswith("Smoothing removed 1 clusters")
+    assert after.notes[1].startswith("Smoothing removed 1 cluster.")
     assert len(after.notes) == 2
 
 

@@ -7,6 +7,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 import scrcl
@@ -115,9 +116,9 @@ def test_clusters_that_smoothing_removes_are_noted(tmp_path):
     result, record = run(adata, tmp_path / "out", refine=239, reporter=heard)
     n_lost = record["n_clusters_before_smoothing"] - record["n_clusters"]
     assert n_lost > 0
-    (note,) = [note for note in heard.notes if f"{n_lost} clusters" in note]
+    (note,) = [note for note in heard.notes if f"{n_lost} domain" in note]
     assert "scrcl_unrefined" in note
-    assert f"{n_lost} clusters" in result.report_path.read_text()
+    assert f"{n_lost} domain" in result.report_path.read_text()
     obs = anndata.read_h5ad(result.result_path).obs
     assert obs["scrcl"].nunique() == record["n_clusters"] == len(result.clusters)
     assert obs["scrcl_unrefined"].nunique() == record["n_clusters_before_smoothing"]
@@ -214,7 +215,7 @@ def test_cuts_are_smoothed_too_and_only_coarser_ones_hold_the_clusters(tmp_path)
     again = majority_labels(fine, adata.obsm["spatial"], 10)
     assert np.mean(again == fine) > 0.9
     assert (np.diff(np.bincount(fine)) <= 0).all()
-    assert any("9 clusters of cluster.also" in note for note in record["notes"])
+    assert any("9 domains of cluster.also" in note for note in record["notes"])
 
 
 def test_a_column_with_a_value_for_each_cell_is_no_labels(tmp_path):
@@ -285,3 +286,51 @@ def test_batches_of_a_tissue_are_slices_unless_others_are_named():
     assert words("square", **slices) == Words("spot", "domain", "slice")
     assert words("irregular", batch_key="donor", **slices) == Words("cell", "domain", "batch")
     assert (Words().batches, Words(batch="slice").batches) == ("batches", "slices")
+
+
+@pytest.mark.parametrize(
+    ("text", "put"),
+    [
+        ("Found 3 clusters instead of 5, because too few cells differ.",
+         "Found 3 domains instead of 5, because too few spots differ."),
+        ("The data supports 2 clusters by cluster.least_support. Give `cluster.also=[4]`: 1 cluster, a cell.",
+         "The data supports 2 domains by cluster.least_support. Give `cluster.also=[4]`: 1 domain, a spot."),
+        ("n_clusters of micro-clusters in the cell graph, by cell type",) * 2,
+    ],
+)  # fmt: skip
+def test_texts_of_lower_layers_are_put_in_the_words_of_the_run(text, put):
+    assert Words("spot", "domain").put_in(text) == put
+    assert Words().put_in(text) == text
+
+
+def spots():
+    """Cells of four types in four parts of a square grid; one has no counts."""
+    adata = make_cells(256)
+    order = np.argsort(adata.obs["cell_type"].cat.codes.to_numpy(), kind="stable")
+    adata = adata[order].copy()
+    adata.obsm["spatial"] = np.array([[i, j] for i in range(16) for j in range(16)], float)
+    values = adata.X.toarray()
+    values[100] = 0
+    adata.X = sparse.csr_matrix(values)
+    return adata
+
+
+def test_a_report_of_spots_says_spots(tmp_path):
+    adata = spots()
+    result, _ = run(adata, tmp_path / "out", n_clusters=3)
+    page = re.sub(
+        r"<(script|style|details).*?</\1>", "", result.report_path.read_text(), flags=re.DOTALL
+    )
+    assert "<h2>Quality of the spots</h2>" in page
+    assert "1 spot was left out, 1 without counts." in page
+    assert "% of spots" in page
+    texts = re.findall(r">([^<>]+)<", page)
+    named = [text for text in texts if re.search(r"\bcells?\b|\bclusters?\b", text, re.IGNORECASE)]
+    named = [
+        text for text in named if not re.search("cell graph|cell-gene|single-cell|cell type", text)
+    ]
+    assert named == []
+    looks = scrcl.subcluster(tmp_path / "out", 0, n_clusters=9, data=adata)
+    assert "9 were asked for" in " ".join(looks[0].notes)
+    for note in looks[0].notes:
+        assert not re.search(r"\bclusters?\b(?!\.)|\bcells?\b", note), note

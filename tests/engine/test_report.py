@@ -41,15 +41,15 @@ HEALTHY = GraphRecord(
 
 
 def test_a_healthy_graph_has_facts_and_no_notes():
-    assert graph_notes(HEALTHY, GraphSettings()) == []
-    facts = graph_facts(HEALTHY, GraphSettings(recall=0.9))
+    assert graph_notes(HEALTHY, GraphSettings(), Words()) == []
+    facts = graph_facts(HEALTHY, GraphSettings(recall=0.9), Words())
     assert facts["recall"] == "0.970 (0.9 asked)"
     assert re.findall(r"[\d.]+%?", facts["connected components"]) == ["3", "98.0%"]
     assert re.findall(r"\d+", facts["search"]) == ["15", "98", "5"]
     ordered = facts["edges inside reads of 4,096 cells"]
     assert re.findall(r"[\d.]+%", ordered) == ["10.0%", "62.5%"]
     whole = HEALTHY.model_copy(update={"recall": 1.0})
-    assert graph_facts(whole, GraphSettings())["recall"] == "exact"
+    assert graph_facts(whole, GraphSettings(), Words())["recall"] == "exact"
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,26 @@ def test_a_healthy_graph_has_facts_and_no_notes():
     ],
 )
 def test_each_fault_of_a_graph_is_noted(changes, numbers):
-    (note,) = graph_notes(HEALTHY.model_copy(update=changes), GraphSettings())
+    (note,) = graph_notes(HEALTHY.model_copy(update=changes), GraphSettings(), Words())
     for number in numbers:
         assert number in note
 
 
 def test_a_recall_that_was_asked_for_and_not_reached_is_noted():
     short = HEALTHY.model_copy(update={"recall": 0.9})
-    (note,) = graph_notes(short, GraphSettings(recall=0.95))
+    (note,) = graph_notes(short, GraphSettings(recall=0.95), Words())
     assert "a recall of 0.900, below the 0.95 that was asked for" in note
 
 
 def test_slices_that_are_kept_apart_are_no_fault_of_a_graph():
     slices = {"n_components": 14, "n_kept_apart": 14, "largest_component": 1.0}
     record = HEALTHY.model_copy(update=slices)
-    assert graph_notes(record, GraphSettings()) == []
-    assert graph_facts(record, GraphSettings())["connected components"].startswith("14 in 14 slice")
+    assert graph_notes(record, GraphSettings(), Words()) == []
+    assert graph_facts(record, GraphSettings(), Words())["connected components"].startswith(
+        "14 in 14 slice"
+    )
     broken = record.model_copy(update={"largest_component": 0.5})
-    (note,) = graph_notes(broken, GraphSettings())
+    (note,) = graph_notes(broken, GraphSettings(), Words())
     assert "14 connected components, the largest of each slice with 50.0% of the cells" in note
 
 

@@ -252,9 +252,9 @@ def test_one_group_is_not_divided_unless_a_number_is_given(out):
     assert look.n_subclusters == 2
     assert "1_1" in set(obs_of(out)["scrcl_sub"])
     (note,) = (each for each in look.notes if "2 were asked for" in each)
-    assert note.startswith("The data supports 1 cluster by")
+    assert note.startswith("The data supports 1 subcluster by")
     assert f"Inside cluster 1: {note}" in scrcl.open_run(out).record(SubclustersStage).notes
-    assert "The data supports 1 cluster by" in (out / "report.html").read_text()
+    assert "The data supports 1 subcluster by" in (out / "report.html").read_text()
 
 
 def test_what_is_not_divided_is_logged_where_nobody_else_hears_of_it(out, caplog):

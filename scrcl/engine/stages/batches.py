@@ -36,7 +36,7 @@ from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_facts import correction_sentence
 from scrcl.engine.stages.correct_fit import TEST_CELLS
 from scrcl.engine.stages.embed import EMBEDDING
-from scrcl.engine.words import words_of
+from scrcl.engine.words import words_in, words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import STATS
@@ -121,16 +121,16 @@ class BatchesStage(Stage[BatchesRecord]):
 
     Parameters
     ----------
-    prefix
-        What the names of clusters begin with, in a closer look.
+    words
+        Words of a closer look; None: those of the run.
     """
 
     name = "batches"
     record = BatchesRecord
     is_cheap = True
 
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
+    def __init__(self, words: Words | None = None) -> None:
+        self._words = words
 
     def estimate(self, shape: Shape, config: RunConfig) -> Estimate:
         """Return the annotations of the cells, and neighbours of subsets."""
@@ -160,7 +160,7 @@ class BatchesStage(Stage[BatchesRecord]):
         """Measure, and write the cells of each batch in each cluster, as ``batches.csv`` into OUT."""
         retained = context.open(STATS).retained
         labels = np.asarray(context.open(LABELS))
-        batches, words = context.covariates.batches, words_of(context, prefix=self._prefix)
+        batches, words = context.covariates.batches, self._words or words_in(context)
         if batches is None:
             return _without_batches(context, retained, labels, words)
         batches = batches.of(retained)
@@ -181,7 +181,11 @@ class BatchesStage(Stage[BatchesRecord]):
         return Section(
             words.batches.capitalize(),
             text=correction_sentence(run.record(CorrectStage), words),
-            figures=[composition_figure(counts.T, batches, clusters, (words.cluster, words.batch))],
+            figures=[
+                composition_figure(
+                    counts.T, batches, clusters, (words.cluster, words.batch), cell=words.cell
+                )
+            ],
             table=clusters_table(record.by_cluster, clusters, batches, counts, words),
             overview=batch_overview(record.batches, words),
             notes=record.notes,

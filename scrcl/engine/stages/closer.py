@@ -23,6 +23,7 @@ from scrcl.engine.stages.graph import GraphStage
 from scrcl.engine.stages.markers import MarkersStage, write_marker_file
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.stats import StatsStage
+from scrcl.engine.words import Words, of_look
 from scrcl.io.arrays import write_leading
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.ranking import for_spreadsheets
@@ -164,16 +165,21 @@ def _prefix(cluster: int) -> str:
     return f"{cluster}_"
 
 
-def stages_of_look(cluster: int, correct: CorrectStage | None = None) -> tuple[Stage[Any], ...]:
+def stages_of_look(
+    cluster: int, correct: CorrectStage | None = None, words: Words | None = None
+) -> tuple[Stage[Any], ...]:
     """Return the stages of a look into a cluster, in order.
 
     Parameters
     ----------
     cluster
         The cluster that is looked into.
+    words
+        Words of the run, which knows whether rows are spots; they are not needed to read what a look left.
     correct
         How its components are corrected; None: as in a run of these cells alone.
     """
+    of_groups = of_look(words or Words(), _prefix(cluster))
     return (
         StatsStage(),
         FeaturesStage(),
@@ -181,8 +187,8 @@ def stages_of_look(cluster: int, correct: CorrectStage | None = None) -> tuple[S
         correct or CorrectStage(),
         GraphStage(),
         LeadingStage(),
-        ClusterStage(prefix=_prefix(cluster)),
-        BatchesStage(prefix=_prefix(cluster)),
+        ClusterStage(of_groups),
+        BatchesStage(of_groups),
         MarkersStage(),
         CellsStage(cluster),
     )

@@ -30,7 +30,7 @@ from scrcl.engine.stages.cluster_facts import (
 )
 from scrcl.engine.stages.embed import EMBEDDING
 from scrcl.engine.stages.stats import require_few_clusters
-from scrcl.engine.words import words_of
+from scrcl.engine.words import words_in, words_of
 from scrcl.graph.artifacts import CELL_GRAPH, NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import STATS
 from scrcl.report.colours import palette
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from scrcl.engine.covariates import Covariates
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.cluster_new_cells import NewClusterStage
+    from scrcl.engine.words import Words
     from scrcl.io.matrix import CellMatrix
     from scrcl.typing import IntArray
 
@@ -120,8 +121,8 @@ class ClusterStage(Stage[ClusterRecord]):
 
     Parameters
     ----------
-    prefix
-        What the names of clusters begin with, in a closer look.
+    words
+        Words of a closer look; None: those of the run.
     """
 
     name = "cluster"
@@ -145,8 +146,8 @@ class ClusterStage(Stage[ClusterRecord]):
         "scrcl_familiarity",
     )
 
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
+    def __init__(self, words: Words | None = None) -> None:
+        self._words = words
 
     def check(self, header: CellMatrix, config: RunConfig) -> None:
         """Refuse more clusters than there are cells."""
@@ -180,7 +181,7 @@ class ClusterStage(Stage[ClusterRecord]):
         values = confidence(points, found.labels, found.cluster_means, context.open(CELL_GRAPH))
         np.save(folder / "confidence.npy", values)
         summary = describe_confidence(values, found.labels)
-        words = words_of(context, prefix=self._prefix)
+        words = self._words or words_in(context)
         return ClusterRecord(
             n_cells=len(found.labels),
             n_clusters=int(found.labels.max()) + 1,
@@ -194,7 +195,7 @@ class ClusterStage(Stage[ClusterRecord]):
             ),
             estimates=estimates,
             notes=(
-                *found.notes,
+                *map(words.put_in, found.notes),
                 *estimate_notes(estimates),
                 *low_confidence_notes(summary.median_by_cluster, words),
             ),
@@ -247,7 +248,7 @@ class ClusterStage(Stage[ClusterRecord]):
 
         record, words = run.record(ClusterStage), words_of(run)
         figures = tree_figures(run, words)
-        bars = share_bars(run.open(CONFIDENCE), "confidence")
+        bars = share_bars(run.open(CONFIDENCE), "confidence", words.cell)
         figures.append(Figure(bars, f"{words.cell.capitalize()}s by confidence", "svg"))
         return Section(
             f"{words.cluster.capitalize()} tree and confidence",

@@ -147,15 +147,15 @@ class NewClusterStage(NewCellsStage[NewClusterRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return the confidence of the new cells."""
-        record = run.record(NewClusterStage)
-        bars = share_bars(np.asarray(run.open(CONFIDENCE)), "confidence")
+        record, cell = run.record(NewClusterStage), words_of(self._run).cell
+        bars = share_bars(np.asarray(run.open(CONFIDENCE)), "confidence", cell)
         share = record.n_low_confidence / max(record.n_cells or 0, 1)
         return Section(
             "Confidence",
-            figures=(Figure(bars, "New cells by confidence", "svg"),),
+            figures=(Figure(bars, f"New {cell}s by confidence", "svg"),),
             overview={
                 "confidence (median)": f"{record.confidence.p50:.2f}",
-                f"cells of low confidence (below {LOW_PREDICTION_CONFIDENCE})": f"{share:.1%}",
+                f"{cell}s of low confidence (below {LOW_PREDICTION_CONFIDENCE})": f"{share:.1%}",
             },
             notes=record.notes,
         )

@@ -21,7 +21,7 @@ from scrcl.engine.stages.correct_facts import (
     joined_words,
 )
 from scrcl.engine.stages.correct_fit import FIT_CELLS, correct_cells
-from scrcl.engine.words import of_groups, words_from, words_of
+from scrcl.engine.words import of_groups, words_in, words_of
 from scrcl.io.arrays import SMALL_MAP_BYTES
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.prep.batch_effect import FEW_SHARED, MIXED
@@ -178,8 +178,7 @@ class CorrectStage(Stage[CorrectRecord]):
         batches, method = context.covariates.batches, correction_method(context.config)
         if batches is None:
             return CorrectRecord(left_as_is=True, reason="no batches were named")
-        layout = context.covariates.layout
-        words = words_from(context.config, None if layout is None else layout.kind)
+        words = words_in(context)
         batches = batches.of(context.open(STATS).retained)
         codes, n_batches = batch_codes(batches)
         plain = CorrectRecord(left_as_is=True, reason="", n_batches=n_batches)

@@ -17,6 +17,7 @@ from scrcl.engine.stages.features_in_space import spatial_bytes
 from scrcl.engine.stages.features_selected import select_genes
 from scrcl.engine.stages.read import ReadStage
 from scrcl.engine.stages.stats import TOTALS_BYTES, moments_bytes
+from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.markers.listed import ListedGenes, shown_genes
 from scrcl.prep.artifacts import FEATURES, SELECTED_GENES, STATS
@@ -238,7 +239,7 @@ class FeaturesStage(Stage[FeaturesRecord]):
         by = f", by {run.config.batch_key}" if record.by_batch else ""
         text = f"{of}, the variable ones ({record.flavor}{by})"
         if record.is_whole:
-            text = f"{of}: all that enough cells express, as there are few"
+            text = f"{of}: all that enough {words_of(run).cell}s express, as there are few"
         overview, notes = {"genes": text}, record.notes
         if record.n_varying is None:
             return Section("Genes", overview=overview, notes=notes)

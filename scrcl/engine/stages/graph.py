@@ -24,6 +24,7 @@ from scrcl.engine.stages.graph_notes import (
     tissue_notes,
 )
 from scrcl.engine.stages.graph_search import find_neighbours, index_bytes, partition_of
+from scrcl.engine.words import words_in, words_of
 from scrcl.errors import InputError
 from scrcl.graph.artifacts import (
     CELL_GRAPH,
@@ -187,7 +188,7 @@ class GraphStage(Stage[GraphRecord]):
         notes = (
             *search_notes(context, covariates, n_alone, graph.n, found.ids.shape[1]),
             *of_tissue,
-            *graph_notes(record, config),
+            *graph_notes(record, config, words_in(context)),
         )
         return record.model_copy(update={"notes": notes})
 
@@ -228,20 +229,19 @@ class GraphStage(Stage[GraphRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return what is known of the graph, and its degrees."""
-        from scrcl.engine.words import words_of
         from scrcl.report.figures import degree_bars
 
-        record, config = run.record(GraphStage), run.config.graph
+        record, config, words = run.record(GraphStage), run.config.graph, words_of(run)
         bars = Figure(
-            degree_bars(run.open(DEGREE_COUNTS)),
-            "Cells by their number of neighbours. The last bar also holds the cells with more.",
+            degree_bars(run.open(DEGREE_COUNTS), words.cell),
+            f"{words.cell.capitalize()}s by their number of neighbours. The last bar also holds those with more.",
             "svg",
         )
         return Section(
             "Cell graph",
-            facts=graph_facts(record, config),
+            facts=graph_facts(record, config, words),
             figures=(bars,),
-            overview={"cell graph": graph_overview(record, words_of(run))},
+            overview={"cell graph": graph_overview(record, words)},
             notes=record.notes,
             technical=True,
         )

@@ -26,6 +26,7 @@ from scrcl.engine.memory import (
 from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.graph_notes import recall_text
 from scrcl.engine.stages.graph_search import index_bytes, search_of
+from scrcl.engine.words import words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS, PARTITION
 from scrcl.graph.backends import choose, make_searcher
 from scrcl.graph.recall import reach_recall
@@ -246,6 +247,8 @@ class NewSlicesGraphStage(NewCellsStage[NewSlicesGraphRecord]):
         slices = f" in {record.n_slices} slices" if record.n_slices > 1 else ""
         return Section(
             "Neighbours",
-            overview={"neighbours in the tissue": f"{record.n_neighbors} for each cell{slices}"},
+            overview={
+                "neighbours in the tissue": f"{record.n_neighbors} for each {words_of(self._run).cell}{slices}"
+            },
             notes=record.notes,
         )

@@ -12,7 +12,7 @@ from scrcl._settings import Settings
 from scrcl.cluster.artifacts import LABELS
 from scrcl.engine.memory import ANNOTATION_BYTES, KEPT_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
-from scrcl.engine.words import words_of
+from scrcl.engine.words import words_in
 from scrcl.markers.artifacts import MARKERS, PROFILES, PROFILES_FILE
 from scrcl.markers.listed import ListedGenes
 from scrcl.markers.ranking import OrderRule, for_spreadsheets, scanpy_entry, with_names
@@ -178,7 +178,7 @@ class MarkersStage(Stage[MarkersRecord]):
             n_reads=found.n_reads,
             is_within=found.pairs is not None,
             n_held_back=n_held_back(found.scores, n_top=settings.n_genes, rule=rule),
-            notes=() if batches is None else (_note(found, stats, words_of(context)),),
+            notes=() if batches is None else (_note(found, stats, words_in(context)),),
         )
 
     def keys(self, run: OpenRun) -> AnnDataKeys:

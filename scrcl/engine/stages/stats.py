@@ -11,6 +11,7 @@ from scrcl.engine.learning import method_of
 from scrcl.engine.memory import ANNOTATION_BYTES, STREAM_BYTES, block_values
 from scrcl.engine.stage import AnnDataKeys, Record, Stage
 from scrcl.engine.values import COUNTS, kinds_of_others, values_note
+from scrcl.engine.words import words_in, words_of
 from scrcl.errors import InputError
 from scrcl.markers.listed import ListedGenes
 from scrcl.prep.artifacts import STATS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.stats_new_cells import NewStatsStage
+    from scrcl.engine.words import Words
     from scrcl.io.matrix import CellMatrix
     from scrcl.prep.stats import CellFilter, MatrixStats
     from scrcl.typing import BoolArray
@@ -140,7 +142,7 @@ class StatsStage(Stage[StatsRecord]):
                 *values_note(
                     stats, config.features.values, _counts_elsewhere(matrix, config, stats)
                 ),
-                *_cells_note(stats, n_retained),
+                *_cells_note(stats, n_retained, words_in(context)),
                 *_droplets_note(stats),
             ),
         )
@@ -154,11 +156,11 @@ class StatsStage(Stage[StatsRecord]):
 
     def section(self, run: OpenRun) -> Section:
         """Return retained cells and the kind of values for the overview."""
-        record = run.record(StatsStage)
+        record, words = run.record(StatsStage), words_of(run)
         facts = {
-            "cells": f"{record.n_cells_retained:,} of {record.n_cells:,}",
+            f"{words.cell}s": f"{record.n_cells_retained:,} of {record.n_cells:,}",
             "values": _kind(record),
-            "genes in a cell (median)": f"{record.median_genes_per_cell:,.0f}",
+            f"genes in a {words.cell} (median)": f"{record.median_genes_per_cell:,.0f}",
         }
         if record.n_genes_mitochondrial:
             facts["mitochondrial share (median)"] = (
@@ -280,12 +282,14 @@ def require_few_clusters(config: RunConfig, n_cells: int, what: str) -> None:
             raise InputError(message)
 
 
-def _cells_note(stats: MatrixStats, n_retained: int) -> tuple[str, ...]:
+def _cells_note(stats: MatrixStats, n_retained: int, words: Words) -> tuple[str, ...]:
     n_cells = len(stats.retained)
     if n_retained == n_cells:
         return ()
     n_empty = int((stats.cell_counts == 0).sum())
-    return (f"{n_cells - n_retained:,} cells were left out, {n_empty:,} of them without counts.",)
+    n_out = n_cells - n_retained
+    were = "was" if n_out == 1 else "were"
+    return (f"{words.cells(n_out)} {were} left out, {n_empty:,} without counts.",)
 
 
 def _droplets_note(stats: MatrixStats) -> tuple[str, ...]:

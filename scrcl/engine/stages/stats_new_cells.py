@@ -8,6 +8,7 @@ from scrcl.engine.new_genes import missing_note, shared_genes
 from scrcl.engine.stage import AnnDataKeys, NewCellsStage, Record
 from scrcl.engine.stages.stats import KINDS, StatsStage, other_layers
 from scrcl.engine.values import values_note
+from scrcl.engine.words import words_of
 from scrcl.errors import InputError
 from scrcl.prep.artifacts import STATS
 from scrcl.report.page import Section
@@ -82,9 +83,8 @@ class NewStatsStage(NewCellsStage[NewStatsRecord]):
         if shared.n_missing:
             notes.append(missing_note(shared))
         if n_retained < matrix.n_obs:
-            notes.append(
-                f"{matrix.n_obs - n_retained:,} cells without counts in the run's genes were left out."
-            )
+            n_out = words_of(self._run).cells(matrix.n_obs - n_retained)
+            notes.append(f"{n_out} without counts in the run's genes were left out.")
         return NewStatsRecord(
             n_cells=matrix.n_obs,
             n_cells_retained=n_retained,
@@ -115,7 +115,7 @@ class NewStatsStage(NewCellsStage[NewStatsRecord]):
         """Return cells and missing genes for the overview."""
         record = run.record(NewStatsStage)
         facts = {
-            "cells": f"{record.n_cells_retained:,} of {record.n_cells:,}",
+            f"{words_of(self._run).cell}s": f"{record.n_cells_retained:,} of {record.n_cells:,}",
             "selected genes that are missing": (
                 f"{record.n_genes_missing:,} of {record.n_genes_selected:,} "
                 f"({record.share_missing:.1%})"

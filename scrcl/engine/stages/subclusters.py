@@ -25,7 +25,7 @@ from scrcl.engine.stages.batches import BatchesStage
 from scrcl.engine.stages.closer import stages_of_look, subcluster_names, write_markers
 from scrcl.engine.stages.cluster import ClusterStage
 from scrcl.engine.sub_names import sub_names
-from scrcl.engine.words import words_of
+from scrcl.engine.words import words_in, words_of
 from scrcl.errors import StoreError
 from scrcl.markers.artifacts import MARKERS
 from scrcl.markers.listed import FirstGenes, first_genes
@@ -110,7 +110,7 @@ class SubclustersStage(Stage[SubclustersRecord]):
             return SubclustersRecord(left_as_is=True, notes=tuple(notes))
         codes, names = np.empty(len(labels), np.int32), list[str]()
         rows: list[SubclusterRow] = []
-        word = words_of(context).cluster
+        word = words_in(context).cluster
         for cluster in range(int(labels.max()) + 1):
             inside = labels == cluster
             if cluster not in found:

@@ -28,6 +28,7 @@ from scrcl.engine.stages.tissue_averages import (
     write_scores,
 )
 from scrcl.engine.stages.tissue_slices import JoinedSlices, joined_slices
+from scrcl.engine.words import words_in, words_of
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.io.arrays import row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from scrcl.engine.context import Context
     from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.tissue_new_slices import NewTissueStage
+    from scrcl.engine.words import Words
     from scrcl.graph.autocorrelation import Autocorrelation
     from scrcl.prep.pca import Pca
     from scrcl.typing import FloatArray
@@ -158,7 +160,7 @@ class TissueStage(Stage[TissueRecord]):
             n_apart=of_one.n_apart,
             autocorrelation=varies.largest,
             is_uniform=varies.is_uniform,
-            notes=(*_notes(context.config, varies), *_slice_notes(of_one)),
+            notes=(*_notes(context.config, varies, words_in(context)), *_slice_notes(of_one)),
         )
 
     def for_new_cells(self, run: OpenRun) -> NewTissueStage | None:
@@ -175,7 +177,8 @@ class TissueStage(Stage[TissueRecord]):
         settings: TissueSettings = run.config.group(self.name)
         text = (
             f"{record.n_comps} components ({record.variance_explained:.0%} of the variance) of {record.n_averaged} "
-            f"that were averaged over a cell and its {record.n_neighbors} neighbours, {settings.steps} times"
+            f"that were averaged over a {words_of(run).cell} and its {record.n_neighbors} neighbours, "
+            f"{settings.steps} times"
         )
         varies = f"Moran's I {record.autocorrelation:.2f} in the component that varies most from place to place"
         return Section(
@@ -198,7 +201,7 @@ def _leading_components(points: FloatArray, n_comps: int) -> Pca:
     return fit_pca(gram, sums, n_cells, n_comps=n_comps)
 
 
-def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
+def _notes(config: RunConfig, varies: Autocorrelation, words: Words) -> tuple[str, ...]:
     """Return a note on a tissue that is one domain, where domains are counted."""
     if not (varies.is_uniform and config.on_tissue and config.n_clusters == "auto"):
         return ()
@@ -207,7 +210,7 @@ def _notes(config: RunConfig, varies: Autocorrelation) -> tuple[str, ...]:
         "would show)"
     )
     if varies.least >= 1:
-        why = "There are too few cells to show whether anything varies from place to place"
+        why = f"There are too few {words.cell}s to show whether anything varies from place to place"
     hint = "To divide it anyway, give `n_clusters`. For cell types, run without `spatial=True`."
     return (f"{why}, so the tissue is one domain. {hint}",)
 

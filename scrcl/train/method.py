@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from scrcl._contract import Artifact, Estimate, Opener, Shape
+    from scrcl._contract import Estimate, Opener, Shape
     from scrcl.graph.links import Links
     from scrcl.prep.stats import MatrixStats
     from scrcl.train.settings import TrainSettings
@@ -158,13 +158,10 @@ class Method(ABC, Generic[SettingsT, InputsT, BatchT, LearnerT]):
 
     Attributes
     ----------
-    takes
-        Artifacts that it reads. Stages that only give others are not needed to train it.
     lowers_memory
         Settings besides ``train.minibatch_cells`` that lower the memory of a step, for messages.
     """
 
-    takes: ClassVar[tuple[Artifact[Any], ...]]
     lowers_memory: ClassVar[tuple[str, ...]] = ()
 
     # Inputs

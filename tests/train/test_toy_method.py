@@ -74,8 +74,6 @@ class ToyNewCells:
 
 
 class Toy(Method):
-    takes = (COMPONENTS,)
-
     def open_inputs(self, opener, folder, settings):
         return Scores(opener.open(COMPONENTS))
 

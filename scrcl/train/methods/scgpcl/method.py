@@ -1,16 +1,14 @@
-"""scGPCL as a `Method`: which artifacts it takes, and what a step, the embedding and new cells are."""
+"""scGPCL as a `Method`: what a step, the embedding and new cells are."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn.functional import pad
 
 from scrcl.errors import InputError
-from scrcl.graph.artifacts import PARTITION
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
 from scrcl.train.counts import require_counts
 from scrcl.train.method import Embedded, Method
 from scrcl.train.methods.scgpcl import memory
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from scrcl._contract import Artifact, Opener, Shape
+    from scrcl._contract import Opener, Shape
     from scrcl.prep.stats import MatrixStats
     from scrcl.train.method import Estimates, NewCellEncoder, NewCells
     from scrcl.train.minibatches import MinibatchSource
@@ -59,7 +57,6 @@ WARM_UP, PROTOTYPES, FINE_TUNING = "warm-up", "prototypes", "fine-tuning"
 class ScgpclMethod(Method[ScgpclSettings, Inputs, Minibatch, ScgpclLearner]):
     """Prototypical contrastive learning on the graph of cells and genes, then clusters that sharpen."""
 
-    takes: ClassVar[tuple[Artifact[Any], ...]] = (FEATURES, STATS, COMPONENTS, PARTITION)
     lowers_memory: ClassVar[tuple[str, ...]] = ("scgpcl.context_cells", "features.n_top_genes")
 
     def check(self, stats: MatrixStats, settings: ScgpclSettings) -> None:

@@ -1,4 +1,4 @@
-"""scRCL as a `Method`: which artifacts it takes, and what a step, the embedding and new cells are."""
+"""scRCL as a `Method`: what a step, the embedding and new cells are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from scrcl._random import torch_stream
-from scrcl.graph.artifacts import CELL_GRAPH, GENE_GRAPH, GENE_SKETCH, PARTITION
-from scrcl.prep.artifacts import COMPONENTS, FEATURES, STATS
+from scrcl.prep.artifacts import FEATURES
 from scrcl.train.counts import require_counts
 from scrcl.train.method import Embedded, GeneVectors, Learner, Method
 from scrcl.train.methods.scrcl import memory
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scrcl._contract import Artifact, Opener, Shape
+    from scrcl._contract import Opener, Shape
     from scrcl.prep.stats import MatrixStats
     from scrcl.train.method import Estimates, NewCellEncoder, NewCells
     from scrcl.train.minibatches import MinibatchSource
@@ -68,15 +67,6 @@ class ScrclLearner(Learner):
 class ScrclMethod(Method[ScrclSettings, Inputs, Minibatch, ScrclLearner]):
     """Contrastive learning of an MLP and a GCN view of each cell."""
 
-    takes: ClassVar[tuple[Artifact[Any], ...]] = (
-        COMPONENTS,
-        FEATURES,
-        STATS,
-        CELL_GRAPH,
-        PARTITION,
-        GENE_GRAPH,
-        GENE_SKETCH,
-    )
     lowers_memory: ClassVar[tuple[str, ...]] = (
         "train.fanout",
         "scrcl.n_negatives",

@@ -53,7 +53,7 @@ class SharedGenes:
     missing
         Names of the first genes that they lack.
     matched_by
-        What genes were matched by, as a sentence; empty where it was by their names.
+        What genes were matched by, or which were not, as a sentence; empty where all were matched by their names.
     """
 
     matrix: CellMatrix
@@ -80,8 +80,7 @@ def shared_genes(matrix: CellMatrix, run: OpenRun) -> SharedGenes:
     Raises
     ------
     InputError
-        Less than half of the selected genes are there, or a selected gene has a name that repeats, and no ids tell
-        which it is.
+        Less than half of the selected genes are there.
     """
     from scrcl.io.rows import with_columns
 
@@ -109,9 +108,11 @@ def _found(matrix: CellMatrix, run: OpenRun, selected: IntArray) -> tuple[IntArr
     best = max(others, key=lambda each: each.count(selected), default=None)
     if best is not None and _are_enough(best.where[selected]):
         return best.where, best.sentence(selected, by_name)
-    where = by_name if names.equals(genes) else _with_repeated(by_name, matrix, run, selected)
+    where, unclear = by_name, ""
+    if not names.equals(genes):
+        where, unclear = _with_repeated(by_name, matrix, run, selected)
     if _are_enough(where[selected]):
-        return where, ""
+        return where, unclear
     present = where[selected] >= 0
     n_found = np.count_nonzero(present)
     tried = [f"{each.count(selected):,} by {each.text}" for each in others if not each.is_by_name]
@@ -119,6 +120,7 @@ def _found(matrix: CellMatrix, run: OpenRun, selected: IntArray) -> tuple[IntArr
     message = (
         f"genes of the new cells must include at least half of the run's {len(selected):,} selected "
         f"genes; got {counts}. {_remedy(genes[selected[~present]], present, names)}"
+        f"{f' {unclear}' if unclear else ''}"
     )
     raise InputError(message)
 
@@ -165,35 +167,34 @@ def _remedy(absent: pd.Index, present: BoolArray, names: pd.Index) -> str:
 
 def _with_repeated(
     where: IntArray, matrix: CellMatrix, run: OpenRun, selected: IntArray
-) -> IntArray:
-    """Return where the genes of the run are, those of a name that repeats found by their ids.
+) -> tuple[IntArray, str]:
+    """Return where the genes of the run are, and what to know about those of a name that repeats, as a sentence.
 
-    The suffix that makes a name unique depends on the order of the genes, so it shows nothing.
+    These are found by their ids. The suffix that makes a name unique depends on the order of the genes, so it shows
+    nothing: without ids, they count as missing.
     """
     from scrcl.engine.stages.read import ReadStage
 
     genes, names = run.genes, matrix.var.index.astype(str)
     unclear = np.asarray(genes.isin(run.record(ReadStage).repeated_genes))
     unclear |= (where >= 0) & np.asarray(names.isin(matrix.repeated_genes))[where]
-    if not unclear.any():
-        return where
     ids, ids_there = _ids(run.var), _ids(matrix.var)
     if ids is not None and ids_there is not None:
-        return np.where(unclear, ids_there.get_indexer(ids), where)
-    if unclear[selected].any():
-        name = genes[selected[np.argmax(unclear[selected])]]
-        lacking = " and ".join(
-            text
-            for text, found in (("the run", ids), ("the new cells", ids_there))
-            if found is None
-        )
-        message = (
-            f"genes of the new cells must be those of the run; got the name {name!r} more than once, and "
-            f"{lacking} without unique var['gene_ids'] to know which is which. Add gene_ids, or give the genes in "
-            "the order of the run."
-        )
-        raise InputError(message)
-    return where
+        return np.where(unclear, ids_there.get_indexer(ids), where), ""
+    lost = genes[selected][(unclear & (where >= 0))[selected]]
+    known: IntArray = np.where(unclear, -1, where)
+    if not len(lost):
+        return known, ""
+    lacking = " and ".join(
+        text for text, found in (("the run", ids), ("the new cells", ids_there)) if found is None
+    )
+    some = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
+    have, count = ("has", "it counts") if len(lost) == 1 else ("have", "they count")
+    return known, (
+        f"{len(lost):,} of the run's {len(selected):,} selected genes {have} a name that more than one gene has "
+        f"({some}), without unique var['gene_ids'] in {lacking} to know which is which: {count} as missing. Add "
+        "gene_ids, or give the genes in the order of the run."
+    )
 
 
 def _ids(var: pd.DataFrame) -> pd.Index | None:
@@ -207,7 +208,8 @@ def _ids(var: pd.DataFrame) -> pd.Index | None:
 def missing_note(shared: SharedGenes) -> str:
     """Return which of the selected genes the new cells lack, as a sentence."""
     names = ", ".join(shared.missing[:3]) + (", ..." if shared.n_missing > 3 else "")
+    are = "is" if shared.n_missing == 1 else "are"
     return (
         f"{shared.n_missing:,} of the run's {len(shared.present):,} selected genes "
-        f"({shared.share_missing:.0%}) are not in the new cells ({names}). The other genes are used to fill the gap."
+        f"({shared.share_missing:.0%}) {are} not in the new cells ({names}). The other genes are used to fill the gap."
     )

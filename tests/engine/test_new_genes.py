@@ -46,17 +46,26 @@ def test_genes_of_one_name_are_matched_by_id(run, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_genes_of_one_name_without_ids_are_refused_unless_in_the_same_order(run):
+def test_genes_of_one_name_without_ids_count_as_missing_unless_in_the_same_order(run):
     opened = open_run(run)
     other = cells(ids=False)
-    with pytest.raises(InputError, match=r"'DUP' more than once, and the new cells without unique"):
-        shared_genes(from_anndata(other[:, ::-1]), opened)
+    n_selected = int(opened.var["highly_variable"].sum())
+    unclear = opened.var["highly_variable"].to_numpy()[[0, -1]].sum()
+    assert unclear  # at least one of the two was selected
+    found = shared_genes(from_anndata(other[:, ::-1]), opened)
+    assert found.n_missing == unclear
+    np.testing.assert_array_equal(found.columns, np.arange(1, other.n_vars - 1)[::-1])
+    assert f"{unclear} of the run's {n_selected} selected genes" in found.matched_by
+    assert "(DUP" in found.matched_by
+    assert "without unique var['gene_ids'] in the new cells to know" in found.matched_by
     same = shared_genes(from_anndata(other), opened)
     np.testing.assert_array_equal(same.columns, np.arange(other.n_vars))
+    assert same.matched_by == ""
     repeated = cells()
     repeated.var["gene_ids"] = ["ENSG00000"] * 2 + list(repeated.var["gene_ids"][2:])
-    with pytest.raises(InputError, match="without unique"):
-        shared_genes(from_anndata(repeated[:, ::-1]), opened)
+    assert shared_genes(from_anndata(repeated[:, ::-1]), opened).n_missing == unclear
+    lacks = shared_genes(from_anndata(other[:, 1:-1]), opened)  # neither of the two
+    assert (lacks.n_missing, lacks.matched_by) == (unclear, "")
     only = cells()[:, 1:]  # the second of the two has its own name here
     found = shared_genes(from_anndata(only), opened)
     np.testing.assert_array_equal(found.columns, np.arange(only.n_vars))

@@ -110,7 +110,7 @@ class Section:
     overview
         Names and values, shown at the top of the page.
     notes
-        Remarks that every reader should see, shown in the box below the overview.
+        What every reader should see, shown in the box below the overview.
     technical
         Whether it is shown at the end of the page, folded.
     """

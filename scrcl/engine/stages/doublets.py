@@ -177,7 +177,7 @@ class DoubletsStage(Stage[DoubletsRecord]):
         record = run.record(DoubletsStage)
         if record.left_as_is:
             return super().section(run)
-        remarks = any(sample.why_not for sample in record.samples)
+        has_notes = any(sample.why_not for sample in record.samples)
         columns = (
             Column("sample"),
             Column("cells", "number"),
@@ -185,14 +185,14 @@ class DoubletsStage(Stage[DoubletsRecord]):
             Column("called doublets", "number"),
             Column("share called", "share"),
             Column("score (median)", "number"),
-            *([Column("remark")] if remarks else []),
+            *([Column("note")] if has_notes else []),
         )
         rows = [
             (
                 *(s.sample, s.n_cells, s.n_scored, s.n_called),
                 None if s.n_called is None else s.n_called / max(s.n_scored, 1),
                 s.median,
-                *([s.why_not] if remarks else []),
+                *([s.why_not] if has_notes else []),
             )
             for s in record.samples[:_SHOWN]
         ]

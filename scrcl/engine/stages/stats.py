@@ -293,7 +293,7 @@ def _cells_note(stats: MatrixStats, n_retained: int, words: Words) -> tuple[str,
 
 
 def _droplets_note(stats: MatrixStats) -> tuple[str, ...]:
-    """Return a note where most cells have next to no counts beside a few with many, as in a matrix of all droplets."""
+    """Return a note where most cells have next to no counts and a few have many, as in a matrix of all droplets."""
     counts = stats.cell_counts[stats.retained]
     middle, high = np.quantile(counts, (0.5, 1 - _FULL_DROPLETS))
     if not stats.is_counts or middle > _EMPTY_COUNTS or high < _FULL_TIMES * middle:

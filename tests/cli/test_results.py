@@ -73,6 +73,9 @@ def test_clusters_are_renamed(scrcl, out, tmp_path):
     assert "mine" in shown
     obs = anndata.read_h5ad(out / "result.h5ad").obs
     assert set(obs["scrcl"][obs["scrcl_name"] == "mine"]) == {"1"}
+    page = (out / "report.html").read_text()
+    assert "mine" in page
+    assert "A score is how many" not in page  # there are none without a table of markers
     (tmp_path / "names.csv").write_text('cluster,name\n2,"A, positive cell"\n3,mine\n')
     assert scrcl("rename", out, tmp_path / "names.csv", "--quiet")[0] == 0
     _, shown, _ = scrcl("markers", out, "--pair", "A, positive cell,mine", "--quiet")

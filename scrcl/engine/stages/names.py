@@ -172,9 +172,9 @@ class NamesStage(Stage[NamesRecord]):
         return _keys(run)
 
     def section(self, run: OpenRun) -> Section | None:
-        """Return how sure the names are."""
+        """Return how sure the names of a table are; those that were given stand in the table of clusters."""
         record = run.record(NamesStage)
-        if record.left_as_is:
+        if record.left_as_is or run.config.names.table is None:
             return super().section(run)
         table = shown_table(run.open(NAMES), run.open(NAME_GENES))
         return Section("Names", table=table, notes=record.notes)

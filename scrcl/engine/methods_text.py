@@ -6,6 +6,7 @@ and not what the settings ask for: a correction that was not needed was not made
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from scrcl.engine.stages.names import NamesStage
 from scrcl.engine.stages.pseudotime import PseudotimeStage
 from scrcl.engine.stages.reduce import ReduceStage
 from scrcl.engine.stages.stats import StatsStage
+from scrcl.engine.stages.subclusters import SubclustersStage
 from scrcl.engine.stages.tissue import TissueStage
 from scrcl.engine.stages.train import TrainStage
-from scrcl.engine.words import words_of
+from scrcl.engine.words import listed, words_of
 from scrcl.maps.artifacts import LAYOUT
 from scrcl.prep.normalize import TARGET_SUM
 from scrcl.report.page import Column, Section, Table
@@ -86,6 +88,7 @@ def _sentences(run: OpenRun) -> Iterator[str]:
     yield from _graph(run, words)
     yield from _clusters(run, words)
     yield from _markers(run, words)
+    yield from _looks(run, words)
     yield from _names(run, words)
     yield from _on_request(run, words)
     yield f"All other settings stand in config.toml (seed {run.config.seed})."
@@ -191,6 +194,19 @@ def _markers(run: OpenRun, words: Words) -> Iterator[str]:
     yield (
         f"Marker genes of each {words.cluster} were found by {test} against all other {words.cell}s{within}{by}; p "
         "values were adjusted as by Benjamini and Hochberg."
+    )
+
+
+def _looks(run: OpenRun, words: Words) -> Iterator[str]:
+    found = Counter(row.name.partition("_")[0] for row in run.record(SubclustersStage).rows)
+    if not found:
+        return
+    several = len(found) > 1
+    which = f"{words.cluster.capitalize()}{'s' if several else ''} {listed(list(found))}"
+    into = listed(list(map(str, found.values())))
+    yield (
+        f"{which} {'were' if several else 'was'} divided into {into} subclusters by the vote on genes, components and "
+        f"neighbours of {'their' if several else 'its'} own {words.cell}s."
     )
 
 

@@ -26,6 +26,9 @@ _GENERAL = re.compile(
 )
 """Words of the layers below, but not in what is typed (`cluster.also`), nor in cell graph and cell type."""
 
+_ON_A_SETTING = re.compile(r" [^.`]*`[a-z_]+\.[a-z_]+=[^`]*`[^.]*\.(?= |$)")
+"""A sentence on a setting of a group, such as `cluster.rare_cells=0`. A closer look takes none."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -66,6 +69,8 @@ class Words:
 
     def put_in(self, text: str) -> str:
         """Return a text of the layers below, which says cells and clusters whatever they are, in these words."""
+        if self.prefix:
+            text = _ON_A_SETTING.sub("", text)
         own = {"cell": self.cell, "cluster": self.cluster}
         return _GENERAL.sub(lambda found: own.get(found["word"], found[0]), text)
 

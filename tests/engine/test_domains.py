@@ -19,7 +19,7 @@ from scrcl.engine.evaluate import evaluate
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_matrix
 from scrcl.engine.stages.cluster_facts import estimate_notes, estimates_in_words, estimates_range
-from scrcl.engine.words import Words, words_from
+from scrcl.engine.words import Words, of_look, words_from
 from scrcl.errors import InputError
 from scrcl.graph.domains import coherence, majority_labels
 from scrcl.io.labels import CellLabels
@@ -301,6 +301,14 @@ def test_batches_of_a_tissue_are_slices_unless_others_are_named():
 def test_texts_of_lower_layers_are_put_in_the_words_of_the_run(text, put):
     assert Words("spot", "domain").put_in(text) == put
     assert Words().put_in(text) == text
+
+
+def test_a_closer_look_is_not_told_of_settings_that_it_does_not_take():
+    words = of_look(Words(), "3_")
+    note = "2 clusters are rare types. Look at them. With `cluster.rare_cells=0` such cells stay in larger clusters."
+    assert words.put_in(note) == "2 subclusters are rare types. Look at them."
+    note = "The data supports 2 clusters by cluster.least_support. Give `n_clusters=2` or auto for what is supported."
+    assert words.put_in(note) == note.replace("clusters by", "subclusters by")
 
 
 def spots():

@@ -132,6 +132,11 @@ def test_markers_compare_subclusters_with_the_rest_of_their_cluster(looked):
     assert len(own & set(mine.index[:10])) >= 7
 
 
+def test_the_text_for_a_methods_section_has_the_clusters_that_were_divided(looked):
+    text = scrcl.open_run(looked[0]).methods_text
+    assert "Cluster 0 was divided into 2 subclusters by the vote on genes" in text
+
+
 def test_a_small_cluster_is_not_divided_and_the_reason_is_a_sentence(looked):
     _, (_, small) = looked
     assert small.n_subclusters == 1

@@ -97,7 +97,7 @@ def subcluster(
         for note in look.notes:
             say(f"note: {as_typed(note)}")
         if look.n_subclusters > 1:
-            console.print(groups_table(look.markers))
+            console.print(groups_table(look.markers, heading="subcluster"))
             say(f"tables  {look.folder}")
 
 

@@ -62,11 +62,10 @@ def _explain(table: Table, text: str) -> None:
     table.caption_justify = "left"
 
 
-def groups_table(markers: pd.DataFrame) -> Table:
-    """First marker genes of groups of cells, from the table of their markers."""
+def groups_table(markers: pd.DataFrame, *, heading: str = "group") -> Table:
+    """First marker genes of groups of cells, from the table of their markers; ``heading`` says what a group is."""
     is_named = "name" in markers
-    headings = ("group", "name", "markers") if is_named else ("group", "markers")
-    table = Table(*headings, box=None, pad_edge=False)
+    table = Table(heading, *(["name"] if is_named else []), "markers", box=None, pad_edge=False)
     groups = first_genes(markers, _GROUP_GENES)
     for group, first in groups.items():
         name = [markers["name"][markers["cluster"] == group].iloc[0]] if is_named else []

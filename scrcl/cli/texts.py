@@ -27,7 +27,17 @@ _ARGUMENTS = {
     "table": "--table",
     "to": "--to",
 }
-"""Options of arguments that are no settings. An error that begins with one of these names begins with the option."""
+"""Options of arguments that are no settings."""
+
+_FIRST = {
+    **_ARGUMENTS,
+    "by": "--by",
+    "cluster": "--cluster",
+    "donors": "--donors",
+    "labels": "--labels",
+    "pair": "--pair",
+}
+"""Options that take the place of the first word of an error. Elsewhere these words are not those of an option."""
 
 _COMMANDS = {
     "scrcl.fit": "scrcl run",
@@ -46,9 +56,9 @@ def as_typed(text: str, *, quoted: bool = False) -> str:
 
     If ``quoted``, options keep the backquotes, by which a page shows them as code.
     """
-    started = re.match(rf"({'|'.join(_ARGUMENTS)})(?= must )", text)
+    started = re.match(rf"({'|'.join(_FIRST)})(?= must )", text)
     if started:
-        text = _ARGUMENTS[started[0]] + text[started.end() :]
+        text = _FIRST[started[0]] + text[started.end() :]
     return _CODE.sub(partial(_typed, quoted=quoted), text)
 
 

@@ -17,6 +17,7 @@ from scrcl.engine.folder import RunFolder, read_manifest
 from scrcl.engine.later_columns import column_of_table, obs_of_run
 from scrcl.engine.open_run import OpenRun, saved_config
 from scrcl.engine.stages import STAGES
+from scrcl.engine.stages.stats import StatsStage
 from scrcl.errors import InputError, StoreError
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.io.results import read_obs
@@ -156,7 +157,7 @@ def evaluate(
         ``out`` holds no finished run, or its neighbours are damaged.
     InputError
         obs or the table has no such column, almost every cell has a label of its own, or the runs share no cell; or the
-        table names a cell twice, or one that the run lacks.
+        table names a cell twice, or one that the input lacks.
 
     Examples
     --------
@@ -172,9 +173,10 @@ def evaluate(
     run = _open(Path(out))
     obs = obs_of_run(run, data)
     if table is not None:
-        values = _of_types(
-            column_of_table(Path(table), str(labels), obs.index, out=run.path), str(labels)
-        )
+        stats = run.folder.entry(StatsStage.name) or {}
+        n_out = int(stats.get("n_cells", 0)) - int(stats.get("n_cells_retained", 0))
+        column = column_of_table(Path(table), str(labels), obs.index, out=run.path, n_out=n_out)
+        values = _of_types(column, str(labels))
     elif str(labels) not in obs and Path(labels).is_dir():
         values = _clusters_of(Path(labels), obs, run.path)
     else:

@@ -172,7 +172,7 @@ def pseudobulk(
         )
         raise InputError(message)
     obs = obs_of_run(run, data)
-    of_donor, of_group = groups_of(obs, donors), groups_of(obs, by)
+    of_donor, of_group = groups_of(obs, donors, argument="donors"), groups_of(obs, by)
     pairs = pairs_of(of_donor.codes, of_group.codes)
     n_pairs = len(pairs.donors)
     matrix = input_of(run, inputs, data)

@@ -59,20 +59,25 @@ def obs_of_run(run: OpenRun, data: AnnData | None = None) -> pd.DataFrame:
     return obs.drop(columns=obs.columns.intersection(now.columns)).join(now)
 
 
-def column_of_table(path: Path, column: str, cells: pd.Index, *, out: Path) -> pd.Series:
+def column_of_table(
+    path: Path, column: str, cells: pd.Index, *, out: Path, n_out: int = 0
+) -> pd.Series:
     """Return a column of a table of cells, whose first column has their names; missing for cells that it lacks.
 
     Parameters
     ----------
     cells
-        Names of the cells of the run.
+        Names of the cells of the result.
     out
         Folder of the run, for messages.
+    n_out
+        Cells of the input that the run left out. The table may have so many other names.
 
     Raises
     ------
     InputError
-        The table cannot be read, has no such column or two of them, or names a cell twice or one that the run lacks.
+        The table cannot be read, has no such column or two of them, or names a cell twice, or more
+        cells that the result lacks than the run left out.
     """
     table = read_text_table(path, what="table")
     names, columns = table.iloc[:, 0].str.strip(), list(table.columns[1:])
@@ -84,12 +89,12 @@ def column_of_table(path: Path, column: str, cells: pd.Index, *, out: Path) -> p
         )
         raise InputError(message)
     is_other, is_repeat = ~names.isin(cells), names.duplicated()
-    if is_other.any():
+    if is_other.sum() > n_out:
         more = f", the first of {is_other.sum():,}" if is_other.sum() > 1 else ""
         message = (
             f"table must have names of cells of {out}, such as {cells[0]}, in its first column; got "
             f"{names[is_other].iloc[0]!r} in {path} (line {is_other.idxmax():,}{more}). Repair the name, or leave out "
-            "the line."
+            f"the line{'s' if is_other.sum() > 1 else ''}."
         )
         raise InputError(message)
     if is_repeat.any():

@@ -37,8 +37,13 @@ class Groups:
     names: Sequence[str]
 
 
-def groups_of(obs: pd.DataFrame, by: str) -> Groups:
+def groups_of(obs: pd.DataFrame, by: str, *, argument: str = "by") -> Groups:
     """Return the groups of a column of obs.
+
+    Parameters
+    ----------
+    argument
+        The argument that names the column, for messages.
 
     Raises
     ------
@@ -48,17 +53,17 @@ def groups_of(obs: pd.DataFrame, by: str) -> Groups:
     import pandas as pd
 
     if by not in obs:
-        message = f"by must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
+        message = f"{argument} must be a column of obs; got {by!r}. There are: {', '.join(map(str, obs))}."
         raise InputError(message)
     column = obs[by]
     if pd.api.types.is_float_dtype(column):
-        message = f"by must be a column of groups; got {by!r}, which has numbers. Name a column of categories."
+        message = f"{argument} must be a column of groups; got {by!r}, which has numbers. Name a column of categories."
         raise InputError(message)
     found = column.astype("category").cat.remove_unused_categories()
     names = [str(name) for name in found.cat.categories]
     if len(names) > MOST_GROUPS:
         message = (
-            f"by must be a column with at most {MOST_GROUPS} groups; got {by!r} with {len(names):,}. "
+            f"{argument} must be a column with at most {MOST_GROUPS} groups; got {by!r} with {len(names):,}. "
             "Name another column."
         )
         raise InputError(message)

@@ -25,6 +25,8 @@ from scrcl.cli.texts import as_typed
         ),
         ('use `start="cluster"`: kept', "use --from cluster: kept"),
         ("start must be umap; got 'x'.", "--from must be umap; got 'x'."),
+        ("donors must be a column of obs.", "--donors must be a column of obs."),
+        ("pair must name two groups by labels.", "--pair must name two groups by labels."),
         ("`restart=True`", "--restart"),
         ("by `scrcl.rename`.", "by `scrcl rename`."),
         ("by `scrcl.find_markers`.", "by `scrcl markers`."),

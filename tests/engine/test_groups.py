@@ -246,7 +246,9 @@ def labels_csv(done, tmp_path):
     adata, path = done[1], tmp_path / "labels.csv"
     labels = adata.obs["cell_type"].astype(str)[::-1]
     labels.iloc[0], labels.iloc[1] = "NA", ""
-    lines = ["cell,type,sure", *(f"{cell},{label},yes" for cell, label in labels.iloc[:-9].items())]
+    here = anndata.read_h5ad(done[0] / "out" / "result.h5ad").obs_names
+    labels = labels[labels.index.isin(here[9:])]
+    lines = ["cell,type,sure", *(f"{cell},{label},yes" for cell, label in labels.items())]
     path.write_text("\n".join(lines))
     return path, lines
 
@@ -254,18 +256,35 @@ def labels_csv(done, tmp_path):
 def test_labels_of_a_table_are_matched_by_the_names_of_cells(done, labels_csv):
     out, adata = done[0] / "out", done[1]
     known = adata.obs["cell_type"].astype(object)
-    known.iloc[[-1, -2, *range(9)]] = None
+    known.iloc[[-1, -2]] = None
     here = anndata.read_h5ad(out / "result.h5ad").obs["scrcl"]
+    known[here.index[:9]] = None
     scores = scrcl.evaluate(out, "type", table=labels_csv[0])
     assert scores.n_labels == 4
     assert scores.n_cells == (known.notna() & here.notna()).sum()
     assert scores.ari == score(here, known.reindex(here.index))["ari"]
 
 
+def test_a_table_of_labels_may_have_the_cells_that_the_run_left_out(done, tmp_path):
+    out, labels = done[0] / "out", done[1].obs["cell_type"]
+    assert len(labels) == len(anndata.read_h5ad(out / "result.h5ad")) + 1
+    labels.to_csv(tmp_path / "all.csv")
+    found = scrcl.evaluate(out, "cell_type", table=tmp_path / "all.csv")
+    assert found == scrcl.evaluate(out, "cell_type")
+    labels.rename({labels.index[-1]: "other"}).to_csv(tmp_path / "all.csv")
+    with pytest.raises(InputError, match="the first of 2"):
+        scrcl.evaluate(out, "cell_type", table=tmp_path / "all.csv")
+
+
+def test_an_error_names_the_argument_of_the_column(done):
+    with pytest.raises(InputError, match="donors must be a column of obs; got 'nobody'"):
+        scrcl.pseudobulk(done[0] / "out", donors="nobody")
+
+
 @pytest.mark.parametrize(
     ("at", "line", "match"),
     [
-        (4, "x7,type 1,yes", r"names of cells of .*out, such as .*; got 'x7' in .* \(line 5\)"),
+        (4, "x7,type 1,yes\nx8,type 1,yes", r"names of cells of .*; got 'x7' in .* \(line 5, the first of 2\)"),
         (4, None, r"each cell once; got .* again in .* \(line 5\)"),
         (0, "cell,types,sure", r"one column 'type' .* with none of this name. There are: types, sure"),
         (0, "cell,type,type", r"one column 'type' .* with 2 columns of this name"),

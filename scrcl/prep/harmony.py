@@ -172,10 +172,10 @@ def correct_alike(
     codes
         ndarray of int, shape (n,): batch of each cell in the correction.
     """
-    weights = soft_clusters(corrected, correction.centroids)
-    return shifted(
-        weights, scores, codes, shifts_alike([(weights, scores, codes)], len(correction.shifts))
-    )
+    with one_blas_thread():
+        weights = soft_clusters(corrected, correction.centroids)
+        shifts = shifts_alike([(weights, scores, codes)], len(correction.shifts))
+        return shifted(weights, scores, codes, shifts)
 
 
 def shifts_alike(
@@ -223,7 +223,8 @@ class _Sums:
 
     def add(self, batch: int, weights: FloatArray, points: FloatArray) -> None:
         self.cells[batch] += weights.sum(axis=0, dtype=np.float64)
-        self.points[batch] += weights.T @ points
+        with one_blas_thread():
+            self.points[batch] += weights.T @ points
 
 
 def _corrections(

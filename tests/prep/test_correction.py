@@ -1,5 +1,7 @@
 """What a correction does to cells, against its definition cell by cell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -149,6 +151,18 @@ def test_unknown_batches_start_without_a_shift_or_where_they_are_said_to(correct
             np.testing.assert_allclose(found.shifts, expected[1], atol=2e-3)
 
 
+def test_new_batches_as_many_as_the_known_ones_do_not_start_at_their_shifts(correction, cells):
+    none = replace(
+        correction,
+        shifts=np.zeros_like(correction.shifts),
+        mean_shifts=np.zeros_like(correction.mean_shifts),
+    )
+    found, expected = (
+        refit(each, lambda: [cells], n_batches=N_BATCHES, fixed=True) for each in (correction, none)
+    )
+    np.testing.assert_array_equal(found.shifts, expected.shifts)
+
+
 def test_another_space_is_corrected_by_the_ridge_in_the_same_clusters(correction, cells):
     points, codes = cells
     other = np.random.default_rng(3).normal(size=(N_CELLS, 3)).astype(np.float32)
@@ -156,6 +170,22 @@ def test_another_space_is_corrected_by_the_ridge_in_the_same_clusters(correction
     shifts = solve_ridge(*sums_of(weights, other, codes))[1]
     expected = [x - w @ shifts[b] for x, w, b in zip(other, weights, codes, strict=True)]
     np.testing.assert_allclose(correct_alike(correction, points, other, codes), expected, atol=1e-3)
+
+
+def test_bits_do_not_depend_on_the_threads_of_the_process():
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(6000, N_DIMS)).astype(np.float32)
+    other, codes = rng.normal(size=(6000, 30)).astype(np.float32), np.arange(6000) % 2
+    correction = Correction.around(
+        np.ones(100), rng.normal(size=(100, N_DIMS)), np.zeros((2, 100, N_DIMS))
+    )
+    found = []
+    for limit in (1, 2):
+        with threadpool_limits(limit):
+            found.append(correct_alike(correction, points, other, codes))
+    np.testing.assert_array_equal(*found)
 
 
 def test_batches_without_rows_are_passed_over():

@@ -125,6 +125,23 @@ def test_random_batches_of_any_sizes_are_random(cells, sizes):
     assert all(found)
 
 
+def test_batches_of_one_cell_each_are_random(cells):
+    assert are_random(near(cells[0]), np.arange(900), np.random.default_rng(0))
+
+
+def test_batches_that_mix_more_than_by_chance_do_not_keep_apart():
+    ids = (np.arange(900)[:, None] + np.arange(1, 30, 2)) % 900  # all of the other batch
+    assert are_random(ids, np.arange(900) % 2, np.random.default_rng(0))
+
+
+def test_a_single_pair_of_a_batch_of_two_cells_does_not_make_it_differ():
+    rng = np.random.default_rng(0)
+    ids, codes = rng.integers(20_000, size=(20_000, 15)), rng.integers(2, size=20_000)
+    codes[:2] = 2
+    ids[[0, 1], 0] = [1, 0]
+    assert are_random(ids, codes, rng)
+
+
 @pytest.mark.parametrize("n_apart", [5, 20, 450])
 def test_a_batch_that_lies_apart_is_not_random_beside_random_ones(cells, n_apart):
     rng = np.random.default_rng(1)
@@ -178,6 +195,17 @@ def test_one_batch_that_keeps_apart_is_found_among_many_that_mix(cells):
     assert (found.differ, found.by_group, found.one) == (True, False, 4)
     mixed = what_keeps_apart(near(cells[0]), codes, np.random.default_rng(2))
     assert (mixed.differ, mixed.one) == (False, None)
+    # One of several is low by chance, so it must lie further below.
+    assert _one_apart(ids, codes, found.effect.mixing + 0.03) is None
+    assert _one_apart(ids, codes, found.effect.mixing + 0.05) == (4, found.effect)
+
+
+def test_of_several_batches_that_keep_apart_the_one_that_mixes_least_is_named(cells):
+    codes = np.random.default_rng(1).integers(6, size=900)
+    ids = near(cells[0] + (4 * (codes == 4) - 2.5 * (codes == 1))[:, None] / 8**0.5)
+    effects = {one: measure_one(ids, codes, one) for one in (1, 4)}
+    assert all(effect.differ() for effect in effects.values())
+    assert _one_apart(ids, codes, MIXED) == (4, effects[4])
 
 
 def test_a_batch_with_no_others_near_keeps_apart_though_cells_with_noise_lie_around_it():

@@ -224,6 +224,39 @@ def test_unsorted_duplicate_and_zero_entries_are_repaired_first():
     np.testing.assert_array_equal(stats.gene_counts, [0, 2, 0, 0, 4, 0])
 
 
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [([1, 2], [4, 1]), ([1, 3], [4, 4]), ([1, 0], [1, 4])],
+    ids=["unsorted", "duplicate", "zero"],
+)
+def test_one_block_in_another_order_is_repaired_and_noted(values, columns):
+    ends = np.array([0, 2])
+    odd = StoredRows(np.array(values, np.uint8), np.array(columns, np.uint16), ends, 6)
+    plain = StoredRows(np.array([5, 7], np.uint8), np.array([0, 4], np.uint16), ends, 6)
+    stats = compute_stats(
+        rows_from_reader(lambda start, _: plain if start else odd, shape=(2, 6), block_rows=1)
+    )
+    assert not stats.is_canonical
+    expected = np.bincount([*columns, 0, 4], [*values, 5, 7], 6)
+    np.testing.assert_array_equal(stats.gene_counts, expected)
+    assert stats.cell_genes[0] == np.unique(np.array(columns)[np.array(values) > 0]).size
+
+
+def test_a_cell_at_the_limits_passes():
+    keep = CellFilter(min_genes=2, max_counts=8, max_mito=0.25)
+    counts, genes = np.array([8.0, 9, 8, 8]), np.array([2, 2, 1, 2])
+    mito = np.array([0.25, 0.25, 0.25, 0.26], np.float32)
+    assert keep.passes(counts, genes, mito).tolist() == [True, False, False, False]
+
+
+def test_large_values_of_cells_that_are_left_out_do_not_shift_those_of_others():
+    counts = random_counts(40, 10).toarray()
+    counts[3], counts[[5, 20], 2] = 50, 70
+    stats = compute_stats(rows(counts), keep=CellFilter(max_counts=400))
+    assert np.flatnonzero(~stats.retained & counts.any(axis=1)).tolist() == [3]
+    np.testing.assert_allclose(stats.sums, compute_stats(rows(counts[stats.retained])).sums)
+
+
 def test_fractions_below_twenty_in_one_block_and_above_in_another_take_a_second_read():
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(40, 6)) * (np.arange(6) <= np.arange(40)[:, None] % 6)

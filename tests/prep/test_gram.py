@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scrcl._threads import one_blas_thread
-from scrcl.prep.gram import column_sums, packed_gram, unpack
+from scrcl.prep.gram import GramSums, added, column_sums, packed_gram, unpack
 
 
 def rows_of(n_rows, n_columns, density, seed=0):
@@ -44,6 +44,14 @@ def test_precision_does_not_drop_with_many_rows(density):
     rows = rows_of(9000, 40, density)  # several chunks either way
     wide = rows.toarray().astype(np.float64)
     np.testing.assert_allclose(products(rows), wide.T @ wide, rtol=5e-7)
+
+
+def test_sums_of_many_blocks_lose_no_digits():
+    total = GramSums(np.zeros(1), np.array([2**24], np.float32))
+    for _ in range(3):
+        total = added(total, GramSums(np.ones(1), np.ones(1, np.float32)))
+    assert total.gram.tolist() == [2**24 + 3]
+    assert total.sums.tolist() == [3]
 
 
 def test_bits_do_not_depend_on_the_threads_of_the_process():

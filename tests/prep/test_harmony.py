@@ -141,7 +141,7 @@ def test_a_correction_is_saved_and_read(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("n_cells", "n_centroids"), [(20, 2), (300, 10)])
-def test_a_soft_cluster_has_thirty_cells_and_there_are_two_at_least(n_cells, n_centroids):
+@pytest.mark.parametrize(("n_cells", "n_centroids"), [(20, 2), (300, 10), (3300, 100)])
+def test_a_soft_cluster_has_thirty_cells_and_there_are_two_to_a_hundred(n_cells, n_centroids):
     points, _, codes = donors(n_cells)
     assert len(fit_harmony(points, codes, 3, seed=0).correction.centroids) == n_centroids

@@ -9,7 +9,7 @@ from scrcl.errors import InputError
 from scrcl.io.rows import rows_from_reader
 from scrcl.prep.compute_stats import compute_stats
 from scrcl.prep.stats import MatrixStats
-from scrcl.prep.value_kind import ValueKind, evidence_of_rows, value_kind
+from scrcl.prep.value_kind import ValueKind, evidence_of_rows, sampled_rows, value_kind
 from tests import reference_io as reference
 from tests.cells import make_cells
 
@@ -72,10 +72,11 @@ def test_counts_below_twenty_are_counts(values):
         np.log2(COUNTS + 1),
         log_normalized(total=COUNTS.sum(axis=1, keepdims=True) * shares()),
         np.log1p(corrected_by_gene() / corrected_by_gene().sum(axis=1, keepdims=True) * 1e4),
+        np.log1p((COUNTS > 0) / (COUNTS > 0).sum(axis=1, keepdims=True) * 1e4),
     ],
     ids=[
         "normalised", "base 2", "base 10", "rounded", "float16", "some genes", "plain counts", "plain, base 2",
-        "own size factors", "of corrected counts",
+        "own size factors", "of corrected counts", "of presence alone",
     ],
 )  # fmt: skip
 def test_logarithms_are_recognised(values):
@@ -104,6 +105,13 @@ def test_blocks_are_summed_as_all_of_them_ask_for():
     np.testing.assert_allclose(one.sums, many.sums, rtol=1e-12)
     thirty = stats_of(values * 30)
     np.testing.assert_allclose(one.moments("log")[0], thirty.moments("log")[0], rtol=1e-5)
+
+
+def test_every_third_of_sixty_thousand_cells_is_looked_at_whatever_the_blocks():
+    starts = np.arange(0, 60_000, 7_001)
+    sizes = np.diff(starts, append=60_000)
+    seen = [a + sampled_rows(a, n, 60_000) for a, n in zip(starts, sizes, strict=True)]
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(0, 60_000, 3))
 
 
 @pytest.mark.parametrize("already_log", [True, False])

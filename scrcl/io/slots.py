@@ -190,7 +190,8 @@ def _slots(kept: Kept) -> Iterator[_Slot]:
         except Exception as error:  # noqa: BLE001
             _warn_unreadable(name, error)
             continue
-        if element is not None:
+        # A store of Zarr says by a null that it has none.
+        if element is not None and text_attribute(element, "encoding-type") != "null":
             yield _Slot(name, element, needed, (0,))
 
 

@@ -239,3 +239,15 @@ def test_slots_that_cannot_be_opened_are_left_out(tmp_path, caplog):
         assert not getattr(found, name)
     assert sorted(found.obsp) == ["csc", "csr", "dense"]
     assert found.X is not None
+
+
+@pytest.mark.parametrize("fmt", ["h5ad", "zarr"])
+def test_a_store_that_says_it_has_no_raw_needs_no_warning(tmp_path, fmt, caplog):
+    adata = annotated()
+    adata.raw = None
+    adata.write_zarr(tmp_path / "cells.zarr")
+    with store_root(tmp_path / "cells.zarr") as source:
+        assert "raw" in source
+        found = copied(tmp_path, source, range(5), fmt)
+    assert found.raw is None
+    assert not caplog.records

@@ -114,6 +114,10 @@ def test_samples_may_differ_in_pitch_but_not_in_kind():
     assert find_layout(*joined(square(1), square(250))).kind == "square"
     assert find_layout(*joined(square(1), square(250), square(1, n=1))).kind == "square"
     assert find_layout(*joined(square(), hexagonal())).kind == "irregular"
+    assert find_layout(*joined(square(1), square(3), square(250))).pitch == pytest.approx(3)
+    anywhere = np.random.default_rng(0).random((8, 2))
+    assert find_layout(*joined(square(), anywhere)).kind == "irregular"
+    assert find_layout(*joined(square(), anywhere[:7])).kind == "square"
 
 
 @pytest.mark.parametrize(

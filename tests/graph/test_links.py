@@ -36,6 +36,11 @@ def test_a_missing_candidate_is_no_neighbour():
     assert are_neighbours(ids, squared, reach, 3, mode="mutual").tolist() == [[False, True, False]]
 
 
+def test_a_point_as_far_as_the_last_neighbour_of_a_node_does_not_take_its_place():
+    ids, squared, reach = np.array([[0, 1]]), np.full((1, 2), 4, np.float32), np.array([2.0, 2.5])
+    assert are_neighbours(ids, squared, reach, 2, mode="mutual").tolist() == [[False, True]]
+
+
 def test_weights_use_the_degrees_of_the_graph():
     rng = np.random.default_rng(1)
     graph = symmetric_graph(rng.integers(0, 30, (30, 3)))

@@ -55,3 +55,25 @@ def test_scattered_cells_of_slices_share_places_where_they_overlap_but_not_at_bo
 def test_cells_without_a_near_cell_show_nothing():
     assert not lie_on_top(np.full((4, 3), -1), np.arange(4), np.arange(4))
     assert not share_places(np.full((4, 3), -1), np.arange(4), np.arange(4))
+
+
+def test_missing_neighbours_are_of_no_group():
+    slices, codes = [sheet(seed) for seed in (1, 2, 3)], np.repeat(np.arange(3), 400)
+    cells = np.arange(1200)
+    ids = spatial_knn(np.concatenate(slices), 12).ids
+    ids[:, 1:6] = -1
+    assert lie_on_top(ids, cells, codes)
+    apart = spatial_knn(np.concatenate([s + 100 * i for i, s in enumerate(slices)]), 12).ids
+    apart[:, 1:] = -1
+    assert not share_places(apart, cells, codes)
+
+
+def test_a_small_group_has_as_few_cells_around_it_as_chance_gives():
+    rng = np.random.default_rng(0)
+    assert shared(rng.uniform(0, 10, (600, 2)), rng.random(600) < 0.05)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_dozen_cells_at_random_show_nothing(seed):
+    rng = np.random.default_rng(seed)
+    assert not on_top(rng.uniform(size=(14, 2)), rng.integers(2, size=14))

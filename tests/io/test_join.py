@@ -84,6 +84,18 @@ def test_the_number_of_joined_genes_is_logged(tmp_path, caplog):
     assert "WARNING" in caplog.text
 
 
+def test_coordinates_that_a_sample_lacks_are_none_of_the_join(tmp_path):
+    made = samples()
+    made["one"].obsm["pixels"] = made["one"].obsm["spatial"]
+    assert list(join_samples(*opened(made, tmp_path)).obsm) == ["spatial"]
+
+
+def test_the_number_of_stored_values_is_known_if_that_of_every_sample_is(tmp_path):
+    matrices, paths = opened(samples(), tmp_path)  # the third is dense
+    assert join_samples(matrices, paths).nnz is None
+    assert join_samples(matrices[:2], paths[:2]).nnz == matrices[0].nnz + matrices[1].nnz
+
+
 def test_an_unknown_kind_of_join_is_refused(tmp_path):
     with pytest.raises(InputError, match="got 'left'"):
         join_samples(*opened(samples(), tmp_path), how="left")

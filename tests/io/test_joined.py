@@ -1,6 +1,7 @@
 """What several inputs hold besides their tables: obsm of all, layers and raw, one below the other."""
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,9 @@ from scipy import sparse
 
 from scrcl.engine.load_config import load_config
 from scrcl.engine.run import run_files
+from scrcl.io.joined import copy_joined, write_other_layers, x_of
 from scrcl.io.open import open_input
+from scrcl.io.slots import Kept
 from tests.cells import FAST, make_cells
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of zarr formats
@@ -94,3 +97,31 @@ def test_layers_of_a_join_are_opened_by_name(tmp_path):
         joined.open_layer("doubled").x(50).compute().toarray(),
         np.vstack([sample(seed).layers["doubled"].toarray() for seed in (0, 1)]),
     )
+
+
+def test_what_a_result_has_already_stays_without_a_warning(tmp_path, caplog):
+    whole = np.arange(60)
+    ad.AnnData(np.zeros((120, 40)), obsm={"wide": np.zeros((120, 2))}).write_h5ad(tmp_path / "out")
+    with h5py.File(tmp_path / "out", "r+") as target:
+        parts = [Kept(sample(seed), whole, 60, None, f"s{seed}") for seed in (0, 1)]
+        copy_joined(parts, target, label="both")
+    found = ad.read_h5ad(tmp_path / "out").obsm
+    assert found["sparse"].shape == (120, 50)
+    np.testing.assert_array_equal(found["wide"], np.zeros((120, 2)))
+    assert "obsm/wide" not in caplog.text
+
+
+def test_layers_of_as_many_other_genes_are_left_out(tmp_path, caplog):
+    paths = [tmp_path / "0.h5ad", tmp_path / "1.h5ad"]
+    for seed, path in enumerate(paths):
+        adata = sample(seed)
+        adata.raw = adata.copy()
+        adata.var_names = [f"other{i}" for i in range(40)]
+        adata.write_h5ad(path)
+    matrix = open_input(paths, layer="raw")
+    assert matrix.n_vars == 40
+    assert x_of(matrix, "raw") is None
+    with h5py.File(tmp_path / "out", "w") as target:
+        write_other_layers(matrix, np.arange(120), target, layer="raw", block_rows=50)
+        assert not list(target)
+    assert "the result has other genes: X, layers/doubled" in caplog.text

@@ -252,7 +252,7 @@ def test_a_cell_at_the_limits_passes():
 def test_large_values_of_cells_that_are_left_out_do_not_shift_those_of_others():
     counts = random_counts(40, 10).toarray()
     counts[3], counts[[5, 20], 2] = 50, 70
-    stats = compute_stats(rows(counts), keep=CellFilter(max_counts=400))
+    stats = compute_stats(rows(counts, 40), keep=CellFilter(max_counts=400))
     assert np.flatnonzero(~stats.retained & counts.any(axis=1)).tolist() == [3]
     np.testing.assert_allclose(stats.sums, compute_stats(rows(counts[stats.retained])).sums)
 

@@ -307,6 +307,20 @@ def test_a_batch_without_cells_is_ignored(flavor):
     pd.testing.assert_frame_equal(found, expected)
 
 
+def test_clipped_sums_are_those_of_their_batch_where_another_has_no_cells():
+    values, codes = random_counts(200, 60), np.arange(200) % 2
+    tables = [
+        highly_variable(
+            "seurat_v3",
+            moments(values, numbers, "seurat_v3"),
+            n_top=9,
+            clip_sums=naive_clip_sums(values, numbers),
+        )[1]
+        for numbers in (codes, 2 * codes)
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
 @pytest.mark.parametrize("flavor", ["seurat", "cell_ranger"])
 def test_a_batch_of_one_cell_selects_no_genes(flavor):
     alone, _ = highly_variable(flavor, [some_moments(), no_cells()], n_top=9)

@@ -161,3 +161,10 @@ def test_the_score_of_an_unmeasured_direction_is_zero():
     )
     scores = scores_without(np.array([[3, 5, 1, 1]], np.float32), pca, np.arange(4) != 1)
     np.testing.assert_allclose(scores, [[2, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "is_fitted"), [(0.05, False), (0.2, True)])
+def test_a_direction_is_fitted_if_a_tenth_of_it_was_measured(share, is_fitted):
+    loadings = np.array([[1, 0], [0, np.sqrt(1 - share)], [0, np.sqrt(share)]], np.float32)
+    pca = Pca(loadings, np.ones(2), np.zeros(3, np.float32), np.ones(2), np.ones(2) / 2)
+    assert restrict_to_genes(pca, np.arange(3) != 1).loadings[:, 1].any() == is_fitted

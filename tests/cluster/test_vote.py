@@ -196,11 +196,13 @@ def test_median_depth_scores_are_those_of_the_rescaled_counts():
 def test_residual_scores_are_those_of_pearson_residuals():
     x = counts()
     x[:, 7] = 0  # a gene that these cells lack
+    x[3, 2] += 400  # beyond the limit
     totals = x.sum(axis=1)
     found = residual_scores(logs_of(x, totals), totals, 4)
     mean = totals[:, None] * x.sum(axis=0) / totals.sum()
     with np.errstate(invalid="ignore"):
         residuals = np.nan_to_num((x - mean) / np.sqrt(mean + mean**2 / 100))
+    assert residuals.max() > np.sqrt(300)
     same_scores(found, np.clip(residuals, -np.sqrt(300), np.sqrt(300)))
 
 
@@ -222,9 +224,11 @@ def test_a_cell_without_a_count_of_one_or_without_values_changes_no_other():
     x = counts()
     x[0, x[0] < 2] = 0
     x[1] = 0
-    found, totals = totals_behind(logs_of(x, np.full(300, 1e3))), np.full(300, 1e3)
-    np.testing.assert_allclose(found[1:], totals[1:], rtol=1e-4)
-    assert 0 < found[0] < 1e3
+    totals = np.linspace(500, 2000, 300)
+    found = totals_behind(logs_of(x, totals))
+    np.testing.assert_allclose(found[2:], totals[2:], rtol=1e-4)
+    assert 0 < found[0] < totals[0]
+    assert found[1] == pytest.approx(np.median(totals), rel=0.05)
 
 
 def test_values_without_counts_behind_show_no_totals():

@@ -15,6 +15,7 @@ from scrcl.io.arrays import (
     as_points,
     for_each_block,
     gathered,
+    index_dtype,
     new_map,
     release,
     require_finite,
@@ -137,3 +138,8 @@ def test_a_full_disk_is_an_error_when_a_map_is_created(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(OSError, match="No space left"):
         new_map(tmp_path / "made.npy", np.dtype(np.float32), (10, 3))
+
+
+def test_rows_beyond_int32_are_numbered_by_int64():
+    assert index_dtype(2**31 - 1) == np.int32
+    assert index_dtype(2**31) == np.int64

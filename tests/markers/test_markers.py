@@ -154,6 +154,22 @@ def test_cells_without_a_cluster_are_left_out(adata, logs):
     assert np.array_equal(found.histogram.sum(axis=2), found.expressing)
 
 
+def test_values_beyond_the_bins_are_in_the_first_and_the_last(adata, logs):
+    dense = logs.X.toarray().astype(np.float64)
+    middle = float(np.median(dense[dense > 0])) + 1e-4
+    found = values_by_cluster(
+        from_anndata(adata).x(64),
+        range(N_GENES),
+        labels=labels_of(adata),
+        n_clusters=3,
+        bins=Bins(np.full(N_GENES, middle), np.full(N_GENES, 1e5), 8),
+        cell_sums=np.asarray(adata.X.sum(axis=1)).ravel(),
+    )
+    by_bin = found.histogram.sum(axis=1)
+    np.testing.assert_array_equal(by_bin[:, 0], ((dense > 0) & (dense < middle)).sum(axis=0))
+    np.testing.assert_array_equal(by_bin[:, 7], (dense > middle).sum(axis=0))
+
+
 def test_histograms_keep_to_their_memory_with_any_number_of_clusters():
     for n_genes in (100, 2_000, 60_000):
         for n_clusters in (1, 7, 50, 500):
@@ -245,7 +261,7 @@ def test_p_values_are_those_of_scipy():
     assert np.array_equal(adjusted(p_values), stats.false_discovery_control(p_values))
     n = np.array([0.0, 1, 2, 100]), np.array([200.0, 199, 198, 100])
     mean, variance = rng.gamma(1, size=(2, 9, 4)), rng.gamma(1, size=(2, 9, 4))
-    variance[0, 3] = variance[1, 3:5] = 0
+    variance[0, 3] = variance[1, 3:5] = variance[0, 5] = 0  # that of a single cell always is
     with np.errstate(all="ignore"):
         theirs = stats.ttest_ind_from_stats(
             mean[0],

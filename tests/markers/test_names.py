@@ -103,6 +103,13 @@ def test_genes_are_found_by_the_symbol_inside_their_name_unless_another_has_it_a
     assert (found.column, found.any_case) == (None, False)
 
 
+def test_a_few_genes_in_another_case_are_those_of_another_species():
+    wanted = sets(b=["MS4A1", "CD79A"], t=["CD3D"])
+    found = gene_names(pd.DataFrame(index=["CD3D", "Cd79a", "MS4A1"]), wanted)
+    assert (found.position, found.any_case) == ({"CD3D": 0, "MS4A1": 2}, False)
+    assert gene_names(pd.DataFrame(index=["CD3D", "Cd79a", "Ms4a1"]), wanted).any_case
+
+
 def profiles(seed=0, n_genes=400):
     """Random genes; the first ten mark cluster 0, the next ten cluster 1, and nothing marks cluster 2."""
     rng = np.random.default_rng(seed)
@@ -138,6 +145,9 @@ def test_clusters_get_the_set_that_no_random_set_reaches_and_others_are_unknown(
     assert third.name == UNKNOWN
     assert third.score < 4 < 6 < first.score
     assert first.score > first.second_score
+    later = [*range(5), *range(100, 105), *range(5, 10)]
+    first = named(wanted, (later, (), ()))[0]
+    assert (first.precision, first.recall) == (0.5, 1)  # of the first ten, and of all
     assert "rare" not in {first.second, second.second, third.best}  # two genes are too few
 
 
@@ -152,6 +162,7 @@ def test_a_cluster_may_be_mixed_if_a_type_with_other_genes_fits_nearly_as_well()
     assert not third.may_be_mixed  # unknown
     assert not named([each for each in wanted if each.name != "other"])[0].may_be_mixed
     assert named([each for each in wanted if each.name != "other"])[0].shared == 0.8
+    assert named(sets(large=genes(*range(9)), part=genes(*range(3), 300)))[0].shared == 0.75
     assert not named(sets(only=genes(*range(5))))[0].may_be_mixed
 
 
@@ -173,9 +184,11 @@ def test_a_gene_of_many_sets_counts_less():
     shared = [f"g{i}" for i in range(5)]
     many = sets(**{f"s{i}": [*shared, *genes(*range(100 + 5 * i, 105 + 5 * i))] for i in range(8)})
     own = sets(own=genes(*range(5, 10), *range(90, 95)))
-    assert named([*many, *own])[0].name == "own"
-    assert all(name.second_score < name.score for name in named([*many, *own])[:1])
+    first = named([*many, *own])[0]
+    assert first.name == "own"
+    assert first.second_score < 0.7 * first.score
 
 
 def test_without_a_set_of_three_genes_there_are_no_names():
     assert named(sets(a=genes(1, 2))) == []
+    assert len(named(sets(a=genes(1, 2, 3)))) == 3

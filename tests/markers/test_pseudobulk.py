@@ -50,6 +50,8 @@ def test_the_table_names_and_counts_each_pair():
         "age": {0: 40, 1: 50, 2: 60},
         "sex": {0: "m", 1: "x", 2: "f"},
     }
+    without_bob = columns_of_donors(obs, np.where(DONORS == 1, -1, DONORS))
+    assert without_bob["sex"].to_dict() == {0: "m", 2: "f"}
     names = (["ann", "bob", "cem"], ["T cell", "B cell"])
     found = table_of_sums(sums, pairs, names, ("donor", "name"), pd.Index(["g", "h"]), of_donors)
     assert found.obs_names.tolist() == ["ann_T cell", "cem_T cell", "cem_B cell"]

@@ -68,3 +68,8 @@ def test_the_tip_of_a_group_points_away_from_the_others_and_is_no_outlier():
     line[20] = [0.2, 3]  # the cell farthest from all others
     assert tip_of(line, group) != 20
     assert tip_of(line, np.arange(101)) in {*range(11), *range(90, 101), 20}
+
+
+def test_a_tip_points_away_from_the_other_cells_and_not_from_most_of_its_own():
+    places = np.concatenate([np.zeros(5), np.linspace(1, 2, 20), np.linspace(9, 10, 80)])
+    assert places[tip_of(places[:, None], np.arange(5, 105))] > 9

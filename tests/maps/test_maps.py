@@ -8,12 +8,13 @@ import scanpy as sc
 from scipy import sparse
 from scipy.cluster import hierarchy
 
+from scrcl._compiled import compiled
 from scrcl.graph.csr import distances_matrix
 from scrcl.graph.knn import knn
 from scrcl.maps.dendrogram import scanpy_dendrogram
 from scrcl.maps.paga import Links, paga_links, positions, scanpy_paga
 from scrcl.maps.place import placed
-from scrcl.maps.umap import _CURVES, fitted_curve, umap_layout
+from scrcl.maps.umap import _CURVES, _epochs, fitted_curve, umap_layout
 from scrcl.maps.weights import edge_weights
 
 RNG = np.random.default_rng(0)
@@ -44,6 +45,14 @@ def test_weights_stand_missing_neighbours_and_cells_on_one_point():
     assert weights[1, 2] == 0
 
 
+def test_a_cell_on_the_same_point_does_not_count_as_the_nearest():
+    ids, distances = np.full((5, 4), -1), np.zeros((5, 4), np.float32)
+    ids[0], distances[0] = [1, 2, 3, 4], [0, 1, 2, 3]
+    weights = edge_weights(ids, distances)[0].toarray()[0]
+    assert weights[1:3].tolist() == [1, 1]
+    assert 1 > weights[3] > weights[4] > 0
+
+
 def test_a_layout_is_a_function_of_the_seed_and_keeps_neighbours():
     weights = edge_weights(FOUND.ids, FOUND.distances)
     layout = umap_layout(weights, POINTS, seed=1)
@@ -54,6 +63,50 @@ def test_a_layout_is_a_function_of_the_seed_and_keeps_neighbours():
     kept = np.mean([len(set(a) & set(b)) for a, b in zip(near, FOUND.ids, strict=True)])
     assert kept > 4  # 0.25 by chance
     assert (LABELS[near] == LABELS[:, None]).mean() > 0.99
+
+
+def umap_learns_epochs(edges, every, xy, n_epochs, stop, a, b, random):
+    """Both ends of an edge attract each other, and five random cells for each visit push its head away."""
+    due, due_apart = every.copy(), every / 5
+    for epoch in range(stop):
+        rate = 1 - epoch / n_epochs
+        for edge, (head, tail) in enumerate(edges):
+            if due[edge] > epoch:
+                continue
+            away = xy[head] - xy[tail]
+            squared = away @ away
+            pull = -2 * a * b * squared ** (b - 1) / (1 + a * squared**b)
+            step = rate * np.clip(pull * away, -4, 4)
+            xy[head] += step
+            xy[tail] -= step
+            due[edge] += every[edge]
+            n_apart = int((epoch - due_apart[edge]) / (every[edge] / 5))
+            for _ in range(n_apart):
+                random = (random * 6364136223846793005 + 1442695040888963407) % 2**64
+                away = xy[head] - xy[(random >> 33) % len(xy)]
+                squared = away @ away
+                if squared > 0:
+                    push = 2 * b / ((0.001 + squared) * (1 + a * squared**b))
+                    xy[head] += rate * np.clip(push * away, -4, 4)
+            due_apart[edge] += n_apart * every[edge] / 5
+    return xy
+
+
+def test_an_epoch_has_the_steps_of_umap_learn():
+    rng = np.random.default_rng(0)
+    graph = sparse.random(12, 12, 0.3, format="csr", rng=rng)
+    every = rng.choice([5, 10], graph.nnz).astype(np.float32)  # a fifth has no rounding
+    start, n_epochs = rng.uniform(0, 10, (12, 2)).astype(np.float32), 50
+    expected = umap_learns_epochs(
+        np.transpose(graph.nonzero()), every, start.astype(float), n_epochs, 12, 0.6, 1.3, 7
+    )
+    found, state = start.copy(), np.array([7], np.uint64)
+    compiled(_epochs)(
+        graph.indptr, graph.indices, every, every.copy(), every / 5, found, 0, 12, n_epochs,
+        np.float32(0.6), np.float32(1.3), state,
+    )  # fmt: skip
+    assert np.abs(found - start).max() > 1
+    assert found == pytest.approx(expected, abs=1e-2)
 
 
 def test_a_small_distance_gives_tighter_clumps():
@@ -70,6 +123,9 @@ def test_other_cells_are_put_among_the_nearest():
     assert where[1].tolist() == [10, 10]
     assert 0 < where[0, 0] < 0.5
     assert where[0, 1] == 0
+    # Weights 1 and exp(-2): of 1 and 3, the second lies 2 beyond the nearest, whose mean is 1.
+    far = placed(np.array([[0, 1]]), np.array([[1.0, 9.0]]), layout)
+    assert far[0, 0] == pytest.approx(np.exp(-2) / (1 + np.exp(-2)))
 
 
 def linked():
@@ -101,6 +157,12 @@ def test_paga_is_scanpys(tmp_path):
         assert mine[key].toarray() == pytest.approx(theirs)
     assert links.sizes.tolist() == adata.uns["scrcl_sizes"].tolist()
     assert mine["pos"][2] == pytest.approx(np.median(layout[LABELS == 2], axis=0))
+
+
+def test_clusters_with_more_links_than_by_chance_have_one_and_no_more():
+    ids = (np.arange(10)[:, None] + [1, 3]) % 10  # all in the other cluster
+    links = paga_links(ids, np.arange(10) % 2, np.zeros((2, 2)))
+    assert links.connectivities.tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_dendrogram_is_the_tree_without_clusters_that_lost_their_cells():

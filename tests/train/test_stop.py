@@ -78,6 +78,15 @@ def test_neighbours_are_stable_if_the_share_has_not_risen_over_patience_checks(k
     assert NeighborsStable(3).is_over(kept) is still
 
 
+def test_a_check_is_compared_with_the_one_before_and_made_once():
+    checks, rule, rng = StabilityChecks(), NeighborsStable(5), np.random.default_rng(0)
+    first, second = (torch.from_numpy(rng.normal(size=(60, 6))) for _ in range(2))
+    for step, rows in ((10, first), (20, second), (30, second), (30, first)):
+        check(checks, rule, lambda rows=rows: rows, step)
+    assert [each["step"] for each in checks.kept] == [20, 30]
+    assert checks.shares[0] < checks.shares[1] == 1
+
+
 def test_the_sample_is_embedded_as_all_cells_are(tmp_path):
     inputs, settings = make_inputs(), setup(stop_cells=90, dropout=0.4)
     state = fresh(inputs, settings)

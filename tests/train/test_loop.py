@@ -233,6 +233,13 @@ def test_a_batch_that_memory_has_no_room_for_is_halved_and_stays_so(
     assert resumed.halvings == unbroken.halvings
 
 
+def test_a_batch_is_halved_to_no_fewer_than_sixteen_cells():
+    inputs, settings = make_inputs(), setup(steps=1, minibatch_cells=20)
+    state = fresh(inputs, settings)
+    train(METHOD, inputs, state, settings, batches=Tight(METHOD.batches(inputs, settings), room=16))
+    assert state.minibatch_cells == 16
+
+
 def test_a_step_that_ran_out_of_memory_leaves_no_trace():
     inputs = make_inputs()
     settings = setup(steps=3, minibatch_cells=40)

@@ -86,6 +86,7 @@ def test_a_tissue_has_domains(tmp_path, n_clusters, was):
         adata.obsm["spatial"] = np.random.default_rng(0).permutation(adata.obsm["spatial"])
     text, _, _ = texts_of(adata, tmp_path, spatial=True, **chosen)
     assert f"{was} found in these averages by" in text
+    assert "fitted to them and to their own averages" in text
     assert "nearest neighbours in the tissue" in text
     depth = np.median(adata.X.sum(axis=1).A1)  # that of a tissue
     assert f"Counts were scaled to {depth:,.0f} in each cell" in text

@@ -48,7 +48,7 @@ def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterat
     from scrcl.cluster.count_domains import count_domains
     from scrcl.engine.stages.correct import CorrectStage
     from scrcl.engine.stages.tissue import TissueStage
-    from scrcl.graph.artifacts import TISSUE_SPACE
+    from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
     from scrcl.io.labels import CellLabels
 
     of_patients = cells.obs[PATIENT].cat
@@ -67,6 +67,7 @@ def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterat
             run = runs.opened(out)
             points, record = np.asarray(run.open(TISSUE_SPACE)), run.record(CorrectStage)
             found, of_tissue = 1, run.record(TissueStage)
+            how = {"overlap": of_tissue.overlap, "around": np.asarray(run.open(NEIGHBOR_IDS))}
             if not of_tissue.is_uniform:
                 found = count_domains(
                     points, samples=samples, overlap=of_tissue.overlap, seed=seed
@@ -78,19 +79,22 @@ def _rows(cells: AnnData, seed: int, settings: list[str], peers: bool) -> Iterat
                 **{
                     f"{name}_{at}": value
                     for at, n in (("at_k", k), ("found", found))
-                    for name, value in _scores(cells, points, n, samples, seed).items()
+                    for name, value in _scores(cells, points, n, samples, seed, how).items()
                 },
             }
         if peers:
             yield {"way": "PCA + Leiden", "centred": False, **_leiden(cells, file, k, seed)}
 
 
-def _scores(cells: AnnData, points: Any, n: int, samples: Any, seed: int) -> Row:
+def _scores(
+    cells: AnnData, points: Any, n: int, samples: Any, seed: int, how: dict[str, Any]
+) -> Row:
     from scrcl.cluster.find import cluster
     from scrcl.cluster.settings import SMOOTHING_CELLS, ClusterSettings
     from scrcl.graph.domains import majority_labels
 
-    labels = cluster(points, n, settings=ClusterSettings(algorithm="mixture"), seed=seed)
+    settings = ClusterSettings(algorithm="mixture")
+    labels = cluster(points, n, settings=settings, seed=seed, **how)
     labels = majority_labels(labels, cells.obsm["spatial"], SMOOTHING_CELLS, samples=samples)
     return _scores_of(cells, labels)
 

@@ -3,10 +3,11 @@
 ``python -m bench.spatial.tissue --data DIR``
 
 Each set with ``obsm["spatial"]`` is run up to the stage ``tissue``; classes serve the scores alone. Domains are then
-found from each seed as the stage ``cluster`` finds them: a mixture with one covariance on averages over the tissue,
-smoothed by 12 cells. Other rows leave one step out. A column ``sample`` of obs keeps slices apart. The baseline is what
-six lines of scanpy and scikit-learn give. ``--peers`` adds to the rows of the page those of Leiden on scanpy's
-components, which knows no coordinates, and the same smoothed by 12 cells. ``--default`` renews the rows of the default.
+found from each seed as the stage ``cluster`` finds them: a mixture with one covariance on averages over the tissue, at
+two scales, smoothed by 12 cells. Other rows leave one step out. A column ``sample`` of obs keeps slices apart. The
+baseline is what six lines of scanpy and scikit-learn give. ``--peers`` adds to the rows of the page those of Leiden on
+scanpy's components, which knows no coordinates, and the same smoothed by 12 cells. ``--default`` renews the rows of the
+default.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ WITHOUT: dict[str, list[str]] = {
 """Settings of each row"""
 
 FOUND = "scrcl, default, K found"
+ONE_SCALE = "- averages at one scale"
 MIXTURE = ClusterSettings(algorithm="mixture")
 Row = dict[str, Any]
 
@@ -93,21 +95,22 @@ def _rows(
         runs.run(path, out, config, until="tissue")
         run = runs.opened(out)
         points = np.asarray(run.open(TISSUE_SPACE))
-        overlap = run.record(TissueStage).overlap
+        overlap, near = run.record(TissueStage).overlap, np.asarray(run.open(NEIGHBOR_IDS))
         ways = {name: (MIXTURE, True, k)}
         if not changed:
             counted = count_domains(points, samples=samples, overlap=overlap, seed=0).n_clusters
-            near = np.asarray(run.open(NEIGHBOR_IDS))
             ways[FOUND] = (MIXTURE, True, counted)
             others: dict[str, tuple[ClusterSettings, bool, int]] = {
                 "- labels not smoothed": (MIXTURE, False, k),
+                ONE_SCALE: (MIXTURE, True, k),
                 "- k-means": (ClusterSettings(algorithm="kmeans"), True, k),
                 "- linkage": (ClusterSettings(algorithm="linkage"), True, k),
             }
             ways |= {} if only_default else others
         for way, (how, smooths, n) in ways.items():
             for seed in seeds if way.startswith("scrcl") else seeds[:1]:
-                labels = cluster(points, n, settings=how, seed=seed, overlap=overlap)
+                around = None if way == ONE_SCALE else near
+                labels = cluster(points, n, settings=how, seed=seed, overlap=overlap, around=around)
                 if smooths:
                     labels = majority_labels(labels, coordinates, SMOOTHING_CELLS, samples=samples)
                 yield {"set": path.stem, "method": way, "seed": seed, **score(labels, true)}

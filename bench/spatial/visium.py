@@ -89,14 +89,17 @@ def _rows(
         runs.run(file, out, config, until="tissue", restart=True)
         run = runs.opened(out)
         points, record = np.asarray(run.open(TISSUE_SPACE)), run.record(TissueStage)
+        around = np.asarray(run.open(NEIGHBOR_IDS))
         ways = {method: (MIXTURE, k)}
         if not CHANGED[method]:
-            near = np.asarray(run.open(NEIGHBOR_IDS))
+            near = around
             counted = count_domains(points, samples=None, overlap=record.overlap, seed=seed)
             ways[FOUND] = (MIXTURE, counted.n_clusters)
             ways |= {step: (ALIKE[step], k) for step in steps if step in ALIKE}
         for way, (how, n) in ways.items():
-            labels = cluster(points, n, settings=how, seed=seed, overlap=record.overlap)
+            labels = cluster(
+                points, n, settings=how, seed=seed, overlap=record.overlap, around=around
+            )
             labels = majority_labels(labels, coordinates, SMOOTHING_CELLS)
             yield {"method": way, **score(labels, true)}
     if near is not None:

@@ -60,15 +60,16 @@ def cluster(
     seed: int,
     scores: FloatArray | None = None,
     overlap: float = 1.0,
+    around: IntArray | None = None,
 ) -> IntArray:
     """Return only the labels of `find_clusters`.
 
     Parameters
     ----------
-    points, scores, overlap
+    points, scores, overlap, around
         See `scrcl.cluster.protocol.Spaces`.
     """
-    spaces = Spaces(points, scores, overlap=overlap)
+    spaces = Spaces(points, scores, overlap=overlap, around=around)
     return find_clusters(spaces, n_clusters, settings=settings, seed=seed).labels
 
 

@@ -52,6 +52,9 @@ class Spaces:
         are not known.
     overlap
         Cells that a point is made of: one, but for averages over a tissue.
+    around
+        The cells around each cell over which averages over a tissue were made, shape (n_cells, k), -1 for none; None if
+        the points are no such averages.
     tissue
         A function from cells, in ascending order, to the graph of those that are near each other in the tissue; None
         without coordinates.
@@ -64,6 +67,7 @@ class Spaces:
     representations: Callable[[IntArray], Representations] | None = None
     nearest: IntArray | None = None
     overlap: float = 1.0
+    around: IntArray | None = None
     tissue: Callable[[IntArray], Csr] | None = None
 
 

@@ -167,9 +167,11 @@ def _clusters(run: OpenRun, words: Words) -> Iterator[str]:
     )
     if config.on_tissue:
         averages = run.record(TissueStage)
+        scales = ", fitted to them and to their own averages over the same neighbours"
+        scales = scales if record.algorithm == "mixture" else ""
         yield (
             f"Components were averaged over each {words.cell} and its {averages.n_neighbors} nearest neighbours in "
-            f"the tissue; {number} in these averages by {IN_WORDS[record.algorithm]} ({chosen})."
+            f"the tissue; {number} in these averages by {IN_WORDS[record.algorithm]}{scales} ({chosen})."
         )
     else:
         yield f"{number} by {IN_WORDS[record.algorithm]} ({chosen})."

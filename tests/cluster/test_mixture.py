@@ -10,8 +10,11 @@ from sklearn.mixture import GaussianMixture
 from scrcl.cluster.algorithms import mixture
 from scrcl.cluster.algorithms.mixture import by_mixture, fit_mixture
 from scrcl.cluster.algorithms.one_covariance import Climb
+from scrcl.cluster.algorithms.two_scales import TwoScales
+from scrcl.cluster.find import cluster
 from scrcl.cluster.protocol import Spaces
 from scrcl.cluster.settings import ClusterSettings
+from scrcl.graph.spatial import spatial_knn
 
 SETTINGS = ClusterSettings(algorithm="mixture")
 
@@ -134,3 +137,39 @@ def test_density_and_likelihood_are_those_of_scipy():
         for share, mean, size in zip(model.shares, model.means, model.sizes, strict=True)
     )
     assert climb.climbed(model, 1).log_likelihood == pytest.approx(np.log(density).mean())
+
+
+def test_at_two_scales_domains_part_that_noise_hides_in_single_points():
+    # Two bands on a grid: a point tells little, and the mean over the points around it tells more.
+    rng = np.random.default_rng(0)
+    x, y = np.divmod(np.arange(2_500), 50)
+    true = (x >= 25).astype(int)
+    points = rng.normal(size=(2_500, 2)).astype(np.float32)
+    points[:, 0] += 2.5 * true
+    around = spatial_knn(np.column_stack([x, y]).astype(float), 24).ids
+    settings = ClusterSettings(algorithm="mixture", starts=4)
+    one, two = (
+        adjusted_rand_score(true, cluster(points, 2, settings=settings, seed=0, around=near))
+        for near in (None, around)
+    )
+    assert one < 0.7
+    assert two > 0.9
+
+
+def test_two_scales_are_the_points_and_the_means_over_them_and_those_around():
+    points = np.arange(8, dtype=np.float32).reshape(4, 2)
+    around = np.array([[1, 2], [0, -1], [-1, -1], [0, 1]])
+    expected = [[2, 3, (2 + 0) / 2, (3 + 1) / 2], [6, 7, (6 + 0 + 2) / 3, (7 + 1 + 3) / 3]]
+    np.testing.assert_allclose(TwoScales(points, around).rows(np.array([1, 3])), expected)
+    alone = TwoScales(points, around).rows(np.array([2]))
+    np.testing.assert_allclose(alone, [[4, 5, 4, 5]])
+
+
+def test_cells_at_two_scales_get_a_label_if_only_a_subset_is_fitted(monkeypatch):
+    points, labels = long_domains()
+    around = np.arange(len(points)).reshape(-1, 4)[:, ::-1].repeat(4, axis=0)
+    whole = cluster(points, 4, settings=SETTINGS, seed=0, around=around)
+    monkeypatch.setattr(mixture, "_TWO_SCALES_CELLS", 400)
+    monkeypatch.setattr(mixture, "_BLOCK_ROWS", 100)
+    some = cluster(points, 4, settings=SETTINGS, seed=0, around=around)
+    assert min(adjusted_rand_score(labels, found) for found in (whole, some)) > 0.97

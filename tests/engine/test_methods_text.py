@@ -81,11 +81,13 @@ def test_it_says_how_batches_and_names_were_treated(tmp_path):
 @pytest.mark.parametrize(("n_clusters", "was"), [(1, "1 domain was"), (3, "3 domains were")])
 def test_a_tissue_has_domains(tmp_path, n_clusters, was):
     adata = make_cells(spatial=True)
-    chosen = {"n_clusters": n_clusters} if n_clusters > 1 else {}
+    by_mixture = n_clusters > 1
+    chosen = {"n_clusters": n_clusters, "cluster": {"algorithm": "mixture"}} if by_mixture else {}
     if n_clusters == 1:  # nothing varies from place to place
         adata.obsm["spatial"] = np.random.default_rng(0).permutation(adata.obsm["spatial"])
     text, _, _ = texts_of(adata, tmp_path, spatial=True, **chosen)
     assert f"{was} found in these averages by" in text
+    assert ("fitted to them and to their own averages" in text) == by_mixture
     assert "nearest neighbours in the tissue" in text
     depth = np.median(adata.X.sum(axis=1).A1)  # that of a tissue
     assert f"Counts were scaled to {depth:,.0f} in each cell" in text

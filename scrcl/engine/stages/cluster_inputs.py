@@ -43,6 +43,7 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         # Neighbours in the tissue are not the nearest by component scores.
         nearest=None if config.spatial else context.open(NEIGHBOR_IDS),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,
+        around=context.open(NEIGHBOR_IDS) if config.on_tissue else None,
         tissue=_graph_in_tissue(config, covariates) if config.spatial else None,
     )
 

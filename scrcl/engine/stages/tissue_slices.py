@@ -16,6 +16,7 @@ import numpy as np
 from scrcl._crosstab import crosstab
 from scrcl._group_means import group_means
 from scrcl.cluster.settings import ClusterSettings
+from scrcl.graph.artifacts import NEIGHBOR_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,4 +155,5 @@ def _domains(context: Context, covariates: Covariates, space: Path, overlap: flo
     seed = context.config.seed
     k = count_domains(points, samples=covariates.samples, overlap=overlap, seed=seed).n_clusters
     settings = ClusterSettings(algorithm="mixture")
-    return cluster(points, k, settings=settings, seed=seed, overlap=overlap)
+    around = context.open(NEIGHBOR_IDS)
+    return cluster(points, k, settings=settings, seed=seed, overlap=overlap, around=around)

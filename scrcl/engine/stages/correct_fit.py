@@ -46,7 +46,7 @@ _LEAST_JOINED = 0.75
 
 _LEAST_AGREEMENT = 0.5
 """Agreement from which batches are shifted as a whole. Halves that hold other types had at most .24, and once .42, in
-34 draws; batches of the same types that Harmony left apart had .56 or more (``bench.batches.donors``)."""
+36 draws; batches of the same types that Harmony left apart had .56 or more (``bench.batches.donors``)."""
 
 
 _Alone: TypeAlias = "Counterparts | BoolArray | None"

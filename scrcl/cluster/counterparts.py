@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Counterparts", "find_counterparts"]
+__all__ = ["LEAST_CELLS", "Counterparts", "clusters_of_batches", "find_counterparts"]
 
 _FACTOR = 2.25
 """Distance to other batches, over the median, from which a cluster has no counterpart. Clusters of types that donors
 share had at most 2.0 where donors differ, and those of one batch alone 2.2 to 7 where the effect is moderate."""
 
-_LEAST_CELLS = 10
+LEAST_CELLS = 10
 """Cells of the smallest cluster that is judged: means of fewer are too uncertain."""
 
 _LEAST_BATCH_CELLS = 30
@@ -73,17 +73,17 @@ def find_counterparts(points: FloatArray, codes: IntArray, *, seed: int) -> Coun
     seed
         Root of the random streams.
     """
-    labels, owners = _clusters_of_batches(points, codes, seed)
+    labels, owners = clusters_of_batches(points, codes, seed)
     sizes = np.bincount(labels)
     means = group_means(points, labels, len(sizes))
     spread = np.bincount(labels, ((points - means[labels]) ** 2).sum(axis=1)) / sizes
     nearest = _nearest_in_other_batches(means, owners, spread / sizes)
-    judged = (sizes >= _LEAST_CELLS) & np.isfinite(nearest)
+    judged = (sizes >= LEAST_CELLS) & np.isfinite(nearest)
     usual = _weighted_median(nearest[judged], sizes[judged]) if judged.any() else np.inf
     return Counterparts(means.astype(np.float32), owners, judged & (nearest > _FACTOR * usual))
 
 
-def _clusters_of_batches(
+def clusters_of_batches(
     points: FloatArray, codes: IntArray, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the cluster of each point, with numbers that no two batches share, and the batch of each cluster."""

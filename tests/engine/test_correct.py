@@ -112,6 +112,31 @@ def test_donors_that_keep_apart_are_brought_together(tmp_path):
     assert record.before.mixing < 0.9 < record.after.mixing
 
 
+def test_donors_that_harmony_leaves_apart_are_shifted_where_their_types_lie_alike(tmp_path):
+    adata = with_donors(n_donors=2, effect=1.5)
+    opened = corrected(adata, tmp_path, batch_key="donor")
+    record = opened.record(CorrectStage)
+    plain = np.load(tmp_path / "out" / "stages" / "reduce" / "scores.npy")
+    before, after = (distance_of_donors(x, adata.obs) for x in (plain, opened.components))
+    assert after < 0.1 * before
+    assert record.centred
+    assert 0.5 < record.agreement <= 1
+    assert record.after.shared > 0.9
+    (note,) = record.notes
+    assert "each batch was shifted as a whole first" in note
+
+
+def test_donors_of_other_types_are_not_shifted_onto_each_other(tmp_path):
+    adata = with_donors(600, 2, effect=1.5)
+    is_first, of_first = adata.obs["donor"] == "donor 0", {"type 0", "type 1"}
+    adata = adata[adata.obs["cell_type"].isin(of_first) == is_first].copy()
+    record = corrected(adata, tmp_path, batch_key="donor").record(CorrectStage)
+    assert not record.centred
+    assert record.after.shared < 0.1
+    (note,) = record.notes
+    assert "share few regions" in note
+
+
 @pytest.mark.parametrize("mixed", [MIXED, 1.0])
 @pytest.mark.parametrize("sizes", [[295, 5], [150, 75, 40, 20, 8, 4, 2, 1]])
 def test_random_batches_are_left_as_they_are_however_uneven(sizes, mixed):
@@ -317,8 +342,9 @@ def predicted(out, path, to):
     return anndata.read_h5ad(result.result_path), entries, result.out
 
 
-def test_new_cells_are_corrected_towards_the_run(tmp_path):
-    whole = with_donors(900, 4)
+@pytest.mark.parametrize("effect", [0.6, 1.5])  # donors of 1.5 are shifted as a whole first
+def test_new_cells_are_corrected_towards_the_run(tmp_path, effect):
+    whole = with_donors(900, 4, effect=effect)
     donors = whole.obs["donor"].to_numpy()
     atlas, new = whole[donors != "donor 3"].copy(), whole[donors == "donor 3"].copy()
     new.write_h5ad(tmp_path / "new.h5ad")
@@ -327,6 +353,7 @@ def test_new_cells_are_corrected_towards_the_run(tmp_path):
     new.write_h5ad(tmp_path / "unnamed.h5ad")
     out = run(atlas, tmp_path, until=None, batch_key="donor")[0].out
     opened = open_run(out)
+    assert opened.record(CorrectStage).centred == (effect > 1)
 
     found, entries, to = predicted(out, tmp_path / "new.h5ad", tmp_path / "a")
     assert (entries["correct"]["n_known"], entries["correct"]["n_new"]) == (0, 1)
@@ -369,8 +396,9 @@ def test_cells_of_a_type_that_the_run_lacks_have_lower_confidence(tmp_path):
     assert NewClusterStage.name == "cluster"
 
 
-@pytest.mark.parametrize("effect", [0.4, 0.8])  # of .8, Harmony joins donors in components alone
-def test_each_scaling_of_the_counts_is_corrected(effect, tmp_path, monkeypatch):
+# Of .8, Harmony joins donors in components alone; of 1.5, these are shifted as a whole first.
+@pytest.mark.parametrize(("effect", "most_left"), [(0.4, 0.5), (0.8, 0.5), (1.5, 0.14)])
+def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, monkeypatch):
     from scrcl.cluster.algorithms import vote
 
     seen = {}
@@ -394,7 +422,7 @@ def test_each_scaling_of_the_counts_is_corrected(effect, tmp_path, monkeypatch):
     leading = before.spaces[0].shape[1]
     for after, plain in zip(seen["scores"], before.spaces, strict=True):
         left = distance_of_donors(after[:, :leading], adata.obs)
-        assert left < 0.5 * distance_of_donors(plain, adata.obs)
+        assert left < most_left * distance_of_donors(plain, adata.obs)
     run(adata, tmp_path, "plain", until="cluster", cluster=by_vote)
     assert seen["uncorrected"] is None
 

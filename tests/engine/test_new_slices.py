@@ -109,6 +109,17 @@ def test_slices_are_those_of_the_column_of_the_run_or_one(run, sections, tmp_pat
     assert stages["graph"]["n_slices"] == 2
 
 
+def test_a_run_on_one_slice_says_what_limits_its_predictions(run, sections, tmp_path):
+    one = run_on(only(sections, "section 0"), tmp_path)
+    _, stages = predict(one, only(sections, "section 3"), tmp_path)
+    (note,) = stages["tissue"]["notes"]
+    assert note.startswith("The run has one slice")
+    assert note in (tmp_path / "predicted/report.html").read_text()
+    folder = tmp_path / "several"
+    folder.mkdir()
+    assert predict(run, only(sections, "section 3"), folder)[1]["tissue"]["notes"] == []
+
+
 def test_slices_far_from_those_of_the_run_are_moved_to_its_mean_first(sections, tmp_path):
     # Factors of genes this large part sections so far that Harmony alone joins none of them.
     apart = patients(4, effect=1.5, seed=2, n_genes=300)

@@ -3,7 +3,8 @@
 Where components were corrected for batches, so is each of the others, by a fit of Harmony of its own. Harmony may move
 a type that one batch alone has onto another type, but seldom does so in all scalings. What is lost in one of them, the
 others outvote (``bench.batches.donors``). A fit may also leave batches apart in one scaling that it joins in another.
-Then the scaling is corrected in the soft clusters of the run's correction. Where some batches count reads and others
+Then the scaling is corrected in the soft clusters of the run's correction. Where batches were shifted as a whole before
+the fit, so are they in each scaling. Where some batches count reads and others
 molecules, the scalings are of molecules (`scrcl.prep.molecules`).
 """
 
@@ -80,14 +81,19 @@ def _corrected(
     context: Context, cells: IntArray, scalings: list[FloatArray], codes: IntArray
 ) -> list[FloatArray]:
     """Return scores without the differences between batches; otherwise the scalings would bring these back."""
+    from scrcl.cluster.batch_shifts import match_clusters
     from scrcl.prep.harmony import correct_alike, fit_harmony
 
+    seed, n_workers = context.config.seed, context.budget.n_threads
     how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
+    if context.record(CorrectStage).centred:
+        plain = np.asarray(context.open(PLAIN_COMPONENTS)[cells])
+        matched = match_clusters(plain, codes, len(how.shifts), seed=seed)
+        scalings = [scores - matched.shifts(scores)[codes] for scores in scalings]
     alike = [correct_alike(how, corrected, scores, codes) for scores in scalings]
     present, codes = np.unique(codes, return_inverse=True)
     if context.record(CorrectStage).as_in_run or len(present) == 1:
         return alike
-    seed, n_workers = context.config.seed, context.budget.n_threads
     found = []
     for scores, other in zip(scalings, alike, strict=True):
         own = fit_harmony(scores, codes, len(present), seed=seed, n_workers=n_workers).corrected

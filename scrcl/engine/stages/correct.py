@@ -124,7 +124,9 @@ class CorrectRecord(Record):
     n_fitted
         Cells that Harmony was fitted on; fewer than all if the atlas is large.
     centred
-        Whether slices were moved to one mean before, because Harmony alone did not join them.
+        Whether batches were shifted as a whole before, because Harmony alone did not join them: slices to one mean.
+    agreement
+        How alike the clusters of batches that were shifted lie, at most 1; None for slices.
     as_in_run
         In a closer look: corrected in the soft clusters of the run, and not by a fit on these cells.
     """
@@ -140,6 +142,7 @@ class CorrectRecord(Record):
     n_fitted: int = 0
     n_rounds: int = 0
     centred: bool = False
+    agreement: float | None = None
     as_in_run: bool = False
 
     @property
@@ -167,7 +170,7 @@ class CorrectStage(Stage[CorrectRecord]):
             fit_bytes(fitted, d) + correction_bytes(shape.n_batches, d),
             disk_bytes=4 * n * d,
             read_bytes=8 * n * d,
-            # Measured (``bench.batches.million``). Slices may need a second fit.
+            # Measured (``bench.batches.million``). Slices may need a second fit, and other batches seldom do.
             seconds=2.5
             + (4e-5 + 4.5e-7 * d) * fitted * (2 if config.spatial else 1)
             + (3.5e-6 + 8e-8 * d + 3.5e-8 * shape.n_batches) * n * streamed,
@@ -196,7 +199,7 @@ class CorrectStage(Stage[CorrectRecord]):
         record = plain.model_copy(update={"before": Mixing.of(apart.effect)})
         if method == "auto" and not apart.differ:
             return record.model_copy(update={"reason": _why_not(apart.effect, words)})
-        update = correct_cells(context, points, codes, folder, may_move=context.config.spatial)
+        update = correct_cells(context, points, codes, folder, slices=context.config.spatial)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
         names = [batches.names[number] for number in present]

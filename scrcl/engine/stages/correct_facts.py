@@ -34,10 +34,17 @@ def correction_notes(record: CorrectRecord, words: Words) -> Iterator[str]:
     before = record.before
     if before is not None and before.shared <= FEW_SHARED and not record.centred:
         yield _few_regions_note(record, words, before.shared)
-    if record.centred:
+    if record.centred and record.agreement is None:
         yield (
             "Slices lay so far apart that Harmony alone did not join them, so each was moved to the mean of all first. "
             "If slices hold other domains, or the same in other shares, compare with a run of each slice alone."
+        )
+    elif record.centred:
+        yield (
+            f"{words.batches.capitalize()} lay so far apart that Harmony alone did not join them. Clusters inside one "
+            f"{words.batch} lie to each other as those of others do, so each {words.batch} was shifted as a whole "
+            f"first. If {words.batches} hold different {words.cell} types, run with "
+            '`correct.method="none"` and compare.'
         )
     if record.share_alone:
         yield (

@@ -40,9 +40,13 @@ TEST_CELLS = 20_000
 
 BLOCK_ROWS = 16_384
 
-_LEAST_JOINED = 0.5
-"""Share of the cells of slices that must have other slices around them after Harmony. On simulated sections it was .9
-to 1.0, or .0 to .13 (``bench.spatial.sections``)."""
+_LEAST_JOINED = 0.75
+"""Share of the cells that must have other batches around them after Harmony. On simulated sections it was .9 to 1.0, or
+.0 to .13 (``bench.spatial.sections``)."""
+
+_LEAST_AGREEMENT = 0.5
+"""Agreement from which batches are shifted as a whole. Halves that hold other types had at most .24, and once .42, in
+36 draws; batches of the same types that Harmony left apart had .56 or more (``bench.batches.donors``)."""
 
 
 _Alone: TypeAlias = "Counterparts | BoolArray | None"
@@ -85,7 +89,8 @@ def correct_cells(
     codes: IntArray,
     folder: Path,
     *,
-    may_move: bool,
+    slices: bool = False,
+    may_move: bool = True,
     alone: BoolArray | None = None,
 ) -> dict[str, Any]:
     """Fit Harmony, write corrected scores, and return what the record holds about it.
@@ -96,8 +101,10 @@ def correct_cells(
         float32, shape (n_cells, n_dims), and the batch of each, numbered without gaps.
     folder
         Where ``scores.npy`` and ``correction.npz`` are written.
+    slices
+        Batches are slices: those that stay apart are moved to one mean first.
     may_move
-        Batches that stay apart are moved to one mean first.
+        Batches that stay apart may be shifted as a whole first.
     alone
         Which cells are of types that one batch alone has, so that they are not joined to others, shape (n_cells,). By
         default these are looked for.
@@ -107,18 +114,20 @@ def correct_cells(
     seed, n_batches = context.config.seed, int(codes.max()) + 1
     n_workers = context.budget.n_threads
     cells, fitted, left_out = _to_fit(points, codes, alone, seed=seed, n_workers=n_workers)
-    fit, means = _fit(fitted, codes[cells], n_batches, may_move, seed=seed, n_workers=n_workers)
+    fit, shifts, agreement = _fit(
+        fitted, codes[cells], n_batches, slices, may_move, seed=seed, n_workers=n_workers
+    )
     correction = fit.correction
     in_memory = len(points) <= FIT_CELLS
     if not in_memory:
 
         def blocks() -> Iterator[tuple[FloatArray, IntArray]]:
             for rows, own in blocks_of(points, codes, left_out):
-                yield (rows if means is None else rows - means[own]), own
+                yield (rows if shifts is None else rows - shifts[own]), own
 
         correction = refit(correction, blocks, n_batches=n_batches)
-    if means is not None:
-        correction = correction.moved(means)
+    if shifts is not None:
+        correction = correction.moved(shifts)
     n_alone = write_corrected(
         points,
         codes,
@@ -135,7 +144,8 @@ def correct_cells(
         "share_alone": n_alone / len(points),
         "n_fitted": len(cells),
         "n_rounds": fit.n_rounds,
-        "centred": means is not None,
+        "centred": shifts is not None,
+        "agreement": agreement,
     }
 
 
@@ -169,31 +179,40 @@ def _fit(
     points: FloatArray,
     codes: IntArray,
     n_batches: int,
+    slices: bool,
     may_move: bool,
     *,
     seed: int,
     n_workers: int,
-) -> tuple[Fit, FloatArray | None]:
-    """Fit Harmony; return also the means of the batches, float32, if the points were moved by them before.
+) -> tuple[Fit, FloatArray | None, float | None]:
+    """Fit Harmony; return also the shifts of the batches, float32, if the points were moved by them before.
 
-    Where batches lie far apart, Harmony starts with a cluster for each, and never joins them. Slices are of one kind of
-    tissue, so most of what parts their means is no biology. Then they are moved to one mean first. Without slices this
-    would join batches of different cell types.
+    Where batches lie far apart, Harmony starts with a cluster for each, and never joins them. Then they are shifted as
+    a whole first. Slices are of one kind of tissue, so most of what parts their means is no biology. Other batches may
+    hold other cell types. They are shifted only where their clusters lie alike; how much so is returned too.
     """
+    from scrcl.cluster.batch_shifts import match_clusters
     from scrcl.prep.batch_subset import cells_of_every_batch
     from scrcl.prep.harmony import fit_harmony
 
+    def fitted_after(shifts: FloatArray) -> Fit:
+        return fit_harmony(points - shifts[codes], codes, n_batches, seed=seed, n_workers=n_workers)
+
     fit = fit_harmony(points, codes, n_batches, seed=seed, n_workers=n_workers)
     if not may_move:
-        return fit, None
+        return fit, None, None
     tested = cells_of_every_batch(codes, TEST_CELLS)
     near = neighbours_among(fit.corrected, tested, seed)
     if share_joined(near, codes[tested]) >= _LEAST_JOINED:
-        return fit, None
-    means = group_means(points, codes, n_batches).astype(np.float32)
-    return fit_harmony(
-        points - means[codes], codes, n_batches, seed=seed, n_workers=n_workers
-    ), means
+        return fit, None, None
+    if slices:
+        means = group_means(points, codes, n_batches).astype(np.float32)
+        return fitted_after(means), means, None
+    matched = match_clusters(points[tested], codes[tested], n_batches, seed=seed)
+    if matched.agreement < _LEAST_AGREEMENT:
+        return fit, None, None
+    shifts = matched.shifts(points[tested])
+    return fitted_after(shifts), shifts, matched.agreement
 
 
 def write_corrected(

@@ -80,7 +80,7 @@ class NewCorrectStage(NewCellsStage[NewCorrectRecord]):
         names, notes = names_of_batches(context, run.config)
         batches = numbered(names, run.open(CORRECTED_BATCHES))
         alone, centre = None, None
-        if run.record(CorrectStage).centred:
+        if run.config.spatial and run.record(CorrectStage).centred:
             # Slices that lie so far apart have no counterparts by distance. All were moved to one mean first.
             centre = _mean(run.open(COMPONENTS))
         elif batches.n_new:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scrcl.engine.stage import NewCellsStage, Record
+from scrcl.engine.stages.correct import CorrectStage
 from scrcl.engine.stages.correct_fit import write_corrected
 from scrcl.engine.stages.new_batches import correction_towards, names_of_batches, numbered
 from scrcl.engine.stages.tissue_averages import (
@@ -21,6 +22,7 @@ from scrcl.engine.stages.tissue_averages import (
 )
 from scrcl.graph.artifacts import NEIGHBOR_IDS, TISSUE_SPACE
 from scrcl.prep.artifacts import COMPONENTS
+from scrcl.report.page import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +30,17 @@ if TYPE_CHECKING:
     from scrcl._contract import Estimate, Shape
     from scrcl.engine.config import RunConfig
     from scrcl.engine.context import Context
+    from scrcl.engine.open_run import OpenRun
     from scrcl.engine.stages.tissue import TissueSettings
     from scrcl.engine.stages.tissue_averages import TissueAxes
 
 __all__ = ["NewTissueStage"]
+
+
+_ONE_SLICE = (
+    "The run has one slice, so nothing in it shows by how much slices differ, and new ones were not corrected. If "
+    "domains that should be there are missing, give old and new slices to one run."
+)
 
 
 class NewTissueRecord(Record):
@@ -64,12 +73,18 @@ class NewTissueStage(NewCellsStage[NewTissueRecord]):
         write_scores(np.load(averages, mmap_mode="r"), axes.pca, space)
         averages.unlink()
         n_corrected = self._correct(context, axes, space)
+        one_slice = self._run.record(CorrectStage).n_batches == 1
         return NewTissueRecord(
+            notes=(_ONE_SLICE,) if one_slice else (),
             n_cells=len(scores),
             n_averaged=d,
             n_comps=axes.pca.loadings.shape[1],
             n_corrected=n_corrected,
         )
+
+    def section(self, run: OpenRun) -> Section:
+        """Return what limits the prediction."""
+        return Section("Tissue", notes=run.record(NewTissueStage).notes)
 
     def _correct(self, context: Context, axes: TissueAxes, space: Path) -> int:
         """Correct averages towards those of the run, in place, if the run did so; return the number of batches."""

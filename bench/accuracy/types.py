@@ -107,11 +107,11 @@ def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any],
     """Return clusters by the name of each way, and the types of the cells that have counts."""
     import scanpy as sc
 
-    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.agreement import MOST_COMPS
     from scrcl.cluster.find import find_clusters
     from scrcl.cluster.protocol import Representations, Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.prep.scalings import median_depth_scores, residual_scores
+    from scrcl.prep.scalings import median_depth_scores, residual_scores, scores_inside
 
     with tempfile.TemporaryDirectory(prefix="scrcl-bench-") as folder:
         path = Path(folder) / "cells.h5ad"
@@ -126,7 +126,10 @@ def _clusterings(cells: AnnData, algorithms: list[str]) -> tuple[dict[str, Any],
     rows = [points[:, :MOST_COMPS]]
     rows += [f(logs, totals, MOST_COMPS) for f in (median_depth_scores, residual_scores)]
     spaces = Spaces(
-        points, points, representations=lambda some: Representations([one[some] for one in rows])
+        points,
+        points,
+        representations=lambda some: Representations([one[some] for one in rows]),
+        inside=lambda some: Representations(scores_inside(logs[some], totals[some], MOST_COMPS)),
     )
     found = {"Leiden at 1": by_leiden_1(points, k, seed=0)}
     if k > 1:

@@ -28,7 +28,7 @@ from bench._frame.labelled import labelled_files, read_labelled
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.accuracy.cases import measured
-from scrcl.cluster.algorithms.vote import MOST_COMPS, side_by_side
+from scrcl.cluster.agreement import MOST_COMPS, side_by_side
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.protocol import Representations, Spaces
 from scrcl.cluster.settings import ClusterSettings

@@ -3,6 +3,8 @@
 A correction for batches may move one type onto another that its batch lacks, or has few cells of. So the same cells are
 also compared as they were before the correction, within one batch at a time: there, no difference is due to batches. A
 valley that shows in either way counts.
+
+Parts of one cluster may be compared in spaces of its own (`scrcl.cluster.divided`).
 """
 
 from __future__ import annotations
@@ -71,6 +73,25 @@ class Evidence:
         self._uncorrected = uncorrected
         # One random order for all groups. So a draw does not depend on earlier ones.
         self._rank = stream(seed, "cluster.evidence").permutation(len(cells))
+        # Of each cell: its place among those that are compared inside a cluster, and which of these it belongs to.
+        self._inside: list[Evidence] = []
+        self._inside_of, self._place = np.full((2, len(cells)), -1)
+
+    def compare_inside(self, group: IntArray, shown: IntArray, own: Evidence) -> None:
+        """Compare parts of a group by evidence of its own from now on.
+
+        Parameters
+        ----------
+        group
+            ndarray of int: all cells of the group, by positions among these cells.
+        shown
+            ndarray of int, ascending: those that the other evidence has, in its order.
+        own
+            Evidence of these.
+        """
+        self._inside_of[group] = len(self._inside)
+        self._place[shown] = np.arange(len(shown))
+        self._inside.append(own)
 
     def support(self, a: IntArray, b: IntArray) -> float:
         """Return how deep the valley between two groups is, given by positions among these cells.
@@ -82,6 +103,11 @@ class Evidence:
         float
             -1 if a group has too few cells for a valley.
         """
+        inside = np.unique(self._inside_of[np.concatenate([a, b])])
+        if len(inside) == 1 and inside[0] >= 0:
+            places = (self._place[group] for group in (a, b))
+            own: Evidence = self._inside[inside[0]]
+            return own.support(*(place[place >= 0] for place in places))
         depth = self._depth(self.spaces, a, b)
         if self._uncorrected is not None:
             depth = np.fmax(depth, self._depth_within_batches(self._uncorrected, a, b))

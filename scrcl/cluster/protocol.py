@@ -47,6 +47,9 @@ class Spaces:
         Where k-means runs: ``cpu``, or a GPU as torch names it.
     representations
         A function from cells, in ascending order, to the representations that vote. None: only ``scores``.
+    inside
+        A function from the cells of one cluster, in ascending order, to representations that are made of them alone;
+        None if they cannot be made.
     nearest
         Nearest cells of each cell by component scores, shape (n_cells, n_neighbors), the nearest first; None if they
         are not known.
@@ -65,6 +68,7 @@ class Spaces:
     n_neighbors: int = 15
     device: str = "cpu"
     representations: Callable[[IntArray], Representations] | None = None
+    inside: Callable[[IntArray], Representations] | None = None
     nearest: IntArray | None = None
     overlap: float = 1.0
     around: IntArray | None = None

@@ -111,6 +111,12 @@ class ClusterSettings(Settings):
         description="vote: cells of the smallest rare type. Groups of a few cells that no community shows become "
         "clusters if most graphs agree on them and they lie apart. 0: none are looked for.",
     )
+    divide_cells: int = Field(
+        300,
+        ge=0,
+        description="vote: clusters of so many voting cells and more are divided once more where valleys part them in "
+        "components of their own cells. 0: none are.",
+    )
     vote_cells: int = Field(
         10_000,
         ge=100,

@@ -31,14 +31,23 @@ def note_of_rare(sizes: IntArray) -> str | None:
     )
 
 
-def note_of_divided(wanted: int, n_supported: int) -> str:
-    """Return that the data supports fewer clusters than were asked for."""
+def note_of_divided(wanted: int, n_supported: int, n_divided: int) -> str:
+    """Return that the data supports fewer clusters than were asked for.
+
+    ``n_divided`` is how many it supports if large clusters are divided once more: more than ``wanted``, or as many as
+    ``n_supported``.
+    """
     several = n_supported > 1
     supported = f"{n_supported} cluster{'s' if several else ''}"
-    nearest = f"`n_clusters={n_supported}` or auto" if several else '`n_clusters="auto"`'
+    nearest = f"`n_clusters={n_supported}`" if several else ""
+    also = ""
+    if n_divided > n_supported:
+        also = f", and {n_divided} if large ones are divided once more"
+        nearest += f"{', ' if several else ''}`n_clusters={n_divided}`"
+    nearest += " or auto" if nearest else '`n_clusters="auto"`'
     return (
-        f"The data supports {supported} by cluster.least_support; {wanted} were asked for. Splits beyond "
-        f"that have no clear valley between them. Give {nearest} for what is supported."
+        f"The data supports {supported} by cluster.least_support{also}; {wanted} were asked for. Splits beyond "
+        f"{n_supported} have no clear valley between them. Give {nearest} for what is supported."
     )
 
 

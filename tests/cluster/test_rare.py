@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from scrcl.cluster.algorithms.vote import nearest_cells
+from scrcl.cluster.agreement import nearest_cells
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.merging import join_order
 from scrcl.cluster.protocol import Representations, Spaces

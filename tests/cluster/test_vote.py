@@ -6,7 +6,8 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from scrcl.cluster.algorithms.vote import by_vote, fewer_neighbors, nearest_cells, vote
+from scrcl.cluster.agreement import fewer_neighbors, nearest_cells, vote
+from scrcl.cluster.algorithms.vote import by_vote
 from scrcl.cluster.evidence import Evidence
 from scrcl.cluster.find import find_clusters
 from scrcl.cluster.merging import merge_unsupported

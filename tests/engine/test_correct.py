@@ -462,3 +462,23 @@ def test_one_batch_of_several_that_keeps_apart_is_named_as_the_reason(tmp_path, 
     assert "Before it, its cells had 50% of" in correction_sentence(record, Words())
     (note, *_) = record.notes
     assert note.startswith("Batch 'donor 2' shares few regions with the others (2% of its cells")
+
+
+def test_components_of_one_cluster_are_corrected_and_of_the_genes_of_the_run(tmp_path, monkeypatch):
+    from scrcl.cluster import divided
+
+    seen, evidence_of = [], divided.Evidence
+
+    def evidence(cells, spaces, *, uncorrected, **options):
+        seen.append((cells, spaces, uncorrected))
+        return evidence_of(cells, spaces, uncorrected=uncorrected, **options)
+
+    monkeypatch.setattr(divided, "Evidence", evidence)
+    adata, by_vote = with_donors(600, effect=0.4), {"algorithm": "vote", "divide_cells": 50}
+    run(adata, tmp_path, until="cluster", batch_key="donor", n_clusters="auto", cluster=by_vote)
+    assert len(seen) > 1
+    for cells, spaces, before in seen:
+        obs = adata.obs.iloc[cells]
+        assert len(spaces) == len(before.spaces) == 3
+        for after, plain in zip(spaces, before.spaces, strict=True):
+            assert distance_of_donors(after, obs) < 0.5 * distance_of_donors(plain, obs)

@@ -87,7 +87,7 @@ class LeadingStage(Stage[LeadingRecord]):
 
 def _width(n_comps: int) -> int:
     """Return the components that are compared, as in the vote."""
-    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.agreement import MOST_COMPS
 
     return min(MOST_COMPS, n_comps)
 

@@ -49,7 +49,7 @@ _SMOOTHING_BYTES = 90 * 10**6
 
 def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
-    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.agreement import MOST_COMPS
 
     n, settings, has_batches = shape.n_cells, config.cluster, shape.n_batches > 1
     edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from scrcl.cluster.protocol import Spaces
 from scrcl.engine.device import resolve_device
-from scrcl.engine.stages.cluster_representations import representations_of
+from scrcl.engine.stages.cluster_representations import (
+    representations_inside,
+    representations_of,
+)
 from scrcl.engine.stages.tissue import TissueStage
 from scrcl.graph.artifacts import NEIGHBOR_IDS
 from scrcl.prep.artifacts import COMPONENTS
@@ -40,6 +43,7 @@ def spaces_of(context: Context, points: FloatArray, covariates: Covariates) -> S
         n_neighbors=n_neighbors_of(config),
         device=resolve_device(config.device, context.ranks.local),
         representations=None if config.spatial else representations_of(context),
+        inside=None if config.spatial else representations_inside(context),
         # Neighbours in the tissue are not the nearest by component scores.
         nearest=None if config.spatial else context.open(NEIGHBOR_IDS),
         overlap=context.record(TissueStage).overlap if config.on_tissue else 1.0,

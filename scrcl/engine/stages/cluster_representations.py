@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrcl.engine.context import Context
-    from scrcl.typing import FloatArray, IntArray
+    from scrcl.typing import Csr, FloatArray, IntArray
 
-__all__ = ["representations_of"]
+__all__ = ["representations_inside", "representations_of"]
 
 _LEAST_JOINED = 0.5
 """A fit of its own must join at least this share of the cells that the run's soft clusters join with other batches. In
@@ -55,26 +55,62 @@ def representations_of(context: Context) -> Callable[[IntArray], Representations
     return of_cells
 
 
+def representations_inside(context: Context) -> Callable[[IntArray], Representations]:
+    """Return a function from the cells of one cluster to representations in components of these alone.
+
+    Genes are those of the run. Where components were corrected for batches, so are these, in the soft clusters of
+    that correction.
+    """
+    from scrcl.cluster.agreement import MOST_COMPS
+    from scrcl.prep.harmony import correct_alike
+    from scrcl.prep.scalings import scores_inside
+
+    batches = _corrected_batches(context) if context.has(CORRECTION) else None
+
+    def of_cells(cells: IntArray) -> Representations:
+        codes = None if batches is None else batches[cells]
+        found = scores_inside(*_values(context, cells, codes), MOST_COMPS)
+        if codes is None:
+            return Representations(found)
+        how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
+        return Representations(
+            [correct_alike(how, corrected, scores, codes) for scores in found],
+            Uncorrected(codes, found),
+        )
+
+    return of_cells
+
+
 def _leading(scores: FloatArray, cells: IntArray) -> FloatArray:
-    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.agreement import MOST_COMPS
 
     return np.asarray(scores[cells, :MOST_COMPS], np.float32)
 
 
 def _scalings(context: Context, cells: IntArray, codes: IntArray | None) -> list[FloatArray]:
     """Return component scores after other scalings of the counts, if there are counts behind the values."""
-    from scrcl.cluster.algorithms.vote import MOST_COMPS
+    from scrcl.cluster.agreement import MOST_COMPS
+    from scrcl.prep.scalings import median_depth_scores, residual_scores
+
+    logs, totals = _values(context, cells, codes)
+    if totals is None:
+        return []
+    return [scores(logs, totals, MOST_COMPS) for scores in (median_depth_scores, residual_scores)]
+
+
+def _values(
+    context: Context, cells: IntArray, codes: IntArray | None
+) -> tuple[Csr, FloatArray | None]:
+    """Return log values of cells, and their totals if there are counts behind the values."""
     from scrcl.prep.molecules import totals_in_molecules
-    from scrcl.prep.scalings import median_depth_scores, residual_scores, totals_behind
+    from scrcl.prep.scalings import totals_behind
 
     stats, logs = context.open(STATS), context.open(FEATURES).gather(cells)
     is_log = stats.already_log
     totals = totals_behind(logs) if is_log else stats.cell_counts[stats.retained][cells]
-    if totals is None:
-        return []
-    if codes is not None:
+    if totals is not None and codes is not None:
         totals = totals_in_molecules(logs, totals, codes)
-    return [scores(logs, totals, MOST_COMPS) for scores in (median_depth_scores, residual_scores)]
+    return logs, totals
 
 
 def _corrected(

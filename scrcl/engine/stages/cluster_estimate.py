@@ -27,6 +27,9 @@ freed is not always given back."""
 _SECONDS_PER_VOTE = 2e-3
 """Seconds of a cell that votes: 18 partitions, the products of genes, and valleys."""
 
+_SECONDS_PER_DIVIDED = 5e-4
+"""Further seconds of such a cell while large clusters are divided; measured with 100,000 cells."""
+
 _SECONDS_PER_FIT = 7e-4
 """Further seconds of such a cell with batches: Harmony for each scaling, and valleys within 60 batches; measured."""
 
@@ -86,5 +89,6 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
         read_bytes=8 * n * width,
         seconds=4
         + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * has_batches) * n_compared
+        + _SECONDS_PER_DIVIDED * n_voting * (settings.divide_cells > 0)
         + 1e-6 * n * settings.restarts / 8,
     )

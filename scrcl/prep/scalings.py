@@ -135,7 +135,9 @@ def scores_inside(logs: Csr, totals: FloatArray | None, n_comps: int) -> list[ND
     list of ndarray of float32, shape (n_cells, n_found) each
         Memory is that of `median_depth_scores`.
     """
-    logs = logs[:, logs.getnnz(axis=0) >= _FEWEST_WITH_GENE]
+    is_common = logs.getnnz(axis=0) >= _FEWEST_WITH_GENE
+    if is_common.any():  # cells may have none of the selected genes
+        logs = logs[:, is_common]
     kinds: list[_Blocks] = [lambda: (rows for _, rows in _dense(logs))]
     if totals is not None:
         kinds += [_median_depth(logs, totals), _residuals(logs, totals)]

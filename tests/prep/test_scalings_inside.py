@@ -54,3 +54,8 @@ def test_genes_of_two_cells_do_not_count():
 def test_there_are_as_many_components_as_cells_allow():
     logs, totals = counts_of(6, 40)
     assert {rows.shape[1] for rows in scores_inside(logs, totals, 30)} == {5}
+
+
+def test_cells_without_a_selected_gene_are_alike():
+    found = scores_inside(csr_matrix((20, 8), dtype=np.float32), np.full(20, 5.0), 3)
+    assert [np.abs(rows).max() for rows in found] == [0, 0, 0]

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scrcl._group_means import group_means
+from scrcl._threads import one_blas_thread
 from scrcl.cluster.counterparts import LEAST_CELLS, clusters_of_batches
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ def _matches(
 
 def _solved(clusters: _Clusters, pairs: IntArray) -> NDArray[np.float64]:
     """Return the shifts that solve the equations, with a mean of 0 over all cells."""
-    shifts = np.linalg.solve(*_equations(clusters, pairs))
-    return np.asarray(shifts - clusters.shares @ shifts, np.float64)
+    with one_blas_thread():
+        shifts = np.linalg.solve(*_equations(clusters, pairs))
+        return np.asarray(shifts - clusters.shares @ shifts, np.float64)
 
 
 def _solved_without(

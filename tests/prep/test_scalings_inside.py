@@ -54,3 +54,8 @@ def test_genes_of_two_cells_do_not_count():
 def test_there_are_as_many_components_as_cells_allow():
     logs, totals = counts_of(6, 40)
     assert {rows.shape[1] for rows in scores_inside(logs, totals, 30)} == {5}
+
+
+def test_cells_that_share_no_gene_have_components_too():
+    own = csr_matrix(np.eye(8, 20, dtype=np.float32))
+    assert [rows.shape for rows in scores_inside(own, np.full(8, 50.0), 5)] == [(8, 5)] * 3

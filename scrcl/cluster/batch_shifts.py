@@ -18,6 +18,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scrcl._group_means import group_means
+from scrcl._threads import one_blas_thread
 from scrcl.cluster.counterparts import LEAST_CELLS, clusters_of_batches
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class _Clusters:
     """shape (n_clusters,): each is of one batch"""
     middles: NDArray[np.float64]
     """shape (n_batches, n_dims): mean of each batch; 0 for one without cells"""
+    shares: NDArray[np.float64]
+    """shape (n_batches,): share of the cells that are in each batch"""
 
     @classmethod
     def of(
@@ -105,63 +108,91 @@ class _Clusters:
         cells = np.bincount(batches, sizes, minlength=n_batches)
         middles = np.zeros((n_batches, means.shape[1]))
         np.add.at(middles, batches, means * sizes[:, None])
-        return cls(means, sizes, batches, middles / np.maximum(cells, 1)[:, None])
+        middles /= np.maximum(cells, 1)[:, None]
+        return cls(means, sizes, batches, middles, cells / cells.sum())
 
 
 def _nearest_pairs(clusters: _Clusters, shifts: FloatArray) -> NDArray[np.int64]:
     """Return the clusters of each two batches that are nearest to each other after the shifts."""
-    placed = clusters.means - shifts[clusters.batches]
-    judged = clusters.sizes >= LEAST_CELLS
-    of_batches = [
-        np.flatnonzero(judged & (clusters.batches == batch)) for batch in range(len(shifts))
-    ]
-    found: list[tuple[int, int]] = []
-    for number, ours in enumerate(of_batches):
-        for theirs in of_batches[number + 1 :]:
-            if not len(ours) or not len(theirs):
-                continue
-            apart = cdist(placed[ours], placed[theirs])
-            there, back = apart.argmin(axis=1), apart.argmin(axis=0)
-            found += [
-                (ours[one], theirs[other]) for one, other in enumerate(there) if back[other] == one
-            ]
-    return np.array(found, np.int64).reshape(-1, 2)
+    judged = np.flatnonzero(clusters.sizes >= LEAST_CELLS)
+    batches = clusters.batches[judged]
+    placed = clusters.means[judged] - shifts[batches]
+    nearest = np.full((len(judged), len(shifts)), -1)
+    for batch in np.unique(batches):
+        own = np.flatnonzero(batches == batch)
+        nearest[:, batch] = own[cdist(placed, placed[own]).argmin(axis=1)]
+    ones, of = np.nonzero((nearest >= 0) & (np.arange(len(shifts)) > batches[:, None]))
+    others = nearest[ones, of]
+    is_mutual = nearest[others, batches[ones]] == ones
+    return np.stack([judged[ones[is_mutual]], judged[others[is_mutual]]], axis=1)
 
 
-def _solved(clusters: _Clusters, pairs: IntArray) -> NDArray[np.float64]:
-    """Return the shifts after which matched clusters are nearest, by least squares, weighted by the smaller cluster."""
+def _equations(
+    clusters: _Clusters, pairs: IntArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the normal equations of the shifts after which matched clusters are nearest, by least squares.
+
+    A match weighs as much as its smaller cluster.
+    """
     n_batches = len(clusters.middles)
     left = np.eye(n_batches) * _MEANS
     right = clusters.middles * _MEANS
-    for one, other in pairs:
-        a, b = clusters.batches[one], clusters.batches[other]
-        weight = min(clusters.sizes[one], clusters.sizes[other])
-        left[[a, b], [a, b]] += weight
-        left[[a, b], [b, a]] -= weight
-        away = weight * (clusters.means[one] - clusters.means[other])
-        right[a] += away
-        right[b] -= away
-    shifts = np.linalg.solve(left, right)
-    cells = np.bincount(clusters.batches, clusters.sizes, minlength=n_batches)
-    return np.asarray(shifts - np.average(shifts, axis=0, weights=cells), np.float64)
+    (a, b), weights, away = _matches(clusters, pairs)
+    for one, other in ((a, b), (b, a)):
+        np.add.at(left, (one, one), weights)
+        np.add.at(left, (one, other), -weights)
+    np.add.at(right, a, weights[:, None] * away)
+    np.add.at(right, b, -weights[:, None] * away)
+    return left, right
+
+
+def _matches(
+    clusters: _Clusters, pairs: IntArray
+) -> tuple[IntArray, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the two batches, the weight, and the distance by each dimension, of each pair of clusters."""
+    away = clusters.means[pairs[:, 0]] - clusters.means[pairs[:, 1]]
+    weights = clusters.sizes[pairs].min(axis=1).astype(np.float64)
+    return clusters.batches[pairs].T, weights, away
+
+
+def _solved(clusters: _Clusters, pairs: IntArray) -> NDArray[np.float64]:
+    """Return the shifts that solve the equations, with a mean of 0 over all cells."""
+    with one_blas_thread():
+        shifts = np.linalg.solve(*_equations(clusters, pairs))
+        return np.asarray(shifts - clusters.shares @ shifts, np.float64)
+
+
+def _solved_without(
+    clusters: _Clusters, pairs: IntArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for each pair the shifts of its two batches that the other pairs give: shape (n_pairs, n_dims) each.
+
+    Without one pair, the equations differ by a matrix of rank one. So the inverse is that of all pairs, with a term
+    (Sherman and Morrison), and the time grows with the number of pairs alone.
+    """
+    left, right = _equations(clusters, pairs)
+    inverse = np.linalg.inv(left)
+    shifts = inverse @ right
+    (a, b), weights, away = _matches(clusters, pairs)
+    at_a, at_b = inverse[a, a] - inverse[a, b], inverse[b, a] - inverse[b, b]
+    left_over = (shifts[a] - shifts[b] - away) / (1 - weights * (at_a - at_b))[:, None]
+    step = weights[:, None] * left_over
+    of_all = clusters.shares @ inverse
+    mean = clusters.shares @ shifts + (of_all[a] - of_all[b])[:, None] * step
+    return shifts[a] + at_a[:, None] * step - mean, shifts[b] + at_b[:, None] * step - mean
 
 
 def _agreement(clusters: _Clusters, pairs: IntArray) -> float:
-    judged = clusters.sizes >= LEAST_CELLS
     if not len(pairs):
         return 0.0
-    cosines = [
-        _cosine(clusters, pair, _solved(clusters, np.delete(pairs, number, axis=0)))
-        for number, pair in enumerate(pairs)
-    ]
-    weights = clusters.sizes[pairs].min(axis=1)
-    is_matched = np.isin(np.arange(len(judged)), pairs)
+    ones, others = (
+        clusters.means[own] - shifts
+        for own, shifts in zip(pairs.T, _solved_without(clusters, pairs), strict=True)
+    )
+    # Directions from the middle of all cells.
+    lengths = np.linalg.norm(ones, axis=1) * np.linalg.norm(others, axis=1)
+    cosines = (ones * others).sum(axis=1) / np.where(lengths > 0, lengths, 1)
+    is_matched = np.isin(np.arange(len(clusters.sizes)), pairs)
+    judged = clusters.sizes >= LEAST_CELLS
     share = clusters.sizes[is_matched].sum() / clusters.sizes[judged].sum()
-    return float(share * np.average(cosines, weights=weights))
-
-
-def _cosine(clusters: _Clusters, pair: IntArray, shifts: FloatArray) -> float:
-    """Return the cosine between the directions of two clusters from the middle of all cells, after the shifts."""
-    one, other = clusters.means[pair] - shifts[clusters.batches[pair]]
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / lengths if lengths else 0.0
+    return float(share * np.average(cosines, weights=clusters.sizes[pairs].min(axis=1)))

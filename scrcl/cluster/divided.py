@@ -41,6 +41,9 @@ _MORE_SUPPORT = 0.1
 """How much deeper than ``cluster.least_support`` a valley must be. Components that are made of one cluster show what
 parts its cells most, and that may be donors."""
 
+_FEWEST_CELLS = 8
+"""Cells of the smallest cluster that can be divided: two groups of four, between which a valley can be measured."""
+
 
 class Inside(NamedTuple):
     """How parts of one cluster are compared; the parameters of `scrcl.cluster.evidence.Evidence.compare_inside`."""
@@ -86,7 +89,7 @@ def divide_large(
     for cluster in range(n_large):
         members = labels == cluster
         drawn = np.flatnonzero(members & is_drawn)
-        if len(drawn) < settings.divide_cells:
+        if len(drawn) < max(settings.divide_cells, _FEWEST_CELLS):
             continue
         found, own = _clusters_inside(inside, evidence.cells[drawn], n_neighbors, settings, seed)
         if found.max() > 0:

@@ -121,7 +121,8 @@ def residual_scores(logs: Csr, totals: FloatArray, n_comps: int) -> NDArray[np.f
 def scores_inside(logs: Csr, totals: FloatArray | None, n_comps: int) -> list[NDArray[np.float32]]:
     """Return scores of the log values and of both scalings, in components of these cells alone.
 
-    Genes that hardly any of these cells have are left out: their residuals would be the leading components.
+    Genes that hardly any of these cells have are left out, if others are left: their residuals would be the leading
+    components.
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ def scores_inside(logs: Csr, totals: FloatArray | None, n_comps: int) -> list[ND
     Returns
     -------
     list of ndarray of float32, shape (n_cells, n_found) each
-        Memory is that of `median_depth_scores`.
+        Memory is that of `median_depth_scores`; up to 4,096 cells, that of two dense float32 matrices of cells by
+        genes.
     """
     is_common = logs.getnnz(axis=0) >= _FEWEST_WITH_GENE
     if is_common.any():  # cells may have none of the selected genes
@@ -154,8 +156,9 @@ def _median_depth(logs: Csr, totals: FloatArray) -> _Blocks:
 def _residuals(logs: Csr, totals: FloatArray) -> _Blocks:
     factors, limit = size_factors(totals).astype(np.float64), np.sqrt(len(totals))
     share = np.zeros(logs.shape[1])
-    for at, rows in _dense(logs):
-        share += factors[at] @ np.expm1(rows) / totals.sum()
+    with one_blas_thread():
+        for at, rows in _dense(logs):
+            share += factors[at] @ np.expm1(rows) / totals.sum()
 
     def blocks() -> Iterator[FloatArray]:
         for at, rows in _dense(logs):

@@ -1,7 +1,10 @@
+import time
+
 import numpy as np
 import pytest
 
-from scrcl.cluster.batch_shifts import match_clusters
+from scrcl.cluster.batch_shifts import _Clusters, _solved, _solved_without, match_clusters
+from scrcl.cluster.counterparts import clusters_of_batches
 
 DIMS = 20
 
@@ -55,3 +58,23 @@ def test_a_batch_without_a_match_is_shifted_by_its_mean():
     np.testing.assert_allclose(
         solved[2] - solved[:2].mean(axis=0), means[2] - means[:2].mean(axis=0), atol=1.0
     )
+
+
+def test_the_shifts_without_one_match_are_those_of_all_others():
+    points, codes, _ = far_apart([[60, 50, 40], [40, 60, 0], [0, 50, 60], [5, 0, 0]])
+    labels, batches = clusters_of_batches(points, codes, 0)
+    clusters = _Clusters.of(points, labels, batches, 4)
+    pairs = match_clusters(points, codes, 4, seed=0).pairs
+    assert len(pairs) >= 4
+    found = _solved_without(clusters, pairs)
+    for number, pair in enumerate(pairs):
+        others = _solved(clusters, np.delete(pairs, number, axis=0))
+        for one, shifts in zip(pair, found, strict=True):
+            np.testing.assert_allclose(shifts[number], others[batches[one]], rtol=1e-6, atol=1e-6)
+
+
+def test_a_hundred_batches_take_seconds():
+    points, codes, _ = far_apart([[30, 30, 30, 30]] * 100)
+    before = time.perf_counter()
+    assert match_clusters(points, codes, 100, seed=0).agreement > 0.9
+    assert time.perf_counter() - before < 60

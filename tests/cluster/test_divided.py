@@ -77,6 +77,25 @@ def test_one_cluster_is_not_divided_again():
     assert find_clusters(spaces, None, settings=ClusterSettings(), seed=0).labels.max() == 0
 
 
+def test_a_cluster_of_too_few_cells_for_a_valley_is_not_divided():
+    def never(cells):
+        raise AssertionError("no valley can be measured")
+
+    labels = np.repeat([0, 1], 7)
+    divided, inside = divide_large(
+        never,
+        Evidence(np.arange(14), [np.eye(14, 3)], seed=0),
+        labels,
+        is_drawn=np.ones(14, bool),
+        n_rare=0,
+        n_neighbors=15,
+        settings=ClusterSettings(divide_cells=1),
+        seed=0,
+    )
+    np.testing.assert_array_equal(divided, labels)
+    assert not inside
+
+
 def test_parts_are_compared_in_components_of_their_cluster(found):
     supports = [each.support for each in found.levels.partings]
     assert min(supports) > 0.6

@@ -59,3 +59,8 @@ def test_there_are_as_many_components_as_cells_allow():
 def test_cells_without_a_selected_gene_are_alike():
     found = scores_inside(csr_matrix((20, 8), dtype=np.float32), np.full(20, 5.0), 3)
     assert [np.abs(rows).max() for rows in found] == [0, 0, 0]
+
+
+def test_cells_that_share_no_gene_have_components_too():
+    own = csr_matrix(np.eye(8, 20, dtype=np.float32))
+    assert [rows.shape for rows in scores_inside(own, np.full(8, 50.0), 5)] == [(8, 5)] * 3

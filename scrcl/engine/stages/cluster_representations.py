@@ -62,7 +62,7 @@ def representations_inside(context: Context) -> Callable[[IntArray], Representat
     that correction.
     """
     from scrcl.cluster.agreement import MOST_COMPS
-    from scrcl.prep.harmony import correct_alike
+    from scrcl.prep.harmony import ROUNDS_INSIDE, correct_alike
     from scrcl.prep.scalings import scores_inside
 
     batches = _corrected_batches(context) if context.has(CORRECTION) else None
@@ -74,7 +74,10 @@ def representations_inside(context: Context) -> Callable[[IntArray], Representat
             return Representations(found)
         how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
         return Representations(
-            [correct_alike(how, corrected, scores, codes) for scores in found],
+            [
+                correct_alike(how, corrected, scores, codes, rounds=ROUNDS_INSIDE)
+                for scores in found
+            ],
             Uncorrected(codes, found),
         )
 

@@ -52,9 +52,16 @@ def note_of_divided(wanted: int, n_supported: int, n_divided: int) -> str:
 
 
 def note_of_joined(
-    supported_of_micro: IntArray, cluster_of_micro: IntArray, micro_sizes: FloatArray
+    supported_of_micro: IntArray,
+    cluster_of_micro: IntArray,
+    micro_sizes: FloatArray,
+    *,
+    left_whole: bool = False,
 ) -> str:
-    """Return which supported clusters are together in one, by their sizes: they have no names here."""
+    """Return which supported clusters are together in one, by their sizes: they have no names here.
+
+    If large clusters were ``left_whole``, auto may find more clusters than the supported ones.
+    """
     n_supported, wanted = int(supported_of_micro.max()) + 1, int(cluster_of_micro.max()) + 1
     sizes = np.bincount(supported_of_micro, micro_sizes).astype(int)
     cluster_of = np.empty(n_supported, np.int64)
@@ -71,7 +78,13 @@ def note_of_joined(
     listed = "; ".join(f"{parts} cells ({total:,} in all)" for total, parts in joined[:_MOST_PARTS])
     more = "; ..." if len(joined) > _MOST_PARTS else ""
     asked = f"{wanted} {'was' if wanted == 1 else 'were'} asked for"
+    before = " before large ones are divided once more" if left_whole else ""
+    auto = (
+        " for these, or auto, which also divides large ones"
+        if left_whole
+        else " or auto for what is supported"
+    )
     return (
-        f"The data supports {n_supported} clusters by cluster.least_support; {asked}. Joined are clusters of "
-        f"{listed}{more}. Give `n_clusters={n_supported}` or auto for what is supported."
+        f"The data supports {n_supported} clusters by cluster.least_support{before}; {asked}. Joined are clusters of "
+        f"{listed}{more}. Give `n_clusters={n_supported}`{auto}."
     )

@@ -117,6 +117,21 @@ def test_a_number_between_divides_whole_clusters_in_the_embedding():
     assert clusters(genes, n_divided).notes == []
 
 
+def test_advice_on_fewer_clusters_says_what_auto_divides_besides():
+    genes, _ = atlas((400, 400, 400, 400, 300, 300, 300), n_pairs=2)
+    n_whole = clusters(genes, divide_cells=0).labels.max() + 1
+    (note,) = clusters(genes, n_whole - 1).notes
+    assert (
+        f"supports {n_whole} clusters by cluster.least_support before large ones are divided"
+        in note
+    )
+    assert f"Give `n_clusters={n_whole}` for these, or auto, which also divides large ones." in note
+    (plain,) = clusters(genes, n_whole - 1, divide_cells=0).notes
+    assert "divided" not in plain
+    assert "divides" not in plain
+    assert f"Give `n_clusters={n_whole}` or auto for what is supported." in plain
+
+
 def test_rare_types_stay_the_last_and_other_cells_follow_the_nearest(cells):
     genes, truth = cells
     whole, is_drawn = components(genes), np.arange(len(genes)) % 4 > 0

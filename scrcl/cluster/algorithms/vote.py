@@ -108,9 +108,11 @@ def by_vote(
         tree = Hierarchy(summary, supported_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
         note = (
-            note_of_divided(wanted, n_supported, n_divided)
+            note_of_divided(wanted, n_supported, n_divided or n_supported)
             if wanted > n_supported
-            else note_of_joined(supported_of_micro, cluster_of_micro, summary.sizes)
+            else note_of_joined(
+                supported_of_micro, cluster_of_micro, summary.sizes, left_whole=n_divided is None
+            )
         )
     return Grouping(
         micro_labels,
@@ -204,15 +206,16 @@ def _divided(
     n_clusters: int | None,
     settings: ClusterSettings,
     seed: int,
-) -> tuple[_Supported, int]:
-    """Return the clusters with large ones divided once more, and how many the data supports so.
+) -> tuple[_Supported, int | None]:
+    """Return the clusters with large ones divided once more, and how many the data supports so; None if not looked at.
 
     If fewer are asked for, large ones stay whole: joining what was divided gives worse clusters than dividing the
     whole ones in the embedding (worm neurons, ARI at the number of types .21 and .49).
     """
-    is_enough = n_clusters is not None and n_clusters <= found.n_clusters
-    if spaces.inside is None or not settings.divide_cells or is_enough:
+    if spaces.inside is None or not settings.divide_cells:
         return found, found.n_clusters
+    if n_clusters is not None and n_clusters <= found.n_clusters:
+        return found, None
     labels, inside = divide_large(
         spaces.inside,
         found.evidence,

@@ -108,16 +108,10 @@ def _clusters_inside(
     seed: int,
 ) -> tuple[NDArray[np.int64], Evidence]:
     """Return the supported clusters of some cells in representations of their own, and the evidence of these."""
-    representations = inside(cells)
-    uncorrected = representations.uncorrected
-    own = Evidence(
-        cells,
-        [rows[:, :VALLEY_COMPS] for rows in representations.scores],
-        seed=seed,
-        uncorrected=uncorrected and uncorrected.leading(VALLEY_COMPS),
-    )
+    scores = inside(cells).scores
+    own = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in scores], seed=seed)
     k = fewer_neighbors(n_neighbors, len(cells))
-    communities = communities_of(nearest_cells(representations.scores, k, seed), k, seed)
+    communities = communities_of(nearest_cells(scores, k, seed), k, seed)
     least_support = min(settings.least_support + _MORE_SUPPORT, 1)
     part = merge_unsupported(own, communities, least_support)
     found: NDArray[np.int64] = part[communities]

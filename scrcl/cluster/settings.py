@@ -115,7 +115,7 @@ class ClusterSettings(Settings):
         300,
         ge=0,
         description="vote: clusters of so many voting cells and more are divided once more where valleys part them in "
-        "components of their own cells. 0: none are.",
+        "components of their own cells; not after a correction for batches. 0: none are.",
     )
     vote_cells: int = Field(
         10_000,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray
 
 __all__ = [
-    "ROUNDS_INSIDE",
     "Fit",
     "correct_alike",
     "fit_harmony",
@@ -52,10 +51,6 @@ _RIDGE = 0.2
 
 _RIDGE_OF_NEW_CELLS = 1.0
 """Ridge penalty in cells, for batches that are moved towards others which stay: Symphony's default."""
-
-ROUNDS_INSIDE = 2
-"""Rounds of the regression for cells of one cluster. The penalty leaves a sixth of each shift. Among cells of one type,
-that alone can part batches, so what is left is corrected once more."""
 
 _MOST_CENTROIDS = 100
 _CELLS_PER_CENTROID = 30
@@ -161,12 +156,7 @@ def refit(
 
 
 def correct_alike(
-    correction: Correction,
-    corrected: FloatArray,
-    scores: FloatArray,
-    codes: IntArray,
-    *,
-    rounds: int = 1,
+    correction: Correction, corrected: FloatArray, scores: FloatArray, codes: IntArray
 ) -> NDArray[np.float32]:
     """Return other scores of corrected cells without the differences between batches in the same soft clusters.
 
@@ -181,16 +171,11 @@ def correct_alike(
         float32, shape (n, n_comps): of the same cells in another space.
     codes
         ndarray of int, shape (n,): batch of each cell in the correction.
-    rounds
-        Times that what is left of the shifts is corrected; `ROUNDS_INSIDE` for cells of one cluster.
     """
-    found = np.asarray(scores, np.float32)
     with one_blas_thread():
         weights = soft_clusters(corrected, correction.centroids)
-        for _ in range(rounds):
-            shifts = shifts_alike([(weights, found, codes)], len(correction.shifts))
-            found = shifted(weights, found, codes, shifts)
-    return found
+        shifts = shifts_alike([(weights, scores, codes)], len(correction.shifts))
+        return shifted(weights, scores, codes, shifts)
 
 
 def shifts_alike(

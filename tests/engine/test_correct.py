@@ -464,21 +464,21 @@ def test_one_batch_of_several_that_keeps_apart_is_named_as_the_reason(tmp_path, 
     assert note.startswith("Batch 'donor 2' shares few regions with the others (2% of its cells")
 
 
-def test_components_of_one_cluster_are_corrected_and_of_the_genes_of_the_run(tmp_path, monkeypatch):
-    from scrcl.cluster import divided
+def test_clusters_of_corrected_cells_are_not_divided(tmp_path, monkeypatch):
+    from scrcl.cluster.algorithms import vote
 
-    seen, evidence_of = [], divided.Evidence
+    divided, divide = [], vote.divide_large
 
-    def evidence(cells, spaces, *, uncorrected, **options):
-        seen.append((cells, spaces, uncorrected))
-        return evidence_of(cells, spaces, uncorrected=uncorrected, **options)
+    def divide_large(*args, **options):
+        divided.append(True)
+        return divide(*args, **options)
 
-    monkeypatch.setattr(divided, "Evidence", evidence)
-    adata, by_vote = with_donors(600, effect=0.4), {"algorithm": "vote", "divide_cells": 50}
-    run(adata, tmp_path, until="cluster", batch_key="donor", n_clusters="auto", cluster=by_vote)
-    assert len(seen) > 1
-    for cells, spaces, before in seen:
-        obs = adata.obs.iloc[cells]
-        assert len(spaces) == len(before.spaces) == 3
-        for after, plain in zip(spaces, before.spaces, strict=True):
-            assert distance_of_donors(after, obs) < 0.5 * distance_of_donors(plain, obs)
+    monkeypatch.setattr(vote, "divide_large", divide_large)
+    adata, options = (
+        with_donors(600, effect=0.4),
+        {"n_clusters": "auto", "cluster": {"algorithm": "vote"}},
+    )
+    run(adata, tmp_path, until="cluster", batch_key="donor", **options)
+    assert not divided
+    run(adata, tmp_path, "plain", until="cluster", **options)
+    assert divided

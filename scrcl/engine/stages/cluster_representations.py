@@ -55,31 +55,20 @@ def representations_of(context: Context) -> Callable[[IntArray], Representations
     return of_cells
 
 
-def representations_inside(context: Context) -> Callable[[IntArray], Representations]:
+def representations_inside(context: Context) -> Callable[[IntArray], Representations] | None:
     """Return a function from the cells of one cluster to representations in components of these alone.
 
-    Genes are those of the run. Where components were corrected for batches, so are these, in the soft clusters of
-    that correction.
+    Genes are those of the run. None where components were corrected for batches: what a correction leaves of these
+    would be what parts the cells of one cluster most (`bench/results/accuracy/2026-12-01-2cpu-divided.md`).
     """
     from scrcl.cluster.agreement import MOST_COMPS
-    from scrcl.prep.harmony import ROUNDS_INSIDE, correct_alike
     from scrcl.prep.scalings import scores_inside
 
-    batches = _corrected_batches(context) if context.has(CORRECTION) else None
+    if context.has(CORRECTION):
+        return None
 
     def of_cells(cells: IntArray) -> Representations:
-        codes = None if batches is None else batches[cells]
-        found = scores_inside(*_values(context, cells, codes), MOST_COMPS)
-        if codes is None:
-            return Representations(found)
-        how, corrected = context.open(CORRECTION), np.asarray(context.open(COMPONENTS)[cells])
-        return Representations(
-            [
-                correct_alike(how, corrected, scores, codes, rounds=ROUNDS_INSIDE)
-                for scores in found
-            ],
-            Uncorrected(codes, found),
-        )
+        return Representations(scores_inside(*_values(context, cells, None), MOST_COMPS))
 
     return of_cells
 

@@ -26,7 +26,7 @@ from scrcl.engine.stages.correct_fit import BLOCK_ROWS
 from scrcl.io.arrays import RowWriter, release, row_blocks
 from scrcl.prep.artifacts import COMPONENTS, STATS
 from scrcl.prep.correction import Correction, soft_clusters
-from scrcl.prep.harmony import ROUNDS_INSIDE, shifted, shifts_alike
+from scrcl.prep.harmony import shifted, shifts_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,10 @@ __all__ = ["CorrectLookStage"]
 
 _LEAST_CELLS = 1.0
 """Cells that a soft cluster of the run must have among those of the look."""
+
+_ROUNDS = 2
+"""Harmony's ridge penalty leaves a sixth of each shift. Among cells of one type, that alone can part batches, so what
+is left is corrected once more."""
 
 
 class CorrectLookStage(CorrectStage):
@@ -100,7 +104,7 @@ class CorrectLookStage(CorrectStage):
 
         with one_blas_thread():
             shifts = np.zeros((*known.shifts.shape[:2], points.shape[1]))
-            for _ in range(ROUNDS_INSIDE):
+            for _ in range(_ROUNDS):
                 left = (
                     (weights, shifted(weights, rows, own, shifts), own)
                     for _, (weights, rows, own) in blocks()

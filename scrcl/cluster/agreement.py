@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.cluster.merging import merge_unsupported
 from scrcl.graph.communities import graph_of_neighbours, leiden_of
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scrcl.cluster.evidence import Evidence
     from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
 __all__ = [
     "MOST_COMPS",
-    "communities_of",
     "fewer_neighbors",
+    "merged_communities",
     "nearest_cells",
     "of_nearest",
     "side_by_side",
@@ -52,12 +54,27 @@ _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
 
-def communities_of(
-    nearest: Mapping[str, IntArray], n_neighbors: int, seed: int
+def merged_communities(
+    nearest: Mapping[str, IntArray],
+    n_neighbors: int,
+    evidence: Evidence,
+    least_support: float,
+    *,
+    seed: int,
 ) -> NDArray[np.int64]:
-    """Return the communities of the graph that `vote` returns, shape (n_cells,); parameters are the same."""
+    """Return the communities of the graph that `vote` returns, merged where no valley parts them: shape (n_cells,).
+
+    Parameters
+    ----------
+    nearest, n_neighbors
+        As for `vote`.
+    evidence, least_support
+        Of the same cells; see `scrcl.cluster.merging.merge_unsupported`.
+    """
     graph = vote(nearest, n_neighbors, seed)
-    return leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
+    communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
+    merged: NDArray[np.int64] = merge_unsupported(evidence, communities, least_support)[communities]
+    return merged
 
 
 def nearest_cells(

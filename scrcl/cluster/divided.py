@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scrcl.cluster.agreement import (
-    communities_of,
     fewer_neighbors,
+    merged_communities,
     nearest_cells,
     of_nearest,
     side_by_side,
 )
 from scrcl.cluster.counted import VALLEY_COMPS
 from scrcl.cluster.evidence import Evidence
-from scrcl.cluster.merging import merge_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +110,6 @@ def _clusters_inside(
     scores = inside(cells).scores
     own = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in scores], seed=seed)
     k = fewer_neighbors(n_neighbors, len(cells))
-    communities = communities_of(nearest_cells(scores, k, seed), k, seed)
+    nearest = nearest_cells(scores, k, seed)
     least_support = min(settings.least_support + _MORE_SUPPORT, 1)
-    part = merge_unsupported(own, communities, least_support)
-    found: NDArray[np.int64] = part[communities]
-    return found, own
+    return merged_communities(nearest, k, own, least_support, seed=seed), own

@@ -103,15 +103,22 @@ class Evidence:
         float
             -1 if a group has too few cells for a valley.
         """
-        inside = np.unique(self._inside_of[np.concatenate([a, b])])
-        if len(inside) == 1 and inside[0] >= 0:
+        own = self._inside_of_both(a, b)
+        if own is not None:
             places = (self._place[group] for group in (a, b))
-            own: Evidence = self._inside[inside[0]]
             return own.support(*(place[place >= 0] for place in places))
         depth = self._depth(self.spaces, a, b)
         if self._uncorrected is not None:
             depth = np.fmax(depth, self._depth_within_batches(self._uncorrected, a, b))
         return -1.0 if np.isnan(depth) else float(depth)
+
+    def _inside_of_both(self, a: IntArray, b: IntArray) -> Evidence | None:
+        """Return the evidence of the cluster that two groups are parts of, if it has its own."""
+        if not self._inside:
+            return None
+        of = self._inside_of[np.concatenate([a, b])]
+        is_one = len(of) > 0 and of[0] >= 0 and bool((of == of[0]).all())
+        return self._inside[of[0]] if is_one else None
 
     def means(self, group: IntArray) -> list[FloatArray]:
         """Return the mean of a group in each space."""

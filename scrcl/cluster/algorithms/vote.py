@@ -22,8 +22,8 @@ from scrcl._random import drawn_rows
 from scrcl.cluster.agglomerate import MergeCost
 from scrcl.cluster.agreement import (
     MOST_COMPS,
-    communities_of,
     fewer_neighbors,
+    merged_communities,
     nearest_cells,
     of_nearest,
     side_by_side,
@@ -33,7 +33,7 @@ from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.counted import VALLEY_COMPS, counted
 from scrcl.cluster.divided import divide_large
 from scrcl.cluster.evidence import Evidence
-from scrcl.cluster.merging import join_order, merge_unsupported
+from scrcl.cluster.merging import join_order
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
 from scrcl.cluster.rare import N_NEAREST, with_rare_types
@@ -184,9 +184,9 @@ def _supported(
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, n_drawn)
     scores = [rows[is_drawn] for rows in found.scores]
     nearest = nearest_cells(scores, max(n_neighbors, N_NEAREST), seed)
-    communities = communities_of(nearest, n_neighbors, seed)
-    part = merge_unsupported(of_drawn, communities, settings.least_support)
-    supported = part[communities]
+    supported = merged_communities(
+        nearest, n_neighbors, of_drawn, settings.least_support, seed=seed
+    )
     if not is_drawn.all():
         nearest = nearest_cells(found.scores, N_NEAREST, seed)
         supported = of_nearest(side_by_side(valleys), supported, is_drawn)

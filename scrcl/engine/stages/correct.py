@@ -199,7 +199,7 @@ class CorrectStage(Stage[CorrectRecord]):
         record = plain.model_copy(update={"before": Mixing.of(apart.effect)})
         if method == "auto" and not apart.differ:
             return record.model_copy(update={"reason": _why_not(apart.effect, words)})
-        update = correct_cells(context, points, codes, folder, slices=context.config.spatial)
+        update = correct_cells(context, points, codes, folder)
         # Cells of a batch have one number, so its first cell is enough.
         present, first = np.unique(batches.codes, return_index=True)
         names = [batches.names[number] for number in present]

@@ -89,7 +89,6 @@ def correct_cells(
     codes: IntArray,
     folder: Path,
     *,
-    slices: bool = False,
     may_move: bool = True,
     alone: BoolArray | None = None,
 ) -> dict[str, Any]:
@@ -101,10 +100,8 @@ def correct_cells(
         float32, shape (n_cells, n_dims), and the batch of each, numbered without gaps.
     folder
         Where ``scores.npy`` and ``correction.npz`` are written.
-    slices
-        Batches are slices: those that stay apart are moved to one mean first.
     may_move
-        Batches that stay apart may be shifted as a whole first.
+        Batches that stay apart may be shifted as a whole first; slices of a tissue, to one mean.
     alone
         Which cells are of types that one batch alone has, so that they are not joined to others, shape (n_cells,). By
         default these are looked for.
@@ -115,7 +112,13 @@ def correct_cells(
     n_workers = context.budget.n_threads
     cells, fitted, left_out = _to_fit(points, codes, alone, seed=seed, n_workers=n_workers)
     fit, shifts, agreement = _fit(
-        fitted, codes[cells], n_batches, slices, may_move, seed=seed, n_workers=n_workers
+        fitted,
+        codes[cells],
+        n_batches,
+        may_move=may_move,
+        slices=context.config.spatial,
+        seed=seed,
+        n_workers=n_workers,
     )
     correction = fit.correction
     in_memory = len(points) <= FIT_CELLS
@@ -179,9 +182,9 @@ def _fit(
     points: FloatArray,
     codes: IntArray,
     n_batches: int,
-    slices: bool,
-    may_move: bool,
     *,
+    may_move: bool,
+    slices: bool,
     seed: int,
     n_workers: int,
 ) -> tuple[Fit, FloatArray | None, float | None]:

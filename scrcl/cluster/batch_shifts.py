@@ -6,7 +6,7 @@ batch brings them together. So the clusters of each batch are matched with those
 the matches, and clusters are matched again.
 
 Batches of other types can be shifted onto each other too. Then few clusters match, or those that do point elsewhere
-from the middle of their batch. `MatchedClusters.agreement` tells this.
+from the middle of their batch. `MatchedClusters.agreement` shows this.
 """
 
 from __future__ import annotations
@@ -171,14 +171,15 @@ def _solved_without(
     (Sherman and Morrison), and the time grows with the number of pairs alone.
     """
     left, right = _equations(clusters, pairs)
-    inverse = np.linalg.inv(left)
-    shifts = inverse @ right
+    with one_blas_thread():
+        inverse = np.linalg.inv(left)
+        shifts = inverse @ right
+        of_all, middle = clusters.shares @ inverse, clusters.shares @ shifts
     (a, b), weights, away = _matches(clusters, pairs)
     at_a, at_b = inverse[a, a] - inverse[a, b], inverse[b, a] - inverse[b, b]
     left_over = (shifts[a] - shifts[b] - away) / (1 - weights * (at_a - at_b))[:, None]
     step = weights[:, None] * left_over
-    of_all = clusters.shares @ inverse
-    mean = clusters.shares @ shifts + (of_all[a] - of_all[b])[:, None] * step
+    mean = middle + (of_all[a] - of_all[b])[:, None] * step
     return shifts[a] + at_a[:, None] * step - mean, shifts[b] + at_b[:, None] * step - mean
 
 

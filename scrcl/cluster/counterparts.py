@@ -32,7 +32,7 @@ LEAST_CELLS = 10
 """Cells of the smallest cluster that is judged: means of fewer are too uncertain."""
 
 _LEAST_BATCH_CELLS = 30
-"""Batches with fewer cells are one cluster, which is not judged."""
+"""Batches with fewer cells are one cluster."""
 
 _N_NEIGHBORS = 15
 _BLOCK_ROWS = 1_024

@@ -5,8 +5,8 @@ there, among what other types vary in, and no valley shows between them. Compone
 cluster have only what varies inside it. So a large cluster is taken for a data set of its own: its representations
 vote, and the communities without a valley between them are merged. If more than one is left, they take its place.
 
-Genes stay those of all cells. Genes chosen anew inside a cluster show more types, but they also part donors and cells
-of one line (`bench/results/accuracy/2026-12-01-2cpu-divided.md`).
+Genes stay those of all cells. Genes that are chosen for a cluster alone show more types, but they also part donors and
+cells of one line (`bench/results/accuracy/2026-12-01-2cpu-divided.md`).
 """
 
 from __future__ import annotations

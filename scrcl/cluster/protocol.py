@@ -49,7 +49,7 @@ class Spaces:
         A function from cells, in ascending order, to the representations that vote. None: only ``scores``.
     inside
         A function from the cells of one cluster, in ascending order, to representations that are made of them alone;
-        None if they cannot be made.
+        None if no cluster should be divided by them.
     nearest
         Nearest cells of each cell by component scores, shape (n_cells, n_neighbors), the nearest first; None if they
         are not known.

@@ -176,8 +176,12 @@ def _clusters(run: OpenRun, words: Words) -> Iterator[str]:
     else:
         yield f"{number} by {IN_WORDS[record.algorithm]} ({chosen})."
         divides = record.algorithm == "vote" and config.cluster.divide_cells > 0
-        if divides and record.chosen_by == "auto" and run.record(CorrectStage).left_as_is:
-            yield f"Large {words.cluster}s were clustered once more, in components of their own {words.cell}s."
+        divides &= record.chosen_by == "auto" and record.n_clusters > 1
+        if divides and run.record(CorrectStage).left_as_is:
+            yield (
+                f"{words.cluster.capitalize()}s of {config.cluster.divide_cells:,} voting {words.cell}s and more were "
+                f"clustered once more, in components of their own {words.cell}s."
+            )
         n_voting = config.cluster.vote_cells
         if record.algorithm == "vote" and run.n_cells > n_voting:
             yield (

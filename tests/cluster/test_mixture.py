@@ -140,7 +140,7 @@ def test_density_and_likelihood_are_those_of_scipy():
 
 
 def test_at_two_scales_domains_part_that_noise_hides_in_single_points():
-    # Two bands on a grid: a point tells little, and the mean over the points around it tells more.
+    # Two bands on a grid: a point shows little, and the mean over the points around it shows more.
     rng = np.random.default_rng(0)
     x, y = np.divmod(np.arange(2_500), 50)
     true = (x >= 25).astype(int)

@@ -38,6 +38,7 @@ def test_it_says_what_was_done_and_nothing_that_was_not(tmp_path):
         features={"min_genes": 5, "n_top_genes": 50},
         cluster={"algorithm": "vote"},
     )
+    assert "once more" not in text
     assert text.startswith("240 cells were analysed with scrcl ")
     assert "Without counts, or with fewer than 5 genes, 7 were left out." in text
     assert "Counts were scaled to 10,000 in each cell" in text
@@ -54,6 +55,19 @@ def test_it_says_what_was_done_and_nothing_that_was_not(tmp_path):
     assert "Traag" in papers
     assert "Text for a methods section" in page
     assert "240 cells were analysed with scrcl" in page
+
+
+def test_it_says_which_clusters_were_clustered_once_more(tmp_path):
+    text, _, _ = texts_of(
+        make_cells(),
+        tmp_path,
+        n_clusters="auto",
+        cluster={"algorithm": "vote", "divide_cells": 50},
+    )
+    assert (
+        "Clusters of 50 voting cells and more were clustered once more, in components of their own cells."
+        in text
+    )
 
 
 def test_it_says_how_batches_and_names_were_treated(tmp_path):

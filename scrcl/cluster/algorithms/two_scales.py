@@ -1,7 +1,7 @@
 """Averages over a tissue at two scales, side by side: as they are, and averaged once more over the cells around.
 
 Domains are wider than the cells that an average is made of. So the averages around a cell show its domain too, with
-less noise and less sharp borders. Side by side, each tells what the other does not.
+less noise and less sharp borders. Each shows what the other does not.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["note_of_divided", "note_of_joined", "note_of_rare"]
+__all__ = ["note_of_divided", "note_of_joined", "note_of_rare", "note_of_whole"]
 
 _MOST_PARTS = 5
 """Clusters, and parts of each, that a note lists."""
@@ -28,6 +28,14 @@ def note_of_rare(sizes: IntArray) -> str | None:
     return (
         f"{found}, of {of}: most neighbour graphs agree on these cells, and they lie apart. Look at their genes, since "
         "doublets may lie apart too. With `cluster.rare_cells=0` such cells stay in larger clusters."
+    )
+
+
+def note_of_whole(n_supported: int) -> str:
+    """Return that as many clusters were asked for as are supported before large ones are divided."""
+    return (
+        f"The data supports {n_supported} clusters before large ones are divided once more, and as many were asked "
+        "for. Give auto to have large ones divided too."
     )
 
 

@@ -104,6 +104,8 @@ class Scores:
         See `score`.
     n_cells, n_clusters, n_labels
         Numbers of scored cells, their clusters and their labels.
+    n_unlabelled
+        Number of cells that have a cluster and no label, which are left out.
     coherence, label_coherence, coherence_by_chance, label_coherence_by_chance
         Spatial runs only: share of neighbours in the tissue with the same cluster or label, and the
         share expected by chance; None for other runs, and where stages were deleted.
@@ -117,6 +119,7 @@ class Scores:
     n_cells: int
     n_clusters: int
     n_labels: int
+    n_unlabelled: int
     coherence: float | None = None
     coherence_by_chance: float | None = None
     label_coherence: float | None = None
@@ -182,7 +185,7 @@ def evaluate(
     else:
         values = _labels_of(obs, str(labels), "" if data is not None else _hint(run, labels))
     scores = score(obs["scrcl"], values) | _coherence(run, obs["scrcl"], values)
-    return Scores(str(labels), **scores)
+    return Scores(str(labels), **scores, n_unlabelled=int(values.isna().sum()))
 
 
 def _hint(run: OpenRun, labels: str | Path) -> str:

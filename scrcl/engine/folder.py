@@ -93,12 +93,15 @@ class Again:
 
     Attributes
     ----------
+    start
+        The stage.
     kept
         Earlier stages, which must be finished.
     settings
         Settings that may differ. All others must be as they were.
     """
 
+    start: str
     kept: tuple[str, ...]
     settings: tuple[str, ...]
 
@@ -171,7 +174,7 @@ class RunFolder:
                 )
                 folder = cls(path, adopted)
             else:
-                folder = cls(path, _take_up(path, fingerprint, settings, again))
+                folder = cls(path, _take_up(path, fingerprint, settings, again, advice))
             with naming_full_disk(path):
                 try:
                     yield folder
@@ -279,12 +282,10 @@ def _adopt(
         return found
     if found and not replace:
         changed = differing(found.get("settings", {}), settings)
-        there_now = RunFolder(path, found)
-        finished = [each["name"] for each in found["stages"] if there_now.finished(each["name"])]
         message = (
             f"OUT must hold this run; got {path}, which holds another one "
             f"({difference(found.get('settings', {}), settings) or _OTHER_VERSION}). "
-            f"Name another OUT, or give `restart=True` to start over in this one.{advice(changed, finished)}"
+            f"{_ways_out(RunFolder(path, found), changed, advice)}"
         )
         raise ResumeError(message)
     if restart or found:
@@ -293,8 +294,23 @@ def _adopt(
     return {"format": _FORMAT, "fingerprint": fingerprint, "settings": settings, "stages": []}
 
 
+def _ways_out(
+    found: RunFolder,
+    changed: Sequence[str],
+    advice: Callable[[Sequence[str], Sequence[str]], str],
+) -> str:
+    """Return what the user can do where OUT holds another run."""
+    finished = [each["name"] for each in found.manifest["stages"] if found.finished(each["name"])]
+    usual = "Name another OUT, or give `restart=True` to start over in this one."
+    return usual + advice(changed, finished)
+
+
 def _take_up(
-    path: Path, fingerprint: str, settings: dict[str, Any], again: Again
+    path: Path,
+    fingerprint: str,
+    settings: dict[str, Any],
+    again: Again,
+    advice: Callable[[Sequence[str], Sequence[str]], str],
 ) -> dict[str, Any]:
     """Remove the results, and return a manifest with only the stages that are kept."""
     found = RunFolder(path, read_manifest(path))
@@ -304,8 +320,8 @@ def _take_up(
         differs = _OTHER_VERSION
     if differs:
         message = (
-            f"OUT must hold a run that differs only in {', '.join(again.settings)}; got {path} ({differs}). "
-            "Name another OUT, or give `restart=True` to start over in this one."
+            f"OUT must hold a run that differs only in settings that no stage before {again.start} reads; got {path} "
+            f"({differs}). {_ways_out(found, differing(before, settings), advice)}"
         )
         raise ResumeError(message)
     kept = []

@@ -69,7 +69,7 @@ def kept_from(stages: Sequence[Stage[Any]], start: str | None, *, restart: bool)
         raise InputError(message)
     names = [stage.name for stage in stages]
     first = names.index(start)
-    return Again(tuple(names[:first]), _free(stages[first:]))
+    return Again(start, tuple(names[:first]), _free(stages[first:]))
 
 
 def advice_to_redo(

@@ -120,6 +120,9 @@ def test_a_number_between_divides_whole_clusters_in_the_embedding():
 def test_advice_on_fewer_clusters_says_what_auto_divides_besides():
     genes, _ = atlas((400, 400, 400, 400, 300, 300, 300), n_pairs=2)
     n_whole = clusters(genes, divide_cells=0).labels.max() + 1
+    (note,) = clusters(genes, n_whole).notes
+    assert f"supports {n_whole} clusters before large ones are divided once more" in note
+    assert clusters(genes, n_whole, divide_cells=0).notes == []
     (note,) = clusters(genes, n_whole - 1).notes
     assert (
         f"supports {n_whole} clusters by cluster.least_support before large ones are divided"

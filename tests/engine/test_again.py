@@ -67,8 +67,16 @@ def test_a_report_alone_is_redone_and_keeps_the_clusters(tmp_path, cells, config
 @pytest.mark.parametrize(
     ("changes", "start", "message"),
     [
-        ({"seed": 5}, "cluster", r"n_clusters, cluster\.algorithm, .* \(`seed` is 0 .* 5"),
-        ({"n_clusters": 3}, "report", r"report, format, keep_x; .* \(`n_clusters` is 4 .* 3"),
+        (
+            {"seed": 5},
+            "cluster",
+            r"no stage before cluster reads; .* \(`seed` is 0 .* 5 here\)\. .* in this one\.$",
+        ),
+        (
+            {"n_clusters": 3},
+            "report",
+            r"before report reads; .* \(`n_clusters` is 4 .* Or use `start=\"cluster\"`: ",
+        ),
     ],
 )
 def test_settings_of_earlier_stages_are_refused_and_nothing_is_lost(

@@ -262,6 +262,7 @@ def test_labels_of_a_table_are_matched_by_the_names_of_cells(done, labels_csv):
     scores = scrcl.evaluate(out, "type", table=labels_csv[0])
     assert scores.n_labels == 4
     assert scores.n_cells == (known.notna() & here.notna()).sum()
+    assert scores.n_unlabelled == len(here) - scores.n_cells > 0
     assert scores.ari == score(here, known.reindex(here.index))["ari"]
 
 

@@ -38,7 +38,12 @@ from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
 from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.tree import Hierarchy, Joins
-from scrcl.cluster.vote_notes import note_of_divided, note_of_joined, note_of_rare
+from scrcl.cluster.vote_notes import (
+    note_of_divided,
+    note_of_joined,
+    note_of_rare,
+    note_of_whole,
+)
 from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 
 if TYPE_CHECKING:
@@ -102,7 +107,10 @@ def by_vote(
     joint = side_by_side(evidence.spaces)
     order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
     joins = Joins(cluster_of_micro, order)
-    note = note_of_rare(np.bincount(cluster_of_micro[micro_labels])[n_supported - n_rare :])
+    sizes = np.bincount(cluster_of_micro[micro_labels])
+    # A single cluster is not divided: its own components are those of all cells.
+    on_auto = note_of_whole(n_supported) if n_divided is None and n_supported > 1 else None
+    note = " ".join(filter(None, [note_of_rare(sizes[n_supported - n_rare :]), on_auto])) or None
     if wanted != n_supported:
         supported_of_micro = cluster_of_micro
         tree = Hierarchy(summary, supported_of_micro, cost, joins)

@@ -31,11 +31,13 @@ def note_of_rare(sizes: IntArray) -> str | None:
     )
 
 
-def note_of_whole(n_supported: int) -> str:
-    """Return that as many clusters were asked for as are supported before large ones are divided."""
+def note_of_whole(n_supported: int, n_divided: int) -> str | None:
+    """Return that auto finds more clusters than the supported ones that were asked for; None if it does not."""
+    if n_divided == n_supported:
+        return None
     return (
-        f"The data supports {n_supported} clusters before large ones are divided once more, and as many were asked "
-        "for. Give auto to have large ones divided too."
+        f"The data supports these {n_supported} clusters, and {n_divided} if large ones are divided once more. Give "
+        f"`n_clusters={n_divided}` or auto for the {n_divided}."
     )
 
 

@@ -117,12 +117,22 @@ def test_a_number_between_divides_whole_clusters_in_the_embedding():
     assert clusters(genes, n_divided).notes == []
 
 
+def test_the_number_before_large_clusters_are_divided_gives_whole_ones_and_a_note():
+    genes, _ = atlas((400, 400, 400, 400, 300, 300, 300), n_pairs=2)
+    whole = clusters(genes, divide_cells=0)
+    n_whole, n_divided = whole.labels.max() + 1, clusters(genes).labels.max() + 1
+    asked = clusters(genes, n_whole)
+    np.testing.assert_array_equal(asked.labels, whole.labels)
+    (note,) = asked.notes
+    assert f"supports these {n_whole} clusters, and {n_divided} if large ones are divided" in note
+    assert clusters(genes, n_whole, divide_cells=0).notes == []
+    genes, _ = atlas((400, 400, 400), n_pairs=0)
+    assert clusters(genes, clusters(genes).labels.max() + 1).notes == []
+
+
 def test_advice_on_fewer_clusters_says_what_auto_divides_besides():
     genes, _ = atlas((400, 400, 400, 400, 300, 300, 300), n_pairs=2)
     n_whole = clusters(genes, divide_cells=0).labels.max() + 1
-    (note,) = clusters(genes, n_whole).notes
-    assert f"supports {n_whole} clusters before large ones are divided once more" in note
-    assert clusters(genes, n_whole, divide_cells=0).notes == []
     (note,) = clusters(genes, n_whole - 1).notes
     assert (
         f"supports {n_whole} clusters by cluster.least_support before large ones are divided"

@@ -108,9 +108,8 @@ def by_vote(
     order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
     joins = Joins(cluster_of_micro, order)
     sizes = np.bincount(cluster_of_micro[micro_labels])
-    # A single cluster is not divided: its own components are those of all cells.
-    on_auto = note_of_whole(n_supported) if n_divided is None and n_supported > 1 else None
-    note = " ".join(filter(None, [note_of_rare(sizes[n_supported - n_rare :]), on_auto])) or None
+    whole_ones = note_of_whole(n_supported, n_divided or n_supported)
+    note = " ".join(filter(None, [note_of_rare(sizes[n_supported - n_rare :]), whole_ones])) or None
     if wanted != n_supported:
         supported_of_micro = cluster_of_micro
         tree = Hierarchy(summary, supported_of_micro, cost, joins)
@@ -222,7 +221,7 @@ def _divided(
     """
     if spaces.inside is None or not settings.divide_cells:
         return found, found.n_clusters
-    if n_clusters is not None and n_clusters <= found.n_clusters:
+    if n_clusters is not None and n_clusters < found.n_clusters:
         return found, None
     labels, inside = divide_large(
         spaces.inside,

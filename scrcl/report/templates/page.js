@@ -167,8 +167,8 @@ class CellMap {
     const text = Number(length.toPrecision(1)).toLocaleString("en", { maximumSignificantDigits: 1 });
     context.strokeText(text, x, y - 2 * this.ratio); context.fillText(text, x, y - 2 * this.ratio);
   }
-  // Names of categories at the cells nearest to their medians, if most cells there are theirs: a donor whose cells lie
-  // in all clusters has no place. The largest first, moved where they would overlap. A name must not stand at cells of
+  // Names of categories inside their cells, if most cells around these are theirs: a donor whose cells lie in all
+  // clusters has no place. The largest first, moved where they would overlap. A name must not stand at cells of
   // others, which it would name: then the number of a cluster stands alone, and the legend has its name.
   label(context) {
     const names = this.state.labels, tiles = this.tiles ? this.tiles.names.length : 1;
@@ -185,24 +185,40 @@ class CellMap {
       const each = at[(this.tiles ? this.tiles.of[i] * names.length : 0) + code];
       each.xs.push(this.px[i]); each.ys.push(this.py[i]); near.push(i);
     }
-    const middle = (v) => Float32Array.from(v).sort()[v.length >> 1], reach = (24 * this.ratio) ** 2;
-    // Where the name of a category is drawn, and whether most cells around it are of this category.
-    const placeOf = ({ xs, ys }, code) => {
-      const [mx, my] = [middle(xs), middle(ys)];
-      let best = 0, least = Infinity;
-      for (let k = 0; k < xs.length; k++) {
-        const d = (xs[k] - mx) ** 2 + (ys[k] - my) ** 2;
-        if (d < least) { least = d; best = k; }
-      }
-      let [own, all] = [0, 0];
-      for (const i of near) {
-        if ((this.px[i] - xs[best]) ** 2 + (this.py[i] - ys[best]) ** 2 > reach) continue;
-        all++;
-        if (this.state.codes[i] === code) own++;
-      }
-      return { x: xs[best], y: ys[best], isOwn: 2 * own > all };
+    // Cells by squares of the map, of all and of one category.
+    const size = 5 * this.ratio, wide = Math.ceil(this.canvas.width / size) + 4, high = Math.ceil(this.canvas.height / size) + 2;
+    const squareOf = (x, y) => {
+      const [column, row] = [Math.floor(x / size) + 2, Math.floor(y / size) + 1];
+      return column < 2 || row < 1 || column >= wide - 2 || row >= high - 1 ? -1 : row * wide + column;
     };
-    at.forEach((each, k) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each, k % names.length)); });
+    const counted = (indices, xs, ys) => {
+      const counts = new Uint32Array(wide * high);
+      for (const i of indices) { const k = squareOf(xs[i], ys[i]); if (k >= 0) counts[k]++; }
+      return counts;
+    };
+    const around = (counts, k) => {
+      let sum = 0;
+      for (let row = k - wide; row <= k + wide; row += wide) for (let column = -2; column <= 2; column++) sum += counts[row + column];
+      return sum;
+    };
+    const middle = (v) => Float32Array.from(v).sort()[v.length >> 1], ofAll = counted(near, this.px, this.py);
+    // Where the name of a category is drawn, and whether most cells around its cells are its own. A name stands where
+    // it has the most cells of its own around it, so a ring or a thin layer has it inside, and near the middle.
+    const placeOf = ({ xs, ys }) => {
+      const [mx, my] = [middle(xs), middle(ys)], own = counted(xs.keys(), xs, ys), found = new Map();
+      let best = null, share = 0, n = 0;
+      for (let k = 0; k < xs.length; k++) {
+        const square = squareOf(xs[k], ys[k]);
+        if (square < 0) continue;
+        if (!found.has(square)) found.set(square, around(own, square) / around(ofAll, square));
+        const here = found.get(square);
+        share += here; n++;
+        const each = { x: xs[k], y: ys[k], inside: Math.round(here * 5), away: (xs[k] - mx) ** 2 + (ys[k] - my) ** 2 };
+        if (!best || each.inside > best.inside || (each.inside === best.inside && each.away < best.away)) best = each;
+      }
+      return best ? { x: best.x, y: best.y, isOwn: 2 * share > n } : { isOwn: false };
+    };
+    at.forEach((each) => { if (each.name && each.xs.length) Object.assign(each, placeOf(each)); });
     const taken = [], line = 15 * this.ratio;
     const isAtOwn = (x, y, half, code) => {
       let [own, all] = [0, 0];

@@ -64,6 +64,8 @@ def merged_communities(
 ) -> NDArray[np.int64]:
     """Return the communities of the graph that `vote` returns, merged where no valley parts them: shape (n_cells,).
 
+    A valley counts where the partitions that `vote` returns keep the communities apart.
+
     Parameters
     ----------
     nearest, n_neighbors
@@ -71,9 +73,10 @@ def merged_communities(
     evidence, least_support
         Of the same cells; see `scrcl.cluster.merging.merge_unsupported`.
     """
-    graph = vote(nearest, n_neighbors, seed)
+    graph, partitions = vote(nearest, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
-    merged: NDArray[np.int64] = merge_unsupported(evidence, communities, least_support)[communities]
+    part = merge_unsupported(evidence, communities, least_support, partitions=partitions)
+    merged: NDArray[np.int64] = part[communities]
     return merged
 
 
@@ -98,8 +101,10 @@ def nearest_cells(
     return found
 
 
-def vote(nearest: Mapping[str, IntArray], n_neighbors: int, seed: int) -> Csr:
-    """Return the graph of all representations, weighted by agreement.
+def vote(
+    nearest: Mapping[str, IntArray], n_neighbors: int, seed: int
+) -> tuple[Csr, list[NDArray[np.int64]]]:
+    """Return the graph of all representations, weighted by agreement, and the partitions that agree.
 
     Parameters
     ----------
@@ -111,6 +116,8 @@ def vote(nearest: Mapping[str, IntArray], n_neighbors: int, seed: int) -> Csr:
     csr_matrix, shape (n_cells, n_cells)
         Symmetric. The weight of an edge is the share of graphs that have it, times the square of the share of
         partitions in which its ends are in one community.
+    list of ndarray of int64, shape (n_cells,)
+        The community of each cell, in each graph at each resolution.
     """
     from scipy.sparse import csr_matrix
 
@@ -127,7 +134,8 @@ def vote(nearest: Mapping[str, IntArray], n_neighbors: int, seed: int) -> Csr:
     agreement /= len(partitions)
     weights = union.data / len(graphs) * agreement**2
     kept = weights > 0
-    return csr_matrix((weights[kept], (union.row[kept], union.col[kept])), shape=union.shape)
+    graph = csr_matrix((weights[kept], (union.row[kept], union.col[kept])), shape=union.shape)
+    return graph, partitions
 
 
 def fewer_neighbors(n_neighbors: int, n_cells: int) -> int:

@@ -93,10 +93,16 @@ class Evidence:
         self._place[shown] = np.arange(len(shown))
         self._inside.append(own)
 
-    def support(self, a: IntArray, b: IntArray) -> float:
+    def support(self, a: IntArray, b: IntArray, *, most: float = 1.0) -> float:
         """Return how deep the valley between two groups is, given by positions among these cells.
 
         It is the mean depth over all spaces, or that within batches if this is larger.
+
+        Parameters
+        ----------
+        most
+            The mean depth over all spaces counts for no more. That within batches counts in full: what limits the
+            first is known from corrected cells.
 
         Returns
         -------
@@ -106,8 +112,8 @@ class Evidence:
         own = self._inside_of_both(a, b)
         if own is not None:
             places = (self._place[group] for group in (a, b))
-            return own.support(*(place[place >= 0] for place in places))
-        depth = self._depth(self.spaces, a, b)
+            return own.support(*(place[place >= 0] for place in places), most=most)
+        depth = np.minimum(self._depth(self.spaces, a, b), most)
         if self._uncorrected is not None:
             depth = np.fmax(depth, self._depth_within_batches(self._uncorrected, a, b))
         return -1.0 if np.isnan(depth) else float(depth)

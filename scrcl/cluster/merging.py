@@ -5,6 +5,10 @@ Clusterings cut large types and tails into pieces. So two clusters count as two 
 Where the shallowest valley is deep enough, the clusters that are left are those that the data supports. There may be
 one.
 
+A valley is measured along one axis, on which chance or the border of two states that run into each other may show one.
+So it counts for no more than the partitions keep the clusters apart that the communities come from
+(`scrcl.cluster.kept_apart`).
+
 Ten cells show a valley only roughly, and the shallowest of many rough depths is too low. So the support of a small
 cluster also counts what other pairs show: how many of them have a valley.
 
@@ -19,8 +23,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scrcl.cluster.kept_apart import KeptApart
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,7 +46,11 @@ _CELLS_OF_OTHERS = 5
 
 
 def merge_unsupported(
-    evidence: Evidence, labels: IntArray, least_support: float
+    evidence: Evidence,
+    labels: IntArray,
+    least_support: float,
+    *,
+    partitions: Sequence[IntArray] = (),
 ) -> NDArray[np.int64]:
     """Merge the pair of lowest support until all supports reach ``least_support``.
 
@@ -51,13 +61,15 @@ def merge_unsupported(
     ----------
     labels
         ndarray of int, shape (n_some,): the cluster of each cell of the evidence, 0 .. n_clusters - 1, none empty.
+    partitions
+        ndarrays of int, shape (n_some,): communities of the same cells. Without any, valleys alone count.
 
     Returns
     -------
     ndarray of int64, shape (n_clusters,)
         The number of each cluster after the merges, from 0 and without gaps.
     """
-    clusters = _Clusters(evidence, labels)
+    clusters = _Clusters(evidence, labels, partitions)
     share = clusters.share_parted()
     part = np.arange(len(clusters.groups))
     while len(clusters.groups) > 1:
@@ -130,8 +142,11 @@ def _barrier(support: float) -> float:
 class _Clusters:
     """The clusters that are left, by number: their cells and means, and the supports that are known."""
 
-    def __init__(self, evidence: Evidence, labels: IntArray) -> None:
+    def __init__(
+        self, evidence: Evidence, labels: IntArray, partitions: Sequence[IntArray] = ()
+    ) -> None:
         self._evidence = evidence
+        self._kept_apart = KeptApart(labels, partitions)
         order = np.argsort(labels, kind="stable")
         ends = np.cumsum(np.bincount(labels))
         self.groups: dict[int, IntArray] = dict(enumerate(np.split(order, ends[:-1])))
@@ -162,7 +177,8 @@ class _Clusters:
     def support(self, a: int, b: int) -> float:
         """Return the support of the split between two clusters."""
         if (a, b) not in self._supports:
-            self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b])
+            most = self._kept_apart.degree(a, b)
+            self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b], most=most)
         return self._supports[a, b]
 
     def support_with(self, share: float, a: int, b: int) -> float:
@@ -189,6 +205,7 @@ class _Clusters:
         self.groups[a] = np.union1d(self.groups[a], self.groups.pop(b))
         self._means[a] = self._evidence.means(self.groups[a])
         del self._means[b]
+        self._kept_apart.merge(a, b)
         self._supports = {
             pair: value for pair, value in self._supports.items() if not {a, b} & set(pair)
         }

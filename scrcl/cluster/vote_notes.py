@@ -57,7 +57,7 @@ def note_of_divided(wanted: int, n_supported: int, n_divided: int) -> str:
     nearest += " or auto" if nearest else '`n_clusters="auto"`'
     return (
         f"The data supports {supported} by cluster.least_support{also}; {wanted} were asked for. Splits beyond "
-        f"{n_supported} have no clear valley between them. Give {nearest} for what is supported."
+        f"{n_supported} are not clear. Give {nearest} for what is supported."
     )
 
 

@@ -16,10 +16,10 @@ class Depths:
         self.types, self.spaces = np.asarray(types), [np.asarray(points, float)]
         self.depths = {frozenset(pair): depth for pair, depth in depths.items()}
 
-    def support(self, a, b):
+    def support(self, a, b, *, most=1.0):
         pairs = {frozenset((i, j)) for i in self.types[a] for j in self.types[b]}
         depths = [self.depths[pair] for pair in pairs]
-        return min((depth for depth in depths if depth >= 0), default=depths[0])
+        return min(min((depth for depth in depths if depth >= 0), default=depths[0]), most)
 
     def means(self, group):
         return [space[group].mean(axis=0) for space in self.spaces]
@@ -116,3 +116,23 @@ def test_rare_types_are_joined_first():
     assert plain[0] == (0, 1)
     order = join_order(evidence, types, evidence.spaces[0], 0.5, n_rare=2)
     assert [max(pair) for pair in order] == [3, 2, 1]
+
+
+def test_a_valley_counts_only_where_partitions_keep_clusters_apart():
+    evidence, types = line((100, 100, 100), all_pairs(3, 0.9))
+    apart = types
+    together = np.where(types == 2, 1, 0)
+    assert merge_unsupported(evidence, types, 0.5, partitions=[apart] * 4).max() == 2
+    assert merge_unsupported(evidence, types, 0.5, partitions=[together] * 4).tolist() == [0, 0, 1]
+    # The first two are in one community in half of the partitions: the degree is half of never.
+    half = [apart, together]
+    assert merge_unsupported(evidence, types, 0.49, partitions=half).max() == 2
+    assert merge_unsupported(evidence, types, 0.51, partitions=half).max() == 1
+
+
+def test_what_partitions_keep_together_is_counted_again_for_merged_clusters():
+    # The second cluster joins the first. Half of both is then in one community with the third.
+    evidence, types = line((100, 100, 100), all_pairs(3, 0.9) | {(1, 0): 0.0})
+    partition = np.where(types == 0, 0, 1)
+    assert merge_unsupported(evidence, types, 0.1, partitions=[partition]).tolist() == [0, 0, 1]
+    assert merge_unsupported(evidence, types, 0.2, partitions=[partition]).max() == 0

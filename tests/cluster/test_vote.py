@@ -142,7 +142,9 @@ def test_without_scores_linkage_is_taken():
 def test_edges_weigh_by_the_graphs_and_partitions_that_agree():
     a, truth = types((60, 60), apart=4, seed=1)
     b = types((60, 60), apart=4, seed=2)[0][np.argsort(np.argsort(truth, kind="stable"))]
-    graph = vote(nearest_cells([a, b], 20, 0), 15, 0)
+    graph, partitions = vote(nearest_cells([a, b], 20, 0), 15, 0)
+    # Two representations, each at three resolutions.
+    assert [len(partition) for partition in partitions] == [120] * 6
     assert (graph != graph.T).nnz == 0
     assert graph.data.min() > 0
     assert graph.data.max() <= 1

@@ -101,10 +101,10 @@ class ClusterSettings(Settings):
         le=1,
         description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
         "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
-        "one in the end. Where the partitions of vote put a share of pairs together, one cell of each cluster, no "
-        "valley counts for more than they keep apart: 0.5 for one pair in ten, 1 for none. For clusters of a few cells it also counts how many other pairs a valley parts. 0: only "
-        "clusters of a few cells are merged. After a correction for batches, vote also measures valleys within each "
-        "batch as it was before. Not used with spatial.",
+        "one in the end. In vote a valley counts for no more than its partitions keep two clusters apart: 0.5 where "
+        "they put one pair of cells in ten together, 1 where they put none. For clusters of a few cells it also "
+        "counts how many other pairs a valley parts. 0: only clusters of a few cells are merged. After a correction "
+        "for batches, vote also measures valleys within each batch as it was before. Not used with spatial.",
     )
     rare_cells: int = Field(
         5,

@@ -93,16 +93,10 @@ class Evidence:
         self._place[shown] = np.arange(len(shown))
         self._inside.append(own)
 
-    def support(self, a: IntArray, b: IntArray, *, most: float = 1.0) -> float:
+    def support(self, a: IntArray, b: IntArray) -> float:
         """Return how deep the valley between two groups is, given by positions among these cells.
 
         It is the mean depth over all spaces, or that within batches if this is larger.
-
-        Parameters
-        ----------
-        most
-            The mean depth over all spaces counts for no more. That within batches counts in full: what limits the
-            first is known from corrected cells.
 
         Returns
         -------
@@ -112,11 +106,23 @@ class Evidence:
         own = self._inside_of_both(a, b)
         if own is not None:
             places = (self._place[group] for group in (a, b))
-            return own.support(*(place[place >= 0] for place in places), most=most)
-        depth = np.minimum(self._depth(self.spaces, a, b), most)
-        if self._uncorrected is not None:
-            depth = np.fmax(depth, self._depth_within_batches(self._uncorrected, a, b))
-        return -1.0 if np.isnan(depth) else float(depth)
+            return own.support(*(place[place >= 0] for place in places))
+        depth = self._depth(self.spaces, a, b)
+        within = self.within_batches(a, b)
+        return within if np.isnan(depth) else max(depth, within)
+
+    def within_batches(self, a: IntArray, b: IntArray) -> float:
+        """Return how deep the valley between two groups is within batches, as the cells were before the correction.
+
+        Returns
+        -------
+        float
+            -1 without a correction, or if no batch has enough cells of both groups.
+        """
+        if self._uncorrected is None:
+            return -1.0
+        depth = self._depth_within_batches(self._uncorrected, a, b)
+        return -1.0 if np.isnan(depth) else depth
 
     def _inside_of_both(self, a: IntArray, b: IntArray) -> Evidence | None:
         """Return the evidence of the cluster that two groups are parts of, if it has its own."""

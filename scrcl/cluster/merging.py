@@ -152,6 +152,7 @@ class _Clusters:
         self.groups: dict[int, IntArray] = dict(enumerate(np.split(order, ends[:-1])))
         self._means = {name: evidence.means(group) for name, group in self.groups.items()}
         self._supports: dict[tuple[int, int], float] = {}
+        self._within: dict[tuple[int, int], float] = {}
 
     def near_pairs(self) -> Iterator[tuple[int, int]]:
         """Yield each cluster with those that are nearest in a space, the lower number first."""
@@ -177,8 +178,7 @@ class _Clusters:
     def support(self, a: int, b: int) -> float:
         """Return the support of the split between two clusters."""
         if (a, b) not in self._supports:
-            most = self._kept_apart.degree(a, b)
-            self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b], most=most)
+            self._supports[a, b] = self._evidence.support(self.groups[a], self.groups[b])
         return self._supports[a, b]
 
     def support_with(self, share: float, a: int, b: int) -> float:
@@ -186,7 +186,21 @@ class _Clusters:
         depth, n = self.support(a, b), min(len(self.groups[a]), len(self.groups[b]))
         if depth < 0:
             return depth
-        return (n * depth + _CELLS_OF_OTHERS * share) / (n + _CELLS_OF_OTHERS)
+        with_others = (n * depth + _CELLS_OF_OTHERS * share) / (n + _CELLS_OF_OTHERS)
+        return min(with_others, self._most_support(a, b))
+
+    def _most_support(self, a: int, b: int) -> float:
+        """Return how firmly partitions keep two clusters apart, or how deep the valley within batches is.
+
+        Partitions of corrected cells know nothing of what a correction laid upon each other.
+        """
+        degree = self._kept_apart.degree(a, b)
+        if degree == 1:
+            return degree
+        if (a, b) not in self._within:
+            pair = self.groups[a], self.groups[b]
+            self._within[a, b] = self._evidence.within_batches(*pair)
+        return max(degree, self._within[a, b])
 
     def share_parted(self) -> float:
         """Return the share of near pairs that have a valley between them.
@@ -206,6 +220,6 @@ class _Clusters:
         self._means[a] = self._evidence.means(self.groups[a])
         del self._means[b]
         self._kept_apart.merge(a, b)
-        self._supports = {
-            pair: value for pair, value in self._supports.items() if not {a, b} & set(pair)
-        }
+        for known in (self._supports, self._within):
+            for pair in [pair for pair in known if {a, b} & set(pair)]:
+                del known[pair]

@@ -97,13 +97,10 @@ def test_leading_components_and_some_cells_are_those_of_each_space():
     assert [space.tolist() for space in some.spaces] == [space[::2].tolist() for space in spaces]
 
 
-def test_a_limit_holds_for_corrected_cells_and_not_within_batches():
+def test_the_valley_within_batches_is_known_by_itself():
     after, before, codes, types = overlaid()
     pair = np.flatnonzero(types == 0), np.flatnonzero(types == 1)
     both = evidence(after, before, codes)
-    assert both.support(*pair, most=0.1) == both.support(*pair)
-    apart, truth = groups((100, 100), [(0, 0), (9, 0)])
-    alone = Evidence(np.arange(200), [apart], seed=0)
-    parts = np.flatnonzero(truth == 0), np.flatnonzero(truth == 1)
-    assert alone.support(*parts, most=0.1) == 0.1
-    assert alone.support(np.arange(3), parts[1], most=0.1) == -1
+    assert both.within_batches(*pair) == both.support(*pair)
+    assert both.within_batches(pair[0], pair[1][:14]) == -1
+    assert Evidence(np.arange(len(codes)), [after], seed=0).within_batches(*pair) == -1

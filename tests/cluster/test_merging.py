@@ -14,12 +14,16 @@ class Depths:
 
     def __init__(self, types, points, depths):
         self.types, self.spaces = np.asarray(types), [np.asarray(points, float)]
+        self.within = -1.0
         self.depths = {frozenset(pair): depth for pair, depth in depths.items()}
 
-    def support(self, a, b, *, most=1.0):
+    def support(self, a, b):
         pairs = {frozenset((i, j)) for i in self.types[a] for j in self.types[b]}
         depths = [self.depths[pair] for pair in pairs]
-        return min(min((depth for depth in depths if depth >= 0), default=depths[0]), most)
+        return min((depth for depth in depths if depth >= 0), default=depths[0])
+
+    def within_batches(self, a, b):
+        return self.within
 
     def means(self, group):
         return [space[group].mean(axis=0) for space in self.spaces]
@@ -128,11 +132,20 @@ def test_a_valley_counts_only_where_partitions_keep_clusters_apart():
     half = [apart, together]
     assert merge_unsupported(evidence, types, 0.49, partitions=half).max() == 2
     assert merge_unsupported(evidence, types, 0.51, partitions=half).max() == 1
+    # Partitions of corrected cells do not see what shows within batches.
+    evidence.within = 0.8
+    assert merge_unsupported(evidence, types, 0.79, partitions=[together]).max() == 2
+    assert merge_unsupported(evidence, types, 0.81, partitions=[together]).max() == 1
 
 
 def test_what_partitions_keep_together_is_counted_again_for_merged_clusters():
-    # The second cluster joins the first. Half of both is then in one community with the third.
+    # The second cluster, half of which is in the community of the third, joins the first: one pair in four is together.
     evidence, types = line((100, 100, 100), all_pairs(3, 0.9) | {(1, 0): 0.0})
-    partition = np.where(types == 0, 0, 1)
-    assert merge_unsupported(evidence, types, 0.1, partitions=[partition]).tolist() == [0, 0, 1]
-    assert merge_unsupported(evidence, types, 0.2, partitions=[partition]).max() == 0
+    partition = np.where(types == 2, 1, 0)
+    partition[150:200] = 1
+    degree = math.log(0.26) / math.log(0.01)
+    merged = [
+        merge_unsupported(evidence, types, degree + more, partitions=[partition]).tolist()
+        for more in (-1e-6, 1e-6)
+    ]
+    assert merged == [[0, 0, 1], [0, 0, 0]]

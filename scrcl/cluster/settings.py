@@ -99,12 +99,11 @@ class ClusterSettings(Settings):
         0.5,
         ge=0,
         le=1,
-        description="Smallest depth of the valley between two clusters, as a share of the density of cells in the "
-        "sparser one. vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be "
-        "one in the end. In vote a valley counts for no more than its partitions keep two clusters apart: 0.5 where "
-        "they put one pair of cells in ten together, 1 where they put none. For clusters of a few cells it also "
-        "counts how many other pairs a valley parts. 0: only clusters of a few cells are merged. After a correction "
-        "for batches, vote also measures valleys within each batch as it was before. Not used with spatial.",
+        description="Smallest depth of the valley between two clusters, as a share of the density in the sparser one. "
+        "vote, and others if n_clusters is auto, merge clusters that no such valley parts; there may be one in the "
+        "end. In vote it counts for no more than partitions keep both apart: 0.5 where one pair of cells in ten is "
+        "together. For clusters of a few cells other pairs count too. 0: only clusters of a few cells are merged. "
+        "After a correction for batches, vote also measures valleys within each batch. Not used with spatial.",
     )
     rare_cells: int = Field(
         5,

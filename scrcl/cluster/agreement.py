@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scrcl.cluster.merging import merge_unsupported
+from scrcl.cluster.merging import unsupported_merges
 from scrcl.graph.communities import graph_of_neighbours, leiden_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_COMPS",
+    "Communities",
     "fewer_neighbors",
     "merged_communities",
     "nearest_cells",
@@ -54,6 +55,22 @@ _FEWEST_NEIGHBORS = 5
 """Neighbours in the smallest data sets. With fewer, chance alone cuts types."""
 
 
+class Communities(NamedTuple):
+    """Communities of some cells, and those that were merged because no valley parts them."""
+
+    labels: NDArray[np.int64]
+    """shape (n_cells,)"""
+    joins: list[tuple[int, int]]
+    """in order; the second community of a pair joins the first"""
+
+    def merged(self) -> NDArray[np.int64]:
+        """Return the clusters that are left: shape (n_cells,), from 0 and without gaps."""
+        part = np.arange(int(self.labels.max()) + 1)
+        for kept, joined in self.joins:
+            part[part == joined] = kept
+        return np.unique(part[self.labels], return_inverse=True)[1].astype(np.int64)
+
+
 def merged_communities(
     nearest: Mapping[str, IntArray],
     n_neighbors: int,
@@ -61,8 +78,8 @@ def merged_communities(
     least_support: float,
     *,
     seed: int,
-) -> NDArray[np.int64]:
-    """Return the communities of the graph that `vote` returns, merged where no valley parts them: shape (n_cells,).
+) -> Communities:
+    """Return the communities of the graph that `vote` returns, and which are merged since no valley parts them.
 
     A valley counts where the partitions that `vote` returns keep the communities apart.
 
@@ -71,13 +88,12 @@ def merged_communities(
     nearest, n_neighbors
         As for `vote`.
     evidence, least_support
-        Of the same cells; see `scrcl.cluster.merging.merge_unsupported`.
+        Of the same cells; see `scrcl.cluster.merging.unsupported_merges`.
     """
     graph, partitions = vote(nearest, n_neighbors, seed)
     communities = leiden_of(graph, seed=seed, name="cluster.vote", n_iterations=2)(1.0)
-    part = merge_unsupported(evidence, communities, least_support, partitions=partitions)
-    merged: NDArray[np.int64] = part[communities]
-    return merged
+    joins = unsupported_merges(evidence, communities, least_support, partitions=partitions)
+    return Communities(communities, joins)
 
 
 def nearest_cells(

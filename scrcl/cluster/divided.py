@@ -112,4 +112,4 @@ def _clusters_inside(
     k = fewer_neighbors(n_neighbors, len(cells))
     nearest = nearest_cells(scores, k, seed)
     least_support = min(settings.least_support + _MORE_SUPPORT, 1)
-    return merged_communities(nearest, k, own, least_support, seed=seed), own
+    return merged_communities(nearest, k, own, least_support, seed=seed).merged(), own

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.evidence import Evidence
     from scrcl.typing import FloatArray, IntArray
 
-__all__ = ["join_order", "merge_unsupported"]
+__all__ = ["barrier", "join_order", "merge_unsupported", "unsupported_merges"]
 
 _NEAREST = 4
 """Clusters with near means, in each space, that a cluster may be merged with next."""
@@ -52,7 +52,27 @@ def merge_unsupported(
     *,
     partitions: Sequence[IntArray] = (),
 ) -> NDArray[np.int64]:
-    """Merge the pair of lowest support until all supports reach ``least_support``.
+    """Return the clusters that `unsupported_merges` leave.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_clusters,)
+        The number of each cluster after the merges, from 0 and without gaps.
+    """
+    part = np.arange(int(labels.max()) + 1)
+    for kept, joined in unsupported_merges(evidence, labels, least_support, partitions=partitions):
+        part[part == joined] = kept
+    return np.unique(part, return_inverse=True)[1]
+
+
+def unsupported_merges(
+    evidence: Evidence,
+    labels: IntArray,
+    least_support: float,
+    *,
+    partitions: Sequence[IntArray] = (),
+) -> list[tuple[int, int]]:
+    """Return which pairs are merged, each of the lowest support, until all supports reach ``least_support``.
 
     Supports are means, weighted by cells: the depth of the valley, by those of the smaller group, and the share of all
     near pairs that have a valley, by five. Among pairs of equal support, the one with the nearest means is merged.
@@ -66,22 +86,22 @@ def merge_unsupported(
 
     Returns
     -------
-    ndarray of int64, shape (n_clusters,)
-        The number of each cluster after the merges, from 0 and without gaps.
+    list of pairs of int
+        In order; the second cluster of a pair joins the first, and is in no later pair.
     """
     clusters = _Clusters(evidence, labels, partitions)
     share = clusters.share_parted()
-    part = np.arange(len(clusters.groups))
+    merges: list[tuple[int, int]] = []
     while len(clusters.groups) > 1:
-        support, _, (kept, joined) = min(
+        support, _, pair = min(
             (clusters.support_with(share, *pair), clusters.distance(*pair), pair)
             for pair in clusters.near_pairs()
         )
         if support >= least_support:
             break
-        clusters.merge(kept, joined)
-        part[part == joined] = kept
-    return np.unique(part, return_inverse=True)[1]
+        clusters.merge(*pair)
+        merges.append(pair)
+    return merges
 
 
 def join_order(
@@ -123,7 +143,7 @@ def join_order(
         n_a, n_b = len(clusters.groups[a]), len(clusters.groups[b])
         distance = np.square(means[a] - means[b]).sum()
         damped = float(distance * (n_a * n_b / (n_a + n_b)) ** size_power)
-        return max(a, b) < first_rare, _barrier(clusters.support(a, b)) * damped, damped
+        return max(a, b) < first_rare, barrier(clusters.support(a, b)) * damped, damped
 
     order = []
     while len(clusters.groups) > 1:
@@ -134,7 +154,7 @@ def join_order(
     return order
 
 
-def _barrier(support: float) -> float:
+def barrier(support: float) -> float:
     """Return the logarithm of the densities at the sides of a valley over that in it, at most 7; 0 for no valley."""
     return -math.log(max(1 - max(support, 0.0), _LEAST_DENSITY))
 

@@ -8,8 +8,8 @@ supports.
 
 Another number is cut from a tree. Its upper part joins these clusters: those first that are near in all
 representations side by side, and parted by a low barrier (`scrcl.cluster.merging.join_order`). Its lower part divides
-them by damped average linkage in the embedding: where no valley shows, near cells say more than single ones do.
-Figures: `bench/results/accuracy/2026-11-30-2cpu-types.md`.
+them, the clearest splits first (`scrcl.cluster.finer`), and in the end by damped average linkage in the embedding.
+Figures: `bench/results/accuracy/2026-11-30-2cpu-types.md`, `2026-12-01-2cpu-finer.md`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from scrcl.cluster.algorithms.linkage import by_linkage
 from scrcl.cluster.counted import VALLEY_COMPS, counted
 from scrcl.cluster.divided import divide_large
 from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.finer import Finer, Halving, divide_further
 from scrcl.cluster.merging import join_order
 from scrcl.cluster.micro import micro_clusters_inside, summarise
 from scrcl.cluster.protocol import Grouping, Representations
@@ -49,11 +50,15 @@ from scrcl.io.arrays import SMALL_MAP_BYTES, gathered
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scrcl.cluster.agreement import Communities
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import BoolArray, IntArray
 
 __all__ = ["by_vote"]
+
+_LEVEL_BELOW = 2
+"""Parts of each cluster one level down (`scrcl.cluster.levels`). That many are divided by their clearest splits."""
 
 
 class _Supported(NamedTuple):
@@ -64,6 +69,8 @@ class _Supported(NamedTuple):
     """shape (n_some,)"""
     n_rare: int
     """how many of the last clusters are rare types"""
+    communities: Communities
+    """what the clusters were merged from, except for rare types"""
 
     @property
     def n_clusters(self) -> int:
@@ -88,25 +95,39 @@ def by_vote(
     cores[np.searchsorted(cells, regions)] = groups
     found = _supported(spaces, cells, is_drawn, cores, settings, seed)
     found, n_divided = _divided(spaces, found, is_drawn, n_clusters, settings, seed)
-    evidence, supported, n_rare = found
+    evidence, supported, n_rare, _ = found
     n_supported = found.n_clusters
     wanted = n_clusters or n_supported
-    some_labels, means, cluster_of_micro = micro_clusters_inside(
-        np.asarray(gathered(points, cells, above=SMALL_MAP_BYTES), np.float32),
-        supported,
-        settings.n_micro_clusters(n_cells, wanted),
-        seed=seed,
-        device=spaces.device,
+    some_points = np.asarray(gathered(points, cells, above=SMALL_MAP_BYTES), np.float32)
+    n_micro = settings.n_micro_clusters(n_cells, wanted)
+    cost = MergeCost(settings.size_power)
+    # Where parts of whole clusters are supported, but not asked for, joining these is worse than halving whole ones.
+    finer = Finer(supported, [])
+    if n_divided is not None and wanted >= n_divided:
+        smallest = settings.smallest_in_subset(len(cells), n_cells)
+        finer = divide_further(
+            evidence,
+            some_points,
+            supported,
+            found.communities,
+            _LEVEL_BELOW * wanted,
+            halving=Halving(n_micro, cost, smallest, spaces.device),
+            seed=seed,
+        )
+    some_labels, means, finer_of_micro = micro_clusters_inside(
+        some_points, finer.labels, n_micro, seed=seed, device=spaces.device
     )
-    if wanted > len(cluster_of_micro):
+    if wanted > len(finer_of_micro):
         return by_linkage(spaces, wanted, settings=settings, seed=seed)
+    cluster_of_finer = np.empty(int(finer.labels.max()) + 1, np.int32)
+    cluster_of_finer[finer.labels] = supported
+    cluster_of_micro = cluster_of_finer[finer_of_micro]
     whole = _found_whole(supported, is_drawn, n_rare)
     micro_labels = of_all_cells(points, cells, some_labels, means, ~whole[cluster_of_micro])
     summary = summarise(points, micro_labels)
-    cost = MergeCost(settings.size_power)
     joint = side_by_side(evidence.spaces)
     order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
-    joins = Joins(cluster_of_micro, order)
+    joins = Joins(finer_of_micro, finer.joins + order)
     sizes = np.bincount(cluster_of_micro[micro_labels])
     whole_ones = note_of_whole(n_supported, n_divided or n_supported)
     note = " ".join(filter(None, [note_of_rare(sizes[n_supported - n_rare :]), whole_ones])) or None
@@ -191,19 +212,21 @@ def _supported(
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, n_drawn)
     scores = [rows[is_drawn] for rows in found.scores]
     nearest = nearest_cells(scores, max(n_neighbors, N_NEAREST), seed)
-    supported = merged_communities(
+    communities = merged_communities(
         nearest, n_neighbors, of_drawn, settings.least_support, seed=seed
     )
     if not is_drawn.all():
         nearest = nearest_cells(found.scores, N_NEAREST, seed)
-        supported = of_nearest(side_by_side(valleys), supported, is_drawn)
+        of_all = of_nearest(side_by_side(valleys), communities.labels, is_drawn)
+        communities = communities._replace(labels=of_all)
+    supported = communities.merged()
     n_rare = 0
     if settings.rare_cells:
         rows = [np.asarray(scores[:, :MOST_COMPS]) for scores in found.scores]
         fewest = settings.rare_cells
         near = list(nearest.values())
         supported, n_rare = with_rare_types(supported, rows, near, fewest=fewest, known_cores=cores)
-    return _Supported(evidence, supported, n_rare)
+    return _Supported(evidence, supported, n_rare, communities)
 
 
 def _divided(

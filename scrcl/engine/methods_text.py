@@ -138,9 +138,13 @@ def _correction(run: OpenRun, words: Words) -> Iterator[str]:
     what = f"{record.n_batches} {words.batches} ({key})"
     if record.left_as_is:
         yield f"Components were not corrected for {what}: {record.reason}."
-    else:
-        groups = f", taken as {record.n_corrected} groups that mix within themselves,"
-        yield f"Components were corrected for {what}{groups if record.by_group else ''} by Harmony."
+        return
+    groups = f", taken as {record.n_corrected} groups that mix within themselves,"
+    yield f"Components were corrected for {what}{groups if record.by_group else ''} by Harmony."
+    if record.centred:
+        each = "group" if record.by_group else words.batch
+        onto = "the mean of all" if record.agreement is None else "the others by matched clusters"
+        yield f"Before that, each {each} was shifted as a whole, to {onto}."
 
 
 def _graph(run: OpenRun, words: Words) -> Iterator[str]:

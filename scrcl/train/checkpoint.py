@@ -94,7 +94,12 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         """Return the checkpoints, newest first."""
-        return sorted(self._folder.glob("step-*.ckpt"), reverse=True)
+        return sorted(self._folder.glob("step-*.ckpt"), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    """Return the step in the name of a checkpoint. Names would sort wrongly once steps have more digits."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def _digest(content: bytes | memoryview) -> bytes:

@@ -353,7 +353,10 @@ def test_new_cells_are_corrected_towards_the_run(tmp_path, effect):
     new.write_h5ad(tmp_path / "unnamed.h5ad")
     out = run(atlas, tmp_path, until=None, batch_key="donor")[0].out
     opened = open_run(out)
-    assert opened.record(CorrectStage).centred == (effect > 1)
+    is_centred = opened.record(CorrectStage).centred
+    assert is_centred == (effect > 1)
+    shifted = "Before that, each batch was shifted as a whole, to the others by matched clusters."
+    assert (shifted in opened.methods_text) == is_centred
 
     found, entries, to = predicted(out, tmp_path / "new.h5ad", tmp_path / "a")
     assert (entries["correct"]["n_known"], entries["correct"]["n_new"]) == (0, 1)

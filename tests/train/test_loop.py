@@ -169,6 +169,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     assert "step-00000004.ckpt is damaged. Training starts" in reported.notes[-1]
 
 
+def test_the_newest_checkpoint_has_the_largest_step_whatever_its_digits(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "one")
+    run(make_inputs(), setup(steps=6, checkpoint_every=2), checkpoints=checkpoints)
+    (tmp_path / "step-00000004.ckpt").rename(tmp_path / "step-99999999.ckpt")
+    (tmp_path / "step-00000006.ckpt").rename(tmp_path / "step-100000001.ckpt")
+    assert checkpoints.latest()["step"] == 6
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     inputs, settings = make_inputs(), setup(steps=1)
     run(inputs, settings, checkpoints=Checkpoints(tmp_path, "one"))

@@ -67,7 +67,7 @@ class ReduceSettings(Settings):
     unit_variance: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="Whether genes are scaled to unit variance, with spatial only. auto: with spatial, for spots on a "
-        "grid and where variable genes are selected; not for panels of few genes in irregular cells.",
+        "grid; not for cells that lie anywhere, where it lifts the noise of rare genes.",
     )
 
     def check_with(self, run: RunConfig) -> None:
@@ -207,8 +207,9 @@ def _values(context: Context) -> FeatureStore:
     layout, settings = context.covariates.layout, config.reduce
     if layout is None:
         return store
-    is_panel = store.n_vars == np.count_nonzero(stats.gene_cells >= config.features.min_cells)
-    scales = {"auto": layout.kind != "irregular" or not is_panel, "yes": True, "no": False}
+    # A spot holds several cells, so its values vary with the layer. In single cells most variance is noise: of unit
+    # variance, a rare gene would weigh as much as one that marks a layer.
+    scales = {"auto": layout.kind != "irregular", "yes": True, "no": False}
     depth = None
     if settings.depth != "fixed" and not stats.already_log:
         depth = float(np.median(stats.cell_counts[stats.retained]))

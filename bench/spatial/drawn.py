@@ -152,7 +152,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parsed(parser, arguments)
     rows = logged(args.out, _all_rows(args))
     what = "spots of eight cells" if args.spots else "cells anywhere"
-    note = f"Tissues of {ACROSS * DOWN:,} {what}, seeds {args.seeds}; the mean over seeds. Domains are as many as layers, or as found."
+    note = (
+        f"Tissues of {ACROSS * DOWN:,} {what}, six layers, seeds {args.seeds}; the mean over seeds. Domains are as "
+        "many as layers, or as found."
+    )
     write_results(args, "Tissues of drawn cells", [note, "", *_table(rows)])
 
 

@@ -1,11 +1,12 @@
 """The benchmark of spatial domains at toy size, and its simulated tissues."""
 
+import anndata
 import numpy as np
 import pytest
 
 from bench._frame.stage_times import run_timed
 from bench.spatial import __main__ as spatial
-from bench.spatial import bins, cortex, layers, new_slices, patients, sections, visium
+from bench.spatial import bins, cortex, drawn, layers, new_slices, patients, sections, visium
 from scrcl.cluster import count_domains
 from scrcl.graph.domains import coherence
 from scrcl.graph.spatial import spatial_knn
@@ -98,6 +99,38 @@ def test_one_section_may_have_a_domain_of_its_own(tmp_path, quick, read, monkeyp
     text, rows = read(page)
     assert "F1 of the domain of one section" in text
     assert all(0 < row["f1_last_at_k"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("spots", [False, True])
+def test_tissues_of_drawn_cells_have_a_column_for_each_scaling_of_genes(
+    tmp_path, data, quick, read, monkeypatch, spots
+):
+    monkeypatch.setattr(drawn, "ACROSS", 20)
+    monkeypatch.setattr(drawn, "DOWN", 12)
+    monkeypatch.setattr(drawn, "LEAST_CELLS", 100)
+    monkeypatch.setattr(count_domains, "_MOST_DOMAINS", 3)
+    page = tmp_path / "drawn.md"
+    kind = ["--spots"] if spots else []
+    drawn.main(["--data", str(data), "--out", str(page), "--seeds", "0", *kind, *quick])
+    text, rows = read(page)
+    assert ("spots of eight cells" if spots else "cells anywhere") in text
+    assert {row["set"] for row in rows} == {"plain"}
+    scalings = list(drawn.CHANGED)
+    assert [row["method"] for row in rows] == [
+        name + found for name in scalings for found in ("", drawn.FOUND)
+    ]
+    assert {row["n_labels"] for row in rows[::2]} == {6}
+
+
+def test_a_drawn_spot_has_the_counts_of_eight_cells_and_near_spots_are_of_one_layer(data):
+    cells = anndata.read_h5ad(data / "plain.h5ad")
+    single, spots = (drawn.drawn(cells, 0, spots=spots) for spots in (False, True))
+    for tissue, n in ((single, 1), (spots, 8)):
+        assert tissue.shape == (drawn.ACROSS * drawn.DOWN, cells.n_vars)
+        ratio = tissue.X.sum(axis=1).mean() / cells.X.sum(axis=1).mean()
+        assert ratio == pytest.approx(n, rel=0.1)
+        near = spatial_knn(tissue.obsm["spatial"], 6).ids
+        assert coherence(tissue.obs["cell_type"].cat.codes.to_numpy(), near).share > 0.8
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from bench._frame.labelled import LABELS, labelled_files, read_counted, read_lab
 from bench._frame.page import table, write_results
 from bench._frame.rows import logged
 from bench.spatial.tissue import MIXTURE
-from scrcl.cluster.count_domains import count_domains
 from scrcl.cluster.find import cluster
 from scrcl.cluster.settings import SMOOTHING_CELLS
 from scrcl.engine.evaluate import score
@@ -55,8 +54,6 @@ CHANGED = {
     "genes of unit variance": ["reduce.unit_variance=yes"],
 }
 """Settings of each column. The first is the default for cells anywhere, the second that for spots."""
-
-FOUND = ", K found"
 
 
 def drawn(cells: anndata.AnnData, seed: int, *, spots: bool = False) -> anndata.AnnData:
@@ -110,7 +107,7 @@ def _grid() -> FloatArray:
 
 
 def _rows(cells: anndata.AnnData, scratch: Path, settings: list[str]) -> Iterator[Row]:
-    """Yield two rows for each way to scale the genes: at the number of layers, and at the number found."""
+    """Yield a row for each way to scale the genes, at the number of layers."""
     file, out = scratch / "tissue.h5ad", scratch / "run"
     cells.write_h5ad(file)
     true, places = cells.obs[LABELS].to_numpy(), cells.obsm["spatial"]
@@ -121,11 +118,11 @@ def _rows(cells: anndata.AnnData, scratch: Path, settings: list[str]) -> Iterato
         points, overlap = np.asarray(run.open(TISSUE_SPACE)), run.record(TissueStage).overlap
         near = np.asarray(run.open(NEIGHBOR_IDS))
         n_genes = len(runs.selected_genes(out))
-        counted = count_domains(points, samples=None, overlap=overlap, seed=0).n_clusters
-        for way, k in ((method, len(set(true))), (method + FOUND, counted)):
-            labels = cluster(points, k, settings=MIXTURE, seed=0, overlap=overlap, around=near)
-            labels = majority_labels(labels, places, SMOOTHING_CELLS)
-            yield {"method": way, "selected": n_genes, **score(labels, true)}
+        labels = cluster(
+            points, len(set(true)), settings=MIXTURE, seed=0, overlap=overlap, around=near
+        )
+        labels = majority_labels(labels, places, SMOOTHING_CELLS)
+        yield {"method": method, "selected": n_genes, **score(labels, true)}
 
 
 def _table(rows: list[Row]) -> list[str]:
@@ -153,8 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = logged(args.out, _all_rows(args))
     what = "spots of eight cells" if args.spots else "cells anywhere"
     note = (
-        f"Tissues of {ACROSS * DOWN:,} {what}, six layers, seeds {args.seeds}; the mean over seeds. Domains are as "
-        "many as layers, or as found."
+        f"Tissues of {ACROSS * DOWN:,} {what}, six layers, seeds {args.seeds}; the mean over seeds, at the number of "
+        "layers."
     )
     write_results(args, "Tissues of drawn cells", [note, "", *_table(rows)])
 

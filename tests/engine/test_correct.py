@@ -336,6 +336,24 @@ def test_the_plan_counts_the_correction_only_where_batches_are_named(tmp_path):
     assert rows[1].peak_bytes > rows[0].peak_bytes
 
 
+def test_the_plan_counts_the_division_of_large_clusters_only_where_a_run_divides(tmp_path):
+    with_donors().write_h5ad(tmp_path / "cells.h5ad")
+
+    def added(**settings):
+        """Seconds that dividing adds to the stage ``cluster``."""
+        seconds = []
+        for smallest in (300, 0):
+            asked = {**settings, "cluster": {"algorithm": "vote", "divide_cells": smallest}}
+            config = load_config(overrides={**FAST, "device": "cpu", **asked})
+            plan = plan_run([tmp_path / "cells.h5ad"], config)
+            seconds.append(next(row.seconds for row in plan.stages if row.name == "cluster"))
+        return seconds[0] - seconds[1]
+
+    assert added() > 0
+    assert added(batch_key="donor") == 0
+    assert added(batch_key="donor", correct={"method": "none"}) == added()
+
+
 def predicted(out, path, to):
     result = predict_files(run_for_prediction(out, {"device": "cpu"}), [path], to)
     entries = {entry["name"]: entry for entry in result.stages}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scrcl._contract import Estimate
 from scrcl.engine.learning import embedding_width, estimates_of
 from scrcl.engine.memory import ANNOTATION_BYTES, LIBRARIES_BYTES, MORE_NEIGHBORS, TREE_BYTES
+from scrcl.engine.stages.batches_apart import correction_method
 from scrcl.engine.stages.correct import correction_bytes, fit_bytes
 from scrcl.io.arrays import SMALL_MAP_BYTES
 
@@ -54,7 +55,11 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     """Return the embedding's blocks, communities of subsets, pairs of micro-clusters, and smoothing."""
     from scrcl.cluster.agreement import MOST_COMPS
 
-    n, settings, has_batches = shape.n_cells, config.cluster, shape.n_batches > 1
+    n, settings = shape.n_cells, config.cluster
+    corrects = shape.n_batches > 1 and correction_method(config) != "none"
+    divides = settings.algorithm == "vote" and settings.divide_cells > 0
+    # Batches that need no correction are divided, but not fitted, which takes longer.
+    divides &= not (corrects or config.spatial)
     edges = MORE_NEIGHBORS * (settings.n_neighbors or shape.n_neighbors)
     width = embedding_width(config)
     smooths = config.smoothing_cells > 0 or (config.spatial and config.n_clusters == "auto")
@@ -74,7 +79,7 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
     # Scalings have products of their genes, and are corrected for batches one by one.
     voting += 8 * (3 * shape.n_genes**2 + 3 * 1024 * shape.n_genes)
     voting += correction_bytes(shape.n_batches, MOST_COMPS)
-    voting += fit_bytes(n_compared, MOST_COMPS) * has_batches
+    voting += fit_bytes(n_compared, MOST_COMPS) * corrects
     voting += (n_compared - n_voting) * _COMPARED_BYTES
     grouping = _REGION_BYTES * n * looks_around
     merging = dense + _MERGE_BYTES * n_micro**2
@@ -88,7 +93,7 @@ def cluster_estimate(shape: Shape, config: RunConfig) -> Estimate:
         disk_bytes=(16 + 4 * len(settings.also) + 4 * smooths) * n,
         read_bytes=8 * n * width,
         seconds=4
-        + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * has_batches) * n_compared
-        + _SECONDS_PER_DIVIDED * n_voting * (settings.divide_cells > 0)
+        + (_SECONDS_PER_VOTE + _SECONDS_PER_FIT * corrects) * n_compared
+        + _SECONDS_PER_DIVIDED * n_voting * divides
         + 1e-6 * n * settings.restarts / 8,
     )

@@ -20,7 +20,7 @@ from scrcl._interrupt import SIGNALS, Interruption
 from scrcl._warnings import warned_once
 from scrcl.cli import data, results, run, settings
 from scrcl.cli.app import app
-from scrcl.cli.options import option_meant
+from scrcl.cli.options import missing_meant, option_meant
 from scrcl.cli.texts import as_typed
 from scrcl.errors import ScrclError
 
@@ -49,7 +49,7 @@ def main() -> None:
         _fail(as_typed(str(error)), _BAD_INPUT)
     except TyperException as error:  # an option or argument that is wrong, missing or unknown
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        _fail(option_meant(error) or text, _BAD_INPUT)
+        _fail(option_meant(error) or missing_meant(error) or text, _BAD_INPUT)
     except Exception:  # noqa: BLE001 - it is shown whole
         typer.echo(traceback.format_exc(), err=True)
         _fail(

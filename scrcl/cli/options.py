@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrcl._settings import Setting, Settings
 
-__all__ = ["Given", "option_meant", "with_config", "with_settings"]
+__all__ = ["Given", "missing_meant", "option_meant", "with_config", "with_settings"]
 
 Given: TypeAlias = dict[str, Any]
 """Settings that were given on the command line, by dotted name; numbers are still text."""
@@ -125,6 +125,19 @@ def option_meant(error: Exception) -> str | None:
     return (
         f"No such option: {typed}. In its place there is {given}: {meaning[0].lower()}{meaning[1:]}"
     )
+
+
+def missing_meant(error: Exception) -> str | None:
+    """Return that an option or argument must be given, and what it is; None for any other error."""
+    param, kind = getattr(error, "param", None), type(error).__name__
+    if param is None or kind != "MissingParameter":
+        return None
+    is_option = param.param_type_name == "option"
+    name = " / ".join(param.opts) if is_option else (param.metavar or param.name.upper())
+    meaning = getattr(param, "help", None) or "see the help with -h."
+    if meaning[1:2].islower():  # not CSV
+        meaning = meaning[0].lower() + meaning[1:]
+    return f"{name} must be given: {meaning}"
 
 
 def _as_command(

@@ -75,7 +75,7 @@ def evaluate(
     labels: Annotated[
         str,
         typer.Option(
-            help="Column of obs with the labels, or the output folder of another run of the same cells."
+            help="Column with the labels, of obs or of --table; or the output folder of another run of the same cells."
         ),
     ],
     table: LabelTable = None,

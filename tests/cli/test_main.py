@@ -179,7 +179,13 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["run", "{cells}", "-o", "{tmp}/out", "--device", "tpu"], "device"),
         (["evaluate", "{tmp}", "--labels", "cell_type"], "run.json"),
         (["describe", "{tmp}/none.h5ad"], "none.h5ad"),
-        (["run", "{cells}"], "out"),
+        (["run", "{cells}"], "-o / --out must be given: output folder."),
+        (["run"], "INPUTS must be given: each an AnnData"),
+        (
+            ["evaluate", "{tmp}", "--table", "x.csv"],
+            "--labels must be given: column with the labels",
+        ),
+        (["rename", "{tmp}"], "NAMES must be given: CSV file"),
     ],
 )
 def test_bad_input_gives_one_line_and_code_2(scrcl, cells, tmp_path, arguments, message):

@@ -72,9 +72,7 @@ class WorkFolder:
         except ScrclError:
             raise
         except OSError as error:
-            message = (
-                f"OUT must be a folder that can be written; got {self.out} ({error.strerror})."
-            )
+            message = f"OUT must be a folder that can be written; got {self.out} ({error.strerror}). Name another OUT."
             raise StoreError(message) from None
         try:
             self._adopt(settings, reporter)

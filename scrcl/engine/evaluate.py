@@ -62,11 +62,15 @@ def score(clusters: Any, labels: Any) -> dict[str, Any]:
 
     a, b = _column(clusters, "clusters"), _column(labels, "labels")
     if len(a) != len(b):
-        message = f"labels must be as many as clusters ({len(a)}); got {len(b)}."
+        message = (
+            f"labels must be as many as clusters ({len(a)}); got {len(b)}. Give one for each cell."
+        )
         raise InputError(message)
     known = (a.notna() & b.notna()).to_numpy()
     if not known.any():
-        message = "labels must be known for at least one cell; got none."
+        message = (
+            "labels must be known for at least one cell; got none. Give labels of these cells."
+        )
         raise InputError(message)
     found, true = pd.factorize(a[known])[0], pd.factorize(b[known])[0]
     table = crosstab(found, true)

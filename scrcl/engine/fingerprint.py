@@ -44,7 +44,10 @@ def fingerprints_of_files(config: Settings) -> dict[str, Any]:
             try:
                 content = setting.value.read_bytes()
             except OSError as error:
-                message = f"{setting.name} must be a readable file; got {setting.value} ({error.strerror})."
+                message = (
+                    f"{setting.name} must be a readable file; got {setting.value} ({error.strerror}). "
+                    "Check the path."
+                )
                 raise InputError(message) from None
             found[setting.name] = hashlib.blake2b(content, digest_size=16).hexdigest()
     return {"tables": found} if found else {}

@@ -63,7 +63,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        message = f"OUT must be the output folder of a run; got {path} (no {_MANIFEST} in it)."
+        message = (
+            f"OUT must be the output folder of a run; got {path} (no {_MANIFEST} in it). "
+            "Name the one that `scrcl.fit` made."
+        )
         raise StoreError(message) from None
     except (OSError, ValueError) as error:
         message = f"{path / _MANIFEST} must be readable; got {error}. Name another OUT."
@@ -165,7 +168,7 @@ class RunFolder:
         except ScrclError:
             raise
         except OSError as error:
-            message = f"OUT must be a folder that can be written; got {path} ({error.strerror})."
+            message = f"OUT must be a folder that can be written; got {path} ({error.strerror}). Name another OUT."
             raise StoreError(message) from None
         try:
             if again is None:

@@ -131,10 +131,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        message = f"config must be a readable file; got {path} ({error.strerror})."
+        message = f"config must be a readable file; got {path} ({error.strerror}). Check the path."
         raise InputError(message) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"config must be TOML; got {path} ({error})."
+        message = f"config must be TOML; got {path} ({error}). Repair it."
         raise InputError(message) from None
 
 

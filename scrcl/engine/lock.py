@@ -36,6 +36,9 @@ def hold(file: Path, out: Path) -> FileLock:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        message = f"OUT must belong to one process at a time; another process is using {out}."
+        message = (
+            f"OUT must belong to one process at a time; another process is using {out}. "
+            "Wait for its end, or name another OUT."
+        )
         raise ResumeError(message) from None
     return lock

@@ -44,7 +44,7 @@ def input_paths(inputs: Inputs) -> list[Path]:
     if isinstance(inputs, Sequence | Iterator) and not given:
         given = list(inputs)
         if not given:
-            message = "inputs must name at least one file; got none."
+            message = "inputs must name at least one file; got none. Give a path."
             raise InputError(message)
     wrong = [each for each in given or [inputs] if not isinstance(each, str | PathLike)]
     if wrong:
@@ -55,7 +55,7 @@ def input_paths(inputs: Inputs) -> list[Path]:
         )
         raise InputError(message)
     if "" in given:
-        message = "inputs must be paths; got an empty text."
+        message = "inputs must be paths; got an empty text. Give a path."
         raise InputError(message)
     return [Path(str(each)) for each in given]
 

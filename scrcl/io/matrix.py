@@ -108,7 +108,7 @@ class CellMatrix:
         if not (self.n_obs and self.n_vars):
             message = (
                 f"{self.label} must hold at least one cell and one gene; got {self.n_obs:,} cells "
-                f"and {self.n_vars:,} genes."
+                f"and {self.n_vars:,} genes. Give a file that has both."
             )
             raise InputError(message)
         if self.dtype.kind not in "biuf":
@@ -151,7 +151,7 @@ class CellMatrix:
         if n_names != n_needed:
             message = (
                 f"{self.label} must name each row and column; got {n_names:,} {kind} names for "
-                f"{n_needed:,} {kind}s."
+                f"{n_needed:,} {kind}s. Write the file again."
             )
             raise StoreError(message)
 

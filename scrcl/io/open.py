@@ -97,7 +97,7 @@ def _open_one(path: Path, layer: str | None, scratch: Scratch) -> CellMatrix:
     try:
         exists = path.exists()
     except OSError as error:
-        message = f"The input must be readable; got {path} ({error.strerror})."
+        message = f"The input must be readable; got {path} ({error.strerror}). Check the path."
         raise StoreError(message) from error
     if not exists:
         is_link = f", a link to {path.readlink()}, which does not" if path.is_symlink() else ""

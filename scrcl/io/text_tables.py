@@ -51,14 +51,15 @@ def read_text_table(path: Path, *, what: str) -> pd.DataFrame:
             message = f"{what} must be a file that exists; got {path}. Check the path."
             raise InputError(message) from None
         reason = getattr(error, "strerror", None) or error
-        message = f"{what} must be a readable text in UTF-8; got {path} ({reason})."
+        message = f"{what} must be a readable text in UTF-8; got {path} ({reason}). Copy it again, or save it as UTF-8."
         raise InputError(message) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         _refuse(what, "text without NUL", path, line)
     if not text.strip():
         message = (
-            f"{what} must have a line with the names of its columns; got {path}, which is empty."
+            f"{what} must have a line with the names of its columns; got {path}, which is empty. "
+            "Name another file."
         )
         raise InputError(message)
     separator = max(_SEPARATORS, key=text.lstrip("\r\n").partition("\n")[0].count)

@@ -77,7 +77,7 @@ def read_marker_table(
     """
     rows = list(_gmt_rows(path) if path.suffix.lower() == ".gmt" else _table_rows(path))
     if not rows:
-        message = f"names.table must list genes of cell types; got {path}, which lists none."
+        message = f"names.table must list genes of cell types; got {path}, which lists none. Name another table."
         raise InputError(message)
     of_species = [row for row in rows if species is None or _species_of(species) in row.species]
     wanted = {_plain(each) for each in tissues}

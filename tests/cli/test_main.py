@@ -177,7 +177,10 @@ def test_options_win_over_the_file(scrcl, cells, tmp_path):
         (["run", "{cells}", "-o", "{tmp}/out", "--nothing"], "--nothing"),
         (["run", "{cells}", "-o", "{tmp}/out", "--format", "csv"], "format"),
         (["run", "{cells}", "-o", "{tmp}/out", "--device", "tpu"], "device"),
-        (["evaluate", "{tmp}", "--labels", "cell_type"], "run.json"),
+        (
+            ["evaluate", "{tmp}", "--labels", "cell_type"],
+            "(no run.json in it). Name the one that `scrcl run` made.",
+        ),
         (["describe", "{tmp}/none.h5ad"], "none.h5ad"),
         (["run", "{cells}"], "-o / --out must be given: output folder."),
         (["run"], "INPUTS must be given: each an AnnData"),

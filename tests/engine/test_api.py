@@ -157,7 +157,7 @@ def test_unknown_settings_are_refused():
         scrcl.fit(make_cells(), markers_table="m.csv")
     with pytest.raises(InputError, match="n_cluster must be a known setting"):
         scrcl.fit(make_cells(), n_cluster=3)
-    with pytest.raises(InputError, match="at least one file"):
+    with pytest.raises(InputError, match=r"at least one file; got none\. Give a path\."):
         scrcl.fit([])
 
 

@@ -26,9 +26,9 @@ def read(tmp_path):
         ('cluster,name\n0,"T\n1,B\n', "plain quotes"),
         ('cluster,name\n0,"T" cell\n', r"plain quotes.*line 2"),
         ("cluster,name\n0,T\0 cell\n", "without NUL.*line 2"),
-        (b"cluster,name\n0,T\xe9\n", "UTF-8"),
-        ("", "which is empty"),
-        ("\n \n", "which is empty"),
+        (b"cluster,name\n0,T\xe9\n", "UTF-8; .* Copy it again, or save it as UTF-8"),
+        ("", "which is empty. Name another file."),
+        ("\n \n", "which is empty. Name another file."),
     ],
 )
 def test_a_text_that_is_no_table_is_refused(read, text, found):

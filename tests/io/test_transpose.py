@@ -122,8 +122,14 @@ def test_an_mtx_of_real_numbers_with_cells_as_rows_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("%%MatrixMarket matrix array real general\n3 2\n", "must begin with"),
-        ("%%MatrixMarket matrix coordinate real general\n% only\n", "must give its size"),
+        (
+            "%%MatrixMarket matrix array real general\n3 2\n",
+            "must begin with .* Write the file again in this form.",
+        ),
+        (
+            "%%MatrixMarket matrix coordinate real general\n% only\n",
+            "must give its size; .* Copy or download it again.",
+        ),
         ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 9 4\n", "columns 1 to 3"),
         ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 x 4\n", "in line 3"),
     ],

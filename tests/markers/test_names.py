@@ -45,7 +45,7 @@ def test_a_layout_is_known_by_its_columns(tmp_path, name):
     [
         ("gene,size\nA,1\n", {}, r"column of cell types .*got .*t\.csv with gene, size"),
         ("cell_type,size\nA,1\n", {}, r"column of genes .*got .*t\.csv"),
-        ("gene,cell_type\n", {}, "lists none"),
+        ("gene,cell_type\n", {}, "lists none. Name another table."),
         (
             "gene,cell_type,tissue\nA,B,Blood\n",
             {"tissues": ["Blood", "Brain"]},

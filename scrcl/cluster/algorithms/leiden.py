@@ -153,5 +153,5 @@ def _note(n_clusters: int, n_found: int, resolution: float) -> str | None:
         return None
     return (
         f"Leiden found no resolution with {n_clusters} communities; it found {n_found} at resolution "
-        f"{resolution:.3g}. Ask for another number, or set cluster.algorithm = linkage."
+        f'{resolution:.3g}. Ask for another number, or give `cluster.algorithm="linkage"`.'
     )

@@ -231,7 +231,10 @@ def _require_chunks(path: Path, arrays: list[Any]) -> None:
 def _require_length(path: Path, names: Any, n_obs: int) -> None:
     n_names = names.shape[0] if hasattr(names, "shape") else n_obs
     if n_names != n_obs:
-        message = f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values."
+        message = (
+            f"{path} must name each cell; got {n_names:,} names for {n_obs:,} rows of values. "
+            "Write the file again."
+        )
         raise StoreError(message)
 
 

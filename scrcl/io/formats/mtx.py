@@ -127,7 +127,7 @@ def _read_header(path: Path) -> Header:
         if not good or banner[3] not in _FIELDS or banner[4] != "general":
             message = (
                 f"{path} must begin with '%%MatrixMarket matrix coordinate integer general' (or "
-                f"real); got {' '.join(banner)[:80]!r}."
+                f"real); got {' '.join(banner)[:80]!r}. Write the file again in this form."
             )
             raise StoreError(message)
         for number, line in enumerate(lines, start=2):
@@ -141,7 +141,7 @@ def _read_header(path: Path) -> Header:
                     raise StoreError(message)
                 n_rows, n_columns, nnz = map(int, sizes)
                 return Header(_FIELDS[banner[3]], (n_rows, n_columns), nnz, number)
-    message = f"{path} must give its size; got only comments."
+    message = f"{path} must give its size; got only comments. Copy or download it again."
     raise StoreError(message)
 
 

@@ -162,7 +162,7 @@ def _fail_at_line(path: Path, block: bytes, n_before: int, header: Header) -> No
             text = line.decode(errors="replace").strip()[:60]
             message = f"{path} must have {rule.format(text=repr(text), number=f'line {number:,}')}"
             raise StoreError(message)
-    message = f"{path} must be a text of numbers; lines {n_before + 1:,} and later are not."
+    message = f"{path} must be a text of numbers; lines {n_before + 1:,} and later are not. Copy or download it again."
     raise StoreError(message)
 
 

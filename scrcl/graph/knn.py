@@ -35,7 +35,7 @@ from scrcl.io.arrays import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -150,17 +150,13 @@ def knn(
             target=search.recall,
             seed=seed,
             n_workers=workers,
-            # Sample points are everywhere, so a block of them touches many lists: gigabytes if points are large.
-            block_rows=_SAMPLE_ROWS if points.nbytes < 4 * SMALL_MAP_BYTES else _SAMPLE_ROWS // 5,
+            block_rows=_sample_rows(points),
         )
 
         def store(start: int, stop: int) -> None:
             rows = np.arange(start, stop) if searcher.order is None else searcher.order[start:stop]
             found, squared = find(searcher, rows)
-            # The searched lists may hold fewer than k points; an exact search fills such rows.
-            incomplete = np.flatnonzero(found[:, -1] < 0)
-            if len(incomplete):
-                found[incomplete], squared[incomplete] = find(exact, rows[incomplete])
+            _complete(found, squared, lambda short: find(exact, rows[short]))
             ids[rows], distances[rows] = found, np.sqrt(squared)
             for array in (points, ids, distances):
                 release(array, above=SMALL_MAP_BYTES)
@@ -170,6 +166,25 @@ def knn(
             store, row_blocks(n_points, block_rows), n_workers=n_threads, on_rows=on_rows
         )
     return KnnResult(ids, distances, reached.recall, backend, searcher.effort(), reached.excess)
+
+
+def _sample_rows(points: FloatArray) -> int:
+    """Return how many points of the sample are searched at a time.
+
+    They are everywhere, so a block of them touches many lists: gigabytes if points are large.
+    """
+    return _SAMPLE_ROWS if points.nbytes < 4 * SMALL_MAP_BYTES else _SAMPLE_ROWS // 5
+
+
+def _complete(
+    found: IntArray,
+    squared: FloatArray,
+    search: Callable[[IntArray], tuple[IntArray, FloatArray]],
+) -> None:
+    """Fill in the rows for which the searched lists held fewer than k points, by an exact ``search`` of these rows."""
+    short = np.flatnonzero(found[:, -1] < 0)
+    if len(short):
+        found[short], squared[short] = search(short)
 
 
 def require_enough_points(n_points: int, k: int) -> None:

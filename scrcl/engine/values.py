@@ -57,6 +57,8 @@ def _not_counts(block: Csr) -> str:
         if kind.already_log
         else "counts that are not whole numbers"
     )
+    if kind.to_natural != 1:
+        name += f" (base {np.exp(kind.to_natural):.0f})"
     return name if kind.is_clear else f"{name}, as a guess"
 
 

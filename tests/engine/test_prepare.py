@@ -326,6 +326,8 @@ def test_a_panel_of_few_genes_is_taken_whole(tmp_path):
         (lambda x: x, "counts"),
         (lambda x: x * 0.3, "counts that are not whole numbers"),
         (lambda x: np.log1p(x / x.sum(axis=1, keepdims=True) * 1e4), "logarithms of normalised counts"),
+        (lambda x: np.log2(x / x.sum(axis=1, keepdims=True) * 1e4 + 1), "logarithms of normalised counts (base 2)"),
+        (lambda x: np.log10(x / x.sum(axis=1, keepdims=True) * 1e4 + 1), "logarithms of normalised counts (base 10)"),
         (lambda x: x - 1, "not counts (some are negative, as scaled or corrected values are)"),
         (lambda x: np.vstack([x[:120], np.log1p(x[120:])]), "logarithms in some cells, counts in others"),
     ],

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.agreement import Communities
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
-    from scrcl.typing import BoolArray, IntArray
+    from scrcl.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["by_vote"]
 
@@ -75,6 +75,18 @@ class _Supported(NamedTuple):
     @property
     def n_clusters(self) -> int:
         return int(self.labels.max()) + 1
+
+    def divided(self, n_parts: int, points: FloatArray, halving: Halving, seed: int) -> Finer:
+        """Return the clusters divided further, by their clearest splits; ``points`` are the same cells embedded."""
+        return divide_further(
+            self.evidence,
+            points,
+            self.labels,
+            self.communities,
+            n_parts,
+            halving=halving,
+            seed=seed,
+        )
 
 
 def by_vote(
@@ -101,19 +113,12 @@ def by_vote(
     some_points = np.asarray(gathered(points, cells, above=SMALL_MAP_BYTES), np.float32)
     n_micro = settings.n_micro_clusters(n_cells, wanted)
     cost = MergeCost(settings.size_power)
-    # Where parts of whole clusters are supported, but not asked for, joining these is worse than halving whole ones.
     finer = Finer(supported, [])
+    # Where parts of whole clusters are supported, but not asked for, joining these is worse than halving whole ones.
     if n_divided is not None and wanted >= n_divided:
         smallest = settings.smallest_in_subset(len(cells), n_cells)
-        finer = divide_further(
-            evidence,
-            some_points,
-            supported,
-            found.communities,
-            _LEVEL_BELOW * wanted,
-            halving=Halving(n_micro, cost, smallest, spaces.device),
-            seed=seed,
-        )
+        halving = Halving(n_micro, cost, smallest, spaces.device)
+        finer = found.divided(_LEVEL_BELOW * wanted, some_points, halving, seed)
     some_labels, means, finer_of_micro = micro_clusters_inside(
         some_points, finer.labels, n_micro, seed=seed, device=spaces.device
     )
@@ -128,20 +133,11 @@ def by_vote(
     joint = side_by_side(evidence.spaces)
     order = join_order(evidence, supported, joint, settings.size_power, n_rare=n_rare)
     joins = Joins(finer_of_micro, finer.joins + order)
-    sizes = np.bincount(cluster_of_micro[micro_labels])
-    whole_ones = note_of_whole(n_supported, n_divided or n_supported)
-    note = " ".join(filter(None, [note_of_rare(sizes[n_supported - n_rare :]), whole_ones])) or None
+    supported_of_micro = cluster_of_micro
     if wanted != n_supported:
-        supported_of_micro = cluster_of_micro
         tree = Hierarchy(summary, supported_of_micro, cost, joins)
         cluster_of_micro = tree.cut(wanted, smallest=settings.smallest_cells)
-        note = (
-            note_of_divided(wanted, n_supported, n_divided or n_supported)
-            if wanted > n_supported
-            else note_of_joined(
-                supported_of_micro, cluster_of_micro, summary.sizes, left_whole=n_divided is None
-            )
-        )
+    note = _note(wanted, found, n_divided, supported_of_micro, cluster_of_micro, summary.sizes)
     return Grouping(
         micro_labels,
         means,
@@ -152,6 +148,28 @@ def by_vote(
         evidence=evidence,
         joins=joins,
     )
+
+
+def _note(
+    wanted: int,
+    found: _Supported,
+    n_divided: int | None,
+    supported_of_micro: IntArray,
+    cluster_of_micro: IntArray,
+    micro_sizes: FloatArray,
+) -> str | None:
+    """Return what the user should know about the number of clusters; None for nothing."""
+    n_supported = found.n_clusters
+    n_in_all = n_divided or n_supported
+    if wanted > n_supported:
+        return note_of_divided(wanted, n_supported, n_in_all)
+    if wanted < n_supported:
+        return note_of_joined(
+            supported_of_micro, cluster_of_micro, micro_sizes, left_whole=n_divided is None
+        )
+    sizes = np.bincount(supported_of_micro, micro_sizes).astype(np.int64)
+    notes = note_of_rare(sizes[n_supported - found.n_rare :]), note_of_whole(n_supported, n_in_all)
+    return " ".join(filter(None, notes)) or None
 
 
 def _rare_regions(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.micro import MicroClusters
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.cluster.tree import Joins
-    from scrcl.typing import Csr, FloatArray, IntArray
+    from scrcl.typing import BoolArray, Csr, FloatArray, IntArray
 
 __all__ = ["Choice", "ClusteringAlgorithm", "Grouping", "Representations", "Spaces"]
 
@@ -28,6 +28,11 @@ class Representations(NamedTuple):
     """float32, shape (n_some, n_comps) each; the leading components first"""
     uncorrected: Uncorrected | None = None
     """the same before they were corrected for batches; None if they were not"""
+
+    def of(self, some: BoolArray) -> Representations:
+        """Return some of the cells."""
+        scores = [each[some] for each in self.scores]
+        return Representations(scores, self.uncorrected and self.uncorrected.of(some))
 
 
 @dataclass(frozen=True)

@@ -420,7 +420,7 @@ def test_cells_of_a_type_that_the_run_lacks_have_lower_confidence(tmp_path):
 # Of .8, Harmony joins donors in components alone; of 1.5, these are shifted as a whole first.
 @pytest.mark.parametrize(("effect", "most_left"), [(0.4, 0.5), (0.8, 0.5), (1.5, 0.14)])
 def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, monkeypatch):
-    from scrcl.cluster.algorithms import vote
+    from scrcl.cluster import supported
 
     seen = {}
 
@@ -432,9 +432,9 @@ def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, mo
         seen["uncorrected"] = uncorrected
         return evidence_of(*args, uncorrected=uncorrected, **options)
 
-    nearest_of, evidence_of = vote.nearest_cells, vote.Evidence
-    monkeypatch.setattr(vote, "nearest_cells", nearest)
-    monkeypatch.setattr(vote, "Evidence", evidence)
+    nearest_of, evidence_of = supported.nearest_cells, supported.Evidence
+    monkeypatch.setattr(supported, "nearest_cells", nearest)
+    monkeypatch.setattr(supported, "Evidence", evidence)
     adata, by_vote = with_donors(600, effect=effect), {"algorithm": "vote"}
     run(adata, tmp_path, until="cluster", batch_key="donor", cluster=by_vote)
     before = seen["uncorrected"]
@@ -449,15 +449,15 @@ def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, mo
 
 
 def test_scalings_are_of_molecules_where_one_batch_counts_reads(tmp_path, monkeypatch):
-    from scrcl.cluster.algorithms import vote
+    from scrcl.cluster import supported
 
-    seen, evidence_of = {}, vote.Evidence
+    seen, evidence_of = {}, supported.Evidence
 
     def evidence(*args, uncorrected, **options):
         seen["uncorrected"] = uncorrected
         return evidence_of(*args, uncorrected=uncorrected, **options)
 
-    monkeypatch.setattr(vote, "Evidence", evidence)
+    monkeypatch.setattr(supported, "Evidence", evidence)
     adata = with_donors(400, 2, effect=0.5)
     reads, rng = adata.X.tocsr(), np.random.default_rng(3)
     is_reads = np.repeat((adata.obs["donor"] == "donor 1").to_numpy(), np.diff(reads.indptr))
@@ -486,15 +486,15 @@ def test_one_batch_of_several_that_keeps_apart_is_named_as_the_reason(tmp_path, 
 
 
 def test_clusters_of_corrected_cells_are_not_divided(tmp_path, monkeypatch):
-    from scrcl.cluster.algorithms import vote
+    from scrcl.cluster import supported
 
-    divided, divide = [], vote.divide_large
+    divided, divide = [], supported.divide_large
 
     def divide_large(*args, **options):
         divided.append(True)
         return divide(*args, **options)
 
-    monkeypatch.setattr(vote, "divide_large", divide_large)
+    monkeypatch.setattr(supported, "divide_large", divide_large)
     adata, options = (
         with_donors(600, effect=0.4),
         {"n_clusters": "auto", "cluster": {"algorithm": "vote"}},

@@ -4,7 +4,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 import scrcl
-from scrcl.cluster.algorithms import vote
+from scrcl.cluster import supported
 from scrcl.engine.stages.cluster import ClusterStage
 from tests.cells import FAST, make_cells
 
@@ -67,12 +67,12 @@ def test_counts_and_their_logarithms_are_scaled_in_other_ways(kind, n_representa
         adata.X = adata.X.log1p()
     if kind == "imputed":
         adata.X.data *= np.random.default_rng(0).uniform(0.8, 1.2, adata.X.nnz).astype(np.float32)
-    real = vote.nearest_cells
+    real = supported.nearest_cells
 
     def counting(representations, *args):
         seen.append(len(representations))
         return real(representations, *args)
 
-    monkeypatch.setattr(vote, "nearest_cells", counting)
+    monkeypatch.setattr(supported, "nearest_cells", counting)
     scrcl.fit(adata, features={"values": "counts" if kind == "counts" else "log"}, **QUICK)
     assert seen == [n_representations]

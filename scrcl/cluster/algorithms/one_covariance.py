@@ -40,19 +40,23 @@ class Mixture(NamedTuple):
     """mean of the points that it was fitted on, with the prior of the sizes, as it was before the last round"""
 
     def scores(self, points: FloatArray) -> NDArray[np.float64]:
-        """Return the log density of each component times its share, up to a number that is the same for all points."""
+        """Return the log density of each component times its share: shape (n_components, n_points).
+
+        Up to a number of each point: half of its squared length in units of the covariance is left out.
+        """
         slopes = self.means @ self.precision
-        squared = (
-            ((points @ self.precision) * points).sum(axis=1, keepdims=True)
-            - 2 * points @ slopes.T
-            + (slopes * self.means).sum(axis=1)
-        )
-        heights = np.log(self.shares) - 0.5 * points.shape[1] * np.log(self.sizes)
-        return np.asarray(heights - 0.5 * squared / self.sizes, np.float64)
+        scores: NDArray[np.float64] = slopes @ points.T
+        scores -= 0.5 * (slopes * self.means).sum(axis=1)[:, None]
+        if (self.sizes != 1).any():
+            squared = np.einsum("ij,ij->i", points @ self.precision, points)
+            scores /= self.sizes[:, None]
+            scores -= 0.5 * np.outer(1 / self.sizes - 1, squared)
+        scores += (np.log(self.shares) - 0.5 * points.shape[1] * np.log(self.sizes))[:, None]
+        return scores
 
     def labels(self, points: FloatArray) -> IntArray:
         """Return the most likely component of each point, shape (n_points,)."""
-        return np.asarray(self.scores(points).argmax(axis=1))
+        return np.asarray(self.scores(points).argmax(axis=0))
 
 
 class Climb:
@@ -72,17 +76,17 @@ class Climb:
         # The mean variance of the points themselves, so that the least variance means the same at any scale.
         variance = max(float(points.var(axis=0).mean()), 1e-30)
         self._floor = _LEAST_VARIANCE * variance * np.eye(d)
+        self._scatter = points.T @ points
         self._upper = np.triu_indices(d)
         if np.isfinite(n_held):
             # Products of all pairs of dimensions: with these, the scatter of each component is one matrix product.
             self._products = points[:, self._upper[0]] * points[:, self._upper[1]]
-        else:
-            # If all sizes are one, the scatter within components is that of the points less that of the means.
-            self._scatter = points.T @ points
 
     def begun(self, labels: IntArray, n_components: int) -> Mixture:
         """Return the mixture of the parts of a partition."""
-        return self._fitted(np.eye(n_components)[labels], np.ones(n_components), -np.inf)
+        members = np.zeros((n_components, len(labels)))
+        members[labels, np.arange(len(labels))] = 1
+        return self._fitted(members, np.ones(n_components), -np.inf)
 
     def climbed(self, model: Mixture, n_rounds: int) -> Mixture:
         """Return the mixture after so many rounds, or when they gain no more."""
@@ -95,14 +99,20 @@ class Climb:
         return model
 
     def _memberships(self, model: Mixture) -> tuple[NDArray[np.float64], float]:
-        """Return the probability of each component for each point, and the mean log likelihood."""
+        """Return the probability of each component for each point, and the mean log likelihood.
+
+        Each component is a row, so sums over components run along whole rows.
+        """
         n, d = self.points.shape
-        scores = model.scores(self.points)
-        largest = scores.max(axis=1, keepdims=True)
-        members = np.exp(scores - largest)
-        sums = members.sum(axis=1, keepdims=True)
+        members = model.scores(self.points)
+        largest = members.max(axis=0)
+        members -= largest
+        np.exp(members, out=members)
+        sums = members.sum(axis=0)
         members /= sums
-        common = 0.5 * (np.linalg.slogdet(model.precision)[1] - d * np.log(2 * np.pi))
+        # Of each point, the scores leave out half of its squared length; the mean of these is that of the scatter.
+        squared = (model.precision * self._scatter).sum() / n
+        common = 0.5 * (np.linalg.slogdet(model.precision)[1] - d * np.log(2 * np.pi) - squared)
         log_likelihood = float((largest + np.log(sums)).mean()) + common
         if np.isfinite(self._n_held):
             prior = (np.log(model.sizes) + 1 / model.sizes - 1).sum()
@@ -112,9 +122,10 @@ class Climb:
     def _fitted(self, members: FloatArray, sizes: FloatArray, log_likelihood: float) -> Mixture:
         """Return a likelier mixture from the probabilities of the components and the sizes of the round before."""
         n, d = self.points.shape
-        cells = members.sum(axis=0) + 1e-9
-        means = members.T @ self.points / cells[:, None]
+        cells = members.sum(axis=1) + 1e-9
+        means = members @ self.points / cells[:, None]
         if np.isinf(self._n_held):
+            # If all sizes are one, the scatter within components is that of the points less that of the means.
             within = self._scatter - (means.T * cells) @ means
             precision = np.linalg.inv(within / n + self._floor)
         else:
@@ -131,7 +142,7 @@ class Climb:
         d = means.shape[1]
         squares = np.empty((len(means), d, d))
         rows, columns = self._upper
-        squares[:, rows, columns] = members.T @ self._products
+        squares[:, rows, columns] = members @ self._products
         squares[:, columns, rows] = squares[:, rows, columns]
         squares -= np.einsum("k,ki,kj->kij", cells, means, means)
         return squares

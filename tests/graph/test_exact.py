@@ -35,7 +35,9 @@ def test_exact_neighbours_equal_those_of_all_pairs_with_ties_by_id(n, n_dims, k,
     assert np.allclose(squared, np.take_along_axis(away, wanted, axis=1))
 
 
-def test_only_doubtful_queries_are_searched_pair_by_pair(monkeypatch):
+@pytest.mark.parametrize("block_rows", [65_536, 1_000])
+def test_only_doubtful_queries_are_searched_pair_by_pair(block_rows, monkeypatch):
+    monkeypatch.setattr(exact, "_BASE_ROWS", block_rows)
     asked = []
 
     def pairwise(queries, points, k):

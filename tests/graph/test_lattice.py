@@ -120,6 +120,10 @@ def test_samples_may_differ_in_pitch_but_not_in_kind():
     assert find_layout(*joined(square(), anywhere[:7])).kind == "square"
 
 
+def test_two_halves_in_other_units_are_no_grid():
+    assert find_layout(np.vstack([hexagonal(), 5000 + hexagonal(1000.0)])).kind == "irregular"
+
+
 @pytest.mark.parametrize(
     "points",
     [np.zeros((30, 2)), np.arange(6.0).reshape(3, 2), np.random.default_rng(0).random((99, 3))],

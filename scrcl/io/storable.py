@@ -21,6 +21,8 @@ NAMELESS_KINDS = "bfcmMV"
 def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> pd.DataFrame:
     """Return the columns of a table in memory that a result can hold.
 
+    Lists, sets and mappings in a column become text, as in a result.
+
     Parameters
     ----------
     name, kind, label
@@ -52,7 +54,29 @@ def storable_part(table: pd.DataFrame, *, name: str, kind: str, label: str) -> p
             kept.append(position)
         else:
             left_out[str(column)] = leave_out(label, name, column, reason)
-    return with_reasons(table.iloc[:, kept], left_out) if left_out else table
+    part = with_reasons(table.iloc[:, kept], left_out) if left_out else table
+    return _without_objects(part)
+
+
+def _without_objects(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with values that cannot be compared or counted, such as lists, as text."""
+    changed = table.copy(deep=False)
+    for position in range(table.shape[1]):
+        values = table.iloc[:, position]
+        if values.dtype.kind != "O" or not pd.api.types.infer_dtype(values).startswith("mixed"):
+            continue
+        if not all(map(_is_hashable, values)):
+            texts = [value if _is_hashable(value) else str(value) for value in values]
+            changed.isetitem(position, pd.Series(texts, dtype=object).array)
+    return changed
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _fault_of_column(name: str, column: pd.Series) -> str | None:

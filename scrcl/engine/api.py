@@ -123,7 +123,9 @@ def fit(
     with _folder(out) as folder:
         if isinstance(data, anndata.AnnData):
             return fit_anndata(data, folder, resolved, **how)
-        return read_result(run_files(input_paths(data), folder, resolved, **how).result_path)
+        return read_result(
+            run_files(input_paths(data, argument="data"), folder, resolved, **how).result_path
+        )
 
 
 @checked
@@ -187,7 +189,9 @@ def predict(
     with _folder(out) as folder:
         if isinstance(data, anndata.AnnData):
             return predict_anndata(opened, data, folder, **how)
-        return read_result(predict_files(opened, input_paths(data), folder, **how).result_path)
+        return read_result(
+            predict_files(opened, input_paths(data, argument="data"), folder, **how).result_path
+        )
 
 
 @checked
@@ -232,7 +236,7 @@ def rename(out: str | Path, names: Names, *, data: Any = None) -> AnnData:
     if isinstance(data, anndata.AnnData):
         with keep_given(out, names):
             return fit(data, out=out, start="names")
-    inputs = () if data is None else input_paths(data)
+    inputs = () if data is None else input_paths(data, argument="data")
     return read_result(rename_clusters(out, names, inputs=inputs, reporter=Logged()).result_path)
 
 

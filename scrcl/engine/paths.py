@@ -29,8 +29,8 @@ def is_anndata(data: object) -> TypeGuard[AnnData]:
     return type(data).__name__ == "AnnData"
 
 
-def input_paths(inputs: Inputs) -> list[Path]:
-    """Return one path or several as a list.
+def input_paths(inputs: Inputs, *, argument: str = "inputs") -> list[Path]:
+    """Return one path or several as a list; errors name the ``argument`` that they were given as.
 
     Raises
     ------
@@ -38,24 +38,24 @@ def input_paths(inputs: Inputs) -> list[Path]:
         There is none, or a value is not a path.
     """
     if is_anndata(inputs):
-        message = "inputs must be files here; got an AnnData in memory. Write it with write_h5ad, and give the path."
+        message = f"{argument} must be files here; got an AnnData in memory. Write it with write_h5ad, and give the path."
         raise InputError(message)
     given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []
     if isinstance(inputs, Sequence | Iterator) and not given:
         given = list(inputs)
         if not given:
-            message = "inputs must name at least one file; got none. Give a path."
+            message = f"{argument} must name at least one file; got none. Give a path."
             raise InputError(message)
     wrong = [each for each in given or [inputs] if not isinstance(each, str | PathLike)]
     if wrong:
         several = "several of " if given else ""
         message = (
-            f"inputs must be a path, several paths, or one AnnData; got {several}{type(wrong[0]).__name__}. "
+            f"{argument} must be a path, several paths, or one AnnData; got {several}{type(wrong[0]).__name__}. "
             "Write it as .h5ad, or make one AnnData of it."
         )
         raise InputError(message)
     if "" in given:
-        message = "inputs must be paths; got an empty text. Give a path."
+        message = f"{argument} must be paths; got an empty text. Give a path."
         raise InputError(message)
     return [Path(str(each)) for each in given]
 

@@ -148,10 +148,9 @@ def _require_finite(coordinates: FloatArray, matrix: CellMatrix, what: str) -> N
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
         name = matrix.obs.index[int(np.argmin(finite))]
-        message = (
-            f"{what} must be finite; got NaN or infinity in {int((~finite).sum())} cells, "
-            f"the first is {name}. Remove or repair them."
-        )
+        n_wrong = int((~finite).sum())
+        cells = f"cell {name}" if n_wrong == 1 else f"{n_wrong:,} cells, the first is {name}"
+        message = f"{what} must be finite; got NaN or infinity in {cells}. Remove or repair them."
         raise InputError(message)
 
 

@@ -206,7 +206,7 @@ def test_commands_and_functions_have_the_same_names():
 
 )  # fmt: skip
 def test_what_is_no_input_is_named(data, found):
-    with pytest.raises(InputError, match=f"inputs must .*got {found}"):
+    with pytest.raises(InputError, match=f"data must .*got {found}"):
         scrcl.fit(data)
 
 

@@ -49,3 +49,17 @@ def test_a_method_without_vectors_of_genes_leaves_only_modules(
     assert "associations" not in found.uns["scrcl"]
     assert found.var["scrcl_module"].max() >= 0
     assert "Genes by the model" not in result.report_path.read_text()
+
+
+def test_genes_that_rarely_mark_a_type_have_a_column_only_if_there_are_some(
+    tmp_path, cells, config
+):
+    out = run_files([cells], tmp_path / "out", config).out
+    path = next((out / "stages" / AssociationsStage.name).glob("*.csv"))
+    table, stage = pd.read_csv(path, keep_default_na=False), AssociationsStage()
+    for kind, more in (("", []), ("ribosomal", ["rarely mark a type"])):
+        table["kind"] = kind
+        table.to_csv(path, index=False)
+        shown = stage.section(open_run(out)).table
+        assert [column.name for column in shown.columns][3:] == more
+        assert {len(row) for row in shown.rows} == {3 + len(more)}

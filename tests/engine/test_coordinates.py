@@ -1,5 +1,7 @@
 """Runs whose coordinates lie elsewhere than in ``obsm["spatial"]``."""
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -94,12 +96,14 @@ def test_new_cells_of_a_tissue_may_name_their_coordinates_otherwise(cells, tmp_p
 def test_an_error_without_coordinates_names_columns_that_look_like_them(cells):
     with pytest.raises(InputError, match="If they are x,y, give `coordinates='x,y'`"):
         fitted(elsewhere(cells), spatial=True)
-    moved = elsewhere(cells)
-    moved.obs.loc[moved.obs_names[:2], "x"] = np.nan
-    with pytest.raises(
-        InputError, match=r"coordinates \(x,y\) must be finite; got NaN or infinity in 2 cells"
-    ):
-        fitted(moved, coordinates="x,y")
+    for n_wrong, named in ((1, "in cell"), (2, "in 2 cells, the first is")):
+        moved = elsewhere(cells)
+        moved.obs.loc[moved.obs_names[:n_wrong], "x"] = np.nan
+        message = (
+            f"coordinates (x,y) must be finite; got NaN or infinity {named} {cells.obs_names[0]}."
+        )
+        with pytest.raises(InputError, match=re.escape(message)):
+            fitted(moved, coordinates="x,y")
 
 
 def test_describe_names_the_coordinates(cells, tmp_path):

@@ -122,8 +122,11 @@ class AssociationsStage(Stage[AssociationsRecord]):
             Column(words.cluster),
             Column("genes", "markers"),
             Column("also markers", "share"),
-            Column("rarely mark a type"),
         ]
+        if any(row[-1] for row in rows):
+            columns.append(Column("rarely mark a type"))
+        else:
+            rows = [row[:-1] for row in rows]
         caption = (
             "Selected genes with the largest association: the log value that the trained model gives the gene, mean "
             f"over the {words.cluster} minus mean over all other {words.cell}s. It restates the expression as the "

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["naming_full_disk", "note_on_room", "require_new", "require_room", "writing"]
 
 _FREE_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, a quota that is used up, and a limit on the size of a file (``ulimit -f``)."""
 _CUT_SHORT = re.compile(
-    r"\d+ requested and \d+ written|Not enough free space to write|errno = 28\b"
+    r"\d+ requested and \d+ written|Not enough free space to write"
+    rf"|errno = ({'|'.join(map(str, _FULL))})\b"
 )
-"""How NumPy (for a write, and for the room that it reserves first) and HDF5 report a full disk."""
+"""How NumPy (for a write, and for the room that it reserves first) and HDF5 report these."""
 
 
 def require_room(path: Path, n_bytes: float, what: str) -> None:
@@ -59,14 +62,14 @@ def note_on_room(path: Path, n_bytes: float) -> str | None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turn the error of a full disk of ``path`` into a StoreError.
+    """Turn the error of a full disk of ``path``, or of a quota that is used up, into a StoreError.
 
     NumPy and HDF5 raise errors without ``errno``, so the free space decides then.
 
     Raises
     ------
     StoreError
-        The disk became full inside the block.
+        The disk became full inside the block, or a quota or a limit was reached.
     """
     try:
         yield
@@ -77,10 +80,10 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         is_full = number is None and (
             _CUT_SHORT.search(str(error)) is not None or _free_bytes(path) < _FREE_BYTES
         )
-        if number == errno.ENOSPC or is_full:
+        if number in _FULL or is_full:
             message = (
-                f"the disk of {path} must have room; it is full. Free some space and repeat the same command "
-                "to resume; finished work is kept."
+                f"the disk of {path} must have room; it is full, or your quota or limit there is reached. Free some "
+                "space and repeat the same command to resume; finished work is kept."
             )
             raise StoreError(message) from error
         raise
@@ -117,7 +120,7 @@ def writing(path: Path) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        The disk is full, or the file cannot be written.
+        The disk is full, a quota is used up, or the file cannot be written.
     """
     try:
         with naming_full_disk(path), atomic_path(path) as partial:

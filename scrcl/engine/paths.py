@@ -38,7 +38,7 @@ def input_paths(inputs: Inputs, *, argument: str = "inputs") -> list[Path]:
         There is none, or a value is not a path.
     """
     if is_anndata(inputs):
-        message = f"{argument} must be files here; got an AnnData in memory. Write it with write_h5ad, and give the path."
+        message = f"{argument} must be files here; got an AnnData. Write it with write_h5ad, and give the path."
         raise InputError(message)
     given: list[object] = [inputs] if isinstance(inputs, str | PathLike) else []
     if isinstance(inputs, Sequence | Iterator) and not given:

@@ -9,26 +9,31 @@ from scrcl.engine.stages import STAGES
 from scrcl.engine.stages.graph import GraphStage
 from scrcl.errors import StoreError
 
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+    OSError(errno.EFBIG, "File too large"),
+    OSError("160000 requested and 46064 written"),
+    OSError("Not enough free space to write 32000000 bytes after offset 128"),
+    OSError("Can't write data (file write failed: errno = 28, error message = 'No space left')"),
+    OSError(
+        "Can't write data (file write failed: errno = 122, error message = 'Disk quota exceeded')"
+    ),
+]
+
 
 class FullDisk(GraphStage):
-    error = OSError(errno.ENOSPC, "No space left on device")
+    def __init__(self, error):
+        self.error = error
 
     def run(self, context, folder):
         raise self.error
 
 
-class FullDiskOfNumpy(FullDisk):
-    error = OSError("160000 requested and 46064 written")
-
-
-class FullDiskReserved(FullDisk):
-    error = OSError("Not enough free space to write 32000000 bytes after offset 128")
-
-
-@pytest.mark.parametrize("full_disk", [FullDisk, FullDiskOfNumpy, FullDiskReserved])
-def test_a_full_disk_is_named_and_finished_stages_are_kept(full_disk, cells, tmp_path, config):
-    stages = [full_disk() if stage.name == "graph" else stage for stage in STAGES]
-    with pytest.raises(StoreError, match=r"disk of .*out"):
+@pytest.mark.parametrize("error", FULL, ids=str)
+def test_a_full_disk_is_named_and_finished_stages_are_kept(error, cells, tmp_path, config):
+    stages = [FullDisk(error) if stage.name == "graph" else stage for stage in STAGES]
+    with pytest.raises(StoreError, match=r"disk of .*out .* quota"):
         run_files([cells], tmp_path / "out", config, stages=stages)
     folder = tmp_path / "out" / "stages"
     assert (folder / "reduce").is_dir()

@@ -43,6 +43,23 @@ def test_ten_cells_beside_a_large_type_are_a_cluster():
     assert with_rare(views, large, fewest=N_RARE + 1)[1] == 0
 
 
+def test_a_group_that_is_known_from_all_cells_is_a_cluster_though_graphs_of_a_part_do_not_show_it():
+    views, truth = cells()
+    large = np.minimum(truth, 2)
+    large[-N_RARE:] = 0
+    near = list(nearest_cells(views, N_NEAREST, 0).values())
+    for number, ids in enumerate(near):  # each graph has other pairs among the ten cells
+        rng = np.random.default_rng(number)
+        ids[-N_RARE:] = rng.permuted(np.tile(np.arange(len(truth)), (N_RARE, 1)), axis=1)[
+            :, :N_NEAREST
+        ]
+    known = np.where(truth == 3, 0, -1)
+    assert with_rare_types(large, views, near, fewest=5)[1] == 0
+    found, n_rare = with_rare_types(large, views, near, fewest=5, known_cores=known)
+    assert n_rare == 1
+    assert f1_score(truth == 3, found == 3) > 0.9
+
+
 @pytest.mark.parametrize("n_types", [1, 3])
 def test_cells_as_far_as_chance_puts_them_are_no_type(n_types):
     for seed in range(5):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -180,3 +182,18 @@ def test_evidence_of_a_group_counts_only_inside_it():
     assert evidence.support(a, b) > 0.9
     assert evidence.support(a, outside) < 0.5
     assert evidence.support(np.concatenate([a, outside[:50]]), b) < 0.5
+
+
+@pytest.mark.parametrize(("n_neighbors", "expected"), [(None, 12), (7, 7)])
+def test_graphs_inside_a_cluster_have_as_many_neighbours_as_those_of_all_cells(
+    n_neighbors, expected, cells, monkeypatch
+):
+    seen, spaces = [], replace(spaces_of(cells[0]), n_neighbors=12)
+
+    def dividing(*args, n_neighbors, **options):
+        seen.append(n_neighbors)
+        return divide_large(*args, n_neighbors=n_neighbors, **options)
+
+    monkeypatch.setattr("scrcl.cluster.supported.divide_large", dividing)
+    find_clusters(spaces, None, settings=ClusterSettings(n_neighbors=n_neighbors), seed=0)
+    assert seen == [expected]

@@ -196,9 +196,15 @@ def _read_column(obs: pd.DataFrame, key: str | None, kind: str) -> CellLabels | 
         raise InputError(message)
     missing = obs[key].isna().to_numpy()
     if missing.any():
+        n_missing, first = int(missing.sum()), obs.index[int(np.argmax(missing))]
+        which = (
+            f"cell {first} has none"
+            if n_missing == 1
+            else f"{n_missing:,} cells have none, the first is {first}"
+        )
         message = (
-            f"{kind}_key must name a column without missing values; {int(missing.sum()):,} cells have none in "
-            f"obs[{key!r}], the first is {obs.index[int(np.argmax(missing))]}. Fill the column."
+            f"{kind}_key must name a column without missing values; got obs[{key!r}], where {which}. "
+            "Fill the column."
         )
         raise InputError(message)
     return CellLabels.of_column(obs[key])

@@ -197,7 +197,7 @@ def test_samples_on_all_genes_keep_those_that_one_lacks(tmp_path):
     ("change", "overrides", "message"),
     [
         (None, {"batch_key": "donor"}, r"batch_key .*got 'donor'"),
-        ("gap", {"batch_key": "donor"}, r"batch_key .*1 cells .*donor.* cell7"),
+        ("gap", {"batch_key": "donor"}, r"batch_key .*donor.*, where cell cell7 has none\. "),
         ("each", {"batch_key": "donor"}, r"batch_key .*got 'donor'.* 240 cells"),
         (None, {"features": {"max_mito": 0.1}}, r"max_mito .*'MT-'"),
         ("log", {"features": {"flavor": "seurat_v3"}}, r"seurat_v3 .*log values"),

@@ -164,7 +164,7 @@ def test_slices_of_three_spots_in_other_units_and_a_grid_with_holes(tmp_path):
 def test_missing_coordinates_of_a_spot_are_refused_before_anything_is_written(tmp_path, bad):
     points = numbered().astype(float)
     points[5] = bad
-    with pytest.raises(InputError, match="in 1 cells, the first is cell5"):
+    with pytest.raises(InputError, match=r"in cell cell5\."):
         run(tissue(points), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -154,9 +154,8 @@ def _grid_of(coordinates: FloatArray) -> tuple[Kind, float]:
         return "irregular", 0.0
     # The nearest of several rounded distances is too small, so the mean of the ring counts. The next one is at 1.41.
     ring = near[np.abs(near - nearest) < _RING * nearest]
-    if not len(
-        ring
-    ):  # half of the cells lie close and half far apart, so the median is no distance of any
+    # Where half of the cells lie close and half far apart, the median is the distance of none.
+    if not len(ring):
         return "irregular", 0.0
     pitch = float(np.median(ring))
     pitch = float(near[np.abs(near - pitch) < _RING * pitch].mean())

@@ -57,10 +57,12 @@ def by_vote(
     found = supported_clusters(spaces, voters, settings=settings, seed=seed)
     found = divided(found, spaces, n_clusters, settings=settings, seed=seed)
     wanted = n_clusters or found.n_clusters
-    cost = MergeCost(settings.size_power)
     points = np.asarray(gathered(spaces.points, voters.cells, above=SMALL_MAP_BYTES), np.float32)
-    parts = _parts(found, wanted, points, spaces, cost=cost, settings=settings, seed=seed)
-    n_micro = settings.n_micro_clusters(len(spaces.points), wanted)
+    n_cells, cost = len(spaces.points), MergeCost(settings.size_power)
+    n_micro = settings.n_micro_clusters(n_cells, wanted)
+    smallest = settings.smallest_in_subset(len(points), n_cells)
+    halving = Halving(n_micro, cost, smallest, spaces.device)
+    parts = _parts(found, wanted, points, halving, seed)
     some_labels, means, part_of_micro = micro_clusters_inside(
         points, parts.labels, n_micro, seed=seed, device=spaces.device
     )
@@ -89,16 +91,7 @@ def by_vote(
     )
 
 
-def _parts(
-    found: Supported,
-    wanted: int,
-    points: FloatArray,
-    spaces: Spaces,
-    *,
-    cost: MergeCost,
-    settings: ClusterSettings,
-    seed: int,
-) -> Finer:
+def _parts(found: Supported, wanted: int, points: FloatArray, halving: Halving, seed: int) -> Finer:
     """Return the clusters divided by their clearest splits, as far as one level down; ``points`` are the same cells.
 
     Where parts of whole clusters are supported but not asked for, the clusters are returned as they are: joining these
@@ -106,13 +99,6 @@ def _parts(
     """
     if found.n_divided is None or wanted < found.n_divided:
         return Finer(found.labels, [])
-    n_cells = len(spaces.points)
-    halving = Halving(
-        settings.n_micro_clusters(n_cells, wanted),
-        cost,
-        settings.smallest_in_subset(len(points), n_cells),
-        spaces.device,
-    )
     return divide_further(
         found.evidence,
         points,

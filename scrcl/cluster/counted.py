@@ -9,7 +9,7 @@ import numpy as np
 
 from scrcl.cluster.algorithms.linkage import view_cells
 from scrcl.cluster.count import count_clusters
-from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.evidence import VALLEY_COMPS, Evidence
 from scrcl.cluster.merging import merge_unsupported
 
 if TYPE_CHECKING:
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from scrcl.cluster.protocol import ClusteringAlgorithm, Grouping, Spaces
     from scrcl.cluster.settings import ClusterSettings
 
-__all__ = ["VALLEY_COMPS", "counted"]
-
-VALLEY_COMPS = 15
-"""Components in which valleys are measured. Later ones hold more noise than structure, and the axis between two
-clusters is estimated from the cells of these alone."""
+__all__ = ["counted"]
 
 
 def counted(algorithm: Callable[..., Grouping]) -> ClusteringAlgorithm:

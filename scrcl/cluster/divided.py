@@ -22,14 +22,14 @@ from scrcl.cluster.agreement import (
     of_nearest,
     side_by_side,
 )
-from scrcl.cluster.counted import VALLEY_COMPS
-from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.evidence import evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from scrcl.cluster.evidence import Evidence
     from scrcl.cluster.protocol import Representations
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import BoolArray, IntArray
@@ -107,9 +107,9 @@ def _clusters_inside(
     seed: int,
 ) -> tuple[NDArray[np.int64], Evidence]:
     """Return the supported clusters of some cells in representations of their own, and the evidence of these."""
-    scores = inside(cells).scores
-    own = Evidence(cells, [rows[:, :VALLEY_COMPS] for rows in scores], seed=seed)
+    representations = inside(cells)
+    own = evidence_of(cells, representations, seed)
     k = fewer_neighbors(n_neighbors, len(cells))
-    nearest = nearest_cells(scores, k, seed)
+    nearest = nearest_cells(representations.scores, k, seed)
     least_support = min(settings.least_support + _MORE_SUPPORT, 1)
     return merged_communities(nearest, k, own, least_support, seed=seed).merged(), own

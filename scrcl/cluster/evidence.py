@@ -19,9 +19,14 @@ from scrcl.cluster.valley import valley_depth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrcl.cluster.protocol import Representations
     from scrcl.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Evidence", "Uncorrected"]
+__all__ = ["VALLEY_COMPS", "Evidence", "Uncorrected", "evidence_of"]
+
+VALLEY_COMPS = 15
+"""Components in which valleys are measured. Later ones hold more noise than structure, and the axis between two
+clusters is estimated from the cells of these alone."""
 
 _MOST_CELLS = 800
 """Cells of a group that show its valleys."""
@@ -157,3 +162,10 @@ class Evidence:
 
     def _some(self, group: IntArray) -> IntArray:
         return group[np.argsort(self._rank[group])[:_MOST_CELLS]]
+
+
+def evidence_of(cells: IntArray, found: Representations, seed: int) -> Evidence:
+    """Return what representations of some cells show of how far groups of these are apart."""
+    valleys = [scores[:, :VALLEY_COMPS] for scores in found.scores]
+    uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
+    return Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)

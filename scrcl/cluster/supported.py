@@ -23,9 +23,8 @@ from scrcl.cluster.agreement import (
     of_nearest,
     side_by_side,
 )
-from scrcl.cluster.counted import VALLEY_COMPS
 from scrcl.cluster.divided import divide_large
-from scrcl.cluster.evidence import Evidence
+from scrcl.cluster.evidence import evidence_of
 from scrcl.cluster.protocol import Representations
 from scrcl.cluster.rare import N_NEAREST, with_rare_types
 from scrcl.cluster.rare_regions import rare_regions
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scrcl.cluster.agreement import Communities
+    from scrcl.cluster.evidence import Evidence
     from scrcl.cluster.protocol import Spaces
     from scrcl.cluster.settings import ClusterSettings
     from scrcl.typing import BoolArray, IntArray
@@ -117,8 +117,8 @@ def supported_clusters(
         found = spaces.representations(cells)
     all_drawn = bool(is_drawn.all())
     drawn = found if all_drawn else found.of(is_drawn)
-    evidence = _evidence(cells, found, seed)
-    of_drawn = evidence if all_drawn else _evidence(cells[is_drawn], drawn, seed)
+    evidence = evidence_of(cells, found, seed)
+    of_drawn = evidence if all_drawn else evidence_of(cells[is_drawn], drawn, seed)
     n_neighbors = settings.n_neighbors or fewer_neighbors(spaces.n_neighbors, len(of_drawn.cells))
     nearest = nearest_cells(drawn.scores, max(n_neighbors, N_NEAREST), seed)
     communities = merged_communities(
@@ -173,10 +173,3 @@ def divided(
     for each in inside:
         found.evidence.compare_inside(*each)
     return found._replace(labels=labels, n_divided=n_divided)
-
-
-def _evidence(cells: IntArray, found: Representations, seed: int) -> Evidence:
-    """Return what shows how far groups of these cells are apart."""
-    valleys = [scores[:, :VALLEY_COMPS] for scores in found.scores]
-    uncorrected = found.uncorrected and found.uncorrected.leading(VALLEY_COMPS)
-    return Evidence(cells, valleys, seed=seed, uncorrected=uncorrected)

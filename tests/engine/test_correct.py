@@ -420,6 +420,7 @@ def test_cells_of_a_type_that_the_run_lacks_have_lower_confidence(tmp_path):
 # Of .8, Harmony joins donors in components alone; of 1.5, these are shifted as a whole first.
 @pytest.mark.parametrize(("effect", "most_left"), [(0.4, 0.5), (0.8, 0.5), (1.5, 0.14)])
 def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, monkeypatch):
+    from scrcl.cluster import evidence as evidence_file
     from scrcl.cluster import supported
 
     seen = {}
@@ -432,9 +433,9 @@ def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, mo
         seen["uncorrected"] = uncorrected
         return evidence_of(*args, uncorrected=uncorrected, **options)
 
-    nearest_of, evidence_of = supported.nearest_cells, supported.Evidence
+    nearest_of, evidence_of = supported.nearest_cells, evidence_file.Evidence
     monkeypatch.setattr(supported, "nearest_cells", nearest)
-    monkeypatch.setattr(supported, "Evidence", evidence)
+    monkeypatch.setattr(evidence_file, "Evidence", evidence)
     adata, by_vote = with_donors(600, effect=effect), {"algorithm": "vote"}
     run(adata, tmp_path, until="cluster", batch_key="donor", cluster=by_vote)
     before = seen["uncorrected"]
@@ -449,15 +450,15 @@ def test_each_scaling_of_the_counts_is_corrected(effect, most_left, tmp_path, mo
 
 
 def test_scalings_are_of_molecules_where_one_batch_counts_reads(tmp_path, monkeypatch):
-    from scrcl.cluster import supported
+    from scrcl.cluster import evidence as evidence_file
 
-    seen, evidence_of = {}, supported.Evidence
+    seen, evidence_of = {}, evidence_file.Evidence
 
     def evidence(*args, uncorrected, **options):
         seen["uncorrected"] = uncorrected
         return evidence_of(*args, uncorrected=uncorrected, **options)
 
-    monkeypatch.setattr(supported, "Evidence", evidence)
+    monkeypatch.setattr(evidence_file, "Evidence", evidence)
     adata = with_donors(400, 2, effect=0.5)
     reads, rng = adata.X.tocsr(), np.random.default_rng(3)
     is_reads = np.repeat((adata.obs["donor"] == "donor 1").to_numpy(), np.diff(reads.indptr))
